@@ -1,0 +1,140 @@
+"""From a resolved configuration to the parts of an experiment, wired together but not yet run."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from torch import Tensor
+
+from clplat.config import build
+from clplat.continual.strategy import Strategy
+from clplat.data.catalogue import probes as catalogue_probes
+from clplat.data.collate import Collate
+from clplat.data.images import PixelStore, Preprocess
+from clplat.data.records import Domain, Probe
+from clplat.errors import UserError
+from clplat.evaluation.evaluator import Evaluator
+from clplat.models.composers.image_only import ImageOnly
+from clplat.models.composers.text_only import TextOnly
+from clplat.models.retriever import ComposedRetriever
+from clplat.randomness import seeded
+
+__all__ = ["Assembly", "assemble"]
+
+
+@dataclass
+class Assembly:
+    """The parts of one experiment."""
+
+    scenario: Any
+    benchmark: Any
+    domains: list[Domain]
+    probes: list[Probe]
+    retriever: ComposedRetriever
+    adapter: Any
+    strategy: Strategy
+    loss: Callable[..., Tensor]
+    pixels: PixelStore
+    collate: Collate
+    evaluator: Evaluator
+    base_fingerprint: str
+    cut_texts: list[str]
+
+
+_STORES: dict[str, PixelStore] = {}
+
+
+def _store(preprocess: Preprocess) -> PixelStore:
+    """One store a process and preprocessing: the experiments of a comparison decode each picture once."""
+    key = preprocess.fingerprint()
+    return _STORES.setdefault(key, PixelStore(preprocess))
+
+
+def assemble(config: Mapping[str, Any]) -> Assembly:
+    """Build every part of a resolved configuration.
+
+    Raises:
+        UserError: parts that do not fit together, data that cannot be used.
+    """
+    seed, device = config["seed"], config["device"]
+    _check_device(device)
+    scenario = build(config, "scenario")
+    benchmark = scenario.benchmark()
+    domains = [experience.domain for experience in benchmark.train_stream]
+    outside = [stream for stream in benchmark.streams.values() if stream.name == "probe"]
+    probes = [experience.probe for stream in outside for experience in stream] or list(catalogue_probes())
+
+    backbone = build(config, "backbone")
+    base_fingerprint = backbone.fingerprint()
+    data = build(config, "data")
+    cut = _cut_texts(backbone, domains, probes, data.long_texts)
+    composer, prompt, adapter = build(config, "composer"), build(config, "prompt"), build(config, "adapter")
+    with seeded(seed, "initialisation"):
+        if adapter is not None:
+            adapter.attach(backbone)
+        if prompt is not None:
+            prompt.attach(backbone)
+        retriever = ComposedRetriever(backbone, composer, build(config, "projection"))
+    if "text" not in composer.reads:
+        for name, parameter in backbone.named_parameters():
+            if "visual" not in name and "image" not in name:
+                parameter.requires_grad_(False)
+    retriever.to(device).eval()
+
+    pixels = _store(Preprocess(backbone.image_size, data.preprocess))
+    measure = build(config, "evaluation")
+    blind = {"image_only": ImageOnly(), "text_only": TextOnly()}
+    evaluator = Evaluator(
+        domains,
+        probes,
+        split=measure.split,
+        pixels=pixels.get,
+        tokenize=backbone.tokenize,
+        composers={"own": retriever.composer, **blind},
+        batch_size=measure.batch_size,
+        device=device,
+    )
+    return Assembly(
+        scenario=scenario,
+        benchmark=benchmark,
+        domains=domains,
+        probes=probes,
+        retriever=retriever,
+        adapter=adapter,
+        strategy=build(config, "strategy"),
+        loss=build(config, "loss"),
+        pixels=pixels,
+        collate=Collate(pixels, backbone.tokenize),
+        evaluator=evaluator,
+        base_fingerprint=base_fingerprint,
+        cut_texts=cut,
+    )
+
+
+def _check_device(device: str) -> None:
+    import torch
+
+    try:
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError) as error:
+        reason = str(error).splitlines()[0]
+        raise UserError(f"device '{device}' cannot be used: {reason}") from None
+
+
+def _cut_texts(backbone: Any, domains: Sequence[Domain], probes: Sequence[Probe], policy: str) -> list[str]:
+    """Texts that the tokenizer would cut; refused unless the user declared that they may be."""
+    texts = {triplet.text: None for domain in domains for triplet in domain.train}
+    for domain in domains:
+        texts.update({query.text: None for held in (domain.val, domain.test) for query in held.queries})
+    for probe in probes:
+        texts.update(dict.fromkeys(probe.texts))
+    every = list(texts)
+    cut = [every[i] for i in backbone.truncated(every)]
+    if cut and policy == "refuse":
+        raise UserError(
+            f"{len(cut)} texts are longer than the backbone's context of {backbone.context_length} tokens, the first: "
+            f"'{cut[0][:80]}...'; shorten them or declare it with --data.long_texts cut"
+        )
+    return cut

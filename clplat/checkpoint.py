@@ -1,0 +1,107 @@
+"""State of an experiment on disk: one rolling checkpoint, and the small weights of every finished version."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from clplat.continual.strategy import Strategy
+from clplat.continual.trainer import Position, Trainer
+from clplat.errors import UserError
+from clplat.files import load_tree, save_tree
+
+__all__ = ["Weights", "load_state", "load_version", "save_state", "save_version"]
+
+
+class Weights:
+    """The tensors of a model that differ from its base: all that were ever trainable, and buffers of parts.
+
+    A LoRA run stores its LoRA; what was never trained comes from the backbone, whose fingerprint is checked.
+    """
+
+    def __init__(self, model: nn.Module) -> None:
+        self.model = model
+        self._touched: set[str] = set()
+
+    def tensors(self) -> dict[str, Tensor]:
+        """Name -> current value."""
+        self._touched |= {name for name, p in self.model.named_parameters() if p.requires_grad}
+        parameters = {name: p.detach() for name, p in self.model.named_parameters() if name in self._touched}
+        buffers = {name: b for name, b in self.model.named_buffers() if not name.startswith("backbone.")}
+        return {**parameters, **buffers}
+
+    @torch.no_grad()
+    def restore(self, tensors: dict[str, Tensor]) -> None:
+        """Put values back; the structure (adapters, composer) must be there already."""
+        held = {**dict(self.model.named_parameters()), **dict(self.model.named_buffers())}
+        for name, value in tensors.items():
+            if name not in held:
+                raise UserError(f"the checkpoint holds '{name}', which the model of this configuration does not have")
+            if held[name].shape != value.shape:
+                raise UserError(
+                    f"the checkpoint's '{name}' has shape {tuple(value.shape)}, the model's {tuple(held[name].shape)}"
+                )
+            held[name].copy_(value)
+        self._touched |= {name for name, _ in self.model.named_parameters() if name in tensors}
+
+
+def save_state(path: Path, trainer: Trainer, weights: Weights, result: dict[str, Any]) -> None:
+    """Write everything that an interrupted experiment needs to end with the same bits."""
+    place = trainer.position
+    save_tree(
+        path,
+        {
+            "position": [place.experience, place.epoch, place.iteration],
+            "step": trainer.step,
+            "flops": trainer.flops,
+            "flops_per_step": dict(trainer.flops_per_step),
+            "losses": trainer.losses,
+            "weights": weights.tensors(),
+            "optimizer": _moments(trainer),
+            "strategy": trainer.strategy_plugin.strategy.state_dict(),
+            "result": result,
+        },
+    )
+
+
+def load_state(path: Path, trainer: Trainer, weights: Weights) -> dict[str, Any]:
+    """Restore a trainer in the order that its parts need; return the result as it stood."""
+    state = load_tree(path)
+    strategy = trainer.strategy_plugin.strategy
+    strategy.load_state_dict(state["strategy"])
+    strategy.rebuild(trainer.learner)
+    weights.restore(state["weights"])
+    trainer.resume_at(Position(*state["position"]), state["step"])
+    trainer.flops, trainer.flops_per_step = state["flops"], state["flops_per_step"]
+    trainer.losses = state["losses"]
+    parameters = dict(trainer.model.named_parameters())
+    for name, moments in state["optimizer"].items():
+        trainer.optimizer.state[parameters[name]] = moments
+    result: dict[str, Any] = state["result"]
+    return result
+
+
+def _moments(trainer: Trainer) -> dict[str, Any]:
+    """The optimizer's state by parameter *name*: it survives growth, freezing and another order of parameters."""
+    state = trainer.optimizer.state
+    return {name: dict(state[p]) for name, p in trainer.model.named_parameters() if p in state}
+
+
+def save_version(path: Path, trainer: Trainer, weights: Weights) -> None:
+    """Write one finished model version: its weights, and what a growing strategy needs to rebuild it."""
+    strategy = trainer.strategy_plugin.strategy
+    grows = type(strategy).rebuild is not Strategy.rebuild
+    save_tree(path, {"weights": weights.tensors(), "strategy": strategy.state_dict() if grows else None})
+
+
+def load_version(path: Path, trainer: Trainer, weights: Weights) -> None:
+    """Put a finished version into the model."""
+    state = load_tree(path)
+    if state["strategy"] is not None:
+        strategy = trainer.strategy_plugin.strategy
+        strategy.load_state_dict(state["strategy"])
+        strategy.rebuild(trainer.learner)
+    weights.restore(state["weights"])

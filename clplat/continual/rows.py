@@ -1,0 +1,59 @@
+"""Split a batch of any shape into its examples and join examples to a batch: what a memory stores."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from clplat.data.records import Batch
+
+__all__ = ["join", "size_in_bytes", "split"]
+
+
+def split(batch: Any) -> list[Any]:
+    """One tree per example. Knows our `Batch`, and tensors, lists, tuples and dicts of tensors.
+
+    Example:
+        >>> [row[1].item() for row in split((torch.zeros(2, 3), torch.tensor([5, 6])))]
+        [5, 6]
+    """
+    if isinstance(batch, Batch):
+        return batch.rows()
+    if isinstance(batch, Tensor):
+        return list(batch.detach().cpu())
+    if isinstance(batch, dict):
+        columns = {key: split(value) for key, value in batch.items()}
+        return [dict(zip(columns, values, strict=True)) for values in zip(*columns.values(), strict=True)]
+    if isinstance(batch, list | tuple) and any(isinstance(part, Tensor) for part in batch):
+        return [tuple(values) for values in zip(*(split(part) for part in batch), strict=True)]
+    if isinstance(batch, list | tuple):
+        return list(batch)
+    raise TypeError(f"a memory cannot split a batch of type {type(batch).__name__}")
+
+
+def join(rows: Sequence[Any]) -> Any:
+    """The inverse of `split`."""
+    first = rows[0]
+    if isinstance(first, dict) and "candidates" in first and "tokens" in first:
+        return Batch.from_rows(rows)
+    if isinstance(first, Tensor):
+        return torch.stack(list(rows))
+    if isinstance(first, dict):
+        return {key: join([row[key] for row in rows]) for key in first}
+    if isinstance(first, tuple):
+        return [join(list(column)) for column in zip(*rows, strict=True)]
+    return list(rows)
+
+
+def size_in_bytes(row: Any) -> int:
+    """Bytes that an example takes at rest: tensors by their storage, texts in UTF-8, numbers eight."""
+    if isinstance(row, Tensor):
+        return row.numel() * row.element_size()
+    if isinstance(row, dict):
+        return sum(size_in_bytes(value) for value in row.values())
+    if isinstance(row, list | tuple):
+        return sum(size_in_bytes(value) for value in row)
+    return len(row.encode()) if isinstance(row, str) else 8

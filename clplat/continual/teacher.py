@@ -1,0 +1,47 @@
+"""An earlier version of the model, kept as the tensors that were trainable and swapped in when asked."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch
+from torch import Tensor, nn
+
+__all__ = ["Teacher", "snapshot"]
+
+
+def snapshot(model: nn.Module) -> dict[str, Tensor]:
+    """Copies of all trainable tensors, by name."""
+    return {name: p.detach().clone() for name, p in model.named_parameters() if p.requires_grad}
+
+
+class Teacher:
+    """A frozen earlier model at the price of its trainable tensors; what was never trained is shared.
+
+    Works for any module. The tensors stand in for the current ones inside `active`, without gradients and
+    with dropout off; the graph of a forward pass made before is not touched.
+
+    Args:
+        tensors: from `snapshot`, by parameter name.
+    """
+
+    def __init__(self, tensors: dict[str, Tensor]) -> None:
+        self.tensors = tensors
+
+    @contextmanager
+    def active(self, model: nn.Module) -> Iterator[None]:
+        parameters = dict(model.named_parameters())
+        modes = {module: module.training for module in model.modules()}
+        current = {name: parameters[name].data for name in self.tensors}
+        try:
+            for name, tensor in self.tensors.items():
+                parameters[name].data = tensor.to(current[name].device)
+            model.eval()
+            with torch.no_grad():
+                yield
+        finally:
+            for name, data in current.items():
+                parameters[name].data = data
+            for module, mode in modes.items():
+                module.training = mode

@@ -1,0 +1,210 @@
+"""Any tree of pictures ``<root>/<domain>/<class>/*.jpg``: read, checked and split by the files' own names."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import Any, Literal
+
+from PIL import Image
+
+from clplat.data.images import open_picture
+from clplat.data.records import Picture
+from clplat.errors import UserError, nearest, unknown_name
+
+__all__ = ["SPLITS", "FolderTree", "read_folders", "split_of", "stable_hash", "to_words", "with_article"]
+
+SPLITS = ("train", "val", "test")
+_SUFFIXES = {".jpg", ".jpeg", ".png", ".webp", ".bmp"}
+_LAYOUT = "expected <root>/<domain>/<class>/*.jpg (or jpeg, png, webp, bmp)"
+_EDGE = 1 << 16
+
+
+def stable_hash(*parts: object) -> int:
+    """A 64-bit number from the texts of ``parts``: the same in every process and on every machine."""
+    text = "\x1f".join(map(str, parts))
+    return int.from_bytes(hashlib.blake2b(os.fsencode(text), digest_size=8).digest(), "big")
+
+
+def split_of(relative: str, shares: Sequence[float] = (0.60, 0.15, 0.25)) -> str:
+    """The split of a picture, from its relative path alone, so that other files never move it.
+
+    Example:
+        >>> split_of("photo/dog/056_0001.jpg") == split_of("photo/dog/056_0001.jpg")
+        True
+    """
+    place = stable_hash("split", relative) / 2**64 * sum(shares)
+    return SPLITS[0] if place < shares[0] else SPLITS[1] if place < shares[0] + shares[1] else SPLITS[2]
+
+
+def to_words(name: str) -> str:
+    """A folder's name as words: ``art_painting`` -> "art painting", ``003.backpack`` -> "backpack"."""
+    bare = re.sub(r"^\d+[._ -]+(?=.)", "", name)
+    return " ".join(re.sub(r"[_\-.]+", " ", bare).lower().split()) or name
+
+
+def with_article(noun: str) -> str:
+    """Put "a" or "an" before a noun, by sound as far as spelling tells: "an hour", "a unicorn"."""
+    first = noun.lower()
+    consonant = re.match(r"uni(?!n|m)|u[kst][aeiu]|eu|ewe|one\b|once", first)
+    silent = re.match(r"hour|heir|honest|honou?r", first)
+    return f"{'an' if silent or (first[:1] in set('aeiou') and not consonant) else 'a'} {noun}"
+
+
+@dataclass(frozen=True)
+class FolderTree:
+    """The pictures of a tree by (domain, class, split), each cell in the order of the paths.
+
+    A picture's key is its relative path and a digest of its content: a tree with other pictures under the
+    same names never meets the cached features of this one.
+    """
+
+    root: Path
+    domains: tuple[str, ...]
+    classes: tuple[str, ...]
+    cells: Mapping[tuple[str, str, str], tuple[Picture, ...]] = field(repr=False)
+    dropped: tuple[str, ...] = ()
+
+    def pictures(self, domain: str, category: str, split: str) -> tuple[Picture, ...]:
+        """The pictures of one cell; empty where the domain has no such class or the split none of it."""
+        return self.cells.get((domain, category, split), ())
+
+    @property
+    def report(self) -> dict[str, Any]:
+        """What was read and what was left out: plain values for a log."""
+        counts = {domain: dict.fromkeys(SPLITS, 0) for domain in self.domains}
+        for (domain, _, split), pictures in self.cells.items():
+            counts[domain][split] += len(pictures)
+        bad = {"count": len(self.dropped), "files": list(self.dropped)}
+        return {"root": str(self.root), "pictures": counts, "dropped": bad}
+
+
+def read_folders(
+    root: str | Path,
+    domains: Sequence[str] | None = None,
+    classes: Sequence[str] | None = None,
+    bad_pictures: Literal["refuse", "drop"] = "refuse",
+    shares: Sequence[float] = (0.60, 0.15, 0.25),
+) -> FolderTree:
+    """Read a tree of pictures. Every file is checked now and decoded only when asked for.
+
+    Args:
+        root: folder of domain folders of class folders of pictures. Names that begin with "." or "__" are
+            skipped, as are files of other types.
+        domains: the domains to read; by default all.
+        classes: the classes to read; by default all. A domain need not have every class.
+        bad_pictures: what to do with files that cannot be read: refuse the tree, or leave them out.
+        shares: of the train, val and test split.
+
+    Raises:
+        UserError: the root, a domain, a class or a picture is missing, empty or broken.
+    """
+    if bad_pictures not in ("refuse", "drop"):
+        raise unknown_name("value of bad_pictures", bad_pictures, ("refuse", "drop"))
+    base = Path(root).expanduser()
+    if not base.is_dir():
+        siblings = [path.name for path in base.parent.iterdir()] if base.parent.is_dir() else []
+        raise UserError(f"no such folder: {base}{nearest(base.name, siblings)}; {_LAYOUT}")
+    found: dict[tuple[str, str], list[str]] = {}
+    for domain in _chosen("domain", domains, base):
+        for category in _chosen("class", None, base / domain):
+            if classes is None or category in classes:
+                found[domain, category] = _files(base / domain / category)
+    known = {category for _, category in found}
+    for category in classes or ():
+        if category not in known:
+            every = {name for domain in _names(base, True) for name in _names(base / domain, True)}
+            raise unknown_name("class", category, every)
+    for domain in domains or ():
+        if all(domain != other for other, _ in found):
+            raise UserError(f"domain '{domain}' in {base} has none of the classes {', '.join(classes or ())}")
+    if len(known) < 2:
+        raise UserError(f"{base} has the single class '{next(iter(known), '')}'; at least two are needed")
+    return _checked(base, found, bad_pictures, shares)
+
+
+def _names(folder: Path, folders: bool) -> list[str]:
+    """The visible folders, or the picture files, in a folder, sorted."""
+    try:
+        with os.scandir(folder) as entries:
+            visible = [e for e in entries if not e.name.startswith((".", "__"))]
+            if folders:
+                return sorted(e.name for e in visible if e.is_dir())
+            suffix = {e.name: os.path.splitext(e.name)[1].lower() for e in visible if e.is_file()}
+            return sorted(name for name in suffix if suffix[name] in _SUFFIXES)
+    except OSError as error:
+        raise UserError(f"cannot list {folder}: {error.strerror}") from error
+
+
+def _chosen(kind: str, wanted: Sequence[str] | None, folder: Path) -> list[str]:
+    """The sub-folders of ``folder``, or those wanted, all of which must be there."""
+    names = _names(folder, True)
+    if not names:
+        raise UserError(f"no {kind} folders in {folder}; {_LAYOUT}")
+    for name in wanted or ():
+        if name not in names:
+            raise unknown_name(kind, name, names)
+    return names if wanted is None else sorted(set(wanted))
+
+
+def _files(folder: Path) -> list[str]:
+    names = _names(folder, False)
+    if not names:
+        raise UserError(f"no pictures in {folder}; {_LAYOUT}")
+    return names
+
+
+def _checked(
+    base: Path, found: Mapping[tuple[str, str], list[str]], policy: str, shares: Sequence[float]
+) -> FolderTree:
+    cells: dict[tuple[str, str, str], list[Picture]] = {}
+    bad: list[str] = []
+    for (domain, category), names in found.items():
+        before = len(bad)
+        for name in names:
+            relative = f"{domain}/{category}/{name}"
+            path = base / domain / category / name
+            digest = _digest_if_readable(path)
+            if digest is None:
+                bad.append(relative)
+                continue
+            # A partial, unlike a lambda, can be sent to the workers of a DataLoader.
+            picture = Picture(f"{relative}@{digest}", partial(open_picture, path))
+            cells.setdefault((domain, category, split_of(relative, shares)), []).append(picture)
+        if policy == "drop" and len(bad) - before == len(names):
+            raise UserError(f"none of the {len(names)} pictures in {base / domain / category} can be read")
+    if bad and policy == "refuse":
+        total = sum(map(len, found.values()))
+        first = ", ".join(bad[:3]) + (", ..." if len(bad) > 3 else "")
+        raise UserError(
+            f"{len(bad)} of {total} pictures in {base} cannot be read: {first}; "
+            "repair or remove them, or leave them out with --scenario.bad_pictures drop"
+        )
+    names_of = [tuple(sorted(set(column))) for column in zip(*found, strict=True)]
+    frozen = {cell: tuple(pictures) for cell, pictures in cells.items()}
+    return FolderTree(base, names_of[0], names_of[1], frozen, tuple(bad))
+
+
+def _digest_if_readable(path: Path) -> str | None:
+    """Digest of the content (size, first and last 64 kB), or None where the file is no whole picture."""
+    try:
+        with open(path, "rb") as file:
+            size = os.fstat(file.fileno()).st_size
+            head = file.read(_EDGE)
+            file.seek(max(len(head), size - _EDGE))
+            tail = file.read()
+            file.seek(0)
+            picture = Image.open(file)
+            if picture.format == "PNG":
+                picture.verify()
+            elif picture.format != "JPEG" or not (tail or head).rstrip(b"\0\r\n ").endswith(b"\xff\xd9"):
+                # `verify` looks at PNG only. A JPEG that ends as it should is whole; the rest is decoded.
+                picture.load()
+    except Exception:  # codecs raise whatever they like
+        return None
+    return hashlib.blake2b(b"%d" % size + head + tail, digest_size=4).hexdigest()

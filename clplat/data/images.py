@@ -1,0 +1,173 @@
+"""Pictures to pixels: decoding that names the bad file, CLIP's preprocessing to uint8, and a store in memory.
+
+Mean and standard deviation belong to the backbone; everything before them happens here, once a picture.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import torch
+from PIL import Image, ImageOps, UnidentifiedImageError
+from torch import Tensor
+
+from clplat.data.records import Picture
+from clplat.errors import UserError, unknown_name
+
+__all__ = ["BadPicture", "PixelStore", "Preprocess", "open_picture", "to_rgb"]
+
+_ORIENTATION = 0x0112
+_WITH_ALPHA = {"RGBA", "LA", "PA", "RGBa", "La"}
+
+
+class BadPicture(UserError):
+    """A picture file that is missing, cut short or no picture; the message names it."""
+
+
+def open_picture(path: Path) -> Image.Image:
+    """Decode a picture file fully and return it as RGB, upright, at its native size.
+
+    Raises:
+        BadPicture: the file is missing, cut short, too large or not a picture.
+    """
+    try:
+        with open(path, "rb") as file:
+            picture = Image.open(file)
+            picture.load()
+            return to_rgb(picture)
+    except FileNotFoundError:
+        raise BadPicture(f"no such picture: {path}") from None
+    except UnidentifiedImageError:
+        raise BadPicture(f"cannot read picture {path}: not a picture in a known format") from None
+    except Exception as error:  # codecs raise whatever they like: SyntaxError, struct.error, zlib.error, ...
+        reason = " ".join(str(error).split()) or type(error).__name__
+        raise BadPicture(f"cannot read picture {path}: {reason}") from error
+
+
+def to_rgb(picture: Image.Image) -> Image.Image:
+    """Turn any PIL picture upright (EXIF) and into RGB; an RGB picture is returned as it is.
+
+    Transparent parts become white, as on a page: the colours that files hide under them are arbitrary.
+    Greyscale of 16 bits is scaled to 8, where PIL's own conversion may clip it to white.
+    """
+    if _orientation(picture) != 1:
+        picture = ImageOps.exif_transpose(picture)
+    if picture.mode.startswith("I"):
+        grey = np.clip(np.asarray(picture), 0, 65535).astype(np.uint16) >> 8
+        return Image.fromarray(grey.astype(np.uint8)).convert("RGB")
+    if picture.mode in _WITH_ALPHA or "transparency" in picture.info:
+        ground = Image.new("RGBA", picture.size, "white")
+        return Image.alpha_composite(ground, picture.convert("RGBA")).convert("RGB")
+    return picture if picture.mode == "RGB" else picture.convert("RGB")
+
+
+def _orientation(picture: Image.Image) -> int:
+    try:
+        return int(picture.getexif().get(_ORIENTATION, 1))
+    except Exception:  # a broken EXIF block does not make the pixels bad
+        return 1
+
+
+class Preprocess:
+    """CLIP's evaluation preprocessing of a PIL picture up to uint8, without mean and standard deviation.
+
+    Args:
+        size: side of the square picture, in pixels.
+        kind: ``"clip"`` resizes the shorter side (bicubic) and crops the centre, as open_clip does;
+            ``"targetpad"`` first pads the short side with black until long / short is ``ratio``.
+        ratio: the target ratio of ``"targetpad"``; pictures below it are not padded.
+
+    Reference:
+        ``targetpad``: Baldrati et al., "Effective Conditioned and Composed Image Retrieval Combining
+        CLIP-based Features" (CVPR 2022).
+
+    Example:
+        >>> Preprocess(32)(Image.new("RGB", (64, 40))).shape
+        torch.Size([3, 32, 32])
+    """
+
+    def __init__(self, size: int, kind: Literal["clip", "targetpad"] = "clip", ratio: float = 1.25) -> None:
+        if kind not in ("clip", "targetpad"):
+            raise unknown_name("preprocessing", kind, ("clip", "targetpad"))
+        if size < 1 or ratio < 1:
+            raise UserError(f"preprocessing needs size >= 1 and ratio >= 1, not {size} and {ratio}")
+        self.size = size
+        self.kind = kind
+        self.ratio = ratio
+
+    def __call__(self, picture: Image.Image) -> Tensor:
+        """Return the picture as a uint8 tensor of shape (3, size, size)."""
+        picture = to_rgb(picture)
+        if self.kind == "targetpad":
+            picture = self._pad(picture)
+        width, height = picture.size
+        short = min(width, height)
+        # Rounded as torchvision's Resize and CenterCrop round: down for the long side, to even for the crop.
+        width, height = int(self.size * width / short), int(self.size * height / short)
+        if (width, height) != picture.size:
+            picture = picture.resize((width, height), Image.Resampling.BICUBIC)
+        left, top = round((width - self.size) / 2), round((height - self.size) / 2)
+        if (width, height) != (self.size, self.size):
+            picture = picture.crop((left, top, left + self.size, top + self.size))
+        return torch.from_numpy(np.array(picture)).permute(2, 0, 1).contiguous()
+
+    def _pad(self, picture: Image.Image) -> Image.Image:
+        width, height = picture.size
+        if max(width, height) / min(width, height) < self.ratio:
+            return picture
+        wanted = max(width, height) / self.ratio
+        across, down = max(int((wanted - width) / 2), 0), max(int((wanted - height) / 2), 0)
+        return ImageOps.expand(picture, (across, down, across, down), fill=0)
+
+    def fingerprint(self) -> str:
+        """All that determines the pixels, in words: part of every cache key and of the logged protocol."""
+        kind = self.kind if self.kind == "clip" else f"{self.kind}{self.ratio:g}"
+        return f"{kind}-{self.size}-bicubic-pil-uint8-v1"
+
+
+class PixelStore:
+    """Preprocessed pictures in memory: each key is decoded once while the limit allows.
+
+    Args:
+        preprocess: how a picture becomes pixels.
+        limit_bytes: of pixels kept; beyond it the least recently used go first. 0 keeps nothing.
+
+    Attributes:
+        asked: pictures asked for so far.
+        decoded: pictures decoded so far.
+    """
+
+    def __init__(self, preprocess: Preprocess, limit_bytes: int = 1 << 30) -> None:
+        self.preprocess = preprocess
+        self.limit_bytes = limit_bytes
+        self.asked = 0
+        self.decoded = 0
+        self._kept: OrderedDict[str, Tensor] = OrderedDict()
+
+    def get(self, pictures: Sequence[Picture]) -> Tensor:
+        """Return the pixels of N pictures: (N, 3, S, S) uint8. A key is decoded once a call, at most.
+
+        Raises:
+            BadPicture: a picture cannot be read.
+        """
+        self.asked += len(pictures)
+        size = self.preprocess.size
+        fits = self.limit_bytes // (3 * size * size)
+        ready: dict[str, Tensor] = {}
+        for picture in pictures:
+            if picture.key in ready:
+                continue
+            pixels = self._kept.get(picture.key)
+            if pixels is None:
+                pixels = self.preprocess(picture.load())
+                self.decoded += 1
+            ready[picture.key] = self._kept[picture.key] = pixels
+            self._kept.move_to_end(picture.key)
+            if len(self._kept) > fits:
+                self._kept.popitem(last=False)
+        rows = [ready[picture.key] for picture in pictures]
+        return torch.stack(rows) if rows else torch.empty((0, 3, size, size), dtype=torch.uint8)

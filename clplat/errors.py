@@ -1,0 +1,32 @@
+"""The one exception that a user's mistake raises: a single clear line, shown without a traceback."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+__all__ = ["UserError", "nearest", "unknown_name"]
+
+
+class UserError(Exception):
+    """Bad input. The message is one line: what is wrong, where, what is allowed.
+
+    The command line prints it and exits with code 2; Python callers catch it like any exception.
+    """
+
+
+def nearest(name: str, allowed: Iterable[str]) -> str:
+    """Return ``"; did you mean 'x'?"`` for the closest allowed name, or an empty string.
+
+    Example:
+        >>> nearest("repaly", ["replay", "ewc"])
+        "; did you mean 'replay'?"
+    """
+    close = difflib.get_close_matches(name, list(allowed), n=1, cutoff=0.5)
+    return f"; did you mean '{close[0]}'?" if close else ""
+
+
+def unknown_name(kind: str, name: str, allowed: Iterable[str]) -> UserError:
+    """Build the error for a name that is not one of ``allowed``."""
+    options = sorted(allowed)
+    return UserError(f"unknown {kind} '{name}'{nearest(name, options)} (allowed: {', '.join(options)})")

@@ -1,0 +1,164 @@
+"""Fills one row of R and of C: embeds every gallery once per model version and ranks every domain's queries.
+
+The evaluator knows no strategy. It sees an encoder (the retriever), pictures and texts, and returns plain data.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor
+
+from clplat.data.records import Domain, Picture, Probe, Query, RetrievalSet
+from clplat.evaluation.probes import classification_accuracy, image_text_recall
+from clplat.evaluation.retrieval import per_query_metrics, target_rows
+
+__all__ = ["Encoder", "Evaluator", "Row"]
+
+
+class Encoder(Protocol):
+    """What the evaluator asks of a model; `ComposedRetriever` is one."""
+
+    def encode_images(self, pixels: Tensor) -> Tensor: ...
+
+    def encode_texts(self, input_ids: Tensor) -> Tensor: ...
+
+    def encode_queries_by(self, composers: Sequence[Any], pixels: Tensor, input_ids: Tensor) -> Tensor: ...
+
+
+@dataclass
+class Row:
+    """All that is measured of one model version, in plain data, and its embeddings."""
+
+    metrics: dict[str, list[float]] = field(default_factory=dict)
+    tags: dict[str, dict[str, list[float | None]]] = field(default_factory=dict)
+    baselines: dict[str, dict[str, list[float]]] = field(default_factory=dict)
+    ties: list[int] = field(default_factory=list)
+    probes: dict[str, dict[str, float]] = field(default_factory=dict)
+    ranks: dict[str, Tensor] = field(default_factory=dict)
+    galleries: dict[str, Tensor] = field(default_factory=dict)
+    queries: dict[str, Tensor] = field(default_factory=dict)
+
+
+class Evaluator:
+    """Measures a model on every domain, seen and future, and on the probes.
+
+    Args:
+        domains: in stream order.
+        probes: zero-shot data outside the stream.
+        split: ``"test"`` or ``"val"``.
+        pixels: pictures -> (N, 3, S, S).
+        tokenize: texts -> (N, L).
+        composers: name -> composer, the retriever's own under ``"own"``; the others are blind baselines.
+        batch_size: pictures or queries a forward pass.
+    """
+
+    def __init__(
+        self,
+        domains: Sequence[Domain],
+        probes: Sequence[Probe],
+        *,
+        split: str,
+        pixels: Callable[[Sequence[Picture]], Tensor],
+        tokenize: Callable[[Sequence[str]], Tensor],
+        composers: Mapping[str, Any],
+        batch_size: int = 256,
+        device: str = "cpu",
+    ) -> None:
+        self.names = [domain.name for domain in domains]
+        self.sets = [{"val": domain.val, "test": domain.test}[split] for domain in domains]
+        self.tags = sorted({tag for held in self.sets for query in held.queries for tag in _tags_of(query)})
+        self.probes, self.pixels, self.tokenize = probes, pixels, tokenize
+        self.composers, self.batch_size, self.device = composers, batch_size, device
+
+    @torch.inference_mode()
+    def images(self, encoder: Encoder, pictures: Sequence[Picture]) -> Tensor:
+        """Embeddings (N, D) of pictures, on the CPU in fp32."""
+        parts = [
+            encoder.encode_images(self.pixels(chunk).to(self.device)) for chunk in self._chunks(pictures)
+        ]
+        return torch.cat(parts).float().cpu()
+
+    @torch.inference_mode()
+    def texts(self, encoder: Encoder, texts: Sequence[str]) -> Tensor:
+        """Embeddings (N, D) of texts, on the CPU in fp32."""
+        parts = [encoder.encode_texts(self.tokenize(chunk).to(self.device)) for chunk in self._chunks(texts)]
+        return torch.cat(parts).float().cpu()
+
+    @torch.inference_mode()
+    def queries(self, encoder: Encoder, queries: Sequence[Query]) -> dict[str, Tensor]:
+        """Query embeddings (Q, D) by each composer."""
+        parts = []
+        for chunk in self._chunks(queries):
+            pixels = self.pixels([query.reference for query in chunk]).to(self.device)
+            tokens = self.tokenize([query.text for query in chunk]).to(self.device)
+            parts.append(encoder.encode_queries_by(list(self.composers.values()), pixels, tokens))
+        joined = torch.cat(parts, dim=1).float().cpu()
+        return dict(zip(self.composers, joined, strict=True))
+
+    def _chunks(self, items: Sequence[Any]) -> Iterator[Sequence[Any]]:
+        for start in range(0, len(items), self.batch_size):
+            yield items[start : start + self.batch_size]
+
+    def row(self, encoder: Encoder, on_domain: Callable[[int, dict[str, float]], None] | None = None) -> Row:
+        """Measure one model version; ``on_domain(j, metrics)`` is called as each cell is known."""
+        row = Row()
+        for name, held in zip(self.names, self.sets, strict=True):
+            if held.gallery.name not in row.galleries:
+                row.galleries[held.gallery.name] = self.images(encoder, held.gallery.pictures)
+            embedded = self.queries(encoder, held.queries)
+            row.queries[name] = embedded["own"]
+            values = {who: self._values(held, found, row.galleries) for who, found in embedded.items()}
+            own = values.pop("own")
+            row.ranks[name], ties = own.pop("rank"), own.pop("ties")
+            row.ties.append(int(ties.sum()))
+            cell = _means(own)
+            _append(row.metrics, cell)
+            for who, blind in values.items():
+                _append(
+                    row.baselines.setdefault(who, {}), _means({k: v for k, v in blind.items() if k in own})
+                )
+            for tag in self.tags:
+                mask = torch.tensor([tag in _tags_of(query) for query in held.queries])
+                chosen = _means({k: v[mask] for k, v in own.items()}) if mask.any() else dict.fromkeys(own)
+                _append(row.tags.setdefault(tag, {}), chosen)
+            if on_domain is not None:
+                on_domain(len(row.ties) - 1, cell)
+        for probe in self.probes:
+            row.probes[probe.name] = self._probe(encoder, probe)
+        return row
+
+    @staticmethod
+    def _values(held: RetrievalSet, queries: Tensor, galleries: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        targets, exclude = target_rows(held.queries, held.gallery, held.protocol.exclude_reference)
+        return per_query_metrics(queries, galleries[held.gallery.name], targets, exclude, held.protocol.ks)
+
+    def _probe(self, encoder: Encoder, probe: Probe) -> dict[str, float]:
+        images, texts = self.images(encoder, probe.pictures), self.texts(encoder, probe.texts)
+        if probe.kind == "retrieval":
+            return image_text_recall(images, texts)
+        return {"accuracy": classification_accuracy(images, texts, torch.tensor(probe.labels))}
+
+    def against(self, queries: Mapping[str, Tensor], galleries: Mapping[str, Tensor]) -> dict[str, float]:
+        """One cell of C: the mean over domains of each metric, for these queries in that version's galleries."""
+        cells = []
+        for name, held in zip(self.names, self.sets, strict=True):
+            values = self._values(held, queries[name], galleries)
+            cells.append(_means({k: v for k, v in values.items() if k not in ("rank", "ties")}))
+        return {metric: sum(cell[metric] for cell in cells) / len(cells) for metric in cells[0]}
+
+
+def _means(values: Mapping[str, Tensor]) -> dict[str, float]:
+    return {metric: 100.0 * value.double().mean().item() for metric, value in values.items()}
+
+
+def _append(into: dict[str, list[Any]], cell: Mapping[str, float | None]) -> None:
+    for metric, value in cell.items():
+        into.setdefault(metric, []).append(value)
+
+
+def _tags_of(query: Query) -> set[str]:
+    return {f"{key}={value}" for key, value in query.tags.items()}

@@ -1,0 +1,74 @@
+"""Retrieval grids: reference, change in words, and what was found, as one picture."""
+
+from __future__ import annotations
+
+import textwrap
+from collections.abc import Sequence
+
+from PIL import Image, ImageDraw, ImageFont
+
+from clplat.data.records import Picture, RetrievalSet
+from clplat.evaluation.evaluator import Row
+from clplat.evaluation.retrieval import target_rows, top_k
+
+__all__ = ["draw_grid", "query_grid"]
+
+_RIGHT, _WRONG, _INK, _PAPER = "#009e73", "#d55e00", "#222222", "#ffffff"
+
+
+def draw_grid(
+    rows: Sequence[tuple[str, Picture | Image.Image, str, Sequence[tuple[Picture, bool | None]]]], cell: int = 96
+) -> Image.Image:
+    """Draw one line a query: its title, the reference, the words, and the results in order.
+
+    Args:
+        rows: (title, reference, text, [(picture, right?)]); ``None`` where nothing is known about an answer.
+        cell: side of a picture, in pixels. Right answers have a solid green frame with a tick, wrong ones a
+            thin orange one, so that colour is not the only sign.
+    """
+    if not rows:
+        raise ValueError("a grid needs at least one query")
+    font = ImageFont.load_default(size=max(11, cell // 8))
+    words, gap = int(1.9 * cell), max(4, cell // 12)
+    columns = max(len(found) for *_, found in rows)
+    width = gap + cell + gap + words + (columns * (cell + gap)) + gap
+    height = gap + len(rows) * (cell + 2 * gap)
+    sheet = Image.new("RGB", (width, height), _PAPER)
+    draw = ImageDraw.Draw(sheet)
+    for line, (title, reference, text, found) in enumerate(rows):
+        top = gap + line * (cell + 2 * gap)
+        shown = reference.load() if isinstance(reference, Picture) else reference
+        sheet.paste(_fit(shown, cell), (gap, top))
+        letters = max(8, int(words / (font.size * 0.55)))
+        body = "\n".join([title, *textwrap.wrap(f"“{text}”", letters)][: max(2, cell // (font.size + 3))])
+        draw.multiline_text((2 * gap + cell, top), body, fill=_INK, font=font, spacing=2)
+        for place, (picture, right) in enumerate(found):
+            left = 2 * gap + cell + words + place * (cell + gap)
+            sheet.paste(_fit(picture.load(), cell), (left, top))
+            if right is not None:
+                frame = (left - 2, top - 2, left + cell + 1, top + cell + 1)
+                draw.rectangle(frame, outline=_RIGHT if right else _WRONG, width=4 if right else 1)
+            if right:
+                draw.line([(left + 7, top + 14), (left + 12, top + 19), (left + 21, top + 8)], fill=_RIGHT, width=4)
+    return sheet
+
+
+def query_grid(names: Sequence[str], sets: Sequence[RetrievalSet], row: Row, per_domain: int, k: int) -> Image.Image:
+    """The first queries of every domain with their k best candidates: the same queries for every version."""
+    lines = []
+    for name, held in zip(names, sets, strict=True):
+        queries = held.queries[:per_domain]
+        targets, exclude = target_rows(queries, held.gallery, held.protocol.exclude_reference)
+        best = top_k(row.queries[name][: len(queries)], row.galleries[held.gallery.name], k, exclude)
+        for query, right, found in zip(queries, targets, best.tolist(), strict=True):
+            pictures = [(held.gallery.pictures[g], g in right) for g in found if g >= 0]
+            lines.append((name, query.reference, query.text, pictures))
+    return draw_grid(lines)
+
+
+def _fit(picture: Image.Image, cell: int) -> Image.Image:
+    copy = picture.convert("RGB")
+    copy.thumbnail((cell, cell))
+    square = Image.new("RGB", (cell, cell), "#f4f4f4")
+    square.paste(copy, ((cell - copy.width) // 2, (cell - copy.height) // 2))
+    return square

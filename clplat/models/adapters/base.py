@@ -1,0 +1,35 @@
+"""The contract of an adapter: a change of the backbone's weights that names what it trains."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from clplat.models.backbone import Backbone
+
+__all__ = ["Adapter"]
+
+
+class Adapter:
+    """Installs trainable weights in a backbone; the identity at initialisation, unless it says otherwise.
+
+    The constructor is the configuration. Before `attach` the whole backbone is frozen; `attach` sets
+    ``requires_grad`` on exactly what the adapter trains. Initial values are drawn from torch's generator,
+    which the caller seeds and restores around the call.
+    """
+
+    #: Attaching rewrites base weights (PiSSA, OLoRA, ...): a second one on the same base is refused.
+    rewrites_base: ClassVar[bool] = False
+    #: Embeddings are the same before and after `attach`.
+    identity_at_init: ClassVar[bool] = True
+
+    def attach(self, backbone: Backbone, name: str = "default") -> list[str]:
+        """Install the adapter under ``name`` and make it the active one; return the names that it trains."""
+        raise NotImplementedError
+
+    def activate(self, backbone: Backbone, name: str | None) -> None:
+        """Use the adapter ``name`` (``None``: the bare base) in forward passes, without touching gradients."""
+        raise NotImplementedError
+
+    def merge(self, backbone: Backbone) -> None:
+        """Fold the active adapter into the base weights; afterwards the backbone has its stock layers."""
+        raise NotImplementedError

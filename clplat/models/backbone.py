@@ -1,0 +1,338 @@
+"""Any open_clip model behind one interface: pooled features, tokens, hidden layers, embeddings in."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from functools import lru_cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from safetensors.torch import save_file
+from torch import Tensor, nn
+
+from clplat.errors import UserError
+from clplat.files import write_atomically, write_json
+from clplat.models import loading, towers
+from clplat.models.attention import merge_state_dict, split_attention, split_state_dict
+from clplat.models.features import ImageFeatures, TextFeatures
+
+if TYPE_CHECKING:
+    from clplat.models.prompts.base import TowerPrompt
+
+__all__ = ["Backbone"]
+
+
+class Backbone(nn.Module):
+    """A CLIP model whose attention is split into q/k/v/out layers and whose weights are all frozen.
+
+    Made by `load` or `random`, not by the constructor. Features are not normalised.
+
+    Attributes:
+        name: as asked for; embed_dim: width D of the joint space; image_size: pixels a side.
+        mean, std: of the three colours, applied to uint8 pixels.
+        preprocess_cfg: open_clip's whole preprocessing (interpolation, resize mode, ...).
+        text_layers, image_layers: number of blocks, None for an opaque tower, which has pooled features only.
+        text_prompt, image_prompt: what a prompt learner installed.
+        adapters: configuration by name of what weight adapters installed; active_adapter: the one in use.
+        rewritten_by: the adapter whose attaching changed the base weights.
+        base_keys: names of the base tensors in ``model``, without adapters.
+
+    Example:
+        >>> tower = {"layers": 2, "width": 32}
+        >>> config = {
+        ...     "embed_dim": 16,
+        ...     "vision_cfg": {**tower, "image_size": 16, "patch_size": 8, "head_width": 16},
+        ...     "text_cfg": {**tower, "context_length": 12, "heads": 2},
+        ... }
+        >>> backbone = Backbone.random(config, seed=0)
+        >>> backbone.image(torch.zeros(2, 3, 16, 16, dtype=torch.uint8)).pooled.shape
+        torch.Size([2, 16])
+        >>> backbone.text(backbone.tokenize(["a red shoe"]), tokens=True).tokens.shape
+        torch.Size([1, 5, 32])
+    """
+
+    text_prompt: TowerPrompt | None
+    image_prompt: TowerPrompt | None
+    _scale: Tensor
+    _shift: Tensor
+
+    def __init__(self, name: str, loaded: loading.Loaded) -> None:
+        super().__init__()
+        self.name = name
+        self.model_cfg = loaded.model_cfg
+        self.preprocess_cfg = loaded.preprocess_cfg
+        self.embed_dim = int(loaded.model_cfg["embed_dim"])
+        size = loaded.preprocess_cfg["size"]
+        self.image_size = int(size[0] if isinstance(size, Sequence) else size)
+        if isinstance(size, Sequence) and size[0] != size[-1]:
+            raise UserError(
+                f"backbone '{name}' wants pictures of {size[0]} x {size[-1]}; only squares are supported"
+            )
+        red, green, blue = (float(value) for value in loaded.preprocess_cfg["mean"])
+        self.mean = (red, green, blue)
+        red, green, blue = (float(value) for value in loaded.preprocess_cfg["std"])
+        self.std = (red, green, blue)
+        std = torch.tensor(self.std).view(3, 1, 1)
+        self.register_buffer("_scale", 1 / (255 * std), persistent=False)
+        self.register_buffer("_shift", -torch.tensor(self.mean).view(3, 1, 1) / std, persistent=False)
+
+        model = loaded.model
+        self.model: Any = model
+        self._attention = split_attention(model)
+        self.base_keys = frozenset(model.state_dict())
+        self._tokenizer_source = loaded.tokenizer
+        text = self._text
+        open_text, open_image = towers.is_open_text_tower(text), towers.is_open_image_tower(model.visual)
+        self.context_length = int(loaded.model_cfg["text_cfg"].get("context_length", 77))
+        self.text_width = int(text.positional_embedding.shape[1]) if open_text else self.embed_dim
+        self.text_layers = len(text.transformer.resblocks) if open_text else None
+        self.image_width = int(model.visual.class_embedding.shape[0]) if open_image else None
+        self.image_layers = len(model.visual.transformer.resblocks) if open_image else None
+        self.register_module("text_prompt", None)
+        self.register_module("image_prompt", None)
+        self.adapters: dict[str, dict[str, Any]] = {}
+        self.active_adapter: str | None = None
+        self.rewritten_by: str | None = None
+        self.requires_grad_(False).eval()
+
+    @classmethod
+    def load(cls, name: str, pretrained: str | None = None) -> Backbone:
+        """Load a model with its weights; nothing is ever silently random.
+
+        Args:
+            name: ``"clplat-tiny"`` (shipped), ``"local-dir:<folder>"``, or a name that open_clip knows.
+            pretrained: for open_clip's names, a pretrained tag or the path of a weights file.
+
+        Raises:
+            UserError: unknown name or tag; missing, damaged or unfitting weights.
+        """
+        with torch.random.fork_rng(devices=[]):
+            return cls(name, loading.load(name, pretrained))
+
+    @classmethod
+    def random(cls, config: Mapping[str, Any], seed: int) -> Backbone:
+        """Build a model with random weights, for pretraining, tests and benchmarks.
+
+        Args:
+            config: open_clip's ``model_cfg``, or ``{"model_cfg": ..., "preprocess_cfg": ...}``.
+            seed: of the weights; torch's generators stay as they were.
+        """
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            loaded = loading.build(
+                config.get("model_cfg", config),
+                config.get("preprocess_cfg", {}),
+                "the backbone's configuration",
+            )
+            return cls("random", loaded)
+
+    @property
+    def logit_scale(self) -> nn.Parameter:
+        """The logarithm of the inverse temperature; frozen unless somebody sets ``requires_grad``."""
+        scale: nn.Parameter = self.model.logit_scale
+        return scale
+
+    @property
+    def _text(self) -> Any:
+        return self.model.text if hasattr(self.model, "text") else self.model
+
+    def image(self, pixels: Tensor, *, tokens: bool = False, hidden: bool = False) -> ImageFeatures:
+        """Features of pictures.
+
+        Args:
+            pixels: (B, 3, S, S); uint8 is scaled and normalised here, floats are taken as normalised.
+            tokens: also the N patch tokens after the final layer norm, (B, N, W).
+            hidden: also the output of every block, each (B, 1 + N, W) with the class token first.
+
+        Raises:
+            UserError: wrong size or type; ``tokens`` or ``hidden`` of an opaque tower.
+        """
+        size = self.image_size
+        if pixels.dim() != 4 or tuple(pixels.shape[1:]) != (3, size, size):
+            raise UserError(
+                f"pixels are {tuple(pixels.shape)}, backbone '{self.name}' wants (B, 3, {size}, {size})"
+            )
+        dtype = self.logit_scale.dtype
+        if pixels.dtype == torch.uint8:
+            pixels = torch.addcmul(self._shift.to(dtype), pixels.to(dtype), self._scale.to(dtype))
+        elif not pixels.is_floating_point():
+            raise UserError(f"pixels are {pixels.dtype}; uint8 or floats are allowed")
+        pixels = pixels.to(dtype)
+        if self.image_layers is None:
+            self._refuse("image", tokens=tokens, hidden=hidden, prompt=self.image_prompt)
+            return ImageFeatures(self.model.encode_image(pixels, normalize=False))
+        return towers.image_tower(self.model.visual, pixels, self.image_prompt, tokens=tokens, hidden=hidden)
+
+    def text(self, input_ids: Tensor, *, tokens: bool = False, hidden: bool = False) -> TextFeatures:
+        """Features of texts, computed up to the longest text of the batch (lossless, several times faster).
+
+        Args:
+            input_ids: (B, L) as from `tokenize`.
+            tokens: also the word tokens after the final layer norm, (B, L', W), L' the longest text.
+            hidden: also the output of every block, each (B, L', W).
+        """
+        if input_ids.dim() != 2 or input_ids.shape[1] > self.context_length:
+            raise UserError(f"input_ids are {tuple(input_ids.shape)}, not (B, at most {self.context_length})")
+        if self.text_layers is None:
+            self._refuse("text", tokens=tokens, hidden=hidden, prompt=self.text_prompt)
+            return TextFeatures(self.model.encode_text(input_ids, normalize=False), input_ids=input_ids)
+        ends = towers.text_ends(self._text, input_ids)
+        embeddings = self.embed_text(input_ids[:, : int(ends.max()) + 1])
+        features = self.text_from_embeddings(embeddings, ends, tokens=tokens, hidden=hidden)
+        features.input_ids = input_ids
+        return features
+
+    def embed_text(self, input_ids: Tensor) -> Tensor:
+        """Input embeddings (B, L, W) of token ids (B, L), without positions."""
+        self._refuse("text", embeddings=self.text_layers is None)
+        embeddings: Tensor = self._text.token_embedding(input_ids)
+        return embeddings
+
+    def text_from_embeddings(
+        self, embeddings: Tensor, ends: Tensor, *, tokens: bool = False, hidden: bool = False
+    ) -> TextFeatures:
+        """Features of texts that are given as embeddings: the door of pseudo-words.
+
+        Args:
+            embeddings: (B, L, W) without positions, the first token the SOS.
+            ends: (B,), the place of the EOT. The result's ``ends`` is smaller where a prompt left no room.
+        """
+        self._refuse("text", embeddings=self.text_layers is None)
+        if embeddings.shape[1] > self.context_length:
+            raise UserError(
+                f"texts of {embeddings.shape[1]} embeddings; the context holds {self.context_length}"
+            )
+        return towers.text_tower(self._text, embeddings, ends, self.text_prompt, tokens=tokens, hidden=hidden)
+
+    def tokenize(self, texts: Sequence[str]) -> Tensor:
+        """Token ids (B, context_length), int64, padded; longer texts are cut, see `truncated`."""
+        if isinstance(texts, str):
+            raise UserError("tokenize takes a list of texts, not one text")
+        if not texts:
+            return torch.zeros(0, self.context_length, dtype=torch.int64)
+        ids: Tensor = self._tokenizer()(list(texts), context_length=self.context_length)
+        return ids.to(torch.int64)
+
+    def truncated(self, texts: Sequence[str]) -> list[int]:
+        """Indices of the texts that lose words: longer than the context, less the places of a text prompt."""
+        tokenizer = self._tokenizer()
+        room = self.context_length - (self.text_prompt.length if self.text_prompt is not None else 0)
+        if hasattr(tokenizer, "tokenizer"):  # a Hugging Face one, which counts its special tokens itself
+            lengths = [len(ids) for ids in tokenizer.tokenizer(list(texts))["input_ids"]] if texts else []
+        else:
+            lengths = [len(tokenizer.encode(text)) + 2 for text in texts]
+        return [i for i, length in enumerate(lengths) if length > room]
+
+    def stock_state_dict(self) -> dict[str, Tensor]:
+        """The base weights under open_clip's own keys; of adapters and prompts nothing."""
+        return merge_state_dict(self.base_state(), self._attention)
+
+    def load_stock_state_dict(self, state: Mapping[str, Tensor]) -> None:
+        """Copy weights with open_clip's own keys, as from `stock_state_dict`, into the base."""
+        own = self.base_state()
+        given = split_state_dict(state, self._attention)
+        wrong = sorted(own.keys() ^ given.keys()) or [k for k in own if own[k].shape != given[k].shape]
+        if wrong:
+            raise UserError(f"these weights do not fit backbone '{self.name}': {wrong[0]}")
+        with torch.no_grad():
+            for key, tensor in own.items():
+                tensor.copy_(given[key])
+
+    def save(self, folder: Path, half: bool = False) -> None:
+        """Write a folder that ``open_clip.create_model("local-dir:<folder>")`` and `load` read.
+
+        Args:
+            half: store 16-bit floats, half the size; whoever loads them computes in 32 bits.
+
+        Raises:
+            UserError: an adapter is attached and not merged, or a prompt is: the folder could not hold it.
+        """
+        if self.adapters:
+            names = ", ".join(self.adapters)
+            raise UserError(f"adapters are attached ({names}): merge one first, or save the adapter itself")
+        if self.text_prompt is not None or self.image_prompt is not None:
+            raise UserError("a prompt is attached, which an open_clip folder cannot hold")
+        state = {
+            key: (tensor.half() if half and tensor.is_floating_point() else tensor)
+            .detach()
+            .cpu()
+            .contiguous()
+            for key, tensor in self.stock_state_dict().items()
+        }
+        folder = Path(folder)
+        write_atomically(folder / loading.WEIGHTS, lambda path: save_file(state, path))
+        write_json(
+            folder / loading.CONFIG, {"model_cfg": self.model_cfg, "preprocess_cfg": self.preprocess_cfg}
+        )
+        if self.model_cfg["text_cfg"].get("hf_tokenizer_name"):
+            self._tokenizer().save_pretrained(folder)
+
+    def fingerprint(self) -> str:
+        """SHA-256 of all that determines the output: configuration, preprocessing, tokenizer, every tensor,
+        the active adapter and the prompts. The name and where the weights came from do not count."""
+        digest = hashlib.sha256()
+        text_cfg = self.model_cfg["text_cfg"]
+        header = {
+            "model_cfg": self.model_cfg,
+            "preprocess_cfg": self.preprocess_cfg,
+            "tokenizer": text_cfg.get("hf_tokenizer_name") or f"clip-bpe/{self.context_length}",
+            "adapter": self.adapters.get(self.active_adapter or ""),
+        }
+        digest.update(json.dumps(header, sort_keys=True).encode())
+        tensors = {f"base/{key}": tensor for key, tensor in self.stock_state_dict().items()}
+        if self.active_adapter is not None:
+            tensors |= {f"adapter/{key}": t for key, t in self.adapter_state(self.active_adapter).items()}
+        for kind in ("text_prompt", "image_prompt"):
+            prompt = getattr(self, kind)
+            if prompt is not None:
+                tensors |= {f"{kind}/{key}": tensor for key, tensor in prompt.state_dict().items()}
+        for key in sorted(tensors):
+            tensor = tensors[key].detach().cpu().contiguous()
+            digest.update(f"{key} {tensor.dtype} {tuple(tensor.shape)}".encode())
+            digest.update(tensor.flatten().view(torch.uint8).numpy().data)
+        return digest.hexdigest()
+
+    def adapter_state(self, name: str) -> dict[str, Tensor]:
+        """All tensors of the attached adapter ``name``, by their full names in the model (not copied)."""
+        return {
+            key: t
+            for key, t in self.model.state_dict().items()
+            if not self.base_key(key) and name in key.split(".")
+        }
+
+    def base_key(self, key: str) -> str | None:
+        """The name that a tensor of ``model`` has without adapters; None for the tensors of adapters."""
+        plain = key.replace(".base_layer", "")
+        return plain if plain in self.base_keys else None
+
+    def base_state(self) -> dict[str, Tensor]:
+        """The base weights under the names they have without adapters, attention split (not copied)."""
+        return {
+            plain: t
+            for key, t in self.model.state_dict().items()
+            if (plain := self.base_key(key)) is not None
+        }
+
+    def _tokenizer(self) -> Any:
+        return _tokenizer(self._tokenizer_source, self.context_length)
+
+    def _refuse(self, tower: str, **asked: object) -> None:
+        """An opaque tower gives pooled features only."""
+        wanted = [name for name, value in asked.items() if value is not None and value is not False]
+        if wanted:
+            raise UserError(
+                f"the {tower} tower of backbone '{self.name}' is not a standard CLIP transformer: it has no "
+                f"{', '.join(wanted)} here, only pooled features"
+            )
+
+
+@lru_cache(maxsize=8)  # building one takes 0.1 s, and copies of a backbone share it
+def _tokenizer(source: str, context_length: int) -> Any:
+    import open_clip
+
+    if not source:
+        return open_clip.SimpleTokenizer(context_length=context_length)
+    return open_clip.get_tokenizer(source, context_length=context_length)

@@ -1,0 +1,234 @@
+"""open_clip models from a name, a tag, a file or a folder, with every silent wrong turn closed.
+
+open_clip goes on with random weights when it finds none, forgets the preprocessing of a model when weights
+come from a file (open_clip#1068), only warns when a tag was trained with another activation, and resizes
+position embeddings that do not fit. Here each of these is an error or is put right.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import re
+import tempfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from copy import deepcopy
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+
+from clplat.errors import UserError, nearest
+from clplat.files import read_json
+
+__all__ = ["CONFIG", "SHIPPED", "WEIGHTS", "Loaded", "build", "load"]
+
+CONFIG = "open_clip_config.json"
+WEIGHTS = "open_clip_model.safetensors"
+#: Models that come with the package, one folder each.
+SHIPPED = Path(__file__).parents[1] / "weights"
+_WEIGHT_FILES = (
+    WEIGHTS,
+    "open_clip_pytorch_model.safetensors",
+    "model.safetensors",
+    "open_clip_pytorch_model.bin",
+)
+_SHOWN = 12  # tags that a message lists
+
+
+@dataclass
+class Loaded:
+    """A stock open_clip model with its configuration and the source that names its tokenizer."""
+
+    model: Any
+    model_cfg: dict[str, Any]
+    preprocess_cfg: dict[str, Any]
+    tokenizer: str
+
+
+def load(name: str, pretrained: str | None) -> Loaded:
+    """Load a model with its weights.
+
+    Raises:
+        UserError: unknown name or tag, no weights named, a file that is missing, broken or does not fit.
+    """
+    shipped = SHIPPED / name
+    if name and "/" not in name and (shipped / CONFIG).is_file():
+        folder = shipped
+    elif name.startswith("local-dir:"):
+        folder = Path(name.removeprefix("local-dir:")).expanduser()
+    else:
+        return _named(name, pretrained)
+    if pretrained:
+        raise UserError(f"'{name}' comes with its own weights; leave out pretrained='{pretrained}'")
+    return _folder(folder)
+
+
+def build(model_cfg: Mapping[str, Any], preprocess_cfg: Mapping[str, Any], where: str) -> Loaded:
+    """Build a model with random weights; ``where`` names the configuration in messages."""
+    import open_clip
+
+    if not isinstance(model_cfg, Mapping) or not {"embed_dim", "vision_cfg", "text_cfg"} <= set(model_cfg):
+        raise UserError(
+            f"{where} needs the keys embed_dim, vision_cfg and text_cfg, as open_clip's configs do"
+        )
+    with tempfile.TemporaryDirectory() as folder:
+        config = {"model_cfg": model_cfg, "preprocess_cfg": preprocess_cfg}
+        (Path(folder) / CONFIG).write_text(json.dumps(config), encoding="utf-8")
+        try:
+            with _quiet():
+                model = open_clip.create_model(
+                    f"local-dir:{folder}", load_weights=False, pretrained_text=False
+                )
+        except (TypeError, ValueError, AssertionError, RuntimeError, ZeroDivisionError) as error:
+            raise UserError(f"{where} is not a model that open_clip can build: {error}") from error
+    preprocess = json.loads(json.dumps(open_clip.get_model_preprocess_cfg(model)))
+    return Loaded(model, deepcopy(dict(model_cfg)), preprocess, "")
+
+
+def _folder(folder: Path) -> Loaded:
+    if not folder.is_dir():
+        raise UserError(f"no such folder: {folder} (it should hold {CONFIG} and {WEIGHTS})")
+    config = read_json(folder / CONFIG)
+    if not isinstance(config, dict) or "model_cfg" not in config:
+        raise UserError(f"{folder / CONFIG} has no 'model_cfg'")
+    weights = next((folder / name for name in _WEIGHT_FILES if (folder / name).is_file()), None)
+    if weights is None:
+        raise UserError(f"{folder} has no weights (one of {', '.join(_WEIGHT_FILES)})")
+    loaded = build(config["model_cfg"], config.get("preprocess_cfg", {}), str(folder / CONFIG))
+    _fill(loaded.model, weights)
+    loaded.tokenizer = f"local-dir:{folder.resolve()}"
+    return loaded
+
+
+def _named(name: str, pretrained: str | None) -> Loaded:
+    import open_clip
+
+    name = name.replace("/", "-")
+    model_cfg = open_clip.get_model_config(name)
+    if model_cfg is None:
+        ours = [folder.parent.name for folder in SHIPPED.glob(f"*/{CONFIG}")]
+        raise UserError(
+            f"unknown backbone '{name}'{nearest(name, [*ours, *open_clip.list_models()])} (allowed: "
+            f"{', '.join([*ours, 'local-dir:<folder>'])} or a name that open_clip.list_models() lists)"
+        )
+    tags = open_clip.list_pretrained_tags_by_model(name)
+    allowed = f"{', '.join(tags[:_SHOWN])}{', ...' if len(tags) > _SHOWN else ''}" or "no tags"
+    if not pretrained:
+        raise UserError(
+            f"backbone '{name}' needs weights: pretrained = a tag ({allowed}) or the path of a file"
+        )
+    if Path(pretrained).expanduser().is_file():
+        weights, preprocess = (
+            Path(pretrained).expanduser(),
+            _preprocess_of(name, Path(pretrained).expanduser()),
+        )
+    elif open_clip.is_pretrained_cfg(name, pretrained):
+        preprocess = open_clip.get_pretrained_cfg(name, pretrained)
+        # OpenAI's weights need QuickGELU whatever the config says; open_clip only warns.
+        model_cfg["quick_gelu"] = bool(preprocess.get("quick_gelu", False))
+        weights = _download(name, pretrained, preprocess)
+    else:
+        raise UserError(
+            f"'{pretrained}' is neither a file nor a pretrained tag of '{name}'{nearest(pretrained, tags)} "
+            f"(allowed: {allowed}, or the path of a .safetensors or .pt file)"
+        )
+    loaded = build(model_cfg, preprocess, f"open_clip's config '{name}'")
+    _fill(loaded.model, weights)
+    loaded.tokenizer = name
+    return loaded
+
+
+def _preprocess_of(name: str, weights: Path) -> dict[str, Any]:
+    """Preprocessing for a weights file: what lies beside it, else what all tags of the model agree on."""
+    import open_clip
+
+    beside = weights.parent / CONFIG
+    if beside.is_file():
+        return dict(read_json(beside).get("preprocess_cfg", {}))
+    keys = ("mean", "std", "interpolation", "resize_mode")
+    known = [
+        {key: cfg[key] for key in keys if key in cfg}
+        for cfg in (
+            open_clip.get_pretrained_cfg(name, tag) for tag in open_clip.list_pretrained_tags_by_model(name)
+        )
+    ]
+    return known[0] if known and all(cfg == known[0] for cfg in known) else {}
+
+
+def _download(name: str, tag: str, cfg: Mapping[str, Any]) -> Path:
+    import open_clip
+
+    try:
+        return Path(open_clip.download_pretrained(cfg))
+    except Exception as error:  # the hub, urllib and open_clip each raise their own kinds
+        reason = str(error).strip().split("\n")[0] or type(error).__name__
+        raise UserError(
+            f"could not download the weights '{tag}' of '{name}': {reason}; offline, give the path of a file"
+        ) from error
+
+
+def _fill(model: Any, weights: Path) -> None:
+    """Load ``weights`` strictly, and say which tensor does not fit."""
+    import open_clip
+
+    try:
+        if weights.suffix not in (".npz", ".npy"):  # big_vision's files have other names and shapes
+            shapes = _shapes(weights)
+            for key, tensor in model.state_dict().items():
+                shape = shapes.get(key)
+                if shape is not None and shape != tuple(tensor.shape) and not key.startswith("logit_"):
+                    raise UserError(
+                        f"{weights} does not fit: {key} is {shape}, the model has {tuple(tensor.shape)}"
+                    )
+        with _quiet():
+            open_clip.load_checkpoint(model, str(weights), strict=True)
+    except UserError:
+        raise
+    except Exception as error:  # a damaged file fails in as many ways as there are readers
+        raise UserError(
+            f"{weights} {_reason(str(error)) or f'is not a readable weights file: {error}'}"
+        ) from error
+
+
+def _shapes(weights: Path) -> dict[str, tuple[int, ...]]:
+    if weights.suffix == ".safetensors":
+        try:
+            with safe_open(weights, framework="pt") as file:
+                return {key: tuple(file.get_slice(key).get_shape()) for key in file.keys()}  # noqa: SIM118
+        except SafetensorError as error:
+            raise UserError(f"{weights} is damaged or not a safetensors file: {error}") from error
+    state = torch.load(weights, map_location="cpu", weights_only=True)
+    state = state.get("state_dict", state)
+    return {
+        key.removeprefix("module."): tuple(value.shape)
+        for key, value in state.items()
+        if hasattr(value, "shape")
+    }
+
+
+def _reason(message: str) -> str:
+    """The first complaint of `load_state_dict`, in one line."""
+    for kind, word in (("Missing key", "lacks"), ("Unexpected key", "holds the unknown")):
+        found = re.search(rf'{kind}\(s\) in state_dict: "([^"]+)"(.*)', message)
+        if found:
+            more = found.group(2).count('"') // 2
+            return f"does not fit: it {word} tensor {found.group(1)}{f' and {more} more' if more else ''}"
+    found = re.search(r"size mismatch for ([^:]+): .*?(\[[\d, ]*\]).*?(\[[\d, ]*\])", message)
+    return (
+        f"does not fit: {found.group(1)} is {found.group(2)}, the model has {found.group(3)}" if found else ""
+    )
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Keep open_clip from warning of random weights that we fill next, and from adding a log handler."""
+    before = logging.root.manager.disable
+    logging.disable(logging.CRITICAL)
+    try:
+        yield
+    finally:
+        logging.disable(before)

@@ -1,0 +1,174 @@
+"""Pretrain a small CLIP on captioned pictures and write a folder that open_clip itself loads.
+
+`clplat-tiny`, the shipped model, was made by this script with its defaults: ``clplat pretrain --out FOLDER``.
+"""
+
+from __future__ import annotations
+
+import csv
+import json
+import math
+from collections.abc import Callable, Iterator, Mapping
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+import yaml
+from torch import Tensor
+
+from clplat.data.catalogue import pretraining_pairs
+from clplat.data.images import PixelStore, Preprocess, open_picture
+from clplat.data.records import Picture
+from clplat.errors import UserError
+from clplat.losses.info_nce import InfoNCE
+from clplat.models.backbone import Backbone
+from clplat.randomness import generator, seeded
+
+__all__ = ["TINY", "captioned_pictures", "pretrain"]
+
+#: About a million parameters beside the vocabulary; small enough to train on two cores in minutes.
+TINY: dict[str, Any] = {
+    "embed_dim": 64,
+    "vision_cfg": {"image_size": 48, "patch_size": 12, "width": 128, "layers": 4, "head_width": 32},
+    "text_cfg": {"context_length": 48, "vocab_size": 49408, "width": 48, "heads": 3, "layers": 4},
+}
+
+
+def captioned_pictures(source: str, pairs: int, seed: int) -> list[Picture]:
+    """Pictures with captions from a source.
+
+    Args:
+        source: ``"catalogue"`` (``pairs`` general product pictures); a ``.jsonl``, ``.csv`` or ``.tsv`` file
+            with columns ``picture`` (path, relative to the file) and ``caption``; or a folder
+            ``<root>/<domain>/<class>/*.jpg``, captioned from its folder names (``<root>/<domain>`` reads that
+            domain alone).
+        pairs: pictures at most.
+        seed: of the catalogue.
+
+    Raises:
+        UserError: an unknown source, a missing column, no pairs.
+    """
+    if source == "catalogue":
+        return pretraining_pairs(pairs, seed)
+    path = Path(source)
+    if path.is_dir():
+        from scenarios.domain_folders import DomainFolders
+
+        nested = any(child.is_dir() for folder in path.iterdir() if folder.is_dir() for child in folder.iterdir())
+        root, domains = (path, None) if nested else (path.parent, [path.name])
+        pictures = DomainFolders(str(root)).captioned("train", domains)
+    elif path.suffix in (".jsonl", ".csv", ".tsv"):
+        pictures = [
+            Picture(str(path.parent / file), partial(open_picture, path.parent / file), caption)
+            for file, caption in _listed(path)
+        ]
+    else:
+        raise UserError(f"unknown source '{source}' (allowed: catalogue, a folder, a .jsonl, .csv or .tsv file)")
+    if not pictures:
+        raise UserError(f"{source} holds no captioned pictures")
+    order = torch.randperm(len(pictures), generator=generator(seed, "pairs")).tolist()
+    return [pictures[i] for i in order[:pairs]]
+
+
+def _listed(path: Path) -> Iterator[tuple[str, str]]:
+    try:
+        text = path.read_text(encoding="utf-8")
+    except OSError as error:
+        raise UserError(f"cannot read {path}: {error.strerror}") from None
+    rows: list[Mapping[str, Any]]
+    try:
+        if path.suffix == ".jsonl":
+            rows = [json.loads(line) for line in text.splitlines() if line.strip()]
+        else:
+            rows = list(csv.DictReader(text.splitlines(), delimiter="\t" if path.suffix == ".tsv" else ","))
+        for row in rows:
+            yield str(row["picture"]), str(row["caption"])
+    except (KeyError, TypeError, ValueError) as error:
+        raise UserError(f"{path}: every line needs 'picture' and 'caption' ({error})") from None
+
+
+def pretrain(
+    out: Path,
+    *,
+    source: str = "catalogue",
+    pairs: int = 20000,
+    epochs: int = 16,
+    batch_size: int = 128,
+    lr: float = 2e-3,
+    weight_decay: float = 0.05,
+    config: Path | None = None,
+    seed: int = 0,
+    report: Callable[[str], None] = print,
+) -> Backbone:
+    """Train a CLIP from random weights with the symmetric contrastive loss and save it.
+
+    Args:
+        out: folder to write: ``open_clip_config.json`` and ``open_clip_model.safetensors`` (16-bit).
+        source, pairs: see `captioned_pictures`.
+        config: YAML or JSON file with an open_clip ``model_cfg``; by default `TINY`.
+        report: told one line an epoch.
+
+    Returns:
+        The model as read back from ``out``.
+
+    Raises:
+        UserError: unreadable input; a loss that is not finite.
+
+    Reference:
+        Radford et al. 2021, arXiv 2103.00020.
+    """
+    model_cfg = yaml.safe_load(config.read_text(encoding="utf-8")) if config else TINY
+    backbone = Backbone.random(model_cfg, seed)
+    pictures = captioned_pictures(source, pairs, seed)
+    store = PixelStore(Preprocess(backbone.image_size))
+    pixels = store.get(pictures)
+    captions = [str(picture.caption) for picture in pictures]
+    ids = backbone.tokenize(captions)
+    # Captions are learned as they are; equal ones answer each other's pictures.
+    distinct = {caption: i for i, caption in enumerate(dict.fromkeys(captions))}
+    classes = torch.tensor([distinct[caption] for caption in captions])
+    backbone.requires_grad_(True).train()
+    decayed = [p for p in backbone.parameters() if p.ndim > 1]
+    plain = [p for p in backbone.parameters() if p.ndim <= 1]
+    groups: list[dict[str, Any]] = [{"params": decayed}, {"params": plain, "weight_decay": 0.0}]
+    optimizer = torch.optim.AdamW(groups, lr=lr, weight_decay=weight_decay, betas=(0.9, 0.98))
+    loss_of = InfoNCE(symmetric=True)
+    per_epoch = len(pictures) // batch_size
+    if per_epoch < 1:
+        raise UserError(f"{len(pictures)} pairs do not fill one batch of {batch_size}; lower --batch-size")
+    total, step = epochs * per_epoch, 0
+    for epoch in range(epochs):
+        order = torch.randperm(len(pictures), generator=generator(seed, "order", epoch))
+        running = 0.0
+        for rows in order[: per_epoch * batch_size].split(batch_size):
+            for group in optimizer.param_groups:
+                group["lr"] = lr * min(1.0, (step + 1) / (0.05 * total + 1)) * 0.5 * (1 + math.cos(math.pi * step / total))
+            pictured = _augmented(pixels[rows], generator(seed, "augment", step))
+            with seeded(seed, "step", step):
+                image = F.normalize(backbone.image(pictured).pooled, dim=-1)
+                text = F.normalize(backbone.text(ids[rows]).pooled, dim=-1)
+                same = classes[rows][:, None] == classes[rows][None]
+                loss = loss_of(image, text, scale=backbone.logit_scale.exp().clamp(max=100), positive=same)
+                optimizer.zero_grad()
+                loss.backward()
+                torch.nn.utils.clip_grad_norm_(backbone.parameters(), 1.0)
+                optimizer.step()
+            running += float(loss.detach())
+            step += 1
+        if not math.isfinite(running):
+            raise UserError(f"pretraining diverged in epoch {epoch + 1}: the loss is not finite; lower --lr")
+        report(f"epoch {epoch + 1}/{epochs}: loss {running / per_epoch:.3f}")
+    backbone.eval().requires_grad_(False)
+    backbone.save(Path(out), half=True)
+    return Backbone.load(f"local-dir:{out}")
+
+
+def _augmented(pixels: Tensor, draw: torch.Generator, most: int = 3) -> Tensor:
+    """Move each picture by a few pixels and change its brightness: what keeps every caption true."""
+    padded = F.pad(pixels.float(), (most,) * 4, mode="replicate")
+    size, moves = pixels.shape[-1], torch.randint(0, 2 * most + 1, (len(pixels), 2), generator=draw).tolist()
+    moved = torch.stack([picture[:, y : y + size, x : x + size] for picture, (y, x) in zip(padded, moves, strict=True)])
+    gain = 0.35 + 0.85 * torch.rand((len(pixels), 1, 1, 1), generator=draw)
+    return (moved * gain).clamp(0, 255).to(torch.uint8)

@@ -1,0 +1,46 @@
+"""Where a result comes from: the code, the libraries, and what the process needed."""
+
+from __future__ import annotations
+
+import hashlib
+import platform
+import resource
+from functools import cache
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+__all__ = ["code_fingerprint", "library_versions", "peak_memory_bytes"]
+
+_LIBRARIES = ("clplat", "torch", "open_clip_torch", "peft", "avalanche-lib", "mlflow", "optuna", "numpy", "pillow")
+
+
+@cache
+def code_fingerprint() -> str:
+    """sha256 over the source files of clplat, strategies and scenarios: equal for equal code, wherever installed."""
+    root = Path(__file__).resolve().parent.parent
+    digest = hashlib.sha256()
+    for package in ("clplat", "strategies", "scenarios"):
+        for path in sorted((root / package).rglob("*.py")):
+            digest.update(path.relative_to(root).as_posix().encode() + b"\0" + path.read_bytes() + b"\0")
+    return digest.hexdigest()
+
+
+@cache
+def _versions() -> tuple[tuple[str, str], ...]:
+    found = [("python", platform.python_version())]
+    for name in _LIBRARIES:
+        try:
+            found.append((name, version(name)))
+        except PackageNotFoundError:
+            found.append((name, "not installed"))
+    return tuple(found)
+
+
+def library_versions() -> dict[str, str]:
+    """Versions of Python and of the libraries that decide about numbers."""
+    return dict(_versions())
+
+
+def peak_memory_bytes() -> int:
+    """Largest resident memory of this process so far."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024

@@ -1,0 +1,26 @@
+"""Tracking: results into MLflow, comparisons and links out of it. Plain data, no torch; MLflow loads late."""
+
+from __future__ import annotations
+
+from clplat.tracking.colours import strategy_colour
+from clplat.tracking.compare import comparison, from_results
+from clplat.tracking.runs import Tracker, log_result
+from clplat.tracking.server import links, serve
+from clplat.tracking.store import tracking_uri
+from clplat.tracking.tables import plain, render, winner_line
+from clplat.tracking.views import leaderboard_link
+
+__all__ = [
+    "Tracker",
+    "comparison",
+    "from_results",
+    "leaderboard_link",
+    "links",
+    "log_result",
+    "plain",
+    "render",
+    "serve",
+    "strategy_colour",
+    "tracking_uri",
+    "winner_line",
+]

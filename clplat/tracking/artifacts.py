@@ -1,0 +1,162 @@
+"""The files of a run in MLflow: tables, figures, the resolved config, the result, retrieval grids.
+
+Every file has a fixed name, so that logging twice overwrites instead of doubling; only MLflow's image
+series does not work that way, and there the caller remembers what is logged.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import yaml
+
+from clplat.tracking import figures
+from clplat.tracking.colours import strategy_colour
+from clplat.tracking.naming import label, variant
+from clplat.tracking.rows import primary, rows_done
+
+if TYPE_CHECKING:
+    from mlflow.tracking import MlflowClient
+
+__all__ = [
+    "accuracy_table",
+    "comparison_figures",
+    "log_closing",
+    "log_config",
+    "log_figures",
+    "log_grid",
+    "log_tables",
+    "version_names",
+]
+
+GRID = "retrieval_grid"
+Table = tuple[list[str], list[list[Any]]]
+
+
+def version_names(domains: Sequence[str], rows: int) -> list[str]:
+    """The names of the model versions: ``zero-shot``, then the domain each was trained on last.
+
+    Example:
+        >>> version_names(["shoes", "lamps"], 2)
+        ['zero-shot', 'shoes']
+    """
+    return ["zero-shot", *domains][:rows]
+
+
+def accuracy_table(result: Mapping[str, Any]) -> Table:
+    """R of the primary metric in long form: after which domain, on which domain, value."""
+    rows = (result.get("metrics") or {}).get(primary(result)) or []
+    names = version_names(result["domains"], len(rows))
+    cells = [
+        [after, on, round(value, 2)]
+        for after, row in zip(names, rows, strict=True)
+        for on, value in zip(result["domains"], row, strict=True)
+        if value is not None
+    ]
+    return ["after", "on", "value"], cells
+
+
+def _compatibility(result: Mapping[str, Any]) -> tuple[str, list[list[float | None]]] | None:
+    matrices = result.get("compatibility") or {}
+    name = primary(result) if primary(result) in matrices else next(iter(matrices), None)
+    return (name, matrices[name]) if name is not None and matrices[name] else None
+
+
+def compatibility_table(result: Mapping[str, Any]) -> Table:
+    """C in long form: which version embeds the queries, which one indexed the gallery, value."""
+    found = _compatibility(result)
+    rows = found[1] if found else []
+    names = version_names(result["domains"], len(rows))
+    cells = [
+        [queries, gallery, round(value, 2)]
+        for queries, row in zip(names, rows, strict=True)
+        for gallery, value in zip(names, row, strict=False)
+        if value is not None
+    ]
+    return ["queries_by", "gallery_by", "value"], cells
+
+
+def log_tables(client: MlflowClient, run_id: str, tables: Mapping[str, Table]) -> None:
+    """Write tables that MLflow shows as tables; its own ``log_table`` would append on a second call."""
+    shown = []
+    for path, (columns, data) in tables.items():
+        if data:
+            client.log_text(run_id, json.dumps({"columns": columns, "data": data}), path)
+            shown.append({"path": path, "type": "table"})
+    if shown:
+        client.set_tag(run_id, "mlflow.loggedArtifacts", json.dumps(shown))
+
+
+def log_figures(client: MlflowClient, run_id: str, drawn: Mapping[str, Any]) -> None:
+    """Write matplotlib figures as ``figures/<name>.png``."""
+    for name, figure in drawn.items():
+        client.log_figure(run_id, figure, f"figures/{name}.png", save_kwargs={"dpi": 120})
+
+
+def log_config(client: MlflowClient, run_id: str, config: Mapping[str, Any]) -> None:
+    """The full config as it was resolved: what `clplat run --config` takes."""
+    text = yaml.safe_dump(json.loads(json.dumps(config, default=str)), sort_keys=False)
+    client.log_text(run_id, text, "config/resolved.yaml")
+
+
+def log_closing(client: MlflowClient, run_id: str, result: Mapping[str, Any]) -> None:
+    """Everything that is drawn once a run is over: both matrices as tables and figures, the result itself."""
+    client.log_text(run_id, json.dumps(result, indent=2, sort_keys=True), "result.json")
+    tables = {"tables/accuracy_matrix.json": accuracy_table(result)}
+    tables["tables/compatibility.json"] = compatibility_table(result)
+    log_tables(client, run_id, tables)
+    if not rows_done(result):
+        return
+    main, domains = primary(result), result["domains"]
+    rows, title = result["metrics"][main], label(result["config"])
+    drawn = {
+        "accuracy_matrix": figures.accuracy_heatmap(rows, domains, metric=main, title=title),
+        "forgetting_curves": figures.domain_curves(rows, domains, metric=main, title=title),
+    }
+    found = _compatibility(result)
+    if found:
+        names = version_names(domains, len(found[1]))
+        drawn["compatibility"] = figures.compatibility_heatmap(found[1], names, metric=found[0], title=title)
+    log_figures(client, run_id, drawn)
+
+
+def log_grid(client: MlflowClient, run_id: str, path: Path, step: int, timestamp: int) -> None:
+    """One retrieval grid into the image series; asynchronous image logging delays the end of every run."""
+    from PIL import Image
+
+    with Image.open(path) as image:
+        client.log_image(
+            run_id,
+            image.convert("RGB"),
+            key="retrieval_grid",
+            step=step,
+            timestamp=timestamp,
+            synchronous=True,
+        )
+
+
+def comparison_figures(
+    results: Sequence[Mapping[str, Any]], rows: Sequence[Mapping[str, Any]]
+) -> dict[str, Any]:
+    """Across strategies: mean curve with band over seeds, and what is learned against what is forgotten."""
+    names = {row["variant"]: str(row["label"]) for row in rows}
+    series: dict[str, list[list[float]]] = {}
+    for result in results:
+        means = [sum(row) / len(row) for row in result["metrics"][primary(result)] if row and None not in row]
+        series.setdefault(names[variant(result["config"])], []).append(means)
+    colours = {str(row["label"]): strategy_colour(str(row["strategy"])) for row in rows}
+    metric = primary(results[0])
+    drawn = {
+        "forgetting_curves": figures.strategy_curves(series, results[0]["domains"], colours, metric=metric)
+    }
+    points = [
+        (str(row["label"]), float(row["forget"]), float(row["score"]), strategy_colour(str(row["strategy"])))
+        for row in rows
+        if row["forget"] is not None and row["score"] is not None
+    ]
+    if points:
+        drawn["trade_off"] = figures.tradeoff(points, metric=metric)
+    return drawn

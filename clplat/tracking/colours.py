@@ -1,0 +1,61 @@
+"""One fixed colour per strategy, the same in MLflow, in matplotlib and in the report.
+
+The palette extends Okabe and Ito's, which stays apart under the three common kinds of colour blindness.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import math
+
+__all__ = ["DOMAIN_COLOURS", "STRATEGY_COLOURS", "domain_colour", "strategy_colour"]
+
+# Bounds are grey and black (they are references, not contenders); the contenders have the hues.
+STRATEGY_COLOURS = {
+    "frozen": "#8c8c8c",
+    "cumulative": "#222222",
+    "naive": "#d55e00",
+    "replay": "#0072b2",
+    "ewc": "#009e73",
+    "distill": "#cc79a7",
+    "patch": "#e69f00",
+    "agem": "#56b4e9",
+    "lora_per_domain": "#7b4ab8",
+    "backward_compatible": "#8f6a2a",
+}
+
+# For names we do not know: hues between those above, so that a newcomer never wears a known colour.
+_OTHERS = ("#b2182b", "#1b7837", "#4d4dff", "#c51b7d", "#3b6e8f", "#a6761d", "#00868b", "#6b6b00")
+
+# Domains are another kind of thing than strategies: the eight of Tol's "muted" scheme.
+DOMAIN_COLOURS = ("#332288", "#cc6677", "#117733", "#ddaa33", "#88ccee", "#882255", "#44aa99", "#999933")
+
+
+def strategy_colour(name: str) -> str:
+    """The colour of a strategy as ``#rrggbb``; a name we do not know gets one by a stable hash.
+
+    Example:
+        >>> strategy_colour("replay")
+        '#0072b2'
+        >>> strategy_colour("mine") == strategy_colour("mine")
+        True
+    """
+    known = STRATEGY_COLOURS.get(name)
+    if known is not None:
+        return known
+    return _OTHERS[int.from_bytes(hashlib.sha256(name.encode()).digest()[:4], "big") % len(_OTHERS)]
+
+
+def domain_colour(index: int, count: int) -> str:
+    """The colour of the domain at ``index`` of ``count``; past eight, evenly spread hues instead.
+
+    Example:
+        >>> domain_colour(0, 4)
+        '#332288'
+    """
+    if count <= len(DOMAIN_COLOURS):
+        return DOMAIN_COLOURS[index]
+    # A cosine palette of darkened hues: many domains stay apart, if not by name.
+    angle = 2 * math.pi * index / count
+    channels = (0.45 + 0.4 * math.cos(angle + shift) for shift in (0.0, 2.1, 4.2))
+    return "#" + "".join(f"{round(255 * channel):02x}" for channel in channels)

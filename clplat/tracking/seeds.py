@@ -1,0 +1,183 @@
+"""One result -> one run of level ``seed``, a bit at a time. Errors pass through: `Tracker` stops them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from clplat.tracking.artifacts import log_closing, log_config, log_grid
+from clplat.tracking.colours import strategy_colour
+from clplat.tracking.naming import flat, label, part, run_name, variant
+from clplat.tracking.notes import note
+from clplat.tracking.receipt import Receipt, now
+from clplat.tracking.rows import closing_metrics, primary, row_metrics, rows_done, short, training_curves
+
+if TYPE_CHECKING:
+    from mlflow.tracking import MlflowClient
+
+__all__ = ["log_seed", "send_metrics", "send_params"]
+
+_STATUS = {"complete": "FINISHED", "failed": "FAILED"}
+
+
+def log_seed(
+    client: MlflowClient,
+    uri: str,
+    experiment_id: str,
+    result: Mapping[str, Any],
+    folder: Path,
+    tags: Mapping[str, str],
+) -> str:
+    """Bring the run of ``folder`` up to date with ``result``; return its id."""
+    config = result["config"]
+    identity = f"{variant(config)}-s{config.get('seed', 0)}"
+    receipt = Receipt.read(folder, identity)
+    if receipt.run_id is None or not _alive(client, receipt.run_id):
+        receipt = _create(client, uri, experiment_id, result, folder, receipt, tags)
+    run_id = str(receipt.run_id)
+    send_rows(client, result, folder, receipt)
+    _send_grids(client, folder, receipt)
+    status = _STATUS.get(str(result["status"]), "RUNNING")
+    if status != receipt.status and not receipt.finished:
+        if status == "RUNNING":  # it had failed and was resumed
+            client.update_run(run_id, status="RUNNING")
+        else:
+            _close(client, result, receipt, status)
+        receipt.status, receipt.finished = status, status == "FINISHED"
+        receipt.write(folder)
+    return run_id
+
+
+def _alive(client: MlflowClient, run_id: str) -> bool:
+    """Whether the store has this run: it may be another store, or somebody deleted the run."""
+    from mlflow.exceptions import MlflowException
+
+    try:
+        return bool(client.get_run(run_id).info.lifecycle_stage == "active")
+    except MlflowException as error:
+        if error.error_code == "RESOURCE_DOES_NOT_EXIST":
+            return False
+        raise
+
+
+def _create(
+    client: MlflowClient,
+    uri: str,
+    experiment_id: str,
+    result: Mapping[str, Any],
+    folder: Path,
+    receipt: Receipt,
+    tags: Mapping[str, str],
+) -> Receipt:
+    """Open a run, or find the one that a process opened and could not note down before it was killed."""
+    if receipt.key and receipt.run_id is None and receipt.uri == uri:
+        found = client.search_runs([experiment_id], f"tags.`clplat.key` = '{receipt.key}'", max_results=1)
+        receipt.run_id = found[0].info.run_id if found else None
+    else:
+        receipt = Receipt.new(receipt.identity, uri, experiment_id)
+        receipt.write(folder)
+    if receipt.run_id is None:
+        # A result that is logged when it is complete began as long ago as it took.
+        took = closing_metrics(result).get("cost/sec", 0.0) if result["status"] == "complete" else 0.0
+        run = client.create_run(
+            experiment_id,
+            start_time=now() - int(1000 * took),
+            tags={**_tags(result, folder), **tags, "clplat.key": receipt.key},
+            run_name=run_name(result["config"]),
+        )
+        receipt.run_id = run.info.run_id
+    send_params(client, str(receipt.run_id), result["config"])
+    log_config(client, str(receipt.run_id), result["config"])
+    receipt.write(folder)
+    return receipt
+
+
+def _tags(result: Mapping[str, Any], folder: Path) -> dict[str, str]:
+    config = result["config"]
+    strategy = part(config, "strategy")
+    tags = {
+        "clplat.folder": str(folder),
+        "clplat.name": str(result.get("name") or folder.name),
+        "clplat.scenario": part(config, "scenario"),
+        "clplat.strategy": strategy,
+        "clplat.label": label(config),
+        "clplat.variant": variant(config),
+        "clplat.primary": short(primary(result)),
+        "clplat.stream": " > ".join(result["domains"])[:1000],
+        "mlflow.runColor": strategy_colour(strategy),
+        "mlflow.source.name": "clplat",
+        "mlflow.source.type": "LOCAL",
+    }
+    code = (result.get("fingerprints") or {}).get("code")
+    commit = code.get("commit") if isinstance(code, Mapping) else code
+    if isinstance(commit, str) and len(commit) == 40:  # a git commit, not some other hash
+        tags["mlflow.source.git.commit"] = commit
+    versions = {f"version.{name}": str(value) for name, value in flat(result.get("versions") or {}).items()}
+    return tags | dict(list(versions.items())[:50])
+
+
+def send_metrics(
+    client: MlflowClient, run_id: str, metrics: Mapping[str, float], step: int, timestamp: int
+) -> None:
+    """Send all metrics of one step."""
+    send_curves(client, run_id, [(step, metrics)], timestamp)
+
+
+def send_curves(
+    client: MlflowClient, run_id: str, curves: Iterable[tuple[int, Mapping[str, float]]], timestamp: int
+) -> None:
+    """Send metrics of many steps, 1,000 a call (MLflow's limit)."""
+    from mlflow.entities import Metric
+
+    batch = [Metric(k, value, timestamp, step) for step, terms in curves for k, value in terms.items()]
+    for start in range(0, len(batch), 1000):
+        client.log_batch(run_id, metrics=batch[start : start + 1000])
+
+
+def send_params(client: MlflowClient, run_id: str, config: Mapping[str, Any]) -> None:
+    """Send what a human chose, flat and dotted, 100 a call (MLflow's limit)."""
+    from mlflow.entities import Param
+
+    batch = [Param(name[:250], str(value)[:500]) for name, value in flat(config).items()]
+    for start in range(0, len(batch), 100):
+        client.log_batch(run_id, params=batch[start : start + 100])
+
+
+def send_rows(client: MlflowClient, result: Mapping[str, Any], folder: Path, receipt: Receipt) -> None:
+    """Send the rows that are new, one call each.
+
+    Their times are noted down first: if a call is cut off after the store took it, the next one sends the
+    very same points, which MLflow drops as duplicates.
+    """
+    done, run_id = rows_done(result), str(receipt.run_id)
+    if receipt.rows_logged >= done:
+        return
+    receipt.clock += [now() for _ in range(done - len(receipt.clock))]
+    receipt.write(folder)
+    for row in range(receipt.rows_logged, done):
+        send_metrics(client, run_id, row_metrics(result, row), row, receipt.clock[row])
+    client.set_tag(run_id, "mlflow.note.content", note(result)[:5000])
+    receipt.rows_logged = done
+    receipt.write(folder)
+
+
+def _send_grids(client: MlflowClient, folder: Path, receipt: Receipt) -> None:
+    for path in sorted((folder / "grids").glob("step_*.png")):
+        step = path.stem.removeprefix("step_")
+        if step.isdigit() and int(step) not in receipt.grids:
+            log_grid(client, str(receipt.run_id), path, int(step), now())
+            receipt.grids.append(int(step))
+            receipt.write(folder)
+
+
+def _close(client: MlflowClient, result: Mapping[str, Any], receipt: Receipt, status: str) -> None:
+    run_id = str(receipt.run_id)
+    if status == "FINISHED":  # a failed run may be resumed: its cost is not final
+        last = max(rows_done(result) - 1, 0)
+        ended = receipt.clock[-1] if receipt.clock else 0
+        send_metrics(client, run_id, closing_metrics(result), last, ended)
+        send_curves(client, run_id, training_curves(result), ended)
+    client.set_tag(run_id, "mlflow.note.content", note(result)[:5000])
+    log_closing(client, run_id, result)
+    client.set_terminated(run_id, status, end_time=now())

@@ -1,0 +1,174 @@
+"""`clplat ui`: MLflow on the loopback interface, and links that open on the answer."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from clplat.errors import UserError
+from clplat.tracking.store import ARTIFACTS, experiment_name, open_client, tracking_uri
+from clplat.tracking.views import VIEWS, leaderboard_link
+
+__all__ = ["free_port", "links", "serve"]
+
+HOST = "127.0.0.1"
+LOG = "mlflow-server.log"
+
+
+def free_port(port: int) -> int:
+    """``port``, or one that is free if it is taken (or 0)."""
+    for candidate in (port, 0):
+        with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
+            # As the server does: a port in TIME_WAIT is free.
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            try:
+                probe.bind((HOST, candidate))
+                return int(probe.getsockname()[1])
+            except OSError:
+                continue
+    raise UserError(f"no free port on {HOST}")
+
+
+def links(root: Path, port: int = 5000) -> dict[str, str]:
+    """What to open, by name, without starting anything: ``{"catalogue: Leaderboard": "http://..."}``.
+
+    The base is the server in ``MLFLOW_TRACKING_URI`` if that is one, else the one that `serve` would start.
+    Empty when nothing is tracked or the store does not answer.
+    """
+    uri = tracking_uri(root)
+    if uri.startswith("sqlite:///") and not Path(uri.removeprefix("sqlite:///")).exists():
+        return {}
+    base = uri if uri.startswith("http") else f"http://{HOST}:{port}"
+    prefix = experiment_name("")
+    client = open_client(uri)
+    from mlflow.exceptions import MlflowException
+
+    try:
+        found = client.search_experiments(
+            filter_string=f"name LIKE '{prefix}%'", order_by=["last_update_time DESC"]
+        )
+    except MlflowException:
+        return {}
+    return {
+        f"{item.name.removeprefix(prefix)}: {title}": leaderboard_link(base, item.experiment_id, view)
+        for item in found
+        for view, title in VIEWS.items()
+    }
+
+
+def serve(root: Path, port: int = 5000, *, say: Callable[[str], None] = print) -> int:
+    """Show the runs of a folder in a browser until Ctrl-C.
+
+    The server listens on 127.0.0.1 only; if ``port`` is taken, on another one. With ``MLFLOW_TRACKING_URI``
+    set to a server nothing is started and only its links are shown.
+
+    Returns:
+        The exit code: 0 after Ctrl-C.
+    """
+    uri = tracking_uri(root)
+    if uri.startswith("http"):
+        _tell(root, port, say)
+        return 0
+    port = free_port(port)
+    log = root.resolve() / LOG
+    log.parent.mkdir(parents=True, exist_ok=True)
+    with log.open("wb") as sink, _ended_by_signals():
+        process = subprocess.Popen(
+            _command(root, uri, port),
+            env=_environment(),
+            stdin=subprocess.DEVNULL,
+            stdout=sink,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
+        try:
+            _wait_until_up(process, port, log)
+            _tell(root, port, say)
+            say("Ctrl-C stops the server.")
+            return process.wait()
+        except KeyboardInterrupt:
+            return 0
+        finally:
+            _stop(process)
+
+
+@contextmanager
+def _ended_by_signals() -> Iterator[None]:
+    """A closed terminal or `kill` ends us like Ctrl-C: the server has its own session and would live on."""
+    if threading.current_thread() is not threading.main_thread():  # where Python forbids handlers
+        yield
+        return
+    names = (signal.SIGTERM, signal.SIGHUP)
+    before = [signal.signal(name, signal.default_int_handler) for name in names]
+    try:
+        yield
+    finally:
+        for name, handler in zip(names, before, strict=True):
+            signal.signal(name, handler)
+
+
+def _command(root: Path, uri: str, port: int) -> list[str]:
+    artifacts = (root.resolve() / ARTIFACTS).as_uri()
+    command = [
+        sys.executable,
+        "-m",
+        "mlflow",
+        "server",
+        "--host",
+        HOST,
+        "--port",
+        str(port),
+        "--workers",
+        "1",
+    ]
+    return [*command, "--backend-store-uri", uri, "--artifacts-destination", artifacts]
+
+
+def _environment() -> dict[str, str]:
+    quiet = {
+        "MLFLOW_DISABLE_TELEMETRY": "true",
+        "DO_NOT_TRACK": "true",
+        "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",  # job queues of the GenAI side: more processes, no use
+    }
+    return quiet | {key: value for key, value in os.environ.items() if key != "MLFLOW_TRACKING_URI"}
+
+
+def _wait_until_up(process: subprocess.Popen[bytes], port: int, log: Path, seconds: float = 60) -> None:
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        if process.poll() is not None:
+            raise UserError(f"the MLflow server stopped at once (exit code {process.returncode}); see {log}")
+        try:
+            with urllib.request.urlopen(f"http://{HOST}:{port}/health", timeout=1):
+                return
+        except (urllib.error.URLError, OSError):
+            time.sleep(0.1)
+    raise UserError(f"the MLflow server did not answer within {seconds:.0f} s; see {log}")
+
+
+def _tell(root: Path, port: int, say: Callable[[str], None]) -> None:
+    found = links(root, port)
+    for name, link in found.items():
+        say(f"{name:<32} {link}")
+    if not found:
+        say(f"no runs are tracked yet; they will appear at http://{HOST}:{port}")
+
+
+def _stop(process: subprocess.Popen[bytes]) -> None:
+    """End the server and its workers (they share its process group)."""
+    if process.poll() is None:
+        os.killpg(process.pid, signal.SIGTERM)
+        try:
+            process.wait(10)
+        except subprocess.TimeoutExpired:
+            os.killpg(process.pid, signal.SIGKILL)

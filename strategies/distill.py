@@ -1,0 +1,78 @@
+"""Distill: keep the similarities that an earlier model saw."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from torch import Tensor
+
+from clplat.continual.strategy import Strategy, SupportsLearning
+from clplat.continual.teacher import Teacher, snapshot
+from clplat.losses.similarity_distillation import SimilarityDistillation
+from clplat.space import Choice, Float
+
+__all__ = ["Distill"]
+
+
+class Distill(Strategy):
+    """Relation distillation: the batch's query-candidate similarities follow those of an earlier model.
+
+    ``loss = weight * KL(softmax(S_teacher / T) || softmax(S_student / T))`` over rows and columns of the
+    similarity matrix of the batch. Teacher: the model before this domain (``previous``, as LwF and Mod-X) or
+    before the stream (``initial``, as ZSCL).
+
+    Args:
+        weight: of the term.
+        teacher: ``"previous"`` or ``"initial"``.
+        temperature: of both softmaxes.
+
+    References:
+        Li & Hoiem 2016 (LwF), arXiv 1606.09282; Ni et al. 2023 (Mod-X), arXiv 2305.07437; Zheng et al. 2023
+        (ZSCL), arXiv 2303.06628.
+
+    Needs:
+        A learner with ``predict`` whose outputs have ``query`` (B, D) and ``candidates`` (C, D), unit rows,
+        or are a pair of such tensors.
+
+    Relations:
+        `EWC` protects weights instead of outputs; `BackwardCompatible` ties the new queries to old candidates.
+
+    Example:
+        >>> from strategies import Distill
+        >>> Distill(weight=2.0).weight
+        2.0
+    """
+
+    def __init__(
+        self,
+        weight: Annotated[float, Float(0.1, 30.0, log=True)] = 3.0,
+        teacher: Annotated[Literal["previous", "initial"], Choice("previous", "initial")] = "previous",
+        temperature: Annotated[float, Float(0.01, 0.2, log=True)] = 0.05,
+    ) -> None:
+        self.weight, self.teacher, self.temperature = weight, teacher, temperature
+        self.relation = SimilarityDistillation(teacher_temperature=temperature, student_temperature=temperature)
+        self._teacher: Teacher | None = None
+
+    def before_experience(self, learner: SupportsLearning, experience: Any) -> None:
+        if self._teacher is None or self.teacher == "previous":
+            self._teacher = Teacher(snapshot(learner.model))
+
+    def loss(self, learner: SupportsLearning, batch: Any, outputs: Any) -> dict[str, Tensor]:
+        assert self._teacher is not None, "before_experience comes first"
+        with self._teacher.active(learner.model):
+            old = learner.predict(batch)
+        student, teacher = similarities(outputs), similarities(old)
+        return {"distill": self.weight * self.relation(student, teacher)}
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"teacher": self._teacher.tensors if self._teacher else None}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        self._teacher = Teacher(state["teacher"]) if state["teacher"] is not None else None
+
+
+def similarities(outputs: Any) -> Tensor:
+    """Cosines of queries and candidates (B, C), from an object with both or from a pair."""
+    query, candidates = outputs if isinstance(outputs, tuple) else (outputs.query, outputs.candidates)
+    cosines: Tensor = query @ candidates.T
+    return cosines

@@ -1,0 +1,211 @@
+"""Trees of pictures: stable splits, checked files, errors that say what to do."""
+
+from __future__ import annotations
+
+import io
+import os
+import pickle
+import time
+from collections import Counter
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from PIL import Image
+
+from clplat.data.folders import SPLITS, FolderTree, read_folders, split_of, to_words, with_article
+from clplat.errors import UserError
+
+
+def encoded(kind: str, shade: int = 90) -> bytes:
+    file = io.BytesIO()
+    Image.radial_gradient("L").resize((24, 16)).point(lambda v: (v + shade) % 256).save(file, kind)
+    return file.getvalue()
+
+
+SMALL = encoded("PNG")
+
+
+def draw(root: Path, files: list[str]) -> Path:
+    for name in files:
+        path = root / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(SMALL)
+    return root
+
+
+def tree_of(root: Path, count: int = 4) -> Path:
+    cells = [f"{domain}/{category}" for domain in ("photo", "sketch") for category in ("cat", "dog")]
+    return draw(root, [f"{cell}/{i:03d}.png" for cell in cells for i in range(count)])
+
+
+def places(tree: FolderTree) -> dict[str, str]:
+    """Relative path -> split."""
+    cells = tree.cells.items()
+    return {p.key.rpartition("@")[0]: split for (_, _, split), pictures in cells for p in pictures}
+
+
+def test_every_picture_is_read_once_in_its_place(tmp_path: Path) -> None:
+    tree = read_folders(tree_of(tmp_path, 30))
+    assert (tree.domains, tree.classes) == (("photo", "sketch"), ("cat", "dog"))
+    assert len(places(tree)) == 120
+    for (domain, category, split), pictures in tree.cells.items():
+        assert [p.key for p in pictures] == sorted(p.key for p in pictures)
+        for picture in pictures:
+            relative = picture.key.rpartition("@")[0]
+            assert relative.startswith(f"{domain}/{category}/") and split_of(relative) == split
+            assert picture.load().size == (24, 16)
+    assert sum(tree.report["pictures"]["photo"].values()) == 60
+    assert pickle.loads(pickle.dumps(tree)) == tree, "workers of a DataLoader need it"
+
+
+def test_the_split_is_pinned() -> None:
+    """These places must never move: older models would have been trained on newer test pictures."""
+    expected = {"train": (0, 3, 6, 7, 9, 10), "val": (4, 5), "test": (1, 2, 8, 11)}
+    for split, numbers in expected.items():
+        assert {split_of(f"photo/dog/{i}.jpg") for i in numbers} == {split}
+    counts = Counter(split_of(f"d/c/{i}") for i in range(4000))
+    assert [counts[split] for split in SPLITS] == pytest.approx([2400, 600, 1000], abs=80)
+
+
+NUMBERS = st.sets(st.integers(0, 60), min_size=1, max_size=12)
+
+
+@settings(max_examples=15, deadline=None)
+@given(NUMBERS, NUMBERS)
+def test_other_files_never_move_a_picture(
+    tmp_path_factory: pytest.TempPathFactory, first: set[int], second: set[int]
+) -> None:
+    def read(numbers: set[int]) -> dict[str, str]:
+        files = [f"photo/{category}/{i}.png" for category in ("cat", "dog") for i in numbers]
+        return places(read_folders(draw(tmp_path_factory.mktemp("tree"), files)))
+
+    a, b = read(first), read(second)
+    assert all(a[name] == b[name] for name in a.keys() & b.keys())
+    assert len(a) == 2 * len(first)
+
+
+def test_keys_follow_the_content_and_not_the_root_or_the_time(tmp_path: Path) -> None:
+    first = read_folders(tree_of(tmp_path / "first"))
+    copy = tree_of(tmp_path / "copy")
+    os.utime(copy / "photo/cat/000.png", (0, 0))
+    assert read_folders(copy).cells == first.cells
+    (copy / "photo/cat/000.png").write_bytes(encoded("PNG", 10))
+    changed = {p.key for cell in read_folders(copy).cells.values() for p in cell}
+    assert len(changed - {p.key for cell in first.cells.values() for p in cell}) == 1
+
+
+def test_other_files_and_hidden_folders_are_passed_over(tmp_path: Path) -> None:
+    root = tree_of(tmp_path)
+    draw(root, [".git/x/a.png", "__MACOSX/x/b.png", "photo/.cache/c.png", "photo/cat/._000.png"])
+    draw(root, ["photo/cat/deep/d.png"])
+    (root / "README.md").write_text("read me")
+    (root / "photo/cat/notes.txt").write_text("no picture")
+    (root / "photo/cat/UPPER.JPG").write_bytes(encoded("JPEG"))
+    for kind, suffix in (("WEBP", "webp"), ("BMP", "bmp"), ("JPEG", "jpeg")):
+        (root / f"photo/cat/other.{suffix}").write_bytes(encoded(kind))
+    assert len(places(read_folders(root))) == 16 + 4
+
+
+def test_domains_and_classes_can_be_chosen(tmp_path: Path) -> None:
+    root = tree_of(tmp_path)
+    draw(root, ["photo/horse/1.png", "empty/readme.txt"])
+    assert read_folders(root, ["sketch"]).domains == ("sketch",)
+    assert read_folders(root, ["photo"], ["horse", "cat"]).classes == ("cat", "horse")
+    with pytest.raises(
+        UserError, match=r"'skech'; did you mean 'sketch'\? \(allowed: empty, photo, sketch\)"
+    ):
+        read_folders(root, ["skech"])
+    with pytest.raises(UserError, match=r"'hors'; did you mean 'horse'\?"):
+        read_folders(root, ["photo"], ["cat", "hors"])
+    with pytest.raises(UserError, match=r"domain 'sketch' in .* has none of the classes horse"):
+        read_folders(root, ["photo", "sketch"], ["horse"])
+
+
+def test_what_is_missing_or_empty_is_named(tmp_path: Path) -> None:
+    root = tree_of(tmp_path / "pacs")
+    with pytest.raises(
+        UserError, match=r"no such folder: .*pasc; did you mean 'pacs'\?; expected <root>/<domain>"
+    ):
+        read_folders(tmp_path / "pasc")
+    (tmp_path / "bare").mkdir()
+    with pytest.raises(UserError, match=r"no domain folders in .*bare; expected"):
+        read_folders(tmp_path / "bare")
+    (root / "cartoon").mkdir()
+    with pytest.raises(UserError, match=r"no class folders in .*cartoon"):
+        read_folders(root)
+    (root / "cartoon/dog").mkdir()
+    with pytest.raises(UserError, match=r"no pictures in .*cartoon/dog"):
+        read_folders(root)
+    draw(tmp_path / "one", ["photo/cat/1.png", "sketch/cat/1.png"])
+    with pytest.raises(UserError, match="single class 'cat'"):
+        read_folders(tmp_path / "one")
+    with pytest.raises(UserError, match="did you mean 'drop'"):
+        read_folders(root, bad_pictures="dropp")  # type: ignore[arg-type]
+
+
+def spoil(root: Path) -> list[str]:
+    """Add one bad file of each kind; return their relative paths."""
+    kinds = {"jpg": "JPEG", "png": "PNG", "webp": "WEBP", "bmp": "BMP"}
+    whole = {f"photo/cat/cut.{suffix}": encoded(kind) for suffix, kind in kinds.items()}
+    bad = {name: content[: len(content) * 2 // 3] for name, content in whole.items()}
+    flipped = bytearray(SMALL)
+    flipped[50] ^= 255
+    bad |= {
+        "photo/dog/flipped.png": bytes(flipped),
+        "sketch/cat/empty.jpg": b"",
+        "sketch/dog/text.jpg": b"hello",
+    }
+    for name, content in bad.items():
+        (root / name).write_bytes(content)
+    return sorted(bad)
+
+
+def test_bad_pictures_are_refused_or_dropped_and_reported(tmp_path: Path) -> None:
+    root = tree_of(tmp_path)
+    (root / "photo/cat/padded.jpg").write_bytes(encoded("JPEG") + b"\0\0\0")
+    (root / "photo/cat/trailer.jpg").write_bytes(encoded("JPEG") + b"vendor data")
+    bad = spoil(root)
+    refused = r"^7 of 25 pictures in .* cannot be read: .*cut\.bmp.*bad_pictures drop$"
+    with pytest.raises(UserError, match=refused) as error:
+        read_folders(root)
+    assert "\n" not in str(error.value)
+    tree = read_folders(root, bad_pictures="drop")
+    assert sorted(tree.dropped) == bad == sorted(tree.report["dropped"]["files"])
+    assert len(places(tree)) == 18
+    for cell in tree.cells.values():
+        for picture in cell:
+            picture.load()
+
+
+def test_a_class_of_bad_pictures_only_is_refused(tmp_path: Path) -> None:
+    root = tree_of(tmp_path)
+    for path in (root / "photo/cat").iterdir():
+        path.write_bytes(b"")
+    with pytest.raises(UserError, match=r"none of the 4 pictures in .*photo/cat"):
+        read_folders(root, bad_pictures="drop")
+
+
+def test_folder_names_become_words() -> None:
+    names = {"art_painting": "art painting", "Real World": "real world", "003.backpack": "backpack", "3": "3"}
+    assert {name: to_words(name) for name in names} == names
+    for right in ("an art painting", "a sketch", "an hour", "a house", "a unicorn", "an umbrella", "a user"):
+        assert with_article(right.split(" ", 1)[1]) == right
+
+
+def test_pacs_is_read_whole(pacs: Path) -> None:
+    start = time.perf_counter()
+    tree = read_folders(pacs)
+    print(f"PACS read and checked in {time.perf_counter() - start:.1f} s")
+    assert len(places(tree)) == 9991 and not tree.dropped
+    assert (len(tree.domains), len(tree.classes)) == (4, 7)
+    assert all(tree.pictures(d, c, split) for d in tree.domains for c in tree.classes for split in SPLITS)
+
+
+@pytest.fixture
+def pacs() -> Path:
+    shared = Path(os.environ.get("CLPLAT_SHARED", Path(__file__).resolve().parents[3] / "shared"))
+    if not (shared / "data/pacs").is_dir():
+        pytest.skip(f"needs the PACS pictures in {shared}/data/pacs (set CLPLAT_SHARED)")
+    return shared / "data/pacs"

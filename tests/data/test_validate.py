@@ -1,0 +1,138 @@
+"""Every mistake that would make a number wrong is refused in one line that names its place."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import pytest
+from PIL import Image
+
+from clplat.data.records import (
+    Candidate,
+    Domain,
+    Gallery,
+    Picture,
+    Probe,
+    Protocol,
+    Query,
+    RetrievalSet,
+    Triplet,
+)
+from clplat.data.validate import stream_fingerprint, validate, validate_domain
+from clplat.errors import UserError
+
+
+def picture(key: str) -> Picture:
+    return Picture(key, lambda: Image.new("RGB", (4, 4)))
+
+
+def good_set(split: str = "test") -> RetrievalSet:
+    gallery = Gallery("g", tuple(picture(f"{split}{i}") for i in range(4)))
+    answers = [tuple(f"{split}{i + step}" for step in (1, 2)) for i in range(2)]
+    queries = tuple(Query(f"q{i}", gallery.pictures[i], "make it red", answers[i]) for i in range(2))
+    return RetrievalSet(queries, gallery, Protocol("p"))
+
+
+def good_domain() -> Domain:
+    shown = [picture(f"train{i}") for i in range(4)]
+    train = [Triplet(f"t{i}", shown[i], "red", shown[i + 1], "red", "d") for i in range(3)]
+    return Domain("d", train, good_set("val"), good_set("test"))
+
+
+def test_what_is_right_passes() -> None:
+    validate(good_set())
+    validate_domain(good_domain())
+
+
+def query(part: RetrievalSet, **changes: Any) -> RetrievalSet:
+    return replace(part, queries=(part.queries[0], replace(part.queries[1], **changes)))
+
+
+def gallery(part: RetrievalSet, *keys: str) -> RetrievalSet:
+    return replace(part, gallery=Gallery("g", tuple(picture(key) for key in keys)))
+
+
+@pytest.mark.parametrize(
+    ("spoil", "message"),
+    [
+        (lambda part: replace(part, queries=()), "here: there are no queries"),
+        (lambda part: gallery(part), "here: gallery 'g' is empty"),
+        (
+            lambda part: gallery(part, "test1", "test2", "test1"),
+            "here: gallery 'g' holds picture 'test1' 2 times",
+        ),
+        (lambda part: query(part, id="q0"), "here: query id 'q0' 2 times"),
+        (
+            lambda part: gallery(part, "test1"),
+            r"here: query 'q1' has no right answer in gallery 'g' \(test2, test3\)",
+        ),
+        (
+            lambda part: query(part, targets=()),
+            r"query 'q1' has no right answer in gallery 'g' \(none is named\)",
+        ),
+        (lambda part: query(part, targets=tuple("abcde")), r"\(a, b, c, \.\.\. 5 in all\)"),
+        (
+            lambda part: query(part, targets=("test2", "test2")),
+            "query 'q1' names the right answer 'test2' 2 times",
+        ),
+        (lambda part: query(part, targets=("test1", "test2")), "query 'q1' has its own reference 'test1'"),
+    ],
+)
+def test_a_wrong_set_is_refused(spoil: Callable[[RetrievalSet], RetrievalSet], message: str) -> None:
+    with pytest.raises(UserError, match=message) as error:
+        validate(spoil(good_set()), "here")
+    assert "\n" not in str(error.value)
+
+
+def test_the_reference_may_be_an_answer_where_it_is_not_excluded() -> None:
+    part = query(good_set(), targets=("test1", "test2"))
+    validate(replace(part, protocol=Protocol("p", exclude_reference=False)))
+
+
+def triplet(stream: Domain, /, **changes: Any) -> Domain:
+    return replace(stream, train=[*stream.train[:2], replace(stream.train[2], **changes)])
+
+
+@pytest.mark.parametrize(
+    ("spoil", "message"),
+    [
+        (lambda d: replace(d, train=[]), "domain 'd': there are no training triplets"),
+        (lambda d: triplet(d, id="t1"), "domain 'd': triplet id 't1' 2 times"),
+        (lambda d: triplet(d, domain="e"), "domain 'd': triplet 't2' says that it is of domain 'e'"),
+        (lambda d: triplet(d, text=" "), "domain 'd': triplet 't2' has no modification text"),
+        (
+            lambda d: triplet(d, target=picture("test0")),
+            "domain 'd', test: 1 of 4 gallery pictures .* on: test0",
+        ),
+        (
+            lambda d: triplet(d, extras=(Candidate(picture("val3"), "blue"),)),
+            "domain 'd', val: 1 of 4 .*: val3",
+        ),
+        (lambda d: replace(d, val=replace(d.val, queries=())), "domain 'd', val: there are no queries"),
+    ],
+)
+def test_a_wrong_domain_is_refused(spoil: Callable[[Domain], Domain], message: str) -> None:
+    with pytest.raises(UserError, match=message):
+        validate_domain(spoil(good_domain()))
+
+
+def test_the_fingerprint_sees_every_change() -> None:
+    domain = good_domain()
+    probe = Probe("general", "classification", (picture("x"),), ("a cat",), (0,))
+    streams = [
+        ([domain], []),
+        ([domain], [probe]),
+        ([domain], [replace(probe, labels=(1,))]),
+        ([domain, replace(domain, name="e")], []),
+        ([replace(domain, name="e"), domain], []),
+        ([triplet(domain, text="blue")], []),
+        ([triplet(domain, weight=0.5)], []),
+        ([triplet(domain, extras=(Candidate(picture("y"), "blue"),))], []),
+        ([replace(domain, test=query(domain.test, targets=("test2",)))], []),
+        ([replace(domain, test=query(domain.test, tags={"change": "class"}))], []),
+        ([replace(domain, test=replace(domain.test, protocol=Protocol("p", exclude_reference=False)))], []),
+    ]
+    assert len({stream_fingerprint(*stream) for stream in streams}) == len(streams)
+    assert stream_fingerprint([good_domain()]) == stream_fingerprint([good_domain()])

@@ -1,0 +1,125 @@
+"""The comparison: the same rows from MLflow and from results, and what is said about them."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from rich.console import Console
+
+from clplat.errors import UserError
+from clplat.tracking import Tracker, comparison, from_results, plain, render, winner_line
+from clplat.tracking.tables import markdown
+
+Make = Callable[..., dict[str, Any]]
+
+
+def test_mlflow_and_results_agree(root: Path, make_result: Make) -> None:
+    results = [make_result(name, seed) for name in ("replay", "naive") for seed in (0, 1)]
+    results += [make_result("ewc", 0, scenario="other"), make_result("ewc", 1, rows=3)]
+    tracker = Tracker(root)
+    for index, result in enumerate(results):
+        folder = root / str(index)
+        folder.mkdir()
+        tracker.log(result, folder)
+    rows = comparison(root)
+    assert rows == from_results(results)
+    assert [(row["scenario"], row["label"], row["n"]) for row in rows] == [
+        ("catalogue", "replay", 2),
+        ("catalogue", "naive", 2),
+        ("other", "ewc", 1),
+    ]
+    assert comparison(root, "other") == rows[2:]
+    with pytest.raises(UserError, match="did you mean 'catalogue'"):
+        comparison(root, "catalog")
+
+
+def test_means_and_sample_deviations(make_result: Make) -> None:
+    results = [make_result("replay", seed) for seed in (0, 1, 2)]
+    for result, value in zip(results, (10.0, 20.0, 30.0), strict=True):
+        result["metrics"]["R@5"][-1] = [value] * 4
+    (row,) = from_results(results)
+    assert (row["R5"], row["R5_std"], row["score"], row["n"]) == (20.0, 10.0, 20.0, 3)
+    assert row["trainable_M"] == 0.1311
+    (one,) = from_results(results[:1])
+    assert one["R5_std"] is None
+
+
+def test_a_seed_that_ran_twice_counts_once_as_it_last_came_out(make_result: Make) -> None:
+    first, again = make_result("replay", 0), make_result("replay", 0)
+    again["metrics"]["R@5"][-1] = [1.0] * 4
+    (row,) = from_results([first, again])
+    assert (row["n"], row["R5"]) == (1, 1.0)
+
+
+def test_namesakes_and_contexts_are_told_apart(make_result: Make) -> None:
+    small = make_result("replay", 0, extra={"strategy": {"name": "replay", "size": 50}})
+    labels = {row["label"] for row in from_results([make_result("replay", 0), small, make_result("ewc", 0)])}
+    assert labels == {"replay size=200", "replay size=50", "ewc"}
+    other = make_result("ewc", 0, extra={"backbone": {"name": "ViT-B-32"}})
+    labels = {row["label"] for row in from_results([make_result("naive", 0), other])}
+    assert labels == {"naive backbone=clplat-tiny", "ewc backbone=ViT-B-32"}
+
+
+def _row(label: str, score: float, std: float | None, n: int) -> dict[str, Any]:
+    numbers = dict.fromkeys(("R1", "R5", "forget", "bwt", "fwt", "zs", "trainable_M", "seconds"))
+    row = {"scenario": "s", "variant": label, "label": label, "strategy": label, "primary": "R5", "n": n}
+    return row | numbers | {"R5": score, "R5_std": std, "score": score, "score_std": std}
+
+
+def test_the_winner_is_no_bound_and_noise_is_said() -> None:
+    rows = [_row("cumulative", 70.0, 1.0, 3), _row("ewc", 60.5, 1.0, 3), _row("replay", 61.0, 1.0, 3)]
+    assert winner_line(rows) == (
+        "replay is best on s: R@5 61.0 after the last domain, 9.0 below the bound (cumulative); "
+        "0.5 ahead of ewc, within noise (3 seeds)."
+    )
+    assert "more than noise" in winner_line([_row("replay", 70.0, 1.0, 3), _row("ewc", 60.0, 1.0, 3)])
+    assert "one seed: no noise estimate" in winner_line(
+        [_row("replay", 70.0, None, 1), _row("ewc", 60.0, None, 1)]
+    )
+    assert "1.0 above the bound" in winner_line(
+        [_row("cumulative", 70.0, None, 1), _row("ewc", 71.0, None, 1)]
+    )
+    assert "nothing else to compare with" in winner_line([_row("ewc", 71.0, None, 1)])
+    assert winner_line([_row("cumulative", 70.0, None, 1)]) == "No complete run yet."
+    assert winner_line([]) == "No complete run yet."
+
+
+def test_tables_show_the_same_and_fit_a_terminal(make_result: Make) -> None:
+    names = ("frozen", "naive", "replay", "ewc", "cumulative")
+    rows = from_results([make_result(name, seed) for name in names for seed in (0, 1)])
+    console = Console(file=io.StringIO(), width=80, color_system=None)
+    console.print(render(rows, "catalogue"))
+    pretty, text = console.file.getvalue(), plain(rows)  # type: ignore[attr-defined]
+    assert max(map(len, text.splitlines())) <= 80
+    for row in rows:
+        number = f"{row['R5']:.1f}±{row['R5_std']:.1f}"
+        assert all(number in shown and row["label"] in shown for shown in (pretty, text, markdown(rows)))
+    assert "cumulative (bound)" in pretty
+    assert "\x1b" not in text
+
+
+def test_a_primary_metric_of_its_own_gets_a_column(make_result: Make) -> None:
+    result = make_result("replay")
+    result["protocol"]["primary"] = "mAP@10"
+    assert "mAP@10" in plain(from_results([result])).splitlines()[0]
+
+
+def test_nothing_tracked_is_one_clear_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    with pytest.raises(UserError, match="no runs are tracked in"):
+        comparison(tmp_path)
+    assert not (tmp_path / "mlflow.db").exists()
+
+
+def test_an_empty_store_gives_no_rows(root: Path) -> None:
+    assert comparison(root) == []
+
+
+def test_a_dead_server_is_one_clear_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:9")
+    with pytest.raises(UserError, match="does not answer"):
+        comparison(tmp_path)

@@ -1,0 +1,147 @@
+"""A real MLflow server on the loopback interface: logging over HTTP, links, saved views, a browser."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import socket
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from clplat.errors import UserError
+from clplat.tracking import Tracker, comparison, from_results, leaderboard_link, links, serve
+from clplat.tracking.server import free_port
+from clplat.tracking.store import open_client
+from clplat.tracking.views import VIEWS, pack, read_view, unpack, view_states, write_views
+
+Make = Callable[..., dict[str, Any]]
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+
+
+def test_results_over_http(
+    live: Any, tmp_path: Path, make_result: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", live.url)
+    results = [make_result(name, 0, scenario="http") for name in ("replay", "naive")]
+    tracker = Tracker(tmp_path)
+    for result in results:
+        folder = tmp_path / result["name"]
+        folder.mkdir()
+        tracker.log(make_result(result["config"]["strategy"]["name"], 0, scenario="http", rows=2), folder)
+        run_id = tracker.log(result, folder)
+        client = open_client(live.url)
+        assert len(client.get_metric_history(run_id, "cl/R5")) == 5
+        assert {item.path for item in client.list_artifacts(run_id)} == {
+            "config",
+            "figures",
+            "result.json",
+            "tables",
+        }
+    assert comparison(tmp_path, "http") == from_results(results)
+    found = links(tmp_path)
+    assert found["http: Leaderboard"].startswith(f"{live.url}/#/experiments/")
+    said: list[str] = []
+    assert serve(tmp_path, say=said.append) == 0  # somebody's server: nothing to start
+    assert any("viewStateShareKey=leaderboard" in line for line in said)
+
+
+@pytest.mark.skipif(CHROMIUM is None, reason="chromium is not installed (apt-get install chromium)")
+def test_the_link_opens_on_the_answer(
+    live: Any, tmp_path: Path, make_result: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", live.url)
+    for seed in (0, 1):
+        result = make_result("replay", seed, scenario="browser")
+        folder = tmp_path / result["name"]
+        folder.mkdir()
+        assert Tracker(tmp_path).log(result, folder)
+    flags = ["--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--dump-dom"]
+    flags += ["--disable-background-networking", "--disable-component-update", "--disable-sync"]
+    flags += [
+        f"--user-data-dir={tmp_path / 'profile'}",
+        "--window-size=1600,900",
+        "--virtual-time-budget=15000",
+    ]
+    link = links(tmp_path)["browser: Leaderboard"]
+    page = subprocess.run([str(CHROMIUM), *flags, link], capture_output=True, text=True, timeout=90).stdout
+    assert "replay s1" in page
+    assert "Group: replay" in page
+    assert "cl/R5" in page
+    assert str(from_results([result])[0]["R5"]) in page
+
+
+def test_views_come_back_as_written(root: Path, make_result: Make) -> None:
+    client = open_client(f"sqlite:///{root / 'mlflow.db'}")
+    experiment = client.create_experiment("clplat/views")
+    write_views(client, experiment, "R5", ["shoes", "lamps"])
+    states = view_states("R5", ["shoes", "lamps"])
+    assert set(states) == set(VIEWS)
+    for key, state in states.items():
+        view = read_view(client, experiment, key)
+        assert view is not None
+        assert view["name"] == VIEWS[key]
+        assert unpack(view["state"]) == state == unpack(pack(state))
+        sections = {section["uuid"] for section in state["compareRunSections"]}
+        assert {chart["metricSectionId"] for chart in state["compareRunCharts"]} == sections
+    before = read_view(client, experiment, "curves")
+    write_views(client, experiment, "R5", ["shoes", "lamps"])
+    assert read_view(client, experiment, "curves") == before
+    write_views(client, experiment, "R10", ["shoes"])
+    assert read_view(client, experiment, "curves") != before
+
+
+def test_views_of_a_long_stream_fit_the_tag(root: Path) -> None:
+    client = open_client(f"sqlite:///{root / 'mlflow.db'}")
+    experiment = client.create_experiment("clplat/long")
+    write_views(client, experiment, "R5", [f"domain number {i} of a long stream" for i in range(100)])
+    assert read_view(client, experiment, "curves") is not None
+    tags = client.get_experiment(experiment).tags
+    assert all(len(json.dumps(value)) < 20_000 for value in tags.values())
+
+
+def test_a_failing_view_costs_only_the_view(
+    root: Path, make_result: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object) -> None:
+        raise RuntimeError("views changed")
+
+    monkeypatch.setattr("clplat.tracking.views.write_views", refuse)
+    said: list[str] = []
+    assert Tracker(root, warn=said.append).log(make_result(), root / "run") is not None
+    assert "views changed" in said[0]
+
+
+def test_links_without_a_server(
+    root: Path, tmp_path_factory: pytest.TempPathFactory, make_result: Make
+) -> None:
+    assert links(tmp_path_factory.mktemp("empty")) == {}
+    Tracker(root).log(make_result(rows=1), root / "run")
+    assert links(root, 5123) == {
+        f"catalogue: {name}": leaderboard_link("http://127.0.0.1:5123", "1", key)
+        for key, name in VIEWS.items()
+    }
+
+
+def test_links_of_a_dead_server_are_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:9")
+    assert links(tmp_path) == {}
+
+
+def test_a_taken_port_gives_another() -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        assert free_port(port) != port
+    assert free_port(port) == port
+
+
+def test_a_server_that_dies_at_once_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("clplat.tracking.server._command", lambda *_: ["false"])
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    with pytest.raises(UserError, match=r"stopped at once.*mlflow-server\.log"):
+        serve(tmp_path, 0)
