@@ -139,7 +139,7 @@ class Evaluator:
     def _probe(self, encoder: Encoder, probe: Probe) -> dict[str, float]:
         images, texts = self.images(encoder, probe.pictures), self.texts(encoder, probe.texts)
         if probe.kind == "retrieval":
-            return image_text_recall(images, texts)
+            return image_text_recall(images, texts, groups=probe.texts)
         return {"accuracy": classification_accuracy(images, texts, torch.tensor(probe.labels))}
 
     def against(self, queries: Mapping[str, Tensor], galleries: Mapping[str, Tensor]) -> dict[str, float]:

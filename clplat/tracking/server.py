@@ -11,7 +11,7 @@ import threading
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -77,7 +77,7 @@ def serve(root: Path, port: int = 5000, *, say: Callable[[str], None] = print) -
     """
     uri = tracking_uri(root)
     if uri.startswith("http"):
-        _tell(root, port, say)
+        _tell(links(root), port, say)
         return 0
     port = free_port(port)
     log = root.resolve() / LOG
@@ -92,8 +92,9 @@ def serve(root: Path, port: int = 5000, *, say: Callable[[str], None] = print) -
             start_new_session=True,
         )
         try:
+            found = links(root, port)  # imports MLflow, for seconds, while the server does the same
             _wait_until_up(process, port, log)
-            _tell(root, port, say)
+            _tell(found, port, say)
             say("Ctrl-C stops the server.")
             return process.wait()
         except KeyboardInterrupt:
@@ -156,8 +157,7 @@ def _wait_until_up(process: subprocess.Popen[bytes], port: int, log: Path, secon
     raise UserError(f"the MLflow server did not answer within {seconds:.0f} s; see {log}")
 
 
-def _tell(root: Path, port: int, say: Callable[[str], None]) -> None:
-    found = links(root, port)
+def _tell(found: Mapping[str, str], port: int, say: Callable[[str], None]) -> None:
     for name, link in found.items():
         say(f"{name:<32} {link}")
     if not found:

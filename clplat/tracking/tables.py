@@ -77,9 +77,8 @@ def render(rows: Sequence[Row], title: str | None = None) -> Table:
     from rich.text import Text
 
     head, body = _table(rows)
-    table = Table(
-        title=title, title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False, collapse_padding=True
-    )
+    table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False)
+    table.collapse_padding = True
     words = 2 if head[0] == "scenario" else 1
     for index, name in enumerate(head):
         table.add_column(name, justify="left" if index < words else "right", overflow="fold")

@@ -224,7 +224,7 @@ class PeftAdapter(Adapter):
         taken = hasattr(nn.ModuleDict, name) or hasattr(nn.ParameterDict, name)
         if taken or not _NAME.fullmatch(name) or any(name in key.split(".") for key in backbone.base_keys):
             raise UserError(
-                f"'{name}' cannot name an adapter: letters, digits, _ and -, and no name torch or the model uses"
+                f"'{name}' cannot name an adapter: letters, digits, _ and -, and no name of torch or the model"
             )
         if name in backbone.adapters:
             raise UserError(

@@ -27,7 +27,7 @@ class DeepPrompt(Prompt):
         length: prompt tokens at each layer.
         depth: number of layers with vectors of their own, from the first on; default all. A tower with fewer
             layers takes as many as it has.
-        coupled: image prompts are linear maps of the text prompts (MaPLe); otherwise each tower learns its own.
+        coupled: image prompts are linear maps of the text prompts; otherwise each tower learns its own.
         std: of the normal distribution from which the vectors start.
 
     What is trained: ``depth * length * text_width`` numbers and ``depth`` linear maps, or the vectors of both
