@@ -26,10 +26,10 @@ check: $(STAMP) ## ruff and mypy
 	$(BIN)/mypy
 
 test: check ## ruff, mypy and the tests, at most eight minutes on two cores
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n 2 --dist worksteal
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n 2 --dist loadfile
 
 test-all: check ## also the tests marked slow
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n 2 --dist worksteal -m 'slow or not slow'
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n 2 --dist loadfile -m 'slow or not slow'
 
 format: $(STAMP) ## let ruff format and fix what it can
 	$(BIN)/ruff format .

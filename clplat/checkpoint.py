@@ -39,7 +39,9 @@ class Weights:
         held = {**dict(self.model.named_parameters()), **dict(self.model.named_buffers())}
         for name, value in tensors.items():
             if name not in held:
-                raise UserError(f"the checkpoint holds '{name}', which the model of this configuration does not have")
+                raise UserError(
+                    f"the checkpoint holds '{name}', which the model of this configuration does not have"
+                )
             if held[name].shape != value.shape:
                 raise UserError(
                     f"the checkpoint's '{name}' has shape {tuple(value.shape)}, the model's {tuple(held[name].shape)}"

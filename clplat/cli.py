@@ -40,32 +40,46 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _parser() -> argparse.ArgumentParser:
     from clplat import __version__
 
-    parser = argparse.ArgumentParser(prog="clplat", description="Continual learning for composed image retrieval.")
+    parser = argparse.ArgumentParser(
+        prog="clplat", description="Continual learning for composed image retrieval."
+    )
     parser.add_argument("--version", action="version", version=f"clplat {__version__}")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
 
-    def add(name: str, call: Callable[[argparse.Namespace, list[str]], int], text: str, parts: bool = False) -> Any:
+    def add(
+        name: str, call: Callable[[argparse.Namespace, list[str]], int], text: str, parts: bool = False
+    ) -> Any:
         made = commands.add_parser(name, help=text, description=text, epilog=_EPILOG if parts else None)
         made.set_defaults(call=call, takes_parts=parts)
         return made
 
     demo = add("demo", _demo, "compare seven strategies on five domains, in about three minutes", True)
     _runs(demo, "runs/demo")
-    demo.add_argument("--workers", type=int, default=min(2, os.cpu_count() or 1), help="processes (default: %(default)s)")
+    demo.add_argument(
+        "--workers", type=int, default=min(2, os.cpu_count() or 1), help="processes (default: %(default)s)"
+    )
 
     one = add("run", _run, "run one experiment, or go on with an interrupted one", True)
     one.add_argument("--out", type=Path, help="folder of result and checkpoints (default: runs/<parts>)")
-    one.add_argument("--checkpoint-every", type=int, default=100, help="steps between checkpoints (default: %(default)s)")
+    one.add_argument(
+        "--checkpoint-every", type=int, default=100, help="steps between checkpoints (default: %(default)s)"
+    )
     one.add_argument("--no-track", action="store_true", help="do not log to MLflow")
-    one.add_argument("--print-config", action="store_true", help="print the resolved configuration as YAML and stop")
+    one.add_argument(
+        "--print-config", action="store_true", help="print the resolved configuration as YAML and stop"
+    )
 
     sweep = add("sweep", _sweep, "strategies x seeds, or an Optuna study with --trials", True)
     _runs(sweep, "runs/sweep")
-    sweep.add_argument("--strategies", default="frozen,naive,replay,ewc,distill,patch,cumulative", help="names, by comma")
+    sweep.add_argument(
+        "--strategies", default="frozen,naive,replay,ewc,distill,patch,cumulative", help="names, by comma"
+    )
     sweep.add_argument("--seeds", default="0", help="numbers, by comma (default: %(default)s)")
     sweep.add_argument("--workers", type=int, default=1, help="processes (default: %(default)s)")
     sweep.add_argument("--trials", type=int, help="tune --strategy with this many Optuna trials instead")
-    sweep.add_argument("--search", default="strategy", help="slots or options to search, by comma (default: %(default)s)")
+    sweep.add_argument(
+        "--search", default="strategy", help="slots or options to search, by comma (default: %(default)s)"
+    )
 
     table = add("compare", _compare, "the table of finished runs, from MLflow")
     _runs(table, "runs")
@@ -75,7 +89,9 @@ def _parser() -> argparse.ArgumentParser:
     _runs(page, "runs")
     page.add_argument("--port", type=int, default=5000)
 
-    listing = add("list", _list, "what exists: strategies, adapters, prompts, composers, projections, losses, scenarios")
+    listing = add(
+        "list", _list, "what exists: strategies, adapters, prompts, composers, projections, losses, scenarios"
+    )
     listing.add_argument("kind")
 
     find = add("search", _search, "search a gallery with a trained run")
@@ -86,23 +102,36 @@ def _parser() -> argparse.ArgumentParser:
     find.add_argument("--domain", help="whose gallery (default: all)")
     find.add_argument("--k", type=int, default=10)
     find.add_argument("--model-version", type=int, help="experiences trained (default: the newest)")
-    find.add_argument("--grid", type=Path, default=Path("search.png"), help="where the picture goes (default: %(default)s)")
+    find.add_argument(
+        "--grid", type=Path, default=Path("search.png"), help="where the picture goes (default: %(default)s)"
+    )
 
     track = add("track", _track, "log finished or running experiments to MLflow (again)")
     track.add_argument("folders", nargs="+", type=Path)
 
-    pre = add("pretrain", _pretrain, "train a small CLIP on captioned pictures into a folder that open_clip loads")
+    pre = add(
+        "pretrain", _pretrain, "train a small CLIP on captioned pictures into a folder that open_clip loads"
+    )
     pre.add_argument("--out", type=Path, required=True)
-    pre.add_argument("--source", default="catalogue", help="catalogue, a picture folder, or a .jsonl/.csv/.tsv file")
+    pre.add_argument(
+        "--source", default="catalogue", help="catalogue, a picture folder, or a .jsonl/.csv/.tsv file"
+    )
     pre.add_argument("--config", type=Path, help="an open_clip model configuration (default: the tiny one)")
-    for option, kind, default in (("pairs", int, 20000), ("epochs", int, 16), ("batch-size", int, 128), ("seed", int, 0)):
+    for option, kind, default in (
+        ("pairs", int, 20000),
+        ("epochs", int, 16),
+        ("batch-size", int, 128),
+        ("seed", int, 0),
+    ):
         pre.add_argument(f"--{option}", type=kind, default=default, help="(default: %(default)s)")
     pre.add_argument("--lr", type=float, default=2e-3, help="(default: %(default)s)")
     return parser
 
 
 def _runs(parser: argparse.ArgumentParser, default: str) -> None:
-    parser.add_argument("--out", type=Path, default=Path(default), help="folder of runs (default: %(default)s)")
+    parser.add_argument(
+        "--out", type=Path, default=Path(default), help="folder of runs (default: %(default)s)"
+    )
 
 
 def _raw(rest: list[str]) -> dict[str, Any] | None:
@@ -243,7 +272,12 @@ def _search(options: argparse.Namespace, rest: list[str]) -> int:
 
     folder = find_run(options.run, options.out)
     found = search(
-        folder, options.reference, options.text, domain=options.domain, k=options.k, version=options.model_version
+        folder,
+        options.reference,
+        options.text,
+        domain=options.domain,
+        k=options.k,
+        version=options.model_version,
     )
     print(f"{'rank':>4}  {'cosine':>7}  picture")
     for rank, (picture, score) in enumerate(zip(found.pictures, found.scores, strict=True), start=1):

@@ -23,7 +23,18 @@ from clplat import registry
 from clplat.errors import UserError, nearest
 from clplat.space import Choice, Float, Int, Space
 
-__all__ = ["SLOTS", "DataConfig", "EvaluationConfig", "build", "command_of", "parameters", "merge", "parse_arguments", "resolve", "spaces"]
+__all__ = [
+    "SLOTS",
+    "DataConfig",
+    "EvaluationConfig",
+    "build",
+    "command_of",
+    "parameters",
+    "merge",
+    "parse_arguments",
+    "resolve",
+    "spaces",
+]
 
 
 @dataclass(frozen=True)
@@ -110,7 +121,9 @@ def _group(name: str) -> type:
 
 def _help(constructor: Callable[..., Any]) -> dict[str, str]:
     """The ``Args:`` section of a docstring, by argument."""
-    section = re.search(r"^Args:\n((?:[ \t]+.*\n?|\n)+)", (inspect.getdoc(constructor) or "") + "\n", re.MULTILINE)
+    section = re.search(
+        r"^Args:\n((?:[ \t]+.*\n?|\n)+)", (inspect.getdoc(constructor) or "") + "\n", re.MULTILINE
+    )
     found: dict[str, str] = {}
     last = ""
     for line in section.group(1).splitlines() if section else []:
@@ -154,7 +167,11 @@ def _parameters(raw: Mapping[str, Any]) -> list[Parameter]:
     found.append(Parameter("device", str, "cpu", "where the model lives: cpu, cuda, cuda:1, ...", False))
     for slot, name in _chosen(raw).items():
         kind = SLOTS[slot].kind
-        word = f"one of: {', '.join(registry.names(kind))}" if kind else "clplat-tiny, an open_clip name or local-dir:PATH"
+        word = (
+            f"one of: {', '.join(registry.names(kind))}"
+            if kind
+            else "clplat-tiny, an open_clip name or local-dir:PATH"
+        )
         found.append(Parameter(f"{slot}.name", str, SLOTS[slot].default, word, False))
         found += parameters(slot, _constructor(slot, name))
     for group in _GROUPS:
@@ -210,7 +227,9 @@ def _clear(error: Exception, keys: Sequence[str]) -> UserError:
         key = unknown.group(1) or unknown.group(2)
         slot = key.split(".")[0]
         siblings = [k for k in keys if k.startswith(slot + ".") and k != f"{slot}.name"] or list(keys)
-        return UserError(f"unknown option '{key}'{nearest(key, keys)} (allowed: {', '.join(sorted(siblings))})")
+        return UserError(
+            f"unknown option '{key}'{nearest(key, keys)} (allowed: {', '.join(sorted(siblings))})"
+        )
     wrong = re.search(r'[Kk]ey "([\w.\-]+)": (.*)$', text)
     if wrong:
         said = re.sub(r"<class '([\w.]+)'>", r"\1", wrong.group(2)).replace("typing.", "")
@@ -258,7 +277,9 @@ def parse_arguments(argv: Sequence[str]) -> dict[str, Any]:
     while rest:
         word = rest.pop(0)
         if not word.startswith("--"):
-            raise UserError(f"unexpected word '{word}': options look like --strategy replay or --strategy.size 200")
+            raise UserError(
+                f"unexpected word '{word}': options look like --strategy replay or --strategy.size 200"
+            )
         key, equals, value = word[2:].partition("=")
         if not equals:
             if not rest or (rest[0].startswith("--")):
@@ -343,7 +364,9 @@ def spaces(config: Mapping[str, Any]) -> dict[str, Space]:
     found: dict[str, Space] = {}
     for p in _parameters(config):
         if get_origin(p.type) is Annotated:
-            found.update({p.key: mark for mark in get_args(p.type)[1:] if isinstance(mark, Float | Int | Choice)})
+            found.update(
+                {p.key: mark for mark in get_args(p.type)[1:] if isinstance(mark, Float | Int | Choice)}
+            )
     return found
 
 

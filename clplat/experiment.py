@@ -92,7 +92,9 @@ def _claimed(folder: Path, config: Mapping[str, Any]) -> Iterator[None]:
             held = yaml.safe_load(described.read_text(encoding="utf-8"))
             other = _difference(held, dict(config))
             if other:
-                raise UserError(f"{folder} holds another experiment ({other}); choose another --out or remove that folder")
+                raise UserError(
+                    f"{folder} holds another experiment ({other}); choose another --out or remove that folder"
+                )
         elif any(p.name not in (".lock",) for p in folder.iterdir()):
             raise UserError(f"{folder} is not empty and holds no experiment; choose another --out")
         else:
@@ -115,7 +117,9 @@ def _difference(held: Any, wanted: Any, path: str = "") -> str:
 class Experiment:
     """The walk of one experiment over its stream; `run` is the way in."""
 
-    def __init__(self, config: dict[str, Any], folder: Path, listener: Listener, checkpoint_every: int) -> None:
+    def __init__(
+        self, config: dict[str, Any], folder: Path, listener: Listener, checkpoint_every: int
+    ) -> None:
         self.config, self.folder, self.listener = config, folder, listener
         self.checkpoint_every = checkpoint_every
         self.parts: Assembly = assemble(config)
@@ -211,14 +215,18 @@ class Experiment:
         model = self.parts.retriever
         trainable = sum(p.numel() for p in model.parameters() if p.requires_grad)
         cost = self.result["cost"]
-        cost["trainable_parameters"] = max(cost.get("trainable_parameters", 0), trainable if self.trainer.step else 0)
+        cost["trainable_parameters"] = max(
+            cost.get("trainable_parameters", 0), trainable if self.trainer.step else 0
+        )
         cost["total_parameters"] = sum(p.numel() for p in model.parameters())
         cost["training_flops"] = self.trainer.flops
         cost["optimizer_steps"] = self.trainer.step
         cost["exemplar_bytes"] = self.parts.strategy.memory_bytes()
         self.result["training"] = _curves(self.trainer.losses)
         peak = provenance.peak_memory_bytes()
-        self.result["measured"]["peak_memory_bytes"] = max(self.result["measured"].get("peak_memory_bytes", 0), peak)
+        self.result["measured"]["peak_memory_bytes"] = max(
+            self.result["measured"].get("peak_memory_bytes", 0), peak
+        )
 
     def _draw(self, version: int, row: Row) -> None:
         held = self.parts.evaluator.sets
@@ -260,7 +268,9 @@ class Experiment:
                 "primary": protocol.primary,
                 "split": config["evaluation"]["split"],
                 "preprocess": config["data"]["preprocess"],
-                "galleries": {n: len(s.gallery.pictures) for n, s in zip(parts.evaluator.names, held, strict=True)},
+                "galleries": {
+                    n: len(s.gallery.pictures) for n, s in zip(parts.evaluator.names, held, strict=True)
+                },
                 "queries": {n: len(s.queries) for n, s in zip(parts.evaluator.names, held, strict=True)},
             },
             "metrics": {},
@@ -287,8 +297,14 @@ class Experiment:
         held = load_state(self.checkpoint, self.trainer, self.weights)
         for key in ("data", "weights", "code"):
             if held["fingerprints"][key] != self.result["fingerprints"][key]:
-                what = {"data": "the data has", "weights": "the backbone's weights have", "code": "clplat's code has"}
-                self.listener.note(f"{what[key]} changed since this experiment began; its result will mix both")
+                what = {
+                    "data": "the data has",
+                    "weights": "the backbone's weights have",
+                    "code": "clplat's code has",
+                }
+                self.listener.note(
+                    f"{what[key]} changed since this experiment began; its result will mix both"
+                )
         self.result = held
         self.result["failure"] = None
         self.result["status"] = "running"
@@ -340,5 +356,3 @@ def _curves(losses: list[dict[str, float]], points: int = 200) -> dict[str, list
             present = [entry[name] for entry in stretch if name in entry]
             curves.setdefault(name, []).append(_rounded(sum(present) / len(present)) if present else None)  # type: ignore[arg-type]
     return curves
-
-

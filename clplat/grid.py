@@ -17,7 +17,8 @@ _RIGHT, _WRONG, _INK, _PAPER = "#009e73", "#d55e00", "#222222", "#ffffff"
 
 
 def draw_grid(
-    rows: Sequence[tuple[str, Picture | Image.Image, str, Sequence[tuple[Picture, bool | None]]]], cell: int = 96
+    rows: Sequence[tuple[str, Picture | Image.Image, str, Sequence[tuple[Picture, bool | None]]]],
+    cell: int = 96,
 ) -> Image.Image:
     """Draw one line a query: its title, the reference, the words, and the results in order.
 
@@ -49,11 +50,15 @@ def draw_grid(
                 frame = (left - 2, top - 2, left + cell + 1, top + cell + 1)
                 draw.rectangle(frame, outline=_RIGHT if right else _WRONG, width=4 if right else 1)
             if right:
-                draw.line([(left + 7, top + 14), (left + 12, top + 19), (left + 21, top + 8)], fill=_RIGHT, width=4)
+                draw.line(
+                    [(left + 7, top + 14), (left + 12, top + 19), (left + 21, top + 8)], fill=_RIGHT, width=4
+                )
     return sheet
 
 
-def query_grid(names: Sequence[str], sets: Sequence[RetrievalSet], row: Row, per_domain: int, k: int) -> Image.Image:
+def query_grid(
+    names: Sequence[str], sets: Sequence[RetrievalSet], row: Row, per_domain: int, k: int
+) -> Image.Image:
     """The first queries of every domain with their k best candidates: the same queries for every version."""
     lines = []
     for name, held in zip(names, sets, strict=True):

@@ -56,7 +56,9 @@ def captioned_pictures(source: str, pairs: int, seed: int) -> list[Picture]:
     if path.is_dir():
         from scenarios.domain_folders import DomainFolders
 
-        nested = any(child.is_dir() for folder in path.iterdir() if folder.is_dir() for child in folder.iterdir())
+        nested = any(
+            child.is_dir() for folder in path.iterdir() if folder.is_dir() for child in folder.iterdir()
+        )
         root, domains = (path, None) if nested else (path.parent, [path.name])
         pictures = DomainFolders(str(root)).captioned("train", domains)
     elif path.suffix in (".jsonl", ".csv", ".tsv"):
@@ -65,7 +67,9 @@ def captioned_pictures(source: str, pairs: int, seed: int) -> list[Picture]:
             for file, caption in _listed(path)
         ]
     else:
-        raise UserError(f"unknown source '{source}' (allowed: catalogue, a folder, a .jsonl, .csv or .tsv file)")
+        raise UserError(
+            f"unknown source '{source}' (allowed: catalogue, a folder, a .jsonl, .csv or .tsv file)"
+        )
     if not pictures:
         raise UserError(f"{source} holds no captioned pictures")
     order = torch.randperm(len(pictures), generator=generator(seed, "pairs")).tolist()
@@ -144,7 +148,12 @@ def pretrain(
         running = 0.0
         for rows in order[: per_epoch * batch_size].split(batch_size):
             for group in optimizer.param_groups:
-                group["lr"] = lr * min(1.0, (step + 1) / (0.05 * total + 1)) * 0.5 * (1 + math.cos(math.pi * step / total))
+                group["lr"] = (
+                    lr
+                    * min(1.0, (step + 1) / (0.05 * total + 1))
+                    * 0.5
+                    * (1 + math.cos(math.pi * step / total))
+                )
             pictured = _augmented(pixels[rows], generator(seed, "augment", step))
             with seeded(seed, "step", step):
                 image = F.normalize(backbone.image(pictured).pooled, dim=-1)
@@ -169,6 +178,8 @@ def _augmented(pixels: Tensor, draw: torch.Generator, most: int = 3) -> Tensor:
     """Move each picture by a few pixels and change its brightness: what keeps every caption true."""
     padded = F.pad(pixels.float(), (most,) * 4, mode="replicate")
     size, moves = pixels.shape[-1], torch.randint(0, 2 * most + 1, (len(pixels), 2), generator=draw).tolist()
-    moved = torch.stack([picture[:, y : y + size, x : x + size] for picture, (y, x) in zip(padded, moves, strict=True)])
+    moved = torch.stack(
+        [picture[:, y : y + size, x : x + size] for picture, (y, x) in zip(padded, moves, strict=True)]
+    )
     gain = 0.35 + 0.85 * torch.rand((len(pixels), 1, 1, 1), generator=draw)
     return (moved * gain).clamp(0, 255).to(torch.uint8)

@@ -11,7 +11,17 @@ from pathlib import Path
 
 __all__ = ["code_fingerprint", "library_versions", "peak_memory_bytes"]
 
-_LIBRARIES = ("clplat", "torch", "open_clip_torch", "peft", "avalanche-lib", "mlflow", "optuna", "numpy", "pillow")
+_LIBRARIES = (
+    "clplat",
+    "torch",
+    "open_clip_torch",
+    "peft",
+    "avalanche-lib",
+    "mlflow",
+    "optuna",
+    "numpy",
+    "pillow",
+)
 
 
 @cache

@@ -64,7 +64,9 @@ def load(kind: str, name: str) -> Any:
     try:
         return point.load()
     except (ImportError, AttributeError) as error:
-        raise UserError(f"cannot load the {singular(kind)} '{name}' from {point.value}: {_why(point, error)}") from error
+        raise UserError(
+            f"cannot load the {singular(kind)} '{name}' from {point.value}: {_why(point, error)}"
+        ) from error
 
 
 def _why(point: EntryPoint, error: Exception) -> str:

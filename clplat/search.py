@@ -49,11 +49,21 @@ def find_run(run: str, root: Path) -> Path:
     if len(folders) > 1:
         raise UserError(f"'{run}' begins several run ids in {root}; give more of it")
     known = sorted(path.parent.name for path in root.glob("*/config.yaml"))
-    raise unknown_name("run", run, known) if not folders else UserError(f"the folder of run '{run}' is gone: {folders[0]}")
+    raise (
+        unknown_name("run", run, known)
+        if not folders
+        else UserError(f"the folder of run '{run}' is gone: {folders[0]}")
+    )
 
 
 def search(
-    folder: Path, reference: Path | str, text: str, *, domain: str | None = None, k: int = 10, version: int | None = None
+    folder: Path,
+    reference: Path | str,
+    text: str,
+    *,
+    domain: str | None = None,
+    k: int = 10,
+    version: int | None = None,
 ) -> Found:
     """Rank a test gallery of the run's scenario for one query.
 
@@ -76,14 +86,18 @@ def search(
     if chosen not in there:
         raise UserError(f"{folder} has no version {chosen} (there are: {', '.join(map(str, there))})")
     parts = assemble(config)
-    load_version(folder / "versions" / f"{chosen}.safetensors", make_trainer(config, parts), Weights(parts.retriever))
+    load_version(
+        folder / "versions" / f"{chosen}.safetensors", make_trainer(config, parts), Weights(parts.retriever)
+    )
     retriever, evaluator = parts.retriever.eval(), parts.evaluator
     if domain is not None and domain not in evaluator.names:
         raise unknown_name("domain", domain, evaluator.names)
     held = [s for name, s in zip(evaluator.names, evaluator.sets, strict=True) if domain in (None, name)]
     pictures = list({p.key: p for s in held for p in s.gallery.pictures}.values())
     if retriever.backbone.truncated([text]):
-        raise UserError(f"the text is longer than the backbone's context of {retriever.backbone.context_length} tokens")
+        raise UserError(
+            f"the text is longer than the backbone's context of {retriever.backbone.context_length} tokens"
+        )
     shown = {p.key: p for p in pictures}.get(str(reference)) or _from_file(Path(reference))
     with torch.inference_mode():
         tokens = retriever.backbone.tokenize([text]).to(config["device"])

@@ -89,7 +89,9 @@ def compare(
     sweep = None
     if tracker is not None:
         note = f"{len(entries)} strategies x {len(seeds)} seeds on `{scenario}`"
-        sweep = tracker.start_parent(scenario, name, "sweep", params={"scenario": scenario}, note=note, key=str(out.resolve()))
+        sweep = tracker.start_parent(
+            scenario, name, "sweep", params={"scenario": scenario}, note=note, key=str(out.resolve())
+        )
     trials = Tracker(out, level="trial", parent_run_id=sweep) if tracker is not None else None
     parents: dict[int, str | None] = {}
     if trials is not None:
@@ -100,7 +102,9 @@ def compare(
     with Terminal(len(jobs)) as terminal:
 
         def listen(index: int, job: Job) -> Listener:
-            seed_tracker = Tracker(out, parent_run_id=parents[groups[index]], warn=terminal.say) if track else None
+            seed_tracker = (
+                Tracker(out, parent_run_id=parents[groups[index]], warn=terminal.say) if track else None
+            )
             return tracked(terminal.listener(job.label), seed_tracker, job.folder)
 
         found = run_jobs(jobs, listen, workers)

@@ -37,7 +37,9 @@ class Terminal:
             self._live.start()
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         if self._live is not None:
             self._live.stop()
 
@@ -91,10 +93,14 @@ class Board(Listener):
     def row(self, result: dict[str, Any]) -> None:
         if self.terminal.plain:
             values = result["metrics"][self.primary][-1]
-            cells = "  ".join(f"{name} {value:5.1f}" for name, value in zip(self.domains, values, strict=True))
+            cells = "  ".join(
+                f"{name} {value:5.1f}" for name, value in zip(self.domains, values, strict=True)
+            )
             after = len(result["metrics"][self.primary]) - 1
             title = f"after {after}" if after else "zero-shot"
-            self.terminal.say(f"{self.label}: {title:9s} {self.primary}  {cells}  mean {sum(values) / len(values):5.1f}")
+            self.terminal.say(
+                f"{self.label}: {title:9s} {self.primary}  {cells}  mean {sum(values) / len(values):5.1f}"
+            )
 
     def finished(self, result: dict[str, Any]) -> None:
         self.terminal.boards.pop(self.label, None)
@@ -103,7 +109,9 @@ class Board(Listener):
         if result["status"] == "complete":
             last = result["metrics"][result["protocol"]["primary"]][-1]
             mean = sum(last) / len(last)
-            self.terminal.say(f"{self.label}: mean {result['protocol']['primary']} {mean:.1f} in {spent:.0f} s")
+            self.terminal.say(
+                f"{self.label}: mean {result['protocol']['primary']} {mean:.1f} in {spent:.0f} s"
+            )
         self.terminal.refresh()
 
     def note(self, text: str) -> None:
@@ -111,7 +119,9 @@ class Board(Listener):
 
     def table(self) -> Table:
         """The live matrix: rows are versions, the diagonal cells are bold."""
-        table = Table(title=f"{self.label}   {self.primary}   {self.status}", title_justify="left", expand=False)
+        table = Table(
+            title=f"{self.label}   {self.primary}   {self.status}", title_justify="left", expand=False
+        )
         table.add_column("after")
         for name in self.domains:
             table.add_column(name, justify="right")

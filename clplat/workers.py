@@ -95,7 +95,9 @@ def run_jobs(
     try:
         pool = ProcessPoolExecutor(min(workers, len(jobs)), context, _begin, (queue, threads))
         with pool:
-            futures: dict[Future[dict[str, Any]], int] = {pool.submit(_work, i, job): i for i, job in enumerate(jobs)}
+            futures: dict[Future[dict[str, Any]], int] = {
+                pool.submit(_work, i, job): i for i, job in enumerate(jobs)
+            }
             found: dict[int, dict[str, Any] | UserError] = {}
             pending = set(futures)
             while pending:

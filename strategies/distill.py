@@ -50,7 +50,9 @@ class Distill(Strategy):
         temperature: Annotated[float, Float(0.01, 0.2, log=True)] = 0.05,
     ) -> None:
         self.weight, self.teacher, self.temperature = weight, teacher, temperature
-        self.relation = SimilarityDistillation(teacher_temperature=temperature, student_temperature=temperature)
+        self.relation = SimilarityDistillation(
+            teacher_temperature=temperature, student_temperature=temperature
+        )
         self._teacher: Teacher | None = None
 
     def before_experience(self, learner: SupportsLearning, experience: Any) -> None:

@@ -55,7 +55,9 @@ class EWC(Strategy):
 
     def _protected(self, learner: SupportsLearning) -> list[tuple[str, Tensor, Tensor, Tensor]]:
         named = learner.model.named_parameters()
-        return [(n, p, self.fisher[n], self.anchor[n]) for n, p in named if p.requires_grad and n in self.fisher]
+        return [
+            (n, p, self.fisher[n], self.anchor[n]) for n, p in named if p.requires_grad and n in self.fisher
+        ]
 
     def loss(self, learner: SupportsLearning, batch: Any, outputs: Any) -> dict[str, Tensor]:
         parts = [(f * (p - a) ** 2).sum() for _, p, f, a in self._protected(learner)]

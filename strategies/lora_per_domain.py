@@ -65,19 +65,25 @@ class LoRAPerDomain(Strategy):
 
     def _retriever(self, learner: SupportsLearning) -> ComposedRetriever:
         if not isinstance(learner.model, ComposedRetriever):
-            raise UserError("lora_per_domain needs a ComposedRetriever as the model: it routes pictures between adapters")
+            raise UserError(
+                "lora_per_domain needs a ComposedRetriever as the model: it routes pictures between adapters"
+            )
         return learner.model
 
     def _router(self, retriever: ComposedRetriever) -> Router:
         if retriever.router is None:
             backbone = retriever.backbone
-            retriever.router = Router(lambda name: self.adapter.activate(backbone, name), self.prototypes, self.quantile)
+            retriever.router = Router(
+                lambda name: self.adapter.activate(backbone, name), self.prototypes, self.quantile
+            )
         return retriever.router
 
     def before_experience(self, learner: SupportsLearning, experience: Any) -> None:
         retriever = self._retriever(learner)
         if not self._names and any(p.requires_grad for p in retriever.backbone.parameters()):
-            raise UserError("strategy 'lora_per_domain' brings its own adapters: use it with --adapter none and no prompt")
+            raise UserError(
+                "strategy 'lora_per_domain' brings its own adapters: use it with --adapter none and no prompt"
+            )
         router = self._router(retriever)
         name = f"domain{len(self._names)}"
         if self._names:
@@ -91,21 +97,29 @@ class LoRAPerDomain(Strategy):
         self._centres, self._radii = list(router.centres), list(router.radii)
 
     @torch.no_grad()
-    def _base_features(self, learner: SupportsLearning, retriever: ComposedRetriever, experience: Any) -> Tensor:
+    def _base_features(
+        self, learner: SupportsLearning, retriever: ComposedRetriever, experience: Any
+    ) -> Tensor:
         if self._names:
             self.adapter.activate(retriever.backbone, None)
         data, parts = experience.dataset, []
         for start in range(0, len(data), 128):
             batch = learner.collate([data[i] for i in range(start, min(start + 128, len(data)))])
             device = retriever.backbone.logit_scale.device
-            parts.append(retriever.backbone.image(torch.cat([batch.reference, batch.candidates]).to(device)).pooled)
+            parts.append(
+                retriever.backbone.image(torch.cat([batch.reference, batch.candidates]).to(device)).pooled
+            )
         return torch.cat(parts)
 
     def state_dict(self) -> dict[str, Any]:
         return {"names": self._names, "centres": self._centres, "radii": self._radii}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        self._names, self._centres, self._radii = list(state["names"]), list(state["centres"]), list(state["radii"])
+        self._names, self._centres, self._radii = (
+            list(state["names"]),
+            list(state["centres"]),
+            list(state["radii"]),
+        )
 
     def rebuild(self, learner: SupportsLearning) -> None:
         retriever = self._retriever(learner)

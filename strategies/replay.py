@@ -51,7 +51,13 @@ class Replay(Strategy):
         policy: Annotated[Literal["balanced", "reservoir"], Choice("balanced", "reservoir")] = "balanced",
         seed: int | None = None,
     ) -> None:
-        self.size, self.batch_size, self.weight, self.policy, self.seed = size, batch_size, weight, policy, seed
+        self.size, self.batch_size, self.weight, self.policy, self.seed = (
+            size,
+            batch_size,
+            weight,
+            policy,
+            seed,
+        )
         self.memory = Memory(size, policy, seed or 0)
 
     def loss(self, learner: SupportsLearning, batch: Any, outputs: Any) -> dict[str, Tensor]:

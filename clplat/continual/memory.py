@@ -60,7 +60,9 @@ class Memory:
             self._groups[group] = split(learner.collate([data[i] for i in chosen])) if chosen else []
             self._seen += len(data)
             return
-        slots: list[tuple[str, int]] = [(key, i) for key, rows in self._groups.items() for i in range(len(rows))]
+        slots: list[tuple[str, int]] = [
+            (key, i) for key, rows in self._groups.items() for i in range(len(rows))
+        ]
         for i in range(len(data)):
             self._seen += 1
             if len(slots) < self.size:

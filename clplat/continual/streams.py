@@ -68,12 +68,17 @@ def build_benchmark(domains: Sequence[Domain], probes: Sequence[Probe] = ()) -> 
         raise UserError(f"two domains of one stream have the name '{twice[0]}'")
     for domain in domains:
         validate_domain(domain)
-    train = [DomainExperience(dataset=_dataset(domain.train, domain.name), domain=domain) for domain in domains]
-    test = [DomainExperience(dataset=_dataset(domain.test.queries, domain.name), domain=domain) for domain in domains]
+    train = [
+        DomainExperience(dataset=_dataset(domain.train, domain.name), domain=domain) for domain in domains
+    ]
+    test = [
+        DomainExperience(dataset=_dataset(domain.test.queries, domain.name), domain=domain)
+        for domain in domains
+    ]
     streams = [EagerCLStream("train", train), EagerCLStream("test", test)]
     if probes:
-        outside = [ProbeExperience(dataset=_dataset(probe.pictures, probe.name), probe=probe) for probe in probes]
+        outside = [
+            ProbeExperience(dataset=_dataset(probe.pictures, probe.name), probe=probe) for probe in probes
+        ]
         streams.append(EagerCLStream("probe", outside))
     return CLScenario(streams)
-
-

@@ -288,7 +288,9 @@ class Trainer(SupervisedTemplate):  # type: ignore[misc]
         if self.position.epoch == 0 and self.position.iteration == 0:
             _refuse_dead_tensors(self.model)
         if self.config.clip is not None:
-            nn.utils.clip_grad_norm_([p for p in self.model.parameters() if p.grad is not None], self.config.clip)
+            nn.utils.clip_grad_norm_(
+                [p for p in self.model.parameters() if p.grad is not None], self.config.clip
+            )
         self._before_update()
         self.optimizer_step()
         self._after_update()

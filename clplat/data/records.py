@@ -10,7 +10,18 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-__all__ = ["Batch", "Candidate", "Domain", "Gallery", "Picture", "Probe", "Protocol", "Query", "RetrievalSet", "Triplet"]
+__all__ = [
+    "Batch",
+    "Candidate",
+    "Domain",
+    "Gallery",
+    "Picture",
+    "Probe",
+    "Protocol",
+    "Query",
+    "RetrievalSet",
+    "Triplet",
+]
 
 
 @dataclass(frozen=True)
@@ -177,7 +188,9 @@ class Batch:
 
     def to(self, device: torch.device | str) -> Batch:
         """Move the tensors, without waiting for the copy where the memory is pinned."""
-        moved = {k: v.to(device, non_blocking=True) if isinstance(v, Tensor) else v for k, v in vars(self).items()}
+        moved = {
+            k: v.to(device, non_blocking=True) if isinstance(v, Tensor) else v for k, v in vars(self).items()
+        }
         return Batch(**moved)
 
     def pin_memory(self) -> Batch:

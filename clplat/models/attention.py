@@ -7,7 +7,8 @@ names come back on save.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from functools import partial
 
 import torch
 from torch import Tensor, nn
@@ -34,13 +35,11 @@ class SplitAttention(nn.Module):
         self.num_heads = source.num_heads
         self.batch_first = source.batch_first
         self.dropout = source.dropout
+        # Made without initialisation: it would cost time and draw from torch's generator.
         where = {"device": source.in_proj_weight.device, "dtype": source.in_proj_weight.dtype}
-        self.q_proj, self.k_proj, self.v_proj = (
-            nn.utils.skip_init(nn.Linear, width, width, bias=bias, **where) for _ in _PARTS
-        )
-        self.out_proj = nn.utils.skip_init(
-            nn.Linear, width, width, bias=source.out_proj.bias is not None, **where
-        )
+        make: Callable[..., nn.Linear] = partial(nn.utils.skip_init, nn.Linear, width, width, **where)
+        self.q_proj, self.k_proj, self.v_proj = make(bias=bias), make(bias=bias), make(bias=bias)
+        self.out_proj = make(bias=source.out_proj.bias is not None)
         state = {f"attn.{key}": value for key, value in source.state_dict().items()}
         self.load_state_dict({k[5:]: v for k, v in split_state_dict(state, ["attn"]).items()})
         self.train(source.training)

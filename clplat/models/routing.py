@@ -27,7 +27,9 @@ class Router(nn.Module):
         out-of-stream rule of MoE-Adapters (arXiv 2403.11549).
     """
 
-    def __init__(self, activate: Callable[[str | None], None], prototypes: int = 4, quantile: float = 0.99) -> None:
+    def __init__(
+        self, activate: Callable[[str | None], None], prototypes: int = 4, quantile: float = 0.99
+    ) -> None:
         super().__init__()
         self.activate = activate
         self.count, self.quantile = prototypes, quantile

@@ -57,7 +57,8 @@ def text_ends(text: Any, input_ids: Tensor) -> Tensor:
     """The place of the EOT token of every text, (B,)."""
     if _pool_type(text) == "eos":
         eos = getattr(text, "text_eos_id", None)
-        return (input_ids == (text.eos_id if eos is None else eos)).int().argmax(dim=-1)
+        found: Tensor = input_ids == (text.eos_id if eos is None else eos)
+        return found.int().argmax(dim=-1)
     return input_ids.argmax(dim=-1)  # the EOT has the largest id of CLIP's vocabulary
 
 

@@ -62,7 +62,7 @@ def _cells(axes: Any, rows: Rows, offsets: Sequence[float], pale: Callable[[int,
                     hatch="//" if soft else None, edgecolor="#ffffff",
                 )
             )  # fmt: skip
-            dark = 0.3 * mix[0] + 0.59 * mix[1] + 0.11 * mix[2] < 0.55
+            dark = 0.3 * mix[0] + 0.59 * mix[1] + 0.11 * mix[2] < 0.42
             axes.text(
                 j + 0.5, offsets[i] + 0.5, f"{value:.1f}", ha="center", va="center", fontsize=size,
                 color="white" if dark else INK,

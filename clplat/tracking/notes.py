@@ -63,5 +63,17 @@ def note(result: Mapping[str, Any]) -> str:
     table = markdown_table([name for name, _, _ in cells], [texts])
     failure = result.get("failure")
     why = f"\n\nFailed: `{failure.get('error')}`" if isinstance(failure, Mapping) else ""
-    command = f"\n\n```sh\n{result['command']}\n```" if result.get("command") else ""
+    command = f"\n\n```sh\n{_folded(str(result['command']))}\n```" if result.get("command") else ""
     return f"{head}\n\n{table}{why}{command}\n"
+
+
+def _folded(command: str, width: int = 64) -> str:
+    """A long command over several lines, as a shell takes it: a long line pushes the page's rest aside."""
+    first, *options = command.split(" --")
+    lines = [first]
+    for option in options:
+        if len(lines[-1]) + len(option) + 3 > width:
+            lines[-1] += " \\"
+            lines.append("   ")
+        lines[-1] += f" --{option}"
+    return "\n".join(lines)

@@ -63,7 +63,7 @@ class Tracker:
         self.uri = tracking_uri(root)
         self._client: MlflowClient | None = None
         self._experiments: dict[str, str] = {}
-        self._viewed: set[str] = set()
+        self._viewed: set[tuple[str, tuple[str, ...]]] = set()
 
     def log(self, result: Mapping[str, Any], folder: Path) -> str | None:
         """Log what the store does not have yet; what was logged is remembered in ``folder/tracking.json``.
@@ -75,7 +75,7 @@ class Tracker:
         """
         run_id = self._guarded(lambda: self._log(result, folder.resolve()))
         if run_id is not None:
-            self._guarded(lambda: self._write_views(result))
+            self._guarded(lambda: self._write_views(result, ("leaderboard", "curves", "tradeoff")))
         return run_id
 
     def start_parent(
@@ -134,6 +134,8 @@ class Tracker:
 
         if run_id is not None:
             self._guarded(finish)
+            if results and self.level == "trial":
+                self._guarded(lambda: self._write_views(results[0], ("means",)))
 
     def _guarded(self, work: Callable[[], T]) -> T | None:
         """The one place where a failure of tracking ends: whatever it is, the experiment goes on."""
@@ -175,14 +177,15 @@ class Tracker:
         tags = {"clplat.level": self.level} | self._parent()
         return log_seed(client, self.uri, experiment_id, result, folder, tags)
 
-    def _write_views(self, result: Mapping[str, Any]) -> None:
-        """Once per experiment and process: the views are the same for all its runs."""
+    def _write_views(self, result: Mapping[str, Any], keys: tuple[str, ...]) -> None:
+        """Once per experiment and tracker: the views are the same for all its runs."""
         from clplat.tracking.views import write_views
 
         client, experiment_id = self._open(part(result["config"], "scenario"))
-        if experiment_id not in self._viewed:
-            self._viewed.add(experiment_id)
-            write_views(client, experiment_id, short(primary(result)), domain_keys(result["domains"]))
+        if (experiment_id, keys) not in self._viewed:
+            self._viewed.add((experiment_id, keys))
+            metric, domains = short(primary(result)), domain_keys(result["domains"])
+            write_views(client, experiment_id, metric, domains, keys)
 
 
 def log_result(

@@ -17,7 +17,7 @@ from pathlib import Path
 
 from clplat.errors import UserError
 from clplat.tracking.store import ARTIFACTS, experiment_name, open_client, tracking_uri
-from clplat.tracking.views import VIEWS, leaderboard_link
+from clplat.tracking.views import TAG, VIEWS, leaderboard_link
 
 __all__ = ["free_port", "links", "serve"]
 
@@ -63,6 +63,7 @@ def links(root: Path, port: int = 5000) -> dict[str, str]:
         f"{item.name.removeprefix(prefix)}: {title}": leaderboard_link(base, item.experiment_id, view)
         for item in found
         for view, title in VIEWS.items()
+        if TAG + view in item.tags
     }
 
 

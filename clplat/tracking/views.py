@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from mlflow.tracking import MlflowClient
 
-__all__ = ["VIEWS", "leaderboard_link", "pack", "read_view", "unpack", "view_states", "write_views"]
+__all__ = ["TAG", "VIEWS", "leaderboard_link", "pack", "read_view", "unpack", "view_states", "write_views"]
 
 VIEWS = {
     "leaderboard": "Leaderboard",
@@ -24,7 +24,7 @@ VIEWS = {
     "tradeoff": "Trade-off",
     "means": "Means over seeds",
 }
-_TAG = "mlflow.sharedViewState."
+TAG = "mlflow.sharedViewState."
 _OURS = {"deleted": False, "isGenerated": False}
 _LIMIT = 20_000  # characters of an experiment tag
 
@@ -53,30 +53,34 @@ def unpack(packed: str) -> dict[str, Any]:
     return state
 
 
-def write_views(client: MlflowClient, experiment_id: str, metric: str, domains: Sequence[str]) -> None:
-    """Write or refresh the views of an experiment; the same ones again change nothing.
+def write_views(
+    client: MlflowClient, experiment_id: str, metric: str, domains: Sequence[str], keys: Sequence[str]
+) -> None:
+    """Write or refresh views of an experiment; the same ones again change nothing.
 
     Args:
         metric: the primary metric as MLflow knows it, ``R5``.
         domains: the domains as parts of metric names.
+        keys: which of `VIEWS`.
     """
-    for key, state in view_states(metric, domains).items():
-        packed = pack(state)
+    states = view_states(metric, domains)
+    for key in keys:
+        packed = pack(states[key])
         old = read_view(client, experiment_id, key)
         if (old is None or old["state"] != packed) and len(packed) < _LIMIT - 500:
             created = int(time.time() * 1000)
             value = {"name": VIEWS[key], "createdAt": created, "updatedAt": created, "state": packed}
-            client.set_experiment_tag(experiment_id, _TAG + key, json.dumps(value))
+            client.set_experiment_tag(experiment_id, TAG + key, json.dumps(value))
 
 
 def read_view(client: MlflowClient, experiment_id: str, key: str) -> dict[str, Any] | None:
     """The stored view with its packed state, or None."""
-    text = client.get_experiment(experiment_id).tags.get(_TAG + key)
+    text = client.get_experiment(experiment_id).tags.get(TAG + key)
     return None if text is None else json.loads(text)
 
 
 def view_states(metric: str, domains: Sequence[str]) -> dict[str, dict[str, Any]]:
-    """The views: strategies in a table, domains over the stream (by seed, in the mean), kept against lost."""
+    """Strategies in a table, domains over the stream (by seed; means, from trials), kept against lost."""
     score = f"cl/{metric}"
     curves = [_line(score, "curves"), _line("cl/forget", "curves")]
     curves += [_line(f"{metric}/{domain}", "domains") for domain in domains[:12]]
@@ -90,25 +94,26 @@ def view_states(metric: str, domains: Sequence[str]) -> dict[str, dict[str, Any]
     ]
     stream, bars = ("curves", "Whole stream"), ("bars", "One by one")
     curve_sections = [stream, ("domains", "Domain by domain")]
+    board = _state(score, "seed", [], [])
+    # Not by the parameter `strategy`: the same strategy on another adapter is another method.
+    keys = [{"mode": "tag", "groupByData": "clplat.label"}]
+    board["groupBy"] = {"aggregateFunction": "average", "groupByKeys": keys}
+    # Charts are not grouped: MLflow gives groups colours of its own, single runs wear that of their strategy.
     return {
-        "leaderboard": _state(score, [], [], grouped=True),
-        # MLflow gives groups colours of its own; single runs wear the colour of their strategy.
-        "curves": _state(
-            score, [*curves, grids], [*curve_sections, ("grids", "Retrieval grids")], grouped=False
-        ),
-        "tradeoff": _state(score, tradeoff, [("tradeoff", "Trade-off"), bars], grouped=False),
-        "means": _state(score, curves, curve_sections, grouped=True),
+        "leaderboard": board,
+        "curves": _state(score, "seed", [*curves, grids], [*curve_sections, ("grids", "Retrieval grids")]),
+        "tradeoff": _state(score, "seed", tradeoff, [("tradeoff", "Trade-off"), bars]),
+        "means": _state(score, "trial", curves, curve_sections),
     }
 
 
 def _state(
-    score: str, charts: list[dict[str, Any]], sections: Sequence[tuple[str, str]], *, grouped: bool
+    score: str, level: str, charts: list[dict[str, Any]], sections: Sequence[tuple[str, str]]
 ) -> dict[str, Any]:
     columns = [score, "cl/forget", "cl/bwt", "cl/fwt", "cl/zs", "cost/train_M", "cost/sec"]
-    by = {"aggregateFunction": "average", "groupByKeys": [{"mode": "param", "groupByData": "strategy"}]}
     return {
-        # Parents repeat their children's numbers: only seeds count.
-        "searchFilter": "tags.`clplat.level` = 'seed'",
+        # A trial repeats its seeds' numbers: only one level at a time.
+        "searchFilter": f"tags.`clplat.level` = '{level}'",
         "orderByKey": f"metrics.`{score}`",
         "orderByAsc": False,
         "startTime": "ALL",
@@ -124,7 +129,7 @@ def _state(
         "isAccordionReordered": True,
         "useGroupedValuesInCharts": True,
         "hideEmptyCharts": True,
-        "groupBy": by if grouped else None,
+        "groupBy": None,
         "groupsExpanded": {},
         "globalLineChartConfig": {"xAxisKey": "step", "lineSmoothness": 0, "selectedXAxisMetricKey": ""},
         "compareRunSections": [

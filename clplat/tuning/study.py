@@ -92,7 +92,9 @@ def tune(
     title = f"tune {strategy}"
     note = f"{trials} trials over {', '.join(space)}; validation split only"
     sweep = (
-        tracker.start_parent(scenario, title, "sweep", params={"strategy": strategy}, note=note, key=str(out.resolve()))
+        tracker.start_parent(
+            scenario, title, "sweep", params={"strategy": strategy}, note=note, key=str(out.resolve())
+        )
         if tracker is not None
         else None
     )
@@ -118,10 +120,16 @@ def tune(
             if latest.state == optuna.trial.TrialState.FAIL and missing == trials and before > 3 * trials:
                 raise UserError(f"no trial of the study in {out} succeeds; the last one failed")
         best = dict(study.best_trial.params)
-        listener = tracked(terminal.listener("best, on test"), Tracker(out, parent_run_id=sweep) if track else None, out / "best")
+        listener = tracked(
+            terminal.listener("best, on test"),
+            Tracker(out, parent_run_id=sweep) if track else None,
+            out / "best",
+        )
         result = run(_with(base, best), out / "best", listener=listener)
     if tracker is not None:
-        tracker.finish_parent(sweep, results=[result], metrics={"tune/best": study.best_value, "tune/trials": len(study.trials)})
+        tracker.finish_parent(
+            sweep, results=[result], metrics={"tune/best": study.best_value, "tune/trials": len(study.trials)}
+        )
     table = [{"number": t.number, "state": t.state.name, "value": t.value, **t.params} for t in study.trials]
     write_json(out / "study.json", {"best": best, "value": study.best_value, "trials": table})
     return Tuned(best, study.best_value, result, len(study.trials))

@@ -216,6 +216,37 @@ def test_a_failed_attach_leaves_nothing_behind(backbone: Backbone) -> None:
     assert list(backbone.adapters) == ["one"] and distance(outputs(backbone), before) <= 1e-6
 
 
+def test_a_failed_attach_gives_the_base_back(backbone: Backbone, monkeypatch: pytest.MonkeyPatch) -> None:
+    from peft.tuners.lora.layer import LoraLayer
+
+    before, calls, pissa = backbone.fingerprint(), [], LoraLayer.pissa_init
+
+    def fail_at_the_third(self: LoraLayer, *args: object) -> None:
+        calls.append(1)
+        if len(calls) == 3:
+            raise RuntimeError("linalg.svd did not converge")
+        pissa(self, *args)
+
+    monkeypatch.setattr(LoraLayer, "pissa_init", fail_at_the_third)
+    with pytest.raises(UserError, match="did not converge"):
+        door.PiSSA().attach(backbone)
+    assert backbone.fingerprint() == before and backbone.rewritten_by is None
+
+
+@pytest.mark.parametrize(
+    "adapter",
+    [("LoRA", {"lora_bias": True}), ("LoRA", {"lora_dropout": 0.2}), ("RoAD", {"variant": "road_4"})],
+)
+def test_options_work_through_a_whole_life(
+    backbone: Backbone, adapter: tuple[str, dict[str, object]]
+) -> None:
+    made = getattr(door, adapter[0])(targets=["mlp.c_fc", "out_proj"], **adapter[1])
+    train(backbone, made.attach(backbone))
+    trained = outputs(backbone)
+    made.merge(backbone)
+    assert distance(outputs(backbone), trained) <= 2e-6
+
+
 def test_named_adapters_switch_exactly(backbone: Backbone) -> None:
     before = outputs(backbone)
     torch.manual_seed(0)

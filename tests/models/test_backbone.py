@@ -204,7 +204,7 @@ def test_random_models_follow_their_seed_and_leave_the_generator_alone() -> None
 
 OPAQUE = {
     "resnet": ({"layers": [1, 1, 1, 1], "image_size": 32, "width": 8, "head_width": 16}, {}, "image"),
-    "timm": ({"timm_model_name": "vit_tiny_patch16_224", "image_size": 32, "timm_pool": ""}, {}, "image"),
+    "timm": ({"timm_model_name": "vit_tiny_patch16_224", "image_size": 224, "timm_pool": ""}, {}, "image"),
     "attention pooling": ({"attentional_pool": True, "attn_pooler_heads": 4}, {}, "image"),
     "bidirectional text": ({}, {"no_causal_mask": True, "pool_type": "last"}, "text"),
     "class token in the text": ({}, {"embed_cls": True}, "text"),
@@ -248,6 +248,18 @@ def test_a_saved_folder_is_read_by_open_clip_and_by_us(backbone: Backbone, folde
     torch.testing.assert_close(model.encode_text(ids), backbone.text(ids).pooled, atol=2e-6, rtol=1e-4)
     again = Backbone.load(f"local-dir:{folder}")
     assert again.fingerprint() == backbone.fingerprint() and again.name == f"local-dir:{folder}"
+
+
+def test_the_shipped_model_is_a_name(
+    backbone: Backbone, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(loading, "SHIPPED", tmp_path)
+    backbone.save(tmp_path / "clplat-tiny")
+    assert Backbone.load("clplat-tiny").fingerprint() == backbone.fingerprint()
+    with pytest.raises(UserError, match="did you mean 'clplat-tiny'"):
+        Backbone.load("clplat-tinny")
+    with pytest.raises(UserError, match="comes with its own weights"):
+        Backbone.load("clplat-tiny", "openai")
 
 
 def test_half_precision_at_rest(backbone: Backbone, folder: Path, tmp_path: Path) -> None:
@@ -356,7 +368,7 @@ def test_preprocessing_and_activation_follow_the_weights(
 
     monkeypatch.setattr(open_clip, "download_pretrained", offline)
     with pytest.raises(
-        UserError, match="could not download.*no route to host; offline, give the path"
+        UserError, match=r"could not download.*no route to host; offline, give the path"
     ) as caught:
         Backbone.load("clplat-test", "one")
     assert "\n" not in str(caught.value)

@@ -38,7 +38,7 @@ class Fixed(TowerPrompt):
         self.vectors = nn.ParameterDict({str(layer): value for layer, value in vectors.items()})
 
     def forward(self, layer: int) -> Tensor | None:
-        return self.vectors[str(layer)] if str(layer) in self.vectors else None
+        return self.vectors.get(str(layer))
 
 
 def test_a_text_prompt_reads_like_words_before_the_caption(backbone: Backbone) -> None:
@@ -170,10 +170,10 @@ def test_prompts_that_cannot_be_attached(backbone: Backbone, tmp_path: Path) -> 
     with pytest.raises(UserError, match="a prompt is attached"):
         backbone.save(tmp_path)
     resnet = {"layers": [1, 1, 1, 1], "image_size": 32, "width": 8, "head_width": 16}
-    with pytest.raises(UserError, match="image tower .* takes no prompt"):
+    with pytest.raises(UserError, match=r"image tower .* takes no prompt"):
         DeepPrompt().attach(Backbone.random({**CONFIG, "vision_cfg": resnet}, seed=0))
     both = {**TEXT, "no_causal_mask": True}
-    with pytest.raises(UserError, match="text tower .* takes no prompt"):
+    with pytest.raises(UserError, match=r"text tower .* takes no prompt"):
         ContextPrompt().attach(Backbone.random({**CONFIG, "text_cfg": both, "custom_text": True}, seed=0))
 
 

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import shlex
+import subprocess
+import sys
 from collections.abc import Callable
 from typing import Any
 
@@ -111,6 +114,21 @@ def test_parameters_are_what_somebody_chose() -> None:
         "e": [],
     }
     assert flat(config) == {"backbone": "tiny", "x.y.z": 0}
+
+
+def test_a_long_command_is_folded_and_still_runs(make_result: Make) -> None:
+    options = " ".join(f"--scenario.option{i} {i}" for i in range(12))
+    text = note(make_result() | {"command": f"clplat run {options}"})
+    shown = text.split("```")[1].removeprefix("sh\n")
+    assert max(map(len, shown.splitlines())) <= 70
+    assert shlex.split(shown.replace("\\\n", "")) == ["clplat", "run", *options.split()]
+
+
+def test_the_tracker_knows_no_torch_and_loads_mlflow_late() -> None:
+    heavy = ("torch", "mlflow", "matplotlib")
+    code = f"import sys, clplat.tracking; print([name for name in {heavy} if name in sys.modules])"
+    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
+    assert found.stdout.strip() == "[]", found.stderr
 
 
 def test_the_note_says_what_when_and_how(make_result: Make) -> None:

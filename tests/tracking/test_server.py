@@ -77,7 +77,7 @@ def test_the_link_opens_on_the_answer(
 def test_views_come_back_as_written(root: Path, make_result: Make) -> None:
     client = open_client(f"sqlite:///{root / 'mlflow.db'}")
     experiment = client.create_experiment("clplat/views")
-    write_views(client, experiment, "R5", ["shoes", "lamps"])
+    write_views(client, experiment, "R5", ["shoes", "lamps"], list(VIEWS))
     states = view_states("R5", ["shoes", "lamps"])
     assert set(states) == set(VIEWS)
     for key, state in states.items():
@@ -88,16 +88,18 @@ def test_views_come_back_as_written(root: Path, make_result: Make) -> None:
         sections = {section["uuid"] for section in state["compareRunSections"]}
         assert {chart["metricSectionId"] for chart in state["compareRunCharts"]} == sections
     before = read_view(client, experiment, "curves")
-    write_views(client, experiment, "R5", ["shoes", "lamps"])
+    write_views(client, experiment, "R5", ["shoes", "lamps"], list(VIEWS))
     assert read_view(client, experiment, "curves") == before
-    write_views(client, experiment, "R10", ["shoes"])
+    write_views(client, experiment, "R10", ["shoes"], list(VIEWS))
     assert read_view(client, experiment, "curves") != before
 
 
 def test_views_of_a_long_stream_fit_the_tag(root: Path) -> None:
     client = open_client(f"sqlite:///{root / 'mlflow.db'}")
     experiment = client.create_experiment("clplat/long")
-    write_views(client, experiment, "R5", [f"domain number {i} of a long stream" for i in range(100)])
+    write_views(
+        client, experiment, "R5", [f"domain number {i} of a long stream" for i in range(100)], ["curves"]
+    )
     assert read_view(client, experiment, "curves") is not None
     tags = client.get_experiment(experiment).tags
     assert all(len(json.dumps(value)) < 20_000 for value in tags.values())
@@ -120,10 +122,14 @@ def test_links_without_a_server(
 ) -> None:
     assert links(tmp_path_factory.mktemp("empty")) == {}
     Tracker(root).log(make_result(rows=1), root / "run")
+    address = "http://127.0.0.1:5123"
     assert links(root, 5123) == {
-        f"catalogue: {name}": leaderboard_link("http://127.0.0.1:5123", "1", key)
-        for key, name in VIEWS.items()
+        f"catalogue: {VIEWS[key]}": leaderboard_link(address, "1", key)
+        for key in ("leaderboard", "curves", "tradeoff")
     }
+    trials = Tracker(root, level="trial")
+    trials.finish_parent(trials.start_parent("catalogue", "replay", "trial"), results=[make_result()])
+    assert "catalogue: Means over seeds" in links(root)
 
 
 def test_links_of_a_dead_server_are_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

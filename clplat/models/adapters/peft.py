@@ -12,13 +12,9 @@ Example:
 
 from __future__ import annotations
 
-import hashlib
 import inspect
 import re
 import tempfile
-import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
 from typing import Any, ClassVar
@@ -34,6 +30,7 @@ from clplat.models.adapters.base import Adapter
 from clplat.models.adapters.methods import METHODS, UNSUITABLE, Method
 from clplat.models.adapters.options import OWN, config_class, docstring, nested_class, parameters
 from clplat.models.adapters.targets import pattern, resolve
+from clplat.models.adapters.wrapping import digest_of, flags_of, forget, layers, quiet, undo
 from clplat.models.backbone import Backbone
 
 __all__ = ["METHODS", "UNSUITABLE", "PeftAdapter", "adapter_class"]
@@ -92,18 +89,22 @@ class PeftAdapter(Adapter):
         row = METHODS[self.method]
         self._check(backbone, name, row)
         targets = resolve(backbone, self.options["targets"], self.options["towers"], self.options["last"])
-        base = _digest(backbone, targets) if row.rewrites_base else None
-        before = _flags(backbone)
+        base = digest_of(backbone, targets) if row.rewrites_base else None
+        kept = {}
+        if row.rewrites_base:
+            kept = {k: v.clone() for k, v in backbone.base_state().items() if k.rpartition(".")[0] in targets}
+        before = flags_of(backbone)
         door = backbone.__dict__.get("peft")
         try:
-            with _quiet():
+            with quiet():
                 if door is None:
                     door = peft.get_peft_model(backbone.model, self._config(targets), adapter_name=name)
                 else:
                     door.add_adapter(name, self._config(targets))
+                    door.base_model.enable_adapter_layers()  # `activate(None)` may have switched them off
                     door.set_adapter(name)
         except (*_PEFT_ERRORS, ValueError) as error:
-            _undo(backbone, name, before)
+            undo(backbone, name, before, kept)
             raise UserError(f"{row.name} cannot wrap backbone '{backbone.name}': {error}") from error
         # Kept out of the submodules: there, every tensor of the model would get a second name.
         backbone.__dict__["peft"] = door
@@ -125,7 +126,7 @@ class PeftAdapter(Adapter):
                 parameter.requires_grad_(False)
             elif parameter.requires_grad:
                 trained.append(f"model.{key}")
-        for layer in _layers(backbone):
+        for layer in layers(backbone):
             layer.train(backbone.training)
         return trained
 
@@ -165,10 +166,10 @@ class PeftAdapter(Adapter):
         for key, tensor in backbone.adapter_state(name).items():
             if not bool(torch.isfinite(tensor).all()):
                 raise UserError(f"adapter '{name}' is not finite ({key}): merging it would destroy the base")
-        flags = _flags(backbone)
-        with _quiet():
+        flags = flags_of(backbone)
+        with quiet():
             backbone.__dict__["peft"].base_model.merge_and_unload(adapter_names=[name])
-        _forget(backbone, flags)
+        forget(backbone, flags)
 
     def save(self, backbone: Backbone, folder: Path, name: str = "default") -> None:
         """Write the attached adapter ``name`` as a PEFT adapter folder, with a note of its base."""
@@ -184,7 +185,7 @@ class PeftAdapter(Adapter):
         with tempfile.TemporaryDirectory() as scratch:
             door.peft_config[name].save_pretrained(scratch)
             write_json(folder / _CONFIG, read_json(Path(scratch) / _CONFIG))
-        base = entry["base"] or _digest(backbone, entry["targets"])
+        base = entry["base"] or digest_of(backbone, entry["targets"])
         note = {"schema": 1, "method": entry["method"], "options": entry["options"], "base": base}
         write_json(folder / _OURS, note)
 
@@ -201,7 +202,7 @@ class PeftAdapter(Adapter):
         note = read_json(folder / _OURS)
         adapter = adapter_class(note["method"])(**note["options"])
         targets = resolve(backbone, *(note["options"][key] for key in OWN))
-        if _digest(backbone, targets) != note["base"]:
+        if digest_of(backbone, targets) != note["base"]:
             raise UserError(
                 f"{folder} was trained on other base weights than those of backbone '{backbone.name}'"
             )
@@ -216,7 +217,7 @@ class PeftAdapter(Adapter):
         wrong = sorted(own.keys() ^ tensors.keys()) or [k for k in own if own[k].shape != tensors[k].shape]
         if wrong:
             raise UserError(f"{folder / _WEIGHTS} does not fit its own configuration: {wrong[0]}")
-        with _quiet():
+        with quiet():
             peft.set_peft_model_state_dict(door, tensors, adapter_name=name)
         return adapter
 
@@ -224,7 +225,7 @@ class PeftAdapter(Adapter):
         taken = hasattr(nn.ModuleDict, name) or hasattr(nn.ParameterDict, name)
         if taken or not _NAME.fullmatch(name) or any(name in key.split(".") for key in backbone.base_keys):
             raise UserError(
-                f"'{name}' cannot name an adapter: letters, digits, _ and -, and no name of torch or the model"
+                f"'{name}' cannot name an adapter: letters, digits, _, -; no name of torch or the model"
             )
         if name in backbone.adapters:
             raise UserError(
@@ -254,7 +255,7 @@ class PeftAdapter(Adapter):
                 values[row.nested[0]] = inner(
                     **{key: values.pop(key) for key in list(values) if key in known}
                 )
-            with _quiet():
+            with quiet():
                 return config_class(row)(**values)
         except (TypeError, ValueError) as error:
             raise UserError(f"{row.name}: {error}") from error
@@ -302,62 +303,3 @@ def __getattr__(name: str) -> type[PeftAdapter]:
         if row.name == name:
             return adapter_class(method)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-
-
-def _layers(backbone: Backbone) -> list[Any]:
-    from peft.tuners.tuners_utils import BaseTunerLayer
-
-    return [module for module in backbone.model.modules() if isinstance(module, BaseTunerLayer)]
-
-
-def _flags(backbone: Backbone) -> dict[str, bool]:
-    """``requires_grad`` by name, base tensors under their own names whatever is wrapped around them."""
-    return {backbone.base_key(key) or key: p.requires_grad for key, p in backbone.model.named_parameters()}
-
-
-def _undo(backbone: Backbone, name: str, flags: dict[str, bool]) -> None:
-    """Take out what a failed `attach` left."""
-    door = backbone.__dict__.get("peft")
-    if door is not None:
-        for layer in _layers(backbone):
-            layer.delete_adapter(name)
-        door.peft_config.pop(name, None)
-        for key, parameter in backbone.model.named_parameters():
-            parameter.requires_grad_(flags[backbone.base_key(key) or key])
-        return
-    wrapped = {id(layer) for layer in _layers(backbone)}
-    for key, module in list(backbone.model.named_modules()):
-        if id(module) in wrapped:
-            parent, _, child = key.rpartition(".")
-            setattr(backbone.model.get_submodule(parent), child, module.get_base_layer())
-    _forget(backbone, flags)
-
-
-def _forget(backbone: Backbone, flags: dict[str, bool]) -> None:
-    """Leave a backbone without adapters as if there had never been one."""
-    if hasattr(backbone.model, "peft_config"):
-        del backbone.model.peft_config
-    backbone.__dict__.pop("peft", None)
-    backbone.adapters.clear()
-    backbone.active_adapter = backbone.rewritten_by = None
-    for key, parameter in backbone.model.named_parameters():
-        parameter.requires_grad_(flags[key])
-    assert backbone.base_keys == set(backbone.model.state_dict()), "an adapter left tensors behind"
-
-
-def _digest(backbone: Backbone, modules: list[str]) -> str:
-    """SHA-256 of the base weights of these modules."""
-    state, wanted = backbone.base_state(), set(modules)
-    digest = hashlib.sha256()
-    for key in sorted(key for key in state if key.rpartition(".")[0] in wanted):
-        digest.update(f"{key} {state[key].dtype}".encode())
-        digest.update(state[key].detach().cpu().contiguous().flatten().view(torch.uint8).numpy().data)
-    return digest.hexdigest()
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """Drop PEFT's warnings: they are about other models, or about what is checked here."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        yield

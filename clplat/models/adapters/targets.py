@@ -66,12 +66,10 @@ def resolve(backbone: Backbone, targets: str | Sequence[str], towers: Towers, la
     for target in targets:
         matches = [name for name in names if _ends(name, (target,))]
         if not matches:
-            ends = sorted(
-                {name.rpartition(".")[2] for name in names if not name.endswith(tuple("0123456789"))}
-            )
+            allowed = sorted({name.rpartition(".")[2] for name in names if not name[-1].isdigit()})
             raise UserError(
-                f"target '{target}' matches no module in {_where(towers, last)}{nearest(target, ends)} "
-                f"(names end in: {', '.join(ends)})"
+                f"target '{target}' matches no module in {_where(towers, last)}{nearest(target, allowed)} "
+                f"(names end in: {', '.join(allowed)})"
             )
         found += [name for name in matches if name not in found]
     for name in found:

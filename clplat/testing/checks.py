@@ -1,0 +1,69 @@
+"""Comparisons that several contracts need."""
+
+from __future__ import annotations
+
+import inspect
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+__all__ = ["check_constructor", "check_docstring", "difference", "trainable", "weights"]
+
+
+def check_constructor(part: Any) -> None:
+    """The constructor's arguments are typed, named one by one and kept under their own names."""
+    missing = object()
+    for name, argument in inspect.signature(type(part)).parameters.items():
+        swallowed = argument.kind in (argument.VAR_POSITIONAL, argument.VAR_KEYWORD)
+        assert not swallowed, f"'{name}' swallows arguments: name and type each, they are the configuration"
+        assert argument.annotation is not argument.empty, f"argument '{name}' has no type"
+        assert getattr(part, name, missing) is not missing, f"argument '{name}' is not stored as .{name}"
+    given = {name: getattr(part, name) for name in inspect.signature(type(part)).parameters}
+    twin = type(part)(**given)
+    changed = [name for name, value in given.items() if getattr(twin, name) != value]
+    assert not changed, f"the constructor does not store what it is given: {', '.join(changed)}"
+
+
+def check_docstring(part: Any) -> None:
+    """The class says in one line what it is, and explains every argument of its constructor."""
+    text = inspect.cleandoc(type(part).__doc__ or "")
+    line = text.partition("\n")[0]
+    assert line, f"{type(part).__name__} has no docstring"
+    assert line.endswith((".", ":")), f"the docstring's first line is no sentence: {line!r}"
+    silent = [name for name in inspect.signature(type(part)).parameters if f"    {name}" not in text]
+    assert not silent, f"the docstring's Args do not explain: {', '.join(silent)}"
+
+
+def trainable(model: nn.Module) -> list[str]:
+    """Names of the parameters that are trained."""
+    return [name for name, parameter in model.named_parameters() if parameter.requires_grad]
+
+
+def weights(model: nn.Module) -> dict[str, Tensor]:
+    """Copies of all parameters and buffers, by name."""
+    return {name: value.detach().clone() for name, value in model.state_dict(keep_vars=True).items()}
+
+
+def difference(one: Any, two: Any, path: str = "") -> str:
+    """Where two trees of tensors and plain values first differ, in words; empty where they are equal to the bit."""
+    if isinstance(one, Tensor) and isinstance(two, Tensor):
+        return "" if one.dtype == two.dtype and torch.equal(one, two) else path or "the tensor"
+    if type(one) is not type(two):
+        return f"{path}: {type(one).__name__} and {type(two).__name__}"
+    if isinstance(one, dict):
+        if list(one) != list(two):
+            return f"{path}: keys {list(one)[:5]} and {list(two)[:5]}"
+        parts = [difference(one[key], two[key], f"{path}.{key}".lstrip(".")) for key in one]
+        return next(filter(None, parts), "")
+    if isinstance(one, list | tuple):
+        if len(one) != len(two):
+            return f"{path}: {len(one)} and {len(two)} entries"
+        return next(
+            filter(
+                None,
+                (difference(a, b, f"{path}[{i}]") for i, (a, b) in enumerate(zip(one, two, strict=True))),
+            ),
+            "",
+        )
+    return "" if one == two else f"{path}: {one!r} and {two!r}"
