@@ -134,7 +134,8 @@ def _cut_texts(backbone: Any, domains: Sequence[Domain], probes: Sequence[Probe]
     cut = [every[i] for i in backbone.truncated(every)]
     if cut and policy == "refuse":
         raise UserError(
-            f"{len(cut)} texts are longer than the backbone's context of {backbone.context_length} tokens, the first: "
+            f"{len(cut)} texts are longer than the backbone's "
+            f"context of {backbone.context_length} tokens, the first: "
             f"'{cut[0][:80]}...'; shorten them or declare it with --data.long_texts cut"
         )
     return cut

@@ -15,7 +15,6 @@ import yaml
 from clplat import provenance
 from clplat.assembly import Assembly, assemble
 from clplat.checkpoint import Weights, load_state, save_state, save_version
-from clplat.versions import Versions
 from clplat.config import build, command_of, resolve
 from clplat.continual.trainer import NonFiniteLoss, Trainer
 from clplat.errors import UserError
@@ -25,6 +24,7 @@ from clplat.evaluation.evaluator import Row
 from clplat.events import Listener
 from clplat.files import read_json, save_tree, write_json, write_text
 from clplat.grid import query_grid
+from clplat.versions import Versions
 
 __all__ = ["SCHEMA", "Experiment", "default_folder", "run"]
 

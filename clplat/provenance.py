@@ -26,7 +26,7 @@ _LIBRARIES = (
 
 @cache
 def code_fingerprint() -> str:
-    """sha256 over the source files of clplat, strategies and scenarios: equal for equal code, wherever installed."""
+    """sha256 over the sources of clplat, strategies and scenarios: equal for equal code."""
     root = Path(__file__).resolve().parent.parent
     digest = hashlib.sha256()
     for package in ("clplat", "strategies", "scenarios"):

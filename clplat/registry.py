@@ -31,7 +31,8 @@ def _points(kind: str) -> dict[str, EntryPoint]:
         other = found.get(point.name)
         if other is not None and other.value != point.value:
             raise UserError(
-                f"two installed packages register the {singular(kind)} '{point.name}': {other.value} and {point.value}"
+                f"two installed packages register the {singular(kind)} '{point.name}': "
+                f"{other.value} and {point.value}"
             )
         if point.name != point.name.lower():
             raise UserError(f"the {singular(kind)} name '{point.name}' ({point.value}) must be lower case")

@@ -67,8 +67,8 @@ def compare(
         base: raw configuration that all runs share.
         strategies: names, or ``{"name": "replay", "size": 50}``.
         seeds: of the experiments.
-        out: folder of runs; run ``<strategy>-s<seed>`` lies in it, and MLflow's store unless MLFLOW_TRACKING_URI
-            says otherwise.
+        out: folder of runs; run ``<strategy>-s<seed>`` lies in it, and MLflow's store unless
+            MLFLOW_TRACKING_URI says otherwise.
         workers: processes.
         track: log to MLflow as sweep > trial > seed.
 

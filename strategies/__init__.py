@@ -1,4 +1,4 @@
-"""One continual-learning method a file. Import them into any training code: ``from strategies import EWC``."""
+"""One continual-learning method a file. Import them anywhere: ``from strategies import EWC``."""
 
 from __future__ import annotations
 

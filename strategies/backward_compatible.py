@@ -16,7 +16,7 @@ __all__ = ["BackwardCompatible"]
 
 
 class BackwardCompatible(Strategy):
-    """Contrast new embeddings with the *old* model's embeddings, so that the gallery need not be embedded again.
+    """Contrast new embeddings with the *old* model's, so that the gallery need not be embedded again.
 
     ``loss = weight * ( InfoNCE(q_new, c_old) + InfoNCE(c_new, c_old) )``
 

@@ -35,7 +35,8 @@ class Distill(Strategy):
         or are a pair of such tensors.
 
     Relations:
-        `EWC` protects weights instead of outputs; `BackwardCompatible` ties the new queries to old candidates.
+        `EWC` protects weights instead of outputs; `BackwardCompatible` ties new
+        queries to old candidates.
 
     Example:
         >>> from strategies import Distill

@@ -15,7 +15,9 @@ __all__ = ["Patch"]
 
 
 class Patch(Strategy):
-    """Weight interpolation after each experience: ``theta <- (1 - alpha) theta_anchor + alpha theta_trained``.
+    """Weight interpolation after each experience.
+
+    ``theta <- (1 - alpha) theta_anchor + alpha theta_trained``
 
     Training is plain fine-tuning; afterwards the model is pulled back part of the way towards the weights
     from before this domain (``previous``) or before the stream (``initial``).

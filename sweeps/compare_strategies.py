@@ -1,8 +1,8 @@
 """Which strategy keeps old domains while it learns new ones?
 
-Runs every strategy with several seeds on one scenario, at equal epochs, and prints the comparison: final R@1 and
-R@5 over all domains, forgetting, transfer, zero-shot retention and cost. `frozen` is the floor and `cumulative` the
-bound of the table. Finished runs are not repeated: run it again to add strategies or seeds.
+Runs every strategy with several seeds on one scenario, at equal epochs, and prints the comparison: final R@1
+and R@5 over all domains, forgetting, transfer, zero-shot retention and cost. `frozen` is the floor and
+`cumulative` the bound of the table. Finished runs are not repeated: run it again to add strategies or seeds.
 
     python sweeps/compare_strategies.py --seeds 0,1,2 --workers 2
     python sweeps/compare_strategies.py --scenario domain_folders --scenario.root PATH --out runs/pacs

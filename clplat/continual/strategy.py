@@ -21,7 +21,7 @@ from typing import Any, Protocol
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-__all__ = ["Learner", "SupportsLearning", "Strategy"]
+__all__ = ["Learner", "Strategy", "SupportsLearning"]
 
 
 class SupportsLearning(Protocol):

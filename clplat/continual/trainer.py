@@ -234,7 +234,7 @@ class Trainer(SupervisedTemplate):  # type: ignore[misc]
     # -- loop ---------------------------------------------------------------------------------------------
 
     def resume_at(self, position: Position, step: int) -> None:
-        """Continue at this place; in the middle of an experience, the next `train` goes on without its beginning."""
+        """Continue at this place; inside an experience, the next `train` skips its beginning."""
         self.position, self.step = position, step
         self.resuming = (position.epoch, position.iteration) != (0, 0)
 
@@ -253,9 +253,10 @@ class Trainer(SupervisedTemplate):  # type: ignore[misc]
         self.resuming = False
 
     def training_epoch(self, **_: Any) -> None:
-        for self.mbatch in self.dataloader:
+        for batch in self.dataloader:
             if self._stop_training:
                 break
+            self.mbatch = batch
             place = self.position
             self._unpack_minibatch()
             self._schedule()

@@ -166,8 +166,8 @@ class Batch:
 
     Shapes: ``reference`` (B, 3, S, S) uint8; ``tokens`` (B, L) int64; ``candidates`` (B + E, 3, S, S) uint8;
     ``positive`` (B, B + E) bool: candidate answers query; ``valid`` (B, B + E) bool: candidate counts for
-    query; ``weights`` (B,) float32. ``labels``, ``kinds``, ``owners`` describe the B + E candidates: what each
-    shows, ``"target"`` or the type of negative, and the row of the triplet that brought it.
+    query; ``weights`` (B,) float32. ``labels``, ``kinds``, ``owners`` describe the B + E candidates: what
+    each shows, ``"target"`` or the type of negative, and the row of the triplet that brought it.
     """
 
     ids: list[str]

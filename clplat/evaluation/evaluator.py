@@ -1,6 +1,6 @@
 """Fills one row of R and of C: embeds every gallery once per model version and ranks every domain's queries.
 
-The evaluator knows no strategy. It sees an encoder (the retriever), pictures and texts, and returns plain data.
+The evaluator knows no strategy. It sees an encoder (the retriever), pictures and texts.
 """
 
 from __future__ import annotations
@@ -143,7 +143,7 @@ class Evaluator:
         return {"accuracy": classification_accuracy(images, texts, torch.tensor(probe.labels))}
 
     def against(self, queries: Mapping[str, Tensor], galleries: Mapping[str, Tensor]) -> dict[str, float]:
-        """One cell of C: the mean over domains of each metric, for these queries in that version's galleries."""
+        """One cell of C: each metric's mean over domains, these queries in that version's galleries."""
         cells = []
         for name, held in zip(self.names, self.sets, strict=True):
             values = self._values(held, queries[name], galleries)

@@ -24,7 +24,7 @@ class ImageFeatures:
 
 @dataclass
 class TextFeatures:
-    """Features of B texts; as `ImageFeatures`, with the word tokens and ``ends`` (B,), the place of the EOT."""
+    """Features of B texts, as `ImageFeatures`; ``ends`` (B,) is the place of the EOT."""
 
     pooled: Tensor
     tokens: Tensor | None = None

@@ -21,7 +21,7 @@ __all__ = ["ComposedRetriever", "Outputs"]
 
 @dataclass
 class Outputs:
-    """What a forward pass gives to losses: unit rows ``query`` (B, D), ``candidates`` (C, D); ``scale`` ()."""
+    """What losses see: unit rows ``query`` (B, D) and ``candidates`` (C, D), and ``scale`` ()."""
 
     query: Tensor
     candidates: Tensor
@@ -73,7 +73,7 @@ class ComposedRetriever(nn.Module):
         return self._routed(pixels, lambda rows: self._finish(self.backbone.image(pixels[rows]).pooled))
 
     def encode_texts(self, input_ids: Tensor) -> Tensor:
-        """Embeddings (B, D), unit rows, of texts (B, L), for image-text retrieval and zero-shot classification.
+        """Embeddings (B, D), unit rows, of texts (B, L), for retrieval and classification by text.
 
         A text alone says nothing about its domain: with a router it goes through the bare base.
         """

@@ -1,4 +1,4 @@
-"""A stock Avalanche template on composed retrieval: what somebody who does not use our trainer would write."""
+"""A stock Avalanche template on composed retrieval: what somebody without our trainer would write."""
 
 from __future__ import annotations
 
@@ -23,6 +23,8 @@ class StockTemplate(SupervisedTemplate):  # type: ignore[misc]
 
     def collate(self, examples: list[Any]) -> Any:
         return tiny_collate()(examples)
+
+    mbatch: Any
 
     def _unpack_minibatch(self) -> None:
         self.mbatch = self.mbatch.to(self.device)

@@ -46,7 +46,7 @@ def weights(model: nn.Module) -> dict[str, Tensor]:
 
 
 def difference(one: Any, two: Any, path: str = "") -> str:
-    """Where two trees of tensors and plain values first differ, in words; empty where they are equal to the bit."""
+    """Where two trees of tensors and plain values first differ, in words; empty for trees of equal bits."""
     if isinstance(one, Tensor) and isinstance(two, Tensor):
         return "" if one.dtype == two.dtype and torch.equal(one, two) else path or "the tensor"
     if type(one) is not type(two):

@@ -129,7 +129,7 @@ def _draw(frame: str, colour: str, split: str, variant: int) -> Image.Image:
 
 @cache
 def tiny_collate() -> Collate:
-    """Joins triplets of `tiny_domains` to batches for `tiny_retriever`; every picture is drawn once a process."""
+    """Joins triplets of `tiny_domains` to batches for `tiny_retriever`; draws every picture once."""
     return Collate(PixelStore(Preprocess(SIZE)), _base().tokenize)
 
 
@@ -181,7 +181,7 @@ class TinyTowers(nn.Module):
 
 @dataclass
 class Experience:
-    """What a plain loop hands to a strategy: the data, and the stream that it belongs to, as Avalanche's do."""
+    """What a plain loop hands to a strategy: data, and the stream that it belongs to, as in Avalanche."""
 
     dataset: Sequence[Any]
     current_experience: int
@@ -191,7 +191,7 @@ class Experience:
 def plain_loop(
     strategy: Strategy, model: nn.Module, domains: Sequence[Domain] | None = None, steps: int = 4
 ) -> list[dict[str, float]]:
-    """Train a module in the loop that anybody would write around a strategy; return the loss terms of each step."""
+    """Train a module in the loop that anybody would write; return the loss terms of each step."""
     optimizer = torch.optim.SGD(model.parameters(), lr=0.1, momentum=0.9)
     learner = Learner(model, optimizer, predict_fn=model, loss_fn=tiny_loss, collate_fn=tiny_collate())
     stream: list[Experience] = []

@@ -106,7 +106,10 @@ def tune(
             # A trial queued again carries the number whose folder holds its checkpoint.
             folder = out / f"trial-{trial.user_attrs.get('continues', trial.number)}"
             shown = ", ".join(f"{key.split('.')[-1]} {_short(value)}" for key, value in chosen.items())
-            seed_tracker = Tracker(out, parent_run_id=sweep, warn=terminal.say) if track else None
+            # Trials see the validation split: as "trial" they stay out of tables of test results.
+            seed_tracker = (
+                Tracker(out, level="trial", parent_run_id=sweep, warn=terminal.say) if track else None
+            )
             listener = tracked(terminal.listener(f"trial {trial.number} ({shown})"), seed_tracker, folder)
             result = run(_with(tuning, chosen), folder, listener=listener)
             for key in ("forgetting_max", "plasticity", "zs_retention"):

@@ -8,7 +8,6 @@ from typing import Any
 
 import pytest
 
-from clplat import registry
 from clplat.config import merge, resolve
 from clplat.errors import UserError
 from clplat.experiment import run
@@ -23,7 +22,7 @@ MODEL = {
     "text_cfg": {**TOWER, "context_length": 48, "heads": 2},
 }
 SMALL: dict[str, Any] = {
-    "scenario": {"name": "catalogue", "domains": 2, "train": 32, "queries": 20, "gallery": 20, "size": 16},
+    "scenario": {"name": "catalogue", "train": 32, "queries": 20, "gallery": 20, "size": 16},
     "train": {"epochs": 1, "batch_size": 32},
     "evaluation": {"anchors": 32},
 }
@@ -32,6 +31,8 @@ SMALLER = {
     "clip4cir": {"composer": {"projection": 32, "hidden": 64}},
     "vera": {"adapter": {"r": 16}},
 }
+# What a strategy adds to the loss, from the second domain on at the latest.
+TERMS = {"replay": "replay", "ewc": "ewc", "distill": "distill", "backward_compatible": "compatible"}
 
 
 @pytest.fixture(scope="module")
@@ -43,22 +44,22 @@ def backbone(tmp_path_factory: pytest.TempPathFactory) -> str:
 
 @pytest.mark.parametrize("recipe", RECIPES.values(), ids=RECIPES)
 def test_every_recipe_runs(recipe: Recipe, backbone: str, tmp_path: Path) -> None:
+    plain = recipe.config["strategy"]["name"] in ("frozen", "naive")
+    domains = 1 if plain else 2
     raw: dict[str, Any] = {**SMALL, "backbone": backbone}
-    for layer in (recipe.config, SMALLER.get(recipe.name, {})):
+    for layer in ({"scenario": {"domains": domains}}, recipe.config, SMALLER.get(recipe.name, {})):
         raw = merge(raw, layer)
     result = run(raw, tmp_path / recipe.name, checkpoint_every=0)
 
     assert result["status"] == "complete"
-    assert [len(row) for row in result["metrics"]["R@5"]] == [2, 2, 2]
+    assert [len(row) for row in result["metrics"]["R@5"]] == [domains] * (domains + 1)
     losses = result["training"].get("loss", [])
     assert all(math.isfinite(value) for value in losses)
     trains = recipe.config["strategy"]["name"] != "frozen"
-    assert len(losses) == (2 if trains else 0)
+    assert len(losses) == (domains if trains else 0)
     assert (result["cost"]["trainable_parameters"] > 0) == trains
-    strategy = registry.load("strategies", recipe.config["strategy"]["name"])()
-    if hasattr(strategy, "loss") and type(strategy).loss is not type(strategy).__mro__[-2].loss:
-        terms = set(result["training"]) - {"step", "loss", "task"}
-        assert terms, "the strategy of this recipe adds a term, which never came"
+    term = TERMS.get(recipe.config["strategy"]["name"])
+    assert term is None or any(math.isfinite(value or math.nan) for value in result["training"][term])
 
 
 @pytest.mark.parametrize("recipe", RECIPES.values(), ids=RECIPES)
@@ -67,7 +68,6 @@ def test_every_recipe_resolves_to_what_it_says(recipe: Recipe) -> None:
     for slot, options in recipe.config.items():
         for key, value in options.items():
             assert config[slot][key] == value, f"{slot}.{key}"
-    assert "sequential" not in recipe.note.lower() or config["strategy"]["name"] in ("naive", "patch")
 
 
 def test_the_published_sizes() -> None:

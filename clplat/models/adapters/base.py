@@ -27,7 +27,7 @@ class Adapter:
         raise NotImplementedError
 
     def activate(self, backbone: Backbone, name: str | None) -> None:
-        """Use the adapter ``name`` (``None``: the bare base) in forward passes, without touching gradients."""
+        """Use the adapter ``name`` (``None``: the bare base) in forward passes; gradient flags stay."""
         raise NotImplementedError
 
     def merge(self, backbone: Backbone) -> None:
