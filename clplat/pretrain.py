@@ -146,7 +146,7 @@ def pretrain(
     for epoch in range(epochs):
         order = torch.randperm(len(pictures), generator=generator(seed, "order", epoch))
         running = 0.0
-        for rows in order[: per_epoch * batch_size].split(batch_size):
+        for rows in torch.split(order[: per_epoch * batch_size], batch_size):
             for group in optimizer.param_groups:
                 group["lr"] = (
                     lr
@@ -161,7 +161,7 @@ def pretrain(
                 same = classes[rows][:, None] == classes[rows][None]
                 loss = loss_of(image, text, scale=backbone.logit_scale.exp().clamp(max=100), positive=same)
                 optimizer.zero_grad()
-                loss.backward()
+                loss.backward()  # type: ignore[no-untyped-call]
                 torch.nn.utils.clip_grad_norm_(backbone.parameters(), 1.0)
                 optimizer.step()
             running += float(loss.detach())

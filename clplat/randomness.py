@@ -37,9 +37,7 @@ def seeded(seed: int, *place: str | int) -> Iterator[None]:
 
     The generators of the CPU and of the current GPU are put back afterwards: callers see no change.
     """
-    devices = (
-        [torch.cuda.current_device()] if torch.cuda.is_available() and torch.cuda.is_initialized() else []
-    )
+    devices = [torch.cuda.current_device()] if torch.cuda.is_available() else []
     with torch.random.fork_rng(devices=devices):
         value = derive(seed, *place)
         torch.default_generator.manual_seed(value)

@@ -58,7 +58,7 @@ def search_space(constructor: Callable[..., Any]) -> dict[str, Space]:
     space: dict[str, Space] = {}
     for name, hint in hints.items():
         if get_origin(hint) is Annotated:
-            space.update(
-                {name: mark for mark in get_args(hint)[1:] if isinstance(mark, Float | Int | Choice)}
-            )
+            marks = [mark for mark in get_args(hint)[1:] if isinstance(mark, Float | Int | Choice)]
+            if marks:
+                space[name] = marks[0]
     return space

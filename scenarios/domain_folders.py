@@ -9,7 +9,17 @@ from functools import cached_property
 from typing import Any, Literal, TypeVar
 
 from clplat.data.folders import SPLITS, FolderTree, read_folders, stable_hash, to_words, with_article
-from clplat.data.records import Domain, Gallery, Picture, Probe, Protocol, Query, RetrievalSet, Triplet
+from clplat.data.records import (
+    Candidate,
+    Domain,
+    Gallery,
+    Picture,
+    Probe,
+    Protocol,
+    Query,
+    RetrievalSet,
+    Triplet,
+)
 from clplat.data.validate import stream_fingerprint, validate_domain
 from clplat.errors import UserError, unknown_name
 
@@ -57,6 +67,8 @@ class DomainFolders:
         words: nouns for folder names that do not read well, e.g. ``{"real": "real photo"}``.
         holdout: a domain left out of the stream; its test pictures become a zero-shot probe.
         bad_pictures: refuse the tree if files cannot be read, or drop them and say so in `report`.
+        negatives: each training triplet brings its reference along as a candidate, or nothing. Targets of a
+            batch are all of one domain: only the references teach what tells the domains apart.
         seed: of the training triplets.
 
     Example:
@@ -75,6 +87,7 @@ class DomainFolders:
         words: dict[str, str] | None = None,
         holdout: str | None = None,
         bad_pictures: Literal["refuse", "drop"] = "refuse",
+        negatives: Literal["reference", "none"] = "reference",
         seed: int | None = None,
     ) -> None:
         for name, value in (("train", train), ("queries", queries), ("gallery", gallery)):
@@ -93,6 +106,7 @@ class DomainFolders:
         self.words = words
         self.holdout = holdout
         self.bad_pictures = bad_pictures
+        self.negatives = negatives
         self.seed = seed
 
     def build(self) -> tuple[list[Domain], list[Probe]]:
@@ -182,14 +196,18 @@ class DomainFolders:
             if not others and not sources:
                 continue
             if sources and (not others or draw.random() < 0.5):
-                reference = draw.choice(pictures(draw.choice(sources), wanted, "train"))
+                shown = (draw.choice(sources), wanted)
                 text = draw.choice(_DOMAIN_CHANGE).format(self._noun(domain))
             else:
-                reference = draw.choice(pictures(domain, draw.choice(others), "train"))
+                shown = (domain, draw.choice(others))
                 text = draw.choice(_CLASS_CHANGE).format(self._noun(wanted))
+            reference = draw.choice(pictures(*shown, "train"))
             target = draw.choice(pictures(domain, wanted, "train"))
             name, label = f"{domain}/train/{len(found):05d}", f"{domain}/{wanted}"
-            triplet = Triplet(name, reference, text, target, label, domain)
+            extra = (
+                (Candidate(reference, "/".join(shown), "reference"),) if self.negatives == "reference" else ()
+            )
+            triplet = Triplet(name, reference, text, target, label, domain, extra)
             found.setdefault((reference.key, text, target.key), triplet)
             if len(found) == self.train:
                 break

@@ -73,7 +73,7 @@ class Recipe:
     def parts(self) -> str:
         """The parts that it names, in the order of the slots, without their options."""
         named = {slot: str(self.config[slot].get("name")) for slot in SLOTS if self.config.get(slot)}
-        return ", ".join(f"{slot} {name.rpartition(':')[2]}" for slot, name in named.items())
+        return ", ".join(f"{slot} {name}" for slot, name in named.items())
 
 
 def read_recipes(folder: Path = RECIPES) -> list[Recipe]:

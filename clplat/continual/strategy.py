@@ -27,9 +27,15 @@ __all__ = ["Learner", "Strategy", "SupportsLearning"]
 class SupportsLearning(Protocol):
     """What a strategy may ask of the loop that it runs in."""
 
-    model: nn.Module
-    optimizer: Optimizer
-    step: int
+    # Read-only: a strategy changes what is inside the model, never which model it is.
+    @property
+    def model(self) -> nn.Module: ...
+
+    @property
+    def optimizer(self) -> Optimizer: ...
+
+    @property
+    def step(self) -> int: ...
 
     def predict(self, batch: Any) -> Any: ...
 

@@ -115,6 +115,10 @@ class Trainer(SupervisedTemplate):  # type: ignore[misc]
         ``Trainer(...).train(benchmark.train_stream)`` trains experience by experience.
     """
 
+    mbatch: Any
+    model: Any
+    _stop_training: bool
+
     def __init__(
         self,
         *,

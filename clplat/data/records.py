@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 import torch
@@ -188,14 +188,15 @@ class Batch:
 
     def to(self, device: torch.device | str) -> Batch:
         """Move the tensors, without waiting for the copy where the memory is pinned."""
-        moved = {
-            k: v.to(device, non_blocking=True) if isinstance(v, Tensor) else v for k, v in vars(self).items()
-        }
-        return Batch(**moved)
+        return self._mapped(lambda tensor: tensor.to(device, non_blocking=True))
 
     def pin_memory(self) -> Batch:
         """Called by a DataLoader with ``pin_memory=True``."""
-        return Batch(**{k: v.pin_memory() if isinstance(v, Tensor) else v for k, v in vars(self).items()})
+        return self._mapped(Tensor.pin_memory)
+
+    def _mapped(self, change: Callable[[Tensor], Tensor]) -> Batch:
+        changed: dict[str, Any] = {k: change(v) for k, v in vars(self).items() if isinstance(v, Tensor)}
+        return replace(self, **changed)
 
     def rows(self) -> list[dict[str, Any]]:
         """Split into one plain dict per triplet, each holding all that `from_rows` needs."""

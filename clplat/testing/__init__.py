@@ -7,11 +7,16 @@
         def make(self):
             return MyStrategy()
 
-The tests need pytest to run, and nothing to import. They share one tiny world, see `clplat.testing.tiny`.
+They share one tiny world, see `clplat.testing.tiny`. Only pytest runs them; importing needs it not.
 """
 
 from __future__ import annotations
 
+from clplat.testing.adapters import AdapterContract
+from clplat.testing.composers import ComposerContract
+from clplat.testing.losses import LossContract
+from clplat.testing.projections import ProjectionContract
+from clplat.testing.scenarios import ScenarioContract
 from clplat.testing.strategies import StrategyContract
 from clplat.testing.tiny import (
     TinyTowers,
@@ -24,6 +29,11 @@ from clplat.testing.tiny import (
 )
 
 __all__ = [
+    "AdapterContract",
+    "ComposerContract",
+    "LossContract",
+    "ProjectionContract",
+    "ScenarioContract",
     "StrategyContract",
     "TinyTowers",
     "plain_loop",

@@ -31,7 +31,9 @@ def check_docstring(part: Any) -> None:
     line = text.partition("\n")[0]
     assert line, f"{type(part).__name__} has no docstring"
     assert line.endswith((".", ":")), f"the docstring's first line is no sentence: {line!r}"
-    silent = [name for name in inspect.signature(type(part)).parameters if f"    {name}" not in text]
+    arguments = inspect.signature(type(part)).parameters.values()
+    named = [a.name for a in arguments if a.kind not in (a.VAR_POSITIONAL, a.VAR_KEYWORD)]
+    silent = [name for name in named if f"    {name}" not in text]
     assert not silent, f"the docstring's Args do not explain: {', '.join(silent)}"
 
 

@@ -59,7 +59,7 @@ def test_every_recipe_runs(recipe: Recipe, backbone: str, tmp_path: Path) -> Non
     assert len(losses) == (domains if trains else 0)
     assert (result["cost"]["trainable_parameters"] > 0) == trains
     term = TERMS.get(recipe.config["strategy"]["name"])
-    assert term is None or any(math.isfinite(value or math.nan) for value in result["training"][term])
+    assert term is None or any(value is not None for value in result["training"][term])
 
 
 @pytest.mark.parametrize("recipe", RECIPES.values(), ids=RECIPES)

@@ -1,0 +1,154 @@
+"""Options: what a constructor's signature says about its arguments, and values checked against it.
+
+The signature is the only place where an argument is declared: its annotation is the type, its default the
+default, its line in ``Args:`` the help. Nothing here knows of slots or files.
+"""
+
+from __future__ import annotations
+
+import inspect
+import math
+import re
+import types
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import cache
+from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_type_hints
+
+from clplat.errors import UserError
+
+__all__ = ["Argument", "arguments", "in_words", "typed"]
+
+
+@dataclass(frozen=True)
+class Argument:
+    """One argument of a constructor; ``type`` keeps its annotation, search space included."""
+
+    name: str
+    type: Any
+    default: Any
+    help: str
+    required: bool
+
+
+@cache
+def arguments(constructor: Callable[..., Any]) -> tuple[Argument, ...]:
+    """The named arguments of a class or function.
+
+    Raises:
+        UserError: an annotation that cannot be read at run time.
+    """
+    target = constructor.__init__ if isinstance(constructor, type) else constructor  # type: ignore[misc]
+    try:
+        hints = get_type_hints(target, include_extras=True)
+    except NameError as error:
+        raise UserError(f"cannot read the types of {constructor.__qualname__}'s arguments: {error}") from None
+    help_of = _help(inspect.getdoc(constructor) or "")
+    found = []
+    for name, given in inspect.signature(constructor).parameters.items():
+        if given.kind in (given.VAR_POSITIONAL, given.VAR_KEYWORD):
+            continue
+        required = given.default is given.empty
+        default = None if required else _plain(given.default)
+        kind = hints.get(name, Any if given.annotation is given.empty else given.annotation)
+        found.append(Argument(name, kind, default, help_of.get(name, ""), required))
+    return tuple(found)
+
+
+def typed(kind: Any, value: Any) -> Any:
+    """``value`` as an object of type ``kind``, in plain data (lists for tuples); texts are read as YAML.
+
+    Raises:
+        ValueError: it is none; the message says what is allowed: ``"takes a whole number, not 'x'"``.
+
+    Example:
+        >>> typed(int | None, "3"), typed(list[str], "[a, b]"), typed(str, "3")
+        (3, ['a', 'b'], '3')
+    """
+    try:
+        found = _plain(_checker(kind).parse_object({"value": value}).value)
+    except Exception:  # the kinds of errors that jsonargparse raises are not part of its interface
+        raise ValueError(f"takes {in_words(kind)}, not {value!r}") from None
+    if found is None and not _takes_none(kind):
+        raise ValueError(f"takes {in_words(kind)}, not null")
+    if not _finite(found):
+        raise ValueError(f"takes {in_words(kind)}, and it must be finite, not {value!r}")
+    return found
+
+
+def in_words(kind: Any, many: bool = False) -> str:
+    """A type as a person would say it.
+
+    Example:
+        >>> in_words(list[str] | None)
+        'a list of texts or null'
+    """
+    one, several = {
+        int: ("a whole number", "whole numbers"),
+        float: ("a number", "numbers"),
+        bool: ("true or false", "true or false"),
+        str: ("a text", "texts"),
+        type(None): ("null", "null"),
+        Any: ("anything", "anything"),
+    }.get(kind, ("", ""))
+    if one:
+        return several if many else one
+    origin, inner = get_origin(kind), get_args(kind)
+    if origin is Annotated:
+        return in_words(inner[0], many)
+    if origin is Literal:
+        return (
+            f"one of {', '.join(str(value) for value in inner)}" if len(inner) > 1 else f"the word {inner[0]}"
+        )
+    if origin in (Union, types.UnionType):
+        return " or ".join(in_words(part, many) for part in inner)
+    if origin is dict:
+        return f"a mapping of texts to {in_words(inner[1], many=True)}"
+    if isinstance(origin, type) and issubclass(origin, Sequence):
+        return f"a list of {in_words(inner[0], many=True)}"
+    return re.sub(r"<class '([\w.]+)'>|typing\.", r"\1", str(kind))
+
+
+@cache
+def _checker(kind: Any) -> Any:
+    """A parser of a single value: one a type, so that an error can only be about that value."""
+    from jsonargparse import ArgumentParser
+
+    parser = ArgumentParser(exit_on_error=False, add_help=False)
+    parser.add_argument("--value", type=kind)
+    return parser
+
+
+def _takes_none(kind: Any) -> bool:
+    origin, inner = get_origin(kind), get_args(kind)
+    if origin in (Union, types.UnionType, Annotated):
+        return any(_takes_none(part) for part in (inner[:1] if origin is Annotated else inner))
+    return kind in (Any, None, type(None))
+
+
+def _finite(value: Any) -> bool:
+    if isinstance(value, list | dict):
+        return all(map(_finite, value.values() if isinstance(value, dict) else value))
+    return not isinstance(value, float) or math.isfinite(value)
+
+
+def _plain(value: Any) -> Any:
+    """Lists for tuples: a configuration survives YAML and JSON unchanged."""
+    if isinstance(value, list | tuple):
+        return [_plain(part) for part in value]
+    return {key: _plain(part) for key, part in value.items()} if isinstance(value, dict) else value
+
+
+def _help(text: str) -> dict[str, str]:
+    """The ``Args:`` section of a docstring, by argument."""
+    section = re.search(r"^Args:\n((?:[ \t]+.*\n?|\n)+)", text + "\n", re.MULTILINE)
+    found: dict[str, str] = {}
+    last: list[str] = []
+    for line in section.group(1).splitlines() if section else []:
+        begins = re.match(r"^ {4}(\w+(?:, \w+)*)(?: \([^)]*\))?: (.*)$", line)
+        if begins:
+            last = begins.group(1).split(", ")
+            found.update(dict.fromkeys(last, begins.group(2).strip()))
+        elif line.startswith("      "):
+            found.update({name: f"{found[name]} {line.strip()}" for name in last})
+    return found

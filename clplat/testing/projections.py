@@ -1,0 +1,120 @@
+"""What every projection must do."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+from unittest import SkipTest
+
+import torch
+from torch import Tensor
+from torch.nn.functional import normalize
+
+from clplat.errors import UserError
+from clplat.models.projections.base import Projection
+from clplat.randomness import generator
+from clplat.testing.checks import check_docstring
+
+__all__ = ["ProjectionContract"]
+
+
+class ProjectionContract:
+    """Contract tests of a projection: subclass, override `make`, and pytest runs them all.
+
+    Example:
+        >>> from clplat.models.projections.ridge import Ridge
+        >>> class TestRidge(ProjectionContract):
+        ...     def make(self) -> Projection:
+        ...         return Ridge(alpha=0.01)
+    """
+
+    #: Learns from pairs. False for a fixed map, which is usable at once.
+    fitted: ClassVar[bool] = True
+    #: Width of the embeddings.
+    width: ClassVar[int] = 12
+
+    def make(self) -> Projection:
+        """A fresh projection, not fitted yet; equal at every call."""
+        raise NotImplementedError("return a new projection of the kind under test")
+
+    def _pairs(self, count: int = 200, seed: int = 0) -> tuple[Tensor, Tensor]:
+        """Unit rows; the old space is a rotation of the new one, plus a little noise."""
+        fixed, draw = generator(0, "contract", "rotation"), generator(seed, "contract", "pairs")
+        rotation = torch.linalg.qr(torch.randn(self.width, self.width, generator=fixed))[0]
+        new = normalize(torch.randn(count, self.width, generator=draw), dim=1)
+        return new, normalize(new @ rotation + 0.02 * torch.randn(count, self.width, generator=draw), dim=1)
+
+    def _fitted(self) -> Projection:
+        projection = self.make()
+        projection.fit(*self._pairs())
+        return projection
+
+    # -- the contract -------------------------------------------------------------------------------------
+
+    def test_the_docstring_says_what_it_is(self) -> None:
+        check_docstring(self.make())
+
+    def test_rows_have_unit_length_whatever_theirs_was(self) -> None:
+        projection, (new, _) = self._fitted(), self._pairs()
+        for x in (new, 7 * new, new[:1]):
+            y = projection(x)
+            assert y.shape == x.shape and torch.allclose(y.norm(dim=1), torch.ones(len(x)), atol=1e-4)
+        assert torch.allclose(projection(7 * new), projection(new), atol=1e-5)
+
+    def test_an_unfitted_one_says_so(self) -> None:
+        new, _ = self._pairs()
+        if not self.fitted:
+            assert self.make()(new).shape == new.shape
+            return
+        try:
+            self.make()(new)
+        except UserError as error:
+            assert "\n" not in str(error) and str(error)
+        else:
+            raise AssertionError("an unfitted projection must raise a UserError")
+
+    def test_pairs_that_are_none_are_refused(self) -> None:
+        new, old = self._pairs()
+        broken = new.clone()
+        broken[3, 0] = float("nan")
+        for wrong in ((new[:3], old), (new[:0], old[:0]), (broken, old)):
+            try:
+                self.make().fit(*wrong)
+            except UserError:
+                continue
+            raise AssertionError("fit must refuse rows that are no pairs, no rows, and NaN")
+
+    def test_new_queries_find_their_targets_in_the_old_index(self) -> None:
+        if not self.fitted:
+            raise SkipTest("nothing is learnt")
+        queries, index = self._pairs(seed=1)  # other pictures than those it was fitted on
+        found = (self._fitted()(queries) @ index.T).argmax(1)
+        right = float((found == torch.arange(len(index))).float().mean())
+        before = float(((queries @ index.T).argmax(1) == torch.arange(len(index))).float().mean())
+        assert right > 0.9 > before, f"{right:.0%} of the targets are found, {before:.0%} without it"
+
+    def test_fitting_repeats_and_leaves_its_input_and_the_generator_alone(self) -> None:
+        new, old = self._pairs()
+        before, state = (new.clone(), old.clone()), torch.get_rng_state()
+        first, second = self.make(), self.make()
+        first.fit(new, old)
+        second.fit(*self._pairs(seed=3))
+        second.fit(new, old)  # forgets the first fit
+        assert torch.equal(first(new), second(new)), "the same pairs give another projection"
+        assert torch.equal(new, before[0]) and torch.equal(old, before[1]), "fit changes its input"
+        assert torch.equal(torch.get_rng_state(), state), "fit changes torch's global generator"
+
+    def test_a_fresh_one_takes_over_the_state(self) -> None:
+        new, projection, fresh = self._pairs()[0], self._fitted(), self.make()
+        fresh.load_state_dict(projection.state_dict())
+        assert torch.equal(fresh(new), projection(new))
+        self.make().load_state_dict(self.make().state_dict())
+
+    def test_it_has_nothing_for_an_optimizer(self) -> None:
+        assert not [name for name, p in self._fitted().named_parameters() if p.requires_grad]
+
+    def test_it_fits_in_inference_mode(self) -> None:
+        new, old = self._pairs()
+        projection = self.make()
+        with torch.inference_mode():
+            projection.fit(new.clone(), old.clone())
+        assert torch.equal(projection(new), self._fitted()(new))

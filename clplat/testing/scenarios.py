@@ -1,0 +1,85 @@
+"""What every scenario must do."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from clplat.data.records import Triplet
+from clplat.data.validate import validate_domain
+from clplat.testing.checks import check_constructor, check_docstring
+
+__all__ = ["ScenarioContract"]
+
+
+class ScenarioContract:
+    """Contract tests of a scenario: subclass, override `make` with a small one, and pytest runs them all.
+
+    Example:
+        >>> from scenarios.catalogue import Catalogue
+        >>> class TestCatalogue(ScenarioContract):
+        ...     def make(self) -> Catalogue:
+        ...         return Catalogue(domains=2, train=10, queries=10, gallery=20)
+    """
+
+    def make(self) -> Any:
+        """A fresh scenario with few triplets; equal at every call."""
+        raise NotImplementedError("return a new scenario of the kind under test")
+
+    # -- the contract -------------------------------------------------------------------------------------
+
+    def test_the_constructor_stores_its_typed_arguments(self) -> None:
+        check_constructor(self.make())
+
+    def test_the_docstring_says_what_it_is(self) -> None:
+        check_docstring(self.make())
+
+    def test_its_domains_are_valid(self) -> None:
+        domains, _ = self.make().build()
+        assert domains and len({domain.name for domain in domains}) == len(domains)
+        for domain in domains:
+            validate_domain(domain)
+
+    def test_its_benchmark_has_an_experience_for_each_domain(self) -> None:
+        scenario = self.make()
+        domains, probes = scenario.build()
+        benchmark = scenario.benchmark()
+        for stream in (benchmark.train_stream, benchmark.test_stream):
+            assert [experience.domain for experience in stream] == list(domains)
+            assert [experience.current_experience for experience in stream] == list(range(len(domains)))
+        for domain, train, test in zip(domains, benchmark.train_stream, benchmark.test_stream, strict=True):
+            assert len(train.dataset) == len(domain.train) and isinstance(train.dataset[0], Triplet)
+            assert len(test.dataset) == len(domain.test.queries)
+        outside = [stream for stream in benchmark.streams.values() if stream.name == "probe"]
+        assert [e.probe for stream in outside for e in stream] == list(probes)
+
+    def test_building_twice_gives_the_same_stream(self) -> None:
+        scenario = self.make()
+        first, second, other = scenario.build(), scenario.build(), self.make().build()
+        assert all(a is b for a, b in zip(first[0], second[0], strict=True)), "build() builds again"
+        assert first[0] == other[0], "two equal scenarios hold different domains"
+        assert [probe.name for probe in first[1]] == [probe.name for probe in other[1]]
+
+    def test_its_fingerprint_is_that_of_its_content(self) -> None:
+        scenario = self.make()
+        prints = {scenario.fingerprint(), scenario.fingerprint(), self.make().fingerprint()}
+        assert len(prints) == 1 and len(prints.pop()) == 64
+
+    def test_its_pictures_can_be_drawn_again(self) -> None:
+        for domain in self.make().build()[0]:
+            triplet, query = domain.train[0], domain.test.queries[0]
+            for picture in (
+                triplet.reference,
+                triplet.target,
+                query.reference,
+                domain.val.gallery.pictures[0],
+            ):
+                one, two = picture.load(), picture.load()
+                assert one.mode == "RGB" and min(one.size) > 0
+                assert one.tobytes() == two.tobytes(), f"picture '{picture.key}' differs from call to call"
+
+    def test_equal_keys_are_equal_pictures(self) -> None:
+        seen: dict[str, Any] = {}
+        for domain in self.make().build()[0]:
+            for picture in (*domain.anchors, *domain.test.gallery.pictures):
+                other = seen.setdefault(picture.key, picture)
+                assert other.caption == picture.caption, f"two pictures share the key '{picture.key}'"
