@@ -69,7 +69,6 @@ def assemble(config: Mapping[str, Any]) -> Assembly:
     backbone = build(config, "backbone")
     base_fingerprint = backbone.fingerprint()
     data = build(config, "data")
-    cut = _cut_texts(backbone, domains, probes, data.long_texts)
     composer, prompt, adapter = build(config, "composer"), build(config, "prompt"), build(config, "adapter")
     with seeded(seed, "initialisation"):
         if adapter is not None:
@@ -77,6 +76,8 @@ def assemble(config: Mapping[str, Any]) -> Assembly:
         if prompt is not None:
             prompt.attach(backbone)
         retriever = ComposedRetriever(backbone, composer, build(config, "projection"))
+    # A prompt takes places of the context, so that texts are counted with it attached.
+    cut = _cut_texts(backbone, domains, probes, data.long_texts)
     if "text" not in composer.reads:
         for name, parameter in backbone.named_parameters():
             if "visual" not in name and "image" not in name:

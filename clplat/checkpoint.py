@@ -15,23 +15,35 @@ from clplat.files import load_tree, save_tree
 
 __all__ = ["Weights", "load_state", "load_version", "save_state", "save_version"]
 
+_FORMAT = 2
+
 
 class Weights:
-    """The tensors of a model that differ from its base: all that were ever trainable, and buffers of parts.
+    """The tensors of a model that differ from its base: all that were ever trainable, and stored buffers.
 
     A LoRA run stores its LoRA; what was never trained comes from the backbone, whose fingerprint is checked.
+    Buffers are stored whole: those of a trained batch norm move although nobody trains them.
     """
 
     def __init__(self, model: nn.Module) -> None:
         self.model = model
         self._touched: set[str] = set()
 
+    def look(self) -> None:
+        """Note what is trainable now; a strategy may freeze it before the next checkpoint."""
+        self._touched |= {name for name, p in self.model.named_parameters() if p.requires_grad}
+
     def tensors(self) -> dict[str, Tensor]:
         """Name -> current value."""
-        self._touched |= {name for name, p in self.model.named_parameters() if p.requires_grad}
-        parameters = {name: p.detach() for name, p in self.model.named_parameters() if name in self._touched}
-        buffers = {name: b for name, b in self.model.named_buffers() if not name.startswith("backbone.")}
-        return {**parameters, **buffers}
+        self.look()
+        chosen = {name: p.detach() for name, p in self.model.named_parameters() if name in self._touched}
+        # Without buffers that are derived (`persistent=False`), which a state dict leaves out.
+        stored = self.model.state_dict()
+        return chosen | {name: buffer for name, buffer in self.model.named_buffers() if name in stored}
+
+    def finite(self) -> bool:
+        """Whether no number in `tensors` is NaN or infinite."""
+        return all(bool(torch.isfinite(t).all()) for t in self.tensors().values() if t.is_floating_point())
 
     @torch.no_grad()
     def restore(self, tensors: dict[str, Tensor]) -> None:
@@ -43,9 +55,8 @@ class Weights:
                     f"the checkpoint holds '{name}', which the model of this configuration does not have"
                 )
             if held[name].shape != value.shape:
-                raise UserError(
-                    f"the checkpoint's '{name}' has shape {tuple(value.shape)}, the model's {tuple(held[name].shape)}"
-                )
+                shapes = f"{tuple(value.shape)}, the model's {tuple(held[name].shape)}"
+                raise UserError(f"the checkpoint's '{name}' has shape {shapes}")
             held[name].copy_(value)
         self._touched |= {name for name, _ in self.model.named_parameters() if name in tensors}
 
@@ -56,12 +67,14 @@ def save_state(path: Path, trainer: Trainer, weights: Weights, result: dict[str,
     save_tree(
         path,
         {
+            "format": _FORMAT,
             "position": [place.experience, place.epoch, place.iteration],
             "step": trainer.step,
             "flops": trainer.flops,
             "flops_per_step": dict(trainer.flops_per_step),
             "losses": trainer.losses,
             "weights": weights.tensors(),
+            "trainable": [name for name, p in trainer.model.named_parameters() if p.requires_grad],
             "optimizer": _moments(trainer),
             "strategy": trainer.strategy_plugin.strategy.state_dict(),
             "result": result,
@@ -72,11 +85,19 @@ def save_state(path: Path, trainer: Trainer, weights: Weights, result: dict[str,
 def load_state(path: Path, trainer: Trainer, weights: Weights) -> dict[str, Any]:
     """Restore a trainer in the order that its parts need; return the result as it stood."""
     state = load_tree(path)
-    strategy = trainer.strategy_plugin.strategy
-    strategy.load_state_dict(state["strategy"])
-    strategy.rebuild(trainer.learner)
+    if state.get("format") != _FORMAT:
+        raise UserError(f"{path} was written by another version of clplat")
+    place = Position(*state["position"])
+    if place != Position():  # before its first experience a strategy is as it was made
+        strategy = trainer.strategy_plugin.strategy
+        strategy.load_state_dict(state["strategy"])
+        strategy.rebuild(trainer.learner)
+    # In the middle of an experience `before_experience`, which may freeze and unfreeze, is not called again.
+    trainable = set(state["trainable"])
+    for name, parameter in trainer.model.named_parameters():
+        parameter.requires_grad_(name in trainable)
     weights.restore(state["weights"])
-    trainer.resume_at(Position(*state["position"]), state["step"])
+    trainer.resume_at(place, state["step"])
     trainer.flops, trainer.flops_per_step = state["flops"], state["flops_per_step"]
     trainer.losses = state["losses"]
     parameters = dict(trainer.model.named_parameters())
@@ -87,7 +108,7 @@ def load_state(path: Path, trainer: Trainer, weights: Weights) -> dict[str, Any]
 
 
 def _moments(trainer: Trainer) -> dict[str, Any]:
-    """The optimizer's state by parameter *name*: it survives growth, freezing and another order of parameters."""
+    """The optimizer's state by parameter *name*: it survives growth, freezing and another order."""
     state = trainer.optimizer.state
     return {name: dict(state[p]) for name, p in trainer.model.named_parameters() if p in state}
 
@@ -95,7 +116,7 @@ def _moments(trainer: Trainer) -> dict[str, Any]:
 def save_version(path: Path, trainer: Trainer, weights: Weights) -> None:
     """Write one finished model version: its weights, and what a growing strategy needs to rebuild it."""
     strategy = trainer.strategy_plugin.strategy
-    grows = type(strategy).rebuild is not Strategy.rebuild
+    grows = type(strategy).rebuild is not Strategy.rebuild and trainer.position != Position()
     save_tree(path, {"weights": weights.tensors(), "strategy": strategy.state_dict() if grows else None})
 
 

@@ -20,7 +20,17 @@ from safetensors.torch import save_file
 
 from clplat.errors import UserError
 
-__all__ = ["load_tree", "read_json", "save_tree", "write_atomically", "write_json", "write_text"]
+__all__ = [
+    "load_tree",
+    "read_json",
+    "remove_leftovers",
+    "save_tree",
+    "write_atomically",
+    "write_json",
+    "write_text",
+]
+
+_TEMPORARY = ".clplat-tmp"
 
 
 def write_atomically(path: Path, write: Callable[[Path], object]) -> None:
@@ -29,20 +39,29 @@ def write_atomically(path: Path, write: Callable[[Path], object]) -> None:
     Raises:
         UserError: the disk is full or not writable; what stood at ``path`` before still stands.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".tmp", dir=path.parent)
-    os.close(handle)
-    temporary = Path(name)
+    temporary: Path | None = None
     try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=_TEMPORARY, dir=path.parent)
+        os.close(handle)
+        temporary = Path(name)
         write(temporary)
         with temporary.open("rb+") as file:
             os.fsync(file.fileno())
         os.chmod(temporary, 0o644)
         os.replace(temporary, path)
     except (OSError, SafetensorError) as error:
-        raise UserError(f"could not write {path}: {error}; what was there before is untouched") from error
+        reason = (error.strerror if isinstance(error, OSError) else None) or error
+        raise UserError(f"could not write {path}: {reason}; what was there before is untouched") from error
     finally:
-        temporary.unlink(missing_ok=True)
+        if temporary is not None:
+            temporary.unlink(missing_ok=True)
+
+
+def remove_leftovers(folder: Path) -> None:
+    """Delete the temporary files of writers that were killed; nobody may be writing in the folder."""
+    for path in folder.rglob(f".*{_TEMPORARY}"):
+        path.unlink(missing_ok=True)
 
 
 def write_text(path: Path, text: str) -> None:
@@ -62,7 +81,7 @@ def read_json(path: Path) -> Any:
     except FileNotFoundError:
         raise UserError(f"no such file: {path}") from None
     except (ValueError, OSError) as error:
-        raise UserError(f"{path} is not readable JSON: {error}") from error
+        raise UserError(f"{path} is not readable JSON: {error}") from None
 
 
 def save_tree(path: Path, tree: Any) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import inspect
 import math
 import re
+import reprlib
 import types
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -18,6 +19,9 @@ from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_typ
 from clplat.errors import UserError
 
 __all__ = ["Argument", "arguments", "in_words", "typed"]
+
+_SHORT = reprlib.Repr()
+_SHORT.maxstring = _SHORT.maxother = 60
 
 
 @dataclass(frozen=True)
@@ -65,14 +69,18 @@ def typed(kind: Any, value: Any) -> Any:
         >>> typed(int | None, "3"), typed(list[str], "[a, b]"), typed(str, "3")
         (3, ['a', 'b'], '3')
     """
+    shown = value if value is None or isinstance(value, bool | int | float) else _SHORT.repr(value)
+    wrong = ValueError(f"takes {in_words(kind)}, not {'null' if value is None else shown}")
     try:
         found = _plain(_checker(kind).parse_object({"value": value}).value)
     except Exception:  # the kinds of errors that jsonargparse raises are not part of its interface
-        raise ValueError(f"takes {in_words(kind)}, not {value!r}") from None
-    if found is None and not _takes_none(kind):
-        raise ValueError(f"takes {in_words(kind)}, not null")
+        raise wrong from None
+    if isinstance(value, str) and _members(kind) <= {str, type(None)}:
+        found = None if value == "null" and _members(kind) != {str} else value  # not YAML: "#1" is a text
+    if found is None and (value not in (None, "null", "~") or not _members(kind) & {Any, type(None)}):
+        raise wrong
     if not _finite(found):
-        raise ValueError(f"takes {in_words(kind)}, and it must be finite, not {value!r}")
+        raise ValueError(f"takes {in_words(kind)} that is finite, not {shown}")
     return found
 
 
@@ -97,9 +105,7 @@ def in_words(kind: Any, many: bool = False) -> str:
     if origin is Annotated:
         return in_words(inner[0], many)
     if origin is Literal:
-        return (
-            f"one of {', '.join(str(value) for value in inner)}" if len(inner) > 1 else f"the word {inner[0]}"
-        )
+        return f"one of {', '.join(map(str, inner))}" if len(inner) > 1 else f"only {inner[0]}"
     if origin in (Union, types.UnionType):
         return " or ".join(in_words(part, many) for part in inner)
     if origin is dict:
@@ -119,11 +125,12 @@ def _checker(kind: Any) -> Any:
     return parser
 
 
-def _takes_none(kind: Any) -> bool:
+def _members(kind: Any) -> set[Any]:
+    """The alternatives of a type, without their annotations."""
     origin, inner = get_origin(kind), get_args(kind)
     if origin in (Union, types.UnionType, Annotated):
-        return any(_takes_none(part) for part in (inner[:1] if origin is Annotated else inner))
-    return kind in (Any, None, type(None))
+        return set().union(*map(_members, inner[:1] if origin is Annotated else inner))
+    return {type(None) if kind is None else kind}
 
 
 def _finite(value: Any) -> bool:

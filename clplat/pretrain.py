@@ -18,6 +18,7 @@ import torch.nn.functional as F
 import yaml
 from torch import Tensor
 
+from clplat import registry
 from clplat.data.catalogue import pretraining_pairs
 from clplat.data.images import PixelStore, Preprocess, open_picture
 from clplat.data.records import Picture
@@ -54,13 +55,11 @@ def captioned_pictures(source: str, pairs: int, seed: int) -> list[Picture]:
         return pretraining_pairs(pairs, seed)
     path = Path(source)
     if path.is_dir():
-        from scenarios.domain_folders import DomainFolders
-
         nested = any(
             child.is_dir() for folder in path.iterdir() if folder.is_dir() for child in folder.iterdir()
         )
         root, domains = (path, None) if nested else (path.parent, [path.name])
-        pictures = DomainFolders(str(root)).captioned("train", domains)
+        pictures = registry.load("scenarios", "domain_folders")(str(root)).captioned("train", domains)
     elif path.suffix in (".jsonl", ".csv", ".tsv"):
         pictures = [
             Picture(str(path.parent / file), partial(open_picture, path.parent / file), caption)

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import torch
-import yaml
 from PIL import Image
 
 from clplat.assembly import assemble
 from clplat.checkpoint import Weights, load_version
+from clplat.claim import CONFIG
+from clplat.config import read_config, resolve
 from clplat.data.images import open_picture
 from clplat.data.records import Picture
 from clplat.errors import UserError, unknown_name
@@ -33,27 +33,40 @@ class Found:
 
 
 def find_run(run: str, root: Path) -> Path:
-    """The folder of a run: a path, or an MLflow run id (its beginning will do) in the store of ``root``."""
-    if (Path(run) / "config.yaml").exists():
-        return Path(run)
-    if (root / run / "config.yaml").exists():
-        return root / run
-    from clplat.tracking.store import open_client, tracking_uri
+    """The folder of a run.
 
-    client = open_client(tracking_uri(root))
-    experiments = [experiment.experiment_id for experiment in client.search_experiments()]
-    matches = [r for r in client.search_runs(experiments, max_results=5000) if r.info.run_id.startswith(run)]
-    folders = [Path(r.data.tags["clplat.folder"]) for r in matches if "clplat.folder" in r.data.tags]
-    if len(folders) == 1 and (folders[0] / "config.yaml").exists():
-        return folders[0]
+    Args:
+        run: a folder, one inside ``root``, or the beginning of an MLflow run id in the store of ``root``.
+        root: folder of runs.
+
+    Raises:
+        UserError: no such run, or several.
+    """
+    for folder in (Path(run), root / run):
+        if (folder / CONFIG).exists():
+            return folder
+    known = sorted(path.parent.relative_to(root).as_posix() for path in root.rglob(CONFIG))
+    folders = _logged(run, root)
     if len(folders) > 1:
         raise UserError(f"'{run}' begins several run ids in {root}; give more of it")
-    known = sorted(path.parent.name for path in root.glob("*/config.yaml"))
-    raise (
-        unknown_name("run", run, known)
-        if not folders
-        else UserError(f"the folder of run '{run}' is gone: {folders[0]}")
-    )
+    if not folders:
+        raise unknown_name("run", run, known or [f"none in {root}"])
+    if not (folders[0] / CONFIG).exists():
+        raise UserError(f"the folder of run '{run}' is gone: {folders[0]}")
+    return folders[0]
+
+
+def _logged(run: str, root: Path) -> list[Path]:
+    """Folders of the MLflow runs whose id begins like this; none where nothing was ever logged."""
+    from clplat.tracking.store import DATABASE, open_client, tracking_uri
+
+    uri = tracking_uri(root)
+    if uri.startswith("sqlite:") and not (root / DATABASE).exists():
+        return []
+    client = open_client(uri)
+    experiments = [experiment.experiment_id for experiment in client.search_experiments()]
+    runs = [r for r in client.search_runs(experiments, max_results=5000) if r.info.run_id.startswith(run)]
+    return [Path(r.data.tags["clplat.folder"]) for r in runs if "clplat.folder" in r.data.tags]
 
 
 def search(
@@ -76,41 +89,45 @@ def search(
         version: experiences trained; by default the newest.
 
     Raises:
-        UserError: unknown run, domain or version; unreadable picture; a text that is too long.
+        UserError: unknown run, domain or version; unreadable picture; a text that is empty or too long.
     """
-    config: dict[str, Any] = yaml.safe_load((folder / "config.yaml").read_text(encoding="utf-8"))
+    if not text.strip():
+        raise UserError("the text is empty: say what should change")
     there = sorted(int(path.stem) for path in (folder / "versions").glob("*.safetensors"))
     if not there:
         raise UserError(f"{folder} has no finished model version yet")
     chosen = there[-1] if version is None else version
     if chosen not in there:
         raise UserError(f"{folder} has no version {chosen} (there are: {', '.join(map(str, there))})")
+    own_file = open_picture(Path(reference)) if Path(reference).is_file() else None
+    config = resolve(read_config(folder / CONFIG))
     parts = assemble(config)
-    load_version(
-        folder / "versions" / f"{chosen}.safetensors", make_trainer(config, parts), Weights(parts.retriever)
-    )
     retriever, evaluator = parts.retriever.eval(), parts.evaluator
     if domain is not None and domain not in evaluator.names:
         raise unknown_name("domain", domain, evaluator.names)
-    held = [s for name, s in zip(evaluator.names, evaluator.sets, strict=True) if domain in (None, name)]
-    pictures = list({p.key: p for s in held for p in s.gallery.pictures}.values())
     if retriever.backbone.truncated([text]):
         raise UserError(
             f"the text is longer than the backbone's context of {retriever.backbone.context_length} tokens"
         )
-    shown = {p.key: p for p in pictures}.get(str(reference)) or _from_file(Path(reference))
+    everything = {p.key: p for held in evaluator.sets for p in held.gallery.pictures}
+    if own_file is not None:
+        shown = Picture(f"file/{Path(reference).resolve()}", lambda: own_file)
+    elif str(reference) in everything:
+        shown = everything[str(reference)]
+    else:
+        raise UserError(f"'{reference}' is neither a picture file nor the key of a gallery picture")
+    load_version(
+        folder / "versions" / f"{chosen}.safetensors", make_trainer(config, parts), Weights(parts.retriever)
+    )
+    held = [s for name, s in zip(evaluator.names, evaluator.sets, strict=True) if domain in (None, name)]
+    pictures = list({p.key: p for s in held for p in s.gallery.pictures}.values())
     with torch.inference_mode():
         tokens = retriever.backbone.tokenize([text]).to(config["device"])
         query = retriever.encode_queries(parts.pixels.get([shown]).to(config["device"]), tokens).cpu()
         gallery = evaluator.images(retriever, pictures)
     own = [i for i, p in enumerate(pictures) if p.key == shown.key]
-    best = top_k(query, gallery, min(k, len(pictures)), [own])[0].tolist()
-    found = [pictures[i] for i in best if i >= 0]
-    scores = [float(query[0] @ gallery[i]) for i in best if i >= 0]
-    grid = draw_grid([(domain or "all domains", shown, text, [(p, None) for p in found])])
-    return Found(found, scores, domain or "all domains", grid)
-
-
-def _from_file(path: Path) -> Picture:
-    picture = open_picture(path)
-    return Picture(f"file/{path.resolve()}", lambda: picture)
+    best = [i for i in top_k(query, gallery, min(k, len(pictures)), [own])[0].tolist() if i >= 0]
+    found = [pictures[i] for i in best]
+    where = domain or "all domains"
+    grid = draw_grid([(where, shown, text, [(p, None) for p in found])])
+    return Found(found, [float(query[0] @ gallery[i]) for i in best], where, grid)

@@ -3,59 +3,76 @@
 from __future__ import annotations
 
 import os
+import re
 import sys
 from types import TracebackType
 from typing import Any
 
-from rich.console import Console, Group
+from rich import box
+from rich.console import Console, Group, RenderableType
 from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
 from clplat.events import Listener
 
-__all__ = ["Terminal", "plain_output"]
+__all__ = ["Board", "Terminal", "plain_output"]
 
 
 def plain_output() -> bool:
     """True when output should be plain lines: not a terminal, or NO_COLOR is set."""
-    return not sys.stdout.isatty() or "NO_COLOR" in os.environ
+    dumb = os.environ.get("TERM") in ("dumb", "unknown")
+    return not sys.stdout.isatty() or dumb or bool(os.environ.get("NO_COLOR"))
 
 
 class Terminal:
-    """Shows several experiments, each through the listener that `listener` returns."""
+    """Shows several experiments, each through the listener that `listener` returns.
 
-    def __init__(self, total: int = 1) -> None:
+    Args:
+        total: experiments to come; the matrix of a single one stays on the screen when it is done.
+        console: where to draw; by default this process's terminal.
+    """
+
+    def __init__(self, total: int = 1, console: Console | None = None) -> None:
         self.total, self.done = total, 0
-        self.console = Console(highlight=False)
-        self.plain = plain_output()
+        self.plain = console is None and plain_output()
         self.boards: dict[str, Board] = {}
-        self._live = None if self.plain else Live(console=self.console, refresh_per_second=4, transient=True)
+        self.console = console or Console(highlight=False)
+        # Drawn by Live's own thread, four times a second, however many events there are.
+        self._live = Live(console=self.console, get_renderable=self._draw, transient=True)
 
     def __enter__(self) -> Terminal:
-        if self._live is not None:
+        if not self.plain:
             self._live.start()
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if self._live is not None:
+        if not self.plain:
+            self.boards.clear()
             self._live.stop()
 
-    def say(self, text: str) -> None:
-        """One line above the live part."""
-        (self._live.console if self._live is not None else self.console).print(text, markup=False)
+    def say(self, text: str | Table) -> None:
+        """One line, or a table, above the live part."""
+        if self.plain:
+            # Not by rich: it would wrap lines at 80 columns where there is no terminal.
+            print(text, flush=True)
+        else:
+            self.console.print(text, markup=False)
 
     def listener(self, label: str) -> Listener:
         """A listener for one experiment, shown under this label."""
         return Board(self, label)
 
-    def refresh(self) -> None:
-        if self._live is not None:
-            parts = [board.table() for board in self.boards.values()]
-            count = Text(f"{self.done} of {self.total} experiments done", style="dim")
-            self._live.update(Group(*parts, count))
+    def _draw(self) -> RenderableType:
+        boards = list(self.boards.values())
+        if not boards:
+            return Text("")
+        height = self.console.height // len(boards)
+        tables = [board.table(self.console.width, height) for board in boards]
+        count = f"{self.done} of {self.total} experiments done" if self.total > 1 else ""
+        return Group(*tables, Text(count, style="dim"))
 
 
 class Board(Listener):
@@ -71,24 +88,20 @@ class Board(Listener):
     def started(self, result: dict[str, Any]) -> None:
         self.domains, self.primary = result["domains"], result["protocol"]["primary"]
         self.rows = [list(row) for row in result["metrics"].get(self.primary, [])]
-        self.status = "measuring zero-shot" if not self.rows else "continuing"
+        self.status = "continuing" if self.rows else "measuring zero-shot"
         self.terminal.boards[self.label] = self
         if self.terminal.plain:
-            known = f", {len(self.rows)} rows known" if self.rows else ""
-            self.terminal.say(f"{self.label}: {len(self.domains)} domains: {', '.join(self.domains)}{known}")
-        self.terminal.refresh()
+            known = f"; {len(self.rows)} rows known" if self.rows else ""
+            self.note(f"{len(self.domains)} domains: {', '.join(self.domains)}{known}")
 
     def progress(self, experience: int, done: int, total: int) -> None:
-        self.status = f"training on {self.domains[experience]}: step {done} of {total}"
-        if not self.terminal.plain:
-            self.terminal.refresh()
+        self.status = f"training on {self.domains[experience]}, step {done} of {total}"
 
     def cell(self, row: int, column: int, metrics: dict[str, float]) -> None:
         while len(self.rows) <= row:
             self.rows.append([None] * len(self.domains))
         self.rows[row][column] = metrics[self.primary]
-        self.status = "measuring"
-        self.terminal.refresh()
+        self.status = f"measuring on {self.domains[column]}"
 
     def row(self, result: dict[str, Any]) -> None:
         if self.terminal.plain:
@@ -98,38 +111,56 @@ class Board(Listener):
             )
             after = len(result["metrics"][self.primary]) - 1
             title = f"after {after}" if after else "zero-shot"
-            self.terminal.say(
-                f"{self.label}: {title:9s} {self.primary}  {cells}  mean {sum(values) / len(values):5.1f}"
-            )
+            self.note(f"{title:9s} {self.primary}  {cells}  mean {sum(values) / len(values):5.1f}")
 
     def finished(self, result: dict[str, Any]) -> None:
         self.terminal.boards.pop(self.label, None)
         self.terminal.done += 1
         spent = result["measured"]["train_seconds"] + result["measured"]["evaluation_seconds"]
-        if result["status"] == "complete":
+        self.status = f"{result['status']} in {spent:.0f} s"
+        if self.terminal.total == 1 and self.rows and not self.terminal.plain:
+            self.terminal.say(self.table(self.terminal.console.width, 1 << 16))
+        elif result["status"] == "complete":
             last = result["metrics"][result["protocol"]["primary"]][-1]
-            mean = sum(last) / len(last)
-            self.terminal.say(
-                f"{self.label}: mean {result['protocol']['primary']} {mean:.1f} in {spent:.0f} s"
-            )
-        self.terminal.refresh()
+            self.note(f"mean {result['protocol']['primary']} {sum(last) / len(last):.1f} in {spent:.0f} s")
 
     def note(self, text: str) -> None:
         self.terminal.say(f"{self.label}: {text}")
 
-    def table(self) -> Table:
-        """The live matrix: rows are versions, the diagonal cells are bold."""
-        table = Table(
-            title=f"{self.label}   {self.primary}   {self.status}", title_justify="left", expand=False
-        )
-        table.add_column("after")
-        for name in self.domains:
-            table.add_column(name, justify="right")
-        for index in range(len(self.domains) + 1):
-            values = self.rows[index] if index < len(self.rows) else [None] * len(self.domains)
+    def table(self, width: int, height: int) -> Table:
+        """R as far as it is known: a row a version, what was just trained bold, the future dim.
+
+        A long stream is shown around its newest row, in as many rows and columns as there is room for.
+        """
+        names = ["zero-shot", *self.domains]
+        newest = max(len(self.rows) - 1, 0)
+        first = min(max(map(len, names)), 20)
+        widest = max(5, *(len(word) for name in self.domains for word in _stacked(name)))
+        columns = _window(len(self.domains), newest, (width - first - 2) // (widest + 3))
+        rows = _window(len(names), newest, height - 5 - max(len(_stacked(name)) for name in names))
+        title = Text(f"{self.label}  {self.primary}  {self.status}", overflow="ellipsis", no_wrap=True)
+        table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1))
+        table.add_column("after", no_wrap=True, min_width=first, max_width=first)
+        for column in columns:
+            table.add_column("\n".join(_stacked(self.domains[column])), justify="right", vertical="bottom")
+        for index in rows:
+            known = self.rows[index] if index < len(self.rows) else [None] * len(self.domains)
             cells = []
-            for column, value in enumerate(values):
+            for column in columns:
+                value = known[column]
                 style = "dim" if index <= column else "bold" if index == column + 1 else ""
                 cells.append(Text("·" if value is None else f"{value:.1f}", style=style))
-            table.add_row("zero-shot" if index == 0 else self.domains[index - 1], *cells)
+            table.add_row(names[index], *cells)
         return table
+
+
+def _stacked(name: str) -> list[str]:
+    """A domain's name in short lines: ``"coat-cluttered"`` -> ``["coat-", "cluttered"]``."""
+    return re.findall(r".{1,11}?(?:[-_ ]|$)|.{1,11}", name) or [name]
+
+
+def _window(count: int, newest: int, room: int) -> range:
+    """At most ``room`` of ``count`` places, the newest among them with a few of its neighbours."""
+    room = min(max(room, 3), count)
+    start = min(max(newest - room + 2, 0), count - room)
+    return range(start, start + room)

@@ -25,6 +25,8 @@ class Distill(Strategy):
         weight: of the term.
         teacher: ``"previous"`` or ``"initial"``.
         temperature: of both softmaxes.
+        axis: softmax over the candidates of a query, over the queries of a candidate, or both.
+        mask_wrong_rows: leave out what the teacher itself gets wrong (Mod-X); needs ``batch.positive``.
 
     References:
         Li & Hoiem 2016 (LwF), arXiv 1606.09282; Ni et al. 2023 (Mod-X), arXiv 2305.07437; Zheng et al. 2023
@@ -49,11 +51,12 @@ class Distill(Strategy):
         weight: Annotated[float, Float(0.1, 30.0, log=True)] = 3.0,
         teacher: Annotated[Literal["previous", "initial"], Choice("previous", "initial")] = "previous",
         temperature: Annotated[float, Float(0.01, 0.2, log=True)] = 0.05,
+        axis: Literal["both", "row", "column"] = "both",
+        mask_wrong_rows: bool = False,
     ) -> None:
         self.weight, self.teacher, self.temperature = weight, teacher, temperature
-        self.relation = SimilarityDistillation(
-            teacher_temperature=temperature, student_temperature=temperature
-        )
+        self.axis, self.mask_wrong_rows = axis, mask_wrong_rows
+        self.relation = SimilarityDistillation(axis, temperature, temperature, mask_wrong_rows)
         self._teacher: Teacher | None = None
 
     def before_experience(self, learner: SupportsLearning, experience: Any) -> None:
@@ -65,7 +68,8 @@ class Distill(Strategy):
         with self._teacher.active(learner.model):
             old = learner.predict(batch)
         student, teacher = similarities(outputs), similarities(old)
-        return {"distill": self.weight * self.relation(student, teacher)}
+        right = batch.positive if self.mask_wrong_rows else None
+        return {"distill": self.weight * self.relation(student, teacher, positive=right)}
 
     def state_dict(self) -> dict[str, Any]:
         return {"teacher": self._teacher.tensors if self._teacher else None}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal
@@ -136,17 +137,20 @@ class Trainer(SupervisedTemplate):  # type: ignore[misc]
         groups: list[dict[str, Any]] = [{"params": [], "role": "backbone"}, {"params": [], "role": "head"}]
         optimizer = kinds[config.optimizer](groups, lr=config.lr, weight_decay=config.weight_decay)
         self.strategy_plugin = StrategyPlugin(strategy)
-        super().__init__(
-            model=model,
-            optimizer=optimizer,
-            criterion=loss,
-            train_mb_size=config.batch_size,
-            train_epochs=config.epochs,
-            device=device,
-            plugins=[self.strategy_plugin, *plugins],
-            evaluator=EvaluationPlugin,
-            eval_every=-1,
-        )
+        with warnings.catch_warnings():
+            # Avalanche's own evaluation and loggers are not used: `Evaluator` and the tracker do that.
+            warnings.filterwarnings("ignore", "No loggers specified")
+            super().__init__(
+                model=model,
+                optimizer=optimizer,
+                criterion=loss,
+                train_mb_size=config.batch_size,
+                train_epochs=config.epochs,
+                device=device,
+                plugins=[self.strategy_plugin, *plugins],
+                evaluator=EvaluationPlugin,
+                eval_every=-1,
+            )
         self.collate, self.config, self.seed, self.on_step = collate, config, seed, on_step
         self.learner = AvalancheLearner(self)
         self.position = Position()

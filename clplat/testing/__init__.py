@@ -21,9 +21,11 @@ from clplat.testing.strategies import StrategyContract
 from clplat.testing.tiny import (
     TinyTowers,
     plain_loop,
+    plain_step,
     tiny_backbone,
     tiny_collate,
     tiny_domains,
+    tiny_learner,
     tiny_loss,
     tiny_retriever,
 )
@@ -37,9 +39,11 @@ __all__ = [
     "StrategyContract",
     "TinyTowers",
     "plain_loop",
+    "plain_step",
     "tiny_backbone",
     "tiny_collate",
     "tiny_domains",
+    "tiny_learner",
     "tiny_loss",
     "tiny_retriever",
 ]

@@ -9,7 +9,6 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from clplat.checkpoint import Weights
 from clplat.continual.teacher import Teacher, snapshot
 from clplat.errors import UserError
 from clplat.models.adapters.base import Adapter
@@ -17,7 +16,7 @@ from clplat.models.backbone import Backbone
 from clplat.models.composers.sum import Sum
 from clplat.models.retriever import ComposedRetriever
 from clplat.randomness import seeded
-from clplat.testing.checks import trainable, weights
+from clplat.testing.checks import difference, trainable, weights
 from clplat.testing.tiny import tiny_backbone, tiny_collate, tiny_domains, tiny_loss
 
 __all__ = ["AdapterContract"]
@@ -60,6 +59,10 @@ class AdapterContract:
         if adapter.identity_at_init:
             moved = _distance(_features(backbone), before)
             assert moved <= 1e-5, f"features moved by {moved:.1e}, but identity_at_init is set"
+        again = self.backbone()
+        _attach(self.make(), again)
+        found = difference(weights(again), weights(backbone))
+        assert not found, f"the same seed gives another start: {found}"
 
     def test_training_reaches_every_named_tensor_and_no_other(self) -> None:
         adapter, backbone = self.make(), self.backbone()
@@ -73,15 +76,6 @@ class AdapterContract:
         changed = {name for name in parameters if not torch.equal(before[name], after[name])}
         assert changed == names, f"wrong tensors changed: {', '.join(sorted(changed ^ names)[:3])}"
         assert _distance(_features(backbone), untrained) > 1e-6, "training has no effect on the features"
-
-    def test_the_same_seed_gives_the_same_start(self) -> None:
-        states = []
-        for _ in range(2):
-            backbone = self.backbone()
-            _attach(self.make(), backbone)
-            states.append(weights(backbone))
-        assert states[0].keys() == states[1].keys()
-        assert all(torch.equal(states[0][name], states[1][name]) for name in states[0])
 
     def test_none_is_the_bare_base(self) -> None:
         adapter, backbone = self.make(), self.backbone()
@@ -133,6 +127,8 @@ class AdapterContract:
 
     def test_a_teacher_and_a_checkpoint_bring_it_back(self) -> None:
         """An earlier version is kept as its trained tensors: nothing else may decide about the output."""
+        from clplat.checkpoint import Weights
+
         backbone, again = self.backbone(), self.backbone()
         _attach(self.make(), backbone)
         start, teacher = _features(backbone), Teacher(snapshot(backbone))
@@ -166,7 +162,7 @@ def _distance(one: Tensor, two: Tensor) -> float:
     return float((one - two).abs().max())
 
 
-def _train(backbone: Backbone, steps: int = 3) -> set[str]:
+def _train(backbone: Backbone, steps: int = 2) -> set[str]:
     """A few steps of composed retrieval; the names of all tensors that had a gradient other than zero."""
     retriever = ComposedRetriever(backbone, Sum())
     named = {name: p for name, p in backbone.named_parameters() if p.requires_grad}

@@ -10,14 +10,20 @@ from unittest import SkipTest
 
 import torch
 
-from clplat.checkpoint import Weights, load_state, save_state
-from clplat.continual.strategy import Learner, Strategy
+from clplat.continual.strategy import Strategy
 from clplat.files import load_tree, save_tree
 from clplat.models.adapters.full import Full
 from clplat.models.retriever import ComposedRetriever
 from clplat.testing.checks import check_constructor, check_docstring, difference, weights
 from clplat.testing.runs import Run, everything, finish, tiny_stream, tiny_trainer
-from clplat.testing.tiny import TinyTowers, plain_loop, tiny_collate, tiny_domains, tiny_loss, tiny_retriever
+from clplat.testing.tiny import (
+    TinyTowers,
+    plain_loop,
+    tiny_collate,
+    tiny_domains,
+    tiny_learner,
+    tiny_retriever,
+)
 
 __all__ = ["StrategyContract"]
 
@@ -109,11 +115,8 @@ class StrategyContract:
     def test_its_loss_terms_are_named_finite_scalars(self) -> None:
         model, strategy = self._towers(), self.make()
         plain_loop(strategy, model)  # so that teachers and memories hold something
-        collate = tiny_collate()
-        optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
-        learner = Learner(model, optimizer, predict_fn=model, loss_fn=tiny_loss, collate_fn=collate)
-        batch = collate(tiny_domains()[1].train[:8])
-        for name, term in strategy.loss(learner, batch, model(batch)).items():
+        batch = tiny_collate()(tiny_domains()[1].train[:8])
+        for name, term in strategy.loss(tiny_learner(model), batch, model(batch)).items():
             assert name not in ("task", "loss"), f"a term is called '{name}', which is the loop's own word"
             assert isinstance(term, torch.Tensor) and term.shape == (), f"term '{name}' is no scalar tensor"
             assert bool(term.isfinite()), f"term '{name}' is {float(term.detach())}"
@@ -156,6 +159,8 @@ class StrategyContract:
         assert fresh.memory_bytes() == strategy.memory_bytes()
 
     def test_it_resumes_in_the_middle_of_an_experience(self, tmp_path: Path) -> None:
+        from clplat.checkpoint import Weights, load_state, save_state
+
         path, stop_at = tmp_path / "checkpoint.safetensors", 10  # of 12 steps, in the second experience
 
         def pull_the_plug(trainer: Any) -> None:

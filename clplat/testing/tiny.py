@@ -32,9 +32,11 @@ __all__ = [
     "Experience",
     "TinyTowers",
     "plain_loop",
+    "plain_step",
     "tiny_backbone",
     "tiny_collate",
     "tiny_domains",
+    "tiny_learner",
     "tiny_loss",
     "tiny_retriever",
 ]
@@ -188,29 +190,38 @@ class Experience:
     origin_stream: list[Experience]
 
 
+def tiny_learner(model: nn.Module) -> Learner:
+    """The learner of a plain loop around a module that takes batches of `tiny_domains`."""
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1, momentum=0.9)
+    return Learner(model, optimizer, predict_fn=model, loss_fn=tiny_loss, collate_fn=tiny_collate())
+
+
+def plain_step(strategy: Strategy, learner: Learner, batch: Batch) -> dict[str, float]:
+    """One step, as anybody would write it: task loss plus the strategy's terms; returns them by name."""
+    outputs = learner.model(batch)
+    terms = {"task": tiny_loss(batch, outputs), **strategy.loss(learner, batch, outputs)}
+    learner.optimizer.zero_grad()
+    torch.stack(list(terms.values())).sum().backward()  # type: ignore[no-untyped-call]
+    strategy.after_backward(learner)
+    learner.optimizer.step()
+    learner.step += 1
+    strategy.after_step(learner)
+    return {name: float(term.detach()) for name, term in terms.items()}
+
+
 def plain_loop(
     strategy: Strategy, model: nn.Module, domains: Sequence[Domain] | None = None, steps: int = 4
 ) -> list[dict[str, float]]:
-    """Train a module in the loop that anybody would write; return the loss terms of each step."""
-    optimizer = torch.optim.SGD(model.parameters(), lr=0.1, momentum=0.9)
-    learner = Learner(model, optimizer, predict_fn=model, loss_fn=tiny_loss, collate_fn=tiny_collate())
+    """Train a module on a stream in a plain loop; return the loss terms of each step."""
+    learner, history = tiny_learner(model), []
     stream: list[Experience] = []
     for i, domain in enumerate(domains or tiny_domains()):
         stream.append(Experience(domain.train, i, stream))
-    history = []
     for experience in stream:
         strategy.before_experience(learner, experience)
         data = strategy.training_set(experience)
         for step in range(steps if any(p.requires_grad for p in model.parameters()) else 0):
             batch = learner.collate([data[(8 * step + k) % len(data)] for k in range(8)])
-            outputs = model(batch)
-            terms = {"task": tiny_loss(batch, outputs), **strategy.loss(learner, batch, outputs)}
-            optimizer.zero_grad()
-            torch.stack(list(terms.values())).sum().backward()  # type: ignore[no-untyped-call]
-            strategy.after_backward(learner)
-            optimizer.step()
-            learner.step += 1
-            strategy.after_step(learner)
-            history.append({name: float(term.detach()) for name, term in terms.items()})
+            history.append(plain_step(strategy, learner, batch))
         strategy.after_experience(learner, experience)
     return history

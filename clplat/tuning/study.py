@@ -84,9 +84,10 @@ def tune(
         study_name=f"{scenario}/{strategy}",
         storage=storage,
         direction="maximize",
-        sampler=optuna.samplers.TPESampler(seed=resolved["seed"]),
         load_if_exists=True,
     )
+    # Seeded by what is known already: a resumed study must not draw its first suggestions again.
+    study.sampler = optuna.samplers.TPESampler(seed=resolved["seed"] + len(study.trials))
     _requeue_dead(study)
     tracker = Tracker(out, level="sweep") if track else None
     title = f"tune {strategy}"

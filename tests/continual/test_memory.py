@@ -80,13 +80,11 @@ def test_experiences_of_one_size_have_equal_shares(count: int, size: int) -> Non
     assert min(shares) == size // count and max(shares) - min(shares) < count
 
 
-@pytest.mark.xfail(strict=True, reason="with fewer places than experiences, all but the newest are dropped")
 def test_a_memory_smaller_than_the_stream_keeps_several_experiences() -> None:
     shares = [len(group) for group in held(filled(Memory(3, "balanced", 0), [10] * 4))]
     assert sum(share > 0 for share in shares) == 3
 
 
-@pytest.mark.xfail(strict=True, reason="what a small experience leaves free goes to the newest one alone")
 def test_free_places_are_shared() -> None:
     shares = [len(group) for group in held(filled(Memory(20, "balanced", 0), [2, 50, 50]))]
     assert shares == [2, 9, 9]

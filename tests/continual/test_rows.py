@@ -103,15 +103,11 @@ def test_what_cannot_be_split_is_named() -> None:
         split(3)
 
 
-@pytest.mark.xfail(strict=True, reason="a tuple of tuples of tensors is taken for a list of examples")
 def test_nested_columns_are_columns() -> None:
     batch = ((torch.arange(3), torch.zeros(3, 2)), (torch.ones(3), torch.ones(3)))
     assert len(split(batch)) == 3
 
 
-@pytest.mark.xfail(
-    strict=True, raises=KeyError, reason="any row with these two keys is taken for one of our Batch"
-)
 def test_a_foreign_dict_may_have_tokens_and_candidates() -> None:
     batch = {"tokens": torch.zeros(3, 4), "candidates": torch.ones(3, 2)}
     assert not difference(join(split(batch)), batch)

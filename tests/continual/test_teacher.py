@@ -108,7 +108,6 @@ def test_a_model_that_has_grown_since_keeps_its_new_tensors() -> None:
         assert torch.allclose(model(data()), old, atol=1e-6)
 
 
-@pytest.mark.xfail(strict=True, reason="a snapshot has no buffers: moving statistics are those of today")
 def test_moving_statistics_are_the_earlier_ones() -> None:
     model = network(normalised=True).train()
     model(data())

@@ -8,7 +8,10 @@ from typing import Any
 
 import pytest
 
+from clplat.config import merge
+from clplat.errors import UserError
 from clplat.experiment import run
+from clplat.files import read_json
 from clplat.models.backbone import Backbone
 
 PAGE = (Path(__file__).parents[2] / "docs" / "result.md").read_text(encoding="utf-8")
@@ -77,10 +80,14 @@ def test_measured_fingerprints_and_data_are_spelled_out(result: dict[str, Any]) 
             assert f"`{name}`" in line[key], f"{key}.{name}"
 
 
-def test_a_failure_is_documented() -> None:
-    source = (Path(__file__).parents[2] / "clplat" / "experiment.py").read_text(encoding="utf-8")
-    block = source[source.index('self.result["failure"] = {') :].split("}")[0]
-    assert set(re.findall(r'^ +"(\w+)":', block, re.MULTILINE)) == named_after("failure")
+def test_a_failure_is_documented(run_folder: Path, result: dict[str, Any], tmp_path: Path) -> None:
+    huge = merge(result["config"], {"train": {"lr": 1e30, "clip": None, "optimizer": "sgd"}})
+    with pytest.raises(UserError, match="finite"):
+        run(huge, tmp_path / "run")
+    failed = read_json(tmp_path / "run" / "result.json")
+    assert failed["status"] == "failed"
+    assert set(failed["failure"]) == named_after("failure")
+    assert set(failed) == set(result)
 
 
 def test_conventions(result: dict[str, Any]) -> None:

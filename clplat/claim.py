@@ -1,0 +1,70 @@
+"""The folder of an experiment: taken for one configuration, and for one process at a time."""
+
+from __future__ import annotations
+
+import fcntl
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from clplat.errors import UserError
+from clplat.files import remove_leftovers, write_text
+
+__all__ = ["CHECKPOINT", "CONFIG", "RESULT", "claimed"]
+
+RESULT, CHECKPOINT, CONFIG, LOCK = "result.json", "checkpoint.safetensors", "config.yaml", ".lock"
+
+
+@contextmanager
+def claimed(folder: Path, config: dict[str, Any]) -> Iterator[None]:
+    """Take a folder for a resolved configuration, and for this process alone until the end of the block.
+
+    A folder belongs to a configuration as soon as a row of the result is on disk; before that nothing is lost
+    when another one, a mended one say, starts over in it.
+
+    Raises:
+        UserError: the folder holds another experiment or other files, is in use, or cannot be written.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        lock = (folder / LOCK).open("w")
+    except OSError as error:
+        raise UserError(f"cannot use the output folder {folder}: {error.strerror}") from None
+    with lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            raise UserError(f"another process is running the experiment in {folder}") from None
+        remove_leftovers(folder)
+        described = folder / CONFIG
+        others = sorted({path.name for path in folder.iterdir()} - {LOCK})
+        if others and not described.exists():
+            raise UserError(f"{folder} holds '{others[0]}' but no experiment; choose another --out")
+        if (folder / CHECKPOINT).exists() or (folder / RESULT).exists():
+            other = _difference(_described(described), config)
+            if other:
+                raise UserError(f"{folder} holds another experiment ({other}); choose another --out")
+        else:
+            write_text(described, yaml.safe_dump(config, sort_keys=False))
+        yield
+
+
+def _described(path: Path) -> Any:
+    try:
+        return yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, yaml.YAMLError) as error:
+        raise UserError(f"{path} is damaged, so it is not known what that folder holds: {error}") from None
+
+
+def _difference(held: Any, wanted: Any, path: str = "") -> str:
+    """The first option in which two configurations differ, in words; empty where they agree."""
+    if isinstance(held, dict) and isinstance(wanted, dict):
+        for key in [*held, *(k for k in wanted if k not in held)]:
+            found = _difference(held.get(key), wanted.get(key), f"{path}.{key}".lstrip("."))
+            if found:
+                return found
+        return ""
+    return "" if held == wanted else f"{path} is {held} there and {wanted} here"

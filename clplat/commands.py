@@ -1,0 +1,239 @@
+"""What the commands do. Heavy libraries load only in the command that needs them."""
+
+from __future__ import annotations
+
+import sys
+from argparse import Namespace
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from clplat.errors import UserError
+
+if TYPE_CHECKING:
+    from clplat.sweep import Comparison
+
+__all__ = ["compare", "demo", "list_parts", "pretrain", "run", "search", "sweep", "track", "ui"]
+
+
+def _raw(options: Namespace, rest: list[str]) -> dict[str, Any] | None:
+    """The raw configuration of dotted options; None when help on a part was asked for and printed."""
+    from clplat.config import help_on, parse_arguments
+
+    for place, word in enumerate(rest):
+        slot, _, tail = word.removeprefix("--").partition(".")
+        key, _, name = tail.partition("=")
+        if key == "help":
+            after = [w for w in rest[place + 1 : place + 2] if not w.startswith("--")]
+            chosen = [rest[i + 1] for i, w in enumerate(rest[:-1]) if w == f"--{slot}"]
+            print(help_on(slot, next(iter([*filter(None, [name]), *after, *chosen]), "")))
+            return None
+    return parse_arguments(rest, also=options.own)
+
+
+def run(options: Namespace, rest: list[str]) -> int:
+    """One experiment."""
+    raw = _raw(options, rest)
+    if raw is None:
+        return 0
+    from clplat.config import resolve
+
+    config = resolve(raw)
+    if options.print_config:
+        import yaml
+
+        print(yaml.safe_dump(config, sort_keys=False, allow_unicode=True), end="")
+        return 0
+    from clplat.experiment import default_folder
+    from clplat.experiment import run as run_experiment
+    from clplat.sweep import tracked
+    from clplat.terminal import Terminal
+    from clplat.tracking import Tracker, from_results, plain
+
+    folder = options.out or default_folder(config)
+    with Terminal() as terminal:
+        tracker = None if options.no_track else Tracker(folder.parent, warn=terminal.say)
+        listener = tracked(terminal.listener(config["strategy"]["name"]), tracker, folder)
+        result = run_experiment(config, folder, listener=listener, checkpoint_every=options.checkpoint_every)
+    print(plain(from_results([result])))
+    print(f"result: {folder / 'result.json'}")
+    return 0
+
+
+def sweep(options: Namespace, rest: list[str]) -> int:
+    """Strategies x seeds, or a study."""
+    raw = _raw(options, rest)
+    if raw is None:
+        return 0
+    if options.trials is not None:
+        for option in ("strategies", "seeds"):
+            if getattr(options, option) is not None:
+                raise UserError(f"--{option} is not for a study (--trials); give --strategy or --seed")
+        if options.workers > 1:
+            raise UserError("a study (--trials) runs in one process; leave --workers out")
+        return _tune(options, raw)
+    from clplat.sweep import DEFAULT_STRATEGIES
+    from clplat.sweep import compare as compare_strategies
+
+    _refuse(raw, "strategy", "--strategies names what is compared (--strategy is for a study, with --trials)")
+    _refuse(raw, "seed", "--seeds lists the seeds")
+    names = options.strategies.split(",") if options.strategies is not None else DEFAULT_STRATEGIES
+    seeds = [_whole(word) for word in (options.seeds or "0").split(",")]
+    twice = [str(entry) for entry in (*names, *seeds) if (*names, *seeds).count(entry) > 1]
+    if twice:
+        raise UserError(f"--strategies and --seeds name each entry once, not '{twice[0]}' several times")
+    found = compare_strategies(raw, names, seeds, options.out, workers=options.workers)
+    return _conclude(found, options.out)
+
+
+def _refuse(raw: Mapping[str, Any], key: str, instead: str) -> None:
+    entry = raw.get(key)
+    if entry is not None and (not isinstance(entry, Mapping) or "name" in entry):
+        raise UserError(f"option '--{key}' does not go with this command: {instead}")
+
+
+def _whole(word: str) -> int:
+    try:
+        return int(word)
+    except ValueError:
+        raise UserError(f"--seeds takes whole numbers by comma, not '{word}'") from None
+
+
+def _tune(options: Namespace, raw: dict[str, Any]) -> int:
+    from clplat.tracking import from_results, plain
+    from clplat.tuning.study import tune
+
+    tuned = tune(raw, options.search.split(","), options.trials, options.out)
+    best = ", ".join(f"{key} {value}" for key, value in tuned.best.items())
+    print(plain(from_results([tuned.result])))
+    print(f"best of {tuned.trials} trials on val: {tuned.value:.2f} with {best}; on test as above")
+    return 0
+
+
+def demo(options: Namespace, rest: list[str]) -> int:
+    """The comparison that needs nothing but this package."""
+    raw = _raw(options, rest)
+    if raw is None:
+        return 0
+    from clplat.config import merge, read_config
+    from clplat.sweep import DEFAULT_STRATEGIES
+    from clplat.sweep import compare as compare_strategies
+
+    instead = "the demo compares seven strategies with seed 0; clplat sweep takes others"
+    _refuse(raw, "strategy", instead)
+    _refuse(raw, "seed", instead)
+    base = merge(read_config(Path(__file__).parent / "demo.yaml"), raw)
+    found = compare_strategies(
+        base, DEFAULT_STRATEGIES, [0], options.out, workers=options.workers, name="demo"
+    )
+    return _conclude(found, options.out)
+
+
+def _conclude(found: Comparison, out: Path) -> int:
+    """Table, failures, the winner in a line, and the link to the same in MLflow."""
+    from rich.console import Console
+
+    from clplat.terminal import plain_output
+    from clplat.tracking import from_results, links, plain, render, winner_line
+
+    if found.results:
+        rows = from_results(found.results)
+        if plain_output():
+            print(plain(rows))
+        else:
+            Console().print(render(rows))
+        print(winner_line(rows))
+    for label, reason in found.failures.items():
+        print(f"clplat: {label}: {' '.join(reason.split())}", file=sys.stderr)
+    for name, link in links(out).items():
+        print(f"{name}: {link}")
+    print(f"(start the page with: clplat ui --out {out})")
+    return 2 if found.failures else 0
+
+
+def compare(options: Namespace, rest: list[str]) -> int:
+    """The table of finished runs."""
+    from clplat.tracking import comparison, plain, winner_line
+
+    rows = comparison(options.out, options.scenario)
+    if not rows:
+        raise UserError(f"no finished runs in {options.out}; run some, or log them with clplat track")
+    print(plain(rows))
+    print(winner_line(rows))
+    return 0
+
+
+def ui(options: Namespace, rest: list[str]) -> int:
+    """MLflow's pages."""
+    from clplat.tracking import serve
+
+    return serve(options.out, options.port)
+
+
+def list_parts(options: Namespace, rest: list[str]) -> int:
+    """The parts of one kind, a line each."""
+    from clplat import registry
+
+    found = registry.names(options.kind)
+    width = max(map(len, found))
+    for name in found:
+        try:
+            text = registry.describe(options.kind, name)
+        except UserError as error:  # one broken package must not hide the others
+            text = f"({error})"
+        print(f"{name:{width}}  {text}")
+    return 0
+
+
+def search(options: Namespace, rest: list[str]) -> int:
+    """The nearest pictures of a gallery, as a table and as a picture."""
+    from clplat.files import write_atomically
+    from clplat.search import find_run
+    from clplat.search import search as search_gallery
+
+    folder = find_run(options.run, options.out)
+    found = search_gallery(
+        folder,
+        options.reference,
+        options.text,
+        domain=options.domain,
+        k=options.k,
+        version=options.model_version,
+    )
+    print(f"{'rank':>4}  {'cosine':>7}  picture")
+    for rank, (picture, score) in enumerate(zip(found.pictures, found.scores, strict=True), start=1):
+        print(f"{rank:4d}  {score:7.4f}  {picture.key}  {picture.caption or ''}".rstrip())
+    write_atomically(options.grid, lambda path: found.grid.save(path, format="PNG"))
+    print(f"grid: {options.grid}")
+    return 0
+
+
+def track(options: Namespace, rest: list[str]) -> int:
+    """Log results that are on disk."""
+    from clplat.files import read_json
+    from clplat.tracking import log_result
+
+    code = 0
+    for folder in options.folders:
+        run_id = log_result(read_json(folder / "result.json"), folder)
+        print(f"{folder}: " + (f"run {run_id}" if run_id else "not logged"))
+        code = code if run_id else 2
+    return code
+
+
+def pretrain(options: Namespace, rest: list[str]) -> int:
+    """A small CLIP of one's own."""
+    from clplat.pretrain import pretrain as train
+
+    train(
+        options.out,
+        source=options.source,
+        pairs=options.pairs,
+        epochs=options.epochs,
+        batch_size=options.batch_size,
+        lr=options.lr,
+        config=options.config,
+        seed=options.seed,
+    )
+    print(f"use it with: --backbone local-dir:{options.out}")
+    return 0

@@ -1,0 +1,47 @@
+"""docs/choosing.md names every part that exists, and none that does not."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+from clplat import registry
+from clplat.config import SLOTS, parse_arguments
+
+PAGE = (Path(__file__).parents[2] / "docs" / "choosing.md").read_text(encoding="utf-8")
+KINDS = ("strategies", "adapters", "prompts", "composers", "projections", "losses")
+
+
+def named(kind: str) -> set[str]:
+    """The names in the first column of the kind's table."""
+    section = re.search(rf"^## {kind.capitalize()}\n(.*?)(?=^## |\Z)", PAGE, re.MULTILINE | re.DOTALL)
+    assert section, f"docs/choosing.md has no section on {kind}"
+    cells = re.findall(r"^\| (`[^|]*) \|", section.group(1), re.MULTILINE)
+    return set(re.findall(r"`([a-z0-9_]+)`", " ".join(cells)))
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_tables_hold_what_is_registered(kind: str) -> None:
+    assert named(kind) == set(registry.names(kind))
+
+
+def test_every_command_on_the_page_is_accepted() -> None:
+    commands = re.findall(r"`(--[^`]*)`", PAGE)
+    assert len(commands) > 10
+    for command in commands:
+        if re.fullmatch(r"--\w+", command):  # a slot alone is no command
+            assert command[2:] in SLOTS
+        elif re.fullmatch(r"--\w+(\.\w+)? [^ ]+|(--\w+(\.\w+)? [^ ]+ )+--\w+(\.\w+)? [^ ]+", command):
+            parse_arguments(command.split())
+
+
+def test_every_option_on_the_page_exists() -> None:
+    options = set(re.findall(r"`((?:composer|projection|loss|adapter|strategy)\.\w+)`", PAGE))
+    assert options
+    for option in options:
+        kind = SLOTS[option.split(".")[0]].kind
+        assert kind is not None
+        texts = [registry.load(kind, name) for name in registry.names(kind)]
+        assert any(f" {option.split('.')[1]}:" in (part.__doc__ or "") for part in texts), option

@@ -1,0 +1,61 @@
+"""docs/cli.md against ``--help``: every command and option is there, and no other."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+from clplat import registry
+from clplat.cli import main
+from clplat.config import SLOTS, parse_arguments
+
+PAGE = (Path(__file__).parents[2] / "docs" / "cli.md").read_text(encoding="utf-8")
+SECTIONS = dict(re.findall(r"^## ([a-z ]+)\n(.*?)(?=^## |\Z)", PAGE, re.MULTILINE | re.DOTALL))
+
+
+def help_of(*words: str, capsys: pytest.CaptureFixture[str]) -> str:
+    with pytest.raises(SystemExit) as stop:
+        main([*words, "--help"])
+    assert stop.value.code == 0
+    return capsys.readouterr().out
+
+
+def commands(capsys: pytest.CaptureFixture[str]) -> list[str]:
+    return re.findall(r"^    ([a-z]+) ", help_of(capsys=capsys), re.MULTILINE)
+
+
+def test_every_command_and_option_is_on_the_page(capsys: pytest.CaptureFixture[str]) -> None:
+    known = set()
+    for command in commands(capsys):
+        section = next((text for title, text in SECTIONS.items() if command in title.split()), PAGE)
+        assert f"clplat {command}" in PAGE, command
+        options = help_of(command, capsys=capsys).partition("options:\n")[2].partition("\n\n")[0]
+        found = re.findall(r"^  (?:-h, )?--([a-z\-]+)", options, re.MULTILINE)
+        assert found, command
+        for option in set(found) - {"help"}:
+            assert f"--{option}" in section, f"{command} --{option}"
+        known |= set(found)
+    mentioned = set(re.findall(r"--([a-z\-]+)(?![a-z.\-])", PAGE))
+    assert mentioned - known <= {*SLOTS, "seed", "config"}
+
+
+def test_the_slots_and_kinds_are_listed() -> None:
+    listed = re.search(r"^Slots: (.*?)\. Groups", PAGE, re.MULTILINE | re.DOTALL)
+    assert listed
+    assert re.findall(r"`(\w+)`", listed.group(1)) == list(SLOTS)
+    for kind in registry.KINDS:
+        assert kind in PAGE
+
+
+def test_the_options_of_the_examples_exist() -> None:
+    lines = re.findall(r"^clplat (run|sweep) (.*?)(?: +#.*| > .*)?$", PAGE, re.MULTILINE)
+    own = r"--(out|strategies|seeds|workers|trials|search) \S+ ?|--print-config ?"
+    checked = 0
+    for _, rest in lines:
+        if ".help" in rest or "mine.yaml" in rest:
+            continue
+        parse_arguments(re.sub(own, "", rest).split())
+        checked += 1
+    assert checked >= 8

@@ -1,0 +1,52 @@
+"""README.md: its code stands in the examples, its links and names exist."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+from clplat import registry
+from clplat.config import parse_arguments
+from clplat.models.adapters.methods import METHODS
+
+ROOT = Path(__file__).parents[2]
+PAGE = (ROOT / "README.md").read_text(encoding="utf-8")
+PAGES = [ROOT / "README.md", ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").glob("*.md"))]
+
+
+def test_the_code_is_that_of_the_examples() -> None:
+    blocks = re.findall(r"\((docs/examples/\w+\.py)\)\):\n\n```python\n(.*?)```", PAGE, re.DOTALL)
+    assert len(blocks) == 2
+    for file, block in blocks:
+        lines = {line.strip() for line in (ROOT / file).read_text(encoding="utf-8").splitlines()}
+        for line in filter(None, map(str.strip, block.splitlines())):
+            assert line in lines, f"{file}: {line}"
+
+
+def test_the_table_names_everything() -> None:
+    named = set(re.findall(r"`([a-z0-9_]+)`", PAGE))
+    for kind in ("strategies", "prompts", "composers", "projections", "losses", "scenarios"):
+        assert set(registry.names(kind)) <= named, kind
+    assert f"{len(METHODS) + 1} in all" in PAGE
+
+
+def test_the_commands_are_accepted() -> None:
+    own = r"--(out|strategies|seeds|workers|trials|search) \S+ ?"
+    lines = re.findall(r"^clplat (?:run|sweep) (.*?)(?: +#.*)?$", PAGE, re.MULTILINE)
+    assert len(lines) >= 4
+    for line in lines:
+        parse_arguments(re.sub(own, "", line).replace("sweeps/", f"{ROOT}/sweeps/").split())
+
+
+@pytest.mark.parametrize("page", PAGES, ids=[path.name for path in PAGES])
+def test_links_lead_somewhere(page: Path) -> None:
+    # The founder draws these two from a real demo.
+    later = {"docs/images/demo.png", "docs/images/mlflow.png"}
+    for target in re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", page.read_text(encoding="utf-8")):
+        assert target in later or (page.parent / target).exists(), target
+
+
+def test_the_place_of_the_demo_table_is_marked() -> None:
+    assert PAGE.index("<!-- demo table -->") < PAGE.index("<!-- /demo table -->")

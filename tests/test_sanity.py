@@ -1,0 +1,187 @@
+"""Methods do what they are for, end to end on fixed seeds: the numbers behind every later claim.
+
+The short stream runs with the ordinary tests; the demo's stream and real pictures are marked slow. What the
+numbers were is written in docs/numbers.md.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+SHARED = Path(os.environ.get("CLPLAT_SHARED", Path(__file__).resolve().parents[1] / ".." / "shared"))
+PACS = SHARED / "data" / "pacs"
+
+Run = Callable[..., dict[str, Any]]
+
+
+def mean(result: dict[str, Any], metric: str, row: int = -1) -> float:
+    values = result["metrics"][metric][row]
+    return sum(values) / len(values)
+
+
+def forgetting(result: dict[str, Any]) -> float:
+    value: float = result["scores"][-1]["forgetting_max"]
+    return value
+
+
+def runner(base: dict[str, Any], root: Path) -> Run:
+    """Run a configuration once and keep its result for all tests that ask for it."""
+    from clplat.config import merge
+    from clplat.experiment import run
+
+    torch.set_num_threads(1)
+    done: dict[str, dict[str, Any]] = {}
+
+    def get(strategy: str, **slots: Any) -> dict[str, Any]:
+        key = f"{strategy}-{slots}"
+        if key not in done:
+            done[key] = run(merge(base, {"strategy": {"name": strategy}, **slots}), root / str(len(done)))
+        return done[key]
+
+    return get
+
+
+@pytest.fixture(scope="module")
+def short(tmp_path_factory: pytest.TempPathFactory) -> Run:
+    scenario = {"name": "catalogue", "domains": 3, "train": 500, "queries": 100, "gallery": 200}
+    return runner({"scenario": scenario, "train": {"epochs": 3}}, tmp_path_factory.mktemp("short"))
+
+
+@pytest.fixture(scope="module")
+def demo(tmp_path_factory: pytest.TempPathFactory) -> Run:
+    import clplat
+    from clplat.config import read_config
+
+    base = read_config(Path(clplat.__file__).parent / "demo.yaml")
+    return runner(base, tmp_path_factory.mktemp("demo"))
+
+
+def test_zero_shot_starts_between_chance_and_the_bound(short: Run) -> None:
+    frozen, bound = mean(short("frozen"), "R@5"), mean(short("cumulative"), "R@5")
+    chance = 100 * 5 / 200
+    assert 4 * chance < frozen < 0.75 * bound
+
+
+def test_frozen_does_not_change_at_all(short: Run) -> None:
+    result = short("frozen")
+    for rows in result["metrics"].values():
+        assert all(row == rows[0] for row in rows)
+    assert result["cost"]["training_flops"] == 0 and result["cost"]["optimizer_steps"] == 0
+
+
+def test_cumulative_replay_naive_in_this_order(short: Run) -> None:
+    bound, replay, naive = (mean(short(name), "R@5") for name in ("cumulative", "replay", "naive"))
+    assert bound >= replay > naive + 3
+
+
+def test_naive_learns_and_forgets_clearly(short: Run) -> None:
+    naive, frozen = short("naive"), short("frozen")
+    assert naive["scores"][-1]["plasticity"] > frozen["scores"][-1]["plasticity"] + 10
+    assert forgetting(naive) > 8
+    assert naive["scores"][-1]["zs_retention"] < 90
+
+
+@pytest.mark.parametrize("strategy", ["distill", "ewc", "replay"])
+def test_protection_forgets_less_than_naive(short: Run, strategy: str) -> None:
+    assert forgetting(short(strategy)) < 0.7 * forgetting(short("naive"))
+    assert mean(short(strategy), "R@5") > mean(short("naive"), "R@5")
+
+
+def test_sum_beats_picture_only_and_text_only(short: Run) -> None:
+    """The blind baselines use the very same model: neither input alone finds what both find."""
+    for strategy in ("frozen", "naive", "cumulative"):
+        result = short(strategy)
+        for blind in ("image_only", "text_only"):
+            alone = result["baselines"][blind]["R@5"][-1]
+            assert mean(result, "R@5") > sum(alone) / len(alone) + 10
+
+
+def test_unseen_combinations_are_reported_and_learned_too(short: Run) -> None:
+    rows = short("cumulative")["tags"]["combination=unseen"]["R@5"]
+    first, last = ([value for value in row if value is not None] for row in (rows[0], rows[-1]))
+    assert sum(last) / len(last) > sum(first) / len(first)
+
+
+def test_backward_compatible_training_keeps_the_old_index_useful(short: Run) -> None:
+    """C[T][0]: the newest queries in the index that the untrained model made."""
+    plain = short("naive")["compatibility"]["R@5"][-1]
+    tied = short("backward_compatible")["compatibility"]["R@5"][-1]
+    assert tied[0] > plain[0] + 3
+
+
+@pytest.mark.slow
+def test_trained_composers_beat_trained_blind_ones(short: Run) -> None:
+    """Each composer is trained for itself, the blind ones as well."""
+    found = {
+        name: mean(short("naive", composer={"name": name}), "R@5")
+        for name in ("sum", "combiner", "image_only", "text_only")
+    }
+    assert min(found["sum"], found["combiner"]) > max(found["image_only"], found["text_only"]) + 3
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["procrustes", "ridge", "linear"])
+def test_projections_help_new_queries_in_old_indexes(short: Run, name: str) -> None:
+    plain = short("naive")["compatibility"]["R@5"]
+    mapped = short("naive", projection={"name": name})["compatibility"]["R@5"]
+    assert mapped[-1][-1] == plain[-1][-1]
+    below = [(i, j) for i in range(1, len(plain)) for j in range(i)]
+    assert sum(mapped[i][j] for i, j in below) > sum(plain[i][j] for i, j in below)
+
+
+@pytest.mark.slow
+def test_the_demo_shows_what_it_says(demo: Run) -> None:
+    final = {
+        n: mean(demo(n), "R@5")
+        for n in ("frozen", "naive", "replay", "ewc", "distill", "patch", "cumulative")
+    }
+    assert final["cumulative"] >= final["replay"] > final["naive"] > final["frozen"]
+    for strategy in ("replay", "ewc", "distill", "patch"):
+        assert forgetting(demo(strategy)) < forgetting(demo("naive"))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("strategy", ["agem", "lora_per_domain", "backward_compatible"])
+def test_every_other_strategy_is_no_worse_than_naive(demo: Run, strategy: str) -> None:
+    slots = {"adapter": {"name": "none"}, "train": {"lr": 3e-3}} if strategy == "lora_per_domain" else {}
+    assert mean(demo(strategy, **slots), "R@5") >= mean(demo("naive"), "R@5")
+
+
+@pytest.fixture(scope="module")
+def pacs(tmp_path_factory: pytest.TempPathFactory) -> Run:
+    if not PACS.is_dir():
+        pytest.skip(f"the PACS pictures are not at {PACS}")
+    from clplat.pretrain import pretrain
+
+    torch.set_num_threads(1)
+    clip = tmp_path_factory.mktemp("clip")
+    pretrain(clip, source=str(PACS / "photo"), epochs=40, batch_size=64, report=lambda line: None)
+    order = ["photo", "art_painting", "cartoon", "sketch"]
+    scenario = {"name": "domain_folders", "root": str(PACS), "order": order, "train": 1000, "gallery": 800}
+    base = {
+        "scenario": scenario,
+        "backbone": {"name": f"local-dir:{clip}"},
+        "train": {"epochs": 6},
+        "strategy": {"name": "naive"},
+    }
+    return runner(base, tmp_path_factory.mktemp("pacs"))
+
+
+@pytest.mark.slow
+def test_real_pictures(pacs: Run) -> None:
+    """PACS, with a CLIP that was pretrained from scratch on a thousand of its photos."""
+    naive = pacs("naive")
+    start = mean(naive, "mAP@10", 0)
+    assert mean(naive, "mAP@10") > 2 * start + 2
+    bound, replay = (
+        mean(pacs("cumulative"), "mAP@10"),
+        mean(pacs("replay", strategy={"name": "replay", "size": 400}), "mAP@10"),
+    )
+    assert bound >= replay > mean(naive, "mAP@10")
+    assert forgetting(pacs("replay", strategy={"name": "replay", "size": 400})) < forgetting(naive)
