@@ -18,11 +18,11 @@ class AGEM(Strategy):
     """Averaged gradient episodic memory: a step may not point against the gradient on stored exemplars.
 
     ``g <- g - (g . g_ref / g_ref . g_ref) g_ref`` whenever ``g . g_ref < 0``, with ``g_ref`` the gradient of
-    the task loss on a batch of the memory.
+    the task loss on the memory, averaged over its domains.
 
     Args:
         size: exemplars in the memory, over all domains.
-        batch_size: exemplars for the reference gradient.
+        batch_size: exemplars for the reference gradient, over all domains.
         policy: of the memory.
         seed: of the memory; by default the experiment's.
 
@@ -52,11 +52,13 @@ class AGEM(Strategy):
         self.memory = Memory(size, policy, seed or 0)
 
     def after_backward(self, learner: SupportsLearning) -> None:
-        stored = self.memory.sample(self.batch_size)
-        if stored is None:
+        # A batch for each domain: in a mixed one, contrastive negatives are told apart by their style.
+        stored = self.memory.sample_each(self.batch_size)
+        if not stored:
             return
         parameters = [p for p in learner.model.parameters() if p.requires_grad and p.grad is not None]
-        reference_loss = learner.task_loss(stored, learner.predict(stored))
+        losses = [learner.task_loss(batch, learner.predict(batch)) for batch in stored]
+        reference_loss = torch.stack(losses).mean()
         found = torch.autograd.grad(reference_loss, parameters, allow_unused=True)
         reference = [torch.zeros_like(p) if g is None else g for p, g in zip(parameters, found, strict=True)]
         gradients = [p.grad for p in parameters if p.grad is not None]

@@ -6,7 +6,8 @@ from typing import Any
 
 from torch.utils.data import ConcatDataset, Dataset
 
-from clplat.continual.strategy import Strategy
+from clplat.continual.rows import size_in_bytes, split
+from clplat.continual.strategy import Strategy, SupportsLearning
 
 __all__ = ["Cumulative"]
 
@@ -28,6 +29,25 @@ class Cumulative(Strategy):
         >>> plugin = Cumulative().as_plugin()
     """
 
+    def __init__(self) -> None:
+        self._bytes = 0
+
     def training_set(self, experience: Any) -> Dataset[Any]:
         seen = experience.origin_stream[: experience.current_experience + 1]
         return ConcatDataset([earlier.dataset for earlier in seen])
+
+    def after_experience(self, learner: SupportsLearning, experience: Any) -> None:
+        data = experience.dataset
+        for start in range(0, len(data), 256):
+            rows = split(learner.collate([data[i] for i in range(start, min(start + 256, len(data)))]))
+            self._bytes += sum(size_in_bytes(row) for row in rows)
+
+    def memory_bytes(self) -> int:
+        """Everything seen so far, stored as a memory would store it."""
+        return self._bytes
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"bytes": self._bytes}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        self._bytes = state["bytes"]

@@ -37,7 +37,7 @@ def complaint(*words: str) -> str:
     return str(caught.value)
 
 
-# -- values ---------------------------------------------------------------------------------------------------
+# -- values -----------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -104,7 +104,7 @@ def test_a_message_shows_no_endless_value() -> None:
     assert len(str(caught.value)) < 120
 
 
-# -- names and options ----------------------------------------------------------------------------------------
+# -- names and options ------------------------------------------------------------------------
 
 
 def test_every_default_is_filled_in() -> None:
@@ -210,7 +210,7 @@ def test_negative_numbers_and_values_that_begin_with_dashes() -> None:
     assert config["scenario"]["root"] == "--x"
 
 
-# -- files ----------------------------------------------------------------------------------------------------
+# -- files ------------------------------------------------------------------------------------
 
 
 def test_the_command_line_lies_over_the_file(tmp_path: Path) -> None:
@@ -266,7 +266,7 @@ def test_an_empty_file_is_the_defaults(tmp_path: Path) -> None:
     assert resolve(read_config(file)) == resolve({})
 
 
-# -- all parts ------------------------------------------------------------------------------------------------
+# -- all parts --------------------------------------------------------------------------------
 
 
 EVERY_PART = [
@@ -318,7 +318,7 @@ def test_help_without_a_name_lists_what_can_be_chosen() -> None:
         help_on("stratgy")
 
 
-# -- properties -----------------------------------------------------------------------------------------------
+# -- properties -------------------------------------------------------------------------------
 
 
 def _values(kind: Any) -> st.SearchStrategy[Any]:
@@ -374,7 +374,7 @@ def test_the_command_of_any_configuration_gives_that_configuration(data: st.Data
     ].type
     value = data.draw(_values(kind))
     # "null" in quotes cannot be told from null where both are allowed; nobody names a domain so.
-    if value == "null" and kind != str:
+    if value == "null" and kind is not str:
         return
     config = resolve({**parts, **_required(parts), key: value})
     slot, _, name = key.partition(".")
@@ -395,7 +395,7 @@ def test_spaces_are_those_of_the_chosen_parts() -> None:
     assert "strategy.lam" not in found
 
 
-# -- parts of third parties -----------------------------------------------------------------------------------
+# -- parts of third parties -------------------------------------------------------------------
 
 PART = '''
 """A part that no package registers."""

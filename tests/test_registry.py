@@ -89,7 +89,7 @@ def test_two_packages_with_one_name_are_told(register: Callable[..., None]) -> N
 
 def test_a_name_in_capitals_is_told(register: Callable[..., None]) -> None:
     register(("EWC", "strategies.ewc:EWC"))
-    with pytest.raises(UserError, match="'EWC'.*must be lower case"):
+    with pytest.raises(UserError, match=r"'EWC'.*must be lower case"):
         registry.names("strategies")
 
 

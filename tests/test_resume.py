@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import json
-import os
+import multiprocessing
+import shlex
 import signal
-import subprocess
-import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 
+from clplat.cli import main
 from clplat.config import command_of, parse_arguments, resolve
 from clplat.errors import UserError
 from clplat.events import Listener
@@ -49,8 +49,11 @@ MOMENTS = [("progress", 2), ("progress", 7), ("cell", 3), ("row", 1), ("progress
 
 
 @pytest.fixture(scope="module", autouse=True)
-def one_thread() -> None:
+def one_thread() -> Iterator[None]:
     torch.set_num_threads(1)  # two threads on two busy cores wait for each other
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("OMP_NUM_THREADS", "1")
+        yield
 
 
 @pytest.fixture(scope="module")
@@ -99,11 +102,13 @@ class Recorder(Listener):
         self.ends.append(result["status"])
 
 
-def content(folder: Path) -> str:
-    """result.json without what is measured, as text."""
+def content(folder: Path, code: bool = True) -> str:
+    """result.json without what is measured, as text; on request without the code either."""
     result = read_json(folder / "result.json")
     assert result["status"] == "complete"
     del result["measured"]
+    if not code:
+        del result["fingerprints"]["code"]
     return json.dumps(result, indent=1, sort_keys=True)
 
 
@@ -145,7 +150,9 @@ def test_interrupted_again_and_again_it_ends_with_the_same_bits(
     folder = tmp_path / name
     config = {**world, **SYSTEMS[name]}
     interrupted = 0
-    for kind, count in MOMENTS:
+    # A frozen model makes no steps.
+    moments = [moment for moment in MOMENTS if name != "frozen" or moment[0] != "progress"]
+    for kind, count in moments:
         try:
             run(config, folder, listener=Interrupter(kind, count), checkpoint_every=EVERY)
         except Interrupt:
@@ -154,7 +161,7 @@ def test_interrupted_again_and_again_it_ends_with_the_same_bits(
             break
     last = Recorder()
     run(config, folder, listener=last, checkpoint_every=EVERY)
-    assert interrupted >= (3 if name == "frozen" else 4)
+    assert interrupted >= (2 if name == "frozen" else 4)
     assert last.ends == ["complete"] and last.notes == []
     assert content(folder) == content(whole(name))
     assert files(folder) == files(whole(name))
@@ -198,7 +205,7 @@ def test_another_configuration_is_refused_and_nothing_is_touched(
     world: dict[str, Any], whole: Callable[[str], Path]
 ) -> None:
     before = content(whole("naive"))
-    with pytest.raises(UserError, match="holds another experiment .*train.lr is 0.001 there and 0.01 here"):
+    with pytest.raises(UserError, match=r"another experiment \(train\.lr is 0\.001 there and 0\.01 here"):
         run({**world, **SYSTEMS["naive"], "train.lr": 0.01}, whole("naive"))
     assert content(whole("naive")) == before
 
@@ -225,7 +232,7 @@ def test_a_damaged_checkpoint_is_told_and_the_way_out_works(
         run(config, folder, listener=Interrupter("row", 2))
     state = folder / "checkpoint.safetensors"
     state.write_bytes(state.read_bytes()[:keep])
-    with pytest.raises(UserError, match="is not a readable state file.*remove that file to begin"):
+    with pytest.raises(UserError, match=r"is not a readable state file.*remove that file to begin"):
         run(config, folder)
     state.unlink()
     run(config, folder)
@@ -246,7 +253,7 @@ def test_changed_code_is_noted(
     assert result["fingerprints"]["code"] == held
 
 
-# -- what only some models have ---------------------------------------------------------------------------------
+# -- what only some models have ---------------------------------------------------------------
 
 STRATEGY = '''
 """Freezes the text tower from the second experience on."""
@@ -313,44 +320,46 @@ def test_statistics_of_a_trained_batch_norm_are_kept(world: dict[str, Any], tmp_
     assert any(name.endswith("running_mean") for name in saved)
 
 
-# -- kill -9 ----------------------------------------------------------------------------------------------------
+# -- kill -9 ----------------------------------------------------------------------------------
 
 
-def start(config: dict[str, Any], folder: Path) -> subprocess.Popen[str]:
-    words = command_of(resolve(config)).replace("clplat run", "")
-    code = f"import sys, shlex; from clplat.cli import main; sys.exit(main(['run', *shlex.split({words!r}), *sys.argv[1:]]))"
-    options = ["--out", str(folder), "--no-track", "--checkpoint-every", str(EVERY)]
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    return subprocess.Popen(
-        [sys.executable, "-c", code, *options], env=environment, text=True, stdout=subprocess.PIPE
-    )
+def position(folder: Path) -> list[int]:
+    state = folder / "checkpoint.safetensors"
+    place: list[int] = load_tree(state)["position"] if state.exists() else [-1, 0, 0]
+    return place
 
 
-def test_killed_in_the_middle_of_an_epoch_and_again_while_measuring(
+KILLS: dict[str, Callable[[Path], bool]] = {
+    "in the first epoch": lambda folder: position(folder) == [0, 0, 3],
+    "in the first row": lambda folder: (folder / "galleries" / "1.safetensors").exists(),
+    "between experiences": lambda folder: (folder / "versions" / "1.safetensors").exists(),
+    "in the last experience": lambda folder: position(folder)[0] == 1 and position(folder)[1:] != [0, 0],
+    "in the last row": lambda folder: (folder / "ranks" / "2.safetensors").exists(),
+}
+
+
+def test_killed_with_signal_9_at_every_stage_it_goes_on(
     world: dict[str, Any], whole: Callable[[str], Path], tmp_path: Path
 ) -> None:
-    config, folder = {**world, **SYSTEMS["replay"]}, tmp_path / "killed"
-
-    def kill_when(there: Callable[[], bool]) -> None:
-        process = start(config, folder)
+    folder = tmp_path / "killed"
+    words = shlex.split(command_of(resolve({**world, **SYSTEMS["replay"]})))[1:]
+    words += ["--out", str(folder), "--no-track", "--checkpoint-every", str(EVERY)]
+    context: Any = multiprocessing.get_context("forkserver")  # imports once for all of these processes
+    context.set_forkserver_preload(["clplat.experiment"])
+    for moment, there in KILLS.items():
+        process = context.Process(target=main, args=(words,))
+        process.start()
         until = time.monotonic() + 120
-        while not there():
-            assert process.poll() is None and time.monotonic() < until, "it ended before it could be killed"
-            time.sleep(0.005)
-        process.send_signal(signal.SIGKILL)
-        assert process.wait() == -signal.SIGKILL
-
-    def in_experience(index: int) -> bool:
-        state = folder / "checkpoint.safetensors"
-        if not state.exists():
-            return False
-        place = load_tree(state)["position"]
-        return bool(place[0] == index and place[1:] != [0, 0])
-
-    kill_when(lambda: in_experience(0))
-    kill_when(lambda: (folder / "galleries" / "2.safetensors").exists())
-    done = start(config, folder)
-    said, _ = done.communicate(timeout=120)
-    assert done.returncode == 0 and "rows known" in said
-    assert content(folder) == content(whole("replay"))
+        while not there(folder):
+            assert process.is_alive() and time.monotonic() < until, f"it was not killed {moment}"
+            time.sleep(0.002)
+        process.kill()
+        process.join()
+        assert process.exitcode == -signal.SIGKILL, moment
+        assert (
+            not (folder / "result.json").exists() or read_json(folder / "result.json")["status"] == "running"
+        )
+    assert main(words) == 0
+    # Each process hashed the code for itself; somebody may be editing it while the tests run.
+    assert content(folder, code=False) == content(whole("replay"), code=False)
     assert files(folder) == files(whole("replay"))

@@ -87,6 +87,15 @@ class Memory:
         order = torch.randperm(len(rows), generator=self._generator)[:count]
         return join([rows[i] for i in order.tolist()])
 
+    def sample_each(self, count: int) -> list[Any]:
+        """One batch of every stored experience, together at most ``count`` examples (two each at least)."""
+        groups = [rows for rows in self._groups.values() if rows]
+        batches = []
+        for rows in groups:
+            order = torch.randperm(len(rows), generator=self._generator)[: max(2, count // len(groups))]
+            batches.append(join([rows[i] for i in order.tolist()]))
+        return batches
+
     def state_dict(self) -> dict[str, Any]:
         return {"seen": self._seen, "generator": self._generator.get_state(), "groups": self._groups}
 

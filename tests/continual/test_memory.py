@@ -145,3 +145,12 @@ def test_examples_are_content_not_pointers() -> None:
 def test_a_memory_without_places_is_refused() -> None:
     with pytest.raises(ValueError, match="at least one example, not 0"):
         Memory(0, "balanced", 0)
+
+
+def test_a_batch_of_every_experience() -> None:
+    memory = filled(Memory(12, "balanced", 0), [30, 30, 30])
+    for count in (3, 6, 12):
+        batches = memory.sample_each(count)
+        assert [{row // 1000 for row in batch} for batch in batches] == [{0}, {1}, {2}]
+        assert {len(batch) for batch in batches} == {max(2, count // 3)}
+    assert Memory(3, "balanced", 0).sample_each(4) == []

@@ -111,7 +111,7 @@ def test_a_model_that_has_grown_since_keeps_its_new_tensors() -> None:
 def test_moving_statistics_are_the_earlier_ones() -> None:
     model = network(normalised=True).train()
     model(data())
-    earlier, teacher = copy.deepcopy(model).eval(), Teacher(snapshot(model))
+    earlier, teacher = copy.deepcopy(model).eval(), Teacher(snapshot(model, statistics=True))
     model(5 + data())
     with teacher.active(model):
         assert torch.equal(model(data()), earlier(data()))

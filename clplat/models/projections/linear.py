@@ -52,10 +52,10 @@ class Linear(Projection):
 
     def __init__(
         self,
-        steps: Annotated[int, Int(50, 2000, log=True)] = 300,
+        steps: Annotated[int, Int(50, 2000, log=True)] = 100,
         lr: Annotated[float, Float(1e-4, 1e-2, log=True)] = 1e-3,
         temperature: Annotated[float, Float(0.01, 0.2, log=True)] = 0.05,
-        contrast: Annotated[float, Float(0.0, 2.0)] = 0.5,
+        contrast: Annotated[float, Float(0.0, 2.0)] = 0.1,
         start: Annotated[Literal["procrustes", "identity"], Choice("procrustes", "identity")] = "procrustes",
         batch_size: int = 512,
         seed: int | None = None,

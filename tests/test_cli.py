@@ -1,0 +1,447 @@
+"""The command line: fast to start, complete in what it lists, plain where there is no terminal."""
+
+from __future__ import annotations
+
+import io
+import multiprocessing
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+import yaml
+from rich.console import Console
+
+from clplat import registry
+from clplat.cli import main
+from clplat.config import resolve
+from clplat.errors import UserError
+from clplat.events import Listener
+from clplat.files import read_json
+from clplat.models.backbone import Backbone
+from clplat.terminal import Board, Terminal, plain_output
+from clplat.workers import Job, run_jobs
+
+TOWER = {"width": 32, "layers": 2}
+MODEL = {
+    "embed_dim": 32,
+    "vision_cfg": {**TOWER, "image_size": 16, "patch_size": 8, "head_width": 16},
+    "text_cfg": {**TOWER, "context_length": 48, "heads": 2},
+}
+HEAVY = (
+    "torch",
+    "mlflow",
+    "avalanche",
+    "open_clip",
+    "peft",
+    "optuna",
+    "rich",
+    "jsonargparse",
+    "matplotlib",
+    "numpy",
+)
+Capture = pytest.CaptureFixture[str]
+
+
+@pytest.fixture(scope="module", autouse=True)
+def one_thread() -> Iterator[None]:
+    torch.set_num_threads(1)  # two threads on two busy cores wait for each other
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("OMP_NUM_THREADS", "1")
+        yield
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    folder = tmp_path_factory.mktemp("cli") / "backbone"
+    Backbone.random(MODEL, seed=0).save(folder)
+    sizes = {"domains": 2, "train": 16, "queries": 20, "gallery": 20, "size": 16}
+    return {
+        "backbone": {"name": f"local-dir:{folder}"},
+        "scenario": {"name": "catalogue", **sizes},
+        "train": {"epochs": 1, "batch_size": 8},
+    }
+
+
+def python(code: str) -> str:
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    return done.stdout
+
+
+# -- start ------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "words", [["--help"], ["run", "--help"], ["sweep", "--help"], ["--version"], ["list", "x"]]
+)
+def test_help_loads_nothing_heavy(words: list[str]) -> None:
+    shown = python(
+        "import sys; from clplat.cli import main\n"
+        f"try: main({words!r})\nexcept SystemExit: pass\n"
+        f"print([name for name in {HEAVY!r} if name in sys.modules])"
+    )
+    assert shown.splitlines()[-1] == "[]"
+
+
+def test_help_takes_less_than_a_second() -> None:
+    command = [str(Path(sys.executable).parent / "clplat"), "--help"]
+    spent = []
+    for _ in range(3):
+        start = time.perf_counter()
+        subprocess.run(command, check=True, capture_output=True)
+        spent.append(time.perf_counter() - start)
+    assert min(spent) < 1.0
+
+
+def test_help_names_every_command_and_how_to_go_on(capsys: Capture) -> None:
+    with pytest.raises(SystemExit) as stopped:
+        main(["--help"])
+    assert stopped.value.code == 0
+    shown = capsys.readouterr().out
+    commands = ("demo", "run", "sweep", "compare", "ui", "list", "search", "track", "pretrain")
+    assert all(f"    {name}" in shown for name in commands)
+    for name in commands:
+        with pytest.raises(SystemExit) as stopped:
+            main([name, "--help"])
+        assert stopped.value.code == 0
+    assert "--strategy replay --strategy.size 200" in capsys.readouterr().out
+
+
+# -- list and help ----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("kind", registry.KINDS)
+def test_list_prints_one_line_each(kind: str, capsys: Capture) -> None:
+    assert main(["list", kind]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.split()[0] for line in lines] == registry.names(kind)
+    assert all(len(line.split(maxsplit=1)[1]) > 10 for line in lines)
+
+
+def test_one_broken_package_does_not_hide_the_others(
+    capsys: Capture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def describe(kind: str, name: str) -> str:
+        if name == "ewc":
+            raise UserError("cannot load the strategy 'ewc'")
+        return "fine"
+
+    monkeypatch.setattr(registry, "describe", describe)
+    assert main(["list", "strategies"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert any("(cannot load the strategy 'ewc')" in line for line in lines) and len(lines) > 5
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        "--strategy.help replay",
+        "--strategy.help=replay",
+        "--strategy replay --strategy.help",
+        "--strategy.help replay x",
+    ],
+)
+def test_help_on_a_part(words: str, capsys: Capture) -> None:
+    assert main(["run", *words.split()]) == 0
+    shown = capsys.readouterr().out
+    assert shown.startswith("Experience replay") and "--strategy.size  a whole number (default: 200)" in shown
+
+
+def test_help_on_a_group_and_on_a_slot(capsys: Capture) -> None:
+    assert main(["run", "--train.help"]) == 0
+    assert "--train.epochs  a whole number (default: 4)" in capsys.readouterr().out
+    assert main(["run", "--composer.help"]) == 0
+    assert "combiner" in capsys.readouterr().out
+    assert main(["run", "--composr.help"]) == 2
+    assert "did you mean 'composer'" in capsys.readouterr().err
+
+
+def test_print_config_can_be_fed_back(tmp_path: Path, capsys: Capture) -> None:
+    words = [
+        "--strategy",
+        "replay",
+        "--strategy.size",
+        "50",
+        "--adapter",
+        "lora",
+        "--adapter.r",
+        "4",
+        "--seed",
+        "3",
+    ]
+    assert main(["run", *words, "--print-config"]) == 0
+    printed = capsys.readouterr().out
+    file = tmp_path / "config.yaml"
+    file.write_text(printed)
+    assert main(["run", "--config", str(file), "--print-config"]) == 0
+    assert capsys.readouterr().out == printed
+    assert yaml.safe_load(printed)["adapter"]["r"] == 4
+    assert main(["run", "--config", str(file), "--strategy.size", "60", "--print-config"]) == 0
+    assert "size: 60" in capsys.readouterr().out
+
+
+# -- commands ---------------------------------------------------------------------------------
+
+
+def words_of(world: dict[str, Any]) -> list[str]:
+    words = ["--backbone", world["backbone"]["name"]]
+    for slot in ("scenario", "train"):
+        for key, value in world[slot].items():
+            words += [f"--{slot}" if key == "name" else f"--{slot}.{key}", str(value)]
+    return words
+
+
+def test_run_prints_rows_a_table_and_where_the_result_is(
+    world: dict[str, Any], tmp_path: Path, capsys: Capture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert main(["run", *words_of(world), "--strategy", "frozen", "--no-track"]) == 0
+    shown = capsys.readouterr()
+    assert shown.err == ""
+    lines = shown.out.splitlines()
+    assert lines[0] == "frozen: 2 domains: dress-studio, top-sketch"
+    assert [line.split()[1:4] for line in lines[1:4]] == [
+        ["zero-shot", "R@5", "dress-studio"],
+        *[["after", n, "R@5"] for n in "12"],
+    ]
+    assert lines[-1] == "result: runs/catalogue-frozen-full-sum-s0/result.json"
+    assert not (tmp_path / "runs" / "mlflow.db").exists()
+    assert main(["run", *words_of(world), "--strategy", "frozen", "--no-track"]) == 0, "done already"
+    assert "zero-shot" not in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("words", "part"),
+    [
+        ("--strategy replay", "--strategies names what is compared"),
+        ("--seed 3", "--seeds lists the seeds"),
+        ("--seeds 1,x", "--seeds takes whole numbers by comma, not 'x'"),
+        ("--seeds 1,1", "name each entry once, not '1'"),
+        ("--strategies ewc,ewq", "unknown strategy 'ewq'"),
+        ("--strategies ewc,naive --strategy.lam 3", "unknown option 'strategy.lam' of strategy 'naive'"),
+        ("--trials 2 --seeds 0,1", "--seeds is not for a study"),
+        ("--trials 2 --workers 2", "runs in one process"),
+        ("--trials 0", "at least 1, not '0'"),
+        ("--workers 0", "at least 1, not '0'"),
+        ("--worker 2", "did you mean '--workers'"),
+    ],
+)
+def test_options_that_do_not_go_together(words: str, part: str, tmp_path: Path, capsys: Capture) -> None:
+    assert main(["sweep", *words.split(), "--out", str(tmp_path / "sweep")]) == 2
+    shown = capsys.readouterr().err
+    assert part in shown and shown.count("\n") == 1
+    assert not (tmp_path / "sweep").exists(), "nothing was begun"
+
+
+def test_interrupted_by_hand(capsys: Capture, monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupt(*_: Any) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("clplat.config.resolve", interrupt)
+    assert main(["run"]) == 130
+    assert capsys.readouterr().err == "clplat: interrupted; run the same command again to go on\n"
+
+
+def test_a_closed_pipe_is_no_error() -> None:
+    command = f"{Path(sys.executable).parent / 'clplat'} list losses | true; exit ${{PIPESTATUS[0]}}"
+    done = subprocess.run(["bash", "-c", command], capture_output=True, text=True)
+    assert done.returncode == 0 and done.stderr == ""
+
+
+# -- terminal ---------------------------------------------------------------------------------
+
+NAMES = ["dress-studio", "top-sketch", "shoe-textured", "bag-dark", "coat-cluttered"]
+
+
+def partial(names: list[str], rows: int) -> dict[str, Any]:
+    return {
+        "domains": names,
+        "protocol": {"primary": "R@5"},
+        "metrics": {"R@5": [[10.0 * row + column for column in range(len(names))] for row in range(rows)]},
+        "measured": {"train_seconds": 1.0, "evaluation_seconds": 2.0},
+        "status": "running",
+    }
+
+
+def test_plain_lines_are_never_wrapped(capsys: Capture) -> None:
+    with Terminal() as terminal:
+        board = terminal.listener("replay s0")
+        board.started(partial(NAMES, 0))
+        board.cell(0, 0, {"R@5": 1.0})
+        board.progress(0, 1, 10)
+        board.row(partial(NAMES, 1))
+        board.note("a note [with brackets]")
+        board.finished({**partial(NAMES, 1), "status": "complete"})
+    lines = capsys.readouterr().out.splitlines()
+    assert len(lines) == 4 and len(lines[1]) > 100
+    assert lines[2] == "replay s0: a note [with brackets]"
+    assert lines[3] == "replay s0: mean R@5 2.0 in 3 s"
+
+
+def test_output_is_plain_without_a_terminal_or_colour(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("NO_COLOR", raising=False)
+    monkeypatch.setenv("TERM", "xterm")
+    assert plain_output(), "pytest's output is no terminal"
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: True, raising=False)
+    assert not plain_output()
+    monkeypatch.setenv("NO_COLOR", "1")
+    assert plain_output()
+    monkeypatch.setenv("NO_COLOR", "")
+    assert not plain_output(), "an empty NO_COLOR asks for nothing (no-color.org)"
+    monkeypatch.setenv("TERM", "dumb")
+    assert plain_output()
+
+
+def drawn(boards: int, names: list[str], rows: int, width: int = 80, height: int = 24) -> list[str]:
+    out = io.StringIO()
+    console = Console(file=out, width=width, height=height, force_terminal=True, color_system=None)
+    terminal = Terminal(boards + 1, console)
+    for number in range(boards):
+        board = terminal.listener(f"run {number}")
+        board.started(partial(names, rows))
+        board.cell(rows, 0, {"R@5": 77.7})
+    console.print(terminal._draw())
+    return out.getvalue().splitlines()
+
+
+def test_the_matrix_fits_eighty_columns_and_fills_in() -> None:
+    lines = drawn(1, NAMES, rows=2)
+    text = "\n".join(lines)
+    assert max(map(len, lines)) <= 80 and "…" not in text
+    assert "run 0  R@5  measuring on dress-studio" in text and "0 of 2 experiments done" in text
+    found = {line.split()[0]: line.split()[1:] for line in lines if line.strip()}
+    assert found["zero-shot"] == ["0.0", "1.0", "2.0", "3.0", "4.0"]
+    assert found["top-sketch"] == ["77.7", "·", "·", "·", "·"]
+    assert found["coat-cluttered"] == ["·"] * 5
+
+
+@pytest.mark.parametrize(("boards", "count"), [(1, 36), (2, 36), (2, 8)])
+def test_a_long_stream_is_shown_around_its_newest_row(boards: int, count: int) -> None:
+    lines = drawn(boards, [f"domain-{i}" for i in range(count)], rows=6)
+    assert len(lines) <= 24 and max(map(len, lines)) <= 80
+    assert sum("77.7" in line for line in lines) <= boards
+    assert sum(line.strip().startswith("domain-5 ") for line in lines) == boards
+
+
+def test_the_board_of_a_finished_run_goes_away() -> None:
+    console = Console(file=io.StringIO(), force_terminal=True)
+    terminal = Terminal(2, console)
+    board = terminal.listener("a")
+    assert isinstance(board, Board)
+    board.started(partial(NAMES, 0))
+    assert list(terminal.boards) == ["a"]
+    board.finished({**partial(NAMES, 1), "status": "failed"})
+    assert terminal.boards == {} and terminal.done == 1
+
+
+# -- workers ----------------------------------------------------------------------------------
+
+PART = """
+import os, signal
+from pathlib import Path
+from clplat.continual.strategy import Strategy
+class Dies(Strategy):
+    'Its process is killed in the second experience, once.'
+    def __init__(self, mark: str = '', how: str = 'kill') -> None:
+        self.mark, self.how = mark, how
+    def before_experience(self, learner, experience):
+        if experience.current_experience == 1 and Path(self.mark).exists():
+            if self.how == 'kill':
+                os.kill(os.getpid(), signal.SIGKILL)
+            if self.how == 'exit':
+                os._exit(3)
+            raise RuntimeError('a defect')
+"""
+
+
+class Recorder(Listener):
+    def __init__(self) -> None:
+        self.events: list[str] = []
+
+    def started(self, result: dict[str, Any]) -> None:
+        self.events.append("started")
+
+    def row(self, result: dict[str, Any]) -> None:
+        self.events.append(f"row {len(result['metrics']['R@5'])}")
+
+    def finished(self, result: dict[str, Any]) -> None:
+        self.events.append(f"finished {result['status']}")
+
+
+@pytest.fixture
+def jobs(world: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., list[Job]]:
+    (tmp_path / "clplat_test_dies.py").write_text(PART)
+    monkeypatch.syspath_prepend(tmp_path)
+    (tmp_path / "mark").write_text("")
+
+    def make(*kinds: str) -> list[Job]:
+        made = []
+        for kind in kinds:
+            dying = {"name": "clplat_test_dies:Dies", "mark": str(tmp_path / "mark"), "how": kind}
+            raw: dict[str, Any] = {
+                **world,
+                "strategy": dying if kind in ("kill", "exit", "defect") else "naive",
+            }
+            if kind == "nan":
+                raw["train"] = {**world["train"], "lr": 1e30, "clip": None, "schedule": "constant"}
+            made.append(Job(kind, resolve(raw), tmp_path / kind))
+        return made
+
+    return make
+
+
+def test_what_happens_to_one_job_does_not_stop_the_others(
+    jobs: Callable[..., list[Job]], tmp_path: Path
+) -> None:
+    todo = jobs("kill", "nan", "defect", "exit", "fine")
+    heard = [Recorder() for _ in todo]
+    found = dict(
+        zip([job.label for job in todo], run_jobs(todo, lambda i, _: heard[i], workers=2), strict=True)
+    )
+    said = {label: str(outcome) for label, outcome in found.items() if isinstance(outcome, UserError)}
+    assert list(said) == ["kill", "nan", "defect", "exit"]
+    assert "killed by signal 9 (out of memory?); run the same command again" in said["kill"]
+    assert "the loss is not finite" in said["nan"] and "versions/0.safetensors" in said["nan"]
+    assert "RuntimeError: a defect" in said["defect"]
+    assert "a defect" in (tmp_path / "defect" / "error.txt").read_text()
+    assert "ended with code 3" in said["exit"]
+    events = dict(zip(found, [recorder.events for recorder in heard], strict=True))
+    assert events["fine"] == ["started", "row 1", "row 2", "row 3", "finished complete"]
+    assert events["kill"] == ["started", "row 1", "row 2", "finished failed"]
+    assert events["nan"] == ["started", "row 1", "finished failed"]
+    assert found["fine"] == read_json(tmp_path / "fine" / "result.json")
+    assert multiprocessing.active_children() == []
+
+    (tmp_path / "mark").unlink()
+    again = run_jobs(todo, lambda i, _: Listener(), workers=1)
+    ends = [str(o)[:4] if isinstance(o, UserError) else o["status"] for o in again]
+    assert ends == ["complete", "the ", "complete", "complete", "complete"]
+
+
+def test_interrupting_the_parent_ends_the_workers(jobs: Callable[..., list[Job]], tmp_path: Path) -> None:
+    class Impatient(Listener):
+        def row(self, result: dict[str, Any]) -> None:
+            raise KeyboardInterrupt
+
+    todo = jobs("fine", "other")
+    with pytest.raises(KeyboardInterrupt):
+        run_jobs(todo, lambda i, _: Impatient(), workers=2)
+    assert multiprocessing.active_children() == []
+    rest = run_jobs(todo, lambda i, _: Listener(), workers=1)
+    assert [outcome["status"] for outcome in rest if isinstance(outcome, dict)] == ["complete", "complete"]
+
+
+def test_threads_of_the_parent_stay_as_they_were(jobs: Callable[..., list[Job]]) -> None:
+    before = os.environ.get("OMP_NUM_THREADS"), torch.get_num_threads(), signal.getsignal(signal.SIGINT)
+    run_jobs(jobs("fine"), lambda i, _: Listener(), workers=2)
+    assert before == (
+        os.environ.get("OMP_NUM_THREADS"),
+        torch.get_num_threads(),
+        signal.getsignal(signal.SIGINT),
+    )

@@ -1,0 +1,213 @@
+"""Searching with a trained run: the order is that of the cosines, and every mistake is one line."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from PIL import Image, ImageChops
+
+from clplat.assembly import assemble
+from clplat.cli import main
+from clplat.data.records import Picture
+from clplat.errors import UserError
+from clplat.experiment import run
+from clplat.files import load_tree, read_json
+from clplat.grid import draw_grid
+from clplat.models.backbone import Backbone
+from clplat.search import find_run, search
+from clplat.tracking import Tracker
+
+TOWER = {"width": 32, "layers": 2}
+MODEL = {
+    "embed_dim": 32,
+    "vision_cfg": {**TOWER, "image_size": 16, "patch_size": 8, "head_width": 16},
+    "text_cfg": {**TOWER, "context_length": 48, "heads": 2},
+}
+TEXT = "in green, with long sleeves"
+Capture = pytest.CaptureFixture[str]
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder of two runs: one fine-tuned, one with an adapter a domain."""
+    torch.set_num_threads(1)
+    root = tmp_path_factory.mktemp("search")
+    Backbone.random(MODEL, seed=0).save(root / "backbone")
+    sizes = {"domains": 2, "train": 32, "queries": 20, "gallery": 20, "size": 16}
+    base = {
+        "backbone": f"local-dir:{root / 'backbone'}",
+        "scenario": {"name": "catalogue", **sizes},
+        "train": {"epochs": 2, "batch_size": 8, "lr": 1e-2},
+    }
+    run({**base, "strategy": "naive"}, root / "runs" / "naive")
+    run({**base, "strategy": "lora_per_domain"}, root / "runs" / "experts")
+    return root / "runs"
+
+
+@pytest.fixture(scope="module")
+def world(runs: Path) -> Any:
+    """The parts of the run, untrained: galleries and preprocessing."""
+    return assemble(read_json(runs / "naive" / "result.json")["config"])
+
+
+@pytest.mark.parametrize("name", ["naive", "experts"])
+def test_the_newest_version_answers_as_it_did_when_it_was_measured(name: str, runs: Path) -> None:
+    """Recall@1 of the result is recovered by searching for each of a domain's queries."""
+    result = read_json(runs / name / "result.json")
+    parts = assemble(result["config"])
+    held, domain = parts.evaluator.sets[0], parts.evaluator.names[0]
+    right = 0
+    for query in held.queries[:6]:
+        found = search(runs / name, query.reference.key, query.text, domain=domain, k=1)
+        right += found.pictures[0].key in query.targets
+    stored = load_tree(runs / name / "ranks" / "2.safetensors")[domain][:6]
+    assert right == int((stored == 0).sum())
+
+
+def test_results_are_the_nearest_in_order_and_never_the_reference(runs: Path, world: Any) -> None:
+    gallery = world.evaluator.sets[0].gallery.pictures
+    found = search(runs / "naive", gallery[3].key, TEXT, k=5)
+    everything = {p.key for held in world.evaluator.sets for p in held.gallery.pictures}
+    assert len(found.pictures) == len(found.scores) == 5
+    assert (
+        found.scores == sorted(found.scores, reverse=True) and -1 <= found.scores[4] <= found.scores[0] <= 1
+    )
+    assert gallery[3].key not in [p.key for p in found.pictures]
+    every = search(runs / "naive", gallery[3].key, TEXT, k=1000)
+    assert {p.key for p in every.pictures} == everything - {gallery[3].key}
+    assert [p.key for p in every.pictures[:5]] == [p.key for p in found.pictures]
+
+
+def test_a_file_is_a_reference_like_the_gallery_picture_it_shows(
+    runs: Path, world: Any, tmp_path: Path
+) -> None:
+    picture = world.evaluator.sets[0].gallery.pictures[3]
+    picture.load().save(tmp_path / "picture.png")
+    by_key = search(runs / "naive", picture.key, TEXT, k=8)
+    by_file = search(runs / "naive", tmp_path / "picture.png", TEXT, k=9)
+    keys = [p.key for p in by_file.pictures if p.key != picture.key]
+    assert keys[:8] == [p.key for p in by_key.pictures]
+
+
+def test_a_domain_limits_the_gallery_and_a_version_changes_the_order(runs: Path, world: Any) -> None:
+    held, name = world.evaluator.sets[1], world.evaluator.names[1]
+    reference = world.evaluator.sets[0].gallery.pictures[0].key  # of the other domain
+    keys = {p.key for p in held.gallery.pictures}
+    orders = []
+    for version in (0, 1, 2, None):
+        found = search(runs / "naive", reference, TEXT, domain=name, k=20, version=version)
+        assert {p.key for p in found.pictures} <= keys and found.gallery == name
+        orders.append([p.key for p in found.pictures])
+    assert orders[3] == orders[2]
+    assert orders[0] != orders[2]
+    search(runs / "experts", reference, TEXT, version=0)
+
+
+@pytest.mark.parametrize(
+    ("change", "part"),
+    [
+        ({"text": "  "}, "the text is empty"),
+        ({"text": "very " * 60}, "longer than the backbone's context of 48 tokens"),
+        ({"domain": "top-skech"}, "unknown domain 'top-skech'; did you mean 'top-sketch'"),
+        ({"version": 7}, "has no version 7 (there are: 0, 1, 2)"),
+        ({"reference": "no-such.png"}, "'no-such.png' is neither a picture file nor the key"),
+        ({"reference": __file__}, "cannot read picture"),
+    ],
+)
+def test_mistakes_are_told(change: dict[str, Any], part: str, runs: Path, world: Any) -> None:
+    reference = world.evaluator.sets[0].gallery.pictures[0].key
+    arguments = {"reference": reference, "text": TEXT, **change}
+    with pytest.raises(UserError) as caught:
+        search(runs / "naive", **arguments)
+    assert part in str(caught.value)
+
+
+def test_a_run_without_a_version_is_told(runs: Path, tmp_path: Path) -> None:
+    (tmp_path / "config.yaml").write_text((runs / "naive" / "config.yaml").read_text())
+    with pytest.raises(UserError, match="no finished model version yet"):
+        search(tmp_path, "x.png", TEXT)
+
+
+def test_runs_are_found_by_folder_by_name_and_by_the_id_that_mlflow_shows(
+    runs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    assert find_run(str(runs / "naive"), tmp_path) == runs / "naive"
+    assert find_run("naive", runs) == runs / "naive"
+    with pytest.raises(UserError, match="unknown run 'naiv'; did you mean 'naive'"):
+        find_run("naiv", runs)
+    with pytest.raises(UserError, match="none in "):
+        find_run("naive", tmp_path)
+    assert not list(tmp_path.iterdir()), "looking for a run makes no store"
+    ids = [
+        Tracker(runs).log(read_json(runs / name / "result.json"), runs / name)
+        for name in ("naive", "experts")
+    ]
+    assert None not in ids
+    for run_id, name in zip(ids, ("naive", "experts"), strict=True):
+        assert find_run(str(run_id), runs) == (runs / name).resolve()
+        assert find_run(str(run_id)[:12], runs) == (runs / name).resolve()
+    with pytest.raises(UserError, match="begins several run ids"):
+        find_run("", runs)
+
+
+def test_the_command_prints_a_table_and_draws_a_grid(
+    runs: Path, world: Any, tmp_path: Path, capsys: Capture
+) -> None:
+    picture = world.evaluator.sets[0].gallery.pictures[3]
+    picture.load().save(tmp_path / "picture.jpg")
+    grid = tmp_path / "out" / "found.png"
+    words = ["--run", str(runs / "naive"), "--reference", str(tmp_path / "picture.jpg"), "--text", TEXT]
+    assert main(["search", *words, "--k", "4", "--grid", str(grid)]) == 0
+    shown = capsys.readouterr()
+    lines = shown.out.splitlines()
+    assert shown.err == "" and lines[0].split() == ["rank", "cosine", "picture"]
+    assert [line.split()[0] for line in lines[1:5]] == ["1", "2", "3", "4"]
+    assert lines[5] == f"grid: {grid}" and len(lines) == 6
+    with Image.open(grid) as drawn:
+        assert drawn.format == "PNG" and drawn.width > 4 * 96
+    assert main(["search", *words, "--k", "0"]) == 2
+    assert "at least 1, not '0'" in capsys.readouterr().err
+    assert main(["search", "--run", "nothing", *words[2:], "--out", str(runs)]) == 2
+    assert capsys.readouterr().err.startswith("clplat: unknown run 'nothing'")
+
+
+# -- grids ----------------------------------------------------------------------------------------------
+
+
+def square(colour: str, size: tuple[int, int] = (40, 40)) -> Picture:
+    return Picture(colour, lambda: Image.new("RGB", size, colour))
+
+
+def test_a_grid_shows_reference_words_and_results_and_marks_the_right_ones() -> None:
+    rows = [("photo", square("red"), "make it blue", [(square("blue"), True), (square("green"), False)])]
+    sheet = draw_grid(rows, cell=96)
+    colours = [sheet.getpixel((8 + 48, 8 + 48))]
+    assert colours == [(255, 0, 0)]
+    seen = {colour for _, colour in sheet.getcolors(1 << 16) or []}
+    assert {(0, 0, 255), (0, 128, 0), (0, 158, 115), (213, 94, 0)} <= seen
+    neutral = draw_grid([("photo", square("red"), "make it blue", [(square("blue"), None)])])
+    assert (0, 158, 115) not in {colour for _, colour in neutral.getcolors(1 << 16) or []}
+
+
+def test_a_grid_keeps_proportions_and_takes_lines_of_any_length() -> None:
+    wide = [
+        ("a title", square("red", (200, 50)), "word " * 80, [(square("blue", (10, 300)), None)]),
+        ("b", square("red"), "", []),
+    ]
+    sheet = draw_grid(wide)
+    assert sheet.height == 2 * draw_grid(wide[:1]).height - 8
+    with pytest.raises(ValueError, match="at least one query"):
+        draw_grid([])
+
+
+def test_long_words_stay_in_their_column() -> None:
+    short = [("t", square("white"), "a", [(square("white"), None)])]
+    long = [("a very long title of a domain indeed", square("white"), "W" * 200, [(square("white"), None)])]
+    one, other = draw_grid(short), draw_grid(long)
+    assert one.size == other.size
+    box = (one.width - 96 - 8, 0, one.width, one.height)  # the result's column
+    assert ImageChops.difference(one.crop(box), other.crop(box)).getbbox() is None
