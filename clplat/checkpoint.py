@@ -90,7 +90,7 @@ def load_state(path: Path, trainer: Trainer, weights: Weights) -> dict[str, Any]
     place = Position(*state["position"])
     if place != Position():  # before its first experience a strategy is as it was made
         strategy = trainer.strategy_plugin.strategy
-        strategy.load_state_dict(state["strategy"])
+        strategy.load_state_dict(_floats_on(trainer.device, state["strategy"]))
         strategy.rebuild(trainer.learner)
     # In the middle of an experience `before_experience`, which may freeze and unfreeze, is not called again.
     trainable = set(state["trainable"])
@@ -102,9 +102,24 @@ def load_state(path: Path, trainer: Trainer, weights: Weights) -> dict[str, Any]
     trainer.losses = state["losses"]
     parameters = dict(trainer.model.named_parameters())
     for name, moments in state["optimizer"].items():
-        trainer.optimizer.state[parameters[name]] = moments
+        own = parameters[name]  # its step counter, a scalar, stays on the CPU
+        trainer.optimizer.state[own] = {
+            key: value.to(own.device) if isinstance(value, Tensor) and value.dim() else value
+            for key, value in moments.items()
+        }
     result: dict[str, Any] = state["result"]
     return result
+
+
+def _floats_on(device: torch.device, node: Any) -> Any:
+    """Move what is computed with to the model's device; pixels, token ids and generator states stay."""
+    if isinstance(node, Tensor):
+        return node.to(device) if node.is_floating_point() else node
+    if isinstance(node, dict):
+        return {key: _floats_on(device, value) for key, value in node.items()}
+    if isinstance(node, list | tuple):
+        return type(node)(_floats_on(device, value) for value in node)
+    return node
 
 
 def _moments(trainer: Trainer) -> dict[str, Any]:

@@ -41,7 +41,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         with warnings.catch_warnings():
             if not sys.warnoptions:
                 warnings.simplefilter("ignore")  # those of libraries, about what a user cannot change
-            return _dispatch(words)
+            try:
+                return _dispatch(words)
+            finally:
+                sys.stdout.flush()  # a reader that is gone is noticed here, not when Python shuts down
     except UserError as error:
         print(f"clplat: {' '.join(str(error).split())}", file=sys.stderr)
         return 2

@@ -44,14 +44,17 @@ def run(options: Namespace, rest: list[str]) -> int:
 
         print(yaml.safe_dump(config, sort_keys=False, allow_unicode=True), end="")
         return 0
-    from clplat.experiment import default_folder
-    from clplat.experiment import run as run_experiment
     from clplat.sweep import tracked
     from clplat.terminal import Terminal
     from clplat.tracking import Tracker, from_results, plain
 
-    folder = options.out or default_folder(config)
     with Terminal() as terminal:
+        from clplat.experiment import (
+            default_folder,
+        )  # takes a while: the terminal shows that something happens
+        from clplat.experiment import run as run_experiment
+
+        folder = options.out or default_folder(config)
         tracker = None if options.no_track else Tracker(folder.parent, warn=terminal.say)
         listener = tracked(terminal.listener(config["strategy"]["name"]), tracker, folder)
         result = run_experiment(config, folder, listener=listener, checkpoint_every=options.checkpoint_every)

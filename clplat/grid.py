@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import textwrap
 from collections.abc import Sequence
+from typing import Any
 
 from PIL import Image, ImageDraw, ImageFont
 
@@ -29,19 +29,21 @@ def draw_grid(
     """
     if not rows:
         raise ValueError("a grid needs at least one query")
-    font = ImageFont.load_default(size=max(11, cell // 8))
+    size = max(11, cell // 8)
+    font = ImageFont.load_default(size=size)
     words, gap = int(1.9 * cell), max(4, cell // 12)
     columns = max(len(found) for *_, found in rows)
     width = gap + cell + gap + words + (columns * (cell + gap)) + gap
     height = gap + len(rows) * (cell + 2 * gap)
     sheet = Image.new("RGB", (width, height), _PAPER)
     draw = ImageDraw.Draw(sheet)
-    for line, (title, reference, text, found) in enumerate(rows):
-        top = gap + line * (cell + 2 * gap)
+    for row, (title, reference, text, found) in enumerate(rows):
+        top = gap + row * (cell + 2 * gap)
         shown = reference.load() if isinstance(reference, Picture) else reference
         sheet.paste(_fit(shown, cell), (gap, top))
-        letters = max(8, int(words / (font.size * 0.55)))
-        body = "\n".join([title, *textwrap.wrap(f"“{text}”", letters)][: max(2, cell // (font.size + 3))])
+        lines = [*_wrapped(title, font, words - gap)[:1], *_wrapped(f"“{text}”", font, words - gap)]
+        room = max(2, cell // (size + 3))
+        body = "\n".join(lines if len(lines) <= room else [*lines[: room - 1], lines[room - 1][:-1] + "…"])
         draw.multiline_text((2 * gap + cell, top), body, fill=_INK, font=font, spacing=2)
         for place, (picture, right) in enumerate(found):
             left = 2 * gap + cell + words + place * (cell + gap)
@@ -69,6 +71,21 @@ def query_grid(
             pictures = [(held.gallery.pictures[g], g in right) for g in found if g >= 0]
             lines.append((name, query.reference, query.text, pictures))
     return draw_grid(lines)
+
+
+def _wrapped(text: str, font: Any, width: float) -> list[str]:
+    """Lines of at most ``width`` pixels; a word that is longer by itself is broken."""
+    lines = [""]
+    for word in text.split():
+        if lines[-1] and font.getlength(f"{lines[-1]} {word}") <= width:
+            lines[-1] += f" {word}"
+            continue
+        lines += [""] if lines[-1] else []
+        for letter in word:
+            if font.getlength(lines[-1] + letter) > width:
+                lines.append("")
+            lines[-1] += letter
+    return lines
 
 
 def _fit(picture: Image.Image, cell: int) -> Image.Image:

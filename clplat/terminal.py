@@ -37,6 +37,7 @@ class Terminal:
         self.total, self.done = total, 0
         self.plain = console is None and plain_output()
         self.boards: dict[str, Board] = {}
+        self.last: Table | None = None
         self.console = console or Console(highlight=False)
         # Drawn by Live's own thread, four times a second, however many events there are.
         self._live = Live(console=self.console, get_renderable=self._draw, transient=True)
@@ -52,9 +53,11 @@ class Terminal:
         if not self.plain:
             self.boards.clear()
             self._live.stop()
+            if self.last is not None:
+                self.console.print(self.last)
 
-    def say(self, text: str | Table) -> None:
-        """One line, or a table, above the live part."""
+    def say(self, text: str) -> None:
+        """One line above the live part."""
         if self.plain:
             # Not by rich: it would wrap lines at 80 columns where there is no terminal.
             print(text, flush=True)
@@ -68,7 +71,7 @@ class Terminal:
     def _draw(self) -> RenderableType:
         boards = list(self.boards.values())
         if not boards:
-            return Text("")
+            return Text("starting" if self.total == 1 and not self.done else "", style="dim")
         height = self.console.height // len(boards)
         tables = [board.table(self.console.width, height) for board in boards]
         count = f"{self.done} of {self.total} experiments done" if self.total > 1 else ""
@@ -119,7 +122,7 @@ class Board(Listener):
         spent = result["measured"]["train_seconds"] + result["measured"]["evaluation_seconds"]
         self.status = f"{result['status']} in {spent:.0f} s"
         if self.terminal.total == 1 and self.rows and not self.terminal.plain:
-            self.terminal.say(self.table(self.terminal.console.width, 1 << 16))
+            self.terminal.last = self.table(self.terminal.console.width, 1 << 16)
         elif result["status"] == "complete":
             last = result["metrics"][result["protocol"]["primary"]][-1]
             self.note(f"mean {result['protocol']['primary']} {sum(last) / len(last):.1f} in {spent:.0f} s")

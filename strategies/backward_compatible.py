@@ -57,7 +57,7 @@ class BackwardCompatible(Strategy):
 
     def before_experience(self, learner: SupportsLearning, experience: Any) -> None:
         if self._teacher is None or self.old == "previous":
-            self._teacher = Teacher(snapshot(learner.model))
+            self._teacher = Teacher(snapshot(learner.model, statistics=True))
 
     def loss(self, learner: SupportsLearning, batch: Any, outputs: Any) -> dict[str, Tensor]:
         assert self._teacher is not None, "before_experience comes first"

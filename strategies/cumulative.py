@@ -34,7 +34,13 @@ class Cumulative(Strategy):
 
     def training_set(self, experience: Any) -> Dataset[Any]:
         seen = experience.origin_stream[: experience.current_experience + 1]
-        return ConcatDataset([earlier.dataset for earlier in seen])
+        first, *others = (earlier.dataset for earlier in seen)
+        if not hasattr(first, "concat"):
+            return ConcatDataset([first, *others])
+        joined: Any = first  # Avalanche's own, which keeps task labels and collate
+        for other in others:
+            joined = joined.concat(other)
+        return joined  # type: ignore[no-any-return]
 
     def after_experience(self, learner: SupportsLearning, experience: Any) -> None:
         data = experience.dataset

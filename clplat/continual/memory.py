@@ -51,11 +51,10 @@ class Memory:
         data = getattr(experience, "dataset", experience)
         group = str(len(self._groups))
         if self.policy == "balanced":
-            share = self.size // (len(self._groups) + 1)
-            for key, rows in self._groups.items():
+            *shares, room = _shares(self.size, [*map(len, self._groups.values()), len(data)])
+            for (key, rows), share in zip(self._groups.items(), shares, strict=True):
                 order = torch.randperm(len(rows), generator=self._generator)[:share].sort().values
                 self._groups[key] = [rows[i] for i in order.tolist()]
-            room = self.size - len(self)
             chosen = torch.randperm(len(data), generator=self._generator)[:room].sort().values.tolist()
             self._groups[group] = split(learner.collate([data[i] for i in chosen])) if chosen else []
             self._seen += len(data)
@@ -102,3 +101,13 @@ class Memory:
     def load_state_dict(self, state: dict[str, Any]) -> None:
         self._seen, self._groups = state["seen"], state["groups"]
         self._generator.set_state(state["generator"])
+
+
+def _shares(size: int, available: list[int]) -> list[int]:
+    """Places for each experience: as equal as what is available allows, ``size`` in all."""
+    shares, left = [0] * len(available), size
+    order = sorted(range(len(available)), key=lambda i: available[i])
+    for rank, i in enumerate(order):
+        shares[i] = min(available[i], left // (len(order) - rank))
+        left -= shares[i]
+    return shares

@@ -12,6 +12,9 @@ from clplat.data.records import Batch
 
 __all__ = ["join", "size_in_bytes", "split"]
 
+#: Keys that tell a row of our `Batch` from a user's own dict.
+_ROW = frozenset({"id", "domain", "reference", "tokens", "candidates", "labels", "kinds", "scopes", "weight"})
+
 
 def split(batch: Any) -> list[Any]:
     """One tree per example. Knows our `Batch`, and tensors, lists, tuples and dicts of tensors.
@@ -27,17 +30,24 @@ def split(batch: Any) -> list[Any]:
     if isinstance(batch, dict):
         columns = {key: split(value) for key, value in batch.items()}
         return [dict(zip(columns, values, strict=True)) for values in zip(*columns.values(), strict=True)]
-    if isinstance(batch, list | tuple) and any(isinstance(part, Tensor) for part in batch):
+    if isinstance(batch, list | tuple) and any(map(_is_column, batch)):
         return [tuple(values) for values in zip(*(split(part) for part in batch), strict=True)]
     if isinstance(batch, list | tuple):
         return list(batch)
     raise TypeError(f"a memory cannot split a batch of type {type(batch).__name__}")
 
 
+def _is_column(part: Any) -> bool:
+    """A tensor, or a tuple or dict of tensors: one of the columns of a batch, and no example of its own."""
+    if isinstance(part, dict):
+        return any(map(_is_column, part.values()))
+    return isinstance(part, Tensor) or (isinstance(part, tuple) and any(map(_is_column, part)))
+
+
 def join(rows: Sequence[Any]) -> Any:
     """The inverse of `split`."""
     first = rows[0]
-    if isinstance(first, dict) and "candidates" in first and "tokens" in first:
+    if isinstance(first, dict) and first.keys() >= _ROW:
         return Batch.from_rows(rows)
     if isinstance(first, Tensor):
         return torch.stack(list(rows))

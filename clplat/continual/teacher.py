@@ -11,9 +11,21 @@ from torch import Tensor, nn
 __all__ = ["Teacher", "snapshot"]
 
 
-def snapshot(model: nn.Module) -> dict[str, Tensor]:
-    """Copies of all trainable tensors, by name."""
-    return {name: p.detach().clone() for name, p in model.named_parameters() if p.requires_grad}
+def snapshot(model: nn.Module, statistics: bool = False) -> dict[str, Tensor]:
+    """Copies of all trainable tensors, by name.
+
+    Args:
+        statistics: also the buffers that move in training, as of batch norms; teachers need them.
+    """
+    tensors = {name: p.detach().clone() for name, p in model.named_parameters() if p.requires_grad}
+    stored = model.state_dict() if statistics else {}
+    for path, module in model.named_modules():
+        own = list(module.parameters(recurse=False))
+        if own and not any(p.requires_grad for p in own):
+            continue  # frozen, and so in evaluation mode
+        buffers = dict(module.named_buffers(path, recurse=False))
+        tensors |= {name: buffer.detach().clone() for name, buffer in buffers.items() if name in stored}
+    return tensors
 
 
 class Teacher:
@@ -31,7 +43,7 @@ class Teacher:
 
     @contextmanager
     def active(self, model: nn.Module) -> Iterator[None]:
-        parameters = dict(model.named_parameters())
+        parameters = {**dict(model.named_parameters()), **dict(model.named_buffers())}
         modes = {module: module.training for module in model.modules()}
         current = {name: parameters[name].data for name in self.tensors}
         try:

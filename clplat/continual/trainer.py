@@ -67,13 +67,14 @@ class Position:
 
 
 class NonFiniteLoss(UserError):
-    """The loss became NaN or infinite; the weights from before this step are intact."""
+    """The loss or its gradient became NaN or infinite; the weights from before this step are intact."""
 
     def __init__(self, position: Position, step: int, ids: list[str], terms: dict[str, float]) -> None:
         parts = ", ".join(f"{name} {value}" for name, value in terms.items())
         shown = ", ".join(ids[:4]) + (f", ... ({len(ids)} in all)" if len(ids) > 4 else "")
+        what = "gradient" if all(math.isfinite(value) for value in terms.values()) else "loss"
         super().__init__(
-            f"the loss is not finite ({parts}) at step {step}, experience {position.experience}, epoch "
+            f"the {what} is not finite ({parts}) at step {step}, experience {position.experience}, epoch "
             f"{position.epoch}, iteration {position.iteration}; batch: {shown}"
         )
         self.step, self.ids, self.position = step, ids, position
@@ -94,7 +95,8 @@ def domain_batches(domains: Sequence[str], size: int, order: torch.Generator) ->
         shuffled = [rows[i] for i in torch.randperm(len(rows), generator=order).tolist()]
         cut = [shuffled[i : i + size] for i in range(0, len(shuffled), size)]
         if len(cut) > 1 and len(cut[-1]) == 1:
-            cut[-2] += cut.pop()
+            alone = cut.pop()
+            cut[-1] += alone
         batches += cut
     return [batches[i] for i in torch.randperm(len(batches), generator=order).tolist()]
 
@@ -295,11 +297,14 @@ class Trainer(SupervisedTemplate):  # type: ignore[misc]
         self.backward()
         self._after_backward()
         if self.position.epoch == 0 and self.position.iteration == 0:
-            _refuse_dead_tensors(self.model)
+            _refuse_dead_tensors(self.model, self.optimizer)
+        # Frozen parts may hold a gradient of an earlier experience, which a resumed run has not.
+        trained = [p for p in self.model.parameters() if p.requires_grad and p.grad is not None]
+        norm = nn.utils.get_total_norm([p.grad for p in trained if p.grad is not None])
+        if not bool(torch.isfinite(norm)):
+            raise NonFiniteLoss(self.position, self.step, self.mbatch.ids, self._named(task))
         if self.config.clip is not None:
-            nn.utils.clip_grad_norm_(
-                [p for p in self.model.parameters() if p.grad is not None], self.config.clip
-            )
+            nn.utils.clip_grads_with_norm_(trained, self.config.clip, norm)
         self._before_update()
         self.optimizer_step()
         self._after_update()
@@ -319,8 +324,15 @@ def _evaluate_frozen_parts(model: nn.Module) -> None:
             module.eval()
 
 
-def _refuse_dead_tensors(model: nn.Module) -> None:
-    """After the first backward pass every trainable tensor must have a gradient: a dead adapter is a bug."""
+def _refuse_dead_tensors(model: nn.Module, optimizer: torch.optim.Optimizer) -> None:
+    """After the first backward pass every trainable tensor must have a gradient, and an optimizer."""
+    held = {id(p) for group in optimizer.param_groups for p in group["params"]}
+    late = [name for name, p in model.named_parameters() if p.requires_grad and id(p) not in held]
+    if late:
+        raise UserError(
+            f"{len(late)} tensors became trainable after the optimizer was built: {', '.join(late[:3])}; "
+            "add and unfreeze parts in before_experience"
+        )
     dead = [name for name, p in model.named_parameters() if p.requires_grad and p.grad is None]
     if dead:
         more = f" and {len(dead) - 3} more" if len(dead) > 3 else ""

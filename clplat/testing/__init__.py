@@ -14,21 +14,12 @@ from __future__ import annotations
 
 from clplat.testing.adapters import AdapterContract
 from clplat.testing.composers import ComposerContract
+from clplat.testing.loop import TinyTowers, plain_loop, plain_step, tiny_learner
 from clplat.testing.losses import LossContract
 from clplat.testing.projections import ProjectionContract
 from clplat.testing.scenarios import ScenarioContract
 from clplat.testing.strategies import StrategyContract
-from clplat.testing.tiny import (
-    TinyTowers,
-    plain_loop,
-    plain_step,
-    tiny_backbone,
-    tiny_collate,
-    tiny_domains,
-    tiny_learner,
-    tiny_loss,
-    tiny_retriever,
-)
+from clplat.testing.tiny import tiny_backbone, tiny_collate, tiny_domains, tiny_loss, tiny_retriever
 
 __all__ = [
     "AdapterContract",

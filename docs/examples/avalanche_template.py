@@ -28,7 +28,8 @@ benchmark = tensors_benchmark(
     task_labels=[0, 0],
     complete_test_set_only=False,
 )
-for name, plugins in {"none": [], "EWC": [EWC(lam=2.0).as_plugin()], "Replay": [Replay(100).as_plugin()]}.items():
+plugins = {"none": [], "EWC": [EWC(lam=2.0).as_plugin()], "Replay": [Replay(100).as_plugin()]}
+for name in plugins:
     torch.manual_seed(0)
     model = nn.Sequential(nn.Linear(5, 64), nn.ReLU(), nn.Linear(64, 5))
     template = Naive(
@@ -37,7 +38,7 @@ for name, plugins in {"none": [], "EWC": [EWC(lam=2.0).as_plugin()], "Replay": [
         criterion=nn.CrossEntropyLoss(),
         train_mb_size=50,
         train_epochs=10,
-        plugins=plugins,
+        plugins=plugins[name],
         evaluator=EvaluationPlugin(accuracy_metrics(experience=True)),
     )
     for experience in benchmark.train_stream:

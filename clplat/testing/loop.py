@@ -1,0 +1,87 @@
+"""The loop that anybody would write around a strategy, and a module that is no retriever."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from clplat.continual.strategy import Learner, Strategy
+from clplat.data.records import Batch, Domain
+from clplat.models.retriever import Outputs
+from clplat.randomness import seeded
+from clplat.testing.tiny import CONTEXT, SIZE, tiny_collate, tiny_domains, tiny_loss
+
+__all__ = ["Experience", "TinyTowers", "plain_loop", "plain_step", "tiny_learner"]
+
+
+class TinyTowers(nn.Module):
+    """Any module that is no retriever: linear pictures and texts, and one frozen layer.
+
+    ``model(batch)`` gives ``query``, ``candidates`` and ``scale``, as `ComposedRetriever` does.
+    """
+
+    def __init__(self, seed: int = 0, width: int = 8) -> None:
+        super().__init__()
+        with seeded(seed, "tiny", "towers"):
+            self.eye = nn.Linear(3 * SIZE * SIZE, 16).requires_grad_(False)
+            self.picture = nn.Linear(16, width)
+            self.text = nn.Linear(CONTEXT, width)
+
+    def forward(self, batch: Batch) -> Outputs:
+        reference, candidates = self._see(batch.reference), self._see(batch.candidates)
+        words = self.text(batch.tokens.float() / 49408)
+        return Outputs(F.normalize(reference + words, dim=-1), candidates, torch.tensor(10.0))
+
+    def _see(self, pixels: Tensor) -> Tensor:
+        return F.normalize(self.picture(torch.tanh(self.eye(pixels.flatten(1) / 255))), dim=-1)
+
+
+@dataclass
+class Experience:
+    """What a plain loop hands to a strategy: data, and the stream that it belongs to, as in Avalanche."""
+
+    dataset: Sequence[Any]
+    current_experience: int
+    origin_stream: list[Experience]
+
+
+def tiny_learner(model: nn.Module) -> Learner:
+    """The learner of a plain loop around a module that takes batches of `tiny_domains`."""
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1, momentum=0.9)
+    return Learner(model, optimizer, predict_fn=model, loss_fn=tiny_loss, collate_fn=tiny_collate())
+
+
+def plain_step(strategy: Strategy, learner: Learner, batch: Batch) -> dict[str, float]:
+    """One step, as anybody would write it: task loss plus the strategy's terms; returns them by name."""
+    outputs = learner.model(batch)
+    terms = {"task": tiny_loss(batch, outputs), **strategy.loss(learner, batch, outputs)}
+    learner.optimizer.zero_grad()
+    torch.stack(list(terms.values())).sum().backward()  # type: ignore[no-untyped-call]
+    strategy.after_backward(learner)
+    learner.optimizer.step()
+    learner.step += 1
+    strategy.after_step(learner)
+    return {name: float(term.detach()) for name, term in terms.items()}
+
+
+def plain_loop(
+    strategy: Strategy, model: nn.Module, domains: Sequence[Domain] | None = None, steps: int = 4
+) -> list[dict[str, float]]:
+    """Train a module on a stream in a plain loop; return the loss terms of each step."""
+    learner, history = tiny_learner(model), []
+    stream: list[Experience] = []
+    for i, domain in enumerate(domains or tiny_domains()):
+        stream.append(Experience(domain.train, i, stream))
+    for experience in stream:
+        strategy.before_experience(learner, experience)
+        data = strategy.training_set(experience)
+        for step in range(steps if any(p.requires_grad for p in model.parameters()) else 0):
+            batch = learner.collate([data[(8 * step + k) % len(data)] for k in range(8)])
+            history.append(plain_step(strategy, learner, batch))
+        strategy.after_experience(learner, experience)
+    return history
