@@ -216,8 +216,10 @@ def track(options: Namespace, rest: list[str]) -> int:
     from clplat.files import read_json
     from clplat.tracking import log_result
 
+    # `clplat track runs/*` names MLflow's own files as well.
+    folders = [folder for folder in options.folders if (folder / "result.json").exists()]
     code = 0
-    for folder in options.folders:
+    for folder in folders or options.folders:
         run_id = log_result(read_json(folder / "result.json"), folder)
         print(f"{folder}: " + (f"run {run_id}" if run_id else "not logged"))
         code = code if run_id else 2

@@ -10,6 +10,7 @@ every default filled in and every value checked::
 from __future__ import annotations
 
 import inspect
+import json
 import shlex
 from collections.abc import Mapping
 from typing import Annotated, Any, get_args, get_origin
@@ -21,7 +22,6 @@ from clplat.errors import UserError, nearest
 from clplat.options import in_words, typed
 from clplat.raw import merge, nested, parse_arguments, read_config
 from clplat.slots import (
-    BRING_ADAPTERS,
     GROUPS,
     OPTIONAL,
     SLOTS,
@@ -115,7 +115,7 @@ def _check_parts(config: Mapping[str, Any]) -> None:
     parts = {slot: build(config, slot) for slot in (*SLOTS, *GROUPS) if slot != "backbone"}
     strategy = config["strategy"]["name"]
     for slot in OPTIONAL:
-        if strategy in BRING_ADAPTERS and parts[slot] is not None:
+        if parts["strategy"].brings_adapters and parts[slot] is not None:
             raise UserError(
                 f"strategy '{strategy}' trains adapters of its own, which cannot be combined with {slot} "
                 f"'{config[slot]['name']}'; use --{slot} none"
@@ -167,6 +167,9 @@ def command_of(config: Mapping[str, Any]) -> str:
 
 def _words(key: str, value: Any) -> list[str]:
     """An option as command-line words that are read as this value again."""
+    if isinstance(value, Mapping):
+        # YAML would leave bare what another reader of YAML takes for a number.
+        return [f"--{key}", json.dumps(value)]
     quoted = yaml.safe_dump(value, default_flow_style=True, width=1 << 20).strip()
     text = value if isinstance(value, str) else quoted.removesuffix("\n...").strip()
     return [f"--{key}={text}"] if text.startswith("--") else [f"--{key}", text]

@@ -93,7 +93,8 @@ def _scores(result: Mapping[str, Any]) -> dict[str, Any]:
     primary = result["protocol"]["primary"]
     scores: dict[str, Any] = dict(continual_scores(result["metrics"][primary]))
     scores |= compatibility_scores(result["compatibility"][primary])
-    series = [values for probe in result["probes"].values() for values in probe.values()]
+    # One series a probe, its headline: R@1 of retrieval, accuracy of classification.
+    series = [probe.get("accuracy", probe.get("R@1")) for probe in result["probes"].values()]
     for name, score in (("zs_retention", zs_retention), ("zs_drop", zs_drop)):
         known = [value for value in map(score, series) if value is not None]
         scores[name] = sum(known) / len(known) if known else None

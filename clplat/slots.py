@@ -11,7 +11,6 @@ from clplat.errors import UserError, nearest
 from clplat.options import Argument, arguments
 
 __all__ = [
-    "BRING_ADAPTERS",
     "GROUPS",
     "OPTIONAL",
     "PLAIN",
@@ -53,8 +52,6 @@ PLAIN = {
     "seed": Argument("seed", int, 0, "of everything random in the experiment", False),
     "device": Argument("device", str, "cpu", "where the model lives: cpu, cuda, cuda:1, ...", False),
 }
-#: Strategies that install adapters themselves: another adapter or prompt would train beside them.
-BRING_ADAPTERS = ("lora_per_domain",)
 
 
 @dataclass(frozen=True)
@@ -111,7 +108,8 @@ def constructor_of(slot: str, name: str = "") -> Callable[..., Any] | None:
 def chosen_parts(raw: Mapping[str, Any]) -> dict[str, str]:
     """Slot -> name of the part that a raw configuration puts there."""
     chosen = {slot: str(raw.get(slot, {}).get("name", entry.default)) for slot, entry in SLOTS.items()}
-    if chosen["strategy"] in BRING_ADAPTERS and "name" not in raw.get("adapter", {}):
+    strategy = registry.load("strategies", chosen["strategy"])
+    if getattr(strategy, "brings_adapters", False) and "name" not in raw.get("adapter", {}):
         chosen["adapter"] = "none"
     return chosen
 

@@ -134,7 +134,8 @@ def _hiring(jobs: Sequence[Job], size: int) -> Iterator[Callable[[], _Worker]]:
     context: Any = multiprocessing.get_context("spawn" if cuda else "forkserver")
     if not cuda:
         context.set_forkserver_preload(["clplat.experiment"])
-    threads = max(1, len(os.sched_getaffinity(0)) // size)
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    threads = max(1, cores // size)
     held = os.environ.get("OMP_NUM_THREADS")
     # Threads of the numerical libraries are fixed before a process imports them.
     os.environ["OMP_NUM_THREADS"] = str(threads)

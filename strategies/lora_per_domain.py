@@ -48,6 +48,8 @@ class LoRAPerDomain(Strategy):
         []
     """
 
+    brings_adapters = True
+
     def __init__(
         self,
         r: Annotated[int, Int(2, 32, log=True)] = 8,

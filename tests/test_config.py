@@ -177,6 +177,31 @@ def test_a_mistake_is_one_line_that_names_it(words: list[str], parts: list[str])
         assert part in said
 
 
+@pytest.mark.parametrize(
+    ("words", "name"),
+    [
+        ("--train.epochs 0", "epochs"),
+        ("--train.batch_size 1", "batch_size"),
+        ("--train.lr -0.1", "lr"),
+        ("--train.head_lr -0.1", "head_lr"),
+        ("--train.warmup 2", "warmup"),
+        ("--train.clip 0", "clip"),
+        ("--train.workers -1", "workers"),
+        ("--strategy patch --strategy.alpha 7", "alpha"),
+        ("--strategy ewc --strategy.lam -1", "lam"),
+        ("--strategy replay --strategy.batch_size 0", "batch_size"),
+        ("--strategy lora_per_domain --strategy.r 0", "r"),
+        ("--composer sum --composer.weight 7", "weight"),
+        ("--projection ridge --projection.alpha -1", "alpha"),
+        ("--evaluation.batch_size 0", "batch_size"),
+    ],
+)
+def test_a_value_out_of_range_is_told_before_anything_runs(words: str, name: str) -> None:
+    *_, value = words.split()
+    said = complaint(*words.split())
+    assert name in said and value in said
+
+
 def test_an_option_of_the_command_itself_is_offered_too() -> None:
     with pytest.raises(UserError, match="did you mean '--no-track'"):
         parse_arguments(["--no-trak", "3"], also=["--out", "--no-track"])

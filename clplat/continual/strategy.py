@@ -16,7 +16,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, ClassVar, Protocol
 
 from torch import Tensor, nn
 from torch.optim import Optimizer
@@ -50,6 +50,9 @@ class Strategy:
     The constructor's typed arguments are the configuration; it only stores them. A part whose constructor
     takes ``seed: int | None = None`` is given the experiment's seed.
     """
+
+    #: It installs adapters itself: another adapter or prompt would train beside them, and is refused.
+    brings_adapters: ClassVar[bool] = False
 
     def before_experience(self, learner: SupportsLearning, experience: Any) -> None:
         """Before the optimizer is built: grow, freeze, snapshot a teacher."""

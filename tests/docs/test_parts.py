@@ -71,7 +71,7 @@ def test_all_parts_of_the_page_in_one_experiment(parts: ModuleType, tmp_path: Pa
     assert result["domains"] == ["small", "wide"]
     assert result["cost"]["optimizer_steps"] > 0
     assert 0 < result["cost"]["trainable_parameters"] < 2000
-    assert (tmp_path / "run" / "projections" / "2.safetensors").exists()
+    assert (tmp_path / "run" / "projections" / "2-to-1.safetensors").exists()
 
 
 def test_annotations_are_search_spaces(parts: ModuleType) -> None:

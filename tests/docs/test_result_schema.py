@@ -108,6 +108,7 @@ def test_conventions(result: dict[str, Any]) -> None:
 def test_every_file_of_the_folder_is_documented(run_folder: Path, result: dict[str, Any]) -> None:
     documented = first_column(section("The folder of a run"))
     found = {path.relative_to(run_folder).as_posix() for path in run_folder.rglob("*") if path.is_file()}
-    plain = {re.sub(r"(?<=[/_])\d+(?=\.)", "<i>", name) for name in found}
+    plain = {re.sub(r"(?<=[/_])\d+-to-\d+(?=\.)", "<i>-to-<j>", name) for name in found}
+    plain = {re.sub(r"(?<=[/_])\d+(?=\.)", "<i>", name) for name in plain}
     assert plain <= documented
     assert documented - plain == {"checkpoint.safetensors", "tracking.json"}
