@@ -169,7 +169,7 @@ def _words(key: str, value: Any) -> list[str]:
     """An option as command-line words that are read as this value again."""
     if isinstance(value, Mapping):
         # YAML would leave bare what another reader of YAML takes for a number.
-        return [f"--{key}", json.dumps(value)]
+        return [f"--{key}", json.dumps(value, ensure_ascii=False)]
     quoted = yaml.safe_dump(value, default_flow_style=True, width=1 << 20).strip()
     text = value if isinstance(value, str) else quoted.removesuffix("\n...").strip()
     return [f"--{key}={text}"] if text.startswith("--") else [f"--{key}", text]

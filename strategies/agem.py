@@ -49,6 +49,10 @@ class AGEM(Strategy):
         seed: int | None = None,
     ) -> None:
         self.size, self.batch_size, self.policy, self.seed = size, batch_size, policy, seed
+        if batch_size < 2:
+            raise ValueError(
+                f"batch_size must be at least 2 (the negatives are in the batch), not {batch_size}"
+            )
         self.memory = Memory(size, policy, seed or 0)
 
     def after_backward(self, learner: SupportsLearning) -> None:

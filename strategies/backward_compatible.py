@@ -51,6 +51,8 @@ class BackwardCompatible(Strategy):
         temperature: Annotated[float, Float(0.01, 0.2, log=True)] = 0.05,
         old: Annotated[Literal["previous", "initial"], Choice("previous", "initial")] = "previous",
     ) -> None:
+        if weight < 0:
+            raise ValueError(f"weight must be at least 0, not {weight}")
         self.weight, self.temperature, self.old = weight, temperature, old
         self.contrast = InfoNCE(temperature=temperature)
         self._teacher: Teacher | None = None

@@ -54,6 +54,8 @@ class Distill(Strategy):
         axis: Literal["both", "row", "column"] = "both",
         mask_wrong_rows: bool = False,
     ) -> None:
+        if weight < 0:
+            raise ValueError(f"weight must be at least 0, not {weight}")
         self.weight, self.teacher, self.temperature = weight, teacher, temperature
         self.axis, self.mask_wrong_rows = axis, mask_wrong_rows
         self.relation = SimilarityDistillation(axis, temperature, temperature, mask_wrong_rows)

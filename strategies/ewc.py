@@ -48,6 +48,10 @@ class EWC(Strategy):
         gamma: Annotated[float, Float(0.5, 1.0)] = 1.0,
         decay: float = 0.95,
     ) -> None:
+        if not (lam >= 0 and 0 <= gamma <= 1 and 0 <= decay < 1):
+            raise ValueError(
+                f"lam must be at least 0, gamma in [0, 1] and decay in [0, 1), not {lam}, {gamma} and {decay}"
+            )
         self.lam, self.gamma, self.decay = lam, gamma, decay
         self.fisher: dict[str, Tensor] = {}
         self.anchor: dict[str, Tensor] = {}

@@ -58,6 +58,12 @@ class LoRAPerDomain(Strategy):
         prototypes: int = 4,
         quantile: float = 0.99,
     ) -> None:
+        if r < 1:
+            raise ValueError(f"r must be at least 1, not {r}")
+        if prototypes < 1 or not 0 < quantile <= 1:
+            raise ValueError(
+                f"prototypes must be at least 1 and quantile in (0, 1], not {prototypes} and {quantile}"
+            )
         self.r, self.alpha, self.targets = r, alpha, targets
         self.prototypes, self.quantile = prototypes, quantile
         self.adapter = LoRA(r=r, lora_alpha=alpha, targets=targets)

@@ -43,6 +43,8 @@ class Patch(Strategy):
         alpha: Annotated[float, Float(0.1, 0.9)] = 0.5,
         anchor: Annotated[Literal["previous", "initial"], Choice("previous", "initial")] = "previous",
     ) -> None:
+        if not 0 <= alpha <= 1:
+            raise ValueError(f"alpha must be between 0 and 1, not {alpha}")
         self.alpha, self.anchor = alpha, anchor
         self._start: dict[str, Tensor] = {}
 

@@ -51,6 +51,8 @@ class Replay(Strategy):
         policy: Annotated[Literal["balanced", "reservoir"], Choice("balanced", "reservoir")] = "balanced",
         seed: int | None = None,
     ) -> None:
+        if weight < 0:
+            raise ValueError(f"weight must be at least 0, not {weight}")
         self.size, self.batch_size, self.weight, self.policy, self.seed = (
             size,
             batch_size,
@@ -58,6 +60,10 @@ class Replay(Strategy):
             policy,
             seed,
         )
+        if batch_size < 2:
+            raise ValueError(
+                f"batch_size must be at least 2 (the negatives are in the batch), not {batch_size}"
+            )
         self.memory = Memory(size, policy, seed or 0)
 
     def loss(self, learner: SupportsLearning, batch: Any, outputs: Any) -> dict[str, Tensor]:

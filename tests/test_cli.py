@@ -417,7 +417,8 @@ def test_what_happens_to_one_job_does_not_stop_the_others(
     assert "ended with code 3" in said["exit"]
     events = dict(zip(found, [recorder.events for recorder in heard], strict=True))
     assert events["fine"] == ["started", "row 1", "row 2", "row 3", "finished complete"]
-    assert events["kill"] == ["started", "row 1", "row 2", "finished failed"]
+    # What a process had not sent when it was killed is lost; what it had put on disk is not.
+    assert events["kill"][:2] == ["started", "row 1"] and events["kill"][-1] == "finished failed"
     assert events["nan"] == ["started", "row 1", "finished failed"]
     assert found["fine"] == read_json(tmp_path / "fine" / "result.json")
     assert multiprocessing.active_children() == []

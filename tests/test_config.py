@@ -222,16 +222,14 @@ def test_lists_and_null_on_the_command_line(text: str) -> None:
 
 def test_negative_numbers_and_values_that_begin_with_dashes() -> None:
     words = [
-        "--strategy",
-        "replay",
-        "--strategy.weight",
+        "--seed",
         "-1",
         "--scenario",
         "domain_folders",
         "--scenario.root=--x",
     ]
     config = resolve(parse_arguments(words))
-    assert config["strategy"]["weight"] == -1.0
+    assert config["seed"] == -1
     assert config["scenario"]["root"] == "--x"
 
 

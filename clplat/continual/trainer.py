@@ -56,6 +56,21 @@ class TrainConfig:
     reset_optimizer: bool = True
     workers: int = 0
 
+    def __post_init__(self) -> None:
+        allowed = {
+            "epochs": (self.epochs >= 1, "at least 1"),
+            "batch_size": (self.batch_size >= 2, "at least 2 (the negatives are in the batch)"),
+            "lr": (self.lr > 0, "above 0"),
+            "head_lr": (self.head_lr is None or self.head_lr > 0, "above 0"),
+            "weight_decay": (self.weight_decay >= 0, "at least 0"),
+            "warmup": (0 <= self.warmup <= 1, "between 0 and 1"),
+            "clip": (self.clip is None or self.clip > 0, "above 0, or null"),
+            "workers": (self.workers >= 0, "at least 0"),
+        }
+        for name, (fits, words) in allowed.items():
+            if not fits:
+                raise ValueError(f"{name} must be {words}, not {getattr(self, name)}")
+
 
 @dataclass(frozen=True)
 class Position:
