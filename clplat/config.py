@@ -167,10 +167,10 @@ def command_of(config: Mapping[str, Any]) -> str:
 
 def _words(key: str, value: Any) -> list[str]:
     """An option as command-line words that are read as this value again."""
-    if isinstance(value, Mapping):
-        # YAML would leave bare what another reader of YAML takes for a number.
+    if isinstance(value, Mapping | list):
+        # JSON, because YAML leaves texts bare that another reader of YAML takes for numbers.
         return [f"--{key}", json.dumps(value, ensure_ascii=False)]
-    quoted = yaml.safe_dump(value, default_flow_style=True, width=1 << 20).strip()
+    quoted = yaml.safe_dump(value, width=1 << 20).strip()
     text = value if isinstance(value, str) else quoted.removesuffix("\n...").strip()
     return [f"--{key}={text}"] if text.startswith("--") else [f"--{key}", text]
 
