@@ -87,8 +87,11 @@ class Memory:
         return join([rows[i] for i in order.tolist()])
 
     def sample_each(self, count: int) -> list[Any]:
-        """One batch of every stored experience, together at most ``count`` examples (two each at least)."""
-        groups = [rows for rows in self._groups.values() if rows]
+        """One batch of every stored experience, about ``count`` examples together, two each at least.
+
+        An experience of which one example is left has no negatives to offer and is passed over.
+        """
+        groups = [rows for rows in self._groups.values() if len(rows) > 1]
         batches = []
         for rows in groups:
             order = torch.randperm(len(rows), generator=self._generator)[: max(2, count // len(groups))]

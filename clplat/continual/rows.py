@@ -26,7 +26,8 @@ def split(batch: Any) -> list[Any]:
     if isinstance(batch, Batch):
         return batch.rows()
     if isinstance(batch, Tensor):
-        return list(batch.detach().cpu())
+        # Copies: a view would keep the whole batch in memory for one stored row.
+        return [row.clone() for row in batch.detach().cpu()]
     if isinstance(batch, dict):
         columns = {key: split(value) for key, value in batch.items()}
         return [dict(zip(columns, values, strict=True)) for values in zip(*columns.values(), strict=True)]

@@ -207,8 +207,8 @@ class Batch:
                 {
                     "id": self.ids[i],
                     "domain": self.domains[i],
-                    "reference": self.reference[i],
-                    "tokens": self.tokens[i],
+                    "reference": self.reference[i].clone(),
+                    "tokens": self.tokens[i].clone(),
                     "weight": float(self.weights[i]),
                     "candidates": self.candidates[mine],
                     "labels": [self.labels[c] for c in mine],
