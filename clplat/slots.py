@@ -90,7 +90,7 @@ class DataConfig:
 def constructor_of(slot: str, name: str = "") -> Callable[..., Any] | None:
     """What makes the part ``name`` of a slot, or a group's dataclass; None for an empty slot."""
     if slot == "train":
-        from clplat.continual.trainer import TrainConfig
+        from clplat.continual.settings import TrainConfig
 
         return TrainConfig
     if slot in GROUPS:

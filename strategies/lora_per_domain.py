@@ -130,6 +130,8 @@ class LoRAPerDomain(Strategy):
         )
 
     def rebuild(self, learner: SupportsLearning) -> None:
+        if not self._names:
+            return
         retriever = self._retriever(learner)
         router = self._router(retriever)
         for name in self._names:
