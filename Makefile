@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: demo test test-all check format install systems clean help
+.PHONY: demo test test-all check format install systems bench clean help
 
 help: ## what can be made
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/'
@@ -37,6 +37,9 @@ format: $(STAMP) ## let ruff format and fix what it can
 
 systems: $(STAMP) ## write docs/systems.md from the recipes
 	$(BIN)/python -m sweeps.systems
+
+bench: $(STAMP) ## measure the speed: benchmarks/results.json and docs/performance.md, an hour
+	$(BIN)/python -m benchmarks
 
 clean: ## remove the environment and caches
 	rm -rf $(VENV) .mypy_cache .ruff_cache .hypothesis dist build

@@ -2,23 +2,30 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from functools import lru_cache
+from typing import Any, Literal
 
+import torch
 from torch import Tensor
 
 from clplat.config import build
 from clplat.continual.strategy import Strategy
+from clplat.data.augment import Augment
 from clplat.data.catalogue import probes as catalogue_probes
 from clplat.data.collate import Collate
 from clplat.data.images import PixelStore, Preprocess
 from clplat.data.records import Domain, Probe
 from clplat.errors import UserError
 from clplat.evaluation.evaluator import Evaluator
+from clplat.features.engine import Features
+from clplat.features.store import Store
 from clplat.models.composers.image_only import ImageOnly
 from clplat.models.composers.text_only import TextOnly
 from clplat.models.retriever import ComposedRetriever
+from clplat.provenance import library_versions
 from clplat.randomness import seeded
 
 __all__ = ["Assembly", "assemble"]
@@ -37,19 +44,27 @@ class Assembly:
     strategy: Strategy
     loss: Callable[..., Tensor]
     pixels: PixelStore
+    features: Features | None
     collate: Collate
     evaluator: Evaluator
     base_fingerprint: str
     cut_texts: list[str]
 
 
-_STORES: dict[str, PixelStore] = {}
+@lru_cache(maxsize=4)
+def _pixels(size: int, kind: Literal["clip", "targetpad"], store: Store | None) -> PixelStore:
+    """One a process: the experiments of a comparison decode each picture once."""
+    preprocess = Preprocess(size, kind)
+    if store is None:
+        return PixelStore(preprocess)
+    key = {"what": "pixels", "from": preprocess.fingerprint(), "pillow": library_versions()["pillow"]}
+    table = store.table({**key, "dtype": "uint8", "shape": [3, size, size]})
+    return PixelStore(preprocess, at_rest=table)
 
 
-def _store(preprocess: Preprocess) -> PixelStore:
-    """One store a process and preprocessing: the experiments of a comparison decode each picture once."""
-    key = preprocess.fingerprint()
-    return _STORES.setdefault(key, PixelStore(preprocess))
+@lru_cache(maxsize=4)
+def _store(folder: str | None, limit: str | None) -> Store:
+    return Store.default()
 
 
 def assemble(config: Mapping[str, Any]) -> Assembly:
@@ -84,18 +99,23 @@ def assemble(config: Mapping[str, Any]) -> Assembly:
                 parameter.requires_grad_(False)
     retriever.to(device).eval()
 
-    pixels = _store(Preprocess(backbone.image_size, data.preprocess))
+    store, features = None, None
+    if config["features"] != "off":
+        store = _store(os.environ.get("CLPLAT_CACHE"), os.environ.get("CLPLAT_CACHE_LIMIT"))
+        dtype = torch.float16 if config["features"] == "fp16" else torch.float32
+        retriever.features = features = Features(backbone, store, dtype)
+    pixels = _pixels(backbone.image_size, data.preprocess, store)
+    augment = Augment(data.augment, data.views, seed) if data.augment != "none" else None
     measure = build(config, "evaluation")
     blind = {"image_only": ImageOnly(), "text_only": TextOnly()}
     evaluator = Evaluator(
         domains,
         probes,
         split=measure.split,
-        pixels=pixels.get,
+        pictures=pixels.images,
         tokenize=backbone.tokenize,
         composers={"own": retriever.composer, **blind},
         batch_size=measure.batch_size,
-        device=device,
     )
     return Assembly(
         scenario=scenario,
@@ -107,7 +127,8 @@ def assemble(config: Mapping[str, Any]) -> Assembly:
         strategy=build(config, "strategy"),
         loss=build(config, "loss"),
         pixels=pixels,
-        collate=Collate(pixels, backbone.tokenize),
+        features=features,
+        collate=Collate(pixels, backbone.tokenize, augment),
         evaluator=evaluator,
         base_fingerprint=base_fingerprint,
         cut_texts=cut,
@@ -115,8 +136,6 @@ def assemble(config: Mapping[str, Any]) -> Assembly:
 
 
 def _check_device(device: str) -> None:
-    import torch
-
     try:
         torch.empty(0, device=device)
     except (RuntimeError, AssertionError) as error:

@@ -35,7 +35,12 @@ class _Parser(argparse.ArgumentParser):
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run one command; returns the exit code: 0 done, 2 the user must change something, 130 interrupted."""
+    """Run one command.
+
+    Returns:
+        The exit code: 0 done, 1 ``clplat cache verify`` found damage, 2 the user must change something,
+        130 interrupted.
+    """
     words = list(sys.argv[1:] if argv is None else argv)
     try:
         with warnings.catch_warnings():
@@ -125,8 +130,16 @@ def _parser() -> tuple[_Parser, dict[str, _Parser]]:
     find.add_argument("--k", type=_at_least(1), default=10, help="pictures to find (default: %(default)s)")
     text = "experiences trained (default: the newest)"
     find.add_argument("--model-version", type=_at_least(0), metavar="N", help=text)
+    text = "exact, or an approximate faiss index: hnsw, ivf (extra [index]; default: %(default)s)"
+    find.add_argument("--index", default="exact", metavar="NAME", help=text)
     text = "where the picture goes (default: %(default)s)"
     find.add_argument("--grid", type=Path, default=Path("search.png"), metavar="FILE", help=text)
+
+    text = "the feature store: what it holds, whether it is whole, and how to empty it"
+    cache = add("cache", do.cache, text)
+    cache.add_argument("action", metavar="ACTION", help=", ".join(do.CACHE_ACTIONS))
+    text = "clear only what was not used for so many days"
+    cache.add_argument("--older-than", type=_at_least(0), metavar="DAYS", help=text)
 
     track = add("track", do.track, "log finished or running experiments to MLflow (again)")
     track.add_argument("folders", nargs="+", type=Path, metavar="FOLDER", help="of a run")

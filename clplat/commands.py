@@ -8,12 +8,15 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from clplat.errors import UserError
+from clplat.errors import UserError, unknown_name
 
 if TYPE_CHECKING:
+    from clplat.features.store import TableInfo
     from clplat.sweep import Comparison
 
-__all__ = ["compare", "demo", "list_parts", "pretrain", "run", "search", "sweep", "track", "ui"]
+__all__ = ["cache", "compare", "demo", "list_parts", "pretrain", "run", "search", "sweep", "track", "ui"]
+
+CACHE_ACTIONS = ("info", "verify", "clear")
 
 
 def _raw(options: Namespace, rest: list[str]) -> dict[str, Any] | None:
@@ -202,13 +205,75 @@ def search(options: Namespace, rest: list[str]) -> int:
         domain=options.domain,
         k=options.k,
         version=options.model_version,
+        index=options.index,
     )
     print(f"{'rank':>4}  {'cosine':>7}  picture")
     for rank, (picture, score) in enumerate(zip(found.pictures, found.scores, strict=True), start=1):
         print(f"{rank:4d}  {score:7.4f}  {picture.key}  {picture.caption or ''}".rstrip())
     write_atomically(options.grid, lambda path: found.grid.save(path, format="PNG"))
+    if found.recall is not None:
+        print(f"approximate index {options.index}: finds {found.recall:.1%} of the exact {options.k} nearest")
     print(f"grid: {options.grid}")
     return 0
+
+
+def cache(options: Namespace, rest: list[str]) -> int:
+    """The feature store's contents, health and size."""
+    if options.action not in CACHE_ACTIONS:
+        raise unknown_name("action", options.action, CACHE_ACTIONS)
+    if options.older_than is not None and options.action != "clear":
+        raise UserError(f"--older-than is for clplat cache clear, not for {options.action}")
+    from clplat.features.cache import in_words
+    from clplat.features.store import Store
+
+    store = Store.default()
+    if store.folder is None:
+        raise UserError(store.problem or "nothing is kept on disk: CLPLAT_CACHE_LIMIT is 0")
+    if options.action == "clear":
+        print(f"freed {in_words(store.clear(options.older_than))}")
+    if options.action == "verify":
+        problems = store.verify()
+        for problem in problems:
+            print(problem)
+        if problems:
+            print(
+                "delete these files, or everything with clplat cache clear: what is missing is computed again"
+            )
+            return 1
+    tables = store.info()
+    if options.action == "info" and tables:
+        _print_tables(tables)
+    count = f"{len(tables)} table{'s' if len(tables) != 1 else ''}"
+    size = in_words(sum(table.bytes for table in tables))
+    whole = ", all whole" if options.action == "verify" else ""
+    print(f"{count}, {size} of at most {in_words(store.limit_bytes)} in {store.folder}{whole}")
+    return 0
+
+
+def _print_tables(tables: list[TableInfo]) -> None:
+    from rich import box
+    from rich.console import Console
+    from rich.table import Table
+
+    from clplat.features.cache import listing
+    from clplat.terminal import plain_output
+
+    head, body = listing(tables)
+    if plain_output():
+        widths = [max(len(line[i]) for line in [head, *body]) for i in range(len(head))]
+        for line in [head, *body]:
+            cells = [
+                f"{cell:{'<>'[i > 2]}{width}}"
+                for i, (cell, width) in enumerate(zip(line, widths, strict=True))
+            ]
+            print("  ".join(cells).rstrip())
+        return
+    drawn = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False)
+    for i, name in enumerate(head):
+        drawn.add_column(name, justify="right" if i > 2 else "left", overflow="fold")
+    for line in body:
+        drawn.add_row(*line)
+    Console(highlight=False).print(drawn)
 
 
 def track(options: Namespace, rest: list[str]) -> int:

@@ -18,6 +18,8 @@ from clplat.continual.trainer import NonFiniteLoss, Position, Trainer
 from clplat.errors import UserError
 from clplat.evaluation.evaluator import Row
 from clplat.events import Listener
+from clplat.features.counts import added
+from clplat.features.settled import settled
 from clplat.files import read_json, save_tree, write_atomically, write_json
 from clplat.grid import query_grid
 from clplat.results import SCHEMA, add_costs, add_row, blank
@@ -86,11 +88,22 @@ class Experiment:
         self.versions = Versions(folder, self.parts, config["evaluation"]["anchors"])
         self.checkpoint = folder / CHECKPOINT
         self.result = blank(config, self.parts)
+        self._reused_before: dict[str, Any] = {}
+        self._pixels_before = {"asked": self.parts.pixels.asked, "decoded": self.parts.pixels.decoded}
+        self._told = False
 
     def run(self) -> dict[str, Any]:
         if self.checkpoint.exists():
             self._resume()
         self.listener.started(self.result)
+        data = build(self.config, "data")
+        if data.augment != "none":
+            kept = (
+                f"{data.views} views of each are kept"
+                if data.views
+                else "drawn anew, nothing of them is kept"
+            )
+            self.listener.note(f"training pictures are augmented ({data.augment}): {kept}")
         try:
             self._walk()
         except UserError as error:
@@ -126,8 +139,9 @@ class Experiment:
     # -- the parts of a step --------------------------------------------------------------------------------
 
     def _on_step(self, trainer: Trainer) -> None:
-        self.weights.look()
         place = trainer.position
+        if place.iteration == 1:  # what is trained changes between experiences only
+            self.weights.look()
         done = place.epoch * trainer.steps_per_epoch + place.iteration
         self.listener.progress(place.experience, done, trainer.steps_per_epoch * trainer.train_epochs)
         if self.checkpoint_every and trainer.step % self.checkpoint_every == 0:
@@ -137,24 +151,43 @@ class Experiment:
         """Fill one row of R and of C, and put everything on disk before anybody hears of it."""
         start = time.perf_counter()
         retriever = self.parts.retriever.eval()
-        row = self.parts.evaluator.row(retriever, lambda j, values: self.listener.cell(version, j, values))
-        cells = self.versions.cells(version, row)
+        if self.parts.features is not None:
+            self.parts.features.refresh()
+        with settled():
+            row = self.parts.evaluator.row(
+                retriever, lambda j, values: self.listener.cell(version, j, values)
+            )
+            cells = self.versions.cells(version, row)
         self._draw(version, row)
         save_tree(self.folder / "ranks" / f"{version}.safetensors", row.ranks)
         save_version(self.folder / "versions" / f"{version}.safetensors", self.trainer, self.weights)
         add_row(self.result, row, cells)
         add_costs(self.result, self.parts, self.trainer)
+        self._note_reuse()
         self._spend("evaluation_seconds", start)
         save_state(self.checkpoint, self.trainer, self.weights, self.result)
         self._write()
         self.listener.row(self.result)
 
+    def _note_reuse(self) -> None:
+        """What the feature store gave, before an interruption and since."""
+        features = self.parts.features
+        if features is None:
+            return
+        features.store.flush()
+        if features.store.problem and not self._told:
+            self.listener.note(features.store.problem)
+            self._told = True
+        pixels = {"asked": self.parts.pixels.asked, "decoded": self.parts.pixels.decoded}
+        since = {key: value - self._pixels_before[key] for key, value in pixels.items()}
+        report = {**features.report(), "pixels": since}
+        self.result["measured"]["features"] = added(self._reused_before, report)
+
     def _draw(self, version: int, row: Row) -> None:
         held = self.parts.evaluator.sets
         picture = query_grid(self.parts.evaluator.names, held, row, per_domain=1, k=6)
-        write_atomically(
-            self.folder / "grids" / f"step_{version}.png", lambda path: picture.save(path, format="PNG")
-        )
+        path = self.folder / "grids" / f"step_{version}.png"
+        write_atomically(path, lambda temporary: picture.save(temporary, format="PNG", compress_level=1))
 
     def _failed(self, error: UserError) -> UserError:
         """Put the failure on disk beside what is known; the checkpoints stay, so that a rerun goes on."""
@@ -188,6 +221,7 @@ class Experiment:
             if held["fingerprints"][key] != self.result["fingerprints"][key]:
                 self.listener.note(f"{what} changed since this experiment began; its result will mix both")
         self.result = {**held, "status": "running", "failure": None}
+        self._reused_before = held["measured"].get("features", {})
 
     def _spend(self, what: str, start: float) -> None:
         self.result["measured"][what] = round(self.result["measured"][what] + time.perf_counter() - start, 3)

@@ -16,7 +16,7 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors.torch import save
 
 from clplat.errors import UserError
 
@@ -113,7 +113,8 @@ def save_tree(path: Path, tree: Any) -> None:
         raise TypeError(f"a tree holds tensors and plain values, not {type(node).__name__}")
 
     header = {"tree": json.dumps(strip(tree))}
-    write_atomically(path, lambda temporary: save_file(tensors, temporary, metadata=header))
+    # Not by safetensors' `save_file`: its own temporary file would stay behind when the process is killed.
+    write_atomically(path, lambda temporary: temporary.write_bytes(save(tensors, metadata=header)))
 
 
 def load_tree(path: Path) -> Any:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import Any
 
 from PIL import Image, ImageDraw, ImageFont
@@ -39,15 +40,15 @@ def draw_grid(
     draw = ImageDraw.Draw(sheet)
     for row, (title, reference, text, found) in enumerate(rows):
         top = gap + row * (cell + 2 * gap)
-        shown = reference.load() if isinstance(reference, Picture) else reference
-        sheet.paste(_fit(shown, cell), (gap, top))
+        own = _thumbnail(reference, cell) if isinstance(reference, Picture) else _fit(reference, cell)
+        sheet.paste(own, (gap, top))
         lines = [*_wrapped(title, font, words - gap)[:1], *_wrapped(f"“{text}”", font, words - gap)]
         room = max(2, cell // (size + 3))
         body = "\n".join(lines if len(lines) <= room else [*lines[: room - 1], lines[room - 1][:-1] + "…"])
         draw.multiline_text((2 * gap + cell, top), body, fill=_INK, font=font, spacing=2)
         for place, (picture, right) in enumerate(found):
             left = 2 * gap + cell + words + place * (cell + gap)
-            sheet.paste(_fit(picture.load(), cell), (left, top))
+            sheet.paste(_thumbnail(picture, cell), (left, top))
             if right is not None:
                 frame = (left - 2, top - 2, left + cell + 1, top + cell + 1)
                 draw.rectangle(frame, outline=_RIGHT if right else _WRONG, width=4 if right else 1)
@@ -86,6 +87,11 @@ def _wrapped(text: str, font: Any, width: float) -> list[str]:
                 lines.append("")
             lines[-1] += letter
     return lines
+
+
+@lru_cache(maxsize=1024)  # every version of every run of a comparison shows the same queries
+def _thumbnail(picture: Picture, cell: int) -> Image.Image:
+    return _fit(picture.load(), cell)
 
 
 def _fit(picture: Image.Image, cell: int) -> Image.Image:

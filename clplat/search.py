@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,21 +16,31 @@ from clplat.config import read_config, resolve
 from clplat.data.images import open_picture
 from clplat.data.records import Picture
 from clplat.errors import UserError, unknown_name
-from clplat.evaluation.retrieval import top_k
+from clplat.evaluation.index import KINDS, build_index
 from clplat.experiment import make_trainer
+from clplat.features.settled import settled
 from clplat.grid import draw_grid
+from clplat.randomness import generator
 
 __all__ = ["Found", "find_run", "search"]
+
+#: Gallery pictures that an index looks up again to tell its recall.
+SAMPLE = 256
 
 
 @dataclass(frozen=True)
 class Found:
-    """The k nearest pictures, best first, with their cosines, and the grid that shows them."""
+    """The k nearest pictures, best first, with their cosines, and the grid that shows them.
+
+    ``recall`` is the share of the exact k nearest that the index found for a sample of the gallery's own
+    pictures; None where the search was exact.
+    """
 
     pictures: list[Picture]
     scores: list[float]
     gallery: str
     grid: Image.Image
+    recall: float | None = None
 
 
 def find_run(run: str, root: Path) -> Path:
@@ -77,6 +88,7 @@ def search(
     domain: str | None = None,
     k: int = 10,
     version: int | None = None,
+    index: str = "exact",
 ) -> Found:
     """Rank a test gallery of the run's scenario for one query.
 
@@ -87,12 +99,16 @@ def search(
         domain: whose gallery; by default all galleries of the stream together.
         k: pictures to return.
         version: experiences trained; by default the newest.
+        index: how the gallery is searched, see `build_index`.
 
     Raises:
-        UserError: unknown run, domain or version; unreadable picture; a text that is empty or too long.
+        UserError: unknown run, domain, version or index; unreadable picture; a text that is empty or too
+            long; an index that needs faiss, which is not installed.
     """
     if not text.strip():
         raise UserError("the text is empty: say what should change")
+    if index not in KINDS:
+        raise unknown_name("index", index, KINDS)
     there = sorted(int(path.stem) for path in (folder / "versions").glob("*.safetensors"))
     if not there:
         raise UserError(f"{folder} has no finished model version yet")
@@ -111,7 +127,9 @@ def search(
         )
     everything = {p.key: p for held in evaluator.sets for p in held.gallery.pictures}
     if own_file is not None:
-        shown = Picture(f"file/{Path(reference).resolve()}", lambda: own_file)
+        # What is computed from a picture is kept under its key; another picture may lie at this path later.
+        content = hashlib.blake2b(Path(reference).read_bytes(), digest_size=16).hexdigest()
+        shown = Picture(f"file/{content}", lambda: own_file)
     elif str(reference) in everything:
         shown = everything[str(reference)]
     else:
@@ -121,13 +139,21 @@ def search(
     )
     held = [s for name, s in zip(evaluator.names, evaluator.sets, strict=True) if domain in (None, name)]
     pictures = list({p.key: p for s in held for p in s.gallery.pictures}.values())
-    with torch.inference_mode():
-        tokens = retriever.backbone.tokenize([text]).to(config["device"])
-        query = retriever.encode_queries(parts.pixels.get([shown]).to(config["device"]), tokens).cpu()
+    with torch.inference_mode(), settled():  # so that the next search finds the gallery embedded
+        pixels = parts.pixels.get([shown], again=False)
+        query = retriever.encode_queries(pixels, retriever.backbone.tokenize([text])).cpu()
         gallery = evaluator.images(retriever, pictures)
+    if parts.features is not None:
+        parts.features.store.flush()
     own = [i for i, p in enumerate(pictures) if p.key == shown.key]
-    best = [i for i in top_k(query, gallery, min(k, len(pictures)), [own])[0].tolist() if i >= 0]
+    k = min(k, len(pictures))
+    engine = build_index(gallery, index, config["seed"])
+    best = [i for i in engine.search(query, k, [own])[0].tolist() if i >= 0]
+    recall = None
+    if index != "exact":
+        draw = torch.randperm(len(gallery), generator=generator(config["seed"], "recall"))[:SAMPLE]
+        recall = engine.recall(gallery[draw], k)
     found = [pictures[i] for i in best]
     where = domain or "all domains"
     grid = draw_grid([(where, shown, text, [(p, None) for p in found])])
-    return Found(found, [float(query[0] @ gallery[i]) for i in best], where, grid)
+    return Found(found, [float(query[0] @ gallery[i]) for i in best], where, grid, recall)

@@ -51,6 +51,13 @@ GROUPS = ("train", "data", "evaluation")
 PLAIN = {
     "seed": Argument("seed", int, 0, "of everything random in the experiment", False),
     "device": Argument("device", str, "cpu", "where the model lives: cpu, cuda, cuda:1, ...", False),
+    "features": Argument(
+        "features",
+        Literal["fp32", "fp16", "off"],
+        "fp32",
+        "how what is frozen is kept on disk, to be computed once; off computes everything anew",
+        False,
+    ),
 }
 
 
@@ -81,10 +88,18 @@ class DataConfig:
     Args:
         preprocess: picture preparation; ``targetpad`` pads long pictures first (CLIP4Cir).
         long_texts: texts longer than the tokenizer's context are refused, or cut and reported.
+        augment: random views of training pictures.
+        views: so many random views of each picture, computed once where frozen; 0 draws anew every time.
     """
 
     preprocess: Literal["clip", "targetpad"] = "clip"
     long_texts: Literal["refuse", "cut"] = "refuse"
+    augment: Literal["none", "flip", "crop", "crop_flip"] = "none"
+    views: int = 0
+
+    def __post_init__(self) -> None:
+        if self.views < 0:
+            raise ValueError(f"views must be at least 0, not {self.views}")
 
 
 def constructor_of(slot: str, name: str = "") -> Callable[..., Any] | None:

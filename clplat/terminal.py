@@ -15,6 +15,7 @@ from rich.table import Table
 from rich.text import Text
 
 from clplat.events import Listener
+from clplat.features.counts import in_words
 
 __all__ = ["Board", "Terminal", "plain_output"]
 
@@ -126,6 +127,9 @@ class Board(Listener):
         elif result["status"] == "complete":
             last = result["metrics"][result["protocol"]["primary"]][-1]
             self.note(f"mean {result['protocol']['primary']} {sum(last) / len(last):.1f} in {spent:.0f} s")
+        reuse = in_words(result["measured"].get("features", {}))
+        if reuse and self.terminal.total == 1:
+            self.note(reuse)
 
     def note(self, text: str) -> None:
         self.terminal.say(f"{self.label}: {text}")

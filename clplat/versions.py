@@ -8,6 +8,7 @@ from pathlib import Path
 from clplat.assembly import Assembly
 from clplat.data.records import Picture
 from clplat.evaluation.evaluator import Row
+from clplat.features.settled import settled
 from clplat.files import load_tree, save_tree
 from clplat.models.projections.base import Projection
 from clplat.models.projections.identity import Identity
@@ -51,7 +52,8 @@ class Versions:
     def remember_anchors(self, version: int) -> None:
         """Before the next experience: embed the anchors by the version that is about to become old."""
         if self._projects:
-            embedded = self.parts.evaluator.images(self.parts.retriever.eval(), self._anchors(version))
+            with settled():
+                embedded = self.parts.evaluator.images(self.parts.retriever.eval(), self._anchors(version))
             save_tree(self._file("anchors", version), {"old": embedded})
 
     def cells(self, version: int, row: Row) -> dict[str, list[float]]:

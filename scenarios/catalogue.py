@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from functools import cached_property
+from functools import cached_property, lru_cache
 from typing import Any
 
 from clplat.data.catalogue import DOMAINS, build_domain, check_sizes
@@ -82,8 +82,15 @@ class Catalogue:
     def _built(self) -> tuple[list[Domain], list[Probe]]:
         seed = self.seed or 0
         sizes = (self.train, self.queries, self.gallery, self.negatives, self.size)
-        domains = [build_domain(name, *sizes, seed=seed) for name in self._names]
+        domains = [_domain(name, *sizes, seed) for name in self._names]
         return domains, catalogue_probes(seed, self.size)
+
+
+@lru_cache(maxsize=64)  # the trials of a study and the strategies of a comparison share their domains
+def _domain(
+    name: str, train: int, queries: int, gallery: int, negatives: int, size: int, seed: int
+) -> Domain:
+    return build_domain(name, train, queries, gallery, negatives, size, seed)
 
 
 def _stream(domains: int | list[str], order: list[str] | None) -> list[str]:

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from clplat.continual.strategy import Strategy, SupportsLearning
 from clplat.errors import UserError
+from clplat.features.settled import settled
 from clplat.models.adapters.peft import LoRA
 from clplat.models.retriever import ComposedRetriever
 from clplat.models.routing import Router
@@ -111,12 +112,10 @@ class LoRAPerDomain(Strategy):
         if self._names:
             self.adapter.activate(retriever.backbone, None)
         data, parts = experience.dataset, []
-        for start in range(0, len(data), 128):
-            batch = learner.collate([data[i] for i in range(start, min(start + 128, len(data)))])
-            device = retriever.backbone.logit_scale.device
-            parts.append(
-                retriever.backbone.image(torch.cat([batch.reference, batch.candidates]).to(device)).pooled
-            )
+        with settled():
+            for start in range(0, len(data), 128):
+                batch = learner.collate([data[i] for i in range(start, min(start + 128, len(data)))])
+                parts.append(retriever.image_features(batch.pictures).pooled)
         return torch.cat(parts)
 
     def state_dict(self) -> dict[str, Any]:

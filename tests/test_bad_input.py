@@ -22,12 +22,6 @@ from clplat.cli import main
 from clplat.files import load_tree, read_json
 from clplat.models.backbone import Backbone
 
-TOWER = {"width": 32, "layers": 2}
-MODEL = {
-    "embed_dim": 32,
-    "vision_cfg": {**TOWER, "image_size": 16, "patch_size": 8, "head_width": 16},
-    "text_cfg": {**TOWER, "context_length": 48, "heads": 2},
-}
 SMALL = (
     "--scenario.domains 2 --scenario.train 32 --scenario.queries 20 --scenario.gallery 20 --scenario.size 16"
 )
@@ -35,25 +29,15 @@ TRAIN = "--train.epochs 1 --train.batch_size 8"
 
 Clplat = Callable[..., str]
 
-
-@pytest.fixture(scope="module", autouse=True)
-def one_thread() -> None:
-    torch.set_num_threads(1)  # two threads on two busy cores wait for each other
-
-
-@pytest.fixture(scope="module")
-def backbone(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("bad-input") / "backbone"
-    Backbone.random(MODEL, seed=0).save(folder)
-    return folder
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 @pytest.fixture
-def fails(backbone: Path, capsys: pytest.CaptureFixture[str]) -> Clplat:
+def fails(small_backbone: Path, capsys: pytest.CaptureFixture[str]) -> Clplat:
     """Runs ``clplat run`` with a small backbone, which must fail; returns what it said."""
 
     def call(words: str, out: Path, own_backbone: bool = True) -> str:
-        model = f"--backbone local-dir:{backbone}" if own_backbone else ""
+        model = f"--backbone local-dir:{small_backbone}" if own_backbone else ""
         code = main(["run", *f"{model} {words} --no-track".split(), "--out", str(out)])
         shown = capsys.readouterr()
         lines = shown.err.splitlines()
@@ -66,10 +50,10 @@ def fails(backbone: Path, capsys: pytest.CaptureFixture[str]) -> Clplat:
 
 
 @pytest.fixture
-def succeeds(backbone: Path, capsys: pytest.CaptureFixture[str]) -> Clplat:
+def succeeds(small_backbone: Path, capsys: pytest.CaptureFixture[str]) -> Clplat:
     def call(words: str, out: Path) -> str:
         code = main(
-            ["run", *f"--backbone local-dir:{backbone} {words} --no-track".split(), "--out", str(out)]
+            ["run", *f"--backbone local-dir:{small_backbone} {words} --no-track".split(), "--out", str(out)]
         )
         shown = capsys.readouterr()
         assert code == 0, shown.err
@@ -136,7 +120,7 @@ def test_a_prompt_for_an_opaque_tower_is_told(fails: Clplat, tmp_path: Path) -> 
     resnet = {
         "embed_dim": 32,
         "vision_cfg": {"layers": [1, 1, 1, 1], "width": 8, "image_size": 32, "patch_size": None},
-        "text_cfg": MODEL["text_cfg"],
+        "text_cfg": {"width": 32, "layers": 2, "context_length": 48, "heads": 2},
     }
     resnet["vision_cfg"]["head_width"] = 16  # type: ignore[index]
     Backbone.random(resnet, seed=0).save(tmp_path / "resnet")
@@ -157,8 +141,8 @@ def test_a_wrong_command_line_is_one_line(words: str, capsys: pytest.CaptureFixt
 # -- weights and pictures -------------------------------------------------------------------------------
 
 
-def damaged(backbone: Path, folder: Path, how: str) -> Path:
-    shutil.copytree(backbone, folder)
+def damaged(small_backbone: Path, folder: Path, how: str) -> Path:
+    shutil.copytree(small_backbone, folder)
     weights = folder / "open_clip_model.safetensors"
     if how == "cut":
         weights.write_bytes(weights.read_bytes()[:1000])
@@ -185,9 +169,9 @@ def damaged(backbone: Path, folder: Path, how: str) -> Path:
     ],
 )
 def test_weights_that_do_not_fit(
-    how: str, parts: list[str], backbone: Path, fails: Clplat, tmp_path: Path
+    how: str, parts: list[str], small_backbone: Path, fails: Clplat, tmp_path: Path
 ) -> None:
-    folder = damaged(backbone, tmp_path / "model", how)
+    folder = damaged(small_backbone, tmp_path / "model", how)
     said = fails(f"--backbone local-dir:{folder} {SMALL}", tmp_path / "run", own_backbone=False)
     for part in parts:
         assert part in said
@@ -216,8 +200,11 @@ def test_broken_pictures_are_counted_listed_and_refused_or_declared(
     assert report["dropped"] == {"count": 2, "files": ["photo/cat/00.png", "sketch/owl/03.png"]}
 
 
-def test_a_picture_that_goes_missing_during_a_run(fails: Clplat, succeeds: Clplat, tmp_path: Path) -> None:
+def test_a_picture_that_goes_missing_during_a_run(
+    fails: Clplat, succeeds: Clplat, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Rows that are known stay, and with the picture back the run goes on."""
+    monkeypatch.setenv("CLPLAT_CACHE", str(tmp_path / "store"))  # other tests have seen this picture
     root = picture_tree(tmp_path / "pictures")
     module = tmp_path / "clplat_test_missing.py"
     module.write_text(

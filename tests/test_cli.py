@@ -9,7 +9,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -24,16 +24,9 @@ from clplat.config import resolve
 from clplat.errors import UserError
 from clplat.events import Listener
 from clplat.files import read_json
-from clplat.models.backbone import Backbone
 from clplat.terminal import Board, Terminal, plain_output
 from clplat.workers import Job, run_jobs
 
-TOWER = {"width": 32, "layers": 2}
-MODEL = {
-    "embed_dim": 32,
-    "vision_cfg": {**TOWER, "image_size": 16, "patch_size": 8, "head_width": 16},
-    "text_cfg": {**TOWER, "context_length": 48, "heads": 2},
-}
 HEAVY = (
     "torch",
     "mlflow",
@@ -48,22 +41,14 @@ HEAVY = (
 )
 Capture = pytest.CaptureFixture[str]
 
-
-@pytest.fixture(scope="module", autouse=True)
-def one_thread() -> Iterator[None]:
-    torch.set_num_threads(1)  # two threads on two busy cores wait for each other
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("OMP_NUM_THREADS", "1")
-        yield
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 @pytest.fixture(scope="module")
-def world(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
-    folder = tmp_path_factory.mktemp("cli") / "backbone"
-    Backbone.random(MODEL, seed=0).save(folder)
+def world(small_backbone: Path) -> dict[str, Any]:
     sizes = {"domains": 2, "train": 16, "queries": 20, "gallery": 20, "size": 16}
     return {
-        "backbone": {"name": f"local-dir:{folder}"},
+        "backbone": {"name": f"local-dir:{small_backbone}"},
         "scenario": {"name": "catalogue", **sizes},
         "train": {"epochs": 1, "batch_size": 8},
     }

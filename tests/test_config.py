@@ -113,7 +113,7 @@ def test_every_default_is_filled_in() -> None:
         slot: entry.default for slot, entry in SLOTS.items()
     }
     assert config["train"]["epochs"] == 4 and config["seed"] == 0 and config["device"] == "cpu"
-    assert set(config) == {*SLOTS, "train", "data", "evaluation", "seed", "device"}
+    assert set(config) == {*SLOTS, "train", "data", "evaluation", "seed", "device", "features"}
 
 
 def test_names_mappings_and_dotted_keys_mean_the_same() -> None:

@@ -7,7 +7,7 @@ import multiprocessing
 import shlex
 import signal
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -22,12 +22,8 @@ from clplat.experiment import run
 from clplat.files import load_tree, read_json
 from clplat.models.backbone import Backbone
 
-TOWER = {"width": 32, "layers": 2}
-MODEL = {
-    "embed_dim": 32,
-    "vision_cfg": {**TOWER, "image_size": 16, "patch_size": 8, "head_width": 16},
-    "text_cfg": {**TOWER, "context_length": 48, "heads": 2},
-}
+pytestmark = pytest.mark.usefixtures("one_thread")
+
 EVERY = 3  # steps between checkpoints; an experience has 2 epochs of 4
 
 #: What is run, each with a state of its own that a resumed run needs.
@@ -47,22 +43,12 @@ SYSTEMS: dict[str, dict[str, Any]] = {
 MOMENTS = [("progress", 2), ("progress", 7), ("cell", 3), ("row", 1), ("progress", 11), ("cell", 5)]
 
 
-@pytest.fixture(scope="module", autouse=True)
-def one_thread() -> Iterator[None]:
-    torch.set_num_threads(1)  # two threads on two busy cores wait for each other
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("OMP_NUM_THREADS", "1")
-        yield
-
-
 @pytest.fixture(scope="module")
-def world(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+def world(small_backbone: Path) -> dict[str, Any]:
     """A backbone of 16 pixels and two small domains."""
-    folder = tmp_path_factory.mktemp("resume") / "backbone"
-    Backbone.random(MODEL, seed=0).save(folder)
     sizes = {"domains": 2, "train": 32, "queries": 20, "gallery": 20, "size": 16}
     return {
-        "backbone": f"local-dir:{folder}",
+        "backbone": f"local-dir:{small_backbone}",
         "scenario": {"name": "catalogue", **sizes},
         "train": {"epochs": 2, "batch_size": 8},
     }
@@ -306,7 +292,7 @@ def test_statistics_of_a_trained_batch_norm_are_kept(world: dict[str, Any], tmp_
             "patch_size": None,
             "head_width": 16,
         },
-        "text_cfg": MODEL["text_cfg"],
+        "text_cfg": {"width": 32, "layers": 2, "context_length": 48, "heads": 2},
     }
     Backbone.random(resnet, seed=0).save(tmp_path / "resnet")
     config = {**world, "backbone": f"local-dir:{tmp_path / 'resnet'}", "strategy": "naive"}

@@ -92,6 +92,37 @@ def test_a_file_is_a_reference_like_the_gallery_picture_it_shows(
     assert keys[:8] == [p.key for p in by_key.pictures]
 
 
+def test_the_key_of_a_file_names_its_content_not_its_place(
+    runs: Path, world: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is computed from a picture is kept under its key."""
+    shown: list[str] = []
+
+    def note(rows: Any, **_: Any) -> Image.Image:
+        shown.append(rows[0][1].key)
+        return draw_grid(rows)
+
+    monkeypatch.setattr("clplat.search.draw_grid", note)
+    first, second = (world.evaluator.sets[0].gallery.pictures[i].load() for i in (3, 4))
+    (tmp_path / "elsewhere").mkdir()
+    for picture, place in ((first, "a.png"), (first, "elsewhere/b.png"), (second, "a.png")):
+        picture.save(tmp_path / place)
+        search(runs / "naive", tmp_path / place, TEXT, k=1)
+    assert shown[0] == shown[1] != shown[2]
+    assert all(key.startswith("file/") and str(tmp_path) not in key for key in shown)
+
+
+@pytest.mark.parametrize("index", ["hnsw", "ivf"])
+def test_an_index_finds_the_same_and_tells_its_recall(runs: Path, world: Any, index: str) -> None:
+    reference = world.evaluator.sets[0].gallery.pictures[3].key
+    exact = search(runs / "naive", reference, TEXT, k=5)
+    found = search(runs / "naive", reference, TEXT, k=5, index=index)
+    assert exact.recall is None
+    assert found.recall == 1.0, "no index overlooks anything among forty pictures"
+    assert [p.key for p in found.pictures] == [p.key for p in exact.pictures]
+    assert found.scores == exact.scores
+
+
 def test_a_domain_limits_the_gallery_and_a_version_changes_the_order(runs: Path, world: Any) -> None:
     held, name = world.evaluator.sets[1], world.evaluator.names[1]
     reference = world.evaluator.sets[0].gallery.pictures[0].key  # of the other domain
@@ -113,6 +144,7 @@ def test_a_domain_limits_the_gallery_and_a_version_changes_the_order(runs: Path,
         ({"text": "very " * 60}, "longer than the backbone's context of 48 tokens"),
         ({"domain": "top-skech"}, "unknown domain 'top-skech'; did you mean 'top-sketch'"),
         ({"version": 7}, "has no version 7 (there are: 0, 1, 2)"),
+        ({"index": "hnws"}, "unknown index 'hnws'; did you mean 'hnsw'"),
         ({"reference": "no-such.png"}, "'no-such.png' is neither a picture file nor the key"),
         ({"reference": __file__}, "cannot read picture"),
     ],

@@ -13,7 +13,7 @@ from clplat.data.records import Batch
 __all__ = ["join", "size_in_bytes", "split"]
 
 #: Keys that tell a row of our `Batch` from a user's own dict.
-_ROW = frozenset({"id", "domain", "reference", "tokens", "candidates", "labels", "kinds", "scopes", "weight"})
+_ROW = frozenset({"id", "domain", "reference", "tokens", "candidates", "labels", "picture_kind", "weight"})
 
 
 def split(batch: Any) -> list[Any]:

@@ -26,6 +26,12 @@ class TrainConfig:
         clip: largest norm of the gradient; none unless given.
         reset_optimizer: begin each experience with a fresh optimizer state.
         workers: processes that prepare batches; 0 does it in the main process.
+        micro_batch: triplets a forward pass, to fit a larger batch into memory: the loss still sees the
+            embeddings of the whole batch, for one more forward pass a step. All at once unless given.
+        precision: what the towers compute in; ``bf16`` where the GPU or CPU has units for it. Weights,
+            embeddings and losses stay in fp32.
+        compile: let torch compile the blocks of the towers, which takes up to minutes before the first steps
+            and pays in long runs on a GPU.
     """
 
     epochs: Annotated[int, Int(1, 20, log=True)] = 4
@@ -39,6 +45,9 @@ class TrainConfig:
     clip: float | None = 1.0
     reset_optimizer: bool = True
     workers: int = 0
+    micro_batch: int | None = None
+    precision: Literal["fp32", "bf16"] = "fp32"
+    compile: bool = False
 
     def __post_init__(self) -> None:
         allowed = {
@@ -50,6 +59,8 @@ class TrainConfig:
             "warmup": (0 <= self.warmup <= 1, "between 0 and 1"),
             "clip": (self.clip is None or self.clip > 0, "above 0, or null"),
             "workers": (self.workers >= 0, "at least 0"),
+            "micro_batch": (self.micro_batch is None or self.micro_batch >= 1, "at least 1, or null"),
+            "precision": (self.precision in ("fp32", "bf16"), "fp32 or bf16"),
         }
         for name, (fits, words) in allowed.items():
             if not fits:

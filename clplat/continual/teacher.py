@@ -8,6 +8,8 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor, nn
 
+from clplat.features.settled import settled
+
 __all__ = ["Teacher", "snapshot"]
 
 
@@ -46,14 +48,21 @@ class Teacher:
         parameters = {**dict(model.named_parameters()), **dict(model.named_buffers())}
         modes = {module: module.training for module in model.modules()}
         current = {name: parameters[name].data for name in self.tensors}
+        before = {name: getattr(parameters[name], "stand_in", None) for name in self.tensors}
         try:
             for name, tensor in self.tensors.items():
-                parameters[name].data = tensor.to(current[name].device)
+                own = tensor.to(current[name].device)
+                parameters[name].data = own
+                parameters[name].stand_in = own  # type: ignore[attr-defined]  # see `features.content.state_of`
             model.eval()
-            with torch.no_grad():
+            with torch.no_grad(), settled():  # what it computes of a picture is the same in every epoch
                 yield
         finally:
             for name, data in current.items():
                 parameters[name].data = data
+                if before[name] is not None:
+                    parameters[name].stand_in = before[name]  # type: ignore[attr-defined]
+                elif hasattr(parameters[name], "stand_in"):
+                    delattr(parameters[name], "stand_in")
             for module, mode in modes.items():
                 module.training = mode

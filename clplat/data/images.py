@@ -8,14 +8,14 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Literal
+from typing import Literal, Protocol
 
 import numpy as np
 import torch
 from PIL import Image, ImageOps, UnidentifiedImageError
 from torch import Tensor
 
-from clplat.data.records import Picture
+from clplat.data.records import Images, Picture
 from clplat.errors import UserError, unknown_name
 
 __all__ = ["BadPicture", "PixelStore", "Preprocess", "open_picture", "to_rgb"]
@@ -129,45 +129,89 @@ class Preprocess:
         return f"{kind}-{self.size}-bicubic-pil-uint8-v1"
 
 
+class KeptPixels(Protocol):
+    """Where pixels are kept for other processes and later days: a table of the feature store."""
+
+    def missing(self, names: Sequence[str]) -> list[str]: ...
+
+    def put(self, names: Sequence[str], rows: Tensor) -> None: ...
+
+    def rows(self, names: Sequence[str]) -> Tensor: ...
+
+
 class PixelStore:
-    """Preprocessed pictures in memory: each key is decoded once while the limit allows.
+    """Preprocessed pictures: each key is decoded once while the limit allows, or for good with ``at_rest``.
 
     Args:
         preprocess: how a picture becomes pixels.
-        limit_bytes: of pixels kept; beyond it the least recently used go first. 0 keeps nothing.
+        limit_bytes: of pixels in memory; beyond it the least recently used go first. 0 keeps nothing.
+        at_rest: rows on disk, by key, for pictures that will be asked for again.
 
     Attributes:
         asked: pictures asked for so far.
         decoded: pictures decoded so far.
     """
 
-    def __init__(self, preprocess: Preprocess, limit_bytes: int = 1 << 30) -> None:
+    def __init__(
+        self, preprocess: Preprocess, limit_bytes: int = 1 << 30, at_rest: KeptPixels | None = None
+    ) -> None:
         self.preprocess = preprocess
         self.limit_bytes = limit_bytes
+        self.at_rest = at_rest
         self.asked = 0
         self.decoded = 0
         self._kept: OrderedDict[str, Tensor] = OrderedDict()
 
-    def get(self, pictures: Sequence[Picture]) -> Tensor:
+    def images(self, pictures: Sequence[Picture]) -> Images:
+        """The pictures by name; decoded when somebody asks for their pixels.
+
+        Example:
+            >>> shown = Picture("white", lambda: Image.new("RGB", (9, 9), "white"))
+            >>> PixelStore(Preprocess(8)).images([shown]).pixels.shape
+            torch.Size([1, 3, 8, 8])
+        """
+        pictures = list(pictures)
+        kind = "" if any(picture.once for picture in pictures) else self.preprocess.fingerprint()
+        return Images(
+            [picture.key for picture in pictures],
+            lambda rows, again: self.get([pictures[i] for i in rows], again),
+            kind,
+        )
+
+    def get(self, pictures: Sequence[Picture], again: bool = True) -> Tensor:
         """Return the pixels of N pictures: (N, 3, S, S) uint8. A key is decoded once a call, at most.
+
+        Args:
+            again: they will be asked for in later passes too, so that it pays to keep them at rest.
 
         Raises:
             BadPicture: a picture cannot be read.
         """
         self.asked += len(pictures)
-        size = self.preprocess.size
-        fits = self.limit_bytes // (3 * size * size)
-        ready: dict[str, Tensor] = {}
-        for picture in pictures:
-            if picture.key in ready:
-                continue
-            pixels = self._kept.get(picture.key)
-            if pixels is None:
-                pixels = self.preprocess(picture.load())
-                self.decoded += 1
-            ready[picture.key] = self._kept[picture.key] = pixels
-            self._kept.move_to_end(picture.key)
-            if len(self._kept) > fits:
-                self._kept.popitem(last=False)
-        rows = [ready[picture.key] for picture in pictures]
-        return torch.stack(rows) if rows else torch.empty((0, 3, size, size), dtype=torch.uint8)
+        if not pictures:
+            return torch.empty((0, 3, self.preprocess.size, self.preprocess.size), dtype=torch.uint8)
+        if any(picture.once for picture in pictures):
+            return torch.stack([self._decode(picture) for picture in pictures])
+        names = [picture.key for picture in pictures]
+        absent = set(self.at_rest.missing(names)) if self.at_rest is not None else set()
+        if self.at_rest is not None and (again or not absent):
+            fresh = {picture.key: picture for picture in pictures if picture.key in absent}
+            if fresh:
+                self.at_rest.put(list(fresh), torch.stack([self._decode(p) for p in fresh.values()]))
+            return self.at_rest.rows(names)
+        ready = {picture.key: picture for picture in pictures}
+        rows = {key: self._from_memory(picture) for key, picture in ready.items()}
+        return torch.stack([rows[name] for name in names])
+
+    def _decode(self, picture: Picture) -> Tensor:
+        self.decoded += 1
+        return self.preprocess(picture.load())
+
+    def _from_memory(self, picture: Picture) -> Tensor:
+        pixels = self._kept.get(picture.key)
+        if pixels is None:
+            pixels = self._kept[picture.key] = self._decode(picture)
+        self._kept.move_to_end(picture.key)
+        if len(self._kept) > self.limit_bytes // (3 * self.preprocess.size**2):
+            self._kept.popitem(last=False)
+        return pixels

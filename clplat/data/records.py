@@ -15,11 +15,13 @@ __all__ = [
     "Candidate",
     "Domain",
     "Gallery",
+    "Images",
     "Picture",
     "Probe",
     "Protocol",
     "Query",
     "RetrievalSet",
+    "Texts",
     "Triplet",
 ]
 
@@ -29,14 +31,17 @@ class Picture:
     """One picture, decoded only when asked for.
 
     Args:
-        key: unique name; equal keys are the same picture and are decoded and encoded once.
+        key: unique name of the *content*; equal keys are the same picture, on this machine for good: what was
+            computed from it is kept on disk under its key. Where files may change, let the key hold a digest.
         load: returns the RGB picture at its native size.
         caption: what it shows, in words, where known.
+        once: it was drawn at random and will not come back: nothing of it is worth keeping.
     """
 
     key: str
     load: Callable[[], Image.Image] = field(repr=False, compare=False)
     caption: str | None = field(default=None, compare=False)
+    once: bool = field(default=False, compare=False)
 
 
 @dataclass(frozen=True)
@@ -160,21 +165,127 @@ class Domain:
         return list(pictures.values())
 
 
+class Images:
+    """Pictures by name, and their pixels only when somebody asks: what is cached is never decoded.
+
+    Args:
+        names: N keys; equal keys of one ``kind`` are the same pixels.
+        load: positions -> their pixels (n, 3, S, S), uint8. The second argument says whether they will be
+            asked for again, so that it pays to keep them.
+        kind: how pictures became pixels; empty where that is not known: nothing is then kept of them.
+
+    Example:
+        >>> pictures = Images.of(torch.zeros(2, 3, 8, 8, dtype=torch.uint8), names=["a", "b"])
+        >>> len(pictures), pictures.part([1]).names
+        (2, ['b'])
+    """
+
+    def __init__(
+        self, names: Sequence[str], load: Callable[[Sequence[int], bool], Tensor], kind: str = ""
+    ) -> None:
+        self.names, self.kind, self._load = list(names), kind, load
+        self._pixels: Tensor | None = None
+
+    @classmethod
+    def of(cls, pixels: Tensor, names: Sequence[str] = (), kind: str = "") -> Images:
+        """Pictures whose pixels (N, 3, S, S) are there already."""
+        images = cls(names or [""] * len(pixels), lambda rows, _: pixels[list(rows)], kind)
+        images._pixels = pixels
+        return images
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+    @property
+    def loaded(self) -> bool:
+        """Whether the pixels are at hand."""
+        return self._pixels is not None
+
+    @property
+    def pixels(self) -> Tensor:
+        """All pixels (N, 3, S, S); decoded at the first call, then kept."""
+        if self._pixels is None:
+            self._pixels = self._load(range(len(self)), True)
+        return self._pixels
+
+    def at(self, rows: Sequence[int], again: bool = True) -> Tensor:
+        """Pixels of a few; ``again``: they will be asked for in later passes too."""
+        return self._pixels[list(rows)] if self._pixels is not None else self._load(rows, again)
+
+    def part(self, rows: Sequence[int]) -> Images:
+        """The pictures at these positions."""
+        rows = list(rows)
+        names = [self.names[i] for i in rows]
+        part = Images(names, lambda own, again: self.at([rows[i] for i in own], again), self.kind)
+        if self._pixels is not None:
+            part._pixels = self._pixels[rows]
+        return part
+
+    def mapped(self, change: Callable[[Tensor], Tensor]) -> Images:
+        """The same pictures with changed pixels: moved to a device, pinned."""
+        moved = Images(self.names, lambda rows, again: change(self._load(rows, again)), self.kind)
+        moved._pixels = change(self._pixels) if self._pixels is not None else None
+        return moved
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # What loads them may not be sendable to another process: their pixels are.
+        return Images.of, (self.pixels, self.names, self.kind)
+
+
+class Texts:
+    """Token ids (N, L) of texts on any device, and a name for each that says all that a tower sees of it.
+
+    Example:
+        >>> Texts(torch.tensor([[7, 5, 9, 0, 0]])).names
+        ['7 5 9 0']
+    """
+
+    def __init__(self, ids: Tensor, names: Sequence[str] = ()) -> None:
+        self.ids = ids
+        self.names = list(names) or [_text_name(row) for row in ids.tolist()]
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+    @property
+    def lengths(self) -> list[int]:
+        """Tokens of each text up to its EOT, or one more; known without reading from a device."""
+        return [name.count(" ") + 1 for name in self.names]
+
+    def part(self, rows: Sequence[int]) -> Texts:
+        """The texts at these positions."""
+        return Texts(self.ids[list(rows)], [self.names[i] for i in rows])
+
+    def to(self, device: torch.device | str) -> Texts:
+        """Move the ids."""
+        return Texts(self.ids.to(device, non_blocking=True), self.names)
+
+
+def _text_name(ids: list[int]) -> str:
+    """The ids with the padding at the end written once; rows of one length stay distinct."""
+    end = len(ids)
+    while end > 1 and ids[end - 2] == ids[-1]:
+        end -= 1
+    return " ".join(map(str, ids[:end]))
+
+
 @dataclass
 class Batch:
     """B triplets, collated. The first B candidates are the targets, E extra candidates follow.
 
-    Shapes: ``reference`` (B, 3, S, S) uint8; ``tokens`` (B, L) int64; ``candidates`` (B + E, 3, S, S) uint8;
-    ``positive`` (B, B + E) bool: candidate answers query; ``valid`` (B, B + E) bool: candidate counts for
-    query; ``weights`` (B,) float32. ``labels``, ``kinds``, ``owners`` describe the B + E candidates: what
+    ``pictures`` holds the B references and then the B + E candidates; their pixels are decoded when
+    ``reference`` (B, 3, S, S) or ``candidates`` (B + E, 3, S, S) is asked for. ``texts`` holds the token ids,
+    ``tokens`` (B, L) int64.
+
+    Shapes: ``positive`` (B, B + E) bool: candidate answers query; ``valid`` (B, B + E) bool: candidate counts
+    for query; ``weights`` (B,) float32. ``labels``, ``kinds``, ``owners`` describe the B + E candidates: what
     each shows, ``"target"`` or the type of negative, and the row of the triplet that brought it.
     """
 
     ids: list[str]
     domains: list[str]
-    reference: Tensor
-    tokens: Tensor
-    candidates: Tensor
+    pictures: Images
+    texts: Texts
     positive: Tensor
     valid: Tensor
     weights: Tensor
@@ -186,6 +297,26 @@ class Batch:
     def __len__(self) -> int:
         return len(self.ids)
 
+    @property
+    def reference(self) -> Tensor:
+        """Pixels of the reference pictures (B, 3, S, S), uint8."""
+        return self.pictures.pixels[: len(self)]
+
+    @property
+    def candidates(self) -> Tensor:
+        """Pixels of the candidates (B + E, 3, S, S), uint8."""
+        return self.pictures.pixels[len(self) :]
+
+    @property
+    def tokens(self) -> Tensor:
+        """Token ids (B, L), int64."""
+        return self.texts.ids
+
+    def loaded(self) -> Batch:
+        """This batch with its pixels decoded now, by whoever calls: a loader's process, say."""
+        _ = self.pictures.pixels
+        return self
+
     def to(self, device: torch.device | str) -> Batch:
         """Move the tensors, without waiting for the copy where the memory is pinned."""
         return self._mapped(lambda tensor: tensor.to(device, non_blocking=True))
@@ -196,24 +327,54 @@ class Batch:
 
     def _mapped(self, change: Callable[[Tensor], Tensor]) -> Batch:
         changed: dict[str, Any] = {k: change(v) for k, v in vars(self).items() if isinstance(v, Tensor)}
-        return replace(self, **changed)
+        changed["texts"] = Texts(change(self.texts.ids), self.texts.names)
+        return replace(self, pictures=self.pictures.mapped(change), **changed)
+
+    def columns(self, rows: Sequence[int]) -> list[int]:
+        """Positions of these triplets' candidates among all: their targets, then their extras."""
+        chosen = set(rows)
+        return [*rows, *(c for c in range(len(self), len(self.owners)) if self.owners[c] in chosen)]
+
+    def part(self, rows: Sequence[int]) -> Batch:
+        """The batch of these triplets alone, with their own candidates, in the order of `columns`."""
+        rows, columns = list(rows), self.columns(rows)
+        place = {row: i for i, row in enumerate(rows)}
+        return Batch(
+            ids=[self.ids[i] for i in rows],
+            domains=[self.domains[i] for i in rows],
+            pictures=self.pictures.part([*rows, *(len(self) + c for c in columns)]),
+            texts=self.texts.part(rows),
+            positive=self.positive[rows][:, columns],
+            valid=self.valid[rows][:, columns],
+            weights=self.weights[rows],
+            labels=[self.labels[c] for c in columns],
+            kinds=[self.kinds[c] for c in columns],
+            owners=[place[self.owners[c]] for c in columns],
+            scopes=[self.scopes[c] for c in columns],
+        )
 
     def rows(self) -> list[dict[str, Any]]:
         """Split into one plain dict per triplet, each holding all that `from_rows` needs."""
         out: list[dict[str, Any]] = []
-        for i in range(len(self)):
-            mine = [c for c in range(len(self.owners)) if self.owners[c] == i]
+        count, pixels, weights = len(self), self.pictures.pixels, self.weights.tolist()
+        mine: list[list[int]] = [[] for _ in range(count)]
+        for column, owner in enumerate(self.owners):
+            mine[owner].append(column)
+        for i in range(count):
+            own = [count + c for c in mine[i]]
             out.append(
                 {
                     "id": self.ids[i],
                     "domain": self.domains[i],
-                    "reference": self.reference[i].clone(),
+                    "reference": pixels[i].clone(),
                     "tokens": self.tokens[i].clone(),
-                    "weight": float(self.weights[i]),
-                    "candidates": self.candidates[mine],
-                    "labels": [self.labels[c] for c in mine],
-                    "kinds": [self.kinds[c] for c in mine],
-                    "scopes": [self.scopes[c] for c in mine],
+                    "weight": weights[i],
+                    "candidates": pixels[own],
+                    "labels": [self.labels[c] for c in mine[i]],
+                    "kinds": [self.kinds[c] for c in mine[i]],
+                    "scopes": [self.scopes[c] for c in mine[i]],
+                    "names": [self.pictures.names[c] for c in (i, *own)],
+                    "picture_kind": self.pictures.kind,
                 }
             )
         return out
@@ -221,26 +382,53 @@ class Batch:
     @classmethod
     def from_rows(cls, rows: Sequence[Mapping[str, Any]]) -> Batch:
         """Join rows of equal picture size and context length; the inverse of `rows`."""
-        order = [(i, 0) for i in range(len(rows))]
-        order += [(i, c) for i, row in enumerate(rows) for c in range(1, len(row["labels"]))]
+        order = _candidate_order(rows)
+        held = [(i, 0) for i in range(len(rows))] + [(i, 1 + c) for i, c in order]
+
+        def load(wanted: Sequence[int], _: bool) -> Tensor:
+            chosen = [(rows[i], c) for i, c in (held[place] for place in wanted)]
+            return torch.stack([row["candidates"][c - 1] if c else row["reference"] for row, c in chosen])
+
+        kinds = {row["picture_kind"] for row in rows}
+        return cls.joined(
+            rows,
+            Images([rows[i]["names"][c] for i, c in held], load, kinds.pop() if len(kinds) == 1 else ""),
+            torch.stack([row["tokens"] for row in rows]),
+        )
+
+    @classmethod
+    def joined(cls, rows: Sequence[Mapping[str, Any]], pictures: Images, tokens: Tensor) -> Batch:
+        """A batch from what `rows` says of each triplet, its pictures and its token ids.
+
+        Args:
+            rows: of each triplet ``id``, ``domain``, ``weight`` and the ``labels``, ``kinds`` and ``scopes``
+                of its candidates, its target first.
+            pictures: all references, all targets, then the extras of the first triplet, the second, ...
+            tokens: (B, L) ids.
+        """
+        order = _candidate_order(rows)
         labels = [rows[i]["labels"][c] for i, c in order]
-        owners = [i for i, _ in order]
         scopes = [rows[i]["scopes"][c] for i, c in order]
-        asked = labels[: len(rows)]
-        positive = torch.tensor([[label == wanted for label in labels] for wanted in asked])
-        mine = torch.tensor([[owner == i for owner in owners] for i in range(len(rows))])
+        number = {label: n for n, label in enumerate(dict.fromkeys(labels))}
+        shows, owners = torch.tensor([number[label] for label in labels]), torch.tensor([i for i, _ in order])
         shared = torch.tensor([scope == "batch" for scope in scopes])
+        count = len(rows)
         return cls(
             ids=[row["id"] for row in rows],
             domains=[row["domain"] for row in rows],
-            reference=torch.stack([row["reference"] for row in rows]),
-            tokens=torch.stack([row["tokens"] for row in rows]),
-            candidates=torch.stack([rows[i]["candidates"][c] for i, c in order]),
-            positive=positive,
-            valid=mine | shared,
+            pictures=pictures,
+            texts=Texts(tokens),
+            positive=shows[:count, None] == shows,
+            valid=(owners == torch.arange(count)[:, None]) | shared,
             weights=torch.tensor([row["weight"] for row in rows], dtype=torch.float32),
             labels=labels,
             kinds=[rows[i]["kinds"][c] for i, c in order],
-            owners=owners,
+            owners=owners.tolist(),
             scopes=scopes,
         )
+
+
+def _candidate_order(rows: Sequence[Mapping[str, Any]]) -> list[tuple[int, int]]:
+    """(triplet, its candidate) of every column: all targets, then the extras triplet by triplet."""
+    extras = [(i, c) for i, row in enumerate(rows) for c in range(1, len(row["labels"]))]
+    return [(i, 0) for i in range(len(rows))] + extras

@@ -25,7 +25,8 @@ def validate(retrieval_set: RetrievalSet, where: str = "") -> None:
 
     Raises:
         UserError: no queries or an empty gallery; a repeated gallery key, query id or answer; a query without
-            a right answer in the gallery; a query whose excluded reference is one of its right answers.
+            a right answer, or with one that is not in the gallery; a query whose excluded reference is one of
+            its right answers.
     """
     start = f"{where}: " if where else ""
     gallery = retrieval_set.gallery
@@ -41,6 +42,11 @@ def validate(retrieval_set: RetrievalSet, where: str = "") -> None:
             wanted = _some(query.targets) or "none is named"
             raise UserError(
                 f"{start}query '{query.id}' has no right answer in gallery '{gallery.name}' ({wanted})"
+            )
+        if absent := [key for key in query.targets if key not in keys]:
+            raise UserError(
+                f"{start}of the right answers of query '{query.id}' these are not in gallery "
+                f"'{gallery.name}': {_some(absent)}"
             )
         _unique(f"{start}query '{query.id}' names the right answer", query.targets)
         if retrieval_set.protocol.exclude_reference and query.reference.key in query.targets:

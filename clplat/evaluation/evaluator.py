@@ -22,11 +22,13 @@ __all__ = ["Encoder", "Evaluator", "Row"]
 class Encoder(Protocol):
     """What the evaluator asks of a model; `ComposedRetriever` is one."""
 
-    def encode_images(self, pixels: Tensor) -> Tensor: ...
+    def prepare(self, images: Any, texts: Tensor) -> None: ...
 
-    def encode_texts(self, input_ids: Tensor) -> Tensor: ...
+    def encode_images(self, images: Any) -> Tensor: ...
 
-    def encode_queries_by(self, composers: Sequence[Any], pixels: Tensor, input_ids: Tensor) -> Tensor: ...
+    def encode_texts(self, texts: Tensor) -> Tensor: ...
+
+    def encode_queries_by(self, composers: Sequence[Any], images: Any, texts: Tensor) -> Tensor: ...
 
 
 @dataclass
@@ -50,7 +52,7 @@ class Evaluator:
         domains: in stream order.
         probes: zero-shot data outside the stream.
         split: ``"test"`` or ``"val"``.
-        pixels: pictures -> (N, 3, S, S).
+        pictures: pictures -> what the encoder takes: `Images`, or pixels (N, 3, S, S).
         tokenize: texts -> (N, L).
         composers: name -> composer, the retriever's own under ``"own"``; the others are blind baselines.
         batch_size: pictures or queries a forward pass.
@@ -62,30 +64,34 @@ class Evaluator:
         probes: Sequence[Probe],
         *,
         split: str,
-        pixels: Callable[[Sequence[Picture]], Tensor],
+        pictures: Callable[[Sequence[Picture]], Any],
         tokenize: Callable[[Sequence[str]], Tensor],
         composers: Mapping[str, Any],
         batch_size: int = 256,
-        device: str = "cpu",
     ) -> None:
         self.names = [domain.name for domain in domains]
         self.sets = [{"val": domain.val, "test": domain.test}[split] for domain in domains]
         self.tags = sorted({tag for held in self.sets for query in held.queries for tag in _tags_of(query)})
-        self.probes, self.pixels, self.tokenize = probes, pixels, tokenize
-        self.composers, self.batch_size, self.device = composers, batch_size, device
+        self.probes, self.pictures, self.tokenize = probes, pictures, tokenize
+        self.composers, self.batch_size = composers, batch_size
+        shown = [
+            p for held in self.sets for p in (*held.gallery.pictures, *(q.reference for q in held.queries))
+        ]
+        shown += [picture for probe in probes for picture in probe.pictures]
+        self._all_pictures = list({picture.key: picture for picture in shown}.values())
+        said = [query.text for held in self.sets for query in held.queries]
+        self._all_texts = list(dict.fromkeys([*said, *(text for probe in probes for text in probe.texts)]))
 
     @torch.inference_mode()
     def images(self, encoder: Encoder, pictures: Sequence[Picture]) -> Tensor:
         """Embeddings (N, D) of pictures, on the CPU in fp32."""
-        parts = [
-            encoder.encode_images(self.pixels(chunk).to(self.device)) for chunk in self._chunks(pictures)
-        ]
+        parts = [encoder.encode_images(self.pictures(chunk)) for chunk in self._chunks(pictures)]
         return torch.cat(parts).float().cpu()
 
     @torch.inference_mode()
     def texts(self, encoder: Encoder, texts: Sequence[str]) -> Tensor:
         """Embeddings (N, D) of texts, on the CPU in fp32."""
-        parts = [encoder.encode_texts(self.tokenize(chunk).to(self.device)) for chunk in self._chunks(texts)]
+        parts = [encoder.encode_texts(self.tokenize(chunk)) for chunk in self._chunks(texts)]
         return torch.cat(parts).float().cpu()
 
     @torch.inference_mode()
@@ -93,9 +99,9 @@ class Evaluator:
         """Query embeddings (Q, D) by each composer."""
         parts = []
         for chunk in self._chunks(queries):
-            pixels = self.pixels([query.reference for query in chunk]).to(self.device)
-            tokens = self.tokenize([query.text for query in chunk]).to(self.device)
-            parts.append(encoder.encode_queries_by(list(self.composers.values()), pixels, tokens))
+            pictures = self.pictures([query.reference for query in chunk])
+            texts = self.tokenize([query.text for query in chunk])
+            parts.append(encoder.encode_queries_by(list(self.composers.values()), pictures, texts))
         joined = torch.cat(parts, dim=1).float().cpu()
         return dict(zip(self.composers, joined, strict=True))
 
@@ -106,6 +112,7 @@ class Evaluator:
     def row(self, encoder: Encoder, on_domain: Callable[[int, dict[str, float]], None] | None = None) -> Row:
         """Measure one model version; ``on_domain(j, metrics)`` is called as each cell is known."""
         row = Row()
+        encoder.prepare(self.pictures(self._all_pictures), self.tokenize(self._all_texts))
         for name, held in zip(self.names, self.sets, strict=True):
             if held.gallery.name not in row.galleries:
                 row.galleries[held.gallery.name] = self.images(encoder, held.gallery.pictures)

@@ -8,19 +8,19 @@ import torch
 from torch import Tensor
 
 from clplat.data.records import Gallery, Query
-from clplat.evaluation.ranking import (
+from clplat.evaluation.ranking import Best, Ranks, rank_of_targets, top_k
+from clplat.evaluation.scores import (
     BLOCK,
+    Bank,
+    Embeddings,
     Rows,
-    best_in,
     candidate_rows,
     distinct_rows,
-    rank_of_targets,
-    ranks_in,
     score_blocks,
-    top_k,
 )
 
 __all__ = [
+    "Embeddings",
     "Rows",
     "average_precision_at_k",
     "per_query_metrics",
@@ -87,7 +87,7 @@ def average_precision_at_k(top: Tensor, targets: Rows, k: int) -> Tensor:
 
 def per_query_metrics(
     queries: Tensor,
-    gallery: Tensor,
+    gallery: Embeddings,
     targets: Rows,
     exclude: Rows | None = None,
     ks: Sequence[int] = (1, 5, 10),
@@ -97,7 +97,7 @@ def per_query_metrics(
 
     Args:
         queries: (Q, D) embeddings, unit rows for cosine scores.
-        gallery: (G, D) embeddings.
+        gallery: (G, D) embeddings, in memory or not (see `Embeddings`).
         targets: rows of the right answers, at least one a query (see `Rows`).
         exclude: rows that are no candidates for a query, e.g. its own reference.
         ks: cut-offs.
@@ -115,20 +115,30 @@ def per_query_metrics(
     """
     if not ks or min(ks) < 1:
         raise ValueError(f"the cut-offs ks must be at least 1, not {list(ks)}")
-    goal, hidden = candidate_rows(queries, gallery, targets, exclude)
-    found = [(goal.new_empty(0), goal.new_empty(0), goal.new_empty((0, max(ks))))]
-    for part, scores in score_blocks(queries, gallery, hidden, block):
-        found.append((*ranks_in(scores, goal[part]), best_in(scores, max(ks))))
-    rank, ties, best = (torch.cat(column) for column in zip(*found, strict=True))
+    bank = Bank(gallery)
+    goal, hidden = candidate_rows(queries, bank, targets, exclude)
+    ranks = Ranks(queries, bank, goal)
+    # Where every query has one right answer its rank says all; several need the order of the first places.
+    best = Best(queries, bank, max(ks)) if goal.shape[1] > 1 else None
+    for found in score_blocks(queries, bank, hidden, block):
+        ranks.add(found)
+        if best is not None:
+            best.add(found)
+    rank, ties = ranks.result()
+    reciprocal = 1.0 / (rank + 1).double()
     out = {"rank": rank, "ties": ties}
     out |= {f"R@{k}": (rank < k).double() for k in ks}
-    out |= {f"mAP@{k}": average_precision_at_k(best, goal, k) for k in ks}
-    return out | {"MRR": 1.0 / (rank + 1).double()}
+    if best is None:
+        out |= {f"mAP@{k}": reciprocal * (rank < k) for k in ks}
+    else:
+        top = best.result()
+        out |= {f"mAP@{k}": average_precision_at_k(top, goal, k) for k in ks}
+    return out | {"MRR": reciprocal}
 
 
 def retrieval_metrics(
     queries: Tensor,
-    gallery: Tensor,
+    gallery: Embeddings,
     targets: Rows,
     exclude: Rows | None = None,
     ks: Sequence[int] = (1, 5, 10),

@@ -123,7 +123,8 @@ def _one_way(logits: Tensor, goal: Tensor, valid: Tensor, weights: Tensor, pool:
     goal = goal.to(logits.dtype) * valid
     mass = goal.sum(1, keepdim=True)
     keep = mass > 0
-    if not keep.any():
+    # Elsewhere looking would stop the device: a batch without a positive gives NaN, which the trainer names.
+    if keep.device.type == "cpu" and not keep.any():
         raise ValueError("no query has a valid positive candidate")
     # Skipped rows may be masked entirely: they keep their plain logits, so that no NaN reaches a gradient.
     log_p = logits.masked_fill(~valid & keep, -torch.inf).log_softmax(1)
@@ -133,4 +134,5 @@ def _one_way(logits: Tensor, goal: Tensor, valid: Tensor, weights: Tensor, pool:
         share = goal / mass.where(keep, torch.ones_like(mass))
         loss = -(share * log_p.masked_fill(~valid, 0.0)).sum(1)
     weights = weights.to(logits.dtype) * keep.squeeze(1)
-    return (weights * loss).sum() / weights.sum().clamp(min=1e-12)
+    mean = (weights * loss).sum() / weights.sum().clamp(min=1e-12)
+    return mean.where(keep.any(), torch.nan)

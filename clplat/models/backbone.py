@@ -7,7 +7,7 @@ import json
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import torch
 from safetensors.torch import save_file
@@ -139,17 +139,67 @@ class Backbone(nn.Module):
     def _text(self) -> Any:
         return self.model.text if hasattr(self.model, "text") else self.model
 
-    def image(self, pixels: Tensor, *, tokens: bool = False, hidden: bool = False) -> ImageFeatures:
+    def stages(self, tower: Literal["image", "text"]) -> list[list[tuple[str, nn.Module | Tensor]]]:
+        """The named parts of a tower in the order in which they work: entry, each block, exit.
+
+        An opaque tower is one stage. A prompt belongs to the entry.
+        """
+        top = self.model.visual if tower == "image" else self._text
+        parts = {name: part for name, part in top.named_parameters(recurse=False)}
+        parts |= dict(top.named_buffers(recurse=False)) | dict(top.named_children())
+        for name in ("visual", "logit_scale", "logit_bias") if top is self.model else ():
+            parts.pop(name, None)
+        prompt = self.image_prompt if tower == "image" else self.text_prompt
+        if prompt is not None:
+            parts["prompt"] = prompt
+        if (self.image_layers if tower == "image" else self.text_layers) is None:
+            return [list(parts.items())]
+        blocks = [[(f"block {i}", block)] for i, block in enumerate(parts.pop("transformer").resblocks)]
+        last = ("ln_post", "proj", "ln_final", "text_projection")
+        return [
+            [(name, part) for name, part in parts.items() if name not in last],
+            *blocks,
+            [(name, part) for name, part in parts.items() if name in last],
+        ]
+
+    def image(
+        self, pixels: Tensor, *, tokens: bool = False, hidden: bool = False, done: int = 0
+    ) -> ImageFeatures:
         """Features of pictures.
 
         Args:
             pixels: (B, 3, S, S); uint8 is scaled and normalised here, floats are taken as normalised.
             tokens: also the N patch tokens after the final layer norm, (B, N, W).
             hidden: also the output of every block, each (B, 1 + N, W) with the class token first.
+            done: blocks that were run already: ``pixels`` is then what `image_bottom` gave.
 
         Raises:
             UserError: wrong size or type; ``tokens`` or ``hidden`` of an opaque tower.
         """
+        if done:
+            return towers.image_tower(
+                self.model.visual, pixels, None, tokens=tokens, hidden=hidden, done=done
+            )
+        pixels = self._normalised(pixels)
+        if self.image_layers is None:
+            self._refuse("image", tokens=tokens, hidden=hidden, prompt=self.image_prompt)
+            return ImageFeatures(self.model.encode_image(pixels, normalize=False))
+        return towers.image_tower(self.model.visual, pixels, self.image_prompt, tokens=tokens, hidden=hidden)
+
+    def image_bottom(self, pixels: Tensor, blocks: int) -> Tensor:
+        """The output (B, 1 + N, W) of the first blocks for pictures, for `image` to go on from later.
+
+        Args:
+            pixels: as in `image`.
+            blocks: how many are run, from 1 to ``image_layers``.
+
+        Raises:
+            UserError: an opaque tower, or one with a prompt.
+        """
+        self._refuse("image", blocks=self.image_layers is None, prompt=self.image_prompt)
+        return towers.image_bottom(self.model.visual, self._normalised(pixels), blocks)
+
+    def _normalised(self, pixels: Tensor) -> Tensor:
         size = self.image_size
         if pixels.dim() != 4 or tuple(pixels.shape[1:]) != (3, size, size):
             raise UserError(
@@ -160,30 +210,47 @@ class Backbone(nn.Module):
             pixels = torch.addcmul(self._shift.to(dtype), pixels.to(dtype), self._scale.to(dtype))
         elif not pixels.is_floating_point():
             raise UserError(f"pixels are {pixels.dtype}; uint8 or floats are allowed")
-        pixels = pixels.to(dtype)
-        if self.image_layers is None:
-            self._refuse("image", tokens=tokens, hidden=hidden, prompt=self.image_prompt)
-            return ImageFeatures(self.model.encode_image(pixels, normalize=False))
-        return towers.image_tower(self.model.visual, pixels, self.image_prompt, tokens=tokens, hidden=hidden)
+        return pixels.to(dtype)
 
-    def text(self, input_ids: Tensor, *, tokens: bool = False, hidden: bool = False) -> TextFeatures:
+    def text(
+        self, input_ids: Tensor, *, tokens: bool = False, hidden: bool = False, length: int | None = None
+    ) -> TextFeatures:
         """Features of texts, computed up to the longest text of the batch (lossless, several times faster).
 
         Args:
             input_ids: (B, L) as from `tokenize`.
             tokens: also the word tokens after the final layer norm, (B, L', W), L' the longest text.
             hidden: also the output of every block, each (B, L', W).
+            length: computed up to here instead, no less than the longest text with its EOT: a caller that
+                knows it spares a GPU the wait, and gets bits that do not depend on the other texts.
         """
         if input_ids.dim() != 2 or input_ids.shape[1] > self.context_length:
             raise UserError(f"input_ids are {tuple(input_ids.shape)}, not (B, at most {self.context_length})")
         if self.text_layers is None:
             self._refuse("text", tokens=tokens, hidden=hidden, prompt=self.text_prompt)
             return TextFeatures(self.model.encode_text(input_ids, normalize=False), input_ids=input_ids)
-        ends = towers.text_ends(self._text, input_ids)
-        embeddings = self.embed_text(input_ids[:, : int(ends.max()) + 1])
-        features = self.text_from_embeddings(embeddings, ends, tokens=tokens, hidden=hidden)
+        ends = self.text_ends(input_ids)
+        length = int(ends.max()) + 1 if length is None else length
+        embeddings = self.embed_text(input_ids[:, :length])
+        features = towers.text_tower(
+            self._text, embeddings, ends, self.text_prompt, tokens=tokens, hidden=hidden, length=length
+        )
         features.input_ids = input_ids
         return features
+
+    def text_ends(self, input_ids: Tensor) -> Tensor:
+        """The place (B,) of the EOT in token ids (B, L)."""
+        self._refuse("text", ends=self.text_layers is None)
+        return towers.text_ends(self._text, input_ids)
+
+    def text_bottom(self, input_ids: Tensor, blocks: int, length: int) -> Tensor:
+        """The output (B, length, W) of the first blocks for texts; `text_from_embeddings` goes on from it.
+
+        Raises:
+            UserError: an opaque tower, or one with a prompt.
+        """
+        self._refuse("text", blocks=self.text_layers is None, prompt=self.text_prompt)
+        return towers.text_bottom(self._text, self.embed_text(input_ids[:, :length]), blocks)
 
     def embed_text(self, input_ids: Tensor) -> Tensor:
         """Input embeddings (B, L, W) of token ids (B, L), without positions."""
@@ -192,20 +259,32 @@ class Backbone(nn.Module):
         return embeddings
 
     def text_from_embeddings(
-        self, embeddings: Tensor, ends: Tensor, *, tokens: bool = False, hidden: bool = False
+        self,
+        embeddings: Tensor,
+        ends: Tensor,
+        *,
+        tokens: bool = False,
+        hidden: bool = False,
+        length: int | None = None,
+        done: int = 0,
     ) -> TextFeatures:
         """Features of texts that are given as embeddings: the door of pseudo-words.
 
         Args:
             embeddings: (B, L, W) without positions, the first token the SOS.
             ends: (B,), the place of the EOT. The result's ``ends`` is smaller where a prompt left no room.
+            length: as in `text`.
+            done: blocks that were run already: ``embeddings`` is then what `text_bottom` gave.
         """
         self._refuse("text", embeddings=self.text_layers is None)
         if embeddings.shape[1] > self.context_length:
             raise UserError(
                 f"texts of {embeddings.shape[1]} embeddings; the context holds {self.context_length}"
             )
-        return towers.text_tower(self._text, embeddings, ends, self.text_prompt, tokens=tokens, hidden=hidden)
+        prompt = None if done else self.text_prompt
+        return towers.text_tower(
+            self._text, embeddings, ends, prompt, tokens=tokens, hidden=hidden, length=length, done=done
+        )
 
     def tokenize(self, texts: Sequence[str]) -> Tensor:
         """Token ids (B, context_length), int64, padded; longer texts are cut, see `truncated`."""
@@ -213,8 +292,7 @@ class Backbone(nn.Module):
             raise UserError("tokenize takes a list of texts, not one text")
         if not texts:
             return torch.zeros(0, self.context_length, dtype=torch.int64)
-        ids: Tensor = self._tokenizer()(list(texts), context_length=self.context_length)
-        return ids.to(torch.int64)
+        return torch.stack([_ids(self._tokenizer_source, self.context_length, text) for text in texts])
 
     def truncated(self, texts: Sequence[str]) -> list[int]:
         """Indices of the texts that lose words: longer than the context, less the places of a text prompt."""
@@ -223,7 +301,7 @@ class Backbone(nn.Module):
         if hasattr(tokenizer, "tokenizer"):  # a Hugging Face one, which counts its special tokens itself
             lengths = [len(ids) for ids in tokenizer.tokenizer(list(texts))["input_ids"]] if texts else []
         else:
-            lengths = [len(tokenizer.encode(text)) + 2 for text in texts]
+            lengths = [_words(self._tokenizer_source, self.context_length, text) + 2 for text in texts]
         return [i for i, length in enumerate(lengths) if length > room]
 
     def stock_state_dict(self) -> dict[str, Tensor]:
@@ -327,6 +405,17 @@ class Backbone(nn.Module):
                 f"the {tower} tower of backbone '{self.name}' is not a standard CLIP transformer: it has no "
                 f"{', '.join(wanted)} here, only pooled features"
             )
+
+
+@lru_cache(maxsize=1 << 17)  # a training text comes back every epoch, and byte pairs take 0.1 ms to find
+def _ids(source: str, context_length: int, text: str) -> Tensor:
+    ids: Tensor = _tokenizer(source, context_length)([text], context_length=context_length)
+    return ids[0].to(torch.int64)
+
+
+@lru_cache(maxsize=1 << 17)
+def _words(source: str, context_length: int, text: str) -> int:
+    return len(_tokenizer(source, context_length).encode(text))
 
 
 @lru_cache(maxsize=8)  # building one takes 0.1 s, and copies of a backbone share it

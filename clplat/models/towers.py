@@ -3,6 +3,9 @@
 open_clip's own forward gives pooled features only, always runs all text positions, and has no entry for
 embeddings. A tower of another kind (ResNet, timm, Hugging Face, bidirectional text) is *opaque*: it goes
 through open_clip's forward and offers nothing more.
+
+A tower may also be run in two parts, split between blocks: ``stop`` gives the output of the first blocks, and
+``done`` goes on from there. What is frozen at the bottom of a tower needs to be computed once only.
 """
 
 from __future__ import annotations
@@ -20,7 +23,15 @@ from clplat.models.features import ImageFeatures, TextFeatures
 if TYPE_CHECKING:
     from clplat.models.prompts.base import TowerPrompt
 
-__all__ = ["image_tower", "is_open_image_tower", "is_open_text_tower", "text_ends", "text_tower"]
+__all__ = [
+    "image_bottom",
+    "image_tower",
+    "is_open_image_tower",
+    "is_open_text_tower",
+    "text_bottom",
+    "text_ends",
+    "text_tower",
+]
 
 
 def is_open_image_tower(visual: nn.Module) -> bool:
@@ -63,22 +74,19 @@ def text_ends(text: Any, input_ids: Tensor) -> Tensor:
 
 
 def image_tower(
-    visual: Any, pixels: Tensor, prompt: TowerPrompt | None, *, tokens: bool, hidden: bool
+    visual: Any, x: Tensor, prompt: TowerPrompt | None, *, tokens: bool, hidden: bool, done: int = 0
 ) -> ImageFeatures:
-    """Run a vision transformer on normalised pixels (B, 3, S, S)."""
-    patches = visual.conv1(pixels).flatten(2).transpose(1, 2)
-    position = visual.positional_embedding.to(patches.dtype)
-    first = (visual.class_embedding.to(patches.dtype) + position[0]).expand(len(patches), 1, -1)
-    x = torch.cat([first, patches + position[1:]], dim=1)
-    x = visual.ln_pre(visual.patch_dropout(x))
+    """Run a vision transformer on normalised pixels (B, 3, S, S), or on what ``done`` blocks gave."""
     length = 0
+    if not done:
+        x = _enter_image(visual, x)
     if prompt is not None:
         length = prompt.length
         x = _insert(x, _first(prompt))
 
     pooled_by_cls = visual.pool_type == "tok"
     select = (lambda t: t[:, :1]) if pooled_by_cls and not tokens and not hidden else None
-    x, layers = _run(visual.transformer, x, None, prompt, select, None, hidden)
+    x, layers = _run(visual.transformer, x, None, prompt, select, None, hidden, start=done)
     x = _drop(x, length) if select is None else x
     if pooled_by_cls and not tokens:
         pooled = visual.ln_post(x[:, 0])
@@ -94,25 +102,49 @@ def image_tower(
     )
 
 
+def image_bottom(visual: Any, pixels: Tensor, stop: int) -> Tensor:
+    """The output (B, 1 + N, W) of the first ``stop`` blocks of a vision transformer without prompt."""
+    return _run(visual.transformer, _enter_image(visual, pixels), None, None, None, None, False, stop=stop)[0]
+
+
+def _enter_image(visual: Any, pixels: Tensor) -> Tensor:
+    patches = visual.conv1(pixels).flatten(2).transpose(1, 2)
+    position = visual.positional_embedding.to(patches.dtype)
+    first = (visual.class_embedding.to(patches.dtype) + position[0]).expand(len(patches), 1, -1)
+    x = torch.cat([first, patches + position[1:]], dim=1)
+    entered: Tensor = visual.ln_pre(visual.patch_dropout(x))
+    return entered
+
+
 def text_tower(
-    text: Any, embeddings: Tensor, ends: Tensor, prompt: TowerPrompt | None, *, tokens: bool, hidden: bool
+    text: Any,
+    x: Tensor,
+    ends: Tensor,
+    prompt: TowerPrompt | None,
+    *,
+    tokens: bool,
+    hidden: bool,
+    length: int | None = None,
+    done: int = 0,
 ) -> TextFeatures:
     """Run a causal text tower on embeddings (B, L, W) without positions, whose EOT stands at ``ends`` (B,).
 
-    Nothing after the EOT can influence it, so the batch is cut at its longest text. A prompt takes its
-    places from the texts: what then exceeds the context loses its last words, never its EOT.
+    Nothing after the EOT can influence it, so the batch is cut at its longest text, or at ``length`` where
+    the caller knows it: reading ``ends`` makes a GPU wait. A prompt takes its places from the texts: what
+    then exceeds the context loses its last words, never its EOT. With ``done`` the input is what the first
+    blocks gave.
     """
-    embeddings = embeddings[:, : int(ends.max()) + 1]
-    length = 0
+    x, inserted = x[:, : length if length is not None else int(ends.max()) + 1], 0
     if prompt is not None:
-        length = prompt.length
-        embeddings, ends = _shorten(embeddings, ends, len(text.positional_embedding) - length)
-        embeddings = _insert(embeddings, _first(prompt))
-    n = embeddings.shape[1]
-    x = embeddings + text.positional_embedding[:n].to(embeddings.dtype)
+        inserted = prompt.length
+        x, ends = _shorten(x, ends, len(text.positional_embedding) - inserted)
+        x = _insert(x, _first(prompt))
+    n = x.shape[1]
+    if not done:
+        x = x + text.positional_embedding[:n].to(x.dtype)
 
     rows = torch.arange(len(x), device=x.device)
-    places = ends + length
+    places = ends + inserted
     select = masked = None
     if not tokens and not hidden:
         masked = (torch.arange(n, device=x.device) > places[:, None])[:, None, None]
@@ -120,7 +152,8 @@ def text_tower(
         def select(t: Tensor) -> Tensor:
             return t[rows, places].unsqueeze(1)
 
-    x, layers = _run(text.transformer, x, text.attn_mask[:n, :n].to(x.dtype), prompt, select, masked, hidden)
+    mask = text.attn_mask[:n, :n].to(x.dtype)
+    x, layers = _run(text.transformer, x, mask, prompt, select, masked, hidden, start=done)
     if tokens:
         x = text.ln_final(x)
         pooled = x[rows, places]
@@ -131,10 +164,18 @@ def text_tower(
         pooled = projection(pooled) if isinstance(projection, nn.Module) else pooled @ projection
     return TextFeatures(
         pooled,
-        _drop(x, length) if tokens else None,
-        [_drop(layer, length) for layer in layers] if hidden else [],
+        _drop(x, inserted) if tokens else None,
+        [_drop(layer, inserted) for layer in layers] if hidden else [],
         ends,
     )
+
+
+def text_bottom(text: Any, embeddings: Tensor, stop: int) -> Tensor:
+    """The output (B, L, W) of the first ``stop`` blocks of a causal text tower without prompt."""
+    n = embeddings.shape[1]
+    x = embeddings + text.positional_embedding[:n].to(embeddings.dtype)
+    mask = text.attn_mask[:n, :n].to(x.dtype)
+    return _run(text.transformer, x, mask, None, None, None, False, stop=stop)[0]
 
 
 def _run(
@@ -145,11 +186,13 @@ def _run(
     select: Callable[[Tensor], Tensor] | None,
     masked: Tensor | None,
     hidden: bool,
+    start: int = 0,
+    stop: int | None = None,
 ) -> tuple[Tensor, list[Tensor]]:
-    """Run all blocks. With ``select`` the last block computes that row only: (B, 1, W)."""
+    """Run the blocks from ``start`` on. With ``select`` the last block computes that row only: (B, 1, W)."""
     layers: list[Tensor] = []
     last = len(transformer.resblocks) - 1
-    for i, block in enumerate(transformer.resblocks):
+    for i, block in enumerate(list(transformer.resblocks)[start:stop], start):
         replacement = prompt(i) if prompt is not None and i > 0 else None
         if replacement is not None:
             x = _insert(_drop(x, len(replacement)), replacement)

@@ -19,7 +19,15 @@ from clplat.testing.losses import LossContract
 from clplat.testing.projections import ProjectionContract
 from clplat.testing.scenarios import ScenarioContract
 from clplat.testing.strategies import StrategyContract
-from clplat.testing.tiny import tiny_backbone, tiny_collate, tiny_domains, tiny_loss, tiny_retriever
+from clplat.testing.tiny import (
+    nudge,
+    task_gradients,
+    tiny_backbone,
+    tiny_collate,
+    tiny_domains,
+    tiny_loss,
+    tiny_retriever,
+)
 
 __all__ = [
     "AdapterContract",
@@ -29,8 +37,10 @@ __all__ = [
     "ScenarioContract",
     "StrategyContract",
     "TinyTowers",
+    "nudge",
     "plain_loop",
     "plain_step",
+    "task_gradients",
     "tiny_backbone",
     "tiny_collate",
     "tiny_domains",

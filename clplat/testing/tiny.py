@@ -8,8 +8,9 @@ from __future__ import annotations
 import copy
 from functools import cache, partial
 
+import torch
 from PIL import Image, ImageDraw
-from torch import Tensor
+from torch import Tensor, nn
 
 from clplat.data.collate import Collate
 from clplat.data.images import PixelStore, Preprocess
@@ -23,6 +24,8 @@ from clplat.models.retriever import ComposedRetriever, Outputs
 from clplat.randomness import generator, seeded
 
 __all__ = [
+    "nudge",
+    "task_gradients",
     "tiny_backbone",
     "tiny_collate",
     "tiny_domains",
@@ -146,3 +149,19 @@ def tiny_retriever(
             adapter.attach(backbone)
         composer = composer if composer is not None else Combiner(8, 16, dropout=0.5, start="random")
         return ComposedRetriever(backbone, composer)
+
+
+def task_gradients(model: nn.Module, batch: Batch) -> dict[str, Tensor]:
+    """Gradients of `tiny_loss` by the names of the trainable tensors; none is stored in them."""
+    named = {name: p for name, p in model.named_parameters() if p.requires_grad}
+    found = torch.autograd.grad(tiny_loss(batch, model(batch)), list(named.values()))
+    return dict(zip(named, found, strict=True))
+
+
+def nudge(model: nn.Module, size: float) -> None:
+    """Move every trainable tensor by normal noise of this deviation, always the same."""
+    draw = generator(0, "tiny", "nudge")
+    with torch.no_grad():
+        for p in model.parameters():
+            if p.requires_grad:
+                p.add_(size * torch.randn(p.shape, generator=draw))

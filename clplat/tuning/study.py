@@ -12,6 +12,7 @@ from clplat.config import merge, resolve, spaces
 from clplat.errors import UserError
 from clplat.experiment import run
 from clplat.files import write_json
+from clplat.raw import nested
 from clplat.space import Choice, Int, Space
 from clplat.sweep import tracked
 from clplat.terminal import Terminal
@@ -74,6 +75,7 @@ def tune(
 
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     score = objective or final_mean
+    base = nested(base)
     tuning = merge(base, {"evaluation": {**base.get("evaluation", {}), "split": "val"}})
     resolved = resolve(tuning)
     space = _chosen(resolved, slots)

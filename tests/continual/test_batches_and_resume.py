@@ -83,12 +83,12 @@ class Stop(Exception):
     pass
 
 
-@pytest.mark.parametrize("at", [1, 3, 5, 6, 7, 12])
-def test_a_run_that_is_cut_ends_with_the_same_bits(at: int, tmp_path: Path) -> None:
+@pytest.mark.parametrize(("at", "more"), [*((at, {}) for at in (1, 3, 5, 6, 7, 12)), (8, {"micro_batch": 3})])
+def test_a_run_that_is_cut_ends_with_the_same_bits(at: int, more: dict[str, Any], tmp_path: Path) -> None:
     def make(on_step: Any = None) -> Trainer:
         composer = Combiner(8, 16, dropout=0.5, start="random")
         retriever = tiny_retriever(Full(last=1), composer)
-        return tiny_trainer(Replay(size=10, batch_size=4), retriever, on_step, reset_optimizer=False)
+        return tiny_trainer(Replay(size=10, batch_size=4), retriever, on_step, reset_optimizer=False, **more)
 
     def cut(trainer: Any) -> None:
         if trainer.step == at:

@@ -8,29 +8,24 @@ from typing import Any
 
 import pytest
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from clplat.continual.strategy import Learner, Strategy
-from clplat.testing import TinyTowers, plain_step, tiny_collate, tiny_domains, tiny_learner, tiny_loss
+from clplat.testing import (
+    TinyTowers,
+    nudge,
+    plain_step,
+    task_gradients,
+    tiny_collate,
+    tiny_domains,
+    tiny_learner,
+    tiny_loss,
+)
 from strategies import BackwardCompatible, Cumulative, Distill, Replay
 
 BATCH = tiny_collate()(tiny_domains()[0].train[:8])
 OTHER = tiny_collate()(tiny_domains()[1].train[:8])
 FIRST, SECOND = (SimpleNamespace(dataset=domain.train) for domain in tiny_domains())
-
-
-def task_gradients(model: nn.Module, batch: Any) -> dict[str, Tensor]:
-    named = {name: p for name, p in model.named_parameters() if p.requires_grad}
-    found = torch.autograd.grad(tiny_loss(batch, model(batch)), list(named.values()))
-    return dict(zip(named, found, strict=True))
-
-
-def nudge(model: nn.Module) -> None:
-    draw = torch.Generator().manual_seed(5)
-    with torch.no_grad():
-        for p in model.parameters():
-            if p.requires_grad:
-                p.add_(0.3 * torch.randn(p.shape, generator=draw))
 
 
 def slow_kl(teacher: Tensor, student: Tensor, temperature: float) -> float:
@@ -54,7 +49,7 @@ def test_distill_is_the_mean_kl_of_rows_and_columns(which: Any) -> None:
     for experience in (FIRST, SECOND):
         old.append(cosines(model(BATCH)))
         strategy.before_experience(learner, experience)
-        nudge(model)
+        nudge(model, 0.3)
     outputs = model(BATCH)
     teacher, student = old[-1 if which == "previous" else 0], cosines(outputs)
     rows, columns = slow_kl(teacher, student, 0.1), slow_kl(teacher.T, student.T, 0.1)
@@ -75,7 +70,7 @@ def test_distill_is_zero_until_the_model_moves() -> None:
     learner = tiny_learner(model)
     strategy.before_experience(learner, FIRST)
     assert abs(float(strategy.loss(learner, BATCH, model(BATCH))["distill"].detach())) < 1e-6
-    nudge(model)
+    nudge(model, 0.3)
     assert float(strategy.loss(learner, BATCH, model(BATCH))["distill"].detach()) > 1e-3
 
 
@@ -96,7 +91,7 @@ def test_backward_compatible_contrasts_new_with_old() -> None:
     with torch.no_grad():
         old = model(BATCH).candidates
     strategy.before_experience(learner, FIRST)
-    nudge(model)
+    nudge(model, 0.3)
     outputs = model(BATCH)
     same = [[a == b for b in BATCH.labels] for a in BATCH.labels]
     assert any(sum(row) > 1 for row in same), "the batch shows one thing twice"

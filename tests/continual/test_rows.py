@@ -78,7 +78,15 @@ def test_our_batch_with_extra_candidates_comes_back(extras: list[list[tuple[int,
         triplets.append(replace(triplet, extras=made, weight=1.0 + len(made)))
     batch = tiny_collate()(triplets)
     again = join(split(batch))
-    assert isinstance(again, Batch) and not difference(vars(again), vars(batch))
+    assert isinstance(again, Batch) and not difference(plain(again), plain(batch))
+
+
+def plain(batch: Batch) -> dict[str, Any]:
+    """All that a batch holds; its pictures and texts are objects without a comparison of their own."""
+    pictures, texts = batch.pictures, batch.texts
+    own = {name: value for name, value in vars(batch).items() if name not in ("pictures", "texts")}
+    shown = {"names": pictures.names, "kind": pictures.kind, "pixels": pictures.pixels}
+    return {**own, "pictures": shown, "texts": {"names": texts.names, "ids": texts.ids}}
 
 
 def test_rows_are_copies_without_a_graph() -> None:

@@ -15,12 +15,13 @@ from torch import Tensor, nn
 from clplat.continual.strategy import Learner
 from clplat.testing import (
     TinyTowers,
+    nudge,
     plain_loop,
     plain_step,
+    task_gradients,
     tiny_collate,
     tiny_domains,
     tiny_learner,
-    tiny_loss,
 )
 from clplat.testing.checks import weights
 from strategies import AGEM, EWC, Patch
@@ -28,20 +29,6 @@ from strategies import AGEM, EWC, Patch
 BATCH = tiny_collate()(tiny_domains()[0].train[:8])
 OTHER = tiny_collate()(tiny_domains()[1].train[:8])
 FIRST, SECOND = (SimpleNamespace(dataset=domain.train) for domain in tiny_domains())
-
-
-def task_gradients(model: nn.Module, batch: Any) -> dict[str, Tensor]:
-    named = {name: p for name, p in model.named_parameters() if p.requires_grad}
-    found = torch.autograd.grad(tiny_loss(batch, model(batch)), list(named.values()))
-    return dict(zip(named, found, strict=True))
-
-
-def nudge(model: nn.Module) -> None:
-    draw = torch.Generator().manual_seed(5)
-    with torch.no_grad():
-        for p in model.parameters():
-            if p.requires_grad:
-                p.add_(0.05 * torch.randn(p.shape, generator=draw))
 
 
 def slow_fisher(gradients: list[dict[str, Tensor]], decay: float) -> dict[str, Tensor]:
@@ -70,7 +57,7 @@ def test_ewc_fisher_and_penalty(gamma: float) -> None:
         strategy.after_experience(learner, experience)
         fishers.append(slow_fisher(seen, 0.8))
         anchor = {name: value.double() for name, value in weights(model).items()}
-    nudge(model)
+    nudge(model, 0.05)
     penalty = 0.0
     for name in fishers[0]:
         value = model.get_parameter(name).detach().double()
@@ -146,7 +133,7 @@ def test_patch_interpolates(anchor: Any) -> None:
         starts.append(weights(model))
         strategy.before_experience(learner, experience)
         plain_step(strategy, learner, BATCH)
-        nudge(model)
+        nudge(model, 0.05)
         trained = weights(model)
         strategy.after_experience(learner, experience)
         start = starts[-1 if anchor == "previous" else 0]

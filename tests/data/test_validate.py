@@ -65,14 +65,15 @@ def gallery(part: RetrievalSet, *keys: str) -> RetrievalSet:
         ),
         (lambda part: query(part, id="q0"), "here: query id 'q0' 2 times"),
         (
-            lambda part: gallery(part, "test1"),
-            r"here: query 'q1' has no right answer in gallery 'g' \(test2, test3\)",
+            lambda part: query(part, targets=("lost", "gone")),
+            r"here: query 'q1' has no right answer in gallery 'g' \(lost, gone\)",
         ),
         (
             lambda part: query(part, targets=()),
             r"query 'q1' has no right answer in gallery 'g' \(none is named\)",
         ),
         (lambda part: query(part, targets=tuple("abcde")), r"\(a, b, c, \.\.\. 5 in all\)"),
+        (lambda part: query(part, targets=("test2", "lost")), "'q1' these are not in gallery 'g': lost"),
         (
             lambda part: query(part, targets=("test2", "test2")),
             "query 'q1' names the right answer 'test2' 2 times",

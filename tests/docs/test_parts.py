@@ -15,17 +15,10 @@ from PIL import Image
 from clplat import registry
 from clplat.config import resolve, spaces
 from clplat.experiment import run
-from clplat.models.backbone import Backbone
 
 PAGE = (Path(__file__).parents[2] / "docs" / "parts.md").read_text(encoding="utf-8")
 BLOCKS = re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL)
 COLOURS = ("red", "green", "blue", "yellow", "purple", "gray")
-TOWER = {"width": 32, "layers": 2}
-MODEL = {
-    "embed_dim": 32,
-    "vision_cfg": {**TOWER, "image_size": 16, "patch_size": 8, "head_width": 16},
-    "text_cfg": {**TOWER, "context_length": 48, "heads": 2},
-}
 
 
 @pytest.fixture(scope="module")
@@ -52,12 +45,13 @@ def table(folder: Path) -> Path:
     return folder / "table.csv"
 
 
-def test_all_parts_of_the_page_in_one_experiment(parts: ModuleType, tmp_path: Path) -> None:
-    Backbone.random(MODEL, seed=0).save(tmp_path / "backbone")
+def test_all_parts_of_the_page_in_one_experiment(
+    parts: ModuleType, small_backbone: Path, tmp_path: Path
+) -> None:
     result = run(
         {
             "scenario": {"name": "documented_parts:Table", "path": str(table(tmp_path))},
-            "backbone": f"local-dir:{tmp_path / 'backbone'}",
+            "backbone": f"local-dir:{small_backbone}",
             "adapter": "documented_parts:Biases",
             "composer": {"name": "documented_parts:Gated", "start": 0.4},
             "projection": "documented_parts:LeastSquares",

@@ -12,15 +12,8 @@ from clplat.config import merge
 from clplat.errors import UserError
 from clplat.experiment import run
 from clplat.files import read_json
-from clplat.models.backbone import Backbone
 
 PAGE = (Path(__file__).parents[2] / "docs" / "result.md").read_text(encoding="utf-8")
-TOWER = {"width": 32, "layers": 2}
-MODEL = {
-    "embed_dim": 32,
-    "vision_cfg": {**TOWER, "image_size": 16, "patch_size": 8, "head_width": 16},
-    "text_cfg": {**TOWER, "context_length": 48, "heads": 2},
-}
 
 
 @pytest.fixture(scope="session")
@@ -29,12 +22,10 @@ def run_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def result(run_folder: Path) -> dict[str, Any]:
-    backbone = run_folder.parent / "backbone"
-    Backbone.random(MODEL, seed=0).save(backbone)
+def result(run_folder: Path, small_backbone: Path) -> dict[str, Any]:
     sizes = {"domains": 2, "train": 32, "queries": 20, "gallery": 20, "size": 16}
     config = {
-        "backbone": f"local-dir:{backbone}",
+        "backbone": f"local-dir:{small_backbone}",
         "scenario": {"name": "catalogue", **sizes},
         "projection": "procrustes",
         "strategy": "ewc",

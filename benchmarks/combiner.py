@@ -1,0 +1,108 @@
+"""Heads on a frozen CLIP: trained from kept features, against the loops that encode in every step.
+
+The peer's passes through CLIP cost the same for every 32 triplets: those of one such chunk are timed, its
+step of the combiner is timed whole.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import open_clip
+import torch
+
+from benchmarks import peers, synthetic
+from benchmarks.harness import in_turns, peak_megabytes, row
+from clplat.models.composers.combiner import Combiner
+from clplat.models.composers.sum import Sum
+from clplat.models.projections.linear import Linear
+from clplat.models.retriever import ComposedRetriever
+
+BATCH, TIMED = 1024, 32
+#: Projection and hidden width, and how many times as fast it should be.
+SIZES = {"large": (2560, 5120, 25), "small": (640, 1280, 150)}
+#: Steps of the projection, pairs a step, and pictures, of which features are kept.
+STEPS, PAIRS, PICTURES = 100, 256, 512
+
+
+def ours(which: str) -> Callable[[], object]:
+    """One step of a combiner, collating included; or the whole training of a projection."""
+    backbone = synthetic.vit_b_32()
+    collate = synthetic.collate(backbone)
+    data = synthetic.triplets(BATCH, PICTURES)
+    if which not in SIZES:
+        return projection(ComposedRetriever(backbone, Sum()), collate(data[: PICTURES // 2]))
+    width, hidden, _ = SIZES[which]
+    retriever = ComposedRetriever(backbone, Combiner(width, hidden, 0.5, "random"))
+    synthetic.keep_features(retriever, [collate(data)])
+    retriever.composer.train()
+    optimizer = torch.optim.AdamW(retriever.composer.parameters(), lr=1e-5, foreach=True)
+    return lambda: synthetic.step(retriever, optimizer, collate(data))
+
+
+def projection(retriever: ComposedRetriever, batch: Any) -> Callable[[], object]:
+    synthetic.keep_features(retriever, [batch])
+    old = torch.randn(PICTURES, 512, generator=torch.Generator().manual_seed(0))
+
+    def fit() -> None:
+        with torch.no_grad():
+            new = retriever.encode_images(batch.pictures)
+        Linear(steps=STEPS, batch_size=PAIRS).fit(new, old)
+
+    return fit
+
+
+def rows() -> list[dict[str, Any]]:
+    backbone = synthetic.vit_b_32()
+    clip = synthetic.stock(backbone)
+    batch = synthetic.collate(backbone)(synthetic.triplets(TIMED, 2 * TIMED))
+    reference, target = (synthetic.normalised(backbone, x) for x in (batch.reference, batch.candidates))
+    texts = synthetic.captions(TIMED)
+    del backbone
+
+    def encode() -> None:
+        peers.encode_images(clip, reference)
+        peers.encode_images(clip, target)
+        peers.encode_texts(clip, open_clip.tokenize(texts))
+
+    found = []
+    for name, (width, hidden, target_ratio) in SIZES.items():
+        network = peers.PublicCombiner(512, width, hidden).train()
+        optimizer = torch.optim.AdamW(network.parameters(), lr=1e-5)
+        features = torch.randn(3, BATCH, 512)
+        call = ours(name)
+        own, encoding, head = in_turns(
+            call,
+            encode,
+            lambda: peers.combiner_step(network, optimizer, *features),  # noqa: B023
+        )
+        millions = sum(parameter.numel() for parameter in network.parameters()) / 1e6
+        found.append(
+            row(
+                f"training step of a Combiner of {millions:.1f} million parameters, a triplet",
+                own / BATCH,
+                encoding / TIMED + head / BATCH,
+                target_ratio,
+                peak_megabytes("combiner", name),
+                f"batch {BATCH}; peer: CLIP4Cir's stage 2, which encodes two pictures and a caption a "
+                f"triplet ({encoding / TIMED * 1e3:.0f} ms) and then trains ({head / BATCH * 1e3:.2f} ms)",
+            )
+        )
+    return [*found, linear(clip, reference)]
+
+
+def linear(clip: Any, pixels: torch.Tensor) -> dict[str, Any]:
+    map_, old = torch.nn.Linear(512, 512, bias=False), torch.randn(TIMED, 512)
+    optimizer = torch.optim.Adam(map_.parameters())
+
+    def live() -> None:
+        peers.projection_step(map_, optimizer, peers.encode_images(clip, pixels), old)
+
+    own, peer = in_turns(ours("linear"), live)
+    note = (
+        f"{STEPS} steps of {PAIRS} pairs from {PICTURES} kept pictures, the closed-form start and reading "
+        f"the features included; peer: each step encodes its {TIMED} pictures"
+    )
+    what = "training of a linear projection 512 -> 512, a pair"
+    return row(what, own / STEPS / PAIRS, peer / TIMED, 2000, peak_megabytes("combiner", "linear"), note)

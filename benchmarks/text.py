@@ -1,0 +1,49 @@
+"""The text tower on captions as long as CIRR's, none seen before: ours against ``encode_text``."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+
+from benchmarks import peers, synthetic
+from benchmarks.harness import in_turns, peak_megabytes, row
+from clplat.data.records import Images, Texts
+from clplat.features.engine import Features
+from clplat.features.store import Store
+from clplat.models.backbone import Backbone
+
+CAPTIONS = 256
+
+
+def encoder(backbone: Backbone) -> Callable[[], object]:
+    """Makes the rows of all captions, in a store that is empty each time, and reads them."""
+    ids = backbone.tokenize(synthetic.captions(CAPTIONS))
+    none = Images([], lambda rows, again: torch.empty(0))
+
+    def encode() -> torch.Tensor:
+        features = Features(backbone, Store(None))
+        texts = Texts(ids)
+        features.prepare(none, texts)
+        return features.text(texts).pooled
+
+    return encode
+
+
+def ours(which: str) -> Callable[[], object]:
+    return encoder(synthetic.vit_b_32())
+
+
+def rows() -> list[dict[str, Any]]:
+    backbone = synthetic.vit_b_32()
+    clip, ids = synthetic.stock(backbone), backbone.tokenize(synthetic.captions(CAPTIONS))
+    own, peer = in_turns(encoder(backbone), lambda: peers.encode_texts(clip, ids))
+    words = sum(len(caption.split()) for caption in synthetic.captions(CAPTIONS)) / CAPTIONS
+    tokens = sum(Texts(ids).lengths) / CAPTIONS
+    note = (
+        f"{CAPTIONS} distinct captions, log-normal lengths as CIRR's ({words:.1f} words, {tokens:.1f} "
+        f"tokens), an empty store; peer: encode_text of 77 positions, {peers.CHUNK} a pass"
+    )
+    what = "text features of new captions, a caption"
+    return [row(what, own / CAPTIONS, peer / CAPTIONS, 5, peak_megabytes("text", "all"), note)]

@@ -1,0 +1,1 @@
+"""The feature store: what is frozen is computed once, ever."""

@@ -1,0 +1,130 @@
+"""What a part of a model computes, as a digest: its code, its plain attributes and its tensors."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterator, Sequence
+from typing import Any, TypeAlias
+
+import torch
+from torch import Tensor, nn
+
+__all__ = ["Hashed", "Part", "content_digest", "is_fickle", "is_loose", "state_of", "tensors_of"]
+
+#: A named module or tensor of a tower, see `Backbone.stages`.
+Part: TypeAlias = tuple[str, nn.Module | Tensor]
+#: Digests of tensors by place and version. It holds on to the tensors: no other one can take their place.
+Hashed: TypeAlias = dict[Any, tuple[Tensor, str]]
+
+_NO_CONTENT = {"training", "_parameters", "_buffers", "_modules", "_is_full_backward_hook"}
+
+
+def content_digest(parts: Sequence[Part], hashed: Hashed) -> str:
+    """SHA-256 of everything that determines what these parts compute.
+
+    A module counts with its class, its plain attributes (rates, scalings, switches) and its tensors. Of an
+    adapter that is not in use nothing counts: a bare base is itself again, whatever was grown beside it.
+
+    Args:
+        hashed: of tensors that have not changed since; filled here.
+
+    Example:
+        >>> layer = nn.Linear(2, 2)
+        >>> before = content_digest([("layer", layer)], {})
+        >>> _ = layer.weight.data.mul_(2)
+        >>> content_digest([("layer", layer)], {}) == before
+        False
+    """
+    digest = hashlib.sha256()
+    for name, node in _walk(parts):
+        digest.update(f"{name} {_digest(node, hashed) if isinstance(node, Tensor) else node}\n".encode())
+    return digest.hexdigest()
+
+
+def tensors_of(parts: Sequence[Part]) -> list[Tensor]:
+    """All tensors that count in `content_digest`."""
+    return [node for _, node in _walk(parts) if isinstance(node, Tensor)]
+
+
+def state_of(tensor: Tensor) -> tuple[int, int]:
+    """Place in memory and version: while both stay, so does the content.
+
+    A parameter whose ``data`` was exchanged for another tensor's, as a teacher does, keeps a version count of
+    its own, which training moves. The other tensor, its ``stand_in``, knows better.
+    """
+    tensor = getattr(tensor, "stand_in", tensor)
+    return tensor.data_ptr(), 0 if tensor.is_inference() else tensor._version  # inference tensors count none
+
+
+def is_fickle(module: nn.Module) -> bool:
+    """Whether this module, in training mode, answers the same question differently each time."""
+    if isinstance(module, nn.modules.batchnorm._NormBase):
+        return True
+    # Dropout of any kind, open_clip's patch dropout, attention with dropout; layers of PEFT that draw.
+    rates = [getattr(module, name, 0) for name in ("p", "dropout", "prob")]
+    return any(isinstance(rate, float) and rate > 0 for rate in rates) or hasattr(module, "active_adapters")
+
+
+def is_loose(module: nn.Module) -> bool:
+    """Whether a fickle module is so now: in training mode, or because it mixes the items of a batch."""
+    # Lily averages its routers over the batch, also in evaluation mode.
+    return module.training or (hasattr(module, "lily_router") and not module.disable_adapters)
+
+
+def _walk(parts: Sequence[Part]) -> Iterator[tuple[str, Tensor | str]]:
+    for name, part in parts:
+        if isinstance(part, Tensor):
+            yield name, part
+        else:
+            yield from _module(name, part, frozenset())
+
+
+def _module(name: str, module: nn.Module, idle: frozenset[str]) -> Iterator[tuple[str, Tensor | str]]:
+    if hasattr(module, "active_adapters") and hasattr(module, "base_layer"):  # a layer of PEFT
+        known, active = _adapters(module)
+        if not active and not getattr(module, "merged_adapters", ()):
+            yield from _module(name, module.base_layer, frozenset())  # type: ignore[arg-type]
+            return
+        idle = frozenset(known - active)
+    kind = type(module)
+    attributes = {
+        k: _without(v, idle) for k, v in vars(module).items() if k not in _NO_CONTENT and _is_plain(v)
+    }
+    yield name, f"{kind.__module__}.{kind.__qualname__} {json.dumps(attributes, sort_keys=True)}"
+    for key, tensor in (*module._parameters.items(), *module._buffers.items()):
+        if tensor is not None and key not in idle:
+            yield f"{name}.{key}", tensor
+    for key, child in module._modules.items():
+        if child is not None and key not in idle:
+            yield from _module(f"{name}.{key}", child, frozenset() if key == "base_layer" else idle)
+
+
+def _adapters(layer: Any) -> tuple[set[str], set[str]]:
+    """Names of all adapters of a layer of PEFT, and of those in use."""
+    held = [getattr(layer, name, {}) for name in layer.adapter_layer_names]
+    known = {str(key) for entries in held if hasattr(entries, "keys") for key in entries}
+    return known, set() if layer.disable_adapters else known & set(layer.active_adapters)
+
+
+def _without(value: Any, idle: frozenset[str]) -> Any:
+    return {k: v for k, v in value.items() if k not in idle} if isinstance(value, dict) else value
+
+
+def _is_plain(value: Any) -> bool:
+    if isinstance(value, dict):
+        return all(isinstance(k, str) and _is_plain(v) for k, v in value.items())
+    if isinstance(value, list | tuple):
+        return all(map(_is_plain, value))
+    return value is None or isinstance(value, bool | int | float | str)
+
+
+def _digest(tensor: Tensor, hashed: Hashed) -> str:
+    place = (*state_of(tensor), tensor.shape, tensor.stride(), tensor.dtype)
+    if place not in hashed:
+        plain = tensor.detach().cpu().contiguous()
+        digest = hashlib.sha256(f"{plain.dtype} {tuple(plain.shape)}".encode())
+        if plain.numel():
+            digest.update(plain.flatten().view(torch.uint8).numpy().data)
+        hashed[place] = (tensor.detach(), digest.hexdigest())
+    return hashed[place][1]

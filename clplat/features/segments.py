@@ -1,0 +1,102 @@
+"""Segments: rows with their names in one immutable safetensors file, read by memory mapping.
+
+A segment holds the tensors ``rows`` and ``names``: the latter a JSON list as bytes, since a header is limited
+in length and is parsed even for the number of rows alone. The metadata holds the digest of the table's key
+and a sha256 of both tensors.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import secrets
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save
+from torch import Tensor
+
+from clplat.files import write_atomically
+
+__all__ = ["DamagedError", "count_rows", "open_segment", "segments_in", "write_segment"]
+
+
+class DamagedError(Exception):
+    """A segment that cannot be used: why, without the name of the file."""
+
+
+def segments_in(folder: Path) -> list[Path]:
+    """The segments of a table's folder, oldest first; none where there is no such folder."""
+    return sorted(folder.glob("[0-9]*-*.safetensors"))
+
+
+def write_segment(folder: Path, digest: str, names: Sequence[str], rows: Tensor) -> Path:
+    """Write a segment that sorts behind all others, atomically.
+
+    Raises:
+        UserError: the disk is full or not writable.
+
+    Example:
+        >>> import tempfile
+        >>> path = write_segment(Path(tempfile.mkdtemp()), "d1", ["a", "b"], torch.eye(2))
+        >>> open_segment(path, "d1")[0], count_rows(path)
+        (['a', 'b'], 2)
+    """
+    last = max((path.name for path in segments_in(folder)), default="0-")
+    # Another process may take the same number now: the random part tells the two apart.
+    path = folder / f"{int(last.partition('-')[0]) + 1:08d}-{secrets.token_hex(4)}.safetensors"
+    letters = np.frombuffer(json.dumps(list(names)).encode(), dtype=np.uint8).copy()
+    tensors = {"names": torch.from_numpy(letters), "rows": rows.contiguous()}
+    metadata = {"digest": digest, "sha256": _checksum(tensors["names"], tensors["rows"])}
+    # Not save_file: it renames a temporary file of its own, which nobody would know to remove after a kill.
+    write_atomically(path, lambda temporary: temporary.write_bytes(save(tensors, metadata)))
+    return path
+
+
+def open_segment(path: Path, digest: str, check: bool = False) -> tuple[list[str], Tensor]:
+    """Names and mapped rows of a segment; the rows outlive the file.
+
+    Args:
+        path: of the segment.
+        digest: of the key that it must belong to.
+        check: read everything and compare the checksum.
+
+    Raises:
+        DamagedError: cut short, of another key, with other bytes than were written, or no segment at all.
+        FileNotFoundError: somebody deleted it.
+    """
+    try:
+        with safe_open(path, framework="pt") as file:
+            metadata = file.metadata() or {}
+            letters, rows = file.get_tensor("names"), file.get_tensor("rows")
+        names = json.loads(letters.numpy().tobytes())
+    except (OSError, SafetensorError, RuntimeError, ValueError) as error:
+        if not path.exists():  # deleted before, or between reading the header and mapping the rest
+            raise FileNotFoundError(path) from error
+        raise DamagedError(f"is not readable ({' '.join(str(error).split())})") from error
+    if metadata.get("digest") != digest:
+        raise DamagedError("belongs to another key")
+    if not isinstance(names, list) or not rows.dim() or len(names) != len(rows):
+        raise DamagedError("has another number of names than of rows")
+    if check and metadata.get("sha256") != _checksum(letters, rows):
+        raise DamagedError("has other bytes than were written (wrong checksum)")
+    return names, rows
+
+
+def count_rows(path: Path) -> int:
+    """Rows of a segment by its header; 0 when it is damaged or gone."""
+    try:
+        with safe_open(path, framework="pt") as file:
+            return int(file.get_slice("rows").get_shape()[0])
+    except (OSError, SafetensorError, RuntimeError, IndexError):
+        return 0
+
+
+def _checksum(names: Tensor, rows: Tensor) -> str:
+    digest = hashlib.sha256()
+    for tensor in (names, rows):
+        digest.update(tensor.reshape(-1).view(torch.uint8).numpy().data)
+    return digest.hexdigest()
