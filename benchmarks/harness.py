@@ -63,14 +63,19 @@ def row(
 
 
 def peak_megabytes(module: str, which: str) -> float:
-    """Peak resident memory of a fresh process that prepares and makes the call ``module.ours(which)``."""
-    return float(child("peak", module, which))
+    """As `once` says."""
+    return once(module, which)[1]
+
+
+def once(module: str, which: str) -> tuple[float, float]:
+    """A fresh process makes the call ``module.ours(which)``: its seconds, and the peak of resident memory."""
+    seconds, megabytes = json.loads(child("once", module, which))
+    return seconds, megabytes
 
 
 def child(*arguments: str) -> str:
     """What ``python -m benchmarks.harness`` prints last; what goes wrong there is shown."""
-    # Threads that wait must sleep: on cores that others use too, spinning costs a factor of five.
-    threads = {"OMP_NUM_THREADS": str(THREADS), "OMP_WAIT_POLICY": "PASSIVE"}
+    threads = {"OMP_NUM_THREADS": str(THREADS)}
     command = [sys.executable, "-m", "benchmarks.harness", *arguments]
     done = subprocess.run(
         command, cwd=ROOT, env=os.environ | threads, stdout=subprocess.PIPE, text=True, check=True
@@ -89,7 +94,7 @@ def _resident_peak() -> float:
 
 
 def main(task: str, module: str, *which: str) -> None:
-    """``rows MODULE`` prints its rows as one line of JSON, ``peak MODULE WHICH`` the megabytes.
+    """``rows MODULE`` prints its rows as one line of JSON, ``once MODULE WHICH`` seconds and megabytes.
 
     A module's processes share a feature store of their own, which begins empty.
     """
@@ -102,8 +107,10 @@ def main(task: str, module: str, *which: str) -> None:
             os.environ["CLPLAT_CACHE"] = store
             print(json.dumps(benchmark.rows()))
     else:
-        benchmark.ours(*which)()
-        print(_resident_peak())
+        call = benchmark.ours(*which)
+        start = time.perf_counter()
+        call()
+        print(json.dumps([time.perf_counter() - start, _resident_peak()]))
 
 
 if __name__ == "__main__":

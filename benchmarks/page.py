@@ -24,7 +24,8 @@ TAIL = f"""## How it is measured
 
 writes `benchmarks/results.json` and this page. The two sides run in turns in one process with {THREADS}
 threads; times are medians of at least {REPEATS} turns after one that does not count, of the sweep of one run.
-Ratios carry over to other machines better than seconds do; a busy machine disturbs both. Nothing is
+Ratios carry over to other machines better than seconds do. A busy machine disturbs both; there,
+`OMP_WAIT_POLICY=PASSIVE make bench` keeps threads from spinning while they wait for each other. Nothing is
 downloaded: the model has ViT-B/32's shape and random weights (rows that say clplat-tiny use the shipped one),
 pictures and captions are synthetic, of true sizes. Peak memory is that of a process that runs our side alone;
 for ranking, what the call needs beyond its inputs.

@@ -14,7 +14,7 @@ from clplat.features.engine import Features
 from clplat.features.store import Store
 from clplat.models.backbone import Backbone
 
-CAPTIONS = 256
+CAPTIONS = 512
 
 
 def encoder(backbone: Backbone) -> Callable[[], object]:

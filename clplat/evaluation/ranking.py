@@ -1,7 +1,7 @@
 """Exact ranks from embeddings, with a tie rule, in bounded memory, never fooled by NaN.
 
-Rows rank by descending score (see `clplat.evaluation.scores`) and, where scores are equal, by ascending gallery
-row, which is a stable descending sort. Ranks count from 0.
+Rows rank by descending score (see `clplat.evaluation.scores`) and, where scores are equal, by ascending
+gallery row, which is a stable descending sort. Ranks count from 0.
 """
 
 from __future__ import annotations

@@ -7,54 +7,44 @@ import json
 from collections.abc import Iterator, Sequence
 from typing import Any, TypeAlias
 
-import torch
 from torch import Tensor, nn
 
-__all__ = ["Hashed", "Part", "content_digest", "is_fickle", "is_loose", "state_of", "tensors_of"]
+from clplat.models.hashes import Hashes
+
+__all__ = ["Part", "content_digest", "is_fickle", "is_loose", "tensors_of"]
 
 #: A named module or tensor of a tower, see `Backbone.stages`.
 Part: TypeAlias = tuple[str, nn.Module | Tensor]
-#: Digests of tensors by place and version. It holds on to the tensors: no other one can take their place.
-Hashed: TypeAlias = dict[Any, tuple[Tensor, str]]
+
 
 _NO_CONTENT = {"training", "_parameters", "_buffers", "_modules", "_is_full_backward_hook"}
 
 
-def content_digest(parts: Sequence[Part], hashed: Hashed) -> str:
+def content_digest(parts: Sequence[Part], hashes: Hashes) -> str:
     """SHA-256 of everything that determines what these parts compute.
 
     A module counts with its class, its plain attributes (rates, scalings, switches) and its tensors. Of an
     adapter that is not in use nothing counts: a bare base is itself again, whatever was grown beside it.
 
     Args:
-        hashed: of tensors that have not changed since; filled here.
+        hashes: of tensors that have not changed since.
 
     Example:
         >>> layer = nn.Linear(2, 2)
-        >>> before = content_digest([("layer", layer)], {})
+        >>> before = content_digest([("layer", layer)], Hashes())
         >>> _ = layer.weight.data.mul_(2)
-        >>> content_digest([("layer", layer)], {}) == before
+        >>> content_digest([("layer", layer)], Hashes()) == before
         False
     """
     digest = hashlib.sha256()
     for name, node in _walk(parts):
-        digest.update(f"{name} {_digest(node, hashed) if isinstance(node, Tensor) else node}\n".encode())
+        digest.update(f"{name} {hashes.digest(node) if isinstance(node, Tensor) else node}\n".encode())
     return digest.hexdigest()
 
 
 def tensors_of(parts: Sequence[Part]) -> list[Tensor]:
     """All tensors that count in `content_digest`."""
     return [node for _, node in _walk(parts) if isinstance(node, Tensor)]
-
-
-def state_of(tensor: Tensor) -> tuple[int, int]:
-    """Place in memory and version: while both stay, so does the content.
-
-    A parameter whose ``data`` was exchanged for another tensor's, as a teacher does, keeps a version count of
-    its own, which training moves. The other tensor, its ``stand_in``, knows better.
-    """
-    tensor = getattr(tensor, "stand_in", tensor)
-    return tensor.data_ptr(), 0 if tensor.is_inference() else tensor._version  # inference tensors count none
 
 
 def is_fickle(module: nn.Module) -> bool:
@@ -117,14 +107,3 @@ def _is_plain(value: Any) -> bool:
     if isinstance(value, list | tuple):
         return all(map(_is_plain, value))
     return value is None or isinstance(value, bool | int | float | str)
-
-
-def _digest(tensor: Tensor, hashed: Hashed) -> str:
-    place = (*state_of(tensor), tensor.shape, tensor.stride(), tensor.dtype)
-    if place not in hashed:
-        plain = tensor.detach().cpu().contiguous()
-        digest = hashlib.sha256(f"{plain.dtype} {tuple(plain.shape)}".encode())
-        if plain.numel():
-            digest.update(plain.flatten().view(torch.uint8).numpy().data)
-        hashed[place] = (tensor.detach(), digest.hexdigest())
-    return hashed[place][1]

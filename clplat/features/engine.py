@@ -75,6 +75,7 @@ class Features:
 
     def refresh(self) -> None:
         """The model may have been changed in any way: look at all of it again."""
+        self.backbone.hashes.turn()
         self._image_taps.refresh()
         self._text_taps.refresh()
         self._tables.clear()

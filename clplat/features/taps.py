@@ -8,9 +8,10 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from clplat.features.content import Hashed, content_digest, is_fickle, is_loose, state_of, tensors_of
+from clplat.features.content import content_digest, is_fickle, is_loose, tensors_of
 from clplat.features.settled import is_settled
 from clplat.models.backbone import Backbone
+from clplat.models.hashes import state_of
 
 __all__ = ["Tap", "TowerTaps"]
 
@@ -47,7 +48,6 @@ class TowerTaps:
 
     def __init__(self, backbone: Backbone, tower: Literal["image", "text"]) -> None:
         self.backbone, self.tower = backbone, tower
-        self._hashed: Hashed = {}
         self._structure: object = None
         self._stages: list[_Stage] = []
         self._below: dict[int, list[Tensor]] = {}
@@ -85,8 +85,6 @@ class TowerTaps:
         structure = (backbone.active_adapter, tuple(backbone.adapters), prompts)
         if structure == self._structure:
             return
-        if self._structure is None:
-            self._hashed.clear()
         self._structure = structure
         self._below.clear()
         self._digests.clear()
@@ -113,5 +111,5 @@ class TowerTaps:
         state = (count, *map(state_of, self._below[count]))
         if state not in self._digests:
             parts = [part for stage in self._stages[:count] for part in stage.parts]
-            self._digests[state] = content_digest(parts, self._hashed)
+            self._digests[state] = content_digest(parts, self.backbone.hashes)
         return self._digests[state]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
@@ -18,11 +19,15 @@ from clplat.files import write_atomically, write_json
 from clplat.models import loading, towers
 from clplat.models.attention import merge_state_dict, split_attention, split_state_dict
 from clplat.models.features import ImageFeatures, TextFeatures
+from clplat.models.hashes import Hashes
 
 if TYPE_CHECKING:
     from clplat.models.prompts.base import TowerPrompt
 
 __all__ = ["Backbone"]
+
+#: The largest model of which an untouched copy stays in memory.
+_KEPT_BYTES = 1 << 30
 
 
 class Backbone(nn.Module):
@@ -93,6 +98,7 @@ class Backbone(nn.Module):
         self.image_layers = len(model.visual.transformer.resblocks) if open_image else None
         self.register_module("text_prompt", None)
         self.register_module("image_prompt", None)
+        self.hashes = Hashes()
         self.adapters: dict[str, dict[str, Any]] = {}
         self.active_adapter: str | None = None
         self.rewritten_by: str | None = None
@@ -109,8 +115,17 @@ class Backbone(nn.Module):
         Raises:
             UserError: unknown name or tag; missing, damaged or unfitting weights.
         """
-        with torch.random.fork_rng(devices=[]):
-            return cls(name, loading.load(name, pretrained))
+        # The trials of a study load the same weights over and over: one copy stays, and what is known of it.
+        stamp = loading.stamp(name, pretrained)
+        loaded = _loaded(name, pretrained, stamp)
+        if not stamp or sum(tensor.nbytes for tensor in loaded.base_state().values()) > _KEPT_BYTES:
+            _loaded.cache_clear()
+            return loaded
+        backbone = copy.deepcopy(loaded)
+        own = backbone.base_state()
+        for key, tensor in loaded.base_state().items():
+            backbone.hashes.learn(own[key], loaded.hashes.digest(tensor))
+        return backbone
 
     @classmethod
     def random(cls, config: Mapping[str, Any], seed: int) -> Backbone:
@@ -360,7 +375,7 @@ class Backbone(nn.Module):
             "adapter": self.adapters.get(self.active_adapter or ""),
         }
         digest.update(json.dumps(header, sort_keys=True).encode())
-        tensors = {f"base/{key}": tensor for key, tensor in self.stock_state_dict().items()}
+        tensors = {f"base/{key}": tensor for key, tensor in self.base_state().items()}
         if self.active_adapter is not None:
             tensors |= {f"adapter/{key}": t for key, t in self.adapter_state(self.active_adapter).items()}
         for kind in ("text_prompt", "image_prompt"):
@@ -368,9 +383,7 @@ class Backbone(nn.Module):
             if prompt is not None:
                 tensors |= {f"{kind}/{key}": tensor for key, tensor in prompt.state_dict().items()}
         for key in sorted(tensors):
-            tensor = tensors[key].detach().cpu().contiguous()
-            digest.update(f"{key} {tensor.dtype} {tuple(tensor.shape)}".encode())
-            digest.update(tensor.flatten().view(torch.uint8).numpy().data)
+            digest.update(f"{key} {self.hashes.digest(tensors[key])}\n".encode())
         return digest.hexdigest()
 
     def adapter_state(self, name: str) -> dict[str, Tensor]:
@@ -405,6 +418,12 @@ class Backbone(nn.Module):
                 f"the {tower} tower of backbone '{self.name}' is not a standard CLIP transformer: it has no "
                 f"{', '.join(wanted)} here, only pooled features"
             )
+
+
+@lru_cache(maxsize=1)
+def _loaded(name: str, pretrained: str | None, stamp: tuple[Any, ...]) -> Backbone:
+    with torch.random.fork_rng(devices=[]):
+        return Backbone(name, loading.load(name, pretrained))
 
 
 @lru_cache(maxsize=1 << 17)  # a training text comes back every epoch, and byte pairs take 0.1 ms to find

@@ -24,7 +24,7 @@ from safetensors import SafetensorError, safe_open
 from clplat.errors import UserError, nearest
 from clplat.files import read_json
 
-__all__ = ["CONFIG", "SHIPPED", "WEIGHTS", "Loaded", "build", "load"]
+__all__ = ["CONFIG", "SHIPPED", "WEIGHTS", "Loaded", "build", "load", "stamp"]
 
 CONFIG = "open_clip_config.json"
 WEIGHTS = "open_clip_model.safetensors"
@@ -55,16 +55,27 @@ def load(name: str, pretrained: str | None) -> Loaded:
     Raises:
         UserError: unknown name or tag, no weights named, a file that is missing, broken or does not fit.
     """
-    shipped = SHIPPED / name
-    if name and "/" not in name and (shipped / CONFIG).is_file():
-        folder = shipped
-    elif name.startswith("local-dir:"):
-        folder = Path(name.removeprefix("local-dir:")).expanduser()
-    else:
+    folder = _folder_of(name)
+    if folder is None:
         return _named(name, pretrained)
     if pretrained:
         raise UserError(f"'{name}' comes with its own weights; leave out pretrained='{pretrained}'")
     return _folder(folder)
+
+
+def stamp(name: str, pretrained: str | None) -> tuple[tuple[str, int, int], ...]:
+    """Sizes and times of the files that `load` reads, as far as they are known: it changes when they do."""
+    folder = _folder_of(name)
+    files = sorted(folder.glob("*")) if folder is not None else [Path(pretrained or "").expanduser()]
+    stats = [(str(file), file.stat()) for file in files if file.is_file()]
+    return tuple((file, stat.st_size, stat.st_mtime_ns) for file, stat in stats)
+
+
+def _folder_of(name: str) -> Path | None:
+    """The folder that a name means; None for open_clip's names."""
+    if name and "/" not in name and (SHIPPED / name / CONFIG).is_file():
+        return SHIPPED / name
+    return Path(name.removeprefix("local-dir:")).expanduser() if name.startswith("local-dir:") else None
 
 
 def build(model_cfg: Mapping[str, Any], preprocess_cfg: Mapping[str, Any], where: str) -> Loaded:
