@@ -79,7 +79,8 @@ def in_last_blocks() -> dict[str, Any]:
     note = (
         f"batch {BATCH}, r = {RANK}; peer: the same model without kept features, captions at 77 positions "
         f"(ours: {trimmed}, {share / (peer - own):.0%} of the gain are the text tower's); measured bound "
-        f"{bound:.2f}x, of pictures alone {same:.2f}x; {peer / own / bound:.0%} of it reached"
+        f"{bound:.2f}x, of pictures alone {same:.2f}x; {peer / own / bound:.0%} of it reached, "
+        "which lets the last block compute all rows where ours computes the pooled one"
     )
     what = f"training step of LoRA in the last {LAST} of {LAYERS} blocks of both towers, a triplet"
     made = row(what, own / BATCH, peer / BATCH, 2.2, peak_megabytes("lora", "last"), note)

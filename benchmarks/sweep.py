@@ -9,7 +9,6 @@ small that a cached trial consists of everything else.
 from __future__ import annotations
 
 import os
-import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -58,6 +57,6 @@ def rows() -> list[dict[str, Any]]:
         peer, _ = once("sweep", f"{name} off")
         what = f"sweep of {TRIALS} trials of a combiner on {name}"
         options = ", ".join(f"{option} {value}" for option, value in sizes.items())
-        note = f"catalogue ({options}), 4 epochs, drawing the pictures included; peer: the same with --features off"
+        note = f"catalogue ({options}), 4 epochs, drawing the pictures included; peer: with --features off"
         found.append(row(what, own, peer, at_least, peak, note))
     return found

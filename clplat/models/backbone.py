@@ -116,9 +116,10 @@ class Backbone(nn.Module):
             UserError: unknown name or tag; missing, damaged or unfitting weights.
         """
         # The trials of a study load the same weights over and over: one copy stays, and what is known of it.
-        stamp = loading.stamp(name, pretrained)
+        stamp = loading.stamp(name)
         loaded = _loaded(name, pretrained, stamp)
-        if not stamp or sum(tensor.nbytes for tensor in loaded.base_state().values()) > _KEPT_BYTES:
+        size = sum(tensor.nbytes for tensor in loaded.base_state().values())
+        if not stamp or size > _KEPT_BYTES:
             _loaded.cache_clear()
             return loaded
         backbone = copy.deepcopy(loaded)

@@ -63,10 +63,13 @@ def load(name: str, pretrained: str | None) -> Loaded:
     return _folder(folder)
 
 
-def stamp(name: str, pretrained: str | None) -> tuple[tuple[str, int, int], ...]:
-    """Sizes and times of the files that `load` reads, as far as they are known: it changes when they do."""
+def stamp(name: str) -> tuple[tuple[str, int, int], ...]:
+    """Sizes and times of the files of a folder that `load` reads; empty for open_clip's names.
+
+    Those take their preprocessing from tables that may change while a program runs.
+    """
     folder = _folder_of(name)
-    files = sorted(folder.glob("*")) if folder is not None else [Path(pretrained or "").expanduser()]
+    files = sorted(folder.glob("*")) if folder is not None else []
     stats = [(str(file), file.stat()) for file in files if file.is_file()]
     return tuple((file, stat.st_size, stat.st_mtime_ns) for file, stat in stats)
 
