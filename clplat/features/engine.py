@@ -24,7 +24,7 @@ from clplat.provenance import library_versions
 __all__ = ["Features"]
 
 #: A text is computed up to the next multiple of so many tokens.
-BUCKET = 8
+BUCKET = 4
 #: A group of texts goes through the tower apart from longer ones if that saves so many operations.
 LEAST_FLOPS = 5e8
 
@@ -56,6 +56,8 @@ class Features:
         self._filler, self._chunk = Filler(dtype), _chunk(backbone)
         self._image_taps, self._text_taps = TowerTaps(backbone, "image"), TowerTaps(backbone, "text")
         self._tables: dict[Any, Table] = {}
+        self._coming: dict[str, list[tuple[frozenset[str], Any]]] = {"image": [], "text": []}
+        self._foreseen: set[Tap] = set()
         self._written_before = store.bytes_written
 
     def __deepcopy__(self, memo: Any) -> None:
@@ -79,19 +81,26 @@ class Features:
         self._image_taps.refresh()
         self._text_taps.refresh()
         self._tables.clear()
+        self._coming = {"image": [], "text": []}
+        self._foreseen.clear()
 
     def live_images(self, tokens: bool = False) -> bool:
         """Whether pictures go through the whole tower now, so that their pixels will be asked for."""
         return self._image_taps.tap(tokens) is None
 
-    def prepare(self, images: Images, texts: Texts, tokens: bool = False) -> None:
-        """Make all rows that training on these will ask for, long before a step waits for one.
+    def prepare(self, images: Images, texts: Texts, tokens: bool = False, again: bool = False) -> None:
+        """Make all rows that will be asked for, long before anybody waits for one.
 
         Args:
             images: as in `image`; each may stand here several times.
             texts: as in `text`.
             tokens: they will be asked for with tokens.
+            again: they will be asked for until `refresh`, perhaps of another state of the model as well: who
+                then asks for some of them, as a teacher does in its first step, gets all of them made.
         """
+        if again:
+            self._coming["image"].append((frozenset(images.names), images))
+            self._coming["text"].append((frozenset(texts.names), texts))
         tap = self._image_taps.tap(tokens)
         if tap is not None and images.kind:
             self._images(tap, images)
@@ -109,6 +118,7 @@ class Features:
         if tap is None:
             counts.live += len(images)
             return self.backbone.image(images.pixels.to(self._device), tokens=tokens)
+        self._foresee("image", tap, images.names, self._images)
         x = self._moved(self._images(tap, images).rows(images.names))
         if tap.pooled:
             return ImageFeatures(x)
@@ -123,6 +133,7 @@ class Features:
         ids = texts.ids.to(self._device, non_blocking=True)
         if tap is None:
             return self._live_texts(texts, ids, tokens)
+        self._foresee("text", tap, texts.names, self._texts)
         tables = self._texts(tap, texts)
         if tap.pooled:
             return TextFeatures(self._moved(tables[0][1].rows(texts.names)), input_ids=ids)
@@ -145,6 +156,17 @@ class Features:
         }
 
     # -- rows ---------------------------------------------------------------------------------------------
+
+    def _foresee(
+        self, tower: str, tap: Tap, names: Sequence[str], fill: Callable[[Tap, Any], object]
+    ) -> None:
+        """Make at a new tap whatever else will be asked for there: many at once cost least."""
+        coming = self._coming[tower]
+        if tap in self._foreseen or all(known.isdisjoint(names) for known, _ in coming):
+            return
+        self._foreseen.add(tap)
+        for _, items in coming:
+            fill(tap, items)
 
     def _images(self, tap: Tap, images: Images) -> Table:
         """The table that holds these pictures at this tap, filled."""
@@ -175,7 +197,7 @@ class Features:
         groups = by_length(texts.lengths, BUCKET, texts.ids.shape[1])
         # As many tokens a pass as pictures have patches, about.
         most = 64 if self._device.type == "cpu" else 1024
-        chunks = {length: min(most, max(16, 64 * self._chunk // length)) for length in groups}
+        chunks = {length: min(most, max(16, 32 * self._chunk // length)) for length in groups}
 
         def load(rows: Sequence[int]) -> Tensor:
             return texts.ids[list(rows)].to(self._device, non_blocking=True)

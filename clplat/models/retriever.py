@@ -38,7 +38,7 @@ class FeatureSource(Protocol):
 
     def text(self, texts: Texts, *, tokens: bool = False) -> TextFeatures: ...
 
-    def prepare(self, images: Images, texts: Texts, tokens: bool = False) -> None: ...
+    def prepare(self, images: Images, texts: Texts, tokens: bool = False, again: bool = False) -> None: ...
 
     def live_images(self, tokens: bool = False) -> bool: ...
 
@@ -124,7 +124,7 @@ class ComposedRetriever(nn.Module):
             images = images if isinstance(images, Images) else Images.of(images)
             texts = texts if isinstance(texts, Texts) else Texts(texts)
             with self._cast():
-                self.features.prepare(images, texts, self._tokens)
+                self.features.prepare(images, texts, self._tokens, again=self.training)
 
     @property
     def reads_pixels(self) -> bool:

@@ -297,7 +297,7 @@ def test_grouping_live_texts_by_length_changes_nothing(least: float, monkeypatch
     backbone = copy.deepcopy(system("full")[0])
     features = Features(backbone, Store(None))
     asked = texts(backbone, [3, 0, 4, 0, 2, 3])
-    assert len({min(-(-n // engine.BUCKET) * engine.BUCKET, 12) for n in asked.lengths}) == 2
+    assert len({min(-(-n // engine.BUCKET) * engine.BUCKET, 12) for n in asked.lengths}) > 1
     passes: list[int] = []
     plain = backbone.text
 

@@ -6,7 +6,7 @@ import json
 import multiprocessing
 import shlex
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -20,14 +20,7 @@ from clplat.experiment import run
 from clplat.features.engine import Features
 from clplat.features.store import Store
 from clplat.files import load_tree, read_json
-from clplat.models.backbone import Backbone
 
-TOWER = {"width": 32, "layers": 2}
-MODEL = {
-    "embed_dim": 32,
-    "vision_cfg": {**TOWER, "image_size": 16, "patch_size": 8, "head_width": 16},
-    "text_cfg": {**TOWER, "context_length": 48, "heads": 2},
-}
 EVERY = 2  # steps between checkpoints; an experience has 2 epochs of 2
 
 #: What is run, and the cut that training uses in both towers.
@@ -46,24 +39,15 @@ SYSTEMS: dict[str, tuple[dict[str, Any], str]] = {
 }
 
 
-@pytest.fixture(scope="module", autouse=True)
-def one_thread() -> Iterator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("OMP_NUM_THREADS", "1")
-        yield
-    torch.set_num_threads(before)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 @pytest.fixture(scope="module")
-def world(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+def world(small_backbone: Path) -> dict[str, Any]:
     """A backbone of 16 pixels and two small domains."""
-    folder = tmp_path_factory.mktemp("features") / "backbone"
-    Backbone.random(MODEL, seed=0).save(folder)
     sizes = {"domains": 2, "train": 16, "queries": 8, "gallery": 20, "size": 16}
     return {
-        "backbone": f"local-dir:{folder}",
+        "backbone": f"local-dir:{small_backbone}",
         "scenario": {"name": "catalogue", **sizes},
         "train": {"epochs": 2, "batch_size": 8},
     }
@@ -206,7 +190,18 @@ def test_kept_or_live_the_result_is_the_same(
     assert result["cost"]["optimizer_steps"] == kept["cost"]["optimizer_steps"]
 
 
-@pytest.mark.parametrize("name", ["combiner", "last block", "distill", "lora_per_domain"])
+SLOW = pytest.mark.slow
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "combiner",
+        pytest.param("last block", marks=SLOW),
+        "distill",
+        pytest.param("lora_per_domain", marks=SLOW),
+    ],
+)
 def test_killed_and_resumed_with_a_cleared_store(
     name: str,
     world: dict[str, Any],
@@ -307,6 +302,7 @@ def test_training_asks_for_every_picture_once(
     )
 
 
+@pytest.mark.slow
 def test_two_experiments_at_once_on_one_store(
     world: dict[str, Any], whole: Callable[[str], Path], store: Path, tmp_path: Path
 ) -> None:
