@@ -102,7 +102,8 @@ def linear(clip: Any, pixels: torch.Tensor) -> dict[str, Any]:
     own, peer = in_turns(ours("linear"), live)
     note = (
         f"{STEPS} steps of {PAIRS} pairs, the closed-form start and reading the features included; peer: as "
-        f"in FCT, each step passes its {TIMED} pictures through the new and the old model"
+        f"in FCT, each step passes its {TIMED} pictures through the new and the old model "
+        f"(with stored old embeddings: {peer / TIMED / 2 / (own / STEPS / PAIRS):,.0f}x)"
     )
     what = "training of a linear projection 512 -> 512, a pair"
     return row(what, own / STEPS / PAIRS, peer / TIMED, 2000, peak_megabytes("combiner", "linear"), note)

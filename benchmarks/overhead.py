@@ -110,7 +110,7 @@ def steps(folder: Path) -> list[dict[str, Any]]:
     """A step of the loop against a step by hand."""
     live = experiment(folder / "live", scenario__domains=1, adapter="lora", features="off", train__epochs=2)
     kept = experiment(
-        folder / "kept", scenario__domains=1, adapter="none", composer="combiner", train__epochs=10
+        folder / "kept", scenario__domains=1, adapter="none", composer="combiner", train__epochs=30
     )
     found = []
     for what, made in (("LoRA in both towers", live), ("combiner on kept features", kept)):
