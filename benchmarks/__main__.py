@@ -16,7 +16,7 @@ from clplat.files import read_json, write_json, write_text
 from clplat.provenance import library_versions
 
 #: In the order of the page.
-MODULES = ("combiner", "lora", "text", "sweep", "ranking", "overhead")
+MODULES = ("combiner", "lora", "text", "sweep", "demo", "ranking", "overhead")
 _LIBRARIES = ("python", "clplat", "torch", "open_clip_torch", "peft", "avalanche-lib", "numpy")
 
 

@@ -27,8 +27,8 @@ threads; times are medians of at least {REPEATS} turns after one that does not c
 Ratios carry over to other machines better than seconds do. A busy machine disturbs both; there,
 `OMP_WAIT_POLICY=PASSIVE make bench` keeps threads from spinning while they wait for each other. Nothing is
 downloaded: the model has ViT-B/32's shape and random weights (rows that say clplat-tiny use the shipped one),
-pictures and captions are synthetic, of true sizes. Peak memory is that of a process that runs our side alone;
-for ranking, what the call needs beyond its inputs.
+pictures and captions are synthetic, of true sizes. Peak memory is that of a process that runs our side alone,
+libraries and inputs included.
 
 **Peers.** Written by us after the public codes' way of working, and given what helps them: their pictures are
 decoded and normalised already, and they run on the same torch. CLIP4Cir's stage 2 encodes with the frozen

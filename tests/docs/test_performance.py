@@ -1,0 +1,44 @@
+"""docs/performance.md is what was measured: nobody edits it by hand, and no target is left out."""
+
+from __future__ import annotations
+
+import pytest
+
+from benchmarks.page import PAGE, RESULTS, render
+from clplat.files import read_json
+
+#: A claim of the table of targets: words of its row, and its target.
+TARGETS = (
+    ("Combiner of 57", ">= 25x"),
+    ("Combiner of 4", ">= 150x"),
+    ("linear projection", ">= 2,000x"),
+    ("LoRA in the last 2 of 12 blocks", ">= 2.2x"),
+    ("LoRA on the MLPs of all blocks", ">= 1.15x"),
+    ("LoRA on attention and MLPs of all blocks", ">= 1.15x"),
+    ("text features of new captions", ">= 5x"),
+    ("sweep of 20 trials", ">= 10x"),
+    ("R@K, mAP@K and MRR", ">= 15x"),
+    ("the 50 best of 123,403", "<= 1.5x"),
+    ("step: LoRA in both towers", "<= 1.03x"),
+    ("step: combiner on kept features", "<= 1.03x"),
+    ("step in a long stream", "<= 1.1x"),
+    ("evaluation, a domain", "<= 1.1x"),
+)
+
+
+def test_the_page_is_what_was_measured() -> None:
+    assert PAGE.read_text(encoding="utf-8") == render(read_json(RESULTS))
+
+
+@pytest.mark.parametrize(("words", "target"), TARGETS)
+def test_every_target_has_a_row(words: str, target: str) -> None:
+    rows = [row for module in read_json(RESULTS).values() for row in module["rows"]]
+    assert any(words in row["what"] and row["target"].startswith(target) for row in rows)
+
+
+def test_a_row_that_misses_its_target_says_so() -> None:
+    row = {"what": "a step", "ratio": 1.5, "target": ">= 2x", "met": False, "peak_mb": None, "note": ""}
+    where = {"date": "2026-01-01", "cpu": "a CPU", "cores": 2, "libraries": {"torch": "2"}}
+    page = render({"lora": {**where, "rows": [{**row, "ours_seconds": 0.02, "peer_seconds": 0.03}]}})
+    assert "| a step | 1.5x | >= 2x | **no** | 20 ms | 30 ms |" in page
+    assert "Not met: a step." in page
