@@ -11,12 +11,10 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.harness import child
-from benchmarks.page import PAGE, RESULTS, render
+from benchmarks.page import MODULES, PAGE, RESULTS, render
 from clplat.files import read_json, write_json, write_text
 from clplat.provenance import library_versions
 
-#: In the order of the page.
-MODULES = ("combiner", "lora", "text", "sweep", "demo", "ranking", "overhead")
 _LIBRARIES = ("python", "clplat", "torch", "open_clip_torch", "peft", "avalanche-lib", "numpy")
 
 
@@ -51,7 +49,6 @@ def main() -> None:
     results = read_json(RESULTS) if RESULTS.exists() else {}
     for module in [] if arguments.page else arguments.modules or MODULES:
         results[module] = measure(module)
-        results = {name: results[name] for name in MODULES if name in results}
         write_json(RESULTS, results)
         write_text(PAGE, render(results))
     if arguments.page:

@@ -20,6 +20,10 @@ class Rate:
         """One pass; the fastest counts, as the first one warms up and others may be disturbed."""
         self.seconds_a_row = min(self.seconds_a_row, seconds / rows)
 
+    def of(self, rows: int) -> float:
+        """Seconds that so many rows would take; 0 while none was made here."""
+        return rows * self.seconds_a_row if math.isfinite(self.seconds_a_row) else 0.0
+
 
 @dataclass
 class Counts:

@@ -85,7 +85,7 @@ class Filler:
             counts.encoded += made[group]
             rate = self._rates.get((table.digest, group))
             if rate is not None:
-                counts.seconds_saved += (len(rows) - made[group]) * rate.seconds_a_row
+                counts.seconds_saved += rate.of(len(rows) - made[group])
 
     def _make(self, table: Table, items: Items, missing: set[str]) -> dict[int, int]:
         """Make these rows; how many of each group."""

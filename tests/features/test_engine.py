@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Sequence
+import math
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
 from typing import Any, ClassVar
@@ -19,6 +21,7 @@ from clplat.features import engine
 from clplat.features.engine import Features
 from clplat.features.settled import settled
 from clplat.features.store import Store
+from clplat.features.table import Table
 from clplat.models.adapters.full import Full
 from clplat.models.adapters.peft import LoRA
 from clplat.models.backbone import Backbone
@@ -323,6 +326,29 @@ def test_grouping_live_texts_by_length_changes_nothing(least: float, monkeypatch
 
 
 # -- counts --------------------------------------------------------------------------------------------
+
+
+def test_what_another_process_made_while_we_waited_is_taken_and_counted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    backbone = tiny_backbone()
+    words = Texts(backbone.tokenize([f"number {i} of {i % 7}" for i in range(200)]))
+    ours, theirs = (Features(backbone, Store(tmp_path)) for _ in range(2))
+    filling = Table.filling
+
+    @contextmanager
+    def waited(table: Table) -> Iterator[None]:
+        monkeypatch.setattr(Table, "filling", filling)
+        theirs.prepare(Images.of(torch.zeros(0, 3, 16, 16, dtype=torch.uint8)), words)
+        with filling(table):
+            yield
+
+    monkeypatch.setattr(Table, "filling", waited)
+    found = ours.text(words).pooled
+    assert torch.equal(found, theirs.text(words).pooled)
+    report = ours.report()["text"]
+    assert report["encoded"] == 0 and report["reused"] == 200
+    assert math.isfinite(report["seconds_saved"])
 
 
 @pytest.mark.parametrize("name", SYSTEMS)
