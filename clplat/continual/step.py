@@ -1,17 +1,13 @@
-"""How a step is computed: in which numbers, by which code, in which mode, and what it costs."""
+"""How a step is computed: in which numbers, by which code, in which mode."""
 
 from __future__ import annotations
 
-from typing import Any
-
 import torch
 from torch import nn
-from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils.flop_counter import flop_registry
 
 from clplat.errors import UserError
 
-__all__ = ["FlopCount", "compile_blocks", "frozen_parts", "numbers", "refuse_dead_tensors"]
+__all__ = ["compile_blocks", "frozen_parts", "numbers", "refuse_dead_tensors"]
 
 
 def numbers(precision: str, device: torch.device) -> torch.dtype | None:
@@ -69,23 +65,6 @@ def frozen_parts(model: nn.Module) -> list[nn.Module]:
         for name, module in model.named_modules()
         if name in frozen and (not name or name.rpartition(".")[0] in alive)
     ]
-
-
-class FlopCount(TorchDispatchMode):  # type: ignore[no-untyped-call]
-    """Counts what torch's `FlopCounterMode` counts, without its book of modules: in a quarter of the time."""
-
-    def __init__(self) -> None:
-        super().__init__()  # type: ignore[no-untyped-call]
-        self.total = 0
-
-    def __torch_dispatch__(
-        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
-    ) -> Any:
-        out = func(*args, **(kwargs or {}))
-        count = flop_registry.get(func._overloadpacket)
-        if count is not None:
-            self.total += count(*args, **(kwargs or {}), out_val=out)
-        return out
 
 
 def refuse_dead_tensors(model: nn.Module, optimizer: torch.optim.Optimizer) -> None:

@@ -20,9 +20,10 @@ from clplat.continual.batches import domain_batches, loaded
 from clplat.continual.ledger import Ledger, NonFiniteLoss, Position
 from clplat.continual.plugin import AvalancheLearner, StrategyPlugin
 from clplat.continual.settings import TrainConfig
-from clplat.continual.step import FlopCount, compile_blocks, frozen_parts, numbers, refuse_dead_tensors
+from clplat.continual.step import compile_blocks, frozen_parts, numbers, refuse_dead_tensors
 from clplat.continual.strategy import Strategy
 from clplat.data.records import Batch, Triplet
+from clplat.flops import FlopCount
 from clplat.models.retriever import ComposedRetriever, Outputs
 from clplat.randomness import generator, seeded
 

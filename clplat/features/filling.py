@@ -10,11 +10,11 @@ from typing import TypeAlias
 
 import torch
 from torch import Tensor
-from torch.utils.flop_counter import FlopCounterMode
 
 from clplat.errors import UserError
 from clplat.features.counts import Counts, Rate
 from clplat.features.store import Table
+from clplat.flops import FlopCount
 
 __all__ = ["Filler", "Items"]
 
@@ -102,9 +102,9 @@ class Filler:
                     x = items.load(padded)
                     began = time.perf_counter()
                     if self.counting:
-                        with FlopCounterMode(display=False) as counter:
+                        with FlopCount() as counter:
                             found = items.encode(x, group)
-                        self.flops += counter.get_total_flops()
+                        self.flops += counter.total
                     else:
                         found = items.encode(x, group)
                     found = found[: len(chosen)].to("cpu", self.dtype)
