@@ -1,4 +1,4 @@
-"""Twenty trials of a combiner on the catalogue, by `tune`: with kept features and with ``--features off``.
+"""Twenty trials of a combiner on the catalogue, by `run_sweep`: with kept features and with ``--features off``.
 
 Both studies draw the same trials and measure the best one on the test split. The first begins with an empty
 store; both draw the pictures once. Each runs once, in a process of its own. What a trial is worth keeping
@@ -29,7 +29,8 @@ def ours(which: str) -> Callable[[], object]:
     import open_clip
 
     from clplat.models.backbone import Backbone
-    from clplat.tuning.study import tune
+    from clplat.sweep import Budget, Sweep
+    from clplat.sweep.run import run_sweep
 
     name, features = which.split()
     folder = Path(os.environ["CLPLAT_CACHE"], which)
@@ -47,7 +48,15 @@ def ours(which: str) -> Callable[[], object]:
         "train": {"epochs": 4},
         "features": features,
     }
-    return lambda: tune(config, SEARCHED, TRIALS, folder / "study", track=False)
+    sweep = Sweep(
+        base=config,
+        methods=["naive"],
+        controls=[],
+        search=SEARCHED,
+        seeds=[0],
+        budget=Budget(trials=TRIALS),
+    )
+    return lambda: run_sweep(sweep, folder / "study", track=False)
 
 
 def rows() -> list[dict[str, Any]]:

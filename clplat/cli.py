@@ -5,14 +5,18 @@ from __future__ import annotations
 import argparse
 import os
 import re
+import shlex
 import sys
 import warnings
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from clplat import commands as do
 from clplat.errors import UserError, nearest, unknown_name
+
+if TYPE_CHECKING:
+    from clplat.sweep import Sweep
 
 __all__ = ["main"]
 
@@ -34,8 +38,13 @@ class _Parser(argparse.ArgumentParser):
         raise UserError(f"{message.replace('argument ', 'option ', 1)} (see {self.prog} --help)")
 
 
-def main(argv: Sequence[str] | None = None) -> int:
+def main(argv: Sequence[str] | None = None, *, sweep: Sweep | None = None, script: str | None = None) -> int:
     """Run one command.
+
+    Args:
+        argv: the words after ``clplat``; those of this process unless given.
+        sweep: what the command ``sweep`` starts from, its options lie on top.
+        script: how the call is written in reports when it is not ``clplat``.
 
     Returns:
         The exit code: 0 done, 1 ``clplat cache verify`` found damage, 2 the user must change something,
@@ -47,7 +56,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             if not sys.warnoptions:
                 warnings.simplefilter("ignore")  # those of libraries, about what a user cannot change
             try:
-                return _dispatch(words)
+                return _dispatch(words, sweep, script)
             finally:
                 sys.stdout.flush()  # a reader that is gone is noticed here, not when Python shuts down
     except UserError as error:
@@ -61,7 +70,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 0
 
 
-def _dispatch(words: list[str]) -> int:
+def _dispatch(words: list[str], start: Sweep | None, script: str | None) -> int:
     parser, commands = _parser()
     if words and not words[0].startswith("-") and words[0] not in commands:
         raise unknown_name("command", words[0], commands)
@@ -71,6 +80,7 @@ def _dispatch(words: list[str]) -> int:
         what = "option" if rest[0].startswith("-") else "word"
         near = nearest(rest[0].partition("=")[0], known.own)
         raise UserError(f"unknown {what} '{rest[0]}' of clplat {known.command}{near}")
+    known.start, known.said = start, script or shlex.join(["clplat", *words])
     call: Callable[[argparse.Namespace, list[str]], int] = known.call
     return call(known, rest)
 
@@ -99,15 +109,16 @@ def _parser() -> tuple[_Parser, dict[str, _Parser]]:
     one.add_argument("--no-track", action="store_true", help="do not log to MLflow")
     one.add_argument("--print-config", action="store_true", help="print the whole configuration and stop")
 
-    sweep = add("sweep", do.sweep, "strategies x seeds, or an Optuna study with --trials", True)
+    text = "methods x seeds x stream orders, each tuned first where there is a budget"
+    sweep = add("sweep", do.sweep, text, True)
     _out(sweep, "runs/sweep")
     _workers(sweep, 1)
-    sweep.add_argument("--strategies", metavar="NAMES", help="by comma (default: the seven of the demo)")
-    sweep.add_argument("--seeds", metavar="NUMBERS", help="by comma (default: 0)")
-    text = "tune --strategy with this many Optuna trials instead"
-    sweep.add_argument("--trials", type=_at_least(1), metavar="N", help=text)
-    text = "slots or options that the trials search, by comma (default: %(default)s)"
-    sweep.add_argument("--search", default="strategy", metavar="NAMES", help=text)
+    _sweep(sweep)
+
+    text = "write OUT/report.html of a sweep anew, also while it runs"
+    page = add("report", do.report, text)
+    page.add_argument("out", type=Path, metavar="OUT", help="folder of the sweep")
+    page.add_argument("--storage", metavar="ADDRESS", help="where its studies are (default: in the folder)")
 
     table = add("compare", do.compare, "the table of finished runs, from MLflow")
     _out(table, "runs")
@@ -122,7 +133,10 @@ def _parser() -> tuple[_Parser, dict[str, _Parser]]:
 
     find = add("search", do.search, "search a gallery with a trained run: a table and a picture")
     _out(find, "runs")
-    find.add_argument("--run", required=True, help="folder of a run, or an MLflow run id")
+    which = find.add_mutually_exclusive_group(required=True)
+    which.add_argument("--run", help="folder of a run, or an MLflow run id")
+    text = "of MLflow's registry: models:/NAME@champion or models:/NAME/1"
+    which.add_argument("--model", metavar="MODEL", help=text)
     text = "a picture file, or the key of a gallery picture"
     find.add_argument("--reference", required=True, metavar="PICTURE", help=text)
     find.add_argument("--text", required=True, help="the change in words")
@@ -174,7 +188,35 @@ def _out(parser: _Parser, default: str) -> None:
     parser.add_argument("--out", type=Path, default=Path(default), help=text)
 
 
+def _sweep(parser: _Parser) -> None:
+    """The options of a sweep that are no options of parts; see `clplat.sweep.plan.Sweep`."""
+
+    def option(name: str, text: str, **more: Any) -> None:
+        parser.add_argument(f"--{name}", help=text, **more)
+
+    option("plan", "a sweep in YAML; the other options lie on top of it", type=Path, metavar="FILE")
+    option("strategies", "what is compared, by comma (default: the seven of the demo)", metavar="NAMES")
+    option("seeds", "of the final runs, by comma (default: 0,1,2)", metavar="NUMBERS")
+    option("orders", "stream orders, at most one a seed (default: as many)", type=_at_least(1), metavar="N")
+    option("controls", "never tuned, by comma (default: frozen,cumulative)", metavar="NAMES")
+    option("trials", "tune each strategy with so many Optuna trials", type=_at_least(1), metavar="N")
+    option("seconds", "tune each strategy for so long", type=float, metavar="S")
+    option("tflops", "tune each strategy with so much training", type=float, metavar="N")
+    option("search", "slots or options to tune, by comma (default: strategy,train.lr)", metavar="NAMES")
+    text = "search space of an option: 'train.lr={low: 1e-5, high: 1e-2, log: true}', 'adapter.r=[4, 8]'"
+    option("space", text, action="append", metavar="KEY=SPACE")
+    option("objective", "what tuning improves, several by comma (default: final)", metavar="NAMES")
+    text = "what a setting must meet: 'forgetting<=5', 'zero_shot>=80'"
+    option("constraint", text, action="append", metavar="LIMIT")
+    option("sampler", "tpe, random, gp, cmaes, nsga2, nsga3, qmc (default: tpe)", metavar="NAME")
+    option("pruner", "halving or none (default: halving)", metavar="NAME")
+    option("storage", "postgresql://... or grpc://host:port (default: a file in --out)", metavar="ADDRESS")
+    text = "who starts the workers: local, ray (extra [ray]), slurm (extra [slurm]) (default: %(default)s)"
+    option("launcher", text, default="local", metavar="NAME")
+
+
 def _workers(parser: _Parser, default: int) -> None:
     parser.add_argument(
         "--workers", type=_at_least(1), default=default, metavar="N", help="processes (default: %(default)s)"
     )
+    parser.add_argument("--no-track", action="store_true", help="do not log to MLflow")

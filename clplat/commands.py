@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import sys
 from argparse import Namespace
-from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,9 +11,21 @@ from clplat.errors import UserError, unknown_name
 
 if TYPE_CHECKING:
     from clplat.features.store import TableInfo
-    from clplat.sweep import Comparison
+    from clplat.sweep import Sweep
 
-__all__ = ["cache", "compare", "demo", "list_parts", "pretrain", "run", "search", "sweep", "track", "ui"]
+__all__ = [
+    "cache",
+    "compare",
+    "demo",
+    "list_parts",
+    "pretrain",
+    "report",
+    "run",
+    "search",
+    "sweep",
+    "track",
+    "ui",
+]
 
 CACHE_ACTIONS = ("info", "verify", "clear")
 
@@ -47,7 +58,7 @@ def run(options: Namespace, rest: list[str]) -> int:
 
         print(yaml.safe_dump(config, sort_keys=False, allow_unicode=True), end="")
         return 0
-    from clplat.sweep import tracked
+    from clplat.sweep.tracked import tracked
     from clplat.terminal import Terminal
     from clplat.tracking import Tracker, from_results, plain
 
@@ -67,53 +78,13 @@ def run(options: Namespace, rest: list[str]) -> int:
 
 
 def sweep(options: Namespace, rest: list[str]) -> int:
-    """Strategies x seeds, or a study."""
+    """Methods x seeds x stream orders, each method tuned first where there is a budget for it."""
     raw = _raw(options, rest)
     if raw is None:
         return 0
-    if options.trials is not None:
-        for option in ("strategies", "seeds"):
-            if getattr(options, option) is not None:
-                raise UserError(f"--{option} is not for a study (--trials); give --strategy or --seed")
-        if options.workers > 1:
-            raise UserError("a study (--trials) runs in one process; leave --workers out")
-        return _tune(options, raw)
-    from clplat.sweep import DEFAULT_STRATEGIES
-    from clplat.sweep import compare as compare_strategies
+    from clplat.sweep.flags import from_flags
 
-    _refuse(raw, "strategy", "--strategies names what is compared (--strategy is for a study, with --trials)")
-    _refuse(raw, "seed", "--seeds lists the seeds")
-    names = options.strategies.split(",") if options.strategies is not None else DEFAULT_STRATEGIES
-    seeds = [_whole(word) for word in (options.seeds or "0").split(",")]
-    twice = [str(entry) for entry in (*names, *seeds) if (*names, *seeds).count(entry) > 1]
-    if twice:
-        raise UserError(f"--strategies and --seeds name each entry once, not '{twice[0]}' several times")
-    found = compare_strategies(raw, names, seeds, options.out, workers=options.workers)
-    return _conclude(found, options.out)
-
-
-def _refuse(raw: Mapping[str, Any], key: str, instead: str) -> None:
-    entry = raw.get(key)
-    if entry is not None and (not isinstance(entry, Mapping) or "name" in entry):
-        raise UserError(f"option '--{key}' does not go with this command: {instead}")
-
-
-def _whole(word: str) -> int:
-    try:
-        return int(word)
-    except ValueError:
-        raise UserError(f"--seeds takes whole numbers by comma, not '{word}'") from None
-
-
-def _tune(options: Namespace, raw: dict[str, Any]) -> int:
-    from clplat.tracking import from_results, plain
-    from clplat.tuning.study import tune
-
-    tuned = tune(raw, options.search.split(","), options.trials, options.out)
-    best = ", ".join(f"{key} {value}" for key, value in tuned.best.items())
-    print(plain(from_results([tuned.result])))
-    print(f"best of {tuned.trials} trials on val: {tuned.value:.2f} with {best}; on test as above")
-    return 0
+    return _swept(from_flags(options, raw, options.start), options)
 
 
 def demo(options: Namespace, rest: list[str]) -> int:
@@ -122,39 +93,61 @@ def demo(options: Namespace, rest: list[str]) -> int:
     if raw is None:
         return 0
     from clplat.config import merge, read_config
-    from clplat.sweep import DEFAULT_STRATEGIES
-    from clplat.sweep import compare as compare_strategies
+    from clplat.sweep import Sweep
+    from clplat.sweep.flags import refuse_named
 
     instead = "the demo compares seven strategies with seed 0; clplat sweep takes others"
-    _refuse(raw, "strategy", instead)
-    _refuse(raw, "seed", instead)
+    refuse_named(raw, "strategy", instead)
+    refuse_named(raw, "seed", instead)
     base = merge(read_config(Path(__file__).parent / "demo.yaml"), raw)
-    found = compare_strategies(
-        base, DEFAULT_STRATEGIES, [0], options.out, workers=options.workers, name="demo"
-    )
-    return _conclude(found, options.out)
+    question = "Seven strategies on a short stream, one seed each: what does a comparison look like?"
+    return _swept(Sweep(name="demo", question=question, base=base, seeds=[0], orders=1), options)
 
 
-def _conclude(found: Comparison, out: Path) -> int:
-    """Table, failures, the winner in a line, and the link to the same in MLflow."""
+def _swept(sweep: Sweep, options: Namespace) -> int:
+    """Run a sweep and show it: table, what is real, failures, the report and the links into MLflow."""
     from rich.console import Console
 
+    from clplat.sweep.run import run_sweep
+    from clplat.sweep.table import plain, render
     from clplat.terminal import plain_output
-    from clplat.tracking import from_results, links, plain, render, winner_line
+    from clplat.tracking import links
 
-    if found.results:
-        rows = from_results(found.results)
+    outcome = run_sweep(
+        sweep,
+        options.out,
+        workers=options.workers,
+        storage=getattr(options, "storage", None),
+        launcher=getattr(options, "launcher", "local"),
+        track=not options.no_track,
+        command=options.said,
+    )
+    if outcome["rows"]:
         if plain_output():
-            print(plain(rows))
+            print(plain(outcome))
         else:
-            Console().print(render(rows))
-        print(winner_line(rows))
-    for label, reason in found.failures.items():
-        print(f"clplat: {label}: {' '.join(reason.split())}", file=sys.stderr)
-    for name, link in links(out).items():
-        print(f"{name}: {link}")
-    print(f"(start the page with: clplat ui --out {out})")
-    return 2 if found.failures else 0
+            Console().print(render(outcome))
+        print(outcome["sentence"])
+        print(f"report: {options.out / 'report.html'}")
+    for failure in outcome["failures"]:
+        print(f"clplat: {failure['label']}: {' '.join(failure['why'].split())}", file=sys.stderr)
+    if not options.no_track:
+        for name, link in links(options.out).items():
+            print(f"{name}: {link}")
+        print(f"(start the page with: clplat ui --out {options.out})")
+    return 2 if outcome["failures"] else 0
+
+
+def report(options: Namespace, rest: list[str]) -> int:
+    """The report of a sweep, read anew from its runs."""
+    from clplat.report import save_question, write_report
+    from clplat.sweep.run import PLAN, gather
+
+    if (options.out / PLAN).exists():
+        gather(options.out, options.storage)
+    save_question(options.out)
+    print(write_report(options.out))
+    return 0
 
 
 def compare(options: Namespace, rest: list[str]) -> int:
@@ -193,20 +186,30 @@ def list_parts(options: Namespace, rest: list[str]) -> int:
 
 def search(options: Namespace, rest: list[str]) -> int:
     """The nearest pictures of a gallery, as a table and as a picture."""
+    import tempfile
+
     from clplat.files import write_atomically
     from clplat.search import find_run
     from clplat.search import search as search_gallery
+    from clplat.tracking import tracking_uri
+    from clplat.tracking.models import download
 
-    folder = find_run(options.run, options.out)
-    found = search_gallery(
-        folder,
-        options.reference,
-        options.text,
-        domain=options.domain,
-        k=options.k,
-        version=options.model_version,
-        index=options.index,
-    )
+    if options.model is not None and options.model_version is not None:
+        raise UserError("--model-version goes with --run; a model of the registry is one version")
+    with tempfile.TemporaryDirectory() as kept:
+        if options.model is not None:
+            folder = download(options.model, tracking_uri(options.out), Path(kept))
+        else:
+            folder = find_run(options.run, options.out)
+        found = search_gallery(
+            folder,
+            options.reference,
+            options.text,
+            domain=options.domain,
+            k=options.k,
+            version=options.model_version,
+            index=options.index,
+        )
     print(f"{'rank':>4}  {'cosine':>7}  picture")
     for rank, (picture, score) in enumerate(zip(found.pictures, found.scores, strict=True), start=1):
         print(f"{rank:4d}  {score:7.4f}  {picture.key}  {picture.caption or ''}".rstrip())

@@ -25,5 +25,8 @@ class Listener:
     def finished(self, result: dict[str, Any]) -> None:
         """The experiment is complete, or failed, and on disk."""
 
+    def failed(self, why: str) -> None:
+        """A sweep gives this experiment up; what is known of it is on disk."""
+
     def note(self, text: str) -> None:
         """A remark for the user that is no error."""

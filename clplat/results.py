@@ -10,6 +10,7 @@ from clplat import provenance
 from clplat.assembly import Assembly
 from clplat.config import command_of
 from clplat.continual.trainer import Trainer
+from clplat.data.validate import queries_fingerprint
 from clplat.evaluation.compatibility import compatibility_scores
 from clplat.evaluation.continual import continual_scores, zs_drop, zs_retention
 from clplat.evaluation.evaluator import Row
@@ -52,6 +53,7 @@ def blank(config: Mapping[str, Any], parts: Assembly) -> dict[str, Any]:
         "data": {"cut_texts": parts.cut_texts, "report": getattr(parts.scenario, "report", {})},
         "fingerprints": {
             "data": parts.scenario.fingerprint(),
+            "queries": queries_fingerprint(parts.domains, config["evaluation"]["split"]),
             "weights": parts.base_fingerprint,
             "code": provenance.code_fingerprint(),
         },
@@ -61,13 +63,16 @@ def blank(config: Mapping[str, Any], parts: Assembly) -> dict[str, Any]:
     }
 
 
-def add_row(result: dict[str, Any], row: Row, cells: Mapping[str, Sequence[float]]) -> None:
+def add_row(
+    result: dict[str, Any], row: Row, cells: Mapping[str, Sequence[float]], backfill: float | None
+) -> None:
     """Append what was measured of one model version, and every score up to it.
 
     Args:
         result: grows in place.
         row: of R and of the probes.
         cells: metric -> row of C, as long as versions are known.
+        backfill: the share in percent of gallery vectors that this version changed.
     """
     _append(result["metrics"], row.metrics)
     for name, table in row.tags.items():
@@ -81,7 +86,10 @@ def add_row(result: dict[str, Any], row: Row, cells: Mapping[str, Sequence[float
         for earlier in known:
             earlier.append(None)
     _append(result["compatibility"], cells)
-    result["scores"].append(_rounded(_scores(result)))
+    result["scores"].append(_rounded(_scores(result) | {"backfill": backfill}))
+    # What a stored gallery takes; a head may make it smaller than the towers' embeddings.
+    vector = next(iter(row.galleries.values()))
+    result["cost"]["bytes_per_item"] = vector.shape[1] * vector.element_size()
 
 
 def _append(tables: dict[str, Any], new: Mapping[str, Any]) -> None:

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 import torch
 from PIL import Image
+from torch import Tensor
 
 from clplat.assembly import assemble
 from clplat.checkpoint import Weights, load_version
@@ -16,13 +18,14 @@ from clplat.config import read_config, resolve
 from clplat.data.images import open_picture
 from clplat.data.records import Picture
 from clplat.errors import UserError, unknown_name
-from clplat.evaluation.index import KINDS, build_index
+from clplat.evaluation.index import KINDS, Index, build_index
 from clplat.experiment import make_trainer
 from clplat.features.settled import settled
 from clplat.grid import draw_grid
 from clplat.randomness import generator
+from clplat.tracking.models import ELSEWHERE
 
-__all__ = ["Found", "find_run", "search"]
+__all__ = ["Found", "Searcher", "find_run", "search"]
 
 #: Gallery pictures that an index looks up again to tell its recall.
 SAMPLE = 256
@@ -30,17 +33,23 @@ SAMPLE = 256
 
 @dataclass(frozen=True)
 class Found:
-    """The k nearest pictures, best first, with their cosines, and the grid that shows them.
+    """The k nearest pictures, best first, with their cosines.
 
     ``recall`` is the share of the exact k nearest that the index found for a sample of the gallery's own
     pictures; None where the search was exact.
     """
 
+    reference: Picture
+    text: str
     pictures: list[Picture]
     scores: list[float]
     gallery: str
-    grid: Image.Image
     recall: float | None = None
+
+    @cached_property
+    def grid(self) -> Image.Image:
+        """The query and what was found, as a picture."""
+        return draw_grid([(self.gallery, self.reference, self.text, [(p, None) for p in self.pictures])])
 
 
 def find_run(run: str, root: Path) -> Path:
@@ -80,6 +89,136 @@ def _logged(run: str, root: Path) -> list[Path]:
     return [Path(r.data.tags["clplat.folder"]) for r in runs if "clplat.folder" in r.data.tags]
 
 
+class Searcher:
+    """A version of a run's model, ready for any number of queries; each gallery is embedded once.
+
+    Args:
+        folder: of a run with at least one finished version, or of a model that was logged from one.
+        version: experiences trained; by default the newest.
+
+    Raises:
+        UserError: no version, or not this one; data or weights that are gone.
+
+    Example:
+        >>> searcher = Searcher(Path("runs/first/replay-s0"))  # doctest: +SKIP
+        >>> searcher.find("bag.jpg", "in red", k=3).pictures[0].key  # doctest: +SKIP
+        'bag-dark/gallery/17'
+    """
+
+    def __init__(self, folder: Path, *, version: int | None = None) -> None:
+        there = _versions(folder)
+        if not there:
+            raise UserError(f"{folder} has no finished model version yet")
+        chosen = max(there) if version is None else version
+        if chosen not in there:
+            raise UserError(
+                f"{folder} has no version {chosen} (there are: {', '.join(map(str, sorted(there)))})"
+            )
+        config = resolve(read_config(folder / CONFIG))
+        self.seed: int = config["seed"]
+        self.parts = assemble(config)
+        trainer = make_trainer(config, self.parts)
+        load_version(there[chosen], trainer, Weights(self.parts.retriever))
+        self.parts.retriever.eval()
+        sets = self.parts.evaluator.sets
+        self._pictures = {p.key: p for held in sets for p in held.gallery.pictures}
+        self._galleries: dict[str | None, tuple[list[Picture], Tensor]] = {}
+        self._indexes: dict[tuple[str | None, str], Index] = {}
+
+    @property
+    def domains(self) -> list[str]:
+        """The names of the stream's domains, each with a gallery."""
+        return list(self.parts.evaluator.names)
+
+    def find(
+        self,
+        reference: Path | str,
+        text: str,
+        *,
+        domain: str | None = None,
+        k: int = 10,
+        index: str = "exact",
+    ) -> Found:
+        """Rank a test gallery of the run's scenario for one query.
+
+        Args:
+            reference: a picture file, or the key of a gallery picture.
+            text: the change in words.
+            domain: whose gallery; by default all galleries of the stream together.
+            k: pictures to return.
+            index: how the gallery is searched, see `build_index`.
+
+        Raises:
+            UserError: unknown domain or index; unreadable picture; a text that is empty or too long; an index
+                that needs faiss, which is not installed.
+        """
+        _check_query(text, index)
+        retriever = self.parts.retriever
+        if domain is not None and domain not in self.domains:
+            raise unknown_name("domain", domain, self.domains)
+        if retriever.backbone.truncated([text]):
+            limit = retriever.backbone.context_length
+            raise UserError(f"the text is longer than the backbone's context of {limit} tokens")
+        shown = self._reference(reference)
+        pictures, gallery = self.gallery(domain)
+        with torch.inference_mode(), settled():
+            pixels = self.parts.pixels.get([shown], again=False)
+            query = retriever.encode_queries(pixels, retriever.backbone.tokenize([text])).cpu()
+        own = [i for i, p in enumerate(pictures) if p.key == shown.key]
+        k = min(k, len(pictures))
+        engine = self._index(domain, index)
+        best = [i for i in engine.search(query, k, [own])[0].tolist() if i >= 0]
+        recall = None
+        if index != "exact":
+            draw = torch.randperm(len(gallery), generator=generator(self.seed, "recall"))[:SAMPLE]
+            recall = engine.recall(gallery[draw], k)
+        scores = [float(query[0] @ gallery[i]) for i in best]
+        return Found(shown, text, [pictures[i] for i in best], scores, domain or "all domains", recall)
+
+    def gallery(self, domain: str | None = None) -> tuple[list[Picture], Tensor]:
+        """Pictures and embeddings (G, D) of a domain's gallery, or of all; on the CPU."""
+        if domain not in self._galleries:
+            evaluator = self.parts.evaluator
+            sets = zip(evaluator.names, evaluator.sets, strict=True)
+            held = [p for name, one in sets if domain in (None, name) for p in one.gallery.pictures]
+            pictures = list({p.key: p for p in held}.values())
+            with torch.inference_mode(), settled():  # so that the next search finds the gallery embedded
+                self._galleries[domain] = pictures, evaluator.images(self.parts.retriever, pictures)
+            if self.parts.features is not None:
+                self.parts.features.store.flush()
+        return self._galleries[domain]
+
+    def _index(self, domain: str | None, kind: str) -> Index:
+        if (domain, kind) not in self._indexes:
+            self._indexes[domain, kind] = build_index(self.gallery(domain)[1], kind, self.seed)
+        return self._indexes[domain, kind]
+
+    def _reference(self, reference: Path | str) -> Picture:
+        if str(reference) in self._pictures:
+            return self._pictures[str(reference)]
+        if not Path(reference).is_file():
+            raise UserError(f"'{reference}' is neither a picture file nor the key of a gallery picture")
+        picture = open_picture(Path(reference))
+        # What is computed from a picture is kept under its key; another picture may lie at this path later.
+        content = hashlib.blake2b(Path(reference).read_bytes(), digest_size=16).hexdigest()
+        return Picture(f"file/{content}", lambda: picture)
+
+
+def _versions(folder: Path) -> dict[int, Path]:
+    """The finished versions in a folder: files, or the path of one that was too large to copy."""
+    files = list((folder / "versions").glob("*.safetensors"))
+    if (folder / ELSEWHERE).exists():
+        files.append(Path((folder / ELSEWHERE).read_text(encoding="utf-8")))
+    return {int(path.stem): path for path in files}
+
+
+def _check_query(text: str, index: str) -> None:
+    if not text.strip():
+        raise UserError("the text is empty: say what should change")
+    if index not in KINDS:
+        raise unknown_name("index", index, KINDS)
+
+
 def search(
     folder: Path,
     reference: Path | str,
@@ -90,70 +229,10 @@ def search(
     version: int | None = None,
     index: str = "exact",
 ) -> Found:
-    """Rank a test gallery of the run's scenario for one query.
-
-    Args:
-        folder: of a run with at least one finished version.
-        reference: a picture file, or the key of a gallery picture.
-        text: the change in words.
-        domain: whose gallery; by default all galleries of the stream together.
-        k: pictures to return.
-        version: experiences trained; by default the newest.
-        index: how the gallery is searched, see `build_index`.
+    """One query to a run: `Searcher` and its `find`; several queries go faster through those.
 
     Raises:
-        UserError: unknown run, domain, version or index; unreadable picture; a text that is empty or too
-            long; an index that needs faiss, which is not installed.
+        UserError: as they do.
     """
-    if not text.strip():
-        raise UserError("the text is empty: say what should change")
-    if index not in KINDS:
-        raise unknown_name("index", index, KINDS)
-    there = sorted(int(path.stem) for path in (folder / "versions").glob("*.safetensors"))
-    if not there:
-        raise UserError(f"{folder} has no finished model version yet")
-    chosen = there[-1] if version is None else version
-    if chosen not in there:
-        raise UserError(f"{folder} has no version {chosen} (there are: {', '.join(map(str, there))})")
-    own_file = open_picture(Path(reference)) if Path(reference).is_file() else None
-    config = resolve(read_config(folder / CONFIG))
-    parts = assemble(config)
-    retriever, evaluator = parts.retriever.eval(), parts.evaluator
-    if domain is not None and domain not in evaluator.names:
-        raise unknown_name("domain", domain, evaluator.names)
-    if retriever.backbone.truncated([text]):
-        raise UserError(
-            f"the text is longer than the backbone's context of {retriever.backbone.context_length} tokens"
-        )
-    everything = {p.key: p for held in evaluator.sets for p in held.gallery.pictures}
-    if own_file is not None:
-        # What is computed from a picture is kept under its key; another picture may lie at this path later.
-        content = hashlib.blake2b(Path(reference).read_bytes(), digest_size=16).hexdigest()
-        shown = Picture(f"file/{content}", lambda: own_file)
-    elif str(reference) in everything:
-        shown = everything[str(reference)]
-    else:
-        raise UserError(f"'{reference}' is neither a picture file nor the key of a gallery picture")
-    load_version(
-        folder / "versions" / f"{chosen}.safetensors", make_trainer(config, parts), Weights(parts.retriever)
-    )
-    held = [s for name, s in zip(evaluator.names, evaluator.sets, strict=True) if domain in (None, name)]
-    pictures = list({p.key: p for s in held for p in s.gallery.pictures}.values())
-    with torch.inference_mode(), settled():  # so that the next search finds the gallery embedded
-        pixels = parts.pixels.get([shown], again=False)
-        query = retriever.encode_queries(pixels, retriever.backbone.tokenize([text])).cpu()
-        gallery = evaluator.images(retriever, pictures)
-    if parts.features is not None:
-        parts.features.store.flush()
-    own = [i for i, p in enumerate(pictures) if p.key == shown.key]
-    k = min(k, len(pictures))
-    engine = build_index(gallery, index, config["seed"])
-    best = [i for i in engine.search(query, k, [own])[0].tolist() if i >= 0]
-    recall = None
-    if index != "exact":
-        draw = torch.randperm(len(gallery), generator=generator(config["seed"], "recall"))[:SAMPLE]
-        recall = engine.recall(gallery[draw], k)
-    found = [pictures[i] for i in best]
-    where = domain or "all domains"
-    grid = draw_grid([(where, shown, text, [(p, None) for p in found])])
-    return Found(found, [float(query[0] @ gallery[i]) for i in best], where, grid, recall)
+    _check_query(text, index)  # before the seconds that loading takes
+    return Searcher(folder, version=version).find(reference, text, domain=domain, k=k, index=index)

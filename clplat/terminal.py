@@ -127,9 +127,16 @@ class Board(Listener):
         elif result["status"] == "complete":
             last = result["metrics"][result["protocol"]["primary"]][-1]
             self.note(f"mean {result['protocol']['primary']} {sum(last) / len(last):.1f} in {spent:.0f} s")
+        elif result["status"] == "pruned":
+            self.note(f"pruned after {len(result['scores']) - 1} of {len(self.domains)} domains")
         reuse = in_words(result["measured"].get("features", {}))
         if reuse and self.terminal.total == 1:
             self.note(reuse)
+
+    def failed(self, why: str) -> None:
+        if self.terminal.boards.pop(self.label, None) is not None:  # else it was counted when it finished
+            self.terminal.done += 1
+        self.note(f"failed: {' '.join(why.split())}")
 
     def note(self, text: str) -> None:
         self.terminal.say(f"{self.label}: {text}")

@@ -70,6 +70,18 @@ class Versions:
                 out.setdefault(metric, []).append(value)
         return out
 
+    def backfill(self, version: int, row: Row) -> float | None:
+        """The share in percent of gallery vectors that this version changed: what an index must take in anew.
+
+        Exactly equal vectors need nothing; None for the untrained model. A picture of several galleries counts
+        in each.
+        """
+        if version == 0:
+            return None
+        before = load_tree(self._file("galleries", version - 1))
+        changed = sum(int((row.galleries[name] != old).any(dim=1).sum()) for name, old in before.items())
+        return 100.0 * changed / sum(len(old) for old in before.values())
+
     def _fitted(self, version: int, old: int) -> Projection:
         then = load_tree(self._file("anchors", old))["old"]
         now = self.parts.evaluator.images(self.parts.retriever, self._anchors(old))

@@ -1,0 +1,15 @@
+"""Runnable questions: edit the sweep at the top of a script, run it, read the report."""
+
+from __future__ import annotations
+
+__all__ = ["asked"]
+
+
+def asked(doc: str | None) -> str:
+    """The question of a script: the first two paragraphs of its docstring, in one line.
+
+    Example:
+        >>> asked("How large?\\n\\nTwo sizes\\nare compared.\\n\\n    python ...")
+        'How large? Two sizes are compared.'
+    """
+    return " ".join(" ".join((doc or "").split("\n\n")[:2]).split())

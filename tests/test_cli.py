@@ -25,7 +25,6 @@ from clplat.errors import UserError
 from clplat.events import Listener
 from clplat.files import read_json
 from clplat.terminal import Board, Terminal, plain_output
-from clplat.workers import Job, run_jobs
 
 HEAVY = (
     "torch",
@@ -204,14 +203,19 @@ def test_run_prints_rows_a_table_and_where_the_result_is(
 @pytest.mark.parametrize(
     ("words", "part"),
     [
-        ("--strategy replay", "--strategies names what is compared"),
+        ("--strategy replay --strategies ewc", "give --strategies to compare several, or --strategy for one"),
         ("--seed 3", "--seeds lists the seeds"),
         ("--seeds 1,x", "--seeds takes whole numbers by comma, not 'x'"),
-        ("--seeds 1,1", "name each entry once, not '1'"),
+        ("--seeds 1,1", "'seeds' of a sweep names '1' more than once"),
         ("--strategies ewc,ewq", "unknown strategy 'ewq'"),
         ("--strategies ewc,naive --strategy.lam 3", "unknown option 'strategy.lam' of strategy 'naive'"),
-        ("--trials 2 --seeds 0,1", "--seeds is not for a study"),
-        ("--trials 2 --workers 2", "runs in one process"),
+        ("--seeds 0 --orders 2", "orders must be 1 to 1"),
+        ("--search adapter.r", "--search is about tuning; give a budget"),
+        ("--trials 2 --search adaptr", "'adaptr' has no search space"),
+        ("--trials 2 --objective fnal", "did you mean 'final'"),
+        ("--trials 2 --constraint forgetting>=3", "'forgetting' is better lower: a constraint on it is"),
+        ("--trials 2 --space train.lr=3", "the search space of 'train.lr' is written"),
+        ("--launcher slrum", "did you mean 'slurm'"),
         ("--trials 0", "at least 1, not '0'"),
         ("--workers 0", "at least 1, not '0'"),
         ("--worker 2", "did you mean '--workers'"),
@@ -327,111 +331,3 @@ def test_the_board_of_a_finished_run_goes_away() -> None:
     assert list(terminal.boards) == ["a"]
     board.finished({**partial(NAMES, 1), "status": "failed"})
     assert terminal.boards == {} and terminal.done == 1
-
-
-# -- workers ----------------------------------------------------------------------------------
-
-PART = """
-import os, signal
-from pathlib import Path
-from clplat.continual.strategy import Strategy
-class Dies(Strategy):
-    'Its process is killed in the second experience, once.'
-    def __init__(self, mark: str = '', how: str = 'kill') -> None:
-        self.mark, self.how = mark, how
-    def before_experience(self, learner, experience):
-        if experience.current_experience == 1 and Path(self.mark).exists():
-            if self.how == 'kill':
-                os.kill(os.getpid(), signal.SIGKILL)
-            if self.how == 'exit':
-                os._exit(3)
-            raise RuntimeError('a defect')
-"""
-
-
-class Recorder(Listener):
-    def __init__(self) -> None:
-        self.events: list[str] = []
-
-    def started(self, result: dict[str, Any]) -> None:
-        self.events.append("started")
-
-    def row(self, result: dict[str, Any]) -> None:
-        self.events.append(f"row {len(result['metrics']['R@5'])}")
-
-    def finished(self, result: dict[str, Any]) -> None:
-        self.events.append(f"finished {result['status']}")
-
-
-@pytest.fixture
-def jobs(world: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., list[Job]]:
-    (tmp_path / "clplat_test_dies.py").write_text(PART)
-    monkeypatch.syspath_prepend(tmp_path)
-    (tmp_path / "mark").write_text("")
-
-    def make(*kinds: str) -> list[Job]:
-        made = []
-        for kind in kinds:
-            dying = {"name": "clplat_test_dies:Dies", "mark": str(tmp_path / "mark"), "how": kind}
-            raw: dict[str, Any] = {
-                **world,
-                "strategy": dying if kind in ("kill", "exit", "defect") else "naive",
-            }
-            if kind == "nan":
-                raw["train"] = {**world["train"], "lr": 1e30, "clip": None, "schedule": "constant"}
-            made.append(Job(kind, resolve(raw), tmp_path / kind))
-        return made
-
-    return make
-
-
-def test_what_happens_to_one_job_does_not_stop_the_others(
-    jobs: Callable[..., list[Job]], tmp_path: Path
-) -> None:
-    todo = jobs("kill", "nan", "defect", "exit", "fine")
-    heard = [Recorder() for _ in todo]
-    found = dict(
-        zip([job.label for job in todo], run_jobs(todo, lambda i, _: heard[i], workers=2), strict=True)
-    )
-    said = {label: str(outcome) for label, outcome in found.items() if isinstance(outcome, UserError)}
-    assert list(said) == ["kill", "nan", "defect", "exit"]
-    assert "killed by signal 9 (out of memory?); run the same command again" in said["kill"]
-    assert "the loss is not finite" in said["nan"] and "versions/0.safetensors" in said["nan"]
-    assert "RuntimeError: a defect" in said["defect"]
-    assert "a defect" in (tmp_path / "defect" / "error.txt").read_text()
-    assert "ended with code 3" in said["exit"]
-    events = dict(zip(found, [recorder.events for recorder in heard], strict=True))
-    assert events["fine"] == ["started", "row 1", "row 2", "row 3", "finished complete"]
-    # What a process had not sent when it was killed is lost; what it had put on disk is not.
-    assert events["kill"][:2] == ["started", "row 1"] and events["kill"][-1] == "finished failed"
-    assert events["nan"] == ["started", "row 1", "finished failed"]
-    assert found["fine"] == read_json(tmp_path / "fine" / "result.json")
-    assert multiprocessing.active_children() == []
-
-    (tmp_path / "mark").unlink()
-    again = run_jobs(todo, lambda i, _: Listener(), workers=1)
-    ends = [str(o)[:4] if isinstance(o, UserError) else o["status"] for o in again]
-    assert ends == ["complete", "the ", "complete", "complete", "complete"]
-
-
-def test_interrupting_the_parent_ends_the_workers(jobs: Callable[..., list[Job]], tmp_path: Path) -> None:
-    class Impatient(Listener):
-        def row(self, result: dict[str, Any]) -> None:
-            raise KeyboardInterrupt
-
-    todo = jobs("fine", "other")
-    with pytest.raises(KeyboardInterrupt):
-        run_jobs(todo, lambda i, _: Impatient(), workers=2)
-    assert multiprocessing.active_children() == []
-    rest = run_jobs(todo, lambda i, _: Listener(), workers=1)
-    assert [outcome["status"] for outcome in rest if isinstance(outcome, dict)] == ["complete", "complete"]
-
-
-def test_threads_of_the_parent_stay_as_they_were(jobs: Callable[..., list[Job]]) -> None:
-    before = os.environ.get("OMP_NUM_THREADS"), torch.get_num_threads(), signal.getsignal(signal.SIGINT)
-    run_jobs(jobs("fine"), lambda i, _: Listener(), workers=2)
-    assert before == (
-        os.environ.get("OMP_NUM_THREADS"),
-        torch.get_num_threads(),
-        signal.getsignal(signal.SIGINT),
-    )

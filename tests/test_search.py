@@ -17,7 +17,7 @@ from clplat.experiment import run
 from clplat.files import load_tree, read_json
 from clplat.grid import draw_grid
 from clplat.models.backbone import Backbone
-from clplat.search import find_run, search
+from clplat.search import Searcher, find_run, search
 from clplat.tracking import Tracker
 
 TOWER = {"width": 32, "layers": 2}
@@ -51,6 +51,29 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def world(runs: Path) -> Any:
     """The parts of the run, untrained: galleries and preprocessing."""
     return assemble(read_json(runs / "naive" / "result.json")["config"])
+
+
+@pytest.fixture(scope="module")
+def searcher(runs: Path) -> Searcher:
+    return Searcher(runs / "naive")
+
+
+def test_a_searcher_answers_like_a_search_and_embeds_each_gallery_once(
+    runs: Path, searcher: Searcher, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pictures, vectors = searcher.gallery()
+    assert vectors.shape == (len(pictures), 32)
+    assert searcher.gallery(searcher.domains[1])[0] != pictures
+    single = [search(runs / "naive", pictures[i].key, TEXT, k=4) for i in (3, 30)]
+
+    def embed(*_: object) -> None:
+        raise AssertionError("the gallery is embedded again")
+
+    monkeypatch.setattr(searcher.parts.evaluator, "images", embed)
+    for i, one in zip((3, 30), single, strict=True):
+        found = searcher.find(pictures[i].key, TEXT, k=4)
+        assert [p.key for p in found.pictures] == [p.key for p in one.pictures]
+        assert found.scores == one.scores
 
 
 @pytest.mark.parametrize("name", ["naive", "experts"])
@@ -92,22 +115,15 @@ def test_a_file_is_a_reference_like_the_gallery_picture_it_shows(
     assert keys[:8] == [p.key for p in by_key.pictures]
 
 
-def test_the_key_of_a_file_names_its_content_not_its_place(
-    runs: Path, world: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_key_of_a_file_names_its_content_not_its_place(searcher: Searcher, tmp_path: Path) -> None:
     """What is computed from a picture is kept under its key."""
-    shown: list[str] = []
-
-    def note(rows: Any, **_: Any) -> Image.Image:
-        shown.append(rows[0][1].key)
-        return draw_grid(rows)
-
-    monkeypatch.setattr("clplat.search.draw_grid", note)
-    first, second = (world.evaluator.sets[0].gallery.pictures[i].load() for i in (3, 4))
+    pictures, _ = searcher.gallery()
+    first, second = (pictures[i].load() for i in (3, 4))
     (tmp_path / "elsewhere").mkdir()
+    shown = []
     for picture, place in ((first, "a.png"), (first, "elsewhere/b.png"), (second, "a.png")):
         picture.save(tmp_path / place)
-        search(runs / "naive", tmp_path / place, TEXT, k=1)
+        shown.append(searcher.find(tmp_path / place, TEXT, k=1).reference.key)
     assert shown[0] == shown[1] != shown[2]
     assert all(key.startswith("file/") and str(tmp_path) not in key for key in shown)
 

@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 from clplat.data.records import Domain, Picture, Probe, RetrievalSet
 from clplat.errors import UserError
 
-__all__ = ["stream_fingerprint", "validate", "validate_domain"]
+__all__ = ["queries_fingerprint", "stream_fingerprint", "validate", "validate_domain"]
 
 T = TypeVar("T", bound=Hashable)
 
@@ -104,6 +104,19 @@ def stream_fingerprint(domains: Sequence[Domain], probes: Sequence[Probe] = ()) 
     for probe in probes:
         add(probe.name, probe.kind, [p.key for p in probe.pictures], probe.texts, probe.labels)
     return digest.hexdigest()
+
+
+def queries_fingerprint(domains: Sequence[Domain], split: str) -> str:
+    """The sha256 of the queries of one split and of what they are ranked against, whatever the stream order.
+
+    Two runs of equal fingerprints asked the same questions: their scores share the luck of the draw.
+    """
+    parts = []
+    for domain in sorted(domains, key=lambda d: d.name):
+        held = {"val": domain.val, "test": domain.test}[split]
+        asked = [(q.id, q.reference.key, q.text, q.targets) for q in held.queries]
+        parts.append((domain.name, [picture.key for picture in held.gallery.pictures], asked))
+    return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
 
 
 def _disjoint(where: str, seen: set[str], pictures: Sequence[Picture]) -> None:

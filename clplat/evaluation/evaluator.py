@@ -33,7 +33,11 @@ class Encoder(Protocol):
 
 @dataclass
 class Row:
-    """All that is measured of one model version, in plain data, and its embeddings."""
+    """All that is measured of one model version, in plain data, and its embeddings.
+
+    ``ranks`` and ``values`` hold one number a query of each domain: the rank of its best-placed target, and the
+    primary metric, 0 to 1.
+    """
 
     metrics: dict[str, list[float]] = field(default_factory=dict)
     tags: dict[str, dict[str, list[float | None]]] = field(default_factory=dict)
@@ -41,6 +45,7 @@ class Row:
     ties: list[int] = field(default_factory=list)
     probes: dict[str, dict[str, float]] = field(default_factory=dict)
     ranks: dict[str, Tensor] = field(default_factory=dict)
+    values: dict[str, Tensor] = field(default_factory=dict)
     galleries: dict[str, Tensor] = field(default_factory=dict)
     queries: dict[str, Tensor] = field(default_factory=dict)
 
@@ -121,6 +126,7 @@ class Evaluator:
             values = {who: self._values(held, found, row.galleries) for who, found in embedded.items()}
             own = values.pop("own")
             row.ranks[name], ties = own.pop("rank"), own.pop("ties")
+            row.values[name] = own[held.protocol.primary].float()
             row.ties.append(int(ties.sum()))
             cell = _means(own)
             _append(row.metrics, cell)

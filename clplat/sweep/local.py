@@ -1,148 +1,158 @@
-"""Run several experiments, one after the other or in a few processes that share the machine's cores."""
+"""Workers of a sweep as processes of this machine that share its cores; their events come back here."""
 
 from __future__ import annotations
 
 import copy
 import multiprocessing
 import os
-import queue
+import queue as queues
 import signal
-import sys
 import threading
-import traceback
+import time
 import warnings
-from collections import deque
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from multiprocessing.connection import wait
 from pathlib import Path
 from typing import Any
 
-from clplat.claim import RESULT
-from clplat.errors import UserError
 from clplat.events import Listener
-from clplat.files import read_json, write_text
+from clplat.sweep.plan import Sweep, read_sweep
 
-__all__ = ["Job", "run_jobs"]
+__all__ = ["Task", "run_local", "threads_for"]
 
 
 @dataclass(frozen=True)
-class Job:
-    """One experiment: what it is called on screen, its resolved configuration and its folder."""
-
-    label: str
-    config: dict[str, Any]
-    folder: Path
-
-
-def run_jobs(
-    jobs: Sequence[Job], listen: Callable[[int, Job], Listener], workers: int = 1
-) -> list[dict[str, Any] | UserError]:
-    """Run all jobs; a job that fails gives its error and does not stop the others.
-
-    A job whose process dies is such a failure too: run it again and it goes on from its last checkpoint.
+class Task:
+    """A piece of work as the parent hears of it.
 
     Args:
-        listen: called with each job's index before it begins; its listener lives in this process.
-        workers: processes; the machine's cores are divided among them. 1 runs everything here.
+        label: what it is called on screen.
+        folder: of its run, in that of the sweep.
+        key: of its entry; final: whether it is a final run, or a trial of the entry's study.
     """
-    if workers <= 1 or len(jobs) <= 1:
-        return [_run(job, listen(index, job)) for index, job in enumerate(jobs)]
-    found: dict[int, dict[str, Any] | UserError] = {}
-    listeners: dict[int, Listener] = {}
-    waiting, busy = deque(range(len(jobs))), dict[Any, _Worker]()
-    with _hiring(jobs, min(workers, len(jobs))) as hire:
-        idle = [hire() for _ in range(min(workers, len(jobs)))]
-        while len(found) < len(jobs):
-            while waiting and idle:
-                worker = idle.pop()
-                worker.index = waiting.popleft()
-                listeners[worker.index] = listen(worker.index, jobs[worker.index])
-                busy[worker.pipe] = worker
-                worker.begin(jobs[worker.index])
-            for pipe in wait(list(busy)):
+
+    label: str
+    folder: str
+    key: str
+    final: bool
+
+
+def threads_for(workers: int) -> int:
+    """The machine's cores, divided."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return max(1, cores // workers)
+
+
+def run_local(
+    sweep: Sweep,
+    out: Path,
+    storage: str | None,
+    session: str,
+    workers: int,
+    listen: Callable[[Task], Listener],
+    say: Callable[[str], None],
+) -> None:
+    """Run a sweep in ``workers`` processes until nothing is left; a process that dies is replaced.
+
+    Args:
+        listen: called with each piece of work that begins; its listener lives in this process.
+        say: hears of processes that died.
+    """
+    cuda = str(sweep.base.get("device", "")).startswith("cuda")
+    with _noticing_interrupts() as check, _hiring(sweep, out, storage, session, workers, cuda) as hire:
+        busy = {worker.pipe: worker for worker in (hire(place) for place in range(workers))}
+        while busy:
+            check()
+            for pipe in wait(list(busy), timeout=1):
                 worker = busy[pipe]
-                name, values = worker.receive()
-                if name in ("result", "error"):
-                    found[worker.index] = values if name == "result" else UserError(values)
+                message = worker.receive()
+                if message is None:
                     del busy[pipe]
-                    if worker.alive:
-                        idle.append(worker)
-                        continue
-                    _report_dead(jobs[worker.index], listeners[worker.index], values)
-                    idle += [hire()] if waiting else []
+                    if worker.how_it_ended and _again(worker, say):
+                        fresh = hire(worker.place)
+                        busy[fresh.pipe] = fresh
+                elif message[0] == "task":
+                    worker.listener = listen(message[1])
                 else:
-                    getattr(listeners[worker.index], name)(*values)
-    return [found[index] for index in range(len(jobs))]
+                    getattr(worker.listener, message[0])(*message[1])
 
 
-def _run(job: Job, listener: Listener) -> dict[str, Any] | UserError:
-    from clplat.experiment import run
+@contextmanager
+def _noticing_interrupts() -> Iterator[Callable[[], None]]:
+    """Yields a function that raises a Ctrl-C again: Python drops one that comes while it collects garbage."""
+    if threading.current_thread() is not threading.main_thread():  # where Python forbids handlers
+        yield lambda: None
+        return
+    before = signal.getsignal(signal.SIGINT)
+    arrived = threading.Event()
 
+    def interrupt(*_: Any) -> None:
+        arrived.set()
+        raise KeyboardInterrupt
+
+    def check() -> None:
+        if arrived.is_set():
+            raise KeyboardInterrupt
+
+    signal.signal(signal.SIGINT, interrupt)
     try:
-        return run(job.config, job.folder, listener=listener)
-    except UserError as error:
-        return error
-    except Exception as error:  # a defect of one part must not take the other experiments with it
-        report = job.folder / "error.txt"
-        write_text(report, traceback.format_exc())
-        return UserError(f"{type(error).__name__}: {error} (this is a defect; details in {report})")
+        yield check
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
-def _report_dead(job: Job, listener: Listener, reason: str) -> None:
-    """Tell the listener that an experiment ended which could not do so itself."""
-    if (job.folder / RESULT).exists():
-        held = read_json(job.folder / RESULT)
-        listener.finished({**held, "status": "failed", "failure": {"error": reason}})
+def _again(worker: _Worker, say: Callable[[str], None]) -> bool:
+    """Whether a dead process is worth another: not one that could not even begin."""
+    say(f"worker {worker.place + 1} {worker.how_it_ended}; what it was at goes back to the queue")
+    return worker.listener is not None or time.monotonic() - worker.born > 20
 
 
 class _Worker:
-    """A process that takes one job after another, as its parent sees it."""
+    """A process that works on the queue, as its parent sees it."""
 
-    def __init__(self, context: Any, threads: int) -> None:
-        self.pipe, theirs = context.Pipe()
-        self.process = context.Process(target=_serve, args=(theirs, threads))
+    def __init__(self, context: Any, place: int, arguments: tuple[Any, ...]) -> None:
+        self.place, self.born = place, time.monotonic()
+        self.pipe, theirs = context.Pipe(duplex=False)
+        self.process = context.Process(target=_serve, args=(theirs, *arguments))
         self.process.start()
         theirs.close()
-        self.index = -1
-        self.alive = True
+        self.listener: Listener | None = None
+        self.how_it_ended = ""
 
-    def begin(self, job: Job) -> None:
-        with suppress(OSError):  # a process that died while idle is noticed when it is listened to
-            self.pipe.send(job)
-
-    def receive(self) -> tuple[str, Any]:
-        """The next message: an event, the ``result``, or the ``error`` that ended the job."""
+    def receive(self) -> tuple[str, Any] | None:
+        """The next message, or None when the process ended."""
         try:
             message: tuple[str, Any] = self.pipe.recv()
             return message
         except (EOFError, OSError):
-            self.alive = False
             self.process.join()
             code = self.process.exitcode
-            how = f"was killed by signal {-code}" if code < 0 else f"ended with code {code}"
-            memory = " (out of memory?)" if code == -signal.SIGKILL else ""
-            return "error", f"its process {how}{memory}; run the same command again to go on"
+            if code:
+                self.how_it_ended = f"was killed by signal {-code}" if code < 0 else f"ended with code {code}"
+                if code == -signal.SIGKILL:
+                    self.how_it_ended += " (out of memory?)"
+            return None
 
 
 @contextmanager
-def _hiring(jobs: Sequence[Job], size: int) -> Iterator[Callable[[], _Worker]]:
+def _hiring(
+    sweep: Sweep, out: Path, storage: str | None, session: str, workers: int, cuda: bool
+) -> Iterator[Callable[[int], _Worker]]:
     """Yields a function that starts a process; all of them end with the block."""
     # Imports take most of a start: the fork server makes them once for all. What touched CUDA cannot fork.
-    cuda = any(str(job.config.get("device")).startswith("cuda") for job in jobs)
     context: Any = multiprocessing.get_context("spawn" if cuda else "forkserver")
     if not cuda:
-        context.set_forkserver_preload(["clplat.experiment"])
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    threads = max(1, cores // size)
+        context.set_forkserver_preload(["clplat.experiment", "clplat.sweep.work"])
+    threads = threads_for(workers)
     held = os.environ.get("OMP_NUM_THREADS")
     # Threads of the numerical libraries are fixed before a process imports them.
     os.environ["OMP_NUM_THREADS"] = str(threads)
     hired: list[_Worker] = []
 
-    def hire() -> _Worker:
-        hired.append(_Worker(context, threads))
+    def hire(place: int) -> _Worker:
+        hired.append(_Worker(context, place, (sweep.as_dict(), out, storage, session, threads, place)))
         return hired[-1]
 
     try:
@@ -162,29 +172,49 @@ def _hiring(jobs: Sequence[Job], size: int) -> Iterator[Callable[[], _Worker]]:
 # -- in the process --------------------------------------------------------------------------------
 
 
-def _serve(pipe: Any, threads: int) -> None:
+def _serve(
+    pipe: Any,
+    sweep: dict[str, Any],
+    out: Path,
+    storage: str | None,
+    session: str,
+    threads: int,
+    place: int,
+) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the parent ends us
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # so that no temporary file stays behind
+    # SIGTERM ends us at once, as SIGKILL would: an exception could get lost while Python collects garbage,
+    # and nothing that we write is ever half there. Whoever goes on in a folder sweeps up temporary files.
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
     warnings.simplefilter("ignore")
     import torch
 
+    from clplat.sweep.layout import Layout
+    from clplat.sweep.queue import Queue
+    from clplat.sweep.work import work_on
+    from clplat.tuning.storage import open_storage
+
     torch.set_num_threads(threads)
+    if torch.cuda.is_available():  # each worker has a GPU of its own, as far as there are any
+        torch.cuda.set_device(place % torch.cuda.device_count())
     # Sent by a thread of its own: training does not wait while the parent logs to MLflow.
-    outbox: queue.SimpleQueue[tuple[str, Any]] = queue.SimpleQueue()
-    threading.Thread(target=_post, args=(pipe, outbox), daemon=True).start()
-    while True:
-        try:
-            job = pipe.recv()
-        except EOFError:
-            return
-        outcome = _run(job, _Forward(outbox))
-        outbox.put(("error", str(outcome)) if isinstance(outcome, UserError) else ("result", outcome))
+    outbox: queues.SimpleQueue[tuple[str, Any] | None] = queues.SimpleQueue()
+    post = threading.Thread(target=_post, args=(pipe, outbox), daemon=True)
+    post.start()
+    queue = Queue(Layout(read_sweep(sweep)), out, open_storage(storage, out), session)
+
+    def watch(work: Any) -> Listener:
+        outbox.put(("task", Task(work.label, work.folder, work.entry.key, work.final is not None)))
+        return _Forward(outbox)
+
+    work_on(queue, watch)
+    outbox.put(None)
+    post.join()
 
 
-def _post(pipe: Any, outbox: queue.SimpleQueue[tuple[str, Any]]) -> None:
+def _post(pipe: Any, outbox: queues.SimpleQueue[tuple[str, Any] | None]) -> None:
     try:
-        while True:
-            pipe.send(outbox.get())
+        while (message := outbox.get()) is not None:
+            pipe.send(message)
     except OSError:
         os._exit(1)  # the parent is gone; what is known is on disk
 
@@ -192,7 +222,7 @@ def _post(pipe: Any, outbox: queue.SimpleQueue[tuple[str, Any]]) -> None:
 class _Forward(Listener):
     """Sends every event to the parent process, which owns the terminal and the tracker."""
 
-    def __init__(self, outbox: queue.SimpleQueue[tuple[str, Any]]) -> None:
+    def __init__(self, outbox: queues.SimpleQueue[tuple[str, Any] | None]) -> None:
         self.outbox = outbox
 
     def _send(self, name: str, *values: Any) -> None:
@@ -214,6 +244,9 @@ class _Forward(Listener):
 
     def finished(self, result: dict[str, Any]) -> None:
         self._send("finished", result)
+
+    def failed(self, why: str) -> None:
+        self._send("failed", why)
 
     def note(self, text: str) -> None:
         self._send("note", text)

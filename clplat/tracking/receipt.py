@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+import fcntl
+import json
+import os
 import time
 import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
-__all__ = ["RECEIPT", "Receipt", "now"]
+from clplat.errors import UserError
+
+__all__ = ["RECEIPT", "Receipt", "held", "now"]
 
 RECEIPT = "tracking.json"
 
@@ -26,6 +33,9 @@ class Receipt:
         key: a tag of the run, noted down before the run is created: whoever is killed in between finds it.
         clock: the time given to each row, noted down before the row is sent (see `seeds.send_rows`).
         grids: the steps whose retrieval grid is logged.
+        inputs: whether the data sets are logged.
+        models: row -> id of its LoggedModel, empty if it is about to be created.
+        ready: the rows whose model has its files.
     """
 
     identity: str
@@ -36,29 +46,51 @@ class Receipt:
     rows_logged: int = 0
     clock: list[int] = field(default_factory=list)
     grids: list[int] = field(default_factory=list)
+    inputs: bool = False
+    models: dict[str, str] = field(default_factory=dict)
+    ready: list[str] = field(default_factory=list)
     status: str = "RUNNING"
     finished: bool = False
 
     @classmethod
     def read(cls, folder: Path, identity: str) -> Receipt:
         """The receipt in ``folder``, or an empty one when there is none for this experiment."""
-        # clplat.files knows tensors and so loads torch: not for `clplat ui`, which imports this package too.
-        from clplat.files import read_json
+        found = cls.latest(folder)
+        return found if found.identity == identity else cls(identity)
 
+    @classmethod
+    def latest(cls, folder: Path) -> Receipt:
+        """Whatever was logged last from ``folder``; an empty receipt if nothing was."""
         path = folder / RECEIPT
-        if path.exists():
-            found = read_json(path)
-            if found.get("identity") == identity:
-                return cls(**found)
-        return cls(identity)
+        if not path.exists():
+            return cls("")
+        try:
+            return cls(**json.loads(path.read_text(encoding="utf-8")))
+        except (ValueError, TypeError) as error:
+            raise UserError(f"{path} is no receipt of clplat: {error}") from None
 
     def write(self, folder: Path) -> None:
-        """Replace the file."""
-        from clplat.files import write_json
+        """Replace the file. Not by clplat.files: that loads torch, which the process that logs does without.
 
-        write_json(folder / RECEIPT, asdict(self))
+        One process writes at a time (`held`), and what a power cut takes is found again by ``key``.
+        """
+        temporary = folder / f".{RECEIPT}.clplat-tmp"
+        temporary.write_text(json.dumps(asdict(self), indent=2, sort_keys=True) + "\n", encoding="utf-8")
+        temporary.replace(folder / RECEIPT)
 
     @classmethod
     def new(cls, identity: str, uri: str, experiment_id: str) -> Receipt:
         """A receipt for a run that is about to be created."""
         return cls(identity, uri, experiment_id, key=uuid.uuid4().hex)
+
+
+@contextmanager
+def held(folder: Path) -> Iterator[None]:
+    """One process logs a folder at a time: what was posted before a kill may still be on its way."""
+    folder.mkdir(parents=True, exist_ok=True)
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(handle)

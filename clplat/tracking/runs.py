@@ -10,8 +10,11 @@ import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from types import TracebackType
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from clplat.tracking.courier import Courier
+from clplat.tracking.door import guarded, report, sentence
 from clplat.tracking.naming import part
 from clplat.tracking.rows import domain_keys, primary, short
 from clplat.tracking.store import open_client, open_experiment, tracking_uri
@@ -22,16 +25,6 @@ if TYPE_CHECKING:
 __all__ = ["Tracker", "log_result"]
 
 T = TypeVar("T")
-
-
-# Of the process, not of a tracker: a sweep has a tracker a run, and one dead server is one line, and no run
-# waits for it again and again.
-_reported: set[str] = set()
-_silent_until: dict[str, float] = {}
-_SLOW, _PAUSE = (
-    2.0,
-    60.0,
-)  # seconds: a failure that took longer than the first is not tried again for the second
 
 
 def _to_stderr(message: str) -> None:
@@ -63,7 +56,8 @@ class Tracker:
         self.uri = tracking_uri(root)
         self._client: MlflowClient | None = None
         self._experiments: dict[str, str] = {}
-        self._viewed: set[tuple[str, tuple[str, ...]]] = set()
+        self._posted: set[Path] = set()
+        self._viewed: set[str] = set()
 
     def log(self, result: Mapping[str, Any], folder: Path) -> str | None:
         """Log what the store does not have yet; what was logged is remembered in ``folder/tracking.json``.
@@ -75,8 +69,62 @@ class Tracker:
         """
         run_id = self._guarded(lambda: self._log(result, folder.resolve()))
         if run_id is not None:
-            self._guarded(lambda: self._write_views(result, ("leaderboard", "curves", "tradeoff")))
+            self._guarded(lambda: self._write_views(result))
         return run_id
+
+    def post(self, result: Mapping[str, Any], folder: Path) -> None:
+        """As `log`, but at once: a process of its own does the work. `close` waits for it.
+
+        Example:
+            >>> with Tracker(root) as tracker:  # doctest: +SKIP
+            ...     for result in results:
+            ...         tracker.post(result, folder)
+        """
+        self._send(result, folder.resolve())
+
+    def warm(self) -> None:
+        """Start the process that `post` needs: it loads MLflow while you load torch, seconds of both.
+
+        Never necessary; call it as the first thing of all.
+        """
+        self._send(None, self.root.resolve())
+
+    def _send(self, result: Mapping[str, Any] | None, folder: Path) -> None:
+        root = str(self.root.resolve())
+        letter = {"root": root, "level": self.level, "parent": self.parent_run_id, "result": result}
+        self._posted.add(folder)
+        Courier.of_process().send(letter, folder, self.uri, self.warn)
+
+    def connect(self) -> None:
+        """Load MLflow and what draws, and see that the store answers."""
+
+        def ask() -> None:
+            from clplat.tracking.heatmaps import canvas
+
+            self._connect().search_experiments(max_results=1)
+            canvas(1, 1)
+
+        self._guarded(ask)
+
+    def close(self, seconds: float = 120) -> None:
+        """Wait until the store has what was posted, at most ``seconds``; what is late is still delivered."""
+        end = time.monotonic() + seconds
+        late = [
+            folder
+            for folder in self._posted
+            if not Courier.of_process().wait(folder, max(0.0, end - time.monotonic()))
+        ]
+        self._posted.clear()
+        if late:
+            report(self.uri, sentence(self.uri, f"it took more than {seconds:.0f} s"), self.warn)
+
+    def __enter__(self) -> Tracker:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
 
     def start_parent(
         self,
@@ -134,27 +182,22 @@ class Tracker:
 
         if run_id is not None:
             self._guarded(finish)
-            if results and self.level == "trial":
-                self._guarded(lambda: self._write_views(results[0], ("means",)))
+
+    def crown(self, folder: Path, scenario: str) -> str | None:
+        """Register the newest model of the run logged from ``folder`` as ``clplat-<scenario>``'s champion.
+
+        The same model again makes no new version.
+
+        Returns:
+            The registered name, for ``clplat search --model models:/clplat-catalogue@champion``; None when it
+            could not be done.
+        """
+        from clplat.tracking.models import crown
+
+        return self._guarded(lambda: crown(self._connect(), folder.resolve(), scenario))
 
     def _guarded(self, work: Callable[[], T]) -> T | None:
-        """The one place where a failure of tracking ends: whatever it is, the experiment goes on."""
-        start = time.monotonic()
-        if start < _silent_until.get(self.uri, 0):
-            return None
-        try:
-            return work()
-        except Exception as error:  # SQLAlchemy's, requests', the disk's and MLflow's own have no common base
-            if time.monotonic() - start > _SLOW:
-                _silent_until[self.uri] = time.monotonic() + _PAUSE
-            if self.uri not in _reported:
-                _reported.add(self.uri)
-                why = " ".join(str(error).split())[:200]
-                self.warn(
-                    f"not tracked in MLflow ({self.uri}): {type(error).__name__}: {why}; the results on disk "
-                    "are whole, and `clplat track <folder>` logs them later"
-                )
-            return None
+        return guarded(self.uri, work, self.warn)
 
     def _connect(self) -> MlflowClient:
         if self._client is None:
@@ -177,15 +220,31 @@ class Tracker:
         tags = {"clplat.level": self.level} | self._parent()
         return log_seed(client, self.uri, experiment_id, result, folder, tags)
 
-    def _write_views(self, result: Mapping[str, Any], keys: tuple[str, ...]) -> None:
+    def write_tuning_view(self, scenario: str, metric: str, params: Sequence[str]) -> None:
+        """Write the view of a study's trials, those of level ``trial`` on split ``val``.
+
+        Args:
+            scenario: names the experiment.
+            metric: what the trials were chosen by: ``R@5`` or ``R5``.
+            params: what they searched, dotted: ``strategy.lam``.
+        """
+        from clplat.tracking.views import tuning_state, write_views
+
+        def write() -> None:
+            client, experiment_id = self._open(scenario)
+            write_views(client, experiment_id, {"tuning": tuning_state(short(metric), params)})
+
+        self._guarded(write)
+
+    def _write_views(self, result: Mapping[str, Any]) -> None:
         """Once per experiment and tracker: the views are the same for all its runs."""
-        from clplat.tracking.views import write_views
+        from clplat.tracking.views import view_states, write_views
 
         client, experiment_id = self._open(part(result["config"], "scenario"))
-        if (experiment_id, keys) not in self._viewed:
-            self._viewed.add((experiment_id, keys))
+        if experiment_id not in self._viewed:
+            self._viewed.add(experiment_id)
             metric, domains = short(primary(result)), domain_keys(result["domains"])
-            write_views(client, experiment_id, metric, domains, keys)
+            write_views(client, experiment_id, view_states(metric, domains))
 
 
 def log_result(

@@ -8,9 +8,11 @@ from typing import TYPE_CHECKING, Any
 
 from clplat.tracking.artifacts import log_closing, log_config, log_grid
 from clplat.tracking.colours import strategy_colour
-from clplat.tracking.naming import flat, label, part, run_name, variant
+from clplat.tracking.inputs import log_inputs
+from clplat.tracking.models import create_models, upload_models
+from clplat.tracking.naming import NAME_LENGTH, flat, label, part, run_name, variant
 from clplat.tracking.notes import note
-from clplat.tracking.receipt import Receipt, now
+from clplat.tracking.receipt import Receipt, held, now
 from clplat.tracking.rows import closing_metrics, primary, row_metrics, rows_done, short, training_curves
 
 if TYPE_CHECKING:
@@ -32,21 +34,29 @@ def log_seed(
     """Bring the run of ``folder`` up to date with ``result``; return its id."""
     config = result["config"]
     identity = f"{variant(config)}-s{config.get('seed', 0)}"
-    receipt = Receipt.read(folder, identity)
-    if receipt.run_id is None or not _alive(client, receipt.run_id):
-        receipt = _create(client, uri, experiment_id, result, folder, receipt, tags)
-    run_id = str(receipt.run_id)
-    send_rows(client, result, folder, receipt)
-    _send_grids(client, folder, receipt)
-    status = _STATUS.get(str(result["status"]), "RUNNING")
-    if status != receipt.status and not receipt.finished:
-        if status == "RUNNING":  # it had failed and was resumed
-            client.update_run(run_id, status="RUNNING")
-        else:
-            _close(client, result, receipt, status)
-        receipt.status, receipt.finished = status, status == "FINISHED"
-        receipt.write(folder)
-    return run_id
+    with held(folder):
+        receipt = Receipt.read(folder, identity)
+        if receipt.run_id is None or not _alive(client, receipt.run_id):
+            receipt = _create(client, uri, experiment_id, result, folder, receipt, tags)
+        run_id = str(receipt.run_id)
+        if not receipt.inputs:
+            log_inputs(client, run_id, result)
+            receipt.inputs = True
+            receipt.write(folder)
+        if tags.get("clplat.level") == "seed":  # models of trials are not for use: they chose on them
+            create_models(client, experiment_id, result, folder, receipt)
+        send_rows(client, result, folder, receipt)
+        upload_models(client, folder, receipt)
+        _send_grids(client, folder, receipt)
+        status = _STATUS.get(str(result["status"]), "RUNNING")
+        if status != receipt.status and not receipt.finished:
+            if status == "RUNNING":  # it had failed and was resumed
+                client.update_run(run_id, status="RUNNING")
+            else:
+                _close(client, result, receipt, status)
+            receipt.status, receipt.finished = status, status == "FINISHED"
+            receipt.write(folder)
+        return run_id
 
 
 def _alive(client: MlflowClient, run_id: str) -> bool:
@@ -79,12 +89,14 @@ def _create(
         receipt.write(folder)
     if receipt.run_id is None:
         # A result that is logged when it is complete began as long ago as it took.
+        level = tags.get("clplat.level")
         took = closing_metrics(result).get("cost/sec", 0.0) if result["status"] == "complete" else 0.0
         run = client.create_run(
             experiment_id,
             start_time=now() - int(1000 * took),
             tags={**_tags(result, folder), **tags, "clplat.key": receipt.key},
-            run_name=run_name(result["config"]),
+            # The trials of a study differ in drawn values: their number tells them apart.
+            run_name=folder.name[:NAME_LENGTH] if level == "trial" else run_name(result["config"]),
         )
         receipt.run_id = run.info.run_id
     send_params(client, str(receipt.run_id), result["config"])
@@ -104,6 +116,7 @@ def _tags(result: Mapping[str, Any], folder: Path) -> dict[str, str]:
         "clplat.label": label(config),
         "clplat.variant": variant(config),
         "clplat.primary": short(primary(result)),
+        "clplat.split": str((result.get("protocol") or {}).get("split", "test")),
         "clplat.stream": " > ".join(result["domains"])[:1000],
         "mlflow.runColor": strategy_colour(strategy),
         "mlflow.source.name": "clplat",
@@ -118,19 +131,32 @@ def _tags(result: Mapping[str, Any], folder: Path) -> dict[str, str]:
 
 
 def send_metrics(
-    client: MlflowClient, run_id: str, metrics: Mapping[str, float], step: int, timestamp: int
+    client: MlflowClient,
+    run_id: str,
+    metrics: Mapping[str, float],
+    step: int,
+    timestamp: int,
+    model_id: str | None = None,
 ) -> None:
-    """Send all metrics of one step."""
-    send_curves(client, run_id, [(step, metrics)], timestamp)
+    """Send all metrics of one step; they are also those of a model, if there is one."""
+    send_curves(client, run_id, [(step, metrics)], timestamp, model_id)
 
 
 def send_curves(
-    client: MlflowClient, run_id: str, curves: Iterable[tuple[int, Mapping[str, float]]], timestamp: int
+    client: MlflowClient,
+    run_id: str,
+    curves: Iterable[tuple[int, Mapping[str, float]]],
+    timestamp: int,
+    model_id: str | None = None,
 ) -> None:
     """Send metrics of many steps, 1,000 a call (MLflow's limit)."""
     from mlflow.entities import Metric
 
-    batch = [Metric(k, value, timestamp, step) for step, terms in curves for k, value in terms.items()]
+    batch = [
+        Metric(k, value, timestamp, step, model_id=model_id)
+        for step, terms in curves
+        for k, value in terms.items()
+    ]
     for start in range(0, len(batch), 1000):
         client.log_batch(run_id, metrics=batch[start : start + 1000])
 
@@ -156,7 +182,8 @@ def send_rows(client: MlflowClient, result: Mapping[str, Any], folder: Path, rec
     receipt.clock += [now() for _ in range(done - len(receipt.clock))]
     receipt.write(folder)
     for row in range(receipt.rows_logged, done):
-        send_metrics(client, run_id, row_metrics(result, row), row, receipt.clock[row])
+        model_id = receipt.models.get(str(row)) or None
+        send_metrics(client, run_id, row_metrics(result, row), row, receipt.clock[row], model_id)
     client.set_tag(run_id, "mlflow.note.content", note(result)[:5000])
     receipt.rows_logged = done
     receipt.write(folder)

@@ -16,13 +16,25 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from mlflow.tracking import MlflowClient
 
-__all__ = ["TAG", "VIEWS", "leaderboard_link", "pack", "read_view", "unpack", "view_states", "write_views"]
+__all__ = [
+    "TAG",
+    "VIEWS",
+    "leaderboard_link",
+    "pack",
+    "read_view",
+    "tuning_state",
+    "unpack",
+    "view_states",
+    "write_views",
+]
 
 VIEWS = {
     "leaderboard": "Leaderboard",
-    "curves": "Forgetting curves",
     "tradeoff": "Trade-off",
-    "means": "Means over seeds",
+    "curves": "Forgetting curves",
+    "bands": "Means and bands over seeds",
+    "grids": "Retrieval grids",
+    "tuning": "Tuning",
 }
 TAG = "mlflow.sharedViewState."
 _OURS = {"deleted": False, "isGenerated": False}
@@ -53,21 +65,17 @@ def unpack(packed: str) -> dict[str, Any]:
     return state
 
 
-def write_views(
-    client: MlflowClient, experiment_id: str, metric: str, domains: Sequence[str], keys: Sequence[str]
-) -> None:
+def write_views(client: MlflowClient, experiment_id: str, states: Mapping[str, Mapping[str, Any]]) -> None:
     """Write or refresh views of an experiment; the same ones again change nothing.
 
     Args:
-        metric: the primary metric as MLflow knows it, ``R5``.
-        domains: the domains as parts of metric names.
-        keys: which of `VIEWS`.
+        states: key of `VIEWS` -> state, as `view_states` and `tuning_state` make them.
     """
-    states = view_states(metric, domains)
-    for key in keys:
-        packed = pack(states[key])
-        old = read_view(client, experiment_id, key)
-        if (old is None or old["state"] != packed) and len(packed) < _LIMIT - 500:
+    tags = client.get_experiment(experiment_id).tags
+    for key, state in states.items():
+        packed = pack(state)
+        old = json.loads(tags[TAG + key]) if TAG + key in tags else {}
+        if old.get("state") != packed and len(packed) < _LIMIT - 500:
             created = int(time.time() * 1000)
             value = {"name": VIEWS[key], "createdAt": created, "updatedAt": created, "state": packed}
             client.set_experiment_tag(experiment_id, TAG + key, json.dumps(value))
@@ -80,49 +88,84 @@ def read_view(client: MlflowClient, experiment_id: str, key: str) -> dict[str, A
 
 
 def view_states(metric: str, domains: Sequence[str]) -> dict[str, dict[str, Any]]:
-    """Strategies in a table, domains over the stream (by seed; means, from trials), kept against lost."""
-    score = f"cl/{metric}"
-    curves = [_line(score, "curves"), _line("cl/forget", "curves")]
-    curves += [_line(f"{metric}/{domain}", "domains") for domain in domains[:12]]
-    grids = _chart("IMAGE", "grids", "grids", imageKeys=["retrieval_grid"], step=len(domains))
-    tradeoff = [
-        _scatter("cl/forget", score),
-        _scatter("cost/train_M", score),
-        _bar(score),
-        _bar("cl/forget"),
-        _bar("cl/zs"),
-    ]
-    stream, bars = ("curves", "Whole stream"), ("bars", "One by one")
-    curve_sections = [stream, ("domains", "Domain by domain")]
-    board = _state(score, "seed", [], [])
+    """The views of measured runs: table, trade-off, curves with bands over seeds, pictures.
+
+    Args:
+        metric: the primary metric as MLflow knows it, ``R5``.
+        domains: the domains as parts of metric names.
+    """
+    score, seeds = f"cl/{metric}", "tags.`clplat.level` = 'seed'"
+    board = _state(score, seeds, [], [])
     # Not by the parameter `strategy`: the same strategy on another adapter is another method.
     keys = [{"mode": "tag", "groupByData": "clplat.label"}]
-    board["groupBy"] = {"aggregateFunction": "average", "groupByKeys": keys}
-    # Charts are not grouped: MLflow gives groups colours of its own, single runs wear that of their strategy.
+    by_method = {"aggregateFunction": "average", "groupByKeys": keys}
+    board["groupBy"] = by_method
+    board["selectedColumns"] = [*board["selectedColumns"], "attributes.`Dataset`"]
+    points = [_scatter("cl/forget", score), _scatter("cost/train_M", score)]
+    points += [_bar(score), _bar("cl/forget"), _bar("cl/zs")]
+    lines = [_line(score, "curves"), _line("cl/forget", "curves")]
+    lines += [_line(f"{metric}/{domain}", "domains") for domain in domains[:12]]
+    curves = _state(score, seeds, lines, [("curves", "Whole stream"), ("domains", "Domain by domain")])
+    # Groups get colours of MLflow's own, and two may share one: single runs wear that of their strategy.
+    bands = curves | {"groupBy": by_method}
+    grids = _chart("IMAGE", "grids", "grids", imageKeys=["retrieval_grid"], step=len(domains))
     return {
         "leaderboard": board,
-        "curves": _state(score, "seed", [*curves, grids], [*curve_sections, ("grids", "Retrieval grids")]),
-        "tradeoff": _state(score, "seed", tradeoff, [("tradeoff", "Trade-off"), bars]),
-        "means": _state(score, "trial", curves, curve_sections),
+        "tradeoff": _state(score, seeds, points, [("tradeoff", "Trade-off"), ("bars", "One by one")]),
+        "curves": curves,
+        "bands": bands,
+        "grids": _state(
+            score, seeds, [grids], [("grids", "The same queries after each domain")], columns=1, height=640
+        ),
     }
 
 
+def tuning_state(metric: str, params: Sequence[str]) -> dict[str, Any]:
+    """The view of a study's trials: what was drawn and what came of it, as parallel coordinates.
+
+    Args:
+        metric: what the trials were chosen by, as MLflow knows it: ``R5``.
+        params: dotted parameters, ``strategy.lam``.
+    """
+    score = f"cl/{metric}"
+    chart = _chart(
+        "PARALLEL",
+        "parallel",
+        "trials",
+        selectedParams=list(params),
+        selectedMetrics=[score],
+        showAllRuns=True,
+    )
+    search = "tags.`clplat.level` = 'trial' AND tags.`clplat.split` = 'val'"
+    sections = [("trials", "Trials, on the validation split")]
+    state = _state(score, search, [chart], sections, columns=1, height=480)
+    columns = [f"params.`{name}`" for name in params] + state["selectedColumns"]
+    return state | {"selectedColumns": columns, "columnOrder": columns}
+
+
 def _state(
-    score: str, level: str, charts: list[dict[str, Any]], sections: Sequence[tuple[str, str]]
+    score: str,
+    search: str,
+    charts: list[dict[str, Any]],
+    sections: Sequence[tuple[str, str]],
+    *,
+    columns: int = 2,
+    height: int = 400,
 ) -> dict[str, Any]:
-    columns = [score, "cl/forget", "cl/bwt", "cl/fwt", "cl/zs", "cost/train_M", "cost/sec"]
+    """``columns``: charts side by side; ``height``: of a chart, in pixels."""
+    shown = [score, "cl/forget", "cl/bwt", "cl/fwt", "cl/zs", "cost/train_M", "cost/sec"]
     return {
         # A trial repeats its seeds' numbers: only one level at a time.
-        "searchFilter": f"tags.`clplat.level` = '{level}'",
+        "searchFilter": search,
         "orderByKey": f"metrics.`{score}`",
         "orderByAsc": False,
         "startTime": "ALL",
         "lifecycleFilter": "Active",
         "datasetsFilter": [],
         "modelVersionFilter": "All Runs",
-        "selectedColumns": [f"metrics.`{name}`" for name in columns],
-        "columnOrder": [f"metrics.`{name}`" for name in columns],
-        "columnWidths": {f"metrics.`{name}`": 150 for name in columns},
+        "selectedColumns": [f"metrics.`{name}`" for name in shown],
+        "columnOrder": [f"metrics.`{name}`" for name in shown],
+        "columnWidths": {f"metrics.`{name}`": 150 for name in shown},
         "runsHiddenMode": "SHOW_ALL",
         "viewMaximized": False,
         "runListHidden": False,
@@ -140,6 +183,8 @@ def _state(
                 "isReordered": True,
                 "deleted": False,
                 "isGenerated": False,
+                "columns": columns,
+                "cardHeight": height,
             }
             for uid, name in sections
         ],

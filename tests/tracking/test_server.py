@@ -11,12 +11,21 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from PIL import Image
 
 from clplat.errors import UserError
 from clplat.tracking import Tracker, comparison, from_results, leaderboard_link, links, serve
 from clplat.tracking.server import free_port
 from clplat.tracking.store import open_client
-from clplat.tracking.views import VIEWS, pack, read_view, unpack, view_states, write_views
+from clplat.tracking.views import (
+    VIEWS,
+    pack,
+    read_view,
+    tuning_state,
+    unpack,
+    view_states,
+    write_views,
+)
 
 Make = Callable[..., dict[str, Any]]
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
@@ -49,36 +58,57 @@ def test_results_over_http(
     assert any("viewStateShareKey=leaderboard" in line for line in said)
 
 
+@pytest.fixture(scope="module")
+def shown(live: Any, tmp_path_factory: pytest.TempPathFactory, make_result: Make) -> dict[str, str]:
+    """Links to the views of an experiment of two methods, two seeds each, and of a study's trials."""
+    root = tmp_path_factory.mktemp("shown")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("MLFLOW_TRACKING_URI", live.url)
+        tracker, trials = Tracker(root), Tracker(root, level="trial")
+        for name in ("replay", "ewc"):
+            for seed in (0, 1):
+                result = make_result(name, seed, scenario="browser")
+                folder = root / result["name"]
+                (folder / "grids").mkdir(parents=True)
+                Image.new("RGB", (400, 300), "teal").save(folder / "grids" / "step_4.png")
+                assert tracker.log(result, folder)
+        for number in range(3):
+            lam = {"strategy": {"name": "ewc", "lam": 10.0**number}}
+            result = make_result("ewc", number, scenario="browser", extra=lam)
+            result["protocol"]["split"] = "val"
+            assert trials.log(result, root / f"trial-{number}")
+        trials.write_tuning_view("browser", "R@5", ["strategy.lam"])
+        return links(root)
+
+
 @pytest.mark.skipif(CHROMIUM is None, reason="chromium is not installed (apt-get install chromium)")
-def test_the_link_opens_on_the_answer(
-    live: Any, tmp_path: Path, make_result: Make, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(
+    ("view", "words"),
+    [
+        ("leaderboard", ["Group: replay", "Group: ewc", "replay s1", "cl/R5"]),
+        ("tradeoff", ["Trade-off", "One by one", "replay s1", "js-plotly-plot", "cl/forget"]),
+        ("curves", ["Whole stream", "Domain by domain", "js-plotly-plot", "Group: replay"]),
+        ("grids", ["The same queries after each domain", "retrieval_grid"]),
+        ("tuning", ["Trials, on the validation split", "strategy.lam", "ewc s2"]),
+    ],
+)
+def test_a_link_opens_on_the_answer(
+    view: str, words: list[str], shown: dict[str, str], tmp_path: Path
 ) -> None:
-    monkeypatch.setenv("MLFLOW_TRACKING_URI", live.url)
-    for seed in (0, 1):
-        result = make_result("replay", seed, scenario="browser")
-        folder = tmp_path / result["name"]
-        folder.mkdir()
-        assert Tracker(tmp_path).log(result, folder)
     flags = ["--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--dump-dom"]
     flags += ["--disable-background-networking", "--disable-component-update", "--disable-sync"]
-    flags += [
-        f"--user-data-dir={tmp_path / 'profile'}",
-        "--window-size=1600,900",
-        "--virtual-time-budget=15000",
-    ]
-    link = links(tmp_path)["browser: Leaderboard"]
-    page = subprocess.run([str(CHROMIUM), *flags, link], capture_output=True, text=True, timeout=90).stdout
-    assert "replay s1" in page
-    assert "Group: replay" in page
-    assert "cl/R5" in page
-    assert str(from_results([result])[0]["R5"]) in page
+    flags += [f"--user-data-dir={tmp_path / 'profile'}", "--window-size=1600,2400"]
+    link = shown[f"browser: {VIEWS[view]}"]
+    command = [str(CHROMIUM), *flags, "--virtual-time-budget=15000", link]
+    page = subprocess.run(command, capture_output=True, text=True, timeout=240).stdout
+    assert [word for word in words if word not in page] == []
 
 
 def test_views_come_back_as_written(root: Path, make_result: Make) -> None:
     client = open_client(f"sqlite:///{root / 'mlflow.db'}")
     experiment = client.create_experiment("clplat/views")
-    write_views(client, experiment, "R5", ["shoes", "lamps"], list(VIEWS))
-    states = view_states("R5", ["shoes", "lamps"])
+    states = view_states("R5", ["shoes", "lamps"]) | {"tuning": tuning_state("R5", ["strategy.lam"])}
+    write_views(client, experiment, states)
     assert set(states) == set(VIEWS)
     for key, state in states.items():
         view = read_view(client, experiment, key)
@@ -88,18 +118,16 @@ def test_views_come_back_as_written(root: Path, make_result: Make) -> None:
         sections = {section["uuid"] for section in state["compareRunSections"]}
         assert {chart["metricSectionId"] for chart in state["compareRunCharts"]} == sections
     before = read_view(client, experiment, "curves")
-    write_views(client, experiment, "R5", ["shoes", "lamps"], list(VIEWS))
+    write_views(client, experiment, states)
     assert read_view(client, experiment, "curves") == before
-    write_views(client, experiment, "R10", ["shoes"], list(VIEWS))
+    write_views(client, experiment, view_states("R10", ["shoes"]))
     assert read_view(client, experiment, "curves") != before
 
 
 def test_views_of_a_long_stream_fit_the_tag(root: Path) -> None:
     client = open_client(f"sqlite:///{root / 'mlflow.db'}")
     experiment = client.create_experiment("clplat/long")
-    write_views(
-        client, experiment, "R5", [f"domain number {i} of a long stream" for i in range(100)], ["curves"]
-    )
+    write_views(client, experiment, view_states("R5", [f"domain number {i} of a stream" for i in range(100)]))
     assert read_view(client, experiment, "curves") is not None
     tags = client.get_experiment(experiment).tags
     assert all(len(json.dumps(value)) < 20_000 for value in tags.values())
@@ -124,12 +152,10 @@ def test_links_without_a_server(
     Tracker(root).log(make_result(rows=1), root / "run")
     address = "http://127.0.0.1:5123"
     assert links(root, 5123) == {
-        f"catalogue: {VIEWS[key]}": leaderboard_link(address, "1", key)
-        for key in ("leaderboard", "curves", "tradeoff")
+        f"catalogue: {VIEWS[key]}": leaderboard_link(address, "1", key) for key in VIEWS if key != "tuning"
     }
-    trials = Tracker(root, level="trial")
-    trials.finish_parent(trials.start_parent("catalogue", "replay", "trial"), results=[make_result()])
-    assert "catalogue: Means over seeds" in links(root)
+    Tracker(root).write_tuning_view("catalogue", "R@5", ["strategy.size"])
+    assert "catalogue: Tuning" in links(root)
 
 
 def test_links_of_a_dead_server_are_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

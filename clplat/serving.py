@@ -1,0 +1,87 @@
+"""What MLflow loads a logged model with: queries in a data frame, the nearest gallery pictures out.
+
+    import mlflow, pandas
+    mlflow.set_tracking_uri("sqlite:////data/runs/mlflow.db")
+    model = mlflow.pyfunc.load_model("models:/clplat-catalogue@champion")
+    model.predict(pandas.DataFrame([["bag.jpg", "in red"]], columns=["reference", "text"]), params={"k": 5})
+
+The gallery is that of the run's scenario: its data and the backbone must be there where the model is served.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from clplat.errors import UserError
+from clplat.search import Found, Searcher
+
+if TYPE_CHECKING:
+    from pandas import DataFrame  # type: ignore[import-untyped]
+
+__all__ = ["Served"]
+
+
+def _load_pyfunc(path: str) -> Served:
+    """MLflow's own name for the door: ``loader_module: clplat.serving`` in an MLmodel."""
+    return Served(Searcher(Path(path)))
+
+
+class Served:
+    """A `Searcher` in MLflow's manners."""
+
+    def __init__(self, searcher: Searcher) -> None:
+        self.searcher = searcher
+
+    def predict(self, model_input: DataFrame, params: Mapping[str, Any] | None = None) -> DataFrame:
+        """Answer each query.
+
+        Args:
+            model_input: columns ``reference`` (the key of a gallery picture, a path on this machine, or the
+                base64 of a picture file) and ``text`` (the change in words).
+            params: ``k`` (10) and ``domain`` (empty: all galleries together).
+
+        Returns:
+            A row a query: ``keys`` of the k nearest pictures, best first, and their ``cosines``.
+
+        Raises:
+            UserError: as `Searcher.find`; a column is missing.
+        """
+        from pandas import DataFrame
+
+        given = dict(params or {})
+        k, domain = int(given.get("k") or 10), str(given.get("domain") or "") or None
+        missing = {"reference", "text"} - set(model_input.columns)
+        if missing:
+            raise UserError(f"the query has no column '{min(missing)}' (it needs: reference, text)")
+        queries = zip(model_input["reference"], model_input["text"], strict=True)
+        found = [self._find(str(reference), str(text), domain, k) for reference, text in queries]
+        rows = [{"keys": [p.key for p in one.pictures], "cosines": one.scores} for one in found]
+        return DataFrame(rows, index=model_input.index, columns=["keys", "cosines"])
+
+    def _find(self, reference: str, text: str, domain: str | None, k: int) -> Found:
+        content = _picture_file(reference)
+        if content is None:
+            return self.searcher.find(reference, text, domain=domain, k=k)
+        with tempfile.NamedTemporaryFile(suffix=".picture") as file:
+            file.write(content)
+            file.flush()
+            return self.searcher.find(Path(file.name), text, domain=domain, k=k)
+
+
+#: The shortest picture files have some dozens of bytes; keys and paths are seldom base64 of that length.
+_SHORTEST = 64
+
+
+def _picture_file(reference: str) -> bytes | None:
+    """The bytes that ``reference`` is the base64 of, or None: it is a key or a path."""
+    if len(reference) < _SHORTEST:
+        return None
+    try:
+        return base64.b64decode(reference, validate=True)
+    except binascii.Error:
+        return None

@@ -1,0 +1,7 @@
+"""Sweeps: what is compared, how it is tuned, who runs it and what came out."""
+
+from __future__ import annotations
+
+from clplat.sweep.plan import DEFAULT_STRATEGIES, Budget, Sweep, read_sweep
+
+__all__ = ["DEFAULT_STRATEGIES", "Budget", "Sweep", "read_sweep"]

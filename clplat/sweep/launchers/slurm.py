@@ -1,0 +1,106 @@
+"""Workers of a sweep as an array of SLURM jobs, by submitit; without SLURM as processes of this machine."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import submitit
+import yaml
+from submitit.core.utils import DelayedSubmission
+
+from clplat.errors import UserError
+from clplat.sweep.local import threads_for
+from clplat.sweep.remote import serve
+
+__all__ = ["start"]
+
+#: What `CLPLAT_SLURM` may override: a day a job; a job that is stopped then is queued again, so often.
+DEFAULTS = {"name": "clplat", "timeout_min": 24 * 60, "cpus_per_task": 4}
+REQUEUES = 100
+#: Seconds between two looks at the jobs; submitit asks SLURM itself less often.
+POLL = 1.0
+
+
+def start(
+    sweep: dict[str, Any],
+    out: Path,
+    storage: str | None,
+    session: str,
+    workers: int,
+    track: bool,
+    say: Callable[[str], None],
+) -> None:
+    """Run ``workers`` jobs until nothing is left; their logs are in ``<out>/.slurm``.
+
+    ``CLPLAT_SLURM`` names a YAML file with what a job needs, in the words of submitit (``slurm_partition``,
+    ``timeout_min``, ``mem_gb``, ``cpus_per_task``, ``gpus_per_node``, ``slurm_setup``, ...); ``local`` starts
+    processes here, as happens where there is no ``sbatch``.
+
+    Raises:
+        UserError: a file that cannot be read, a key or value that is refused, or no job could work.
+    """
+    asked = os.environ.get("CLPLAT_SLURM", "")
+    slurm = asked != "local" and shutil.which("sbatch") is not None
+    needs = DEFAULTS | _gpu(sweep) | (_read(Path(asked)) if asked not in ("", "local") else {})
+    logs = out.resolve() / ".slurm"
+    threads = None if slurm else threads_for(workers)
+    given = (sweep, str(out.resolve()), storage, session, track, threads)
+    try:
+        executor = submitit.AutoExecutor(
+            folder=logs / "%j", cluster="slurm" if slurm else "local", slurm_max_num_timeout=REQUEUES
+        )
+        executor.update_parameters(**needs)
+        jobs = executor.map_array(_Worker(), *([value] * workers for value in given))
+    except (AssertionError, NameError, ValueError, RuntimeError) as error:
+        raise UserError(f"SLURM cannot be used as CLPLAT_SLURM={asked} says: {_line(error)}") from error
+    say(f"{workers} {'jobs of SLURM' if slurm else 'processes, as there is no SLURM here'}; logs in {logs}")
+    failed = 0
+    try:
+        for job in submitit.helpers.as_completed(jobs, poll_frequency=POLL):
+            ended = job.exception()
+            if ended is not None:
+                failed += 1
+                why = f"{_line(ended)} (log: {job.paths.stderr})"
+                if failed == workers:
+                    raise UserError(f"no job of the sweep could work: {why}")
+                say(f"job {job.job_id} failed, the others go on: {why}")
+    except BaseException:  # Ctrl-C ends the sweep here as it does everywhere
+        for job in jobs:
+            job.cancel(check=False)
+        raise
+
+
+class _Worker:
+    """What a job runs; `checkpoint` has submitit queue a job again that SLURM stops or takes the node of."""
+
+    def __call__(self, *given: Any) -> int:
+        return serve(*given)
+
+    def checkpoint(self, *given: Any) -> DelayedSubmission:
+        return DelayedSubmission(self, *given)
+
+
+def _gpu(sweep: dict[str, Any]) -> dict[str, int]:
+    return {"gpus_per_node": 1} if str(sweep["base"].get("device", "")).startswith("cuda") else {}
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        needs = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise UserError(f"CLPLAT_SLURM={path} cannot be read: {' '.join(str(error).split())}") from None
+    if not isinstance(needs, dict):
+        raise UserError(f"CLPLAT_SLURM={path} is no YAML mapping such as 'slurm_partition: gpu'")
+    return needs
+
+
+def _line(error: BaseException) -> str:
+    """What an error says, in a line: the last one of a traceback."""
+    text, _, trace = str(error).partition("Traceback")
+    if trace:
+        text = [line for line in trace.partition("\n---")[0].splitlines() if line.strip()][-1]
+    return " ".join(text.replace("-" * 10, "").split())[:300]

@@ -1,0 +1,199 @@
+"""From the description of a sweep to what is run: a study for each method, and the final runs on test."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import torch
+
+from clplat.config import build, merge, resolve, spaces
+from clplat.errors import UserError, nearest
+from clplat.randomness import generator
+from clplat.raw import nested
+from clplat.space import Space
+from clplat.sweep.plan import Sweep
+from clplat.tuning.spaces import chosen, read_space
+
+__all__ = ["Entry", "Final", "Layout", "permuted", "slug"]
+
+
+def slug(*words: str) -> str:
+    """Labels as one part of a path.
+
+    Example:
+        >>> slug("3 domains", "lora r4"), slug("", "replay")
+        ('3-domains-lora-r4', 'replay')
+    """
+    return "-".join(re.sub(r"[^\w.+]+", "-", word).strip("-") for word in words if word)
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A method in a group: what is tuned once and measured several times.
+
+    Args:
+        raw: its configuration, of base, group and method, before seed and order are put in.
+        config: the same, resolved.
+        space: option -> what tuning searches; empty where there is nothing to tune.
+        control: whether it stands in the table for orientation only.
+    """
+
+    group: str
+    method: str
+    raw: dict[str, Any]
+    config: dict[str, Any]
+    space: dict[str, Space]
+    control: bool
+
+    @property
+    def key(self) -> str:
+        return slug(self.group, self.method)
+
+    @property
+    def default(self) -> dict[str, Any]:
+        """The searched options as they are without tuning."""
+        return {key: option(self.config, key) for key in self.space}
+
+
+@dataclass(frozen=True)
+class Final:
+    """One run on the test split: an entry with default or tuned options, one seed, one stream order."""
+
+    entry: Entry
+    kind: str
+    params: dict[str, Any]
+    seed: int
+    order: int
+
+    @property
+    def label(self) -> str:
+        """As it stands in tables: ``replay (tuned)``."""
+        return self.entry.method + (" (tuned)" if self.kind == "tuned" else "")
+
+    @property
+    def folder(self) -> str:
+        """Its folder in that of the sweep."""
+        tuned = "-tuned" if self.kind == "tuned" else ""
+        return f"{self.entry.key}{tuned}-s{self.seed}" + (f"-o{self.order}" if self.order else "")
+
+
+def option(config: Mapping[str, Any], key: str) -> Any:
+    """The value at a dotted option of a resolved configuration; None where there is none."""
+    slot, _, name = key.partition(".")
+    held = config.get(slot)
+    if isinstance(held, Mapping):
+        return held.get(name or "name")
+    return held
+
+
+class Layout:
+    """All that a sweep runs; every name and value of it is checked when it is made.
+
+    Raises:
+        UserError: a wrong name or value in any method, a search that finds nothing, two methods of one name.
+    """
+
+    def __init__(self, sweep: Sweep) -> None:
+        self.sweep = sweep
+        own = {key: read_space(key, value) for key, value in sweep.space.items()}
+        methods = sweep.entries()
+        methods |= {name: {"strategy": {"name": name}} for name in sweep.controls if name not in methods}
+        self.entries: list[Entry] = []
+        for group, common in sweep.groups.items():
+            for method, raw in methods.items():
+                control = method in sweep.controls
+                base = nested(sweep.base)
+                if control:  # options of the strategies that are compared are not for this one
+                    base.pop("strategy", None)
+                whole = merge(merge(base, common), raw)
+                config = resolve(whole)
+                space = chosen(config, sweep.search, own) if sweep.budget.tunes and not control else {}
+                self.entries.append(Entry(str(group), str(method), whole, config, space, control))
+        place = list(methods)  # the first are begun first, in all groups
+        self.entries.sort(key=lambda entry: place.index(entry.method))
+        keys = [entry.key for entry in self.entries]
+        twice = next((key for key in keys if keys.count(key) > 1), None)
+        if twice is not None:
+            raise UserError(f"two methods of the sweep have the same folder name '{twice}'; rename one")
+        if sweep.budget.tunes:
+            self._check_search(own)
+
+    def _check_search(self, own: Mapping[str, Space]) -> None:
+        contenders = [entry for entry in self.entries if not entry.control]
+        for name in (*self.sweep.search, *own):
+            if not any(key == name or key.startswith(f"{name}.") for e in contenders for key in e.space):
+                known = sorted({key for entry in contenders for key in spaces(entry.config)})
+                raise UserError(
+                    f"'{name}' has no search space in any method of the sweep{nearest(name, known)} "
+                    f"(searchable: {', '.join(known)})"
+                )
+
+    @property
+    def studies(self) -> list[Entry]:
+        """The entries that are tuned."""
+        return [entry for entry in self.entries if entry.space]
+
+    @cached_property
+    def orders(self) -> dict[str, list[list[str] | None]]:
+        """Group -> stream orders; None is the scenario's own."""
+        return {entry.group: self._orders(entry) for entry in self.entries}
+
+    def _orders(self, entry: Entry) -> list[list[str] | None]:
+        wanted = self.sweep.orders
+        scenario = entry.config["scenario"]
+        if not isinstance(wanted, int | None):
+            return [list(order) for order in wanted]
+        if wanted is None:  # one a seed, unless the order cannot be changed or is what somebody chose
+            free = "order" in scenario and scenario["order"] is None
+            wanted = len(self.sweep.seeds) if free else 1
+        if wanted == 1:
+            return [None]
+        if "order" not in scenario:
+            raise UserError(f"scenario '{scenario['name']}' has no option 'order'; use --orders 1")
+        domains, _ = build(entry.config, "scenario").build()
+        return permuted([domain.name for domain in domains], wanted)
+
+    def tuning(self, entry: Entry, params: Mapping[str, Any]) -> dict[str, Any]:
+        """The configuration of one trial: the validation split, the first seed, the first order."""
+        return self._placed(entry, {**params, "evaluation.split": "val"}, self.sweep.seeds[0], 0)
+
+    def config(self, final: Final) -> dict[str, Any]:
+        """The configuration of a final run."""
+        return self._placed(final.entry, final.params, final.seed, final.order)
+
+    def _placed(self, entry: Entry, params: Mapping[str, Any], seed: int, order: int) -> dict[str, Any]:
+        raw = entry.raw
+        for key, value in params.items():
+            slot, _, name = key.partition(".")
+            raw = merge(raw, {slot: {name: value}} if name else {slot: value})
+        names = self.orders[entry.group][order]
+        if names is not None:
+            raw = merge(raw, {"scenario": {"order": names}})
+        return resolve(merge(raw, {"seed": seed}))
+
+    def finals(self, entry: Entry, kind: str, params: Mapping[str, Any]) -> Iterator[Final]:
+        """The replicates of an entry: seed i with order i modulo their number."""
+        orders = len(self.orders[entry.group])
+        for place, seed in enumerate(self.sweep.seeds):
+            yield Final(entry, kind, dict(params), seed, place % orders)
+
+
+def permuted(names: Sequence[str], count: int) -> list[list[str] | None]:
+    """``count`` orders: the given one (None), then permutations that depend on nothing but their place.
+
+    Example:
+        >>> permuted(["a", "b", "c"], 3)
+        [None, ['c', 'b', 'a'], ['a', 'c', 'b']]
+    """
+    found = [list(names)]
+    draw = 0
+    while len(found) < count:
+        draw += 1
+        order = [names[i] for i in torch.randperm(len(names), generator=generator(draw, "stream order"))]
+        if order not in found or draw > 100:  # a stream of two domains has no three orders
+            found.append(order)
+    return [None, *found[1:]]

@@ -1,0 +1,214 @@
+"""The description of a sweep: one typed object, whether it comes from YAML, a Python script or flags."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field, fields, replace
+from pathlib import Path
+from typing import Any, get_type_hints
+
+import yaml
+
+from clplat.errors import UserError, unknown_name
+from clplat.measures import measure
+from clplat.options import typed
+from clplat.tuning.samplers import PRUNERS, SAMPLERS
+from clplat.tuning.spaces import plain, read_space
+
+__all__ = ["DEFAULT_STRATEGIES", "Budget", "Sweep", "read_sweep"]
+
+# The longest first: the last job to begin should not be the one that everybody waits for.
+DEFAULT_STRATEGIES = ("cumulative", "replay", "distill", "ewc", "naive", "patch", "frozen")
+
+
+@dataclass(frozen=True)
+class Budget:
+    """What every method may spend on tuning; the first limit that is reached ends it, none means no tuning.
+
+    A trial that is running when a limit is reached still ends, so that seconds and TFLOPs are overshot by
+    less than a trial; what was really spent is in the outcome.
+
+    Args:
+        trials: settings tried, the default one included; pruned and failed ones count.
+        seconds: of training and measuring, summed over a method's trials.
+        tflops: 10^12 floating-point operations of training, summed over a method's trials.
+    """
+
+    trials: int | None = None
+    seconds: float | None = None
+    tflops: float | None = None
+
+    def __post_init__(self) -> None:
+        for name, value in asdict(self).items():
+            if value is not None and value <= 0:
+                raise UserError(f"the budget's {name} must be above 0, not {value}")
+
+    @property
+    def tunes(self) -> bool:
+        return any(value is not None for value in asdict(self).values())
+
+
+@dataclass(frozen=True)
+class Sweep:
+    """What is compared and how; the defaults make an honest comparison.
+
+    Every method is tuned by a study of its own, all with the same budget, on the validation split. Then the
+    best setting and the default one are measured on the test split, once with each seed, beside the controls.
+
+    Args:
+        name: a few words.
+        question: a paragraph for the report: what shall be found out.
+        base: raw configuration that all runs share.
+        methods: strategies by name or as ``{"name": "replay", "size": 50}``; or label -> raw configuration,
+            to compare anything else.
+        groups: label -> raw configuration. Every method runs in every group, and only runs of one group are
+            compared with each other (streams of different length, say). One nameless group by default.
+        controls: strategies that are always in the table, with the options of ``base``, and are not tuned.
+        search: slots or options whose annotated spaces are searched.
+        space: option -> search space, over the annotated one or where there is none.
+        seeds: one replicate each.
+        orders: how many stream orders, replicate i in order i modulo their number, the first being the
+            scenario's own; or the orders themselves. As many as seeds unless given.
+        budget: of tuning.
+        objectives: what tuning maximises or minimises, names of `clplat.measures`. With several, the front is
+            kept and its member with the best ``final`` is measured on test.
+        constraints: measure -> limit: the most it may be, or the least where higher is better.
+        sampler: name of `clplat.tuning.samplers`, or a dotted path.
+        pruner: ``halving`` or ``none``; several objectives are never pruned.
+        figure: what is drawn at the end, see ``clplat.report.question``.
+
+    Raises:
+        UserError: a value that cannot be; methods are checked when the sweep is laid out.
+
+    Example:
+        >>> sweep = Sweep(methods=["naive", {"name": "replay", "size": 50}], budget=Budget(trials=5))
+        >>> list(sweep.entries())
+        ['naive', 'replay']
+    """
+
+    name: str = "sweep"
+    question: str = ""
+    base: Mapping[str, Any] = field(default_factory=dict)
+    methods: Sequence[str | Mapping[str, Any]] | Mapping[str, Mapping[str, Any]] = DEFAULT_STRATEGIES
+    groups: Mapping[str, Mapping[str, Any]] = field(default_factory=lambda: {"": {}})
+    controls: Sequence[str] = ("frozen", "cumulative")
+    search: Sequence[str] = ("strategy", "train.lr")
+    space: Mapping[str, Any] = field(default_factory=dict)
+    seeds: Sequence[int] = (0, 1, 2)
+    orders: int | Sequence[Sequence[str]] | None = None
+    budget: Budget = Budget()
+    objectives: Sequence[str] = ("final",)
+    constraints: Mapping[str, float] = field(default_factory=dict)
+    sampler: str = "tpe"
+    pruner: str = "halving"
+    figure: Mapping[str, Any] | None = None
+
+    def __post_init__(self) -> None:
+        for name in ("methods", "seeds", "objectives", "groups"):
+            if not getattr(self, name):
+                raise UserError(f"a sweep needs at least one entry in '{name}'")
+        for name in ("seeds", "objectives", "controls"):
+            values = list(getattr(self, name))
+            twice = [value for value in values if values.count(value) > 1]
+            if twice:
+                raise UserError(f"'{name}' of a sweep names '{twice[0]}' more than once")
+        for name in (*self.objectives, *self.constraints):
+            measure(name)
+        if self.sampler not in SAMPLERS and ":" not in self.sampler:
+            raise unknown_name("sampler", self.sampler, SAMPLERS)
+        if self.pruner not in PRUNERS:
+            raise unknown_name("pruner", self.pruner, PRUNERS)
+        if isinstance(self.orders, int) and not 1 <= self.orders <= len(self.seeds):
+            raise UserError(f"orders must be 1 to {len(self.seeds)}, the number of seeds, not {self.orders}")
+        for key, value in self.space.items():
+            read_space(key, value)
+        for entry in self.methods if not isinstance(self.methods, Mapping) else ():
+            if not isinstance(entry, str) and "name" not in entry:
+                raise UserError(f"a method is the name of a strategy or has the key 'name': {dict(entry)}")
+
+    def entries(self) -> dict[str, Mapping[str, Any]]:
+        """Label -> raw configuration of every method; strategies that occur twice are numbered."""
+        if isinstance(self.methods, Mapping):
+            return dict(self.methods)
+        given = [{"name": entry} if isinstance(entry, str) else dict(entry) for entry in self.methods]
+        names = [str(entry["name"]) for entry in given]
+        labels = [n if names.count(n) == 1 else f"{n}-{names[: i + 1].count(n)}" for i, n in enumerate(names)]
+        return {label: {"strategy": entry} for label, entry in zip(labels, given, strict=True)}
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain data, for `read_sweep` and for the outcome."""
+        held: dict[str, Any] = _plain(asdict(self))
+        held["space"] = {key: _plain(plain(read_space(key, value))) for key, value in self.space.items()}
+        return held
+
+
+def read_sweep(source: Path | Mapping[str, Any], over: Sweep | None = None) -> Sweep:
+    """A sweep from a YAML file or a mapping with the arguments of `Sweep` as keys.
+
+    Args:
+        over: what the keys that are not given keep; the defaults unless given.
+
+    Raises:
+        UserError: no YAML mapping, an unknown key, a value of the wrong kind.
+
+    Example:
+        >>> read_sweep({"methods": ["naive", "ewc"], "budget": {"trials": 5}}).budget.trials
+        5
+    """
+    where, given = "the sweep", source
+    if isinstance(source, Path):
+        where = str(source)
+        try:
+            given = yaml.safe_load(source.read_text(encoding="utf-8")) or {}
+        except OSError as error:
+            raise UserError(f"cannot read the sweep {source}: {error.strerror}") from None
+        except (yaml.YAMLError, UnicodeDecodeError) as error:
+            raise UserError(f"{source} is not valid YAML: {' '.join(str(error).split())}") from None
+    if not isinstance(given, Mapping):
+        raise UserError(f"{where} is {type(given).__name__}, not a mapping with keys such as methods, seeds")
+    known = [entry.name for entry in fields(Sweep)]
+    hints = get_type_hints(Sweep)
+    values: dict[str, Any] = {}
+    for key, value in given.items():
+        if key not in known:
+            raise unknown_name("key of a sweep", str(key), known)
+        values[key] = _budget(value) if key == "budget" else _read(where, key, hints[key], value)
+    return replace(over or Sweep(), **values)
+
+
+def _read(where: str, key: str, kind: Any, value: Any) -> Any:
+    if key in ("base", "methods", "groups", "space", "figure"):  # read by those who know what is in them
+        wanted = Mapping if key in ("base", "groups", "space") else (Mapping, list, tuple)
+        if value is not None and (isinstance(value, str) or not isinstance(value, wanted)):
+            raise UserError(f"'{key}' in {where} takes a mapping, not {value!r}")
+        return value
+    if key == "constraints":
+        kind = dict[str, float]
+    try:
+        return typed(kind, value)
+    except ValueError as error:
+        raise UserError(f"'{key}' in {where} {error}") from None
+
+
+def _budget(given: Any) -> Budget:
+    known = {entry.name: kind for entry, kind in zip(fields(Budget), (int, float, float), strict=True)}
+    if isinstance(given, Budget):
+        return given
+    if not isinstance(given, Mapping):
+        raise UserError(f"a budget is written {{trials: 20}}, with any of {', '.join(known)}; not {given!r}")
+    values: dict[str, Any] = {}
+    for key, value in given.items():
+        if key not in known:
+            raise unknown_name("budget", str(key), known)
+        try:
+            values[key] = typed(known[key] | None, value)
+        except ValueError as error:
+            raise UserError(f"the budget's {key} {error}") from None
+    return Budget(**values)
+
+
+def _plain(value: Any) -> Any:
+    """Dicts and lists for whatever mappings and sequences somebody used."""
+    if isinstance(value, Mapping):
+        return {str(key): _plain(entry) for key, entry in value.items()}
+    return [_plain(entry) for entry in value] if isinstance(value, list | tuple) else value

@@ -1,0 +1,129 @@
+"""Run a sweep: lay it out, let workers do it, and put what came out where people look."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from clplat.claim import RESULT
+from clplat.errors import UserError, unknown_name
+from clplat.events import Listener
+from clplat.files import read_json, write_json, write_text
+from clplat.sweep.launchers import LAUNCHERS, launch
+from clplat.sweep.layout import Layout
+from clplat.sweep.local import Task, run_local
+from clplat.sweep.outcome import OUTCOME, collect
+from clplat.sweep.plan import Sweep, read_sweep
+from clplat.sweep.queue import Queue, Work
+from clplat.sweep.tracked import SweepTracker, refuse_foreign
+from clplat.sweep.work import work_on
+from clplat.terminal import Terminal
+from clplat.tuning.storage import open_storage
+
+__all__ = ["PLAN", "gather", "run_sweep"]
+
+PLAN = "sweep.yaml"
+
+
+def run_sweep(
+    sweep: Sweep,
+    out: Path,
+    *,
+    workers: int = 1,
+    storage: str | None = None,
+    launcher: str = "local",
+    track: bool = True,
+    command: str = "",
+) -> dict[str, Any]:
+    """Run what is missing of a sweep and return its outcome.
+
+    The same call goes on where an earlier one stopped, and several may run at once, on several machines, if
+    they see the same folder and storage. Finished runs are never repeated, that of a killed process goes on
+    from its checkpoint, and one that fails does not stop the others.
+
+    Args:
+        out: folder of the sweep: its runs, ``trials/``, ``sweep.json``, ``report.html``, and MLflow's store
+            unless MLFLOW_TRACKING_URI says otherwise.
+        workers: processes; the machine's cores are divided among them. One works here.
+        storage: where the queue is, see `clplat.tuning.storage.open_storage`.
+        launcher: who starts the workers: ``local``, ``ray`` or ``slurm``.
+        track: log to MLflow.
+        command: for the report: how it was called.
+
+    Returns:
+        The outcome, as in ``<out>/sweep.json`` (``docs/sweeps.md``).
+
+    Raises:
+        UserError: a wrong name or value anywhere, before anything runs; a storage that does not answer.
+    """
+    if launcher not in ("local", *LAUNCHERS):
+        raise unknown_name("launcher", launcher, ["local", *LAUNCHERS])
+    layout = Layout(sweep)
+    refuse_foreign(out)
+    session = secrets.token_hex(4)
+    queue = Queue(layout, out, open_storage(storage, out), session)
+    total = len(layout.entries) * len(sweep.seeds)
+    with Terminal(total) as terminal:
+        write_text(out / PLAN, yaml.safe_dump(sweep.as_dict(), sort_keys=False, allow_unicode=True))
+        tracker = SweepTracker(layout, out, terminal.say) if track else None
+
+        def listen(label: str, folder: str, key: str, final: bool) -> Listener:
+            shown = terminal.listener(label)
+            if tracker is None:
+                return shown
+            kind = "study" if not final else "tuned" if folder.startswith(f"{key}-tuned-") else "default"
+            return tracker.listener(shown, folder, key, kind)
+
+        if launcher != "local":
+            launch(launcher, sweep, out, storage, session, workers, track, terminal.say)
+        elif workers == 1:
+            work_on(queue, lambda work: listen(*_described(work)))
+        else:
+            run_local(sweep, out, storage, session, workers, _from_task(listen), terminal.say)
+        terminal.say("reading the results")
+        return _conclude(queue, tracker, command)
+
+
+def _described(work: Work) -> tuple[str, str, str, bool]:
+    return work.label, work.folder, work.entry.key, work.final is not None
+
+
+def _from_task(listen: Callable[[str, str, str, bool], Listener]) -> Callable[[Task], Listener]:
+    return lambda task: listen(task.label, task.folder, task.key, task.final)
+
+
+def _conclude(queue: Queue, tracker: SweepTracker | None, command: str) -> dict[str, Any]:
+    """Write the outcome and everything that is drawn from it, and show it in MLflow."""
+    from clplat.report import save_question, write_report
+
+    outcome = collect(queue, command)
+    out = queue.out
+    write_json(out / OUTCOME, outcome)
+    files = [out / OUTCOME]
+    if outcome["rows"]:
+        figure = save_question(out)
+        files += [path for path in (figure, write_report(out)) if path is not None]
+    if tracker is not None:
+        folders = [folder for row in outcome["rows"] for folder in row["folders"]]
+        results = {folder: read_json(out / folder / RESULT) for folder in folders}
+        tracker.finish(outcome, results, files)
+    return outcome
+
+
+def gather(out: Path, storage: str | None = None) -> dict[str, Any]:
+    """Read the outcome of a sweep anew, running or not, and write ``sweep.json``.
+
+    Raises:
+        UserError: there is no sweep in the folder.
+    """
+    if not (out / PLAN).exists():
+        raise UserError(f"there is no sweep in {out}")
+    queue = Queue(Layout(read_sweep(out / PLAN)), out, open_storage(storage, out))
+    before = read_json(out / OUTCOME) if (out / OUTCOME).exists() else {}
+    outcome = collect(queue, before.get("command", ""))
+    write_json(out / OUTCOME, outcome)
+    return outcome

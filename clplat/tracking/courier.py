@@ -1,0 +1,107 @@
+"""Logging while training goes on: letters to a process of its own, `clplat.tracking.delivery`.
+
+Not a thread: MLflow computes for seconds (importing it, a new database, figures), and a thread that computes
+keeps the interpreter from the training. A process uses a core that is idle, and lives on to deliver what was
+sent when we are killed.
+"""
+
+from __future__ import annotations
+
+import atexit
+import json
+import os
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from clplat.tracking.door import report, sentence
+
+__all__ = ["Courier"]
+
+# As multiprocessing's "spawn" does, but without running the main module again.
+_START = "import sys; sys.path[:] = sys.argv[1:]; from clplat.tracking.delivery import deliver; deliver()"
+
+_shared: dict[tuple[int, str | None], Courier] = {}
+
+
+class Courier:
+    """Takes results and returns at once; of several about one folder that wait, the latest is delivered."""
+
+    def __init__(self) -> None:
+        self._waiting: dict[str, tuple[int, str, Callable[[str], None]]] = {}
+        self._changed = threading.Condition()
+        self._count = 0
+        self._process: subprocess.Popen[str] | None = None
+
+    @classmethod
+    def of_process(cls) -> Courier:
+        """One for all trackers of this process, as long as they log to the same place."""
+        key = (os.getpid(), os.environ.get("MLFLOW_TRACKING_URI"))
+        if key not in _shared:
+            _shared[key] = cls()
+        return _shared[key]
+
+    def send(self, letter: Mapping[str, Any], folder: Path, uri: str, warn: Callable[[str], None]) -> None:
+        """Send ``letter`` about ``folder``; whatever fails is told by ``warn``, from another thread."""
+        with self._changed:
+            self._count += 1
+            self._waiting[str(folder)] = (self._count, uri, warn)
+            text = json.dumps({**letter, "folder": str(folder), "number": self._count}, default=str)
+            try:
+                if self._process is None:
+                    self._process = self._start()
+                assert self._process.stdin is not None
+                self._process.stdin.write(text + "\n")
+                self._process.stdin.flush()
+            except OSError as error:  # no process to be had, or it died just now
+                del self._waiting[str(folder)]
+                report(uri, sentence(uri, str(error)), warn)
+
+    def wait(self, folder: Path, seconds: float) -> bool:
+        """Wait until what was sent about ``folder`` is delivered; False if it was not within ``seconds``."""
+        with self._changed:
+            return self._changed.wait_for(lambda: str(folder) not in self._waiting, seconds)
+
+    def _start(self) -> subprocess.Popen[str]:
+        process = subprocess.Popen(
+            [sys.executable, "-c", _START, *sys.path],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            text=True,
+        )
+        threading.Thread(target=self._listen, args=(process,), daemon=True).start()
+        atexit.register(_hang_up, process)
+        return process
+
+    def _listen(self, process: subprocess.Popen[str]) -> None:
+        """Note what is delivered, and who is told what went wrong."""
+        assert process.stdout is not None
+        for line in process.stdout:
+            reply = json.loads(line)
+            with self._changed:
+                number, uri, warn = self._waiting.get(reply["folder"], (0, "", print))
+                if number == reply["number"]:
+                    del self._waiting[reply["folder"]]
+                    self._changed.notify_all()
+            if reply["failure"]:
+                report(uri, reply["failure"], warn)
+        with self._changed:  # it died: what comes next starts another one
+            lost = dict(self._waiting)
+            self._waiting.clear()
+            self._process = None
+            self._changed.notify_all()
+        for _, uri, warn in lost.values():
+            report(uri, sentence(uri, f"the process that logs ended with code {process.wait()}"), warn)
+
+
+def _hang_up(process: subprocess.Popen[str]) -> None:
+    """Let it finish on its own: nobody waits for a store when Python shuts down."""
+    if process.stdin is not None:
+        try:
+            process.stdin.close()
+        except OSError:
+            return

@@ -1,0 +1,72 @@
+"""The other end of `clplat.tracking.courier`: a process that reads letters, logs, answers and then ends."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import threading
+from pathlib import Path
+from typing import IO, Any
+
+from clplat.tracking.runs import Tracker
+
+__all__ = ["deliver"]
+
+#: Seconds to deliver what is left when the sender is gone.
+_AFTER_THE_END = 120.0
+
+
+class _Box:
+    """Letters by folder, in the order in which the folders came up."""
+
+    def __init__(self) -> None:
+        self._letters: dict[str, dict[str, Any]] = {}
+        self._changed = threading.Condition()
+        self._closed = False
+
+    def fill(self, source: IO[str]) -> None:
+        """Put in every line of ``source``; a later letter takes the place of an earlier one."""
+        for line in source:
+            letter = json.loads(line)
+            with self._changed:
+                self._letters[letter["folder"]] = letter
+                self._changed.notify()
+        threading.Timer(_AFTER_THE_END, os._exit, (1,)).start()
+        with self._changed:
+            self._closed = True
+            self._changed.notify()
+
+    def take(self) -> dict[str, Any] | None:
+        """The next letter; None when there will be no more."""
+        with self._changed:
+            self._changed.wait_for(lambda: self._letters or self._closed)
+            return self._letters.pop(next(iter(self._letters))) if self._letters else None
+
+
+def deliver() -> None:
+    """Log until the standard input ends. Answers go to the standard output, a line of JSON a letter."""
+    answers = os.fdopen(os.dup(1), "w")
+    os.dup2(2, 1)  # what libraries print is no answer
+    os.setpgid(0, 0)  # Ctrl-C is for the sender. No session of our own: Linux would give it half the machine
+    os.nice(5)  # training goes first
+    box, trackers = _Box(), dict[tuple[str, ...], Tracker]()
+    threading.Thread(target=box.fill, args=(sys.stdin,), daemon=True).start()
+    said: list[str] = []
+    while (letter := box.take()) is not None:
+        key = (letter["root"], letter["level"], letter["parent"] or "")
+        if key not in trackers:
+            trackers[key] = Tracker(
+                Path(key[0]), level=key[1], parent_run_id=letter["parent"], warn=said.append
+            )
+        if letter["result"] is None:
+            trackers[key].connect()
+        else:
+            trackers[key].log(letter["result"], Path(letter["folder"]))
+        answer = {"folder": letter["folder"], "number": letter["number"], "failure": " ".join(said)}
+        said.clear()
+        try:
+            print(json.dumps(answer), file=answers, flush=True)
+        except OSError:
+            continue  # the sender is gone; the letters it left are still delivered
+    os._exit(0)  # without the second that taking MLflow apart needs

@@ -1,0 +1,98 @@
+"""Search spaces as people write them, as Optuna draws from them, and as plain data."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from clplat.config import spaces
+from clplat.errors import UserError
+from clplat.options import typed
+from clplat.space import Choice, Float, Int, Space
+
+if TYPE_CHECKING:
+    import optuna
+
+__all__ = ["chosen", "drawn", "holds", "plain", "read_space"]
+
+
+def read_space(key: str, value: Any) -> Space:
+    """A search space as it stands in YAML: a list of choices, or ``{low, high}`` with ``log``.
+
+    Whole numbers at both ends make an `Int`.
+
+    Raises:
+        UserError: it is neither.
+
+    Example:
+        >>> read_space("train.lr", {"low": 1e-5, "high": 1e-2, "log": True})
+        Float(low=1e-05, high=0.01, log=True)
+        >>> read_space("adapter.r", [4, 8, 16]).values
+        (4, 8, 16)
+    """
+    if isinstance(value, Float | Int | Choice):
+        return value
+    if isinstance(value, Sequence) and not isinstance(value, str) and value:
+        return Choice(*value)
+    if not isinstance(value, Mapping) or not {"low", "high"} <= value.keys() <= {"low", "high", "log"}:
+        allowed = "[a, b, ...] or {low: a, high: b, log: true}"
+        raise UserError(f"the search space of '{key}' is written {allowed}, not {value!r}")
+    try:
+        low, high = (typed(int | float, value[end]) for end in ("low", "high"))
+        log = typed(bool, value.get("log", False))
+    except ValueError as error:
+        raise UserError(f"the search space of '{key}' {error}") from None
+    if not low < high or (log and low <= 0):
+        raise UserError(f"the search space of '{key}' needs low < high{', low above 0' if log else ''}")
+    if isinstance(low, int) and isinstance(high, int):
+        return Int(low, high, log)
+    return Float(float(low), float(high), log)
+
+
+def plain(space: Space) -> Any:
+    """The inverse of `read_space`, for JSON and YAML."""
+    if isinstance(space, Choice):
+        return list(space.values)
+    return {"low": space.low, "high": space.high, "log": space.log}
+
+
+def chosen(config: Mapping[str, Any], search: Sequence[str], own: Mapping[str, Space]) -> dict[str, Space]:
+    """What is searched of a resolved configuration, by dotted option.
+
+    Args:
+        search: whole slots or single options; what a part does not have is left out.
+        own: spaces that replace the annotated ones, or open an option that has none.
+    """
+    available = spaces(config)
+    found = {
+        key: space
+        for slot in search
+        for key, space in available.items()
+        if key == slot or key.startswith(slot + ".")
+    }
+    for key, space in own.items():
+        slot, _, option = key.partition(".")
+        held = config.get(slot)
+        if option in held if isinstance(held, Mapping) else key in config:
+            found[key] = space
+    return found
+
+
+def holds(space: Space, value: Any) -> bool:
+    """Whether a value may be drawn from a space."""
+    if isinstance(space, Choice):
+        return value in space.values
+    return isinstance(value, int | float) and space.low <= value <= space.high
+
+
+def drawn(trial: optuna.Trial, space: Mapping[str, Space]) -> dict[str, Any]:
+    """Draw a value of every option."""
+    return {key: _draw(trial, key, entry) for key, entry in space.items()}
+
+
+def _draw(trial: optuna.Trial, key: str, space: Space) -> Any:
+    if isinstance(space, Choice):
+        return trial.suggest_categorical(key, list(space.values))
+    if isinstance(space, Int):
+        return trial.suggest_int(key, space.low, space.high, log=space.log)
+    return trial.suggest_float(key, space.low, space.high, log=space.log)

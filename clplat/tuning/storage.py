@@ -1,0 +1,153 @@
+"""Where Optuna keeps studies: a journal beside the runs, a database, or a gRPC proxy in front of either."""
+
+from __future__ import annotations
+
+import fcntl
+import logging
+import os
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from urllib.parse import unquote, urlsplit
+
+from clplat.errors import UserError
+
+if TYPE_CHECKING:
+    import optuna
+
+__all__ = ["JOURNAL", "open_storage", "shown"]
+
+JOURNAL = "studies.journal"
+#: Seconds in which a server must answer.
+PATIENCE = 5
+#: Of the protocol, where an address names none.
+GRPC_PORT = 13000
+#: How often the tables of a new database are asked for.
+TRIES = 4
+
+
+def open_storage(where: str | None, out: Path) -> optuna.storages.BaseStorage:
+    """Open a storage.
+
+    Args:
+        where: None for ``<out>/studies.journal``; ``postgresql://...`` or another address that SQLAlchemy
+            takes; ``grpc://host:port`` for an Optuna gRPC proxy.
+        out: folder of the sweep.
+
+    Raises:
+        UserError: it cannot be opened, or does not answer; the line holds no password.
+    """
+    import optuna
+
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
+    if where is None:
+        return _journal(out)
+    if "://" not in where:
+        raise UserError(
+            f"a storage is an address such as postgresql://host/database or grpc://host:port, not '{where}'"
+        )
+    try:
+        return _proxy(where) if where.startswith("grpc://") else _database(where)
+    except ImportError as error:
+        hint = " (pip install 'clplat[postgres]')" if where.startswith("postgres") else ""
+        raise UserError(f"the storage {shown(where)} needs a driver: {_why(error, where)}{hint}") from error
+    except Exception as error:  # those of SQLAlchemy, its drivers and gRPC have no common base
+        raise UserError(f"the storage {shown(where)} cannot be opened: {_why(error, where)}") from error
+
+
+def _journal(out: Path) -> optuna.storages.JournalStorage:
+    from optuna.storages import JournalStorage
+    from optuna.storages.journal import JournalFileBackend
+
+    out.mkdir(parents=True, exist_ok=True)
+    path = out / JOURNAL
+    lock: Any = _Flock(path)  # Optuna asks for these two methods; its base class is not public
+    return JournalStorage(JournalFileBackend(str(path), lock))
+
+
+def _proxy(where: str) -> optuna.storages.GrpcStorageProxy:
+    import warnings
+
+    import optuna
+
+    address = urlsplit(where)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+        proxy = optuna.storages.GrpcStorageProxy(
+            host=address.hostname or "localhost", port=address.port or GRPC_PORT
+        )
+    proxy.wait_server_ready(timeout=PATIENCE)
+    return proxy
+
+
+def _database(where: str) -> optuna.storages.RDBStorage:
+    import optuna
+    from sqlalchemy.exc import IntegrityError, ProgrammingError
+
+    logging.getLogger("alembic").setLevel(logging.WARNING)
+    options: dict[str, Any] = {"pool_pre_ping": True}
+    if urlsplit(where).scheme in ("postgresql", "postgresql+psycopg2", "postgresql+psycopg"):
+        options["connect_args"] = {"connect_timeout": PATIENCE}
+    for _ in range(TRIES - 1):
+        try:
+            return optuna.storages.RDBStorage(where, engine_kwargs=options)
+        except (IntegrityError, ProgrammingError):  # another process makes the tables at this moment
+            time.sleep(0.5)
+    return optuna.storages.RDBStorage(where, engine_kwargs=options)
+
+
+def shown(where: str) -> str:
+    """An address without its password and its options, which may hold one too.
+
+    Example:
+        >>> shown("postgresql://ann:secret@db.lab:5432/optuna?sslmode=require")
+        'postgresql://ann@db.lab:5432/optuna'
+    """
+    scheme, _, rest = where.partition("://")
+    login, at, place = rest.partition("?")[0].rpartition("@")
+    return f"{scheme}://{login.partition(':')[0]}{at}{place}"
+
+
+def _why(error: Exception, where: str) -> str:
+    """What an error says, in one line, without the password."""
+    said = " ".join(str(getattr(error, "orig", None) or error).split())
+    login = where.partition("://")[2].rpartition("@")[0]
+    password = login.partition(":")[2]
+    for secret in {password, unquote(password)} - {""}:
+        said = said.replace(secret, "***")
+    return said[:200]
+
+
+class _Flock:
+    """A lock that the kernel takes back from a killed process at once; Optuna's own wait 30 s for that."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.held: int | None = None
+
+    def acquire(self) -> bool:
+        self.held = os.open(f"{self.path}.lock", os.O_CREAT | os.O_RDWR)
+        fcntl.flock(self.held, fcntl.LOCK_EX)
+        _cut_torn_line(self.path)
+        return True
+
+    def release(self) -> None:
+        if self.held is not None:
+            os.close(self.held)
+            self.held = None
+
+
+def _cut_torn_line(path: Path) -> None:
+    """Remove what a writer began and did not end, before the next one writes behind it."""
+    with path.open("rb+") as file:
+        size = file.seek(0, os.SEEK_END)
+        start = size
+        while start:
+            start = max(0, start - 4096)
+            file.seek(start)
+            last = file.read(min(4096, size - start)).rfind(b"\n")
+            if last >= 0:
+                start += last + 1
+                break
+        if start < size:
+            file.truncate(start)
