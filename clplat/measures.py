@@ -39,7 +39,7 @@ def _final(result: Result) -> float | None:
 def _stability(result: Result) -> float | None:
     """``mean_{j<T} R[T][j]``, T - 1 domains: the primary metric on all trained domains but the newest."""
     rows = result["metrics"].get(result["protocol"]["primary"]) or []
-    earlier = rows[-1][: len(rows) - 2] if rows else []
+    earlier = rows[-1][: max(0, len(rows) - 2)] if rows else []
     return sum(earlier) / len(earlier) if earlier else None
 
 

@@ -30,7 +30,7 @@ def free_port() -> int:
 
 @dataclass(frozen=True)
 class Postgres:
-    """A server on the loopback interface that trusts everybody but ``locked``, whose password is ``right``."""
+    """A server on loopback that trusts everybody but ``locked``, whose password is ``right``."""
 
     port: int
     run: Callable[..., None]

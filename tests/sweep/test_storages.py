@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import json
-import multiprocessing
-import os
 import re
-import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -30,6 +27,19 @@ from pathlib import Path
 from optuna.storages import run_grpc_proxy_server
 from clplat.tuning.storage import open_storage
 run_grpc_proxy_server(open_storage(None, Path(sys.argv[1])), host="127.0.0.1", port=int(sys.argv[2]))
+"""
+#: A worker that takes a piece of work, says which, and goes no further.
+TAKE = """
+import json, sys
+from pathlib import Path
+from clplat.sweep import read_sweep
+from clplat.sweep.layout import Layout
+from clplat.sweep.queue import Queue
+from clplat.tuning.storage import open_storage
+plan, out, where = json.loads(sys.argv[1]), Path(sys.argv[2]), sys.argv[3]
+work = Queue(Layout(read_sweep(plan)), out, open_storage(where, out)).take()
+print(json.dumps([work.folder, work.params]), flush=True)
+sys.stdin.read()
 """
 
 
@@ -93,27 +103,18 @@ def test_a_new_database_may_be_opened_by_many_at_once(postgres: Any, tmp_path: P
     assert [storage.get_all_studies() for storage in opened] == [[]] * 8
 
 
-def take_and_wait(sweep: Sweep, out: Path, where: str, pipe: Any) -> None:
-    work = Queue(Layout(sweep), out, open_storage(where, out)).take()
-    assert work is not None
-    pipe.send((work.folder, work.params))
-    signal.pause()
-
-
 def test_what_a_killed_worker_held_comes_back(postgres: Any, tmp_path: Path) -> None:
     where = postgres.made("killed")
     sweep = Sweep(methods=["naive"], search=["train.lr"], seeds=[0], budget=Budget(trials=2))
-    mine, theirs = multiprocessing.Pipe()
-    arguments = (sweep, tmp_path, where, theirs)
-    worker = multiprocessing.get_context("spawn").Process(target=take_and_wait, args=arguments)
-    worker.start()
-    folder, params = mine.recv()
+    code = [sys.executable, "-c", TAKE, json.dumps(sweep.as_dict()), str(tmp_path), where]
+    worker = subprocess.Popen(code, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    assert worker.stdout is not None
+    folder, params = json.loads(worker.stdout.readline())
     queue = Queue(Layout(sweep), tmp_path, open_storage(where, tmp_path))
     other = queue.take()
     assert other is not None and other.folder != folder, "what another worker holds is left to it"
-    assert worker.pid is not None
-    os.kill(worker.pid, signal.SIGKILL)
-    worker.join()
+    worker.kill()
+    worker.communicate()
     again = queue.take()
     assert again is not None and (again.folder, again.params) == (folder, params)
 
