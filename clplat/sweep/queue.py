@@ -236,7 +236,13 @@ class Queue:
         trial = self.final_trials().get(final.folder)
         if trial is None:
             return True
-        return trial.state == TrialState.FAIL and trial.user_attrs.get("session") != self.session
+        # Once in each session, also where two are open and the newest failure is always the other's.
+        tried = [
+            t.user_attrs.get("session")
+            for t in _trials(self.study(FINALS))
+            if t.user_attrs.get("final") == final.folder and not t.user_attrs.get("returned")
+        ]
+        return trial.state == TrialState.FAIL and self.session not in tried
 
     def _begin_final(self, final: Final) -> Work:
         study = self.study(FINALS)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import fcntl
 import logging
 import os
+import re
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -85,8 +86,10 @@ def _database(where: str) -> optuna.storages.RDBStorage:
     from sqlalchemy.exc import IntegrityError, ProgrammingError
 
     logging.getLogger("alembic").setLevel(logging.WARNING)
+    # Which driver SQLAlchemy takes where none is named depends on its version; the extra brings this one.
+    where = re.sub("^postgres(ql)?://", "postgresql+psycopg2://", where)
     options: dict[str, Any] = {"pool_pre_ping": True}
-    if urlsplit(where).scheme in ("postgresql", "postgresql+psycopg2", "postgresql+psycopg"):
+    if urlsplit(where).scheme in ("postgresql+psycopg2", "postgresql+psycopg"):
         options["connect_args"] = {"connect_timeout": PATIENCE}
     for _ in range(TRIES - 1):
         try:

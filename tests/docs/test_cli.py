@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import re
+import shlex
 from pathlib import Path
 
 import pytest
 
 from clplat import registry
-from clplat.cli import main
+from clplat.cli import _parser, main
 from clplat.config import SLOTS, parse_arguments
+from clplat.sweep.flags import from_flags
+from clplat.sweep.layout import Layout
 
 PAGE = (Path(__file__).parents[2] / "docs" / "cli.md").read_text(encoding="utf-8")
 SECTIONS = dict(re.findall(r"^## ([a-z ]+)\n(.*?)(?=^## |\Z)", PAGE, re.MULTILINE | re.DOTALL))
@@ -50,12 +53,17 @@ def test_the_slots_and_kinds_are_listed() -> None:
 
 
 def test_the_options_of_the_examples_exist() -> None:
-    lines = re.findall(r"^clplat (run|sweep) (.*?)(?: +#.*| > .*)?$", PAGE, re.MULTILINE)
-    own = r"--(out|strategies|seeds|workers|trials|search) \S+ ?|--print-config ?"
+    lines = re.findall(
+        r"^clplat ((?:run|sweep) .*?)(?: +#.*| > .*)?$", PAGE.replace("\\\n", ""), re.MULTILINE
+    )
+    parser, _ = _parser()
     checked = 0
-    for _, rest in lines:
-        if ".help" in rest or "mine.yaml" in rest:
+    for line in lines:
+        if ".help" in line or "--config mine.yaml" in line:
             continue
-        parse_arguments(re.sub(own, "", rest).split())
+        options, rest = parser.parse_known_args(shlex.split(line))
+        raw = parse_arguments(rest)
+        if options.command == "sweep" and options.plan is None:
+            Layout(from_flags(options, raw | {"scenario": {"name": "catalogue"}}))
         checked += 1
-    assert checked >= 8
+    assert checked >= 12

@@ -37,7 +37,8 @@ from clplat.sweep.layout import Layout
 from clplat.sweep.queue import Queue
 from clplat.tuning.storage import open_storage
 plan, out, where = json.loads(sys.argv[1]), Path(sys.argv[2]), sys.argv[3]
-work = Queue(Layout(read_sweep(plan)), out, open_storage(where, out)).take()
+queue = Queue(Layout(read_sweep(plan)), out, open_storage(where, out))
+work = queue.take()
 print(json.dumps([work.folder, work.params]), flush=True)
 sys.stdin.read()
 """
@@ -119,7 +120,7 @@ def test_what_a_killed_worker_held_comes_back(postgres: Any, tmp_path: Path) -> 
     assert again is not None and (again.folder, again.params) == (folder, params)
 
 
-def test_what_fails_for_good_ends_for_two_commands_too(plan: Path, tmp_path: Path, postgres: Any) -> None:
+def test_what_fails_for_good_ends_for_two_commands_too(postgres: Any, tmp_path: Path) -> None:
     """Each call tries a failed run once more; two calls at the same time must not do so for ever."""
     where = postgres.made("failing")
     layout = Layout(read_sweep({"methods": ["naive"], "controls": [], "seeds": [0], "orders": 1}))
@@ -158,7 +159,8 @@ def test_errors_are_one_line_without_the_password(
         f"grpc://{nobody}": ("cannot be opened", "timeout"),
         "grpc://127.0.0.1:many": ("cannot be opened", "'many'"),
         f"postgresql+psycopg://ann:s3cret@{nobody}/optuna": ("needs a driver", "clplat[postgres]"),
-        f"postgres://ann:s3cret@{nobody}/optuna": ("cannot be opened", "postgres"),
+        f"postgres://ann:s3cret@{nobody}/optuna": ("cannot be opened", "refused"),
+        f"postgrsql://ann:s3cret@{nobody}/optuna": ("cannot be opened", "postgrsql"),
         "studies.db": ("postgresql://host/database or grpc://host:port", "'studies.db'"),
     }
     for where, expected in cases.items():
