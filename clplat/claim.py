@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import fcntl
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -13,9 +13,15 @@ import yaml
 from clplat.errors import UserError
 from clplat.files import remove_leftovers, write_text
 
-__all__ = ["CHECKPOINT", "CONFIG", "RESULT", "claimed"]
+__all__ = ["CHECKPOINT", "CONFIG", "RESULT", "claimed", "default_folder"]
 
 RESULT, CHECKPOINT, CONFIG, LOCK = "result.json", "checkpoint.safetensors", "config.yaml", ".lock"
+
+
+def default_folder(config: Mapping[str, Any], root: Path = Path("runs")) -> Path:
+    """``runs/<scenario>-<strategy>-<adapter>-<composer>-s<seed>`` of a resolved configuration."""
+    words = [config[slot]["name"] for slot in ("scenario", "strategy", "adapter", "composer")]
+    return root / ("-".join(words).replace("/", "_").replace(":", "_") + f"-s{config['seed']}")
 
 
 @contextmanager

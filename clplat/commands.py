@@ -58,20 +58,22 @@ def run(options: Namespace, rest: list[str]) -> int:
 
         print(yaml.safe_dump(config, sort_keys=False, allow_unicode=True), end="")
         return 0
+    from clplat.claim import default_folder
     from clplat.sweep.tracked import tracked
     from clplat.terminal import Terminal
     from clplat.tracking import Tracker, from_results, plain
 
     with Terminal() as terminal:
-        from clplat.experiment import (
-            default_folder,
-        )  # takes a while: the terminal shows that something happens
-        from clplat.experiment import run as run_experiment
-
         folder = options.out or default_folder(config)
         tracker = None if options.no_track else Tracker(folder.parent, warn=terminal.say)
+        if tracker is not None:
+            tracker.warm()  # while we load torch
+        from clplat.experiment import run as run_experiment
+
         listener = tracked(terminal.listener(config["strategy"]["name"]), tracker, folder)
         result = run_experiment(config, folder, listener=listener, checkpoint_every=options.checkpoint_every)
+        if tracker is not None:
+            tracker.close()
     print(plain(from_results([result])))
     print(f"result: {folder / 'result.json'}")
     return 0

@@ -11,7 +11,7 @@ import torch
 
 from clplat.assembly import Assembly, assemble
 from clplat.checkpoint import Weights, load_state, save_state, save_version
-from clplat.claim import CHECKPOINT, RESULT, claimed
+from clplat.claim import CHECKPOINT, RESULT, claimed, default_folder
 from clplat.config import build, resolve
 from clplat.continual.strategy import Strategy
 from clplat.continual.trainer import NonFiniteLoss, Position, Trainer
@@ -25,13 +25,7 @@ from clplat.grid import query_grid
 from clplat.results import SCHEMA, add_costs, add_row, blank
 from clplat.versions import Versions
 
-__all__ = ["SCHEMA", "Experiment", "default_folder", "make_trainer", "run"]
-
-
-def default_folder(config: Mapping[str, Any], root: Path = Path("runs")) -> Path:
-    """``runs/<scenario>-<strategy>-<adapter>-<composer>-s<seed>`` of a resolved configuration."""
-    words = [config[slot]["name"] for slot in ("scenario", "strategy", "adapter", "composer")]
-    return root / ("-".join(words).replace("/", "_").replace(":", "_") + f"-s{config['seed']}")
+__all__ = ["SCHEMA", "Experiment", "make_trainer", "run"]
 
 
 def run(
@@ -45,7 +39,7 @@ def run(
 
     Args:
         config: raw or resolved, see `clplat.config.resolve`.
-        out: folder of results and checkpoints; by default `default_folder`.
+        out: folder of results and checkpoints; by default `clplat.claim.default_folder`.
         listener: hears of the progress.
         checkpoint_every: optimizer steps between checkpoints inside an experience; 0 for none there.
 

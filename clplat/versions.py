@@ -73,8 +73,8 @@ class Versions:
     def backfill(self, version: int, row: Row) -> float | None:
         """The share in percent of gallery vectors that this version changed: what an index must take in anew.
 
-        Exactly equal vectors need nothing; None for the untrained model. A picture of several galleries counts
-        in each.
+        Exactly equal vectors need nothing; None for the untrained model. A picture of several galleries
+        counts in each.
         """
         if version == 0:
             return None

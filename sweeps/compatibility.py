@@ -3,8 +3,8 @@
 Backward compatible training ties new embeddings to the old index, a projection maps new queries into it
 afterwards; both can be combined. Every weight of the first meets every projection of the second, weight
 nought being naive. All else is equal. On one axis what the new model learns (plasticity), on the other how
-much of its gain arrives in indexes that older models made (update gain: 1 is as if the gallery had been
-embedded again, 0 as if nothing had been learnt).
+often its queries find more in an older index than that index's own model did (AC, a share of all pairs of
+versions). A projection changes the second alone.
 
     python sweeps/compatibility.py --workers 2
     python sweeps/compatibility.py --workers 2 --scenario.domains 6 --scenario.train 2000 --train.epochs 5
@@ -43,8 +43,8 @@ SWEEP = Sweep(
     figure={
         "kind": "scatter",
         "x": "plasticity",
-        "y": "update_gain",
-        "title": "New knowledge against old indexes",
+        "y": "AC",
+        "title": "New knowledge and old indexes",
     },
 )
 

@@ -35,8 +35,8 @@ class Encoder(Protocol):
 class Row:
     """All that is measured of one model version, in plain data, and its embeddings.
 
-    ``ranks`` and ``values`` hold one number a query of each domain: the rank of its best-placed target, and the
-    primary metric, 0 to 1.
+    ``ranks`` and ``values`` hold one number a query of each domain: the rank of its best-placed target, and
+    the primary metric, 0 to 1.
     """
 
     metrics: dict[str, list[float]] = field(default_factory=dict)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+from clplat.measures import MEASURES
 from clplat.report.forest import axis_over, head, interval
 from clplat.report.formats import COSTS, number, setting, shown, signed, text
 from clplat.report.outcome import Outcome, is_contender
@@ -135,8 +136,8 @@ def cost_table(rows: Sequence[Row], caption: str) -> Table | None:
 
 
 def _defined(rows: Sequence[Row]) -> list[str]:
-    """The measures that at least one row has, in the order in which the rows give them."""
-    names = dict.fromkeys(name for row in rows for name in row["measures"])
+    """The measures that at least one row has: ours in their order, then retrieval metrics."""
+    names = dict.fromkeys([*MEASURES, *(name for row in rows for name in row["measures"])])
     return [name for name in names if any(_mean(row, name) is not None for row in rows)]
 
 

@@ -19,6 +19,7 @@ from typing import Any
 
 from clplat.events import Listener
 from clplat.sweep.plan import Sweep, read_sweep
+from clplat.sweep.queue import Queue, Work
 
 __all__ = ["Task", "run_local", "threads_for"]
 
@@ -30,13 +31,20 @@ class Task:
     Args:
         label: what it is called on screen.
         folder: of its run, in that of the sweep.
-        key: of its entry; final: whether it is a final run, or a trial of the entry's study.
+        key: of its entry.
+        kind: ``study`` for a trial of the entry's study, else that of the final run: ``default``, ``tuned``
+            or ``control``.
     """
 
     label: str
     folder: str
     key: str
-    final: bool
+    kind: str
+
+    @classmethod
+    def of(cls, work: Work) -> Task:
+        kind = "study" if work.final is None else work.final.kind
+        return cls(work.label, work.folder, work.entry.key, kind)
 
 
 def threads_for(workers: int) -> int:
@@ -189,7 +197,6 @@ def _serve(
     import torch
 
     from clplat.sweep.layout import Layout
-    from clplat.sweep.queue import Queue
     from clplat.sweep.work import work_on
     from clplat.tuning.storage import open_storage
 
@@ -202,8 +209,8 @@ def _serve(
     post.start()
     queue = Queue(Layout(read_sweep(sweep)), out, open_storage(storage, out), session)
 
-    def watch(work: Any) -> Listener:
-        outbox.put(("task", Task(work.label, work.folder, work.entry.key, work.final is not None)))
+    def watch(work: Work) -> Listener:
+        outbox.put(("task", Task.of(work)))
         return _Forward(outbox)
 
     work_on(queue, watch)

@@ -43,4 +43,6 @@ def serve(
             return shown if tracker is None else tracker.listener(shown, work.folder, work.entry.key, kind)
 
         work_on(queue, watch)
+        if tracker is not None:
+            tracker.close()
     return done

@@ -18,8 +18,8 @@ from clplat.sweep.layout import Layout
 from clplat.sweep.local import Task, run_local
 from clplat.sweep.outcome import OUTCOME, collect
 from clplat.sweep.plan import Sweep, read_sweep
-from clplat.sweep.queue import Queue, Work
-from clplat.sweep.tracked import SweepTracker, refuse_foreign
+from clplat.sweep.queue import Queue
+from clplat.sweep.tracked import SweepTracker
 from clplat.sweep.work import work_on
 from clplat.terminal import Terminal
 from clplat.tuning.storage import open_storage
@@ -63,7 +63,7 @@ def run_sweep(
     if launcher not in ("local", *LAUNCHERS):
         raise unknown_name("launcher", launcher, ["local", *LAUNCHERS])
     layout = Layout(sweep)
-    refuse_foreign(out)
+    _refuse_foreign(out)
     session = secrets.token_hex(4)
     queue = Queue(layout, out, open_storage(storage, out), session)
     total = len(layout.entries) * len(sweep.seeds)
@@ -71,32 +71,31 @@ def run_sweep(
         write_text(out / PLAN, yaml.safe_dump(sweep.as_dict(), sort_keys=False, allow_unicode=True))
         tracker = SweepTracker(layout, out, terminal.say) if track else None
 
-        def listen(label: str, folder: str, key: str, final: bool) -> Listener:
-            shown = terminal.listener(label)
-            if tracker is None:
-                return shown
-            kind = "study" if not final else "tuned" if folder.startswith(f"{key}-tuned-") else "default"
-            return tracker.listener(shown, folder, key, kind)
+        def listen(task: Task) -> Listener:
+            shown = terminal.listener(task.label)
+            return shown if tracker is None else tracker.listener(shown, task.folder, task.key, task.kind)
 
         if launcher != "local":
             launch(launcher, sweep, out, storage, session, workers, track, terminal.say)
         elif workers == 1:
-            work_on(queue, lambda work: listen(*_described(work)))
+            work_on(queue, lambda work: listen(Task.of(work)))
         else:
-            run_local(sweep, out, storage, session, workers, _from_task(listen), terminal.say)
+            run_local(sweep, out, storage, session, workers, listen, terminal.say)
         terminal.say("reading the results")
-        return _conclude(queue, tracker, command)
+        return _conclude(queue, tracker, command, terminal.say)
 
 
-def _described(work: Work) -> tuple[str, str, str, bool]:
-    return work.label, work.folder, work.entry.key, work.final is not None
+def _refuse_foreign(out: Path) -> None:
+    """A folder of something else is not filled with runs."""
+    if out.exists() and not out.is_dir():
+        raise UserError(f"{out} is a file; choose another --out")
+    if (out / RESULT).exists():
+        raise UserError(f"{out} holds one experiment, not a sweep; choose another --out")
 
 
-def _from_task(listen: Callable[[str, str, str, bool], Listener]) -> Callable[[Task], Listener]:
-    return lambda task: listen(task.label, task.folder, task.key, task.final)
-
-
-def _conclude(queue: Queue, tracker: SweepTracker | None, command: str) -> dict[str, Any]:
+def _conclude(
+    queue: Queue, tracker: SweepTracker | None, command: str, say: Callable[[str], None]
+) -> dict[str, Any]:
     """Write the outcome and everything that is drawn from it, and show it in MLflow."""
     from clplat.report import save_question, write_report
 
@@ -111,6 +110,9 @@ def _conclude(queue: Queue, tracker: SweepTracker | None, command: str) -> dict[
         folders = [folder for row in outcome["rows"] for folder in row["folders"]]
         results = {folder: read_json(out / folder / RESULT) for folder in folders}
         tracker.finish(outcome, results, files)
+        champion = tracker.crown(outcome)
+        if champion is not None:
+            say(f"champion: clplat search --model models:/{champion}@champion --out {out} ...")
     return outcome
 
 

@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from clplat.errors import UserError
+from clplat.claim import RESULT
 from clplat.events import Listener
-from clplat.sweep.layout import Layout
+from clplat.files import read_json
+from clplat.sweep.layout import Entry, Layout
 from clplat.tracking import Tracker
 
 __all__ = ["Logged", "SweepTracker", "tracked"]
 
 
 class Logged(Listener):
-    """Passes events on to the terminal and logs the result whenever it grew on disk."""
+    """Passes events on to the terminal and logs the result whenever it grew on disk; nothing waits."""
 
     def __init__(self, shown: Listener, tracker: Tracker, folder: Path) -> None:
         self.shown, self.tracker, self.folder = shown, tracker, folder
@@ -24,10 +25,10 @@ class Logged(Listener):
 
     def row(self, result: dict[str, Any]) -> None:
         self.shown.row(result)
-        self.tracker.log(result, self.folder)
+        self.tracker.post(result, self.folder)
 
     def finished(self, result: dict[str, Any]) -> None:
-        self.tracker.log(result, self.folder)
+        self.tracker.post(result, self.folder)
         self.shown.finished(result)
 
 
@@ -45,8 +46,9 @@ class SweepTracker:
         warn: gets one line when MLflow fails.
     """
 
-    def __init__(self, layout: Layout, out: Path, warn: Any) -> None:
+    def __init__(self, layout: Layout, out: Path, warn: Callable[[str], None]) -> None:
         self.layout, self.out, self.warn = layout, out, warn
+        self.entries = {entry.key: entry for entry in layout.entries}
         self.scenario = layout.entries[0].config["scenario"]["name"]
         self.top = Tracker(out, level="sweep", warn=warn)
         sweep = layout.sweep
@@ -55,46 +57,103 @@ class SweepTracker:
             self.scenario, sweep.name, "sweep", note=note.strip(), key=str(out.resolve())
         )
         self.parents: dict[tuple[str, str], str | None] = {}
+        self.loggers: dict[tuple[str, str], Tracker] = {}
 
     def listener(self, shown: Listener, folder: str, key: str, kind: str) -> Listener:
-        """What logs one run, below the run of its method or study."""
-        level = "trial" if kind == "study" else "seed"
-        tracker = Tracker(self.out, level=level, parent_run_id=self._parent(key, kind), warn=self.warn)
-        return tracked(shown, tracker, self.out / folder)
+        """What logs one run, below the run of its method or study.
 
-    def _parent(self, key: str, kind: str) -> str | None:
-        if (key, kind) not in self.parents:
-            entry = next(entry for entry in self.layout.entries if entry.key == key)
-            name = {"study": f"tune {key}", "tuned": f"{key} tuned"}.get(kind, key)
-            level = "study" if kind == "study" else "trial"
-            tracker = Tracker(self.out, level=level, parent_run_id=self.sweep, warn=self.warn)
-            params = {"strategy": entry.config["strategy"]["name"]}
-            self.parents[key, kind] = tracker.start_parent(
-                self.scenario, name, level, params=params, key=f"{self.out.resolve()}/{kind}/{key}"
+        Args:
+            folder: of the run, in that of the sweep.
+            key: of its entry.
+            kind: ``study`` for a trial, else that of the final run.
+        """
+        return Logged(shown, self._logger(key, kind), self.out / folder)
+
+    def _logger(self, key: str, kind: str) -> Tracker:
+        if (key, kind) not in self.loggers:
+            above = self._parent(self.entries[key], kind)
+            self.loggers[key, kind] = Tracker(
+                self.out,
+                level="trial" if kind == "study" else "seed",
+                parent_run_id=above,
+                label=_name(self.entries[key], kind),
+                warn=self.warn,
             )
-        return self.parents[key, kind]
+        return self.loggers[key, kind]
+
+    def _parent(self, entry: Entry, kind: str) -> str | None:
+        if (entry.key, kind) not in self.parents:
+            self.parents[entry.key, kind] = self._parents_tracker(kind).start_parent(
+                self.scenario,
+                f"tune {_name(entry, kind)}" if kind == "study" else _name(entry, kind),
+                "study" if kind == "study" else "trial",
+                params={"strategy": entry.config["strategy"]["name"]},
+                key=f"{self.out.resolve()}/{kind}/{entry.key}",
+            )
+        return self.parents[entry.key, kind]
+
+    def _parents_tracker(self, kind: str) -> Tracker:
+        level = "study" if kind == "study" else "trial"
+        return Tracker(self.out, level=level, parent_run_id=self.sweep, warn=self.warn)
 
     def finish(self, outcome: Mapping[str, Any], results: Mapping[str, Any], files: list[Path]) -> None:
-        """Close everything: means on the methods' pages, table, figure and report on the sweep's."""
+        """Close everything: means on the methods' pages, table, figure and report on the sweep's.
+
+        Args:
+            outcome: of `clplat.sweep.outcome.collect`.
+            results: folder -> complete result of every final run.
+            files: to be logged with the sweep.
+        """
+        self._close_failures(outcome)
+        self.close()
+        rows = {(row["group"], row["method"], row["kind"]): row for row in outcome["rows"]}
         for (key, kind), run_id in self.parents.items():
+            entry = self.entries[key]
             if kind == "study":
-                self._close_study(key, run_id, outcome)
+                self._close_study(entry, run_id, outcome)
             else:
-                mine = [r for folder, r in results.items() if folder.startswith(f"{key}{_suffix(kind)}-s")]
-                Tracker(self.out, level="trial", parent_run_id=self.sweep, warn=self.warn).finish_parent(
-                    run_id, results=mine, failed=not mine
-                )
-        failed = bool(outcome["failures"])
+                row = rows.get((entry.group, entry.method, kind))
+                mine = [results[folder] for folder in row["folders"]] if row is not None else []
+                self._parents_tracker(kind).finish_parent(run_id, results=mine, failed=not mine)
         self.top.finish_parent(
             self.sweep,
             results=list(results.values()),
             files=files,
             note=outcome["sentence"],
-            failed=failed and outcome["status"] != "complete",
+            failed=outcome["status"] != "complete",
         )
+        self._views(outcome)
 
-    def _close_study(self, key: str, run_id: str | None, outcome: Mapping[str, Any]) -> None:
-        entry = next(entry for entry in self.layout.entries if entry.key == key)
+    def close(self) -> None:
+        """Wait until the store has every run."""
+        for tracker in self.loggers.values():
+            tracker.close()
+
+    def crown(self, outcome: Mapping[str, Any]) -> str | None:
+        """Make the best contender's first replicate the registered champion; its name, None if that failed.
+
+        The first, not the best: choosing among replicates by their test score would flatter it.
+        """
+        ahead = [row for row in outcome["rows"] if row["kind"] != "control" and row["feasible"] is not False]
+        if not ahead or len({row["group"] for row in outcome["rows"]}) > 1:
+            return None
+        best = max(ahead, key=lambda row: row["score"]["mean"])
+        return self.top.crown(self.out / best["folders"][0], self.scenario)
+
+    def _close_failures(self, outcome: Mapping[str, Any]) -> None:
+        """A run that was given up with its process never said that it failed."""
+        kinds = {final: kind for final, kind in _kinds(outcome, self.layout)}
+        for failure in outcome["failures"]:
+            path = self.out / failure["folder"] / RESULT
+            where = kinds.get(failure["folder"])
+            if where is None or not path.exists():
+                continue
+            result = read_json(path)
+            if result["status"] == "running":
+                lost = {**result, "status": "failed", "failure": {"error": failure["why"]}}
+                self._logger(*where).post(lost, self.out / failure["folder"])
+
+    def _close_study(self, entry: Entry, run_id: str | None, outcome: Mapping[str, Any]) -> None:
         study = next(
             s for s in outcome["studies"] if (s["group"], s["method"]) == (entry.group, entry.method)
         )
@@ -103,22 +162,27 @@ class SweepTracker:
         if best is not None:
             metrics["tune/best"] = best["values"][0]
         note = "no trial meets the constraints" if best is None else f"best: `{best['params']}`"
-        Tracker(self.out, level="study", parent_run_id=self.sweep, warn=self.warn).finish_parent(
-            run_id, metrics=metrics, note=note
-        )
+        self._parents_tracker("study").finish_parent(run_id, metrics=metrics, note=note)
+
+    def _views(self, outcome: Mapping[str, Any]) -> None:
+        searched = dict.fromkeys(key for study in outcome["studies"] for key in study["space"])
+        if searched and outcome["primary"]:
+            self.top.write_tuning_view(self.scenario, outcome["primary"], ["strategy", *searched])
 
 
-def _suffix(kind: str) -> str:
-    return "-tuned" if kind == "tuned" else ""
+def _name(entry: Entry, kind: str) -> str:
+    group = f" ({entry.group})" if entry.group else ""
+    return entry.method + (" (tuned)" if kind == "tuned" else "") + group
 
 
-def refuse_foreign(out: Path) -> None:
-    """A folder of something else is not filled with runs.
-
-    Raises:
-        UserError: the folder is a file, or holds one experiment.
-    """
-    if out.exists() and not out.is_dir():
-        raise UserError(f"{out} is a file; choose another --out")
-    if (out / "result.json").exists():
-        raise UserError(f"{out} holds one experiment, not a sweep; choose another --out")
+def _kinds(outcome: Mapping[str, Any], layout: Layout) -> list[tuple[str, tuple[str, str]]]:
+    """Folder -> (key of the entry, kind) of every run that there may be."""
+    found = []
+    for entry in layout.entries:
+        kinds = ("control",) if entry.control else ("default", "tuned")
+        for kind in kinds:
+            found += [(final.folder, (entry.key, kind)) for final in layout.finals(entry, kind, {})]
+    for study in outcome["studies"]:
+        entry = next(e for e in layout.entries if (e.group, e.method) == (study["group"], study["method"]))
+        found += [(trial["folder"], (entry.key, "study")) for trial in study["trials"]]
+    return found

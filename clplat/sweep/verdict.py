@@ -115,4 +115,6 @@ def _group(rows: Sequence[Mapping[str, Any]], found: Sequence[Mapping[str, Any]]
 
 
 def _list(names: Sequence[str]) -> str:
+    if any("," in name for name in names):
+        names = [f"'{name}'" for name in names]
     return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"

@@ -15,7 +15,7 @@ import yaml
 
 from clplat.tracking import figures
 from clplat.tracking.colours import strategy_colour
-from clplat.tracking.naming import label, variant
+from clplat.tracking.naming import label, stream_names, variant
 from clplat.tracking.rows import primary, rows_done
 
 if TYPE_CHECKING:
@@ -149,9 +149,8 @@ def comparison_figures(
         series.setdefault(names[variant(result["config"])], []).append(means)
     colours = {str(row["label"]): strategy_colour(str(row["strategy"])) for row in rows}
     metric = primary(results[0])
-    drawn = {
-        "forgetting_curves": figures.strategy_curves(series, results[0]["domains"], colours, metric=metric)
-    }
+    domains = stream_names([result["domains"] for result in results])
+    drawn = {"forgetting_curves": figures.strategy_curves(series, domains, colours, metric=metric)}
     points = [
         (str(row["label"]), float(row["forget"]), float(row["score"]), strategy_colour(str(row["strategy"])))
         for row in rows

@@ -145,8 +145,9 @@ def _entry(run: Any) -> _Entry:
 def _rows(entries: Sequence[_Entry]) -> list[dict[str, Any]]:
     groups: dict[tuple[str, str], dict[str, _Entry]] = {}
     for entry in entries:
-        # The same seed run twice counts once, as it last came out.
-        groups.setdefault((entry.scenario, entry.variant), {})[entry.seed] = entry
+        # The same seed and stream order run twice counts once, as it last came out.
+        replicate = f"{entry.seed} {entry.params.get('scenario.order', '')}"
+        groups.setdefault((entry.scenario, entry.variant), {})[replicate] = entry
     seeds = [list(group.values()) for group in groups.values()]
     names = _distinct_labels([group[0] for group in seeds])
     rows = [_row(group, name) for group, name in zip(seeds, names, strict=True)]
@@ -177,11 +178,12 @@ def _distinct_labels(entries: Sequence[_Entry]) -> list[str]:
         stream = [other for other in entries if other.scenario == entry.scenario]
         namesakes = [other for other in stream if other.label == entry.label]
         keys = _differing(namesakes) | {key for key in _differing(stream) if key.startswith(_CONTEXT)}
-        words = [f"{key.split('.')[-1]}={entry.params.get(key, '-')}" for key in sorted(keys - {"seed"})]
+        words = [f"{key.split('.')[-1]}={entry.params.get(key, '-')}" for key in sorted(keys)]
         names.append(" ".join([entry.label, *words]))
     return names
 
 
 def _differing(entries: Sequence[_Entry]) -> set[str]:
     keys = {key for entry in entries for key in entry.params}
+    keys -= {"seed", "scenario.order"}  # they tell replicates apart, not methods
     return {key for key in keys if len({entry.params.get(key) for entry in entries}) > 1}

@@ -49,15 +49,18 @@ def deliver() -> None:
     answers = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)  # what libraries print is no answer
     os.setpgid(0, 0)  # Ctrl-C is for the sender. No session of our own: Linux would give it half the machine
-    os.nice(5)  # training goes first
     box, trackers = _Box(), dict[tuple[str, ...], Tracker]()
     threading.Thread(target=box.fill, args=(sys.stdin,), daemon=True).start()
     said: list[str] = []
     while (letter := box.take()) is not None:
-        key = (letter["root"], letter["level"], letter["parent"] or "")
+        key = (letter["root"], letter["level"], letter["parent"] or "", letter["label"] or "")
         if key not in trackers:
             trackers[key] = Tracker(
-                Path(key[0]), level=key[1], parent_run_id=letter["parent"], warn=said.append
+                Path(key[0]),
+                level=key[1],
+                parent_run_id=letter["parent"],
+                label=letter["label"],
+                warn=said.append,
             )
         if letter["result"] is None:
             trackers[key].connect()

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-__all__ = ["NAME_LENGTH", "flat", "label", "part", "run_name", "variant"]
+__all__ = ["NAME_LENGTH", "flat", "label", "part", "run_name", "stream_names", "variant"]
 
 NAME_LENGTH = 24  # what the run column of MLflow shows
 
@@ -51,13 +51,31 @@ def label(config: Mapping[str, Any]) -> str:
     return " ".join(words) or "run"
 
 
-def run_name(config: Mapping[str, Any]) -> str:
-    """The name of a seed run, at most 24 characters: ``"lora r8 ewc s0"``."""
+def run_name(config: Mapping[str, Any], called: str | None = None) -> str:
+    """The name of a seed run, at most 24 characters: ``"lora r8 ewc s0"``; ``called`` instead of `label`."""
     seed = f" s{config.get('seed', 0)}"
-    return label(config)[: NAME_LENGTH - len(seed)].rstrip() + seed
+    return (called or label(config))[: NAME_LENGTH - len(seed)].rstrip() + seed
 
 
 def variant(config: Mapping[str, Any]) -> str:
-    """Equal for runs that differ in nothing but the seed, wherever they ran."""
+    """Equal for runs that differ in nothing but the seed and the order of the stream, wherever they ran."""
     rest = {key: value for key, value in config.items() if key not in ("seed", "device")}
+    if isinstance(rest.get("scenario"), Mapping):
+        rest["scenario"] = {key: value for key, value in rest["scenario"].items() if key != "order"}
     return hashlib.sha256(json.dumps(rest, sort_keys=True, default=str).encode()).hexdigest()[:12]
+
+
+def stream_names(streams: Sequence[Sequence[str]]) -> list[str]:
+    """The domains of several runs by place: their names where all runs have one order, else ``1st``, ``2nd``.
+
+    Example:
+        >>> stream_names([["shoes", "bags"], ["bags", "shoes"]])
+        ['1st', '2nd']
+    """
+    first = list(streams[0])
+    if all(list(stream) == first for stream in streams):
+        return first
+    endings = {1: "st", 2: "nd", 3: "rd"}
+    return [
+        f"{i}{'th' if 10 < i % 100 < 14 else endings.get(i % 10, 'th')}" for i in range(1, len(first) + 1)
+    ]

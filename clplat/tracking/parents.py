@@ -11,7 +11,7 @@ from clplat.tracking import figures
 from clplat.tracking.artifacts import accuracy_table, comparison_figures, log_figures, log_tables
 from clplat.tracking.colours import strategy_colour
 from clplat.tracking.compare import from_results
-from clplat.tracking.naming import NAME_LENGTH, label, part, variant
+from clplat.tracking.naming import NAME_LENGTH, label, part, stream_names, variant
 from clplat.tracking.receipt import now
 from clplat.tracking.rows import clean, closing_metrics, primary, row_metrics, rows_done, short
 from clplat.tracking.seeds import send_metrics, send_params
@@ -104,7 +104,12 @@ def _write_means(client: MlflowClient, run_id: str, results: Sequence[Mapping[st
                 client, run_id, {name: round(value, 4) for name, value in means.items()}, step, now()
             )
     main = primary(results[0])
-    mean = {**results[0], "metrics": {main: _mean_rows([result["metrics"][main] for result in results])}}
+    domains = stream_names([result["domains"] for result in results])
+    mean = {
+        **results[0],
+        "domains": domains,
+        "metrics": {main: _mean_rows([result["metrics"][main] for result in results])},
+    }
     log_tables(client, run_id, {"tables/accuracy_matrix.json": accuracy_table(mean)})
     title = f"{label(mean['config'])}, mean of {len(results)}"
     drawn = figures.accuracy_heatmap(mean["metrics"][main], mean["domains"], metric=main, title=title)

@@ -38,6 +38,7 @@ class Tracker:
         root: the folder of runs; the store is inside it unless ``MLFLOW_TRACKING_URI`` says otherwise.
         level: the tag ``clplat.level`` of what `log` writes.
         parent_run_id: the trial or sweep that everything opened here belongs to.
+        label: what the method is called; by default what its configuration is (`naming.label`).
         warn: gets one line, once per store and process, when MLflow fails.
     """
 
@@ -47,9 +48,11 @@ class Tracker:
         *,
         level: str = "seed",
         parent_run_id: str | None = None,
+        label: str | None = None,
         warn: Callable[[str], None] = _to_stderr,
     ) -> None:
         self.root = root
+        self.label = label
         self.level = level
         self.parent_run_id = parent_run_id
         self.warn = warn
@@ -91,7 +94,8 @@ class Tracker:
 
     def _send(self, result: Mapping[str, Any] | None, folder: Path) -> None:
         root = str(self.root.resolve())
-        letter = {"root": root, "level": self.level, "parent": self.parent_run_id, "result": result}
+        sender = {"root": root, "level": self.level, "parent": self.parent_run_id, "label": self.label}
+        letter = {**sender, "result": result}
         self._posted.add(folder)
         Courier.of_process().send(letter, folder, self.uri, self.warn)
 
@@ -218,6 +222,7 @@ class Tracker:
 
         client, experiment_id = self._open(part(result["config"], "scenario"))
         tags = {"clplat.level": self.level} | self._parent()
+        tags |= {"clplat.label": self.label} if self.label else {}
         return log_seed(client, self.uri, experiment_id, result, folder, tags)
 
     def write_tuning_view(self, scenario: str, metric: str, params: Sequence[str]) -> None:

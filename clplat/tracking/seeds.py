@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 __all__ = ["log_seed", "send_metrics", "send_params"]
 
-_STATUS = {"complete": "FINISHED", "failed": "FAILED"}
+_STATUS = {"complete": "FINISHED", "failed": "FAILED", "pruned": "KILLED"}
 
 
 def log_seed(
@@ -96,7 +96,9 @@ def _create(
             start_time=now() - int(1000 * took),
             tags={**_tags(result, folder), **tags, "clplat.key": receipt.key},
             # The trials of a study differ in drawn values: their number tells them apart.
-            run_name=folder.name[:NAME_LENGTH] if level == "trial" else run_name(result["config"]),
+            run_name=folder.name[:NAME_LENGTH]
+            if level == "trial"
+            else run_name(result["config"], tags.get("clplat.label")),
         )
         receipt.run_id = run.info.run_id
     send_params(client, str(receipt.run_id), result["config"])

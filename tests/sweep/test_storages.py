@@ -76,7 +76,7 @@ def proxy(tmp_path: Path, unused_port: Callable[[], int]) -> Iterator[str]:
     process.wait()
 
 
-@pytest.mark.parametrize("kind", ["postgresql", "grpc"])
+@pytest.mark.parametrize("kind", ["postgresql", pytest.param("grpc", marks=pytest.mark.slow)])
 def test_two_commands_share_the_work(
     kind: str, plan: Path, alone: dict[str, Any], tmp_path: Path, begin: Begin, request: pytest.FixtureRequest
 ) -> None:

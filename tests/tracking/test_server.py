@@ -87,9 +87,10 @@ def shown(live: Any, tmp_path_factory: pytest.TempPathFactory, make_result: Make
     [
         ("leaderboard", ["Group: replay", "Group: ewc", "replay s1", "cl/R5"]),
         ("tradeoff", ["Trade-off", "One by one", "replay s1", "js-plotly-plot", "cl/forget"]),
-        ("curves", ["Whole stream", "Domain by domain", "js-plotly-plot", "Group: replay"]),
-        ("grids", ["The same queries after each domain", "retrieval_grid"]),
-        ("tuning", ["Trials, on the validation split", "strategy.lam", "ewc s2"]),
+        ("curves", ["Whole stream", "Domain by domain", "js-plotly-plot", "replay s1"]),
+        ("bands", ["Whole stream", "js-plotly-plot", "Group: replay", "Group: ewc"]),
+        ("grids", ["The same queries after each domain", "replay s1", "Displaying images"]),
+        ("tuning", ["Trials, on the validation split", "strategy.lam", "trial-2"]),
     ],
 )
 def test_a_link_opens_on_the_answer(
@@ -99,7 +100,7 @@ def test_a_link_opens_on_the_answer(
     flags += ["--disable-background-networking", "--disable-component-update", "--disable-sync"]
     flags += [f"--user-data-dir={tmp_path / 'profile'}", "--window-size=1600,2400"]
     link = shown[f"browser: {VIEWS[view]}"]
-    command = [str(CHROMIUM), *flags, "--virtual-time-budget=15000", link]
+    command = [str(CHROMIUM), *flags, "--virtual-time-budget=40000", link]
     page = subprocess.run(command, capture_output=True, text=True, timeout=240).stdout
     assert [word for word in words if word not in page] == []
 
