@@ -24,7 +24,7 @@ def comparisons(rows: Sequence[_Row]) -> list[dict[str, Any]]:
     """Paired tests within each group, in two families: contenders with each other, tuned with default.
 
     A contender is each method's tuned row, or its default one where there is no tuned one; a control is none.
-    Within a family p-values are corrected by Holm's procedure.
+    Within a family p-values are corrected by Holm's procedure; nothing is real from a single replicate.
     """
     found = []
     for group in dict.fromkeys(row.plain["group"] for row in rows):
@@ -67,7 +67,8 @@ def _family(group: str, family: str, pairs: Sequence[tuple[_Row, _Row]]) -> list
         )
     for entry, corrected in zip(found, holm([entry["p"] for entry in found]), strict=True):
         entry["p_holm"] = corrected
-        entry["real"] = corrected < LEVEL
+        # One replicate each compares two trained models, not two methods.
+        entry["real"] = corrected < LEVEL and entry["n"] > 1
     return found
 
 

@@ -89,22 +89,27 @@ def _create(
         receipt.write(folder)
     if receipt.run_id is None:
         # A result that is logged when it is complete began as long ago as it took.
-        level = tags.get("clplat.level")
         took = closing_metrics(result).get("cost/sec", 0.0) if result["status"] == "complete" else 0.0
         run = client.create_run(
             experiment_id,
             start_time=now() - int(1000 * took),
             tags={**_tags(result, folder), **tags, "clplat.key": receipt.key},
-            # The trials of a study differ in drawn values: their number tells them apart.
-            run_name=folder.name[:NAME_LENGTH]
-            if level == "trial"
-            else run_name(result["config"], tags.get("clplat.label")),
+            run_name=_run_name(result, folder, tags),
         )
         receipt.run_id = run.info.run_id
     send_params(client, str(receipt.run_id), result["config"])
     log_config(client, str(receipt.run_id), result["config"])
     receipt.write(folder)
     return receipt
+
+
+def _run_name(result: Mapping[str, Any], folder: Path, tags: Mapping[str, str]) -> str:
+    """By method and seed; the trials of a study differ in drawn values, so their number tells them apart."""
+    called = tags.get("clplat.label")
+    if tags.get("clplat.level") != "trial":
+        return run_name(result["config"], called)
+    number = f" {folder.name}" if called else folder.name
+    return (called or "")[: NAME_LENGTH - len(number)].rstrip() + number[:NAME_LENGTH]
 
 
 def _tags(result: Mapping[str, Any], folder: Path) -> dict[str, str]:

@@ -73,6 +73,7 @@ def test_only_shared_replicates_are_compared_and_groups_apart() -> None:
 
 def test_one_seed_says_so() -> None:
     rows = [row("a", 0.7, seeds=1), row("b", 0.5, seeds=1)]
+    assert [(c["p_holm"] < 0.01, c["real"]) for c in comparisons(rows)] == [(True, False)]
     assert "not the luck of training" in sentence([r.plain for r in rows], comparisons(rows))
     alone = [row("frozen", 0.5, kind="control")]
     assert "only controls" in sentence([r.plain for r in alone], comparisons(alone))
