@@ -114,15 +114,17 @@ def _swept(sweep: Sweep, options: Namespace) -> int:
     from clplat.sweep.table import plain, render
     from clplat.terminal import plain_output
     from clplat.tracking import links
+    from clplat.tuning.storage import shown
 
+    storage, said = getattr(options, "storage", None), options.said
     outcome = run_sweep(
         sweep,
         options.out,
         workers=options.workers,
-        storage=getattr(options, "storage", None),
+        storage=storage,
         launcher=getattr(options, "launcher", "local"),
         track=not options.no_track,
-        command=options.said,
+        command=said if storage is None else said.replace(storage, shown(storage)),
     )
     if outcome["rows"]:
         if plain_output():

@@ -2,7 +2,7 @@
 
 Every strategy is tuned by a small study of its own, all with the same number of trials: the learning rate
 and the one number that trades old for new. Then the default and the best setting are measured on the test
-split with three seeds, each in another stream order. What a strategy may store is not tuned: replay keeps
+split with five seeds, each in another stream order. What a strategy may store is not tuned: replay keeps
 200 exemplars.
 
     python sweeps/compare_strategies.py --workers 2
@@ -32,6 +32,7 @@ SWEEP = Sweep(
     methods=["replay", "distill", "ewc", "patch", "naive"],
     search=("strategy.weight", "strategy.lam", "strategy.alpha", "train.lr"),
     space={"train.lr": {"low": 1e-4, "high": 1e-2, "log": True}},
+    seeds=(0, 1, 2, 3, 4),
     budget=Budget(trials=4),
     figure={
         "kind": "scatter",

@@ -39,7 +39,7 @@ SWEEP = Sweep(
     figure={
         "kind": "curve",
         "x": "strategy.weight",
-        "y": ["plasticity", "stability", "final"],
+        "y": ["plasticity", "stability"],
         "log": True,
         "title": "Distillation by weight and teacher",
     },

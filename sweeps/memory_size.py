@@ -33,6 +33,7 @@ SWEEP = Sweep(
         **{f"replay {size}": {"strategy": {"name": "replay", "size": size}} for size in SIZES},
         "naive": {"strategy": "naive"},
     },
+    seeds=(0, 1, 2, 3, 4),
     figure={
         "kind": "curve",
         "x": "strategy.size",

@@ -35,7 +35,7 @@ SWEEP = Sweep(
         },
         "train": {"epochs": 2},
     },
-    methods=["replay", "ewc", "patch", "naive"],
+    methods=["replay", "distill", "patch", "naive"],
     groups={f"{order[-1]} last": {"scenario": {"order": order}} for order in ORDERS},
     orders=1,
     controls=("frozen",),  # a model that always trains on everything has no order

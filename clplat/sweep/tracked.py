@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import fcntl
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -53,9 +55,10 @@ class SweepTracker:
         self.top = Tracker(out, level="sweep", warn=warn)
         sweep = layout.sweep
         note = f"{sweep.question}\n\n{len(layout.entries)} methods x {len(sweep.seeds)} seeds"
-        self.sweep = self.top.start_parent(
-            self.scenario, sweep.name, "sweep", note=note.strip(), key=str(out.resolve())
-        )
+        with self._alone():
+            self.sweep = self.top.start_parent(
+                self.scenario, sweep.name, "sweep", note=note.strip(), key=str(out.resolve())
+            )
         self.parents: dict[tuple[str, str], str | None] = {}
         self.loggers: dict[tuple[str, str], Tracker] = {}
 
@@ -83,14 +86,23 @@ class SweepTracker:
 
     def _parent(self, entry: Entry, kind: str) -> str | None:
         if (entry.key, kind) not in self.parents:
-            self.parents[entry.key, kind] = self._parents_tracker(kind).start_parent(
-                self.scenario,
-                f"tune {_name(entry, kind)}" if kind == "study" else _name(entry, kind),
-                "study" if kind == "study" else "trial",
-                params={"strategy": entry.config["strategy"]["name"]},
-                key=f"{self.out.resolve()}/{kind}/{entry.key}",
-            )
+            with self._alone():
+                self.parents[entry.key, kind] = self._parents_tracker(kind).start_parent(
+                    self.scenario,
+                    f"tune {_name(entry, kind)}" if kind == "study" else _name(entry, kind),
+                    "study" if kind == "study" else "trial",
+                    params={"strategy": entry.config["strategy"]["name"]},
+                    key=f"{self.out.resolve()}/{kind}/{entry.key}",
+                )
         return self.parents[entry.key, kind]
+
+    @contextmanager
+    def _alone(self) -> Iterator[None]:
+        """Runs are found by a key and made where there are none: not by two workers at once."""
+        self.out.mkdir(parents=True, exist_ok=True)
+        with (self.out / ".tracking.lock").open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            yield
 
     def _parents_tracker(self, kind: str) -> Tracker:
         level = "study" if kind == "study" else "trial"
@@ -106,15 +118,18 @@ class SweepTracker:
         """
         self._close_failures(outcome)
         self.close()
-        rows = {(row["group"], row["method"], row["kind"]): row for row in outcome["rows"]}
+        # Also those that a worker opened, here or on another machine: they are found by their keys.
+        places = {(entry.group, entry.method): entry for entry in self.layout.entries}
+        for study in outcome["studies"]:
+            self._close_study(places[study["group"], study["method"]], study)
+        for row in outcome["rows"]:
+            run_id = self._parent(places[row["group"], row["method"]], row["kind"])
+            mine = [results[folder] for folder in row["folders"]]
+            self._parents_tracker(row["kind"]).finish_parent(run_id, results=mine)
+        closed = {(places[row["group"], row["method"]].key, row["kind"]) for row in outcome["rows"]}
         for (key, kind), run_id in self.parents.items():
-            entry = self.entries[key]
-            if kind == "study":
-                self._close_study(entry, run_id, outcome)
-            else:
-                row = rows.get((entry.group, entry.method, kind))
-                mine = [results[folder] for folder in row["folders"]] if row is not None else []
-                self._parents_tracker(kind).finish_parent(run_id, results=mine, failed=not mine)
+            if kind != "study" and (key, kind) not in closed:  # no replicate was completed
+                self._parents_tracker(kind).finish_parent(run_id, failed=True)
         self.top.finish_parent(
             self.sweep,
             results=list(results.values()),
@@ -153,15 +168,13 @@ class SweepTracker:
                 lost = {**result, "status": "failed", "failure": {"error": failure["why"]}}
                 self._logger(*where).post(lost, self.out / failure["folder"])
 
-    def _close_study(self, entry: Entry, run_id: str | None, outcome: Mapping[str, Any]) -> None:
-        study = next(
-            s for s in outcome["studies"] if (s["group"], s["method"]) == (entry.group, entry.method)
-        )
+    def _close_study(self, entry: Entry, study: Mapping[str, Any]) -> None:
         best = next((t for t in study["trials"] if t["number"] == study["best"] and t["values"]), None)
         metrics = {"tune/trials": float(study["spent"]["trials"]), "tune/seconds": study["spent"]["seconds"]}
         if best is not None:
             metrics["tune/best"] = best["values"][0]
         note = "no trial meets the constraints" if best is None else f"best: `{best['params']}`"
+        run_id = self._parent(entry, "study")
         self._parents_tracker("study").finish_parent(run_id, metrics=metrics, note=note)
 
     def _views(self, outcome: Mapping[str, Any]) -> None:

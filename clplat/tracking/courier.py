@@ -89,13 +89,13 @@ class Courier:
                     self._changed.notify_all()
             if reply["failure"]:
                 report(uri, reply["failure"], warn)
+        code = process.wait()
         with self._changed:  # it died: what comes next starts another one
-            lost = dict(self._waiting)
+            for _, uri, warn in self._waiting.values():  # told before those who wait go on
+                report(uri, sentence(uri, f"the process that logs ended with code {code}"), warn)
             self._waiting.clear()
             self._process = None
             self._changed.notify_all()
-        for _, uri, warn in lost.values():
-            report(uri, sentence(uri, f"the process that logs ended with code {process.wait()}"), warn)
 
 
 def _hang_up(process: subprocess.Popen[str]) -> None:
