@@ -1,6 +1,6 @@
 """When may a trial be stopped? Unpruned random trials on the catalogue, then every pruner on what they measured.
 
-    python -m benchmarks.pruning FOLDER      # runs or goes on, an hour on one core; then prints the table
+    python -m benchmarks.pruning FOLDER      # runs or goes on, half an hour on one core; then prints the table
 
 Trials of four strategies (a random learning rate and random options each) run to the end of a stream of six
 domains. From the mean over all domains after each experience follow the rank correlation with the final value,

@@ -96,6 +96,7 @@ def test_slurm_without_a_cluster_works_here(
     )
 
 
+@pytest.mark.slow
 def test_a_job_array_asks_for_what_the_file_says(
     slurm: Path, short_plan: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -76,7 +76,8 @@ def proxy(tmp_path: Path, unused_port: Callable[[], int]) -> Iterator[str]:
     process.wait()
 
 
-@pytest.mark.parametrize("kind", ["postgresql", pytest.param("grpc", marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", ["postgresql", "grpc"])
 def test_two_commands_share_the_work(
     kind: str, plan: Path, alone: dict[str, Any], tmp_path: Path, begin: Begin, request: pytest.FixtureRequest
 ) -> None:
@@ -120,6 +121,7 @@ def test_what_a_killed_worker_held_comes_back(postgres: Any, tmp_path: Path) -> 
     assert again is not None and (again.folder, again.params) == (folder, params)
 
 
+@pytest.mark.slow
 def test_what_fails_for_good_ends_for_two_commands_too(postgres: Any, tmp_path: Path) -> None:
     """Each call tries a failed run once more; two calls at the same time must not do so for ever."""
     where = postgres.made("failing")

@@ -66,6 +66,7 @@ def served(
         process.wait(30)
 
 
+@pytest.mark.slow
 def test_runs_metrics_and_artifacts_are_on_the_server(
     served: str, short_plan: Path, tmp_path: Path, begin: Callable[..., Any]
 ) -> None:
