@@ -36,6 +36,7 @@ SWEEP = Sweep(
         },
         "naive": {"strategy": "naive"},
     },
+    seeds=(0, 1, 2, 3, 4),
     figure={
         "kind": "curve",
         "x": "strategy.weight",

@@ -102,6 +102,9 @@ def record(out: Path, root: Path = ROOT) -> Path:
             f"the sweep in {out} has another '{changed[0]}' than '{script}' describes now; "
             "run that again, without options that change it"
         )
+    # Every call writes the description first and the outcome last.
+    if (out / "sweep.yaml").stat().st_mtime_ns > (out / "sweep.json").stat().st_mtime_ns:
+        raise UserError(f"the outcome in {out} is older than its description: let it end, or run it again")
     figure = None
     if (out / "figure.png").exists():
         picture = root / "docs" / "images" / f"sweep-{script.replace('_', '-')}.png"

@@ -5,7 +5,7 @@ strategy runs in every order with the same seeds and default options; the groups
 orders. If the best strategy changes with the order, a comparison on one order says little.
 
     python sweeps/stream_order.py --workers 2
-    python sweeps/stream_order.py --workers 2 --scenario.train 2000 --train.epochs 5 --seeds 0,1,2,3,4
+    python sweeps/stream_order.py --workers 2 --scenario.train 2000 --train.epochs 5
 
 A laptop size: a few minutes on two cores. More triplets, epochs and seeds make it serious, and orders that
 are added below.
@@ -37,6 +37,7 @@ SWEEP = Sweep(
     },
     methods=["replay", "distill", "patch", "naive"],
     groups={f"{order[-1]} last": {"scenario": {"order": order}} for order in ORDERS},
+    seeds=(0, 1, 2, 3, 4),
     orders=1,
     controls=("frozen",),  # a model that always trains on everything has no order
     figure={"kind": "lines", "y": ["final", "forgetting"], "title": "Strategies by stream order"},

@@ -165,6 +165,10 @@ def test_record_refuses_what_is_not_complete(mine: Path, tmp_path: Path) -> None
     write_json(mine / "sweep.json", short)
     with pytest.raises(UserError, match="lacks replicates"):
         record(mine, tmp_path)
+    write_json(mine / "sweep.json", outcome)
+    (mine / "sweep.yaml").touch()  # as a call that has begun does
+    with pytest.raises(UserError, match="older than its description"):
+        record(mine, tmp_path)
     (mine / "sweep.json").unlink()
     with pytest.raises(UserError, match=r"sweep\.json is missing"):
         record(mine, tmp_path)
