@@ -1,11 +1,11 @@
-"""When may a trial be stopped? Unpruned random trials on the catalogue, then every pruner on what they measured.
+"""When may a trial be stopped? Unpruned random trials on the catalogue, then every pruner on what they gave.
 
-    python -m benchmarks.pruning FOLDER      # runs or goes on, half an hour on one core; then prints the table
+    python -m benchmarks.pruning FOLDER      # runs or goes on, half an hour on one core; then the table
 
 Trials of four strategies (a random learning rate and random options each) run to the end of a stream of six
-domains. From the mean over all domains after each experience follow the rank correlation with the final value,
-and, for many random orders of the trials, what a study with a pruner would have found and spent. Nothing here is
-timed: compute is counted in experiences trained.
+domains. From the mean over all domains after each experience follow the rank correlation with the final
+value, and, for many random orders of the trials, what a study with a pruner would have found and spent.
+Nothing here is timed: compute is counted in experiences trained.
 """
 
 from __future__ import annotations
@@ -64,8 +64,8 @@ def spearman(a: Sequence[float], b: Sequence[float]) -> float:
 def study(trials: Sequence[Sequence[float]], least: int | None, factor: int = 2) -> tuple[float, int]:
     """(best final value, experiences trained) of a study that meets the trials in this order.
 
-    Successive halving as Optuna's: at ``least``, ``least * factor``, ... experiences a trial goes on if it is among
-    the first 1/factor of those that came so far. ``least`` None never prunes.
+    Successive halving as Optuna's: at ``least``, ``least * factor``, ... experiences a trial goes on if it is
+    among the first 1/factor of those that came so far. ``least`` None never prunes.
     """
     rungs = [] if least is None else _rungs(least, factor, len(trials[0]))
     known: dict[int, list[float]] = {rung: [] for rung in rungs}

@@ -1,4 +1,4 @@
-"""Twenty trials of a combiner on the catalogue, by `run_sweep`: with kept features and with ``--features off``.
+"""Twenty trials of a combiner on the catalogue: with kept features and with ``--features off``.
 
 Both studies draw the same trials and measure the best one on the test split. The first begins with an empty
 store; both draw the pictures once. Each runs once, in a process of its own. What a trial is worth keeping

@@ -3,27 +3,20 @@
 from __future__ import annotations
 
 import io
-import multiprocessing
 import os
-import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
-import torch
 import yaml
 from rich.console import Console
 
 from clplat import registry
 from clplat.cli import main
-from clplat.config import resolve
 from clplat.errors import UserError
-from clplat.events import Listener
-from clplat.files import read_json
 from clplat.terminal import Board, Terminal, plain_output
 
 HEAVY = (
