@@ -187,7 +187,7 @@ def permuted(names: Sequence[str], count: int) -> list[list[str] | None]:
 
     Example:
         >>> permuted(["a", "b", "c"], 3)
-        [None, ['c', 'b', 'a'], ['a', 'c', 'b']]
+        [None, ['a', 'c', 'b'], ['b', 'a', 'c']]
     """
     found = [list(names)]
     draw = 0

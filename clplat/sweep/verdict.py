@@ -90,10 +90,9 @@ def _group(rows: Sequence[Mapping[str, Any]], found: Sequence[Mapping[str, Any]]
     tuned = {row["method"] for row in ahead if row["kind"] == "tuned"}
     best = next(row for row in ahead if row["kind"] == "tuned" or row["method"] not in tuned)
     score = best["score"]
-    text = (
-        f"{where}{best['label']} has the best mean of {len({r['method'] for r in ahead})} methods, "
-        f"{score['mean']:.1f} (95 % interval {score['low']:.1f} to {score['high']:.1f})"
-    )
+    count = len({row["method"] for row in ahead})
+    text = f"{where}{best['label']} " + (f"has the best mean of {count} methods," if count > 1 else "reaches")
+    text += f" {score['mean']:.1f} (95 % interval {score['low']:.1f} to {score['high']:.1f})"
     beaten = [c["b"] for c in pairs if c["a"] == best["label"] and c["real"]]
     equal = [c["b"] for c in pairs if c["a"] == best["label"] and not c["real"]]
     if beaten:

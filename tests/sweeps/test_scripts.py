@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import re
+import shlex
 import subprocess
 import sys
 from dataclasses import fields
@@ -64,28 +65,16 @@ def test_methods_of_a_script_are_all_different() -> None:
 def test_a_script_runs_from_its_command_line(small_backbone: Path, tmp_path: Path) -> None:
     sizes = {"train": 32, "domains": 2, "queries": 20, "gallery": 20, "size": 16}
     words = [word for key, value in sizes.items() for word in (f"--scenario.{key}", str(value))]
-    words += [
-        "--backbone",
-        f"local-dir:{small_backbone}",
-        "--train.epochs",
-        "1",
-        "--seeds",
-        "0",
-        "--no-track",
-    ]
+    words += ["--backbone", f"local-dir:{small_backbone}", "--train.epochs", "1", "--seeds", "0"]
+    words += ["--controls", "frozen", "--no-track", "--out", str(tmp_path / "out")]
     script = ROOT / "sweeps" / "memory_size.py"
-    done = subprocess.run(
-        [sys.executable, str(script), *words, "--out", str(tmp_path / "out")],
-        capture_output=True,
-        text=True,
-        cwd=tmp_path,
-    )
+    done = subprocess.run([sys.executable, str(script), *words], capture_output=True, text=True, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     outcome = read_json(tmp_path / "out" / "sweep.json")
     assert outcome["status"] == "complete" and outcome["seeds"] == [0]
     assert outcome["command"].startswith("python sweeps/memory_size.py --scenario.train 32")
     labels = {row["label"] for row in outcome["rows"]}
-    assert labels == {*SCRIPTS["memory_size"].entries(), "frozen", "cumulative"}
+    assert labels == {*SCRIPTS["memory_size"].entries(), "frozen"}
     assert all(label in done.stdout for label in labels)
     assert (tmp_path / "out" / "figure.png").read_bytes().startswith(b"\x89PNG")
     assert outcome["question"][:40] in (tmp_path / "out" / "report.html").read_text(encoding="utf-8")
@@ -129,8 +118,6 @@ def test_three_doors_lead_to_the_same_sweep(
             {"__name__": "__main__", "__file__": str(script)},
         )
     assert stopped.value.code == 0
-    import shlex
-
     assert main([*shlex.split(flags)[1:], "--no-track"]) == 0
 
     by_file, by_script, by_flags = swept
