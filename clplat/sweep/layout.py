@@ -18,7 +18,7 @@ from clplat.space import Space
 from clplat.sweep.plan import Sweep
 from clplat.tuning.spaces import chosen, read_space
 
-__all__ = ["Entry", "Final", "Layout", "permuted", "slug"]
+__all__ = ["Entry", "Final", "Layout", "option", "permuted", "slug"]
 
 
 def slug(*words: str) -> str:

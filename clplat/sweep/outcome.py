@@ -18,7 +18,7 @@ from clplat.files import load_tree, read_json
 from clplat.measures import MEASURES, measured
 from clplat.provenance import code_fingerprint, library_versions
 from clplat.randomness import derive
-from clplat.sweep.layout import Entry, Final, Layout
+from clplat.sweep.layout import Entry, Final, Layout, option
 from clplat.sweep.queue import Queue, best_of
 from clplat.sweep.verdict import comparisons, sentence
 from clplat.tracking.naming import flat
@@ -54,7 +54,19 @@ def collect(queue: Queue, command: str) -> dict[str, Any]:
         for kind, params in kinds.items():
             finals = list(layout.finals(entry, kind, params))
             done = {(f.seed, f.order): held for f in finals if (held := _complete(queue.out / f.folder))}
-            missing += len(finals) - len(done)
+            # A larger budget may have found a better setting than the one that was measured.
+            stale = [
+                f
+                for f in finals
+                if any(_differs(done.get((f.seed, f.order)), k, v) for k, v in params.items())
+            ]
+            for final in stale:
+                del done[final.seed, final.order]
+                why = (
+                    f"was measured with another setting than the best one now, {params}; choose another --out"
+                )
+                failures.append({"label": _named(final), "folder": final.folder, "why": why})
+            missing += len(finals) - len(done) - len(stale)
             for final in finals:
                 trial = trials.get(final.folder)
                 if trial is not None and (why := trial.user_attrs.get("why")):
@@ -149,6 +161,10 @@ def _complete(folder: Path) -> dict[str, Any] | None:
     path = folder / RESULT
     result = read_json(path) if path.exists() else None
     return result if result is not None and result["status"] == "complete" else None
+
+
+def _differs(result: Mapping[str, Any] | None, key: str, value: Any) -> bool:
+    return result is not None and option(result["config"], key) != value
 
 
 def _replicate(folder: Path, result: Mapping[str, Any]) -> Replicate:

@@ -202,14 +202,17 @@ class Queue:
         wanted = {
             "config": {**self.layout.tuning(entry, entry.default), "device": None},
             "space": {key: plain(space) for key, space in entry.space.items()},
+            "constraints": dict(self.layout.sweep.constraints),
         }
         wanted = _json(wanted)
         held = study.user_attrs.get("search")
         if held is None:
             study.set_user_attr("search", wanted)
         elif held != wanted:
-            what = "another search space" if held["space"] != wanted["space"] else "another configuration"
-            raise UserError(f"the study '{entry.key}' in {self.out} has {what}; choose another --out")
+            what = {"space": "another search space", "constraints": "other constraints"}
+            key = next((key for key in what if held.get(key) != wanted[key]), "config")
+            has = what.get(key, "another configuration")
+            raise UserError(f"the study '{entry.key}' in {self.out} has {has}; choose another --out")
 
     # -- final runs ----------------------------------------------------------------------------------------
 

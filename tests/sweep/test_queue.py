@@ -234,6 +234,8 @@ def test_another_search_in_the_same_folder_is_refused(tmp_path: Path) -> None:
     other = queue_of(tmp_path, space={"train.lr": {"low": 1e-4, "high": 1e-3}}, budget=Budget(trials=5))
     with pytest.raises(UserError, match=r"'naive' in .* has another search space"):
         other.take()
+    with pytest.raises(UserError, match="has other constraints"):
+        queue_of(tmp_path, constraints={"forgetting": 1.0}, budget=Budget(trials=5)).take()
     more = queue_of(tmp_path, budget=Budget(trials=5))
     assert len([w for w in finish(more) if w.final is None]) == 2, "more trials of the same search go on"
 

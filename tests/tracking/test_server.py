@@ -89,7 +89,7 @@ def shown(live: Any, tmp_path_factory: pytest.TempPathFactory, make_result: Make
         ("tradeoff", ["Trade-off", "One by one", "replay s1", "js-plotly-plot", "cl/forget"]),
         ("curves", ["Whole stream", "Domain by domain", "js-plotly-plot", "replay s1"]),
         ("bands", ["Whole stream", "js-plotly-plot", "Group: replay", "Group: ewc"]),
-        ("grids", ["The same queries after each domain", "replay s1", "Displaying images"]),
+        ("grids", ["The same queries after each domain", "replay s1", "retrieval_grid", "<img"]),
         ("tuning", ["Trials, on the validation split", "strategy.lam", "trial-2"]),
     ],
 )
