@@ -69,11 +69,12 @@ def collect(queue: Queue, command: str) -> dict[str, Any]:
             missing += len(finals) - len(done) - len(stale)
             for final in finals:
                 trial = trials.get(final.folder)
-                if trial is not None and (why := trial.user_attrs.get("why")):
-                    failures.append({"label": _named(final), "folder": final.folder, "why": why})
+                if trial is not None and (told := trial.user_attrs.get("why")):
+                    missing -= 1  # it is told and done with
+                    failures.append({"label": _named(final), "folder": final.folder, "why": told})
             if done:
                 options = flat(entry.config) | params
-                settings = {key: options.get(key) for key in differing}
+                settings = {name: options.get(name) for name in differing}
                 rows.append(row_of(queue.out, finals, done, params, settings, dict(sweep.constraints)))
     rows.sort(key=lambda row: (list(sweep.groups).index(row.plain["group"]), -row.plain["score"]["mean"]))
     found = comparisons(rows)
@@ -88,7 +89,7 @@ def collect(queue: Queue, command: str) -> dict[str, Any]:
     first = results[0] if results else None
     return {
         "schema": SCHEMA,
-        "status": "running" if missing - sum(f["folder"] in trials for f in failures) > 0 else "complete",
+        "status": "running" if missing > 0 else "complete",
         "name": sweep.name,
         "question": sweep.question,
         "command": command,

@@ -68,7 +68,7 @@ def test_only_shared_replicates_are_compared_and_groups_apart() -> None:
     found = comparisons(rows)
     assert [(c["group"], c["n"]) for c in found] == [("x", 2)]
     said = sentence([r.plain for r in rows], found)
-    assert "In x: a has" in said and "In y: a has" in said
+    assert "In x: a has" in said and "In y: a reaches" in said
 
 
 def test_one_seed_says_so() -> None:
