@@ -7,10 +7,12 @@ checkpoint is one atomic rename.
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +24,7 @@ from clplat.errors import UserError
 
 __all__ = [
     "load_tree",
+    "locked",
     "read_json",
     "remove_leftovers",
     "save_tree",
@@ -56,6 +59,18 @@ def write_atomically(path: Path, write: Callable[[Path], object]) -> None:
     finally:
         if temporary is not None:
             temporary.unlink(missing_ok=True)
+
+
+@contextmanager
+def locked(path: Path) -> Iterator[None]:
+    """Wait for a lock on a file, made if need be, and hold it: one process at a time is in the block.
+
+    The kernel takes it back from whoever is killed.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
 
 
 def remove_leftovers(folder: Path) -> None:

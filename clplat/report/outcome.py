@@ -9,6 +9,7 @@ from typing import Any
 
 from clplat.errors import UserError
 from clplat.files import read_json
+from clplat.tracking.naming import stream_names
 
 __all__ = [
     "SCHEMA",
@@ -63,10 +64,7 @@ class Runs:
 
     def positions(self, rows: Sequence[Mapping[str, Any]]) -> list[str]:
         """Names of the places in the stream: the domains, or "1st", "2nd", ... where the orders differ."""
-        orders = self.orders(rows)
-        if len(orders) == 1:
-            return list(orders[0])
-        return [_ordinal(k + 1) for k in range(max(map(len, orders), default=0))]
+        return stream_names(self.orders(rows))
 
     def mean_table(self, row: Mapping[str, Any], primary: str) -> Table:
         """R of the primary metric by place in the stream, mean over the replicates that have the cell."""
@@ -116,9 +114,3 @@ def _column_means(rows: Sequence[Sequence[float | None]]) -> list[float | None]:
         known = [value for value in column if value is not None]
         means.append(sum(known) / len(known) if known else None)
     return means
-
-
-def _ordinal(number: int) -> str:
-    """ "1st", "2nd", "3rd", "4th", ..., "11th", ..."""
-    tail = "th" if number % 100 in (11, 12, 13) else {1: "st", 2: "nd", 3: "rd"}.get(number % 10, "th")
-    return f"{number}{tail}"

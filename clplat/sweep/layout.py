@@ -75,6 +75,11 @@ class Final:
         return self.entry.method + (" (tuned)" if self.kind == "tuned" else "")
 
     @property
+    def run_label(self) -> str:
+        """This one run of it: ``replay (tuned) s1``, and the group where there are several."""
+        return f"{self.label} s{self.seed}" + (f" ({self.entry.group})" if self.entry.group else "")
+
+    @property
     def folder(self) -> str:
         """Its folder in that of the sweep."""
         tuned = "-tuned" if self.kind == "tuned" else ""

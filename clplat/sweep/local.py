@@ -32,8 +32,7 @@ class Task:
         label: what it is called on screen.
         folder: of its run, in that of the sweep.
         key: of its entry.
-        kind: ``study`` for a trial of the entry's study, else that of the final run: ``default``, ``tuned``
-            or ``control``.
+        kind: of the work, see `Work.kind`.
     """
 
     label: str
@@ -43,8 +42,7 @@ class Task:
 
     @classmethod
     def of(cls, work: Work) -> Task:
-        kind = "study" if work.final is None else work.final.kind
-        return cls(work.label, work.folder, work.entry.key, kind)
+        return cls(work.label, work.folder, work.entry.key, work.kind)
 
 
 def threads_for(workers: int) -> int:

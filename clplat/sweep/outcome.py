@@ -21,6 +21,7 @@ from clplat.randomness import derive
 from clplat.sweep.layout import Entry, Final, Layout, option
 from clplat.sweep.queue import Queue, best_of
 from clplat.sweep.verdict import comparisons, sentence
+from clplat.tracking.compare import BOUNDS
 from clplat.tracking.naming import flat
 from clplat.tuning.spaces import plain
 
@@ -28,8 +29,6 @@ __all__ = ["OUTCOME", "SCHEMA", "Row", "collect", "row_of"]
 
 OUTCOME = "sweep.json"
 SCHEMA = 1
-#: An upper bound is no contender: it may use what the others may not.
-BOUNDS = ("cumulative",)
 
 
 class Row:
@@ -65,20 +64,19 @@ def collect(queue: Queue, command: str) -> dict[str, Any]:
                 why = (
                     f"was measured with another setting than the best one now, {params}; choose another --out"
                 )
-                failures.append({"label": _named(final), "folder": final.folder, "why": why})
+                failures.append({"label": final.run_label, "folder": final.folder, "why": why})
             missing += len(finals) - len(done) - len(stale)
             for final in finals:
                 trial = trials.get(final.folder)
                 if trial is not None and (told := trial.user_attrs.get("why")):
                     missing -= 1  # it is told and done with
-                    failures.append({"label": _named(final), "folder": final.folder, "why": told})
+                    failures.append({"label": final.run_label, "folder": final.folder, "why": told})
             if done:
                 options = flat(entry.config) | params
                 settings = {name: options.get(name) for name in differing}
                 rows.append(row_of(queue.out, finals, done, params, settings, dict(sweep.constraints)))
     rows.sort(key=lambda row: (list(sweep.groups).index(row.plain["group"]), -row.plain["score"]["mean"]))
     found = comparisons(rows)
-    results = [result for row in rows for result in row_results(queue.out, row)]
     studies = [_study(queue, entry) for entry in layout.studies]
     for study in studies:
         failures += [
@@ -86,7 +84,7 @@ def collect(queue: Queue, command: str) -> dict[str, Any]:
             for t in study["trials"]
             if t["state"] == "failed"
         ]
-    first = results[0] if results else None
+    first = read_json(queue.out / rows[0].plain["folders"][0] / RESULT) if rows else None
     return {
         "schema": SCHEMA,
         "status": "running" if missing > 0 else "complete",
@@ -153,11 +151,6 @@ def row_of(
     )
 
 
-def row_results(out: Path, row: Row) -> list[dict[str, Any]]:
-    """The results behind a line."""
-    return [read_json(out / folder / RESULT) for folder in row.plain["folders"]]
-
-
 def _complete(folder: Path) -> dict[str, Any] | None:
     path = folder / RESULT
     result = read_json(path) if path.exists() else None
@@ -209,11 +202,6 @@ def _differing(layout: Layout) -> list[str]:
     options = [flat(entry.config) for entry in layout.entries if not entry.control]
     keys = dict.fromkeys(key for entry in options for key in entry)
     return [key for key in keys if len({str(entry.get(key)) for entry in options}) > 1]
-
-
-def _named(final: Final) -> str:
-    group = f" ({final.entry.group})" if final.entry.group else ""
-    return f"{final.label} s{final.seed}{group}"
 
 
 # -- studies ------------------------------------------------------------------------------------------------

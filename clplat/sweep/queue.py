@@ -12,12 +12,13 @@ import fcntl
 import secrets
 import socket
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from clplat.errors import UserError
+from clplat.files import locked, write_text
 from clplat.measures import measure, measured
 from clplat.sweep.layout import Entry, Final, Layout
 from clplat.tuning.samplers import make_sampler
@@ -45,6 +46,11 @@ class Work:
     entry: Entry
     final: Final | None
     params: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def kind(self) -> str:
+        """``study`` for a trial, else that of the final run: ``default``, ``tuned`` or ``control``."""
+        return "study" if self.final is None else self.final.kind
 
 
 class Queue:
@@ -94,7 +100,7 @@ class Queue:
     def complete(self, work: Work, result: Mapping[str, Any]) -> None:
         """A run came to its end."""
         values = measured(result)
-        self._note(work.trial, values, result)
+        work.trial.set_user_attr("measures", values)
         names = ("final",) if work.final is not None else self.layout.sweep.objectives
         goal = [values[name] for name in names]
         if work.final is None:
@@ -113,7 +119,7 @@ class Queue:
         """A trial was stopped because others are better."""
         from optuna.trial import TrialState
 
-        self._note(work.trial, measured(result), result)
+        work.trial.set_user_attr("measures", measured(result))
         work.trial.study.tell(work.trial, state=TrialState.PRUNED)
 
     def failed(self, work: Work, why: str) -> None:
@@ -154,8 +160,6 @@ class Queue:
         """What tells this sweep's studies from those of another one in the same database."""
         path = self.out / ".sweep-id"
         if not path.exists():
-            from clplat.files import write_text
-
             write_text(path, f"{self.out.resolve().name}-{secrets.token_hex(4)}")
         return path.read_text(encoding="utf-8")
 
@@ -254,7 +258,7 @@ class Queue:
         trial.set_user_attr("final", final.folder)
         trial.set_user_attr("deaths", sum(bool(t.user_attrs.get("returned")) for t in dead))
         return Work(
-            label=f"{final.label} s{final.seed}" + (f" ({final.entry.group})" if final.entry.group else ""),
+            label=final.run_label,
             folder=final.folder,
             config=self.layout.config(final),
             trial=trial,
@@ -321,18 +325,8 @@ class Queue:
         # Values that were to be tried and not yet drawn stand where `enqueue_trial` put them.
         study.enqueue_trial({**dead.system_attrs.get("fixed_params", {}), **dead.params}, attributes)
 
-    def _note(
-        self, trial: optuna.Trial, values: Mapping[str, float | None], result: Mapping[str, Any]
-    ) -> None:
-        trial.set_user_attr("measures", dict(values))
-        trial.set_user_attr("domains", len(result["domains"]))
-
-    @contextmanager
-    def _locked(self) -> Iterator[None]:
-        self.out.mkdir(parents=True, exist_ok=True)
-        with (self.out / ".queue.lock").open("w") as lock:
-            fcntl.flock(lock, fcntl.LOCK_EX)
-            yield
+    def _locked(self) -> AbstractContextManager[None]:
+        return locked(self.out / ".queue.lock")
 
 
 def exhausted(spent: list[FrozenTrial], layout: Layout) -> bool:

@@ -39,8 +39,9 @@ def serve(
             nonlocal done
             done += 1
             shown = terminal.listener(work.label)
-            kind = "study" if work.final is None else work.final.kind
-            return shown if tracker is None else tracker.listener(shown, work.folder, work.entry.key, kind)
+            if tracker is None:
+                return shown
+            return tracker.listener(shown, work.folder, work.entry.key, work.kind)
 
         work_on(queue, watch)
         if tracker is not None:

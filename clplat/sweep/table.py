@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from clplat.tracking.colours import strategy_colour
+from clplat.tracking.tables import aligned, drawn
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -50,16 +50,7 @@ def table_of(outcome: Mapping[str, Any]) -> tuple[list[str], list[list[str]]]:
 def plain(outcome: Mapping[str, Any]) -> str:
     """The table as text."""
     head, body = table_of(outcome)
-    words = _words(head)
-    widths = [max(len(line[i]) for line in [head, *body]) for i in range(len(head))]
-    lines = [
-        "  ".join(
-            cell.ljust(width) if i < words else cell.rjust(width)
-            for i, (cell, width) in enumerate(zip(line, widths, strict=True))
-        ).rstrip()
-        for line in [head, *body]
-    ]
-    return "\n".join(lines)
+    return aligned(head, body, _words(head))
 
 
 def markdown(outcome: Mapping[str, Any]) -> str:
@@ -71,22 +62,9 @@ def markdown(outcome: Mapping[str, Any]) -> str:
 
 def render(outcome: Mapping[str, Any]) -> Table:
     """The table with each method in the colour of its strategy."""
-    from rich import box
-    from rich.table import Table
-    from rich.text import Text
-
     head, body = table_of(outcome)
-    words = _words(head)
-    table = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False)
-    table.collapse_padding = True
-    for index, name in enumerate(head):
-        table.add_column(name, justify="left" if index < words else "right", overflow="fold")
-    for row, cells in zip(outcome["rows"], body, strict=True):
-        # Black and grey would vanish on a dark terminal.
-        dark = row["strategy"] in ("cumulative", "frozen")
-        style = "dim" if dark else strategy_colour(str(row["strategy"]))
-        table.add_row(*(Text(cell, style=style if i == words - 1 else "") for i, cell in enumerate(cells)))
-    return table
+    strategies = [str(row["strategy"]) for row in outcome["rows"]]
+    return drawn(head, body, _words(head), strategies, [""] * len(body))
 
 
 def _words(head: Sequence[str]) -> int:

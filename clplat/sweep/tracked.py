@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import fcntl
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
 from clplat.claim import RESULT
 from clplat.events import Listener
-from clplat.files import read_json
+from clplat.files import locked, read_json
 from clplat.sweep.layout import Entry, Layout
 from clplat.tracking import Tracker
 
@@ -96,13 +95,9 @@ class SweepTracker:
                 )
         return self.parents[entry.key, kind]
 
-    @contextmanager
-    def _alone(self) -> Iterator[None]:
+    def _alone(self) -> AbstractContextManager[None]:
         """Runs are found by a key and made where there are none: not by two workers at once."""
-        self.out.mkdir(parents=True, exist_ok=True)
-        with (self.out / ".tracking.lock").open("w") as lock:
-            fcntl.flock(lock, fcntl.LOCK_EX)
-            yield
+        return locked(self.out / ".tracking.lock")
 
     def _parents_tracker(self, kind: str) -> Tracker:
         level = "study" if kind == "study" else "trial"

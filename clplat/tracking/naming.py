@@ -72,10 +72,11 @@ def stream_names(streams: Sequence[Sequence[str]]) -> list[str]:
         >>> stream_names([["shoes", "bags"], ["bags", "shoes"]])
         ['1st', '2nd']
     """
+    if not streams:
+        return []
     first = list(streams[0])
     if all(list(stream) == first for stream in streams):
         return first
     endings = {1: "st", 2: "nd", 3: "rd"}
-    return [
-        f"{i}{'th' if 10 < i % 100 < 14 else endings.get(i % 10, 'th')}" for i in range(1, len(first) + 1)
-    ]
+    places = range(1, max(map(len, streams)) + 1)
+    return [f"{i}{'th' if 10 < i % 100 < 14 else endings.get(i % 10, 'th')}" for i in places]

@@ -12,7 +12,7 @@ from clplat.tracking.notes import markdown_table
 if TYPE_CHECKING:
     from rich.table import Table
 
-__all__ = ["markdown", "plain", "render", "winner_line"]
+__all__ = ["aligned", "drawn", "markdown", "plain", "render", "winner_line"]
 
 Row = Mapping[str, Any]
 
@@ -72,23 +72,10 @@ def markdown(rows: Sequence[Row]) -> str:
 
 def render(rows: Sequence[Row], title: str | None = None) -> Table:
     """The rows as a rich table, each strategy in its colour."""
-    from rich import box
-    from rich.table import Table
-    from rich.text import Text
-
     head, body = _table(rows)
-    table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False)
-    table.collapse_padding = True
-    words = 2 if head[0] == "scenario" else 1
-    for index, name in enumerate(head):
-        table.add_column(name, justify="left" if index < words else "right", overflow="fold")
     best = _winners(rows)
-    for row, cells in zip(rows, body, strict=True):
-        # Black and grey would vanish on a dark terminal.
-        dark = row["strategy"] in ("cumulative", "frozen")
-        style = ("bold " if row in best else "") + ("dim" if dark else strategy_colour(str(row["strategy"])))
-        table.add_row(*(Text(cell, style=style if i == words - 1 else "") for i, cell in enumerate(cells)))
-    return table
+    bold = ["bold " if row in best else "" for row in rows]
+    return drawn(head, body, _words(head), [str(row["strategy"]) for row in rows], bold, title)
 
 
 def plain(rows: Sequence[Row]) -> str:
@@ -101,7 +88,45 @@ def plain(rows: Sequence[Row]) -> str:
     if not rows:
         return "no complete runs"
     head, body = _table(rows)
-    words = 2 if head[0] == "scenario" else 1
+    return aligned(head, body, _words(head))
+
+
+def _words(head: Sequence[str]) -> int:
+    return 2 if head[0] == "scenario" else 1
+
+
+def drawn(
+    head: Sequence[str],
+    body: Sequence[Sequence[str]],
+    words: int,
+    strategies: Sequence[str],
+    emphasis: Sequence[str],
+    title: str | None = None,
+) -> Table:
+    """A rich table: ``words`` columns of text, the last in the colours of ``strategies``, then numbers."""
+    from rich import box
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False)
+    table.collapse_padding = True
+    for index, name in enumerate(head):
+        table.add_column(name, justify="left" if index < words else "right", overflow="fold")
+    for cells, strategy, bold in zip(body, strategies, emphasis, strict=True):
+        # Black and grey would vanish on a dark terminal.
+        style = bold + ("dim" if strategy in ("cumulative", "frozen") else strategy_colour(strategy))
+        table.add_row(*(Text(cell, style=style if i == words - 1 else "") for i, cell in enumerate(cells)))
+    return table
+
+
+def aligned(head: Sequence[str], body: Sequence[Sequence[str]], words: int) -> str:
+    """A table as text: the first ``words`` columns to the left, numbers to the right.
+
+    Example:
+        >>> print(aligned(["name", "n"], [["a", "10"]], 1))
+        name   n
+        a     10
+    """
     widths = [max(len(line[i]) for line in [head, *body]) for i in range(len(head))]
     lines = [
         "  ".join(
