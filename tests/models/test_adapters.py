@@ -15,6 +15,7 @@ from clplat.errors import UserError
 from clplat.models.adapters import peft as door
 from clplat.models.adapters.full import Full
 from clplat.models.adapters.peft import METHODS, UNSUITABLE, PeftAdapter, adapter_class
+from clplat.models.adapters.targets import resolve
 from clplat.models.backbone import Backbone
 from clplat.space import search_space
 
@@ -284,6 +285,16 @@ def test_the_same_seed_gives_the_same_adapter(backbone: Backbone) -> None:
         torch.manual_seed(3)
         door.LoRA().attach(one)
     assert backbone.fingerprint() == other.fingerprint()
+
+
+def test_targets_stand_in_the_order_of_the_model(backbone: Backbone) -> None:
+    """Whatever sets and processes do: they are part of the fingerprint."""
+    door.LoRA(targets="both").attach(backbone)
+    found = resolve(backbone, "both", "both", None)
+    model = [name.replace(".base_layer", "") for name, _ in backbone.model.named_modules()]
+    assert found == [name for name in dict.fromkeys(model) if name in found] and len(found) == 24
+    backbone.base_keys = frozenset(sorted(backbone.base_keys, reverse=True))
+    assert resolve(backbone, "both", "both", None) == found
 
 
 def test_a_diverged_adapter_is_not_merged(backbone: Backbone) -> None:

@@ -83,8 +83,11 @@ def pattern(names: Sequence[str]) -> str:
 
 
 def _modules(backbone: Backbone) -> list[str]:
-    """Names of all modules that own base weights, whatever adapters have been put around them."""
-    return list(dict.fromkeys(key.rpartition(".")[0] for key in backbone.base_keys if "." in key))
+    """Names of all modules that own base weights, whatever adapters have been put around them.
+
+    In the model's order: fingerprints hold these names, and a set has another order in every process.
+    """
+    return list(dict.fromkeys(key.rpartition(".")[0] for key in backbone.base_state() if "." in key))
 
 
 def _tower(name: str) -> str:
