@@ -163,7 +163,7 @@ def readme(text: str, ledger: Mapping[str, Mapping[str, Any]]) -> str:
 
 def _section(script: str, entry: Mapping[str, Any]) -> list[str]:
     command = "clplat demo" if script == DEMO else f"python sweeps/{script}.py --workers 2"
-    figure = entry["figure"]
+    figure, code = entry["figure"], ", ".join(f"`{code[:12]}`" for code in entry["code"])
     return [
         f"## {entry['name'].capitalize()}",
         "",
@@ -175,7 +175,7 @@ def _section(script: str, entry: Mapping[str, Any]) -> list[str]:
         markdown(entry),
         "",
         *(f"Failed: {failure}\n" for failure in entry["failures"]),
-        f"Repeat: `{command}`. Measured {entry['date']} with code `{entry['code'][:12]}`, torch "
+        f"Repeat: `{command}`. Measured {entry['date']} with code {code}, torch "
         f"{entry['versions']['torch']}; {entry['seconds'] / 60:.0f} minutes of training and measuring.",
     ]
 

@@ -1,47 +1,34 @@
 """Which differences between methods are real: intervals, a paired test and Holm's correction.
 
-A *replicate* is one experiment: one method, one seed, one stream order. Between n of them and the truth stand
+A *replicate* is one experiment: one method, one seed, one stream order. What may stand between n of them and
+the truth, the luck of training and that of the queries, is in `clplat.evaluation.noise`: from n scores with
+sample variance s^2, known from d = n - 1 degrees of freedom, it gives p(x), the chance that noise alone puts
+their mean at least x away from the truth. An interval holds every truth that p does not reject.
 
-    s^2  = sample variance of the n scores: training, and the queries that replicates do not share
-    K_rs = covariance of the scores of r and s when queries are drawn again with replacement (the bootstrap):
-           jointly for replicates that asked the same queries, independently otherwise
+Differences of several pairs of methods are a *family*. Each of them borrows from all:
 
-With c = mean of K_rs over r != s (noise of shared queries; 0 if all have their own) the mean score has
+    s^2 <- (s^2 + mean s^2 of the family) / 2,    d <- 2 (n - 1),
 
-    variance = s^2 / n + c,    and never below v = mean of all K_rs, what the queries alone make of it.
-
-Nothing is counted twice: E[s^2] = training variance + mean K_rr - c. And s^2 is known from n - 1 degrees of
-freedom only: the true variance may be (n - 1) s^2 / u for any u ~ chi^2(n - 1). Noise puts the mean at least
-x away from the truth with
-
-    p(x) = max( E_u P(|N(0, (n - 1) s^2 / (n u) + c)| > x),  P(|N(0, v)| > x) ).
-
-The first term is Student's t where c = 0, the Behrens-Fisher distribution otherwise; the second is all there
-is with one replicate. An interval holds every truth that p does not reject. docs/statistics.md says how well.
+a moderated t-test whose prior weighs as much as the pair itself: three replicates say little about one pair,
+but ten pairs say much about what is usual. docs/statistics.md says how well all this works.
 
 References:
-    Efron and Tibshirani, "An Introduction to the Bootstrap", 1993. Fisher, "The fiducial argument in
-    statistical inference", Annals of Eugenics 6, 1935. Holm, "A simple sequentially rejective multiple test
-    procedure", Scandinavian Journal of Statistics 6, 1979.
+    Holm, "A simple sequentially rejective multiple test procedure", Scandinavian Journal of Statistics 6,
+    1979. Smyth, "Linear models and empirical Bayes methods for assessing differential expression",
+    Statistical Applications in Genetics and Molecular Biology 3, 2004 (the moderated t-test).
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TypeAlias
 
 import numpy as np
-import numpy.typing as npt
 
-__all__ = ["Difference", "Interval", "Replicate", "holm", "interval", "paired_difference"]
+from clplat.evaluation.noise import Noise, Sample, Values, mean_of_domains
 
-Array: TypeAlias = npt.NDArray[np.float64]
-Values: TypeAlias = Mapping[str, Array]
-
-#: Points that are no difference: sums in another order differ by less, and results have six decimals.
-RESOLUTION = 1e-9
+__all__ = ["Difference", "Interval", "Replicate", "holm", "interval", "paired_differences"]
 
 
 @dataclass(frozen=True)
@@ -77,7 +64,7 @@ class Replicate:
     @property
     def score(self) -> float:
         """The unweighted mean over domains of the mean over queries, in percent."""
-        return _score(self.values)
+        return mean_of_domains(self.values)
 
 
 @dataclass(frozen=True)
@@ -112,9 +99,7 @@ class Difference:
     p: float
 
 
-def interval(
-    replicates: Sequence[Replicate], *, level: float = 0.95, draws: int = 4000, generator: np.random.Generator
-) -> Interval:
+def interval(replicates: Sequence[Replicate], *, level: float = 0.95) -> Interval:
     """The expected score of a method, over trainings (seed, stream order) and over queries.
 
     One replicate says nothing about other trainings: its interval is about this model and other queries.
@@ -122,40 +107,35 @@ def interval(
     Args:
         replicates: n >= 1 experiments of one method on the same domains.
         level: confidence.
-        draws: how often the queries are drawn again.
-        generator: of these draws.
 
     Raises:
         ValueError: no replicates, replicates of other domains, equal query sets of other sizes, level outside
-            0 to 1, no draws.
+            0 to 1.
 
     Example:
         >>> hits = np.repeat([100.0, 0.0], [30, 20])
-        >>> one = interval([Replicate({"dress": hits}, "test")], generator=np.random.default_rng(0))
+        >>> one = interval([Replicate({"dress": hits}, "test")])
         >>> one.mean, one.sd, round(one.low), round(one.high)  # 60 +- 1.96 * 100 * sqrt(0.6 * 0.4 / 49)
         (60.0, None, 46, 74)
     """
-    _check(replicates, level, draws)
-    noise = _noise([r.values for r in replicates], [r.queries for r in replicates], draws, generator)
-    half = noise.half_width(level)
-    return Interval(noise.mean, noise.sd, max(noise.mean - half, 0.0), min(noise.mean + half, 100.0))
+    _check(replicates, level)
+    sample = Sample.of([r.values for r in replicates], [r.queries for r in replicates])
+    half = Noise(sample, sample.s2, sample.n - 1).half_width(level)
+    sd = math.sqrt(sample.s2) if sample.n > 1 else None
+    return Interval(sample.mean, sd, max(sample.mean - half, 0.0), min(sample.mean + half, 100.0))
 
 
-def paired_difference(
-    a: Sequence[Replicate],
-    b: Sequence[Replicate],
-    *,
-    level: float = 0.95,
-    draws: int = 4000,
-    generator: np.random.Generator,
-) -> Difference:
-    """Method a minus method b, from differences on the same query of the same replicate.
+def paired_differences(
+    pairs: Sequence[tuple[Sequence[Replicate], Sequence[Replicate]]], *, level: float = 0.95
+) -> list[Difference]:
+    """Method a minus method b for a family of pairs, from differences on the same query of a replicate.
 
-    One pair says nothing about other trainings: it compares two trained models, not two methods.
+    A pair of one replicate says nothing about other trainings: it compares two trained models, not methods.
 
     Args:
-        a, b: n >= 1 experiments each; a[r] and b[r] share seed, stream order and query set.
-        level, draws, generator: as in `interval`.
+        pairs: (a, b), n >= 1 experiments of each; a[r] and b[r] share seed, stream order and query set. The p
+            of a pair that is alone is the paired t-test's; in larger families it borrows from the others.
+        level: as in `interval`.
 
     Raises:
         ValueError: the replicates do not pair up (their number, query sets, domains, numbers of queries), and
@@ -166,22 +146,22 @@ def paired_difference(
         >>> before = [(rng.random(200) < 0.4) * 100.0 for seed in range(3)]
         >>> after = [np.maximum(values, [100.0] * 30 + [0.0] * 170) for values in before]
         >>> a, b = ([Replicate({"dress": v}, "test") for v in values] for values in (after, before))
-        >>> found = paired_difference(a, b, generator=rng)
+        >>> [found] = paired_differences([(a, b)])
         >>> round(found.mean, 1), found.low > 0, found.p < 0.05
         (9.3, True, True)
     """
-    if len(a) != len(b):
-        raise ValueError(f"{len(a)} replicates do not pair up with {len(b)}")
-    _check(a, level, draws)
-    for r, (x, y) in enumerate(zip(a, b, strict=True)):
-        if (x.queries, _sizes(x.values)) != (y.queries, _sizes(y.values)):
-            what = [f"'{one.queries}' {_sizes(one.values)}" for one in (x, y)]
-            raise ValueError(f"replicates {r} do not pair up: queries {what[0]} and {what[1]}")
-    gaps = [{d: x.values[d] - y.values[d] for d in x.values} for x, y in zip(a, b, strict=True)]
-    noise = _noise(gaps, [r.queries for r in a], draws, generator)
-    half = noise.half_width(level)
-    low, high = max(noise.mean - half, -100.0), min(noise.mean + half, 100.0)
-    return Difference(noise.mean, low, high, noise.p(noise.mean))
+    samples = [_gaps(a, b, level) for a, b in pairs]
+    usual = [sample.s2 for sample in samples if sample.n > 1]
+    found = []
+    for sample in samples:
+        s2, known = sample.s2, sample.n - 1
+        if known and len(usual) > 1:
+            s2, known = (s2 + float(np.mean(usual))) / 2.0, 2 * known
+        noise = Noise(sample, s2, known)
+        half = noise.half_width(level)
+        low, high = max(sample.mean - half, -100.0), min(sample.mean + half, 100.0)
+        found.append(Difference(sample.mean, low, high, noise.p(sample.mean)))
+    return found
 
 
 def holm(p: Sequence[float]) -> list[float]:
@@ -206,84 +186,23 @@ def holm(p: Sequence[float]) -> list[float]:
     return adjusted
 
 
-@dataclass(frozen=True)
-class _Noise:
-    """The mean of n scores, and p(x) of the module's page."""
-
-    mean: float
-    sd: float | None
-    weights: Array  # (U,) of a quadrature over u, sum 1
-    variances: Array  # (U,) (n - 1) s^2 / (n u) + c
-    queries: float  # v
-
-    def p(self, gap: float) -> float:
-        """P(noise alone puts the mean at least ``gap`` away from the truth)."""
-        training = float(self.weights @ _erfc(abs(gap) / np.sqrt(2.0 * self.variances)))
-        return max(min(training, 1.0), math.erfc(abs(gap) / math.sqrt(2.0 * self.queries)))
-
-    def half_width(self, level: float) -> float:
-        """The gap with p = 1 - level, by bisection."""
-        low, high = 0.0, math.sqrt(self.queries)
-        while self.p(high) > 1.0 - level:
-            low, high = high, 2.0 * high
-        for _ in range(30):
-            middle = (low + high) / 2.0
-            low, high = (middle, high) if self.p(middle) > 1.0 - level else (low, middle)
-        return high
+def _gaps(a: Sequence[Replicate], b: Sequence[Replicate], level: float) -> Sample:
+    if len(a) != len(b):
+        raise ValueError(f"{len(a)} replicates do not pair up with {len(b)}")
+    _check(a, level)
+    for r, (x, y) in enumerate(zip(a, b, strict=True)):
+        if (x.queries, _sizes(x.values)) != (y.queries, _sizes(y.values)):
+            what = [f"'{one.queries}' {_sizes(one.values)}" for one in (x, y)]
+            raise ValueError(f"replicates {r} do not pair up: queries {what[0]} and {what[1]}")
+    gaps = [{d: x.values[d] - y.values[d] for d in x.values} for x, y in zip(a, b, strict=True)]
+    return Sample.of(gaps, [r.queries for r in a])
 
 
-def _noise(
-    values: Sequence[Values], queries: Sequence[str], draws: int, generator: np.random.Generator
-) -> _Noise:
-    n, scores = len(values), np.array([_score(v) for v in values])
-    K = _query_covariance(values, queries, draws, generator)
-    mean, v = float(scores.mean()), max(float(K.mean()), RESOLUTION**2)
-    if n == 1:
-        return _Noise(mean, None, np.ones(1), np.array([v]), v)
-    s2 = float(scores.var(ddof=1))
-    c = max(float(K.sum() - K.trace()) / (n * (n - 1)), 0.0)
-    # u = z^2; equal steps in log z make the quadrature exact, far out in the tails of Student's t too
-    z = np.exp(np.linspace(math.log(n) / 2.0 - 30.0 / math.sqrt(n - 1), math.log(math.sqrt(n) + 8.0), 400))
-    density = np.exp((n - 1) * np.log(z / math.sqrt(n)) - z * z / 2.0 + n / 2.0)
-    variances = np.maximum((n - 1) * s2 / (n * z * z) + c, RESOLUTION**2)
-    return _Noise(mean, math.sqrt(s2), density / density.sum(), variances, v)
-
-
-def _query_covariance(
-    values: Sequence[Values], queries: Sequence[str], draws: int, generator: np.random.Generator
-) -> Array:
-    """K: (n, n). Domains are drawn independently of each other, so that their covariances add up."""
-    domains = sorted(values[0])
-    K = np.zeros((len(values), len(values)))
-    for size in sorted({len(v[d]) for v in values for d in domains}):
-        cells = [(r, d) for r, v in enumerate(values) for d in domains if len(v[d]) == size]
-        # one set of draws serves all cells of this size: only covariances of joint draws are read
-        error = _resampling_errors(np.stack([values[r][d] for r, d in cells], axis=1), draws, generator)
-        covariance = error.T @ error / draws
-        for i, (r, d) in enumerate(cells):
-            for j, (s, e) in enumerate(cells):
-                if d == e and queries[r] == queries[s]:
-                    K[r, s] += covariance[i, j] / len(domains) ** 2
-    return K
-
-
-def _resampling_errors(columns: Array, draws: int, generator: np.random.Generator) -> Array:
-    """(Q, M) values -> (draws, M): the mean of Q rows drawn with replacement, less the mean of all."""
-    size = len(columns)
-    if size == 1:  # tells nothing about its noise: the largest that values of -100 to 100 can have
-        return np.full((draws, columns.shape[1]), 100.0)
-    # a sample varies less than what it is a sample of: the usual factor of the variance
-    deviations = (columns - columns.mean(axis=0)) * math.sqrt(size / (size - 1))
-    even, block = np.full(size, 1.0 / size), max(1, 2_000_000 // size)  # 16 MB of counts at once
-    counts = (generator.multinomial(size, even, min(block, draws - i)) for i in range(0, draws, block))
-    return np.concatenate([count @ deviations for count in counts]) / size
-
-
-def _check(replicates: Sequence[Replicate], level: float, draws: int) -> None:
+def _check(replicates: Sequence[Replicate], level: float) -> None:
     if not replicates:
         raise ValueError("no replicates")
-    if not 0.0 < level < 1.0 or draws < 1:
-        raise ValueError(f"level must lie between 0 and 1 and draws be positive, not {level} and {draws}")
+    if not 0.0 < level < 1.0:
+        raise ValueError(f"level must lie between 0 and 1, not {level}")
     first: dict[str, Replicate] = {}
     for r, replicate in enumerate(replicates):
         if replicate.values.keys() != replicates[0].values.keys():
@@ -296,12 +215,5 @@ def _check(replicates: Sequence[Replicate], level: float, draws: int) -> None:
             raise ValueError(f"replicate {r} has other numbers of queries than another of '{same.queries}'")
 
 
-def _score(values: Values) -> float:
-    return float(np.mean([np.mean(values[domain], dtype=np.float64) for domain in sorted(values)]))
-
-
 def _sizes(values: Values) -> dict[str, int]:
     return {domain: len(values[domain]) for domain in sorted(values)}
-
-
-_erfc = np.vectorize(math.erfc, otypes=[np.float64])

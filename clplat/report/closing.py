@@ -60,7 +60,7 @@ def facts(outcome: Outcome) -> list[tuple[str, str]]:
         ("objectives", ", ".join(outcome["objectives"])),
         ("limits", ", ".join(held)),
         ("budget of a study", ", ".join(allowed)),
-        ("code", outcome["code"]),
+        ("code", ", ".join(outcome["code"])),
         ("versions", ", ".join(f"{name} {version}" for name, version in sorted(outcome["versions"].items()))),
     ]
     return [(name, value) for name, value in found if value]

@@ -10,14 +10,11 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from clplat.claim import RESULT
 from clplat.evaluation.significance import Replicate, interval
 from clplat.files import load_tree, read_json
 from clplat.measures import MEASURES, measured
-from clplat.provenance import code_fingerprint, library_versions
-from clplat.randomness import derive
+from clplat.provenance import library_versions
 from clplat.sweep.layout import Entry, Final, Layout, option
 from clplat.sweep.queue import Queue, best_of
 from clplat.sweep.verdict import comparisons, sentence
@@ -43,7 +40,7 @@ def collect(queue: Queue, command: str) -> dict[str, Any]:
     layout, sweep = queue.layout, queue.layout.sweep
     rows: list[Row] = []
     failures: list[dict[str, Any]] = []
-    missing = 0
+    missing, code = 0, set[str]()
     differing = _differing(layout)
     trials = queue.final_trials()
     for entry in layout.entries:
@@ -71,6 +68,7 @@ def collect(queue: Queue, command: str) -> dict[str, Any]:
                 if trial is not None and (told := trial.user_attrs.get("why")):
                     missing -= 1  # it is told and done with
                     failures.append({"label": final.run_label, "folder": final.folder, "why": told})
+            code |= {held["fingerprints"]["code"] for held in done.values()}
             if done:
                 options = flat(entry.config) | params
                 settings = {name: options.get(name) for name in differing}
@@ -92,7 +90,7 @@ def collect(queue: Queue, command: str) -> dict[str, Any]:
         "question": sweep.question,
         "command": command,
         "versions": library_versions(),
-        "code": code_fingerprint(),
+        "code": sorted(code),
         "scenario": layout.entries[0].config["scenario"]["name"],
         "domains": first["domains"] if first else [],
         "primary": first["protocol"]["primary"] if first else "",
@@ -122,8 +120,7 @@ def row_of(
     first = finals[0]
     folders = {(f.seed, f.order): f.folder for f in finals if (f.seed, f.order) in done}
     replicates = {key: _replicate(out / folder, done[key]) for key, folder in folders.items()}
-    drawn = np.random.default_rng(derive(0, "interval"))  # the same for all rows: equal data, equal interval
-    score = interval(list(replicates.values()), generator=drawn)
+    score = interval(list(replicates.values()))
     measures = _measures(list(done.values()))
     strategy = first.entry.config["strategy"]["name"]
     return Row(

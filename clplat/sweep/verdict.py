@@ -5,10 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
-import numpy as np
-
-from clplat.evaluation.significance import Replicate, holm, paired_difference
-from clplat.randomness import derive
+from clplat.evaluation.significance import Replicate, holm, paired_differences
 
 __all__ = ["LEVEL", "comparisons", "sentence"]
 
@@ -40,36 +37,34 @@ def comparisons(rows: Sequence[_Row]) -> list[dict[str, Any]]:
 
 
 def _family(group: str, family: str, pairs: Sequence[tuple[_Row, _Row]]) -> list[dict[str, Any]]:
-    found = []
-    for one, other in pairs:
-        shared = [key for key in one.replicates if key in other.replicates]
-        if not shared:
-            continue
-        a, b = (one, other) if one.plain["score"]["mean"] >= other.plain["score"]["mean"] else (other, one)
-        names = a.plain["label"], b.plain["label"]
-        difference = paired_difference(
-            [a.replicates[key] for key in shared],
-            [b.replicates[key] for key in shared],
-            generator=np.random.default_rng(derive(0, "difference")),
+    ordered = [
+        (one, other) if one.plain["score"]["mean"] >= other.plain["score"]["mean"] else (other, one)
+        for one, other in pairs
+    ]
+    shared = [[key for key in a.replicates if key in b.replicates] for a, b in ordered]
+    tested = [(a, b, keys) for (a, b), keys in zip(ordered, shared, strict=True) if keys]
+    differences = paired_differences(
+        [([a.replicates[key] for key in keys], [b.replicates[key] for key in keys]) for a, b, keys in tested]
+    )
+    return [
+        {
+            "group": group,
+            "family": family,
+            "a": a.plain["label"],
+            "b": b.plain["label"],
+            "n": len(keys),
+            "difference": round(difference.mean, 6),
+            "low": round(difference.low, 6),
+            "high": round(difference.high, 6),
+            "p": difference.p,
+            "p_holm": corrected,
+            # One replicate each compares two trained models, not two methods.
+            "real": corrected < LEVEL and len(keys) > 1,
+        }
+        for (a, b, keys), difference, corrected in zip(
+            tested, differences, holm([difference.p for difference in differences]), strict=True
         )
-        found.append(
-            {
-                "group": group,
-                "family": family,
-                "a": names[0],
-                "b": names[1],
-                "n": len(shared),
-                "difference": round(difference.mean, 6),
-                "low": round(difference.low, 6),
-                "high": round(difference.high, 6),
-                "p": difference.p,
-            }
-        )
-    for entry, corrected in zip(found, holm([entry["p"] for entry in found]), strict=True):
-        entry["p_holm"] = corrected
-        # One replicate each compares two trained models, not two methods.
-        entry["real"] = corrected < LEVEL and entry["n"] > 1
-    return found
+    ]
 
 
 def sentence(rows: Sequence[Mapping[str, Any]], found: Sequence[Mapping[str, Any]]) -> str:

@@ -6,6 +6,7 @@ import json
 import os
 import sys
 import threading
+from contextlib import suppress
 from pathlib import Path
 from typing import IO, Any
 
@@ -48,6 +49,7 @@ def deliver() -> None:
     """Log until the standard input ends. Answers go to the standard output, a line of JSON a letter."""
     answers = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)  # what libraries print is no answer
+    os.nice(10)  # training goes first
     os.setpgid(0, 0)  # Ctrl-C is for the sender. No session of our own: Linux would give it half the machine
     box, trackers = _Box(), dict[tuple[str, ...], Tracker]()
     threading.Thread(target=box.fill, args=(sys.stdin,), daemon=True).start()
@@ -62,14 +64,16 @@ def deliver() -> None:
                 label=letter["label"],
                 warn=said.append,
             )
-        if letter["result"] is None:
+        result, folder = letter["result"], Path(letter["folder"])
+        run_id = None
+        if result is None:
             trackers[key].connect()
         else:
-            trackers[key].log(letter["result"], Path(letter["folder"]))
+            run_id = trackers[key].record(result, folder)
         answer = {"folder": letter["folder"], "number": letter["number"], "failure": " ".join(said)}
         said.clear()
-        try:
+        with suppress(OSError):  # the sender is gone; the letters it left are still delivered
             print(json.dumps(answer), file=answers, flush=True)
-        except OSError:
-            continue  # the sender is gone; the letters it left are still delivered
+        if run_id is not None:  # what fails here is told with the next answer
+            trackers[key].draw(result, folder)
     os._exit(0)  # without the second that taking MLflow apart needs

@@ -36,6 +36,7 @@ class Receipt:
         inputs: whether the data sets are logged.
         models: row -> id of its LoggedModel, empty if it is about to be created.
         ready: the rows whose model has its files.
+        drawn: whether the figures of its end are logged.
     """
 
     identity: str
@@ -51,6 +52,7 @@ class Receipt:
     ready: list[str] = field(default_factory=list)
     status: str = "RUNNING"
     finished: bool = False
+    drawn: bool = False
 
     @classmethod
     def read(cls, folder: Path, identity: str) -> Receipt:

@@ -70,13 +70,24 @@ class Tracker:
         Returns:
             The run's id, or None when MLflow could not be reached (a later call catches up).
         """
-        run_id = self._guarded(lambda: self._log(result, folder.resolve()))
+        run_id = self.record(result, folder)
         if run_id is not None:
-            self._guarded(lambda: self._write_views(result))
+            self.draw(result, folder)
         return run_id
 
+    def record(self, result: Mapping[str, Any], folder: Path) -> str | None:
+        """All of `log` but the figures."""
+        return self._guarded(lambda: self._log(result, folder.resolve()))
+
+    def draw(self, result: Mapping[str, Any], folder: Path) -> None:
+        """The rest of `log`: the figures of a run that is over, and the views of its experiment."""
+        from clplat.tracking.seeds import draw_seed
+
+        self._guarded(lambda: self._write_views(result))
+        self._guarded(lambda: draw_seed(self._connect(), result, folder.resolve()))
+
     def post(self, result: Mapping[str, Any], folder: Path) -> None:
-        """As `log`, but at once: a process of its own does the work. `close` waits for it.
+        """As `log`, but at once: a process of its own does the work. `close` waits for it, figures excepted.
 
         Example:
             >>> with Tracker(root) as tracker:  # doctest: +SKIP
@@ -111,7 +122,10 @@ class Tracker:
         self._guarded(ask)
 
     def close(self, seconds: float = 120) -> None:
-        """Wait until the store has what was posted, at most ``seconds``; what is late is still delivered."""
+        """Wait until the store has what was posted, at most ``seconds``; what is late is still delivered.
+
+        So are figures, which nobody waits for: the other process draws them in the second after.
+        """
         end = time.monotonic() + seconds
         late = [
             folder

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from clplat.tracking.artifacts import log_closing, log_config, log_grid
+from clplat.tracking.artifacts import log_closing, log_config, log_drawings, log_grid
 from clplat.tracking.colours import strategy_colour
 from clplat.tracking.inputs import log_inputs
 from clplat.tracking.models import create_models, upload_models
@@ -18,7 +18,7 @@ from clplat.tracking.rows import closing_metrics, primary, row_metrics, rows_don
 if TYPE_CHECKING:
     from mlflow.tracking import MlflowClient
 
-__all__ = ["log_seed", "send_metrics", "send_params"]
+__all__ = ["draw_seed", "log_seed", "send_metrics", "send_params"]
 
 _STATUS = {"complete": "FINISHED", "failed": "FAILED", "pruned": "KILLED"}
 
@@ -54,9 +54,19 @@ def log_seed(
                 client.update_run(run_id, status="RUNNING")
             else:
                 _close(client, result, receipt, status)
-            receipt.status, receipt.finished = status, status == "FINISHED"
+            receipt.status, receipt.finished, receipt.drawn = status, status == "FINISHED", False
             receipt.write(folder)
         return run_id
+
+
+def draw_seed(client: MlflowClient, result: Mapping[str, Any], folder: Path) -> None:
+    """The figures of a run that is over and logged."""
+    with held(folder):
+        receipt = Receipt.latest(folder)
+        if receipt.run_id is not None and receipt.status != "RUNNING" and not receipt.drawn:
+            log_drawings(client, receipt.run_id, result)
+            receipt.drawn = True
+            receipt.write(folder)
 
 
 def _alive(client: MlflowClient, run_id: str) -> bool:

@@ -176,7 +176,7 @@ def sweep(
         "question": "Which strategy keeps a composed retriever current over five domains that arrive one "
         "after another, if each is tuned with the same budget and may forget at most five points?",
         "command": "clplat sweep --strategies replay,ewc,naive --seeds 0,1,2 --trials 10 --out runs/first",
-        "versions": {"python": "3.11.7", "torch": "2.15.0", "open_clip_torch": "3.3.0"}, "code": "ab" * 32,
+        "versions": {"python": "3.11.7", "torch": "2.15.0", "open_clip_torch": "3.3.0"}, "code": ["ab" * 32],
         "scenario": "catalogue", "domains": list(orders[0]), "primary": "R@5", "objectives": list(objectives),
         "constraints": {"forgetting": 5.0}, "budget": {"trials": trials, "seconds": None, "tflops": None},
         "seeds": list(seeds), "orders": [list(order) for order in orders], "rows": rows,

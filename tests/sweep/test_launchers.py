@@ -29,11 +29,12 @@ for task in range(last + 1):
         "SLURM_NTASKS": "1", "SLURM_JOB_NUM_NODES": "1", "SLURM_NODEID": "0", "SLURM_PROCID": "0",
         "SLURM_LOCALID": "0",
     }}
-    subprocess.Popen(["bash", sys.argv[1]], env=environment, stdout=subprocess.DEVNULL)
+    quiet = {{"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}}
+    subprocess.Popen(["bash", sys.argv[1]], env=environment, **quiet)
 print("Submitted batch job 7")
 """
 SRUN = """#!{python}
-import os, subprocess, sys
+import os, subprocess, sys, time
 words = sys.argv[1:]
 task = os.environ["SLURM_ARRAY_TASK_ID"]
 files = {{}}
@@ -41,6 +42,8 @@ while words and words[0].startswith("-"):
     name = words.pop(0)
     if name in ("--output", "--error"):
         path = words.pop(0).replace("%A", "7").replace("%a", task).replace("%t", "0")
+        while not os.path.isdir(os.path.dirname(path)):
+            time.sleep(0.1)  # a real queue is slower than submitit, which makes it after sbatch
         files[name] = open(path, "a")
 sys.exit(subprocess.call(words, stdout=files["--output"], stderr=files["--error"]))
 """
