@@ -9,14 +9,15 @@ from typing import Any
 from benchmarks.harness import REPEATS, ROOT, THREADS
 
 #: In the order of the page.
-MODULES = ("combiner", "lora", "text", "sweep", "demo", "ranking", "overhead")
+MODULES = ("combiner", "lora", "text", "sweep", "demo", "ranking", "overhead", "tracking", "workers")
 RESULTS = Path(__file__).with_name("results.json")
 PAGE = ROOT / "docs" / "performance.md"
 
 HEAD = """# How fast it is
 
 Each row does the same work twice: with clplat, and as a plain loop in the manner of the public codes
-(`benchmarks/`), with the same model and data.
+(`benchmarks/`), with the same model and data. The last ones compare clplat with itself: with and without tracking, with
+two workers and with one.
 """
 
 TAIL = f"""## How it is measured

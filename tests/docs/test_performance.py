@@ -23,6 +23,10 @@ TARGETS = (
     ("step: combiner on kept features", "<= 1.03x"),
     ("step in a long stream", "<= 1.1x"),
     ("evaluation, a domain", "<= 1.1x"),
+    ("tracked in sqlite", "<= 1.02x"),
+    ("tracked in a server over HTTP", "<= 1.05x"),
+    ("leaderboard", "<= 1.0x"),
+    ("sweep by two workers, a core each", ">= 1.6x"),
 )
 
 
