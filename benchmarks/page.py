@@ -16,8 +16,8 @@ PAGE = ROOT / "docs" / "performance.md"
 HEAD = """# How fast it is
 
 Each row does the same work twice: with clplat, and as a plain loop in the manner of the public codes
-(`benchmarks/`), with the same model and data. The last ones compare clplat with itself: with and without tracking, with
-two workers and with one.
+(`benchmarks/`), with the same model and data. The last ones compare clplat with itself: with and
+without tracking, with two workers and with one.
 """
 
 TAIL = f"""## How it is measured

@@ -1,7 +1,7 @@
 """What MLflow costs a run, and how long a leaderboard of 600 runs takes to open.
 
-* A run of the demo's size in a process of its own, with and without tracking, in turns: seconds from the
-  start of Python until everything is in the store; once into sqlite, once to an MLflow server here.
+* `clplat run` of the demo's size, with and without tracking, in turns: seconds from its start to its end; once
+  into sqlite, once to an MLflow server here.
 * The leaderboard in headless Chromium: from the start of the browser until its rows are in the page.
 
 ``python -m benchmarks.tracking`` prints the rows as JSON.
@@ -23,7 +23,7 @@ from statistics import median
 from typing import Any
 
 from benchmarks.overhead import row
-from clplat.tracking import Tracker, leaderboard_link
+from clplat.tracking import leaderboard_link
 from clplat.tracking.server import HOST, _command, _environment, _stop, _wait_until_up, free_port
 from clplat.tracking.store import open_client, open_experiment
 from clplat.tracking.views import view_states, write_views
@@ -33,36 +33,17 @@ RUNS = 600
 #: Seconds that the leaderboard may take.
 LIMIT = 5.0
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-CONFIG: dict[str, Any] = {"scenario": {"name": "catalogue", "domains": 5}, "strategy": "naive"}
-
-
-def one_run(folder: Path, track: bool) -> None:
-    """The measured process: what `clplat run` does."""
-    tracker = Tracker(folder.parent) if track else None
-    if tracker is not None:
-        tracker.warm()
-    from clplat.events import Listener
-    from clplat.experiment import run
-
-    class Posting(Listener):
-        def row(self, result: dict[str, Any]) -> None:
-            if tracker is not None:
-                tracker.post(result, folder)
-
-        finished = row
-
-    run(CONFIG, folder, listener=Posting())
-    if tracker is not None:
-        tracker.close()
+WORDS = ("--strategy", "naive", "--scenario.domains", "5")
 
 
 def seconds(folder: Path, track: bool, uri: str | None) -> float:
-    """Of a process that makes one run."""
-    code = "import sys; from pathlib import Path; from benchmarks.tracking import one_run\n"
-    code += f"one_run(Path({str(folder)!r}), {track})"
+    """Of `clplat run`, from its start to its end."""
+    command = [str(Path(sys.executable).with_name("clplat")), "run", *WORDS, "--out", str(folder)]
     env = os.environ | ({} if uri is None else {"MLFLOW_TRACKING_URI": uri})
     start = time.perf_counter()
-    subprocess.run([sys.executable, "-c", code], check=True, env=env, stdout=subprocess.DEVNULL)
+    subprocess.run(
+        command + ([] if track else ["--no-track"]), check=True, env=env, stdout=subprocess.DEVNULL
+    )
     return time.perf_counter() - start
 
 
@@ -74,7 +55,7 @@ def cost(where: Path, uri: str | None, what: str, limit: float) -> dict[str, Any
         for i in range(REPEATS)
     ]
     ours, peer = (median(side) for side in zip(*taken, strict=True))
-    note = "naive on five domains, a process each, imports included; peer: --no-track"
+    note = "`clplat run` of naive on five domains, starting Python included; peer: --no-track"
     return row(f"a run tracked in {what}", ours, peer, limit, note)
 
 
