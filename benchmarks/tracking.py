@@ -1,7 +1,7 @@
 """What MLflow costs a run, and how long a leaderboard of 600 runs takes to open.
 
-* `clplat run` of the demo's size, with and without tracking, in turns: seconds from its start to its end; once
-  into sqlite, once to an MLflow server here.
+* `clplat run` of the size of the demo, with and without tracking, in turns: seconds from its start to its
+  end; into sqlite, then to an MLflow server here.
 * The leaderboard in headless Chromium: from the start of the browser until its rows are in the page.
 
 ``python -m benchmarks.tracking`` prints the rows as JSON.

@@ -100,6 +100,16 @@ def test_row_by_row_then_again_doubles_nothing(root: Path, make_result: Make) ->
     assert receipt["uri"] == tracking_uri(root)
 
 
+def test_figures_that_nobody_lived_to_draw_are_drawn_later(root: Path, make_result: Make) -> None:
+    result = make_result("replay", 0)
+    run_id = Tracker(root).record(result, folder_of(root, result))
+    assert run_id is not None and all_runs(root)[0].info.status == "FINISHED"
+    assert not [name for name in artifacts(root, run_id) if name.startswith("figures")]
+    for _ in range(2):
+        assert Tracker(root).log(result, folder_of(root, result)) == run_id
+        assert {"figures/accuracy_matrix.png", "result.json"} <= artifacts(root, run_id)
+
+
 def test_a_running_result_runs(root: Path, make_result: Make) -> None:
     result = make_result("ewc", 1, rows=2)
     log_result(result, folder_of(root, result))
