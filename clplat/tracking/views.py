@@ -115,7 +115,7 @@ def view_states(metric: str, domains: Sequence[str]) -> dict[str, dict[str, Any]
         "curves": curves,
         "bands": bands,
         "grids": _state(
-            score, seeds, [grids], [("grids", "The same queries after each domain")], columns=2, height=420
+            score, seeds, [grids], [("grids", "The same queries after each domain")], columns=1, height=760
         ),
     }
 
