@@ -73,7 +73,7 @@ def points_with_spread(
     wide, tall = _WIDE + 0.4, 4.2
     figure, (axes,) = panels(1, wide, tall)
     (across, x_scale), (up, y_scale) = axis_title(x, primary), axis_title(y, primary)
-    names = []
+    names, spreads = [], []
     for row, (x_mean, x_sd), (y_mean, y_sd) in points:
         style = look[row["label"]]
         axes.errorbar(
@@ -81,10 +81,11 @@ def points_with_spread(
             color=style.colour, ms=8, mec="white", elinewidth=1, alpha=0.95, label=named(row["label"]),
         )  # fmt: skip
         names.append((x_mean / x_scale, y_mean / y_scale, row["label"], style.colour))
+        spreads.append((x_sd / x_scale, y_sd / y_scale))
     axes.margins(0.16)
     axes.autoscale_view()
     titled(axes, title, across, up)
-    point_labels(axes, names, wide - 0.7, tall - 0.8)
+    point_labels(axes, names, wide - 0.7, tall - 0.8, spreads)
     top_x, top_y = max(names, key=lambda p: p[0]), max(names, key=lambda p: p[1])
     return figure, (
         f"{up} against {across} of {len(names)} methods. "

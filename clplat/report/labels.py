@@ -9,6 +9,7 @@ __all__ = ["end_labels", "named", "point_labels", "shorten", "spread"]
 
 _SIZE = 8.5
 _WIDE, _HIGH = 0.076, 0.15  # inches of a bold letter and of a line, at that size
+_BAR = 0.007  # inches that an error bar is wide to either side
 
 Box = tuple[float, float, float, float]
 
@@ -76,7 +77,11 @@ def end_labels(axes: Any, ends: Sequence[tuple[float, float, str, str]], height:
 
 
 def point_labels(
-    axes: Any, points: Sequence[tuple[float, float, str, str]], width: float, height: float
+    axes: Any,
+    points: Sequence[tuple[float, float, str, str]],
+    width: float,
+    height: float,
+    spreads: Sequence[tuple[float, float]] = (),
 ) -> None:
     """Name points (x, y, name, colour), each on the side where its name covers least.
 
@@ -84,10 +89,14 @@ def point_labels(
 
     Args:
         width, height: of the axes in inches, roughly.
+        spreads: half lengths of the error bars of each point, which names avoid as far as they can.
     """
     (left, right), (low, high) = axes.get_xlim(), axes.get_ylim()
     spots = [(width * (x - left) / (right - left), height * (y - low) / (high - low)) for x, y, *_ in points]
     taken: list[Box] = [(x - 0.07, y - 0.07, x + 0.07, y + 0.07) for x, y in spots]
+    for (x, y), (wide, tall) in zip(spots, spreads, strict=False):
+        wide, tall = width * wide / (right - left), height * tall / (high - low)
+        taken += [(x - wide, y - _BAR, x + wide, y + _BAR), (x - _BAR, y - tall, x + _BAR, y + tall)]
     places: list[Box] = []
     for (_, _, name, _), spot in zip(points, spots, strict=True):
         # Of places that cover equally little, the first: to the right of the point.
