@@ -35,7 +35,7 @@ from typing import TypeAlias
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["Array", "Noise", "Sample", "Values", "mean_of_domains"]
+__all__ = ["Noise", "Sample", "Values", "mean_of_domains"]
 
 Array: TypeAlias = npt.NDArray[np.float64]
 Values: TypeAlias = Mapping[str, Array]

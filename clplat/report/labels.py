@@ -81,7 +81,7 @@ def point_labels(
     points: Sequence[tuple[float, float, str, str]],
     width: float,
     height: float,
-    spreads: Sequence[tuple[float, float]] = (),
+    spreads: Sequence[tuple[float, float]],
 ) -> None:
     """Name points (x, y, name, colour), each on the side where its name covers least.
 
@@ -94,7 +94,7 @@ def point_labels(
     (left, right), (low, high) = axes.get_xlim(), axes.get_ylim()
     spots = [(width * (x - left) / (right - left), height * (y - low) / (high - low)) for x, y, *_ in points]
     taken: list[Box] = [(x - 0.07, y - 0.07, x + 0.07, y + 0.07) for x, y in spots]
-    for (x, y), (wide, tall) in zip(spots, spreads, strict=False):
+    for (x, y), (wide, tall) in zip(spots, spreads, strict=True):
         wide, tall = width * wide / (right - left), height * tall / (high - low)
         taken += [(x - wide, y - _BAR, x + wide, y + _BAR), (x - _BAR, y - tall, x + _BAR, y + tall)]
     places: list[Box] = []

@@ -37,12 +37,11 @@ def comparisons(rows: Sequence[_Row]) -> list[dict[str, Any]]:
 
 
 def _family(group: str, family: str, pairs: Sequence[tuple[_Row, _Row]]) -> list[dict[str, Any]]:
-    ordered = [
-        (one, other) if one.plain["score"]["mean"] >= other.plain["score"]["mean"] else (other, one)
-        for one, other in pairs
-    ]
-    shared = [[key for key in a.replicates if key in b.replicates] for a, b in ordered]
-    tested = [(a, b, keys) for (a, b), keys in zip(ordered, shared, strict=True) if keys]
+    tested = []
+    for pair in pairs:
+        a, b = sorted(pair, key=lambda row: -row.plain["score"]["mean"])
+        if keys := [key for key in a.replicates if key in b.replicates]:
+            tested.append((a, b, keys))
     differences = paired_differences(
         [([a.replicates[key] for key in keys], [b.replicates[key] for key in keys]) for a, b, keys in tested]
     )
