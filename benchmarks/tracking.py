@@ -28,7 +28,8 @@ from clplat.tracking.server import HOST, _command, _environment, _stop, _wait_un
 from clplat.tracking.store import open_client, open_experiment
 from clplat.tracking.views import view_states, write_views
 
-REPEATS = 3
+TURNS = 5
+PAGES = 3
 RUNS = 600
 #: Seconds that the leaderboard may take.
 LIMIT = 5.0
@@ -52,7 +53,7 @@ def cost(where: Path, uri: str | None, what: str, limit: float) -> dict[str, Any
     seconds(where / "first", False, uri)
     taken = [
         (seconds(where / f"tracked{i}", True, uri), seconds(where / f"plain{i}", False, uri))
-        for i in range(REPEATS)
+        for i in range(TURNS)
     ]
     ours, peer = (median(side) for side in zip(*taken, strict=True))
     note = "`clplat run` of naive on five domains, starting Python included; peer: --no-track"
@@ -99,7 +100,7 @@ def leaderboard(root: Path) -> dict[str, Any]:
         client.set_terminated(run_id)
     write_views(client, experiment, view_states("R5", [f"domain {i}" for i in range(5)]))
     with served(root) as url:
-        taken = [browse(leaderboard_link(url, experiment), root / f"profile{i}") for i in range(REPEATS + 1)]
+        taken = [browse(leaderboard_link(url, experiment), root / f"profile{i}") for i in range(PAGES + 1)]
     note = f"{RUNS} runs, ten metrics and 20 parameters each; peer: the seconds that it may take"
     return row("leaderboard, from starting the browser to rows", median(taken[1:]), LIMIT, 1.0, note)
 

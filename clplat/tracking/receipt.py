@@ -14,7 +14,7 @@ from pathlib import Path
 
 from clplat.errors import UserError
 
-__all__ = ["RECEIPT", "Receipt", "held", "now"]
+__all__ = ["RECEIPT", "Receipt", "held", "now", "written"]
 
 RECEIPT = "tracking.json"
 
@@ -22,6 +22,11 @@ RECEIPT = "tracking.json"
 def now() -> int:
     """Milliseconds since 1970, as MLflow counts."""
     return int(time.time() * 1000)
+
+
+def written(path: Path) -> int:
+    """When a file was written, as `now`; now if there is no such file."""
+    return int(path.stat().st_mtime * 1000) if path.exists() else now()
 
 
 @dataclass

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping, Sequence
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,13 +13,14 @@ from clplat.tracking.inputs import log_inputs
 from clplat.tracking.models import create_models, upload_models
 from clplat.tracking.naming import NAME_LENGTH, flat, label, part, run_name, variant
 from clplat.tracking.notes import note
-from clplat.tracking.receipt import Receipt, held, now
+from clplat.tracking.receipt import Receipt, held, now, written
 from clplat.tracking.rows import closing_metrics, primary, row_metrics, rows_done, short, training_curves
 
 if TYPE_CHECKING:
+    from mlflow.entities import Metric
     from mlflow.tracking import MlflowClient
 
-__all__ = ["draw_seed", "log_seed", "send_metrics", "send_params"]
+__all__ = ["draw_seed", "log_seed", "points", "send_metrics", "send_params"]
 
 _STATUS = {"complete": "FINISHED", "failed": "FAILED", "pruned": "KILLED"}
 
@@ -47,23 +49,25 @@ def log_seed(
             create_models(client, experiment_id, result, folder, receipt)
         send_rows(client, result, folder, receipt)
         upload_models(client, folder, receipt)
-        _send_grids(client, folder, receipt)
         status = _STATUS.get(str(result["status"]), "RUNNING")
         if status != receipt.status and not receipt.finished:
             if status == "RUNNING":  # it had failed and was resumed
                 client.update_run(run_id, status="RUNNING")
             else:
-                _close(client, result, receipt, status)
+                _close(client, result, folder, receipt, status)
             receipt.status, receipt.finished, receipt.drawn = status, status == "FINISHED", False
             receipt.write(folder)
         return run_id
 
 
 def draw_seed(client: MlflowClient, result: Mapping[str, Any], folder: Path) -> None:
-    """The figures of a run that is over and logged."""
+    """The pictures of a run that is logged: its new retrieval grids, and figures once it is over."""
     with held(folder):
         receipt = Receipt.latest(folder)
-        if receipt.run_id is not None and receipt.status != "RUNNING" and not receipt.drawn:
+        if receipt.run_id is None:
+            return
+        _send_grids(client, folder, receipt)
+        if receipt.status != "RUNNING" and not receipt.drawn:
             log_drawings(client, receipt.run_id, result)
             receipt.drawn = True
             receipt.write(folder)
@@ -98,11 +102,11 @@ def _create(
         receipt = Receipt.new(receipt.identity, uri, experiment_id)
         receipt.write(folder)
     if receipt.run_id is None:
-        # A result that is logged when it is complete began as long ago as it took.
+        # A result that is complete began as long before its end as it took.
         took = closing_metrics(result).get("cost/sec", 0.0) if result["status"] == "complete" else 0.0
         run = client.create_run(
             experiment_id,
-            start_time=now() - int(1000 * took),
+            start_time=written(folder / "result.json") - int(1000 * took),
             tags={**_tags(result, folder), **tags, "clplat.key": receipt.key},
             run_name=_run_name(result, folder, tags),
         )
@@ -147,35 +151,19 @@ def _tags(result: Mapping[str, Any], folder: Path) -> dict[str, str]:
     return tags | dict(list(versions.items())[:50])
 
 
-def send_metrics(
-    client: MlflowClient,
-    run_id: str,
-    metrics: Mapping[str, float],
-    step: int,
-    timestamp: int,
-    model_id: str | None = None,
-) -> None:
-    """Send all metrics of one step; they are also those of a model, if there is one."""
-    send_curves(client, run_id, [(step, metrics)], timestamp, model_id)
-
-
-def send_curves(
-    client: MlflowClient,
-    run_id: str,
-    curves: Iterable[tuple[int, Mapping[str, float]]],
-    timestamp: int,
-    model_id: str | None = None,
-) -> None:
-    """Send metrics of many steps, 1,000 a call (MLflow's limit)."""
+def points(
+    metrics: Mapping[str, float], step: int, timestamp: int, model_id: str | None = None
+) -> list[Metric]:
+    """Metrics of one step; they are also those of a model, if there is one."""
     from mlflow.entities import Metric
 
-    batch = [
-        Metric(k, value, timestamp, step, model_id=model_id)
-        for step, terms in curves
-        for k, value in terms.items()
-    ]
-    for start in range(0, len(batch), 1000):
-        client.log_batch(run_id, metrics=batch[start : start + 1000])
+    return [Metric(name, value, timestamp, step, model_id=model_id) for name, value in metrics.items()]
+
+
+def send_metrics(client: MlflowClient, run_id: str, metrics: Sequence[Metric]) -> None:
+    """Send metrics of any number of steps, 1,000 a call (MLflow's limit)."""
+    for start in range(0, len(metrics), 1000):
+        client.log_batch(run_id, metrics=metrics[start : start + 1000])
 
 
 def send_params(client: MlflowClient, run_id: str, config: Mapping[str, Any]) -> None:
@@ -188,7 +176,7 @@ def send_params(client: MlflowClient, run_id: str, config: Mapping[str, Any]) ->
 
 
 def send_rows(client: MlflowClient, result: Mapping[str, Any], folder: Path, receipt: Receipt) -> None:
-    """Send the rows that are new, one call each.
+    """Send the rows that are new.
 
     Their times are noted down first: if a call is cut off after the store took it, the next one sends the
     very same points, which MLflow drops as duplicates.
@@ -196,11 +184,15 @@ def send_rows(client: MlflowClient, result: Mapping[str, Any], folder: Path, rec
     done, run_id = rows_done(result), str(receipt.run_id)
     if receipt.rows_logged >= done:
         return
-    receipt.clock += [now() for _ in range(done - len(receipt.clock))]
+    receipt.clock += [
+        written(folder / "values" / f"{row}.safetensors") for row in range(len(receipt.clock), done)
+    ]
     receipt.write(folder)
-    for row in range(receipt.rows_logged, done):
-        model_id = receipt.models.get(str(row)) or None
-        send_metrics(client, run_id, row_metrics(result, row), row, receipt.clock[row], model_id)
+    new = [
+        points(row_metrics(result, row), row, receipt.clock[row], receipt.models.get(str(row)) or None)
+        for row in range(receipt.rows_logged, done)
+    ]
+    send_metrics(client, run_id, list(chain(*new)))
     client.set_tag(run_id, "mlflow.note.content", note(result)[:5000])
     receipt.rows_logged = done
     receipt.write(folder)
@@ -215,13 +207,15 @@ def _send_grids(client: MlflowClient, folder: Path, receipt: Receipt) -> None:
             receipt.write(folder)
 
 
-def _close(client: MlflowClient, result: Mapping[str, Any], receipt: Receipt, status: str) -> None:
+def _close(
+    client: MlflowClient, result: Mapping[str, Any], folder: Path, receipt: Receipt, status: str
+) -> None:
     run_id = str(receipt.run_id)
     if status == "FINISHED":  # a failed run may be resumed: its cost is not final
         last = max(rows_done(result) - 1, 0)
         ended = receipt.clock[-1] if receipt.clock else 0
-        send_metrics(client, run_id, closing_metrics(result), last, ended)
-        send_curves(client, run_id, training_curves(result), ended)
+        curves = [points(terms, step, ended) for step, terms in training_curves(result)]
+        send_metrics(client, run_id, points(closing_metrics(result), last, ended) + list(chain(*curves)))
     client.set_tag(run_id, "mlflow.note.content", note(result)[:5000])
     log_closing(client, run_id, result)
-    client.set_terminated(run_id, status, end_time=now())
+    client.set_terminated(run_id, status, end_time=written(folder / "result.json"))

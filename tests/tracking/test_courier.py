@@ -15,6 +15,7 @@ import pytest
 
 from clplat.tracking import Tracker, tracking_uri
 from clplat.tracking.courier import Courier
+from clplat.tracking.receipt import RECEIPT
 from clplat.tracking.store import open_client
 
 Make = Callable[..., dict[str, Any]]
@@ -65,6 +66,35 @@ def test_a_sender_that_is_killed_loses_and_doubles_nothing(root: Path, make_resu
     done = subprocess.run([sys.executable, "-c", code, str(root)], timeout=60)
     assert done.returncode == -9
     Tracker(root).log(make_result("ewc", 0), root / "run")  # the rerun, while the letter is on its way
+    (run,) = logged(root)
+    assert steps(root, run) == [0, 1, 2, 3, 4]
+
+
+def test_a_run_that_goes_on_is_left_alone_between_deliveries(root: Path, make_result: Make) -> None:
+    folder, tracker = root / "0", Tracker(root)
+
+    def rows_there() -> int:
+        return int(json.loads((folder / RECEIPT).read_text())["rows_logged"])
+
+    def post(rows: int) -> None:
+        tracker.post(make_result("ewc", 0, rows=rows), folder)
+
+    post(1)
+    tracker.close()
+    post(2)
+    post(3)
+    time.sleep(1)  # logging takes a tenth of a second or more, so the rest is five or more
+    assert rows_there() == 1
+    tracker.close()
+    assert rows_there() == 3, "who waits is not made to wait"
+    post(4)
+    time.sleep(1)
+    assert rows_there() == 3
+    tracker.post(make_result("ewc", 0), folder)
+    end = time.monotonic() + 30
+    while rows_there() < 5 and time.monotonic() < end:
+        time.sleep(0.1)
+    assert rows_there() == 5, "what is over is delivered at once"
     (run,) = logged(root)
     assert steps(root, run) == [0, 1, 2, 3, 4]
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import multiprocessing
+import os
 import socket
 import threading
 import time
@@ -81,6 +82,22 @@ def test_a_complete_result(root: Path, make_result: Make) -> None:
     assert table["columns"] == ["after", "on", "value"]
     assert table["data"][0] == ["zero-shot", "shoes", round(rows[0][0], 2)]
     assert len(table["data"]) == 20
+
+
+def test_the_times_are_those_of_the_files(root: Path, make_result: Make) -> None:
+    """However late it is logged, and several rows at once."""
+    result = make_result("replay", 0)
+    folder = folder_of(root, result)
+    (folder / "values").mkdir()
+    written = {f"values/{row}.safetensors": 1_700_000_000 + 60 * row for row in range(5)}
+    for name, second in (written | {"result.json": 1_700_000_250}).items():
+        (folder / name).touch()
+        os.utime(folder / name, (second, second))
+    run = open_client(tracking_uri(root)).get_run(log_result(result, folder))
+    points = open_client(tracking_uri(root)).get_metric_history(run.info.run_id, "cl/R5")
+    assert [point.timestamp // 1000 for point in points] == [1_700_000_000 + 60 * row for row in range(5)]
+    assert run.info.end_time == 1_700_000_250_000
+    assert 12_000 <= run.info.end_time - run.info.start_time < 60_000
 
 
 def test_row_by_row_then_again_doubles_nothing(root: Path, make_result: Make) -> None:
