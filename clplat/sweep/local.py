@@ -14,14 +14,13 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from multiprocessing.connection import wait
-from pathlib import Path
 from typing import Any
 
 from clplat.events import Listener
-from clplat.sweep.plan import Sweep, read_sweep
-from clplat.sweep.queue import Queue, Work
+from clplat.sweep.orders import Orders
+from clplat.sweep.queue import Work
 
-__all__ = ["Task", "run_local", "threads_for"]
+__all__ = ["Task", "run_local"]
 
 
 @dataclass(frozen=True)
@@ -45,30 +44,15 @@ class Task:
         return cls(work.label, work.folder, work.entry.key, work.kind)
 
 
-def threads_for(workers: int) -> int:
-    """The machine's cores, divided."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return max(1, cores // workers)
-
-
-def run_local(
-    sweep: Sweep,
-    out: Path,
-    storage: str | None,
-    session: str,
-    workers: int,
-    listen: Callable[[Task], Listener],
-    say: Callable[[str], None],
-) -> None:
-    """Run a sweep in ``workers`` processes until nothing is left; a process that dies is replaced.
+def run_local(orders: Orders, listen: Callable[[Task], Listener], say: Callable[[str], None]) -> None:
+    """Run a sweep in processes until nothing is left; one that dies is replaced.
 
     Args:
         listen: called with each piece of work that begins; its listener lives in this process.
         say: hears of processes that died.
     """
-    cuda = str(sweep.base.get("device", "")).startswith("cuda")
-    with _noticing_interrupts() as check, _hiring(sweep, out, storage, session, workers, cuda) as hire:
-        busy = {worker.pipe: worker for worker in (hire(place) for place in range(workers))}
+    with _noticing_interrupts() as check, _hiring(orders) as hire:
+        busy = {worker.pipe: worker for worker in (hire(place) for place in range(orders.workers))}
         while busy:
             check()
             for pipe in wait(list(busy), timeout=1):
@@ -143,22 +127,20 @@ class _Worker:
 
 
 @contextmanager
-def _hiring(
-    sweep: Sweep, out: Path, storage: str | None, session: str, workers: int, cuda: bool
-) -> Iterator[Callable[[int], _Worker]]:
+def _hiring(orders: Orders) -> Iterator[Callable[[int], _Worker]]:
     """Yields a function that starts a process; all of them end with the block."""
     # Imports take most of a start: the fork server makes them once for all. What touched CUDA cannot fork.
-    context: Any = multiprocessing.get_context("spawn" if cuda else "forkserver")
-    if not cuda:
+    context: Any = multiprocessing.get_context("spawn" if orders.cuda else "forkserver")
+    if not orders.cuda:
         context.set_forkserver_preload(["clplat.experiment", "clplat.sweep.work"])
-    threads = threads_for(workers)
+    threads = orders.threads
     held = os.environ.get("OMP_NUM_THREADS")
     # Threads of the numerical libraries are fixed before a process imports them.
     os.environ["OMP_NUM_THREADS"] = str(threads)
     hired: list[_Worker] = []
 
     def hire(place: int) -> _Worker:
-        hired.append(_Worker(context, place, (sweep.as_dict(), out, storage, session, threads, place)))
+        hired.append(_Worker(context, place, (orders, threads, place)))
         return hired[-1]
 
     try:
@@ -178,15 +160,7 @@ def _hiring(
 # -- in the process --------------------------------------------------------------------------------
 
 
-def _serve(
-    pipe: Any,
-    sweep: dict[str, Any],
-    out: Path,
-    storage: str | None,
-    session: str,
-    threads: int,
-    place: int,
-) -> None:
+def _serve(pipe: Any, orders: Orders, threads: int, place: int) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the parent ends us
     # SIGTERM ends us at once, as SIGKILL would: an exception could get lost while Python collects garbage,
     # and nothing that we write is ever half there. Whoever goes on in a folder sweeps up temporary files.
@@ -194,9 +168,7 @@ def _serve(
     warnings.simplefilter("ignore")
     import torch
 
-    from clplat.sweep.layout import Layout
     from clplat.sweep.work import work_on
-    from clplat.tuning.storage import open_storage
 
     torch.set_num_threads(threads)
     if torch.cuda.is_available():  # each worker has a GPU of its own, as far as there are any
@@ -205,13 +177,12 @@ def _serve(
     outbox: queues.SimpleQueue[tuple[str, Any] | None] = queues.SimpleQueue()
     post = threading.Thread(target=_post, args=(pipe, outbox), daemon=True)
     post.start()
-    queue = Queue(Layout(read_sweep(sweep)), out, open_storage(storage, out), session)
 
     def watch(work: Work) -> Listener:
         outbox.put(("task", Task.of(work)))
         return _Forward(outbox)
 
-    work_on(queue, watch)
+    work_on(orders.queue(), watch)
     outbox.put(None)
     post.join()
 

@@ -16,13 +16,13 @@ from clplat.files import read_json, write_json, write_text
 from clplat.sweep.launchers import LAUNCHERS, launch
 from clplat.sweep.layout import Layout
 from clplat.sweep.local import Task, run_local
+from clplat.sweep.orders import Orders
 from clplat.sweep.outcome import OUTCOME, collect
 from clplat.sweep.plan import Sweep, read_sweep
 from clplat.sweep.queue import Queue
 from clplat.sweep.tracked import SweepTracker
 from clplat.sweep.work import work_on
 from clplat.terminal import Terminal
-from clplat.tuning.storage import open_storage
 
 __all__ = ["PLAN", "gather", "run_sweep"]
 
@@ -62,12 +62,12 @@ def run_sweep(
     """
     if launcher not in ("local", *LAUNCHERS):
         raise unknown_name("launcher", launcher, ["local", *LAUNCHERS])
-    layout = Layout(sweep)
+    Layout(sweep)  # wrong names are told before a folder or a storage is touched
     _refuse_foreign(out)
-    session = secrets.token_hex(4)
-    queue = Queue(layout, out, open_storage(storage, out), session)
-    total = len(layout.entries) * len(sweep.seeds)
-    with Terminal(total) as terminal:
+    orders = Orders(sweep.as_dict(), out, storage, secrets.token_hex(4), workers, track)
+    queue = orders.queue()
+    layout = queue.layout
+    with Terminal(len(layout.entries) * len(sweep.seeds)) as terminal:
         write_text(out / PLAN, yaml.safe_dump(sweep.as_dict(), sort_keys=False, allow_unicode=True))
         tracker = SweepTracker(layout, out, terminal.say) if track else None
 
@@ -76,11 +76,11 @@ def run_sweep(
             return shown if tracker is None else tracker.listener(shown, task.folder, task.key, task.kind)
 
         if launcher != "local":
-            launch(launcher, sweep, out, storage, session, workers, track, terminal.say)
+            launch(launcher, orders, terminal.say)
         elif workers == 1:
             work_on(queue, lambda work: listen(Task.of(work)))
         else:
-            run_local(sweep, out, storage, session, workers, listen, terminal.say)
+            run_local(orders, listen, terminal.say)
         terminal.say("reading the results")
         return _conclude(queue, tracker, command, terminal.say)
 
@@ -124,7 +124,7 @@ def gather(out: Path, storage: str | None = None) -> dict[str, Any]:
     """
     if not (out / PLAN).exists():
         raise UserError(f"there is no sweep in {out}")
-    queue = Queue(Layout(read_sweep(out / PLAN)), out, open_storage(storage, out))
+    queue = Orders(read_sweep(out / PLAN).as_dict(), out, storage, session="").queue()
     before = read_json(out / OUTCOME) if (out / OUTCOME).exists() else {}
     outcome = collect(queue, before.get("command", ""))
     write_json(out / OUTCOME, outcome)

@@ -15,6 +15,7 @@ import pytest
 from clplat.errors import UserError
 from clplat.sweep import Sweep, read_sweep
 from clplat.sweep.launchers import launch
+from clplat.sweep.orders import Orders
 from clplat.sweep.run import run_sweep
 
 #: What SLURM's programs do for a job array of submitit, and no more: each job is a process of this machine.
@@ -83,7 +84,7 @@ def called(name: str, out: Path, plan: Path | Sweep, workers: int = 1) -> list[s
     """What the launcher says when workers serve a sweep."""
     said: list[str] = []
     sweep = plan if isinstance(plan, Sweep) else read_sweep(plan)
-    launch(name, sweep, out, None, "session", workers, False, said.append)
+    launch(name, Orders(sweep.as_dict(), out, None, "session", workers, False), said.append)
     return said
 
 
@@ -171,3 +172,15 @@ def test_a_ray_cluster_that_is_not_there_is_one_line(
     with pytest.raises(UserError, match="no Ray cluster at RAY_ADDRESS=far away") as error:
         called("ray", tmp_path, Sweep())
     assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("workers", "limit", "threads"),
+    [(1, "", 8), (3, "", 2), (3, "1", 1), (3, "4", 2), (20, "", 1), (1, "no", 8)],
+)
+def test_cores_are_divided(
+    workers: int, limit: str, threads: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(8)), raising=False)
+    monkeypatch.setenv("OMP_NUM_THREADS", limit)
+    assert Orders({"base": {}}, tmp_path, None, "session", workers).threads == threads

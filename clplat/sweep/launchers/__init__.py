@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import importlib
 from collections.abc import Callable
-from pathlib import Path
+from dataclasses import replace
 
 from clplat.errors import UserError
-from clplat.sweep.plan import Sweep
+from clplat.sweep.orders import Orders
 
 __all__ = ["LAUNCHERS", "launch"]
 
@@ -15,17 +15,8 @@ __all__ = ["LAUNCHERS", "launch"]
 LAUNCHERS = {"ray": "ray", "slurm": "submitit"}
 
 
-def launch(
-    name: str,
-    sweep: Sweep,
-    out: Path,
-    storage: str | None,
-    session: str,
-    workers: int,
-    track: bool,
-    say: Callable[[str], None],
-) -> None:
-    """Start ``workers`` workers by an engine and wait for their end.
+def launch(name: str, orders: Orders, say: Callable[[str], None]) -> None:
+    """Start workers by an engine and wait for their end.
 
     Raises:
         UserError: its extra is not installed.
@@ -33,4 +24,4 @@ def launch(
     if importlib.util.find_spec(LAUNCHERS[name]) is None:
         raise UserError(f"the launcher '{name}' needs {LAUNCHERS[name]}: pip install 'clplat[{name}]'")
     module = importlib.import_module(f"clplat.sweep.launchers.{name}")
-    module.start(sweep.as_dict(), out, storage, session, workers, track, say)
+    module.start(replace(orders, out=orders.out.resolve()), say)

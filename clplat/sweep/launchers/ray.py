@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from clplat.errors import UserError
-from clplat.sweep.local import threads_for
+from clplat.sweep.orders import Orders
 from clplat.sweep.queue import DEATHS
 from clplat.sweep.remote import serve
 
@@ -24,29 +24,21 @@ OURS = {
 }
 
 
-def start(
-    sweep: dict[str, Any],
-    out: Path,
-    storage: str | None,
-    session: str,
-    workers: int,
-    track: bool,
-    say: Callable[[str], None],
-) -> None:
-    """Run ``workers`` tasks until nothing is left; each has a CPU, and a GPU where the device is ``cuda``.
+def start(orders: Orders, say: Callable[[str], None]) -> None:
+    """Run tasks until nothing is left; each has a CPU, and a GPU where the device is ``cuda``.
 
     Raises:
         UserError: no cluster answers at ``RAY_ADDRESS``, it has no GPU for ``cuda``, or no worker could work.
     """
     address = os.environ.get("RAY_ADDRESS", "local")
-    own: dict[str, Any] = {"num_cpus": workers, "include_dashboard": False} if address == "local" else {}
-    if own:  # Ray reads these when it is imported
+    own: dict[str, Any] = {}
+    if address == "local":
+        own = {"num_cpus": orders.workers, "include_dashboard": False}
+        # Ray reads these when it is imported.
         os.environ.update({key: value for key, value in OURS.items() if key not in os.environ})
     import ray
 
-    cuda = str(sweep["base"].get("device", "")).startswith("cuda")
-    threads = threads_for(workers) if own else None
-    given = (sweep, str(out.resolve()), storage, session, track, threads)
+    threads = orders.threads if own else None
     passed = {key: value for key, value in os.environ.items() if key.startswith(("CLPLAT_", "MLFLOW_"))}
     failed = 0
     try:
@@ -55,13 +47,12 @@ def start(
         why = " ".join(str(error).split())[:200]
         raise UserError(f"there is no Ray cluster at RAY_ADDRESS={address}: {why}") from error
     try:
-        if cuda and "GPU" not in ray.cluster_resources():  # type: ignore[no-untyped-call]
-            raise UserError(
-                f"the device is cuda, but the Ray cluster ({address}) has no GPU"
-            )  # no endless wait
+        if orders.cuda and "GPU" not in ray.cluster_resources():  # type: ignore[no-untyped-call]
+            # Ray itself would wait for ever.
+            raise UserError(f"the device is cuda, but the Ray cluster ({address}) has no GPU")
         # A killed worker is started anew; what it was at goes back to the queue.
-        task = ray.remote(num_cpus=1, num_gpus=int(cuda), max_retries=DEATHS)(worker)
-        waiting = [task.remote(os.getcwd(), passed, given) for _ in range(workers)]
+        task = ray.remote(num_cpus=1, num_gpus=int(orders.cuda), max_retries=DEATHS)(worker)
+        waiting = [task.remote(os.getcwd(), passed, orders, threads) for _ in range(orders.workers)]
         while waiting:
             (ended, *_), waiting = ray.wait(waiting)
             try:
@@ -69,16 +60,16 @@ def start(
             except ray.exceptions.RayError as error:
                 failed += 1
                 why = " ".join(str(getattr(error, "cause", None) or error).split())
-                if failed == workers:
+                if failed == orders.workers:
                     raise UserError(f"no worker of the sweep could work: {why}") from error
                 say(f"a worker failed, the others go on: {why}")
     finally:
         ray.shutdown()
 
 
-def worker(folder: str, environment: dict[str, str], given: tuple[Any, ...]) -> int:
+def worker(folder: str, environment: dict[str, str], orders: Orders, threads: int | None) -> int:
     """What a task runs, on whatever machine."""
     if Path(folder).is_dir():  # paths in the sweep may be relative
         os.chdir(folder)
     os.environ.update(environment)
-    return serve(*given)
+    return serve(orders, threads)

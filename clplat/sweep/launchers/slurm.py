@@ -13,7 +13,7 @@ import yaml
 from submitit.core.utils import DelayedSubmission
 
 from clplat.errors import UserError
-from clplat.sweep.local import threads_for
+from clplat.sweep.orders import Orders
 from clplat.sweep.remote import serve
 
 __all__ = ["start"]
@@ -25,16 +25,8 @@ REQUEUES = 100
 POLL = 1.0
 
 
-def start(
-    sweep: dict[str, Any],
-    out: Path,
-    storage: str | None,
-    session: str,
-    workers: int,
-    track: bool,
-    say: Callable[[str], None],
-) -> None:
-    """Run ``workers`` jobs until nothing is left; their logs are in ``<out>/.slurm``.
+def start(orders: Orders, say: Callable[[str], None]) -> None:
+    """Run jobs until nothing is left; their logs are in ``.slurm`` in the folder of the sweep.
 
     ``CLPLAT_SLURM`` names a YAML file with what a job needs, in the words of submitit (``slurm_partition``,
     ``timeout_min``, ``mem_gb``, ``cpus_per_task``, ``gpus_per_node``, ``slurm_setup``, ...); ``local`` starts
@@ -45,19 +37,23 @@ def start(
     """
     asked = os.environ.get("CLPLAT_SLURM", "")
     slurm = asked != "local" and shutil.which("sbatch") is not None
-    needs = DEFAULTS | _gpu(sweep) | (_read(Path(asked)) if asked not in ("", "local") else {})
-    logs = out.resolve() / ".slurm"
-    threads = None if slurm else threads_for(workers)
-    given = (sweep, str(out.resolve()), storage, session, track, threads)
+    needs = (
+        DEFAULTS
+        | ({"gpus_per_node": 1} if orders.cuda else {})
+        | (_read(Path(asked)) if asked not in ("", "local") else {})
+    )
+    logs = orders.out / ".slurm"
+    threads = None if slurm else orders.threads
     try:
         executor = submitit.AutoExecutor(
             folder=logs / "%j", cluster="slurm" if slurm else "local", slurm_max_num_timeout=REQUEUES
         )
         executor.update_parameters(**needs)
-        jobs = executor.map_array(_Worker(), *([value] * workers for value in given))
+        jobs = executor.map_array(_Worker(), *([value] * orders.workers for value in (orders, threads)))
     except (AssertionError, NameError, ValueError, RuntimeError) as error:
         raise UserError(f"SLURM cannot be used as CLPLAT_SLURM={asked} says: {_line(error)}") from error
-    say(f"{workers} {'jobs of SLURM' if slurm else 'processes, as there is no SLURM here'}; logs in {logs}")
+    who = "jobs of SLURM" if slurm else "processes, as there is no SLURM here"
+    say(f"{orders.workers} {who}; logs in {logs}")
     failed = 0
     try:
         for job in submitit.helpers.as_completed(jobs, poll_frequency=POLL):
@@ -65,7 +61,7 @@ def start(
             if ended is not None:
                 failed += 1
                 why = f"{_line(ended)} (log: {job.paths.stderr})"
-                if failed == workers:
+                if failed == orders.workers:
                     raise UserError(f"no job of the sweep could work: {why}")
                 say(f"job {job.job_id} failed, the others go on: {why}")
     except BaseException:  # Ctrl-C ends the sweep here as it does everywhere
@@ -77,15 +73,11 @@ def start(
 class _Worker:
     """What a job runs; `checkpoint` has submitit queue a job again that SLURM stops or takes the node of."""
 
-    def __call__(self, *given: Any) -> int:
-        return serve(*given)
+    def __call__(self, orders: Orders, threads: int | None) -> int:
+        return serve(orders, threads)
 
-    def checkpoint(self, *given: Any) -> DelayedSubmission:
-        return DelayedSubmission(self, *given)
-
-
-def _gpu(sweep: dict[str, Any]) -> dict[str, int]:
-    return {"gpus_per_node": 1} if str(sweep["base"].get("device", "")).startswith("cuda") else {}
+    def checkpoint(self, orders: Orders, threads: int | None) -> DelayedSubmission:
+        return DelayedSubmission(self, orders, threads)
 
 
 def _read(path: Path) -> dict[str, Any]:
