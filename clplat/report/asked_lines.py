@@ -9,9 +9,9 @@ from clplat.errors import UserError
 from clplat.report.asked import Asked, Drawing, bounds
 from clplat.report.canvases import panels, titled
 from clplat.report.formats import axis_title, lower_is_better, number, setting
-from clplat.report.labels import end_labels, named
 from clplat.report.outcome import groups, is_contender
 from clplat.report.styles import Style
+from clplat.tracking.labels import end_labels, named
 from clplat.tracking.naming import flat
 
 __all__ = ["curve", "lines"]

@@ -9,9 +9,9 @@ from clplat.report.asked import Asked, Drawing, bounds
 from clplat.report.canvases import panels, titled
 from clplat.report.figures import points_with_spread
 from clplat.report.formats import axis_title, number
-from clplat.report.labels import named
 from clplat.report.outcome import is_contender
 from clplat.tracking.heatmaps import INK, SOFT
+from clplat.tracking.labels import named
 
 __all__ = ["bars", "heatmap", "scatter"]
 

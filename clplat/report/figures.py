@@ -7,9 +7,9 @@ from typing import Any
 
 from clplat.report.canvases import panels, titled
 from clplat.report.formats import axis_title, number
-from clplat.report.labels import end_labels, named, point_labels
 from clplat.report.outcome import Runs
 from clplat.report.styles import Style
+from clplat.tracking.labels import end_labels, named, point_labels
 
 __all__ = ["plane", "points_with_spread", "spot", "stream_curves"]
 

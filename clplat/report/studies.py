@@ -9,10 +9,10 @@ from typing import Any
 
 from clplat.report.canvases import panels, titled
 from clplat.report.formats import axis_title, lower_is_better, number, text
-from clplat.report.labels import named
 from clplat.report.outcome import study_name
 from clplat.report.styles import Style
 from clplat.tracking.heatmaps import INK, SOFT
+from clplat.tracking.labels import named
 
 __all__ = ["Pair", "feasible", "front", "history", "pairs", "pareto"]
 

@@ -12,10 +12,10 @@ from clplat.tracking.heatmaps import (
     Rows,
     accuracy_heatmap,
     canvas,
-    clip,
     compatibility_heatmap,
     headline,
 )
+from clplat.tracking.labels import end_labels, named, point_labels
 
 __all__ = ["accuracy_heatmap", "compatibility_heatmap", "domain_curves", "strategy_curves", "tradeoff"]
 
@@ -24,24 +24,12 @@ _MARKERS = "osD^vPX*"  # shape as well as colour tells the lines apart
 
 
 def _axes_of_steps(axes: Any, domains: Sequence[str], metric: str) -> None:
-    axes.set_xticks(range(len(domains) + 1), ["zero-\nshot", *(clip(name, 12) for name in domains)])
+    room = max(6, 84 // (len(domains) + 1))  # letters that fit between two ticks
+    axes.set_xticks(range(len(domains) + 1), ["zero-\nshot", *(named(name, room) for name in domains)])
     axes.set_xlabel("trained so far, up to", color=SOFT, fontsize=9)
     axes.set_ylabel(f"{metric} (%)", color=SOFT, fontsize=9)
     axes.grid(axis="y", color=_GRID, lw=0.8)
     axes.set_axisbelow(True)
-
-
-def _end_labels(axes: Any, ends: Sequence[tuple[float, float, str, str]]) -> None:
-    """Write each line's name at its end, moved apart where they would overlap: no legend to look up."""
-    low, high = axes.get_ylim()
-    gap, previous = 0.055 * (high - low), float("-inf")
-    for x, y, name, colour in sorted(ends, key=lambda end: end[1]):
-        previous = max(y, previous + gap)
-        arrow = {"arrowstyle": "-", "color": colour, "lw": 0.6} if previous - y > gap / 2 else None
-        axes.annotate(
-            clip(name, 24), (x, y), (x + 0.12, previous), color=colour, fontsize=9, fontweight="bold",
-            va="center", arrowprops=arrow, annotation_clip=False,
-        )  # fmt: skip
 
 
 def domain_curves(rows: Rows, domains: Sequence[str], *, metric: str = "R@5", title: str = "") -> Any:
@@ -60,7 +48,7 @@ def domain_curves(rows: Rows, domains: Sequence[str], *, metric: str = "R@5", ti
             axes.plot(*zip(*after, strict=True), color=colour, lw=2.2, marker=marker, ms=5)
             axes.plot(*after[0], "o", ms=11, mfc="none", mec=colour, mew=1.4)
         ends.append((float(points[-1][0]), float(points[-1][1] or 0), name, colour))
-    _end_labels(axes, ends)
+    end_labels(axes, ends, 3.1)
     headline(axes, title, "one line per domain; ring: trained here, dotted: not trained yet")
     return figure
 
@@ -92,7 +80,7 @@ def strategy_curves(
         low, high = [min(column) for column in columns], [max(column) for column in columns]
         axes.fill_between(steps, low, high, color=colour, alpha=0.15, lw=0)
         ends.append((float(steps[-1]), means[-1], name, colour))
-    _end_labels(axes, ends)
+    end_labels(axes, ends, 3.1)
     seeds_seen = {len(seeds) for seeds in series.values()}
     band = "; band: range over seeds" if seeds_seen != {1} else ""
     headline(axes, title, f"mean {metric} over all domains of the stream{band}")
@@ -115,9 +103,10 @@ def tradeoff(
     axes.set_axisbelow(True)
     axes.margins(0.18)
     for k, (name, forgetting, score, colour) in enumerate(points):
-        axes.plot(forgetting, score, _MARKERS[k % len(_MARKERS)], color=colour, ms=9, mec="white")
-        axes.annotate(clip(name, 24), (forgetting, score), (7, 5), textcoords="offset points", color=colour,
-                      fontsize=9, fontweight="bold")  # fmt: skip
+        look = {"color": colour, "ms": 9, "mec": "white", "ls": "", "label": named(name)}
+        axes.plot(forgetting, score, marker=_MARKERS[k % len(_MARKERS)], **look)
+    places = [(forgetting, score, name, colour) for name, forgetting, score, colour in points]
+    point_labels(axes, places, 5.4, 3.2, [(0.0, 0.0)] * len(points))
     axes.set_xlabel("forgetting (points; left is better)", color=SOFT, fontsize=9)
     axes.set_ylabel(f"{metric} after the last domain (%)", color=SOFT, fontsize=9)
     headline(axes, title, "upper left is best")

@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
-__all__ = ["INK", "SOFT", "Rows", "accuracy_heatmap", "canvas", "clip", "compatibility_heatmap", "headline"]
+from clplat.tracking.labels import named
+
+__all__ = ["INK", "SOFT", "Rows", "accuracy_heatmap", "canvas", "compatibility_heatmap", "headline"]
 
 Rows = Sequence[Sequence[float | None]]
 
@@ -28,13 +30,10 @@ def canvas(width: float, height: float) -> tuple[Any, Any]:
 
 def headline(axes: Any, title: str, subtitle: str) -> None:
     """A bold title, and below it how to read the figure."""
-    axes.set_title(f"{title}\n" if title else "\n", loc="left", fontsize=12, fontweight="bold", color=INK)
+    axes.set_title(
+        f"{named(title, 60)}\n" if title else "\n", loc="left", fontsize=12, fontweight="bold", color=INK
+    )
     axes.text(0, 1.02, subtitle, transform=axes.transAxes, fontsize=9, color=SOFT, va="bottom")
-
-
-def clip(name: str, length: int = 16) -> str:
-    """A long name with an ellipsis."""
-    return name if len(name) <= length else name[: length - 1] + "…"
 
 
 def _cells(axes: Any, rows: Rows, offsets: Sequence[float], pale: Callable[[int, int], bool]) -> None:
@@ -78,8 +77,8 @@ def _frame(axes: Any, columns: Sequence[str], rows: Sequence[str], offsets: Sequ
         if max(map(len, columns)) > 9 or len(columns) > 8
         else {}
     )
-    axes.set_xticks([j + 0.5 for j in range(len(columns))], [clip(name) for name in columns], **slant)
-    axes.set_yticks([offset + 0.5 for offset in offsets], [clip(name, 22) for name in rows])
+    axes.set_xticks([j + 0.5 for j in range(len(columns))], [named(name, 16) for name in columns], **slant)
+    axes.set_yticks([offset + 0.5 for offset in offsets], [named(name, 24) for name in rows])
 
 
 def accuracy_heatmap(rows: Rows, domains: Sequence[str], *, metric: str = "R@5", title: str = "") -> Any:
@@ -98,9 +97,9 @@ def accuracy_heatmap(rows: Rows, domains: Sequence[str], *, metric: str = "R@5",
     _cells(axes, rows, offsets, lambda i, j: j >= i)
     for i in range(1, min(len(rows), count + 1)):
         axes.add_patch(Rectangle((i - 1 + 0.03, offsets[i] + 0.03), 0.94, 0.94, fill=False, ec=INK, lw=2))
-    names = ["zero-shot", *(f"after {name}" for name in domains)][: len(rows)]
-    _frame(axes, domains, names, offsets)
+    _frame(axes, domains, ["zero-shot", *domains][: len(rows)], offsets)
     axes.set_xlabel("evaluated on", color=SOFT, fontsize=9)
+    axes.set_ylabel("trained so far, up to", color=SOFT, fontsize=9)
     headline(axes, title, f"{metric} in percent; framed: just trained, hatched: not trained yet")
     return figure
 
@@ -123,7 +122,8 @@ def compatibility_heatmap(
             own = matrix[j][j]
             if value is not None and own is not None and value > own:
                 axes.add_patch(Rectangle((j + 0.03, i + 0.03), 0.94, 0.94, fill=False, ec=INK, lw=2))
-    _frame(axes, versions, [f"queries by {name}" for name in versions], offsets)
+    _frame(axes, versions, versions, offsets)
     axes.set_xlabel("gallery indexed by", color=SOFT, fontsize=9)
+    axes.set_ylabel("queries by", color=SOFT, fontsize=9)
     headline(axes, title, f"{metric} in percent; framed: beats the old model on its own gallery")
     return figure

@@ -11,9 +11,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from clplat.report.labels import spread
 from clplat.report.studies import feasible, front, history, pairs, pareto
 from clplat.report.styles import of_methods, styles
+from clplat.tracking.labels import spread
 
 Outcome = dict[str, Any]
 Make = Callable[..., Outcome]
