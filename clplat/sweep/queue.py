@@ -86,10 +86,8 @@ class Queue:
             for entry in sorted(self.layout.studies, key=lambda e: len(self._spent(e))):
                 if self._may_begin(entry):
                     return self._begin_trial(entry)
-            for final in self._finals():
-                if self._final_missing(final):
-                    return self._begin_final(final)
-        return None
+            final = next(self._missing(), None)
+            return None if final is None else self._begin_final(final)
 
     def pending(self) -> bool:
         """Whether others still work on something, after which there may be more to do."""
@@ -237,19 +235,20 @@ class Queue:
         best = best_of(self.study(entry.key), self.layout.sweep.objectives)
         return None if best is None or best.params == entry.default else dict(best.params)
 
-    def _final_missing(self, final: Final) -> bool:
+    def _missing(self) -> Iterator[Final]:
+        """Those of them that nobody does or did."""
         from optuna.trial import TrialState
 
-        trial = self.final_trials().get(final.folder)
-        if trial is None:
-            return True
-        # Once in each session, also where two are open and the newest failure is always the other's.
-        tried = [
-            t.user_attrs.get("session")
-            for t in _trials(self.study(FINALS))
-            if t.user_attrs.get("final") == final.folder and not t.user_attrs.get("returned")
-        ]
-        return trial.state == TrialState.FAIL and self.session not in tried
+        known: dict[str, list[FrozenTrial]] = {}
+        for trial in _trials(self.study(FINALS)):
+            if not trial.user_attrs.get("returned"):
+                known.setdefault(str(trial.user_attrs.get("final")), []).append(trial)
+        for final in self._finals():
+            tries = known.get(final.folder, [])
+            # Once in each session, also where two are open and the newest failure is always the other's.
+            sessions = [t.user_attrs.get("session") for t in tries]
+            if not tries or (tries[-1].state == TrialState.FAIL and self.session not in sessions):
+                yield final
 
     def _begin_final(self, final: Final) -> Work:
         study = self.study(FINALS)
