@@ -37,26 +37,29 @@ def in_turns(*calls: Callable[[], object], repeats: int = REPEATS) -> list[float
 
 
 def row(
-    what: str, ours: float, peer: float, at_least: float, peak_mb: float | None, note: str
+    what: str, ours: float, peer: float, target: str, note: str, peak_mb: float | None = None
 ) -> dict[str, Any]:
-    """A claim "so many times as fast as the peer".
+    """A claim.
 
     Args:
         what: is done, in words.
         ours: seconds.
         peer: seconds for the same amount of it.
-        at_least: what ``peer / ours`` should be; 0 where that is only reported.
-        peak_mb: resident memory of our side.
+        target: ``>= 2,000x``, of ``peer / ours``; ``<= 1.02x``, of ``ours / peer``; or ``reported``.
         note: sizes, and what the peer does.
+        peak_mb: resident memory of our side.
     """
-    print(f"{what}: {peer / ours:.3g}x", file=sys.stderr, flush=True)
+    sign, _, limit = target.partition(" ")
+    ratio = ours / peer if sign == "<=" else peer / ours
+    bound = float(limit.rstrip("x").replace(",", "")) if limit else 0.0
+    print(f"{what}: {ratio:.3g}x", file=sys.stderr, flush=True)
     return {
         "what": what,
         "ours_seconds": ours,
         "peer_seconds": peer,
-        "ratio": peer / ours,
-        "target": f">= {at_least:,}x" if at_least else "reported",
-        "met": peer / ours >= at_least,
+        "ratio": ratio,
+        "target": target,
+        "met": ratio <= bound if sign == "<=" else ratio >= bound,
         "peak_mb": peak_mb,
         "note": note,
     }

@@ -17,21 +17,18 @@ import json
 import math
 import os
 import tempfile
-import time
-from collections.abc import Callable
 from pathlib import Path
-from statistics import median
 from typing import Any
 
 import torch
 from torch.utils.data import DataLoader
 
+from benchmarks.harness import in_turns, row
 from clplat.config import resolve
 from clplat.continual.trainer import Trainer
 from clplat.events import Listener
 from clplat.experiment import Experiment, make_trainer
 
-REPEATS = 5
 #: Strategies that keep no more in a longer stream.
 CONSTANT: dict[str, dict[str, Any]] = {
     "naive": {},
@@ -81,31 +78,6 @@ def by_trainer(made: Experiment) -> None:
     made.trainer.train(made.parts.benchmark.train_stream[0], eval_streams=[])
 
 
-def seconds(work: Callable[[], Any]) -> float:
-    start = time.perf_counter()
-    work()
-    return time.perf_counter() - start
-
-
-def in_turns(ours: Callable[[], Any], peer: Callable[[], Any]) -> tuple[float, float]:
-    """Medians of both, after one run of each that does not count."""
-    taken = [(seconds(ours), seconds(peer)) for _ in range(REPEATS + 1)][1:]
-    return median(one for one, _ in taken), median(other for _, other in taken)
-
-
-def row(what: str, ours: float, peer: float, limit: float, note: str) -> dict[str, Any]:
-    return {
-        "what": what,
-        "ours_seconds": round(ours, 5),
-        "peer_seconds": round(peer, 5),
-        "ratio": round(ours / peer, 3),
-        "target": f"<= {limit}x",
-        "met": ours <= limit * peer,
-        "peak_mb": None,
-        "note": note,
-    }
-
-
 def steps(folder: Path) -> list[dict[str, Any]]:
     """A step of the loop against a step by hand."""
     live = experiment(folder / "live", scenario__domains=1, adapter="lora", features="off", train__epochs=2)
@@ -118,7 +90,7 @@ def steps(folder: Path) -> list[dict[str, Any]]:
         count *= made.trainer.config.epochs
         ours, peer = in_turns(lambda made=made: by_trainer(made), lambda made=made: by_hand(made))
         note = f"clplat-tiny, batch {made.trainer.config.batch_size}, {count} steps; peer: a loop by hand"
-        found.append(row(f"step: {what}", ours / count, peer / count, 1.03, note))
+        found.append(row(f"step: {what}", ours / count, peer / count, "<= 1.03x", note))
     return found
 
 
@@ -145,7 +117,7 @@ def growth(folder: Path) -> list[dict[str, Any]]:
 
         ours, peer = in_turns(lambda: last(*runs[0]), lambda: last(*runs[1]))  # noqa: B023
         note = f"clplat-tiny, LoRA, batch 16; the last of {LONG} domains; peer: the last of {SHORT}"
-        found.append(row(f"step in a long stream: {name}", ours / 8, peer / 8, 1.1, note))
+        found.append(row(f"step in a long stream: {name}", ours / 8, peer / 8, "<= 1.1x", note))
         if name == "naive":
             long, short = (run[0].parts for run in runs)
             ours, peer = in_turns(
@@ -153,7 +125,7 @@ def growth(folder: Path) -> list[dict[str, Any]]:
                 lambda: short.evaluator.row(short.retriever.eval()),  # noqa: B023
             )
             note = f"{LONG} domains, 20 queries on 40 pictures each, and the probes; peer: {SHORT} domains"
-            found.append(row("evaluation, a domain", ours / LONG, peer / SHORT, 1.1, note))
+            found.append(row("evaluation, a domain", ours / LONG, peer / SHORT, "<= 1.1x", note))
     return found
 
 

@@ -75,7 +75,9 @@ def _machines(results: Mapping[str, Any]) -> str:
     """Where and when, once for all modules that share it."""
     measured: dict[str, list[str]] = {}
     for name, module in results.items():
-        versions = ", ".join(f"{library} {version}" for library, version in sorted(module["libraries"].items()))
+        versions = ", ".join(
+            f"{library} {version}" for library, version in sorted(module["libraries"].items())
+        )
         where = f"{module['date']}: {module['cpu']}, {module['cores']} cores; {versions}."
         measured.setdefault(where, []).append(name)
     return "\n\n".join(f"Measured ({', '.join(names)}) {where}" for where, names in measured.items())

@@ -24,7 +24,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import normalize
 
-from benchmarks.harness import ROOT, in_turns, peak_megabytes
+from benchmarks.harness import ROOT, in_turns, peak_megabytes, row
 from clplat.evaluation.retrieval import retrieval_metrics, top_k
 
 KS = (1, 5, 10, 50)
@@ -102,23 +102,13 @@ def _peak() -> int:
 
 
 def claim(what: str, which: str, peer: Callable[[], Any], target: str, by: str) -> Iterator[dict[str, Any]]:
-    """A row for each number of threads; ">=" is a target of peer / ours, "<=" one of ours / peer."""
-    sign, limit = target.split()[0], float(target.split()[1].rstrip("x"))
+    """A row for each number of threads."""
     peak, extra, held = peak_megabytes("ranking", which), extra_megabytes(which), torch.get_num_threads()
     for threads in (1, 2):
         torch.set_num_threads(threads)
         own, other = in_turns(ours(which), peer)
-        ratio = other / own if sign == ">=" else own / other
-        yield {
-            "what": f"{what}, {threads} thread{'s' * (threads > 1)}",
-            "ours_seconds": own,
-            "peer_seconds": other,
-            "ratio": ratio,
-            "target": target,
-            "met": ratio >= limit if sign == ">=" else ratio <= limit,
-            "peak_mb": peak,
-            "note": f"peer: {by}; {extra:.0f} MB beyond libraries and inputs",
-        }
+        note = f"peer: {by}; {extra:.0f} MB beyond libraries and inputs"
+        yield row(f"{what}, {threads} thread{'s' * (threads > 1)}", own, other, target, note, peak)
     torch.set_num_threads(held)
 
 

@@ -50,4 +50,4 @@ def rows() -> list[dict[str, Any]]:
         f"tokens), an empty store; peer: encode_text of 77 positions, {peers.CHUNK} a pass"
     )
     what = "text features of new captions, a caption"
-    return [row(what, own / CAPTIONS, peer / TIMED, 5, peak_megabytes("text", "all"), note)]
+    return [row(what, own / CAPTIONS, peer / TIMED, ">= 5x", note, peak_megabytes("text", "all"))]

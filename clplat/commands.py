@@ -264,16 +264,11 @@ def _print_tables(tables: list[TableInfo]) -> None:
 
     from clplat.features.cache import listing
     from clplat.terminal import plain_output
+    from clplat.tracking.tables import aligned
 
     head, body = listing(tables)
     if plain_output():
-        widths = [max(len(line[i]) for line in [head, *body]) for i in range(len(head))]
-        for line in [head, *body]:
-            cells = [
-                f"{cell:{'<>'[i > 2]}{width}}"
-                for i, (cell, width) in enumerate(zip(line, widths, strict=True))
-            ]
-            print("  ".join(cells).rstrip())
+        print(aligned(head, body, 3))
         return
     drawn = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False)
     for i, name in enumerate(head):

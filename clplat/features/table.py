@@ -44,7 +44,6 @@ class Table:
 
     def __init__(self, key: Mapping[str, Any], digest: str, folder: Path | None, store: Store) -> None:
         self.key, self.digest = key, digest
-        self.fresh = True
         self.blocks = Blocks()
         self._store, self._lock = store, store.lock
         self._pending: Block | None = None
@@ -193,7 +192,6 @@ class Table:
         self._depth -= 1
 
     def _touch(self, block: Block) -> None:
-        self.fresh = self.fresh and not block.foreign
         now = time.time()
         if block.path is not None and now - block.used > _TOUCH_SECONDS:
             block.used = now
