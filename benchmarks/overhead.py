@@ -42,7 +42,7 @@ SHORT, LONG = 5, 20
 def experiment(folder: Path, **options: Any) -> Experiment:
     """An experiment that is not run as a whole: it lends its parts, and its trainer with what hangs on it."""
     config = resolve({name.replace("__", "."): value for name, value in options.items()})
-    return Experiment(config, folder, Listener(), checkpoint_every=100)
+    return Experiment(config, folder, Listener())
 
 
 def by_hand(made: Experiment) -> None:

@@ -104,8 +104,10 @@ def _parser() -> tuple[_Parser, dict[str, _Parser]]:
 
     one = add("run", do.run, "run one experiment, or go on with an interrupted one", True)
     one.add_argument("--out", type=Path, help="folder of result and checkpoints (default: runs/<parts>)")
-    text = "steps between checkpoints, 0 for none within an experience (default: %(default)s)"
-    one.add_argument("--checkpoint-every", type=_at_least(0), default=100, metavar="N", help=text)
+    text = (
+        "steps between checkpoints, 0 for none within an experience (default: 2 %% of the time goes to them)"
+    )
+    one.add_argument("--checkpoint-every", type=_at_least(0), metavar="N", help=text)
     one.add_argument("--no-track", action="store_true", help="do not log to MLflow")
     one.add_argument("--print-config", action="store_true", help="print the whole configuration and stop")
 

@@ -27,13 +27,16 @@ from clplat.versions import Versions
 
 __all__ = ["SCHEMA", "Experiment", "make_trainer", "run"]
 
+#: Of the time, what checkpoints may take inside an experience.
+CHECKPOINT_SHARE = 0.02
+
 
 def run(
     config: Mapping[str, Any],
     out: Path | str | None = None,
     *,
     listener: Listener | None = None,
-    checkpoint_every: int = 100,
+    checkpoint_every: int | None = None,
 ) -> dict[str, Any]:
     """Run an experiment, or finish or return the one that ``out`` holds.
 
@@ -41,7 +44,8 @@ def run(
         config: raw or resolved, see `clplat.config.resolve`.
         out: folder of results and checkpoints; by default `clplat.claim.default_folder`.
         listener: hears of the progress.
-        checkpoint_every: optimizer steps between checkpoints inside an experience; 0 for none there.
+        checkpoint_every: optimizer steps between checkpoints inside an experience, 0 for none there; unless
+            given, fifty times as long passes between two as writing one takes.
 
     Returns:
         The result, schema 1 (``docs/result.md``), as in ``<out>/result.json``.
@@ -71,7 +75,7 @@ class Experiment:
     """The walk of one experiment over its stream; `run` is the way in."""
 
     def __init__(
-        self, config: dict[str, Any], folder: Path, listener: Listener, checkpoint_every: int
+        self, config: dict[str, Any], folder: Path, listener: Listener, checkpoint_every: int | None = None
     ) -> None:
         self.config, self.folder, self.listener = config, folder, listener
         self.checkpoint_every = checkpoint_every
@@ -81,6 +85,7 @@ class Experiment:
         self.weights = Weights(self.parts.retriever)
         self.versions = Versions(folder, self.parts, config["evaluation"]["anchors"])
         self.checkpoint = folder / CHECKPOINT
+        self._next_checkpoint = 0.0
         self.result = blank(config, self.parts)
         self._reused_before: dict[str, Any] = {}
         self._pixels_before = {"asked": self.parts.pixels.asked, "decoded": self.parts.pixels.decoded}
@@ -138,8 +143,18 @@ class Experiment:
             self.weights.look()
         done = place.epoch * trainer.steps_per_epoch + place.iteration
         self.listener.progress(place.experience, done, trainer.steps_per_epoch * trainer.train_epochs)
-        if self.checkpoint_every and trainer.step % self.checkpoint_every == 0:
-            save_state(self.checkpoint, trainer, self.weights, self.result)
+        if self.checkpoint_every is None:
+            due = time.perf_counter() > self._next_checkpoint
+        else:
+            due = self.checkpoint_every > 0 and trainer.step % self.checkpoint_every == 0
+        if due:
+            self._save()
+
+    def _save(self) -> None:
+        start = time.perf_counter()
+        save_state(self.checkpoint, self.trainer, self.weights, self.result)
+        now = time.perf_counter()
+        self._next_checkpoint = now + (now - start) / CHECKPOINT_SHARE
 
     def _measure(self, version: int) -> None:
         """Fill one row of R and of C, and put everything on disk before anybody hears of it."""
@@ -161,7 +176,7 @@ class Experiment:
         add_costs(self.result, self.parts, self.trainer)
         self._note_reuse()
         self._spend("evaluation_seconds", start)
-        save_state(self.checkpoint, self.trainer, self.weights, self.result)
+        self._save()
         self._write()
         self.listener.row(self.result)
 

@@ -128,6 +128,22 @@ def whole(world: dict[str, Any], tmp_path_factory: pytest.TempPathFactory) -> Ca
     return folder
 
 
+@pytest.mark.parametrize("seconds", [0.0, 0.5])
+def test_checkpoints_take_a_small_share_of_the_time(
+    seconds: float, world: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    steps: list[int] = []
+
+    def save(path: Path, trainer: Any, *_: Any) -> None:
+        steps.append(trainer.step)
+        time.sleep(seconds)
+
+    monkeypatch.setattr("clplat.experiment.save_state", save)
+    result = run({**world, "strategy": "naive"}, tmp_path / "run")
+    done, rows = result["cost"]["optimizer_steps"], len(result["scores"])
+    assert len(steps) == (done + rows if seconds == 0 else rows)
+
+
 @pytest.mark.parametrize("name", SYSTEMS)
 def test_interrupted_again_and_again_it_ends_with_the_same_bits(
     name: str, world: dict[str, Any], whole: Callable[[str], Path], tmp_path: Path

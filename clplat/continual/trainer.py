@@ -92,6 +92,7 @@ class Trainer(SupervisedTemplate):  # type: ignore[misc]
                 eval_every=-1,
             )
         self.collate, self.config, self.seed, self.on_step = collate, config, seed, on_step
+        self.plugins.remove(self.evaluator)  # it has no metrics, and hears of every hook of every step
         self.learner = AvalancheLearner(self)
         self.position = Position()
         self.step = 0

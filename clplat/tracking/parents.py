@@ -110,7 +110,7 @@ def _write_means(client: MlflowClient, run_id: str, results: Sequence[Mapping[st
         "metrics": {main: _mean_rows([result["metrics"][main] for result in results])},
     }
     log_tables(client, run_id, {"tables/accuracy_matrix.json": accuracy_table(mean)})
-    title = f"{label(mean['config'])}, mean of {len(results)}"
+    title = label(mean["config"]) + (f", mean of {len(results)}" if len(results) > 1 else "")
     drawn = figures.accuracy_heatmap(mean["metrics"][main], mean["domains"], metric=main, title=title)
     log_figures(client, run_id, {"accuracy_matrix": drawn})
     return markdown(from_results(results))
