@@ -28,7 +28,7 @@ from clplat.versions import Versions
 __all__ = ["SCHEMA", "Experiment", "make_trainer", "run"]
 
 #: Of the time, what checkpoints may take inside an experience.
-CHECKPOINT_SHARE = 0.02
+CHECKPOINT_SHARE = 0.01
 
 
 def run(
@@ -45,7 +45,7 @@ def run(
         out: folder of results and checkpoints; by default `clplat.claim.default_folder`.
         listener: hears of the progress.
         checkpoint_every: optimizer steps between checkpoints inside an experience, 0 for none there; unless
-            given, fifty times as long passes between two as writing one takes.
+            given, a hundred times as long passes between two as writing one takes.
 
     Returns:
         The result, schema 1 (``docs/result.md``), as in ``<out>/result.json``.
@@ -139,7 +139,7 @@ class Experiment:
 
     def _on_step(self, trainer: Trainer) -> None:
         place = trainer.position
-        if place.iteration == 1:  # what is trained changes between experiences only
+        if (place.epoch, place.iteration) == (0, 1):  # what is trained changes between experiences only
             self.weights.look()
         done = place.epoch * trainer.steps_per_epoch + place.iteration
         self.listener.progress(place.experience, done, trainer.steps_per_epoch * trainer.train_epochs)

@@ -226,9 +226,10 @@ class Trainer(SupervisedTemplate):  # type: ignore[misc]
             if self._stop_training:
                 self._stop_training = False
                 break
-            self.model.train()
-            for part in frozen:
-                part.eval()
+            if epoch == self.position.epoch or not self.model.training:  # a plugin may have evaluated
+                self.model.train()
+                for part in frozen:
+                    part.eval()
             if epoch == self.position.epoch:
                 self._prepare()
             if self.config.micro_batch is not None:
