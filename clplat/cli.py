@@ -105,7 +105,7 @@ def _parser() -> tuple[_Parser, dict[str, _Parser]]:
     one = add("run", do.run, "run one experiment, or go on with an interrupted one", True)
     one.add_argument("--out", type=Path, help="folder of result and checkpoints (default: runs/<parts>)")
     text = (
-        "steps between checkpoints, 0 for none within an experience (default: 2 %% of the time goes to them)"
+        "steps between checkpoints, 0 for none within an experience (default: 1 %% of the time goes to them)"
     )
     one.add_argument("--checkpoint-every", type=_at_least(0), metavar="N", help=text)
     one.add_argument("--no-track", action="store_true", help="do not log to MLflow")
