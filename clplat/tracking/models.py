@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from clplat.errors import UserError
 from clplat.tracking.naming import part, run_name, variant
-from clplat.tracking.receipt import Receipt
+from clplat.tracking.receipt import Receipt, held
 from clplat.tracking.rows import clean, rows_done
 from clplat.tracking.store import open_client
 
@@ -154,7 +154,9 @@ def crown(client: MlflowClient, folder: Path, scenario: str) -> str:
     Raises:
         RuntimeError: nothing was logged from there, or it has no model.
     """
-    receipt = Receipt.latest(folder)
+    with held(folder):  # their files may still be on their way
+        receipt = Receipt.latest(folder)
+        upload_models(client, folder, receipt)
     if not receipt.ready:
         raise RuntimeError(f"no model was logged from {folder}")
     name, model_id = registered_name(scenario), receipt.models[max(receipt.ready, key=int)]

@@ -76,18 +76,18 @@ class Tracker:
         return run_id
 
     def record(self, result: Mapping[str, Any], folder: Path) -> str | None:
-        """All of `log` but the pictures."""
+        """All of `log` but files: of models, and pictures."""
         return self._guarded(lambda: self._log(result, folder.resolve()))
 
     def draw(self, result: Mapping[str, Any], folder: Path) -> None:
-        """The rest of `log`: retrieval grids, figures of a run that is over, views of its experiment."""
+        """The rest of `log`: models, retrieval grids, figures of a run that is over, views."""
         from clplat.tracking.seeds import draw_seed
 
         self._guarded(lambda: self._write_views(result))
         self._guarded(lambda: draw_seed(self._connect(), result, folder.resolve()))
 
     def post(self, result: Mapping[str, Any], folder: Path) -> None:
-        """As `log`, but at once: a process of its own does the work. `close` waits for it, pictures excepted.
+        """As `log`, but at once: a process of its own does the work. `close` waits for it, files excepted.
 
         Example:
             >>> with Tracker(root) as tracker:  # doctest: +SKIP
@@ -124,7 +124,7 @@ class Tracker:
     def close(self, seconds: float = 120) -> None:
         """Wait until the store has what was posted, at most ``seconds``; what is late is still delivered.
 
-        So are pictures, which nobody waits for: the other process draws them in the second after.
+        So are files of models and pictures, which nobody waits for: they follow in the second after.
         """
         end = time.monotonic() + seconds
         late = [

@@ -48,7 +48,6 @@ def log_seed(
         if tags.get("clplat.level") == "seed":  # models of trials are not for use: they chose on them
             create_models(client, experiment_id, result, folder, receipt)
         send_rows(client, result, folder, receipt)
-        upload_models(client, folder, receipt)
         status = _STATUS.get(str(result["status"]), "RUNNING")
         if status != receipt.status and not receipt.finished:
             if status == "RUNNING":  # it had failed and was resumed
@@ -61,11 +60,12 @@ def log_seed(
 
 
 def draw_seed(client: MlflowClient, result: Mapping[str, Any], folder: Path) -> None:
-    """The pictures of a run that is logged: its new retrieval grids, and figures once it is over."""
+    """The files of a run that is logged: models, new retrieval grids, and figures once it is over."""
     with held(folder):
         receipt = Receipt.latest(folder)
         if receipt.run_id is None:
             return
+        upload_models(client, folder, receipt)
         _send_grids(client, folder, receipt)
         if receipt.status != "RUNNING" and not receipt.drawn:
             log_drawings(client, receipt.run_id, result)
