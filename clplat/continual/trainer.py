@@ -222,19 +222,20 @@ class Trainer(SupervisedTemplate):  # type: ignore[misc]
     def _train_exp(self, experience: Any, eval_streams: Any = None, **_: Any) -> None:
         frozen = frozen_parts(self.model)
         for epoch in range(self.position.epoch, self.train_epochs):
+            first = epoch == self.position.epoch
             self._before_training_epoch()
             if self._stop_training:
                 self._stop_training = False
                 break
-            if epoch == self.position.epoch or not self.model.training:  # a plugin may have evaluated
+            if first or not self.model.training:  # a plugin may have evaluated
                 self.model.train()
                 for part in frozen:
                     part.eval()
-            if epoch == self.position.epoch:
+            if first:
                 self._prepare()
             if self.config.micro_batch is not None:
                 refuse_batch_statistics(self.model)
-            if epoch != self.position.epoch:
+            if not first:
                 self.position = Position(self.position.experience, epoch, 0)
             # Also for the first epoch: since Avalanche's own call, a plugin may have changed the data.
             self.make_train_dataloader()

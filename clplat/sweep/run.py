@@ -14,7 +14,6 @@ from clplat.errors import UserError, unknown_name
 from clplat.events import Listener
 from clplat.files import read_json, write_json, write_text
 from clplat.sweep.launchers import LAUNCHERS, launch
-from clplat.sweep.layout import Layout
 from clplat.sweep.local import Task, run_local
 from clplat.sweep.orders import Orders
 from clplat.sweep.outcome import OUTCOME, collect
@@ -62,10 +61,9 @@ def run_sweep(
     """
     if launcher not in ("local", *LAUNCHERS):
         raise unknown_name("launcher", launcher, ["local", *LAUNCHERS])
-    Layout(sweep)  # wrong names are told before a folder or a storage is touched
     _refuse_foreign(out)
     orders = Orders(sweep.as_dict(), out, storage, secrets.token_hex(4), workers, track)
-    queue = orders.queue()
+    queue = orders.queue()  # wrong names are told before a folder or a storage is touched
     layout = queue.layout
     with Terminal(len(layout.entries) * len(sweep.seeds)) as terminal:
         write_text(out / PLAN, yaml.safe_dump(sweep.as_dict(), sort_keys=False, allow_unicode=True))

@@ -58,9 +58,7 @@ class Courier:
             try:
                 if self._process is None:
                     self._process = self._start()
-                assert self._process.stdin is not None
-                self._process.stdin.write(text + "\n")
-                self._process.stdin.flush()
+                _tell(self._process, text)
             except OSError as error:  # no process to be had, or it died just now
                 del self._waiting[str(folder)]
                 report(uri, sentence(uri, str(error)), warn)
@@ -68,10 +66,9 @@ class Courier:
     def wait(self, folder: Path, seconds: float) -> bool:
         """Wait until what was sent about ``folder`` is delivered; False if it was not within ``seconds``."""
         with self._changed:
-            if self._waiting and self._process is not None and self._process.stdin is not None:
+            if str(folder) in self._waiting and self._process is not None:
                 with suppress(OSError):  # it died just now; `_listen` tells
-                    self._process.stdin.write("null\n")  # the word for hurry
-                    self._process.stdin.flush()
+                    _tell(self._process, "null")  # the word for hurry
             return self._changed.wait_for(lambda: str(folder) not in self._waiting, seconds)
 
     def _start(self) -> subprocess.Popen[str]:
@@ -105,6 +102,12 @@ class Courier:
             self._waiting.clear()
             self._process = None
             self._changed.notify_all()
+
+
+def _tell(process: subprocess.Popen[str], line: str) -> None:
+    assert process.stdin is not None
+    process.stdin.write(line + "\n")
+    process.stdin.flush()
 
 
 def _hang_up(process: subprocess.Popen[str]) -> None:
