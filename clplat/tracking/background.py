@@ -1,8 +1,8 @@
 """Logging while training goes on, in a process of its own: `clplat.tracking.background_main`.
 
-Not in a thread: MLflow computes for seconds (its import, a new database, figures), and a thread that computes
-keeps the interpreter from the training. Not in a pool: Python would wait for it when the run is over. What was
-sent is logged even if the sender ends or is killed.
+Not in a thread: MLflow computes for seconds (its import, a new database, figures), which would keep the
+interpreter from the training. Not in a pool: Python waits for pools when it ends. What was sent is logged
+even if the sender is killed.
 """
 
 from __future__ import annotations

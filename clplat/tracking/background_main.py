@@ -28,7 +28,7 @@ _failures: list[str] = []
 
 
 def main() -> None:
-    """Log until standard input ends, then exit; every message that is logged is answered by a line of JSON."""
+    """Log until standard input ends, then exit; each message that is logged is answered by a line of JSON."""
     answers = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)  # what libraries print is no answer
     os.nice(10)  # training goes first
@@ -63,7 +63,7 @@ def _receive(inbox: SimpleQueue[Any]) -> None:
 def _paced(inbox: SimpleQueue[Any]) -> Iterator[dict[str, Any]]:
     """The latest message per folder, with pauses between those about a run that goes on.
 
-    A pause is so long that logging takes at most `_SHARE` of the time. Nothing pauses after `FLUSH` or the end.
+    With these pauses logging takes at most `_SHARE` of the time. There are none after `FLUSH` and at the end.
     """
     pending: dict[str, tuple[float, dict[str, Any]]] = {}  # folder -> when it is due, message
     resting: dict[str, float] = {}  # folder -> until when

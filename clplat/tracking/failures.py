@@ -32,7 +32,7 @@ def guard(method: Callable[Concatenate[S, P], T]) -> Callable[Concatenate[S, P],
     """Make a method return None where it fails, in any way, or where its store kept us waiting just now."""
 
     @wraps(method)
-    def guarded(self: S, *args: P.args, **kwargs: P.kwargs) -> T | None:
+    def guarded(self: S, /, *args: P.args, **kwargs: P.kwargs) -> T | None:
         start = time.monotonic()
         if start < _paused_until.get(self.uri, 0):
             return None

@@ -155,7 +155,7 @@ def set_champion(client: MlflowClient, folder: Path, scenario: str) -> str:
         RuntimeError: nothing was logged from there, or it has no model.
     """
     with folder_lock(folder):  # their files may still be on their way
-        state = LogState.latest(folder)
+        state = LogState.read(folder)
         upload_models(client, folder, state)
     if not state.ready:
         raise RuntimeError(f"no model was logged from {folder}")

@@ -37,7 +37,9 @@ def log_run(
     config = result["config"]
     identity = f"{variant(config)}-s{config.get('seed', 0)}"
     with folder_lock(folder):
-        state = LogState.read(folder, identity)
+        state = LogState.read(folder)
+        if state.identity != identity:
+            state = LogState(identity)
         if state.run_id is None or not _alive(client, state.run_id):
             state = _create(client, uri, experiment_id, result, folder, state, tags)
         run_id = str(state.run_id)
@@ -62,7 +64,7 @@ def log_run(
 def log_run_files(client: MlflowClient, result: Mapping[str, Any], folder: Path) -> None:
     """The files of a run that is logged: models, new retrieval grids, and figures once it is over."""
     with folder_lock(folder):
-        state = LogState.latest(folder)
+        state = LogState.read(folder)
         if state.run_id is None:
             return
         upload_models(client, folder, state)

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from clplat.tracking import Tracker, tracking_uri
-from clplat.tracking.background import BackgroundLogger
+from clplat.tracking.background import background_logger
 from clplat.tracking.log_state import STATE_FILE
 from clplat.tracking.store import open_client
 
@@ -32,7 +32,7 @@ def steps(root: Path, run: Any) -> list[int]:
     return [point.step for point in client.get_metric_history(run.info.run_id, "cl/R5")]
 
 
-def test_what_is_posted_is_there_when_the_tracker_is_closed(root: Path, make_result: Make) -> None:
+def test_what_is_sent_is_there_when_the_tracker_is_closed(root: Path, make_result: Make) -> None:
     said: list[str] = []
     with Tracker(root, warn=said.append) as tracker:
         tracker.start_background()
@@ -40,18 +40,18 @@ def test_what_is_posted_is_there_when_the_tracker_is_closed(root: Path, make_res
         for seed in (0, 1):
             for rows in (1, 2, 3, 4, 5):
                 tracker.log_async(make_result("replay", seed, rows=rows), root / str(seed))
-        assert time.monotonic() - start < 2, "posting waits for nobody"
+        assert time.monotonic() - start < 2, "sending does not wait"
     runs = logged(root)
     assert sorted(run.info.run_name for run in runs) == ["replay s0", "replay s1"]
     assert {run.info.status for run in runs} == {"FINISHED"}
     assert [steps(root, run) for run in runs] == [[0, 1, 2, 3, 4]] * 2
     assert said == []
     ids = {run.info.run_id for run in runs}
-    end = time.monotonic() + 30  # nobody waits for figures
+    end = time.monotonic() + 30  # `close` does not wait for figures
     while len(drawn := list(root.glob("mlartifacts/**/accuracy_matrix.png"))) < 2 and time.monotonic() < end:
         time.sleep(0.1)
     assert len(drawn) == 2
-    assert Tracker(root).log(make_result("replay", 0), root / "0") in ids  # the same state serves both doors
+    assert Tracker(root).log(make_result("replay", 0), root / "0") in ids  # and by both ways there is one run
 
 
 def test_a_sender_that_is_killed_loses_and_doubles_nothing(root: Path, make_result: Make) -> None:
@@ -63,29 +63,29 @@ def test_a_sender_that_is_killed_loses_and_doubles_nothing(root: Path, make_resu
     )
     done = subprocess.run([sys.executable, "-c", code, str(root)], timeout=60)
     assert done.returncode == -9
-    Tracker(root).log(make_result("ewc", 0), root / "run")  # the rerun, while the letter is on its way
+    Tracker(root).log(make_result("ewc", 0), root / "run")  # the rerun, while the message is on its way
     (run,) = logged(root)
     assert steps(root, run) == [0, 1, 2, 3, 4]
 
 
-def test_a_run_that_goes_on_is_left_alone_between_deliveries(root: Path, make_result: Make) -> None:
+def test_a_run_that_goes_on_is_logged_with_pauses(root: Path, make_result: Make) -> None:
     folder, tracker = root / "0", Tracker(root)
 
     def rows_there() -> int:
         return int(json.loads((folder / STATE_FILE).read_text())["rows_logged"])
 
-    def post(rows: int) -> None:
+    def send(rows: int) -> None:
         tracker.log_async(make_result("ewc", 0, rows=rows), folder)
 
-    post(1)
+    send(1)
     tracker.close()
-    post(2)
-    post(3)
-    time.sleep(1)  # logging takes a tenth of a second or more, so the rest is five or more
+    send(2)
+    send(3)
+    time.sleep(1)  # logging takes a tenth of a second or more, so the pause is five seconds or more
     assert rows_there() == 1
     tracker.close()
-    assert rows_there() == 3, "who waits is not made to wait"
-    post(4)
+    assert rows_there() == 3, "`close` ends the pause"
+    send(4)
     time.sleep(1)
     assert rows_there() == 3
     tracker.log_async(make_result("ewc", 0), folder)
@@ -113,7 +113,7 @@ def test_a_process_that_dies_is_told_and_replaced(root: Path, make_result: Make)
     said: list[str] = []
     tracker = Tracker(root, warn=said.append)
     tracker.start_background()
-    process = BackgroundLogger.of_process()._process
+    process = background_logger().process
     assert process is not None
     tracker.log_async(make_result("replay", 0), root / "0")
     os.kill(process.pid, 9)
