@@ -354,7 +354,7 @@ def test_statistics_of_a_trained_batch_norm_are_kept(world: dict[str, Any], tmp_
 STOPPED = """
 import os, threading
 from clplat.cli import main
-from clplat.files import load_tree
+from clplat.trees import load_tree
 
 def position():
     state = folder / "checkpoint.safetensors"
