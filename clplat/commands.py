@@ -67,7 +67,7 @@ def run(options: Namespace, rest: list[str]) -> int:
         folder = options.out or default_folder(config)
         tracker = None if options.no_track else Tracker(folder.parent, warn=terminal.say)
         if tracker is not None:
-            tracker.warm()  # while we load torch
+            tracker.start_background()  # while we load torch
         from clplat.experiment import run as run_experiment
 
         listener = tracked(terminal.listener(config["strategy"]["name"]), tracker, folder)

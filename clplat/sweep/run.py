@@ -108,7 +108,7 @@ def _conclude(
         folders = [folder for row in outcome["rows"] for folder in row["folders"]]
         results = {folder: read_json(out / folder / RESULT) for folder in folders}
         tracker.finish(outcome, results, files)
-        champion = tracker.crown(outcome)
+        champion = tracker.set_champion(outcome)
         if champion is not None:
             say(f"champion: clplat search --model models:/{champion}@champion --out {out} ...")
     return outcome

@@ -14,29 +14,29 @@ from pathlib import Path
 
 from clplat.errors import UserError
 
-__all__ = ["RECEIPT", "Receipt", "held", "now", "written"]
+__all__ = ["STATE_FILE", "LogState", "folder_lock", "mtime_ms", "now_ms"]
 
-RECEIPT = "tracking.json"
+STATE_FILE = "tracking.json"
 
 
-def now() -> int:
+def now_ms() -> int:
     """Milliseconds since 1970, as MLflow counts."""
     return int(time.time() * 1000)
 
 
-def written(path: Path) -> int:
-    """When a file was written, as `now`; now if there is no such file."""
-    return int(path.stat().st_mtime * 1000) if path.exists() else now()
+def mtime_ms(path: Path) -> int:
+    """When a file was written, as `now_ms`; now if there is no such file."""
+    return int(path.stat().st_mtime * 1000) if path.exists() else now_ms()
 
 
 @dataclass
-class Receipt:
+class LogState:
     """The record that makes logging idempotent; written atomically after each step of it.
 
     Args:
         identity: the config and the seed; a folder that is used for another experiment starts a new run.
         key: a tag of the run, noted down before the run is created: whoever is killed in between finds it.
-        clock: the time given to each row, noted down before the row is sent (see `seeds.send_rows`).
+        clock: the time given to each row, noted down before the row is sent (see `run_logging.send_rows`).
         grids: the steps whose retrieval grid is logged.
         inputs: whether the data sets are logged.
         models: row -> id of its LoggedModel, empty if it is about to be created.
@@ -60,39 +60,39 @@ class Receipt:
     drawn: bool = False
 
     @classmethod
-    def read(cls, folder: Path, identity: str) -> Receipt:
-        """The receipt in ``folder``, or an empty one when there is none for this experiment."""
+    def read(cls, folder: Path, identity: str) -> LogState:
+        """The state in ``folder``, or an empty one when there is none for this experiment."""
         found = cls.latest(folder)
         return found if found.identity == identity else cls(identity)
 
     @classmethod
-    def latest(cls, folder: Path) -> Receipt:
-        """Whatever was logged last from ``folder``; an empty receipt if nothing was."""
-        path = folder / RECEIPT
+    def latest(cls, folder: Path) -> LogState:
+        """Whatever was logged last from ``folder``; an empty state if nothing was."""
+        path = folder / STATE_FILE
         if not path.exists():
             return cls("")
         try:
             return cls(**json.loads(path.read_text(encoding="utf-8")))
         except (ValueError, TypeError) as error:
-            raise UserError(f"{path} is no receipt of clplat: {error}") from None
+            raise UserError(f"{path} is no state of clplat: {error}") from None
 
     def write(self, folder: Path) -> None:
         """Replace the file. Not by clplat.files: that loads torch, which the process that logs does without.
 
-        One process writes at a time (`held`), and what a power cut takes is found again by ``key``.
+        One process writes at a time (`folder_lock`), and what a power cut takes is found again by ``key``.
         """
-        temporary = folder / f".{RECEIPT}.clplat-tmp"
+        temporary = folder / f".{STATE_FILE}.clplat-tmp"
         temporary.write_text(json.dumps(asdict(self), indent=2, sort_keys=True) + "\n", encoding="utf-8")
-        temporary.replace(folder / RECEIPT)
+        temporary.replace(folder / STATE_FILE)
 
     @classmethod
-    def new(cls, identity: str, uri: str, experiment_id: str) -> Receipt:
-        """A receipt for a run that is about to be created."""
+    def new(cls, identity: str, uri: str, experiment_id: str) -> LogState:
+        """A state for a run that is about to be created."""
         return cls(identity, uri, experiment_id, key=uuid.uuid4().hex)
 
 
 @contextmanager
-def held(folder: Path) -> Iterator[None]:
+def folder_lock(folder: Path) -> Iterator[None]:
     """One process logs a folder at a time: what was posted before a kill may still be on its way."""
     folder.mkdir(parents=True, exist_ok=True)
     handle = os.open(folder, os.O_RDONLY)

@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable
 from typing import TypeVar
 
-__all__ = ["guarded", "report", "sentence"]
+__all__ = ["failure_message", "guard", "warn_once"]
 
 T = TypeVar("T")
 
@@ -18,7 +18,7 @@ _silent_until: dict[str, float] = {}
 _SLOW, _PAUSE = 2.0, 60.0
 
 
-def guarded(uri: str, work: Callable[[], T], warn: Callable[[str], None]) -> T | None:
+def guard(uri: str, work: Callable[[], T], warn: Callable[[str], None]) -> T | None:
     """What ``work`` returns, or None if it fails, in whatever way, or if this store just kept us waiting."""
     start = time.monotonic()
     if start < _silent_until.get(uri, 0):
@@ -28,11 +28,13 @@ def guarded(uri: str, work: Callable[[], T], warn: Callable[[str], None]) -> T |
     except Exception as error:  # SQLAlchemy's, requests', the disk's and MLflow's own have no common base
         if time.monotonic() - start > _SLOW:
             _silent_until[uri] = time.monotonic() + _PAUSE
-        report(uri, sentence(uri, f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"), warn)
+        warn_once(
+            uri, failure_message(uri, f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"), warn
+        )
         return None
 
 
-def sentence(uri: str, reason: str) -> str:
+def failure_message(uri: str, reason: str) -> str:
     """The line that tells why a store has not got everything."""
     return (
         f"not tracked in MLflow ({uri}): {reason}; the results on disk are whole, and "
@@ -40,7 +42,7 @@ def sentence(uri: str, reason: str) -> str:
     )
 
 
-def report(uri: str, line: str, warn: Callable[[str], None]) -> None:
+def warn_once(uri: str, line: str, warn: Callable[[str], None]) -> None:
     """Tell a line about this store, unless something was told about it already."""
     if uri not in _reported:
         _reported.add(uri)

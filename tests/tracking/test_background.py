@@ -14,8 +14,8 @@ from typing import Any
 import pytest
 
 from clplat.tracking import Tracker, tracking_uri
-from clplat.tracking.courier import Courier
-from clplat.tracking.receipt import RECEIPT
+from clplat.tracking.background import BackgroundLogger
+from clplat.tracking.log_state import STATE_FILE
 from clplat.tracking.store import open_client
 
 Make = Callable[..., dict[str, Any]]
@@ -35,11 +35,11 @@ def steps(root: Path, run: Any) -> list[int]:
 def test_what_is_posted_is_there_when_the_tracker_is_closed(root: Path, make_result: Make) -> None:
     said: list[str] = []
     with Tracker(root, warn=said.append) as tracker:
-        tracker.warm()
+        tracker.start_background()
         start = time.monotonic()
         for seed in (0, 1):
             for rows in (1, 2, 3, 4, 5):
-                tracker.post(make_result("replay", seed, rows=rows), root / str(seed))
+                tracker.log_async(make_result("replay", seed, rows=rows), root / str(seed))
         assert time.monotonic() - start < 2, "posting waits for nobody"
     runs = logged(root)
     assert sorted(run.info.run_name for run in runs) == ["replay s0", "replay s1"]
@@ -51,9 +51,7 @@ def test_what_is_posted_is_there_when_the_tracker_is_closed(root: Path, make_res
     while len(drawn := list(root.glob("mlartifacts/**/accuracy_matrix.png"))) < 2 and time.monotonic() < end:
         time.sleep(0.1)
     assert len(drawn) == 2
-    assert (
-        Tracker(root).log(make_result("replay", 0), root / "0") in ids
-    )  # the same receipt serves both doors
+    assert Tracker(root).log(make_result("replay", 0), root / "0") in ids  # the same state serves both doors
 
 
 def test_a_sender_that_is_killed_loses_and_doubles_nothing(root: Path, make_result: Make) -> None:
@@ -61,7 +59,7 @@ def test_a_sender_that_is_killed_loses_and_doubles_nothing(root: Path, make_resu
     code = (
         "import json, os, signal, sys; from pathlib import Path; from clplat.tracking import Tracker\n"
         "root = Path(sys.argv[1]); result = json.loads((root / 'result.json').read_text())\n"
-        "Tracker(root).post(result, root / 'run'); os.kill(os.getpid(), signal.SIGKILL)"
+        "Tracker(root).log_async(result, root / 'run'); os.kill(os.getpid(), signal.SIGKILL)"
     )
     done = subprocess.run([sys.executable, "-c", code, str(root)], timeout=60)
     assert done.returncode == -9
@@ -74,10 +72,10 @@ def test_a_run_that_goes_on_is_left_alone_between_deliveries(root: Path, make_re
     folder, tracker = root / "0", Tracker(root)
 
     def rows_there() -> int:
-        return int(json.loads((folder / RECEIPT).read_text())["rows_logged"])
+        return int(json.loads((folder / STATE_FILE).read_text())["rows_logged"])
 
     def post(rows: int) -> None:
-        tracker.post(make_result("ewc", 0, rows=rows), folder)
+        tracker.log_async(make_result("ewc", 0, rows=rows), folder)
 
     post(1)
     tracker.close()
@@ -90,7 +88,7 @@ def test_a_run_that_goes_on_is_left_alone_between_deliveries(root: Path, make_re
     post(4)
     time.sleep(1)
     assert rows_there() == 3
-    tracker.post(make_result("ewc", 0), folder)
+    tracker.log_async(make_result("ewc", 0), folder)
     end = time.monotonic() + 30
     while rows_there() < 5 and time.monotonic() < end:
         time.sleep(0.1)
@@ -105,8 +103,8 @@ def test_failures_there_are_told_here_once(
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:9")
     said: list[str] = []
     with Tracker(root, warn=said.append) as tracker:
-        tracker.post(make_result("replay", 0), root / "0")
-        tracker.post(make_result("replay", 1), root / "1")
+        tracker.log_async(make_result("replay", 0), root / "0")
+        tracker.log_async(make_result("replay", 1), root / "1")
     assert len(said) == 1
     assert "http://127.0.0.1:9" in said[0] and "clplat track" in said[0]
 
@@ -114,14 +112,14 @@ def test_failures_there_are_told_here_once(
 def test_a_process_that_dies_is_told_and_replaced(root: Path, make_result: Make) -> None:
     said: list[str] = []
     tracker = Tracker(root, warn=said.append)
-    tracker.warm()
-    process = Courier.of_process()._process
+    tracker.start_background()
+    process = BackgroundLogger.of_process()._process
     assert process is not None
-    tracker.post(make_result("replay", 0), root / "0")
+    tracker.log_async(make_result("replay", 0), root / "0")
     os.kill(process.pid, 9)
     tracker.close()
     assert len(said) == 1 and "the process that logs ended" in said[0]
-    tracker.post(make_result("replay", 0), root / "0")
+    tracker.log_async(make_result("replay", 0), root / "0")
     tracker.close()
     (run,) = logged(root)
     assert run.info.status == "FINISHED"
@@ -130,9 +128,9 @@ def test_a_process_that_dies_is_told_and_replaced(root: Path, make_result: Make)
 def test_closing_takes_no_longer_than_it_may(root: Path, make_result: Make) -> None:
     said: list[str] = []
     tracker = Tracker(root, warn=said.append)
-    tracker.post(make_result("replay", 0), root / "0")
+    tracker.log_async(make_result("replay", 0), root / "0")
     tracker.close(0.0)
     assert "it took more than 0 s" in said[0]
-    tracker.post(make_result("replay", 0), root / "0")
+    tracker.log_async(make_result("replay", 0), root / "0")
     tracker.close()
     assert len(logged(root)) == 1

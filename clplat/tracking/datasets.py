@@ -12,10 +12,10 @@ from clplat.tracking.naming import part
 if TYPE_CHECKING:
     from mlflow.tracking import MlflowClient
 
-__all__ = ["log_inputs"]
+__all__ = ["log_datasets"]
 
 
-def log_inputs(client: MlflowClient, run_id: str, result: Mapping[str, Any]) -> None:
+def log_datasets(client: MlflowClient, run_id: str, result: Mapping[str, Any]) -> None:
     """One input a domain and split: named ``<scenario>/<domain>``, its digest that of the scenario's data.
 
     Not by `mlflow.data`: that wants the rows in a data frame, and warns about their columns.

@@ -1,4 +1,4 @@
-"""Logging while training goes on: letters to a process of its own, `clplat.tracking.delivery`.
+"""Logging while training goes on: letters to a process of its own, `clplat.tracking.background_main`.
 
 Not a thread: MLflow computes for seconds (importing it, a new database, figures), and a thread that computes
 keeps the interpreter from the training. A process uses a core that is idle, and lives on to deliver what was
@@ -18,17 +18,19 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from clplat.tracking.door import report, sentence
+from clplat.tracking.failures import failure_message, warn_once
 
-__all__ = ["Courier"]
+__all__ = ["BackgroundLogger"]
 
 # As multiprocessing's "spawn" does, but without running the main module again.
-_START = "import sys; sys.path[:] = sys.argv[1:]; from clplat.tracking.delivery import deliver; deliver()"
+_START = (
+    "import sys; sys.path[:] = sys.argv[1:]; from clplat.tracking.background_main import deliver; deliver()"
+)
 
-_shared: dict[tuple[int, str | None], Courier] = {}
+_shared: dict[tuple[int, str | None], BackgroundLogger] = {}
 
 
-class Courier:
+class BackgroundLogger:
     """Takes results and returns at once; of several about one folder that wait, the latest is delivered.
 
     Logging takes at most 2 % of a run's time: after each delivery a run that goes on is left alone for fifty
@@ -42,7 +44,7 @@ class Courier:
         self._process: subprocess.Popen[str] | None = None
 
     @classmethod
-    def of_process(cls) -> Courier:
+    def of_process(cls) -> BackgroundLogger:
         """One for all trackers of this process, as long as they log to the same place."""
         key = (os.getpid(), os.environ.get("MLFLOW_TRACKING_URI"))
         if key not in _shared:
@@ -61,7 +63,7 @@ class Courier:
                 _tell(self._process, text)
             except OSError as error:  # no process to be had, or it died just now
                 del self._waiting[str(folder)]
-                report(uri, sentence(uri, str(error)), warn)
+                warn_once(uri, failure_message(uri, str(error)), warn)
 
     def wait(self, folder: Path, seconds: float) -> bool:
         """Wait until what was sent about ``folder`` is delivered; False if it was not within ``seconds``."""
@@ -94,11 +96,11 @@ class Courier:
                     del self._waiting[reply["folder"]]
                     self._changed.notify_all()
             if reply["failure"]:
-                report(uri, reply["failure"], warn)
+                warn_once(uri, reply["failure"], warn)
         code = process.wait()
         with self._changed:  # it died: what comes next starts another one
             for _, uri, warn in self._waiting.values():  # told before those who wait go on
-                report(uri, sentence(uri, f"the process that logs ended with code {code}"), warn)
+                warn_once(uri, failure_message(uri, f"the process that logs ended with code {code}"), warn)
             self._waiting.clear()
             self._process = None
             self._changed.notify_all()

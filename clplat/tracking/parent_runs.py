@@ -11,10 +11,10 @@ from clplat.tracking import figures
 from clplat.tracking.artifacts import accuracy_table, comparison_figures, log_figures, log_tables
 from clplat.tracking.colours import strategy_colour
 from clplat.tracking.compare import from_results
+from clplat.tracking.log_state import now_ms
 from clplat.tracking.naming import NAME_LENGTH, label, part, stream_names, variant
-from clplat.tracking.receipt import now
 from clplat.tracking.rows import clean, closing_metrics, primary, row_metrics, rows_done, short
-from clplat.tracking.seeds import points, send_metrics, send_params
+from clplat.tracking.run_logging import points, send_metrics, send_params
 from clplat.tracking.tables import markdown, winner_line
 
 if TYPE_CHECKING:
@@ -79,7 +79,7 @@ def _send_changed(client: MlflowClient, run_id: str, metrics: Mapping[str, float
     """A resumed sweep closes its parents again: what has not changed is not sent twice."""
     known = client.get_run(run_id).data.metrics
     changed = {name: round(value, 4) for name, value in metrics.items() if known.get(name) != round(value, 4)}
-    send_metrics(client, run_id, points(changed, step, now()))
+    send_metrics(client, run_id, points(changed, step, now_ms()))
 
 
 def _write_means(client: MlflowClient, run_id: str, results: Sequence[Mapping[str, Any]]) -> str:
@@ -101,7 +101,7 @@ def _write_means(client: MlflowClient, run_id: str, results: Sequence[Mapping[st
             _send_changed(client, run_id, means, step)
         elif not again:
             rounded = {name: round(value, 4) for name, value in means.items()}
-            send_metrics(client, run_id, points(rounded, step, now()))
+            send_metrics(client, run_id, points(rounded, step, now_ms()))
     main = primary(results[0])
     domains = stream_names([result["domains"] for result in results])
     mean = {

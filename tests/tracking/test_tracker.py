@@ -16,7 +16,7 @@ import pytest
 from PIL import Image
 
 from clplat.tracking import Tracker, log_result, tracking_uri
-from clplat.tracking.receipt import RECEIPT
+from clplat.tracking.log_state import STATE_FILE
 from clplat.tracking.store import open_client, open_experiment
 
 Make = Callable[..., dict[str, Any]]
@@ -111,15 +111,15 @@ def test_row_by_row_then_again_doubles_nothing(root: Path, make_result: Make) ->
     (run,) = all_runs(root)
     assert [s for s, _ in history(root, run.info.run_id, "cl/R5")] == [0, 1, 2, 3, 4]
     assert len(history(root, run.info.run_id, "cost/sec")) == 1
-    receipt = json.loads((folder / RECEIPT).read_text())
-    assert receipt["rows_logged"] == 5
-    assert receipt["finished"] is True
-    assert receipt["uri"] == tracking_uri(root)
+    state = json.loads((folder / STATE_FILE).read_text())
+    assert state["rows_logged"] == 5
+    assert state["finished"] is True
+    assert state["uri"] == tracking_uri(root)
 
 
 def test_figures_that_nobody_lived_to_draw_are_drawn_later(root: Path, make_result: Make) -> None:
     result = make_result("replay", 0)
-    run_id = Tracker(root).record(result, folder_of(root, result))
+    run_id = Tracker(root).log_metrics(result, folder_of(root, result))
     assert run_id is not None and all_runs(root)[0].info.status == "FINISHED"
     assert not [name for name in artifacts(root, run_id) if name.startswith("figures")]
     for _ in range(2):
@@ -140,9 +140,9 @@ def test_killed_between_the_store_and_the_receipt(root: Path, make_result: Make,
     result = make_result("naive", 0, rows=3)
     folder = folder_of(root, result)
     log_result(result, folder)
-    receipt = json.loads((folder / RECEIPT).read_text())
-    receipt |= {"run_id": None, "rows_logged": 0} if lost == "run_id" else {"rows_logged": 1}
-    (folder / RECEIPT).write_text(json.dumps(receipt))
+    state = json.loads((folder / STATE_FILE).read_text())
+    state |= {"run_id": None, "rows_logged": 0} if lost == "run_id" else {"rows_logged": 1}
+    (folder / STATE_FILE).write_text(json.dumps(state))
     log_result(make_result("naive", 0), folder)
     (run,) = all_runs(root)
     assert [s for s, _ in history(root, run.info.run_id, "cl/R5")] == [0, 1, 2, 3, 4]
@@ -327,9 +327,9 @@ def test_a_broken_receipt_or_picture_is_only_a_warning(root: Path, make_result: 
     said: list[str] = []
     result = make_result("replay", 0)
     folder = folder_of(root, result)
-    (folder / RECEIPT).write_text("{")
+    (folder / STATE_FILE).write_text("{")
     assert Tracker(root, warn=said.append).log(result, folder) is None
-    assert RECEIPT in said[0]
+    assert STATE_FILE in said[0]
 
 
 def test_a_deleted_experiment_is_named(root: Path, make_result: Make) -> None:

@@ -1,4 +1,4 @@
-"""The other end of `clplat.tracking.courier`: a process that reads letters, logs, answers and then ends."""
+"""The other end of `clplat.tracking.background`: a process that reads messages, logs and answers."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import IO, Any
 
-from clplat.tracking.runs import Tracker
+from clplat.tracking.tracker import Tracker
 
 __all__ = ["deliver"]
 
@@ -100,12 +100,12 @@ def deliver() -> None:
         if result is None:
             trackers[key].connect()
         else:
-            run_id = trackers[key].record(result, folder)
+            run_id = trackers[key].log_metrics(result, folder)
         answer = {"folder": letter["folder"], "number": letter["number"], "failure": " ".join(said)}
         said.clear()
         with suppress(OSError):  # the sender is gone; the letters it left are still delivered
             print(json.dumps(answer), file=answers, flush=True)
         if run_id is not None:  # what fails here is told with the next answer
-            trackers[key].draw(result, folder)
+            trackers[key].log_files(result, folder)
             box.rest(letter["folder"], time.monotonic() - start)
     os._exit(0)  # without the second that taking MLflow apart needs

@@ -9,23 +9,23 @@ from typing import TYPE_CHECKING, Any
 
 from clplat.tracking.artifacts import log_closing, log_config, log_drawings, log_grid
 from clplat.tracking.colours import strategy_colour
-from clplat.tracking.inputs import log_inputs
+from clplat.tracking.datasets import log_datasets
+from clplat.tracking.log_state import LogState, folder_lock, mtime_ms, now_ms
 from clplat.tracking.models import create_models, upload_models
 from clplat.tracking.naming import NAME_LENGTH, flat, label, part, run_name, variant
 from clplat.tracking.notes import note
-from clplat.tracking.receipt import Receipt, held, now, written
 from clplat.tracking.rows import closing_metrics, primary, row_metrics, rows_done, short, training_curves
 
 if TYPE_CHECKING:
     from mlflow.entities import Metric
     from mlflow.tracking import MlflowClient
 
-__all__ = ["draw_seed", "log_seed", "points", "send_metrics", "send_params"]
+__all__ = ["log_run", "log_run_files", "points", "send_metrics", "send_params"]
 
 _STATUS = {"complete": "FINISHED", "failed": "FAILED", "pruned": "KILLED"}
 
 
-def log_seed(
+def log_run(
     client: MlflowClient,
     uri: str,
     experiment_id: str,
@@ -36,41 +36,41 @@ def log_seed(
     """Bring the run of ``folder`` up to date with ``result``; return its id."""
     config = result["config"]
     identity = f"{variant(config)}-s{config.get('seed', 0)}"
-    with held(folder):
-        receipt = Receipt.read(folder, identity)
-        if receipt.run_id is None or not _alive(client, receipt.run_id):
-            receipt = _create(client, uri, experiment_id, result, folder, receipt, tags)
-        run_id = str(receipt.run_id)
-        if not receipt.inputs:
-            log_inputs(client, run_id, result)
-            receipt.inputs = True
-            receipt.write(folder)
+    with folder_lock(folder):
+        state = LogState.read(folder, identity)
+        if state.run_id is None or not _alive(client, state.run_id):
+            state = _create(client, uri, experiment_id, result, folder, state, tags)
+        run_id = str(state.run_id)
+        if not state.inputs:
+            log_datasets(client, run_id, result)
+            state.inputs = True
+            state.write(folder)
         if tags.get("clplat.level") == "seed":  # models of trials are not for use: they chose on them
-            create_models(client, experiment_id, result, folder, receipt)
-        send_rows(client, result, folder, receipt)
+            create_models(client, experiment_id, result, folder, state)
+        send_rows(client, result, folder, state)
         status = _STATUS.get(str(result["status"]), "RUNNING")
-        if status != receipt.status and not receipt.finished:
+        if status != state.status and not state.finished:
             if status == "RUNNING":  # it had failed and was resumed
                 client.update_run(run_id, status="RUNNING")
             else:
-                _close(client, result, folder, receipt, status)
-            receipt.status, receipt.finished, receipt.drawn = status, status == "FINISHED", False
-            receipt.write(folder)
+                _close(client, result, folder, state, status)
+            state.status, state.finished, state.drawn = status, status == "FINISHED", False
+            state.write(folder)
         return run_id
 
 
-def draw_seed(client: MlflowClient, result: Mapping[str, Any], folder: Path) -> None:
+def log_run_files(client: MlflowClient, result: Mapping[str, Any], folder: Path) -> None:
     """The files of a run that is logged: models, new retrieval grids, and figures once it is over."""
-    with held(folder):
-        receipt = Receipt.latest(folder)
-        if receipt.run_id is None:
+    with folder_lock(folder):
+        state = LogState.latest(folder)
+        if state.run_id is None:
             return
-        upload_models(client, folder, receipt)
-        _send_grids(client, folder, receipt)
-        if receipt.status != "RUNNING" and not receipt.drawn:
-            log_drawings(client, receipt.run_id, result)
-            receipt.drawn = True
-            receipt.write(folder)
+        upload_models(client, folder, state)
+        _send_grids(client, folder, state)
+        if state.status != "RUNNING" and not state.drawn:
+            log_drawings(client, state.run_id, result)
+            state.drawn = True
+            state.write(folder)
 
 
 def _alive(client: MlflowClient, run_id: str) -> bool:
@@ -91,30 +91,30 @@ def _create(
     experiment_id: str,
     result: Mapping[str, Any],
     folder: Path,
-    receipt: Receipt,
+    state: LogState,
     tags: Mapping[str, str],
-) -> Receipt:
+) -> LogState:
     """Open a run, or find the one that a process opened and could not note down before it was killed."""
-    if receipt.key and receipt.run_id is None and receipt.uri == uri:
-        found = client.search_runs([experiment_id], f"tags.`clplat.key` = '{receipt.key}'", max_results=1)
-        receipt.run_id = found[0].info.run_id if found else None
+    if state.key and state.run_id is None and state.uri == uri:
+        found = client.search_runs([experiment_id], f"tags.`clplat.key` = '{state.key}'", max_results=1)
+        state.run_id = found[0].info.run_id if found else None
     else:
-        receipt = Receipt.new(receipt.identity, uri, experiment_id)
-        receipt.write(folder)
-    if receipt.run_id is None:
+        state = LogState.new(state.identity, uri, experiment_id)
+        state.write(folder)
+    if state.run_id is None:
         # A result that is complete began as long before its end as it took.
         took = closing_metrics(result).get("cost/sec", 0.0) if result["status"] == "complete" else 0.0
         run = client.create_run(
             experiment_id,
-            start_time=written(folder / "result.json") - int(1000 * took),
-            tags={**_tags(result, folder), **tags, "clplat.key": receipt.key},
+            start_time=mtime_ms(folder / "result.json") - int(1000 * took),
+            tags={**_tags(result, folder), **tags, "clplat.key": state.key},
             run_name=_run_name(result, folder, tags),
         )
-        receipt.run_id = run.info.run_id
-    send_params(client, str(receipt.run_id), result["config"])
-    log_config(client, str(receipt.run_id), result["config"])
-    receipt.write(folder)
-    return receipt
+        state.run_id = run.info.run_id
+    send_params(client, str(state.run_id), result["config"])
+    log_config(client, str(state.run_id), result["config"])
+    state.write(folder)
+    return state
 
 
 def _run_name(result: Mapping[str, Any], folder: Path, tags: Mapping[str, str]) -> str:
@@ -175,47 +175,47 @@ def send_params(client: MlflowClient, run_id: str, config: Mapping[str, Any]) ->
         client.log_batch(run_id, params=batch[start : start + 100])
 
 
-def send_rows(client: MlflowClient, result: Mapping[str, Any], folder: Path, receipt: Receipt) -> None:
+def send_rows(client: MlflowClient, result: Mapping[str, Any], folder: Path, state: LogState) -> None:
     """Send the rows that are new.
 
     Their times are noted down first: if a call is cut off after the store took it, the next one sends the
     very same points, which MLflow drops as duplicates.
     """
-    done, run_id = rows_done(result), str(receipt.run_id)
-    if receipt.rows_logged >= done:
+    done, run_id = rows_done(result), str(state.run_id)
+    if state.rows_logged >= done:
         return
-    receipt.clock += [
-        written(folder / "values" / f"{row}.safetensors") for row in range(len(receipt.clock), done)
+    state.clock += [
+        mtime_ms(folder / "values" / f"{row}.safetensors") for row in range(len(state.clock), done)
     ]
-    receipt.write(folder)
+    state.write(folder)
     new = [
-        points(row_metrics(result, row), row, receipt.clock[row], receipt.models.get(str(row)) or None)
-        for row in range(receipt.rows_logged, done)
+        points(row_metrics(result, row), row, state.clock[row], state.models.get(str(row)) or None)
+        for row in range(state.rows_logged, done)
     ]
     send_metrics(client, run_id, list(chain(*new)))
     client.set_tag(run_id, "mlflow.note.content", note(result)[:5000])
-    receipt.rows_logged = done
-    receipt.write(folder)
+    state.rows_logged = done
+    state.write(folder)
 
 
-def _send_grids(client: MlflowClient, folder: Path, receipt: Receipt) -> None:
+def _send_grids(client: MlflowClient, folder: Path, state: LogState) -> None:
     for path in sorted((folder / "grids").glob("step_*.png")):
         step = path.stem.removeprefix("step_")
-        if step.isdigit() and int(step) not in receipt.grids:
-            log_grid(client, str(receipt.run_id), path, int(step), now())
-            receipt.grids.append(int(step))
-            receipt.write(folder)
+        if step.isdigit() and int(step) not in state.grids:
+            log_grid(client, str(state.run_id), path, int(step), now_ms())
+            state.grids.append(int(step))
+            state.write(folder)
 
 
 def _close(
-    client: MlflowClient, result: Mapping[str, Any], folder: Path, receipt: Receipt, status: str
+    client: MlflowClient, result: Mapping[str, Any], folder: Path, state: LogState, status: str
 ) -> None:
-    run_id = str(receipt.run_id)
+    run_id = str(state.run_id)
     if status == "FINISHED":  # a failed run may be resumed: its cost is not final
         last = max(rows_done(result) - 1, 0)
-        ended = receipt.clock[-1] if receipt.clock else 0
+        ended = state.clock[-1] if state.clock else 0
         curves = [points(terms, step, ended) for step, terms in training_curves(result)]
         send_metrics(client, run_id, points(closing_metrics(result), last, ended) + list(chain(*curves)))
     client.set_tag(run_id, "mlflow.note.content", note(result)[:5000])
     log_closing(client, run_id, result)
-    client.set_terminated(run_id, status, end_time=written(folder / "result.json"))
+    client.set_terminated(run_id, status, end_time=mtime_ms(folder / "result.json"))

@@ -13,8 +13,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from clplat.tracking.courier import Courier
-from clplat.tracking.door import guarded, report, sentence
+from clplat.tracking.background import BackgroundLogger
+from clplat.tracking.failures import failure_message, guard, warn_once
 from clplat.tracking.naming import part
 from clplat.tracking.rows import domain_keys, primary, short
 from clplat.tracking.store import open_client, open_experiment, tracking_uri
@@ -70,33 +70,33 @@ class Tracker:
         Returns:
             The run's id, or None when MLflow could not be reached (a later call catches up).
         """
-        run_id = self.record(result, folder)
+        run_id = self.log_metrics(result, folder)
         if run_id is not None:
-            self.draw(result, folder)
+            self.log_files(result, folder)
         return run_id
 
-    def record(self, result: Mapping[str, Any], folder: Path) -> str | None:
+    def log_metrics(self, result: Mapping[str, Any], folder: Path) -> str | None:
         """All of `log` but files: of models, and pictures."""
-        return self._guarded(lambda: self._log(result, folder.resolve()))
+        return self._guard(lambda: self._log(result, folder.resolve()))
 
-    def draw(self, result: Mapping[str, Any], folder: Path) -> None:
+    def log_files(self, result: Mapping[str, Any], folder: Path) -> None:
         """The rest of `log`: models, retrieval grids, figures of a run that is over, views."""
-        from clplat.tracking.seeds import draw_seed
+        from clplat.tracking.run_logging import log_run_files
 
-        self._guarded(lambda: self._write_views(result))
-        self._guarded(lambda: draw_seed(self._connect(), result, folder.resolve()))
+        self._guard(lambda: self._write_views(result))
+        self._guard(lambda: log_run_files(self._connect(), result, folder.resolve()))
 
-    def post(self, result: Mapping[str, Any], folder: Path) -> None:
+    def log_async(self, result: Mapping[str, Any], folder: Path) -> None:
         """As `log`, but at once: a process of its own does the work. `close` waits for it, files excepted.
 
         Example:
             >>> with Tracker(root) as tracker:  # doctest: +SKIP
             ...     for result in results:
-            ...         tracker.post(result, folder)
+            ...         tracker.log_async(result, folder)
         """
         self._send(result, folder.resolve())
 
-    def warm(self) -> None:
+    def start_background(self) -> None:
         """Start the process that `post` needs: it loads MLflow while you load torch, seconds of both.
 
         Never necessary; call it as the first thing of all.
@@ -108,7 +108,7 @@ class Tracker:
         sender = {"root": root, "level": self.level, "parent": self.parent_run_id, "label": self.label}
         letter = {**sender, "result": result}
         self._posted.add(folder)
-        Courier.of_process().send(letter, folder, self.uri, self.warn)
+        BackgroundLogger.of_process().send(letter, folder, self.uri, self.warn)
 
     def connect(self) -> None:
         """Load MLflow and what draws, and see that the store answers."""
@@ -119,7 +119,7 @@ class Tracker:
             self._connect().search_experiments(max_results=1)
             canvas(1, 1)
 
-        self._guarded(ask)
+        self._guard(ask)
 
     def close(self, seconds: float = 120) -> None:
         """Wait until the store has what was posted, at most ``seconds``; what is late is still delivered.
@@ -130,11 +130,11 @@ class Tracker:
         late = [
             folder
             for folder in self._posted
-            if not Courier.of_process().wait(folder, max(0.0, end - time.monotonic()))
+            if not BackgroundLogger.of_process().wait(folder, max(0.0, end - time.monotonic()))
         ]
         self._posted.clear()
         if late:
-            report(self.uri, sentence(self.uri, f"it took more than {seconds:.0f} s"), self.warn)
+            warn_once(self.uri, failure_message(self.uri, f"it took more than {seconds:.0f} s"), self.warn)
 
     def __enter__(self) -> Tracker:
         return self
@@ -164,7 +164,7 @@ class Tracker:
             note: markdown for its page.
             key: anything that identifies it for good (the study's name): a resumed sweep finds its run again.
         """
-        from clplat.tracking.parents import open_parent
+        from clplat.tracking.parent_runs import open_parent
 
         def start() -> str:
             client, experiment_id = self._open(scenario)
@@ -175,7 +175,7 @@ class Tracker:
             } | self._parent()
             return open_parent(client, experiment_id, name, tags, params or {}, key)
 
-        return self._guarded(start)
+        return self._guard(start)
 
     def finish_parent(
         self,
@@ -192,16 +192,16 @@ class Tracker:
         Results of one method give its mean matrix, results of several the comparison and its winner. A
         ``run_id`` of None (its start was not tracked) does nothing.
         """
-        from clplat.tracking.parents import close_parent
+        from clplat.tracking.parent_runs import close_parent
 
         def finish() -> None:
             client = self._connect()
             close_parent(client, str(run_id), list(results), metrics or {}, files, note, failed)
 
         if run_id is not None:
-            self._guarded(finish)
+            self._guard(finish)
 
-    def crown(self, folder: Path, scenario: str) -> str | None:
+    def set_champion(self, folder: Path, scenario: str) -> str | None:
         """Register the newest model of the run logged from ``folder`` as ``clplat-<scenario>``'s champion.
 
         The same model again makes no new version.
@@ -210,12 +210,12 @@ class Tracker:
             The registered name, for ``clplat search --model models:/clplat-catalogue@champion``; None when it
             could not be done.
         """
-        from clplat.tracking.models import crown
+        from clplat.tracking.models import set_champion
 
-        return self._guarded(lambda: crown(self._connect(), folder.resolve(), scenario))
+        return self._guard(lambda: set_champion(self._connect(), folder.resolve(), scenario))
 
-    def _guarded(self, work: Callable[[], T]) -> T | None:
-        return guarded(self.uri, work, self.warn)
+    def _guard(self, work: Callable[[], T]) -> T | None:
+        return guard(self.uri, work, self.warn)
 
     def _connect(self) -> MlflowClient:
         if self._client is None:
@@ -232,12 +232,12 @@ class Tracker:
         return {"mlflow.parentRunId": self.parent_run_id} if self.parent_run_id else {}
 
     def _log(self, result: Mapping[str, Any], folder: Path) -> str:
-        from clplat.tracking.seeds import log_seed
+        from clplat.tracking.run_logging import log_run
 
         client, experiment_id = self._open(part(result["config"], "scenario"))
         tags = {"clplat.level": self.level} | self._parent()
         tags |= {"clplat.label": self.label} if self.label else {}
-        return log_seed(client, self.uri, experiment_id, result, folder, tags)
+        return log_run(client, self.uri, experiment_id, result, folder, tags)
 
     def write_tuning_view(self, scenario: str, metric: str, params: Sequence[str]) -> None:
         """Write the view of a study's trials, those of level ``trial`` on split ``val``.
@@ -253,7 +253,7 @@ class Tracker:
             client, experiment_id = self._open(scenario)
             write_views(client, experiment_id, {"tuning": tuning_state(short(metric), params)})
 
-        self._guarded(write)
+        self._guard(write)
 
     def _write_views(self, result: Mapping[str, Any]) -> None:
         """Once per experiment and tracker: the views are the same for all its runs."""
