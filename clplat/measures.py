@@ -22,8 +22,6 @@ __all__ = [
     "describe",
     "evaluate_measures",
     "find_measure",
-    "mlflow_key",
-    "mlflow_name",
 ]
 
 Result = Mapping[str, Any]
@@ -38,7 +36,7 @@ class Measure:
         title: short name for people.
         unit: ``percent``, ``points``, ``share``, ``count``, ``flops``, ``bytes``, ``seconds`` or ``number``.
         better: ``"higher"`` or ``"lower"``.
-        source: where a result holds it, ``scores.bwt`` or ``cost.exemplar_bytes``, or a function of the result.
+        source: where a result holds it, ``scores.bwt`` or ``cost.exemplar_bytes``, or a function of it.
         meaning: what it says, in a sentence.
         mlflow: its key in MLflow, whose column headers clip at about 13 characters; empty for the usual
             ``cl/<name>`` or ``cost/<name>``.
@@ -46,6 +44,7 @@ class Measure:
         digits: after the point, in tables of text.
         scale: what MLflow and tables of text divide by.
         column: its key in the rows of `clplat compare`; empty if it is not compared.
+        signed: whether pages write a plus before it.
     """
 
     name: str
@@ -59,6 +58,11 @@ class Measure:
     digits: int = 1
     scale: float = 1.0
     column: str = ""
+    signed: bool = False
+
+    @property
+    def lower_is_better(self) -> bool:
+        return self.better == "lower"
 
     def value(self, result: Result) -> float | None:
         """Its value; None where it is undefined."""
@@ -118,11 +122,11 @@ MEASURES = {
         ),
         Measure(
             "bwt", "BWT", "points", "higher", "scores.bwt", "backward transfer",
-            mlflow="cl/bwt", heading="BWT", column="bwt",
+            mlflow="cl/bwt", heading="BWT", column="bwt", signed=True,
         ),
         Measure(
             "fwt", "FWT", "points", "higher", "scores.fwt_init", "forward transfer",
-            mlflow="cl/fwt", heading="FWT", column="fwt",
+            mlflow="cl/fwt", heading="FWT", column="fwt", signed=True,
         ),
         Measure(
             "zero_shot", "zero-shot kept", "percent", "higher", "scores.zs_retention",
@@ -218,18 +222,3 @@ def describe(name: str) -> Measure:
         return MEASURES[name]
     unit = "percent" if re.fullmatch(r"(R|mAP)@\d+|MRR", name) else "number"
     return Measure(name, name, unit, "higher", lambda result: None)
-
-
-def mlflow_name(metric: str) -> str:
-    """``"R@5"`` -> ``"R5"``: MLflow forbids the ``@`` and some more.
-
-    Example:
-        >>> mlflow_name("mAP@10")
-        'mAP10'
-    """
-    return re.sub(r"[^\w\-. ]+", "_", metric.replace("@", "")).strip(". ")[:100] or "_"
-
-
-def mlflow_key(metric: str) -> str:
-    """The MLflow key of a metric's mean over all domains, ``"R@5"`` -> ``"cl/R5"``."""
-    return f"cl/{mlflow_name(metric)}"

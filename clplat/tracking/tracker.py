@@ -13,10 +13,10 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from clplat.naming import part
 from clplat.tracking.background import BackgroundLogger
 from clplat.tracking.failures import failure_message, guard, warn_once
-from clplat.tracking.naming import part
-from clplat.tracking.rows import domain_keys, primary, short
+from clplat.tracking.metrics import domain_keys, primary, short
 from clplat.tracking.store import open_client, open_experiment, tracking_uri
 
 if TYPE_CHECKING:
@@ -114,10 +114,10 @@ class Tracker:
         """Load MLflow and what draws, and see that the store answers."""
 
         def ask() -> None:
-            from clplat.tracking.heatmaps import canvas
+            from clplat.plots.canvas import panels
 
             self._connect().search_experiments(max_results=1)
-            canvas(1, 1)
+            panels(1, 1, 1)
 
         self._guard(ask)
 

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from clplat.errors import UserError
-from clplat.report import draw, save_question
+from clplat.report import draw, save_figure
 
 Outcome = dict[str, Any]
 Make = Callable[..., Outcome]
@@ -176,12 +176,12 @@ def test_refusals_name_what_is_allowed(sizes: tuple[Outcome, Path], asked: Outco
 
 def test_the_figure_on_disk(sizes: tuple[Outcome, Path]) -> None:
     outcome, out = sizes
-    assert save_question(out) is None and not (out / "figure.png").exists()
+    assert save_figure(out) is None and not (out / "figure.png").exists()
     (out / "sweep.json").write_text(json.dumps(outcome | {"figure": {"kind": "bars", "y": "final"}}))
-    path = save_question(out)
+    path = save_figure(out)
     assert path == out / "figure.png" and path.read_bytes().startswith(b"\x89PNG")
     first = path.read_bytes()
-    save_question(out)
+    save_figure(out)
     assert path.read_bytes() == first
 
 

@@ -1,4 +1,4 @@
-"""Bare axes, several in a figure, and figures as data for a page: SVG for lines, JPEG for pictures."""
+"""Bare axes, titles, and figures as data for a page: SVG for lines, JPEG for pictures."""
 
 from __future__ import annotations
 
@@ -8,18 +8,33 @@ import warnings
 from pathlib import Path
 from typing import Any
 
-from clplat.tracking.heatmaps import INK, SOFT, canvas
+from clplat.plots.labels import label_text
 
-__all__ = ["GRID", "jpeg_data", "panels", "svg_data", "titled"]
+__all__ = [
+    "GRID",
+    "INK",
+    "SLANT",
+    "SOFT",
+    "axis_names",
+    "headline",
+    "jpeg_data",
+    "panels",
+    "svg_data",
+    "titled",
+]
 
-GRID = "#e4e4e4"
-_LARGEST = (1000, 2400)  # pixels of a retrieval grid in the page
+INK, SOFT, GRID = "#222222", "#6b6b6b", "#e4e4e4"
+SLANT = {"rotation": 35, "ha": "right", "rotation_mode": "anchor"}  # of long names below an axis
+_LARGEST = (1000, 2400)  # pixels of a retrieval grid in a page
 
 
 def panels(count: int, width: float, height: float) -> tuple[Any, list[Any]]:
-    """A figure with ``count`` bare axes side by side, each ``width`` x ``height`` inches."""
-    figure, first = canvas(width * count, height)
-    first.remove()
+    """A figure with ``count`` bare axes on a grid side by side, each ``width`` x ``height`` inches."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(width * count, height), layout="constrained", facecolor="white")
+    FigureCanvasAgg(figure)
     every = list(figure.subplots(1, count, squeeze=False)[0])
     for axes in every:
         axes.tick_params(length=0, colors=INK, labelsize=9)
@@ -29,12 +44,24 @@ def panels(count: int, width: float, height: float) -> tuple[Any, list[Any]]:
     return figure, every
 
 
+def headline(axes: Any, title: str, subtitle: str) -> None:
+    """A bold title, and below it how to read the figure."""
+    axes.set_title(
+        f"{label_text(title, 60)}\n" if title else "\n", loc="left", fontsize=12, fontweight="bold", color=INK
+    )
+    axes.text(0, 1.02, subtitle, transform=axes.transAxes, fontsize=9, color=SOFT, va="bottom")
+
+
 def titled(axes: Any, title: str, across: str, up: str) -> None:
     """A bold title on the left and the names of both axes; a dollar in them is a dollar."""
-    title, across, up = (words.replace("$", r"\$") for words in (title, across, up))
-    axes.set_title(title, loc="left", fontsize=10, fontweight="bold", color=INK)
-    axes.set_xlabel(across, color=SOFT, fontsize=9)
-    axes.set_ylabel(up, color=SOFT, fontsize=9)
+    axes.set_title(title.replace("$", r"\$"), loc="left", fontsize=10, fontweight="bold", color=INK)
+    axis_names(axes, across, up)
+
+
+def axis_names(axes: Any, across: str, up: str) -> None:
+    """What is drawn from left to right and from bottom to top."""
+    axes.set_xlabel(across.replace("$", r"\$"), color=SOFT, fontsize=9)
+    axes.set_ylabel(up.replace("$", r"\$"), color=SOFT, fontsize=9)
 
 
 def svg_data(figure: Any) -> str:

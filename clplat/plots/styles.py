@@ -1,4 +1,4 @@
-"""One look a method, the same in every figure and table: colour of its strategy, a marker, a kind of line."""
+"""One style per method, the same in every figure and table: colour of its strategy, a marker, a line."""
 
 from __future__ import annotations
 
@@ -6,9 +6,9 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from clplat.tracking.colours import strategy_colour
+from clplat.plots.colours import strategy_colour
 
-__all__ = ["SHAPES", "Style", "of_methods", "styles"]
+__all__ = ["SHAPES", "Style", "styles_of", "styles_of_methods"]
 
 # matplotlib's marker -> the same shape as an SVG polygon around (0, 0), 10 units wide. "o" is a circle.
 SHAPES = {
@@ -36,12 +36,12 @@ class Style:
     weight: float
 
 
-def styles(rows: Iterable[Mapping[str, Any]]) -> dict[str, Style]:
+def styles_of(rows: Iterable[Mapping[str, Any]]) -> dict[str, Style]:
     """A style by label. Methods of one strategy share its colour; marker and line tell them apart.
 
     Example:
-        >>> look = styles([{"label": l, "strategy": "replay", "kind": "tuned"} for l in ("small", "big")])
-        >>> look["small"].colour == look["big"].colour, look["small"].marker == look["big"].marker
+        >>> styles = styles_of([{"label": label, "strategy": "replay"} for label in ("small", "big")])
+        >>> styles["small"].colour == styles["big"].colour, styles["small"].marker == styles["big"].marker
         (True, False)
     """
     found: dict[str, Style] = {}
@@ -54,18 +54,18 @@ def styles(rows: Iterable[Mapping[str, Any]]) -> dict[str, Style]:
         found[row["label"]] = Style(
             colour=strategy_colour(row["strategy"]),
             marker=list(SHAPES)[len(found) % len(SHAPES)],
-            dash=":" if row["kind"] == "control" else _DASHES[again % len(_DASHES)],
-            weight=1.3 if row["kind"] == "control" else 1.9,
+            dash=":" if row.get("kind") == "control" else _DASHES[again % len(_DASHES)],
+            weight=1.3 if row.get("kind") == "control" else 1.9,
         )
     return found
 
 
-def of_methods(
-    methods: Iterable[str], rows: Iterable[Mapping[str, Any]], look: Mapping[str, Style]
+def styles_of_methods(
+    methods: Iterable[str], rows: Iterable[Mapping[str, Any]], styles: Mapping[str, Style]
 ) -> dict[str, Style]:
     """The style by method: that of its first row, or one of its own while it has no row yet."""
     known: dict[str, Style] = {}
     for row in rows:
-        known.setdefault(row["method"], look[row["label"]])
+        known.setdefault(row["method"], styles[row["label"]])
     fresh = [m for m in dict.fromkeys(methods) if m not in known]
-    return known | styles({"label": m, "strategy": m, "kind": "tuned"} for m in fresh)
+    return known | styles_of({"label": m, "strategy": m, "kind": "tuned"} for m in fresh)

@@ -13,9 +13,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from mlflow.utils.validation import MAX_ENTITY_KEY_LENGTH, _validate_metric_name
 
-from clplat.tracking.naming import NAME_LENGTH, flat, label, run_name, variant
-from clplat.tracking.notes import note
-from clplat.tracking.rows import closing_metrics, domain_keys, row_metrics, short, training_curves
+from clplat.naming import NAME_LENGTH, flat, label, run_name, variant
+from clplat.tracking.descriptions import note
+from clplat.tracking.metrics import closing_metrics, domain_keys, row_metrics, short, training_curves
 
 Make = Callable[..., dict[str, Any]]
 

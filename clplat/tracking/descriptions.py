@@ -2,46 +2,37 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
-from clplat.tracking.naming import label, part
-from clplat.tracking.rows import closing_metrics, primary, row_metrics, rows_done, short
+from clplat.measures import MEASURES
+from clplat.naming import label, part
+from clplat.tables.text import mlflow_markdown
+from clplat.tracking.metrics import closing_metrics, mean_key, primary, row_metrics, rows_done
 
-__all__ = ["HOW_TO_READ", "markdown_table", "note"]
+__all__ = ["HOW_TO_READ", "note"]
 
+_M = MEASURES
 # MLflow shows the first line and folds the rest.
-HOW_TO_READ = """\
+HOW_TO_READ = f"""\
 Which strategy keeps up with the stream? Open **Views > Leaderboard** (top right). One run = one strategy, \
 one seed; **step = number of domains trained**, 0 = the untrained model.
 
 | name | meaning | better |
 |---|---|---|
-| `cl/R5` | mean Recall@5 over all domains of the stream, in percent | higher |
+| `{mean_key("R@5")}` | mean Recall@5 over all domains of the stream, in percent | higher |
 | `R5/<domain>` | Recall@5 on one domain | higher |
-| `cl/forget` | a domain's best value since its training minus its value now, mean over domains | lower |
-| `cl/bwt`, `cl/fwt` | backward and forward transfer, in points | higher |
-| `cl/plast` | score on each domain right after training on it | higher |
-| `cl/zs` | what is left of the untrained model's score on data outside the stream, in percent | higher |
+| `{_M["forgetting"].mlflow}` | {_M["forgetting"].meaning} | lower |
+| `{_M["bwt"].mlflow}`, `{_M["fwt"].mlflow}` | backward and forward transfer, in points | higher |
+| `{_M["plasticity"].mlflow}` | {_M["plasticity"].meaning} | higher |
+| `{_M["zero_shot"].mlflow}` | {_M["zero_shot"].meaning} | higher |
 | `compat/...` | new queries against the gallery that an older version indexed | higher |
 | `base/...` | training-free references: only the image, only the text | |
-| `cost/train_M`, `cost/sec` | trainable parameters in millions, seconds | lower |
+| `{_M["trainable_parameters"].mlflow}`, `{_M["seconds"].mlflow}` | trainable parameters in millions, \
+seconds | lower |
 
 `cumulative` trains on all domains so far and is the upper bound; `frozen` never trains.
 """
-
-
-def markdown_table(head: Sequence[str], body: Sequence[Sequence[str]]) -> str:
-    """A table that MLflow's pages can show: they set columns without any space, so each cell brings its own.
-
-    Example:
-        >>> print(markdown_table(["R@5"], [["61.2"]]))
-        |R@5&emsp;|
-        |---|
-        |61.2&emsp;|
-    """
-    lines = ["|" + "".join(f"{cell}&emsp;|" for cell in line) for line in [head, *body]]
-    return "\n".join([lines[0], "|" + "---|" * len(head), *lines[1:]])
 
 
 def note(result: Mapping[str, Any]) -> str:
@@ -53,14 +44,15 @@ def note(result: Mapping[str, Any]) -> str:
     trained = f"{last} of {len(result['domains'])} domains" if last >= 0 else "nothing yet"
     where = f"`{part(config, 'scenario')}`, seed {config.get('seed', 0)}"
     head = f"**{label(config)}** on {where}: {trained}{state}."
+    shown = [MEASURES[name] for name in ("forgetting", "zero_shot")]
+    trainable = MEASURES["trainable_parameters"].mlflow
     cells = [
-        (main, numbers.get(f"cl/{short(main)}"), " %"),
-        ("forgetting", numbers.get("cl/forget"), " points"),
-        ("zero-shot kept", numbers.get("cl/zs"), " %"),
-        ("trainable", numbers.get("cost/train_M"), " M parameters"),
+        (main, numbers.get(mean_key(main)), " %"),
+        *((m.title, numbers.get(m.mlflow), " %" if m.unit == "percent" else f" {m.unit}") for m in shown),
+        ("trainable", numbers.get(trainable), " M parameters"),
     ]
     texts = ["–" if value is None else f"{value:.2f}{unit}" for _, value, unit in cells]
-    table = markdown_table([name for name, _, _ in cells], [texts])
+    table = mlflow_markdown([name for name, _, _ in cells], [texts])
     failure = result.get("failure")
     why = f"\n\nFailed: `{failure.get('error')}`" if isinstance(failure, Mapping) else ""
     command = f"\n\n```sh\n{_folded(str(result['command']))}\n```" if result.get("command") else ""

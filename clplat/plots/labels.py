@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-__all__ = ["end_labels", "named", "point_labels", "shorten", "spread"]
+__all__ = ["End", "end_labels", "label_text", "point_labels", "shorten", "spread"]
 
 _SIZE = 8.5
 _WIDE, _HIGH = 0.076, 0.15  # inches of a bold letter and of a line, at that size
 _BAR = 0.007  # inches that an error bar is wide to either side
 
 Box = tuple[float, float, float, float]
+End = tuple[float, float, str, str]  # x, y, name, colour
 
 
 def shorten(name: str, length: int = 26) -> str:
@@ -27,7 +28,7 @@ def shorten(name: str, length: int = 26) -> str:
     return f"{name[:front]}…{name[front + 1 - length :]}"
 
 
-def named(name: str, length: int = 26) -> str:
+def label_text(name: str, length: int = 26) -> str:
     """A name as matplotlib takes it: shortened, and with dollars that start no formula."""
     return shorten(name, length).replace("$", r"\$")
 
@@ -55,7 +56,7 @@ def spread(places: Sequence[float], gap: float, low: float, high: float) -> list
     return moved
 
 
-def end_labels(axes: Any, ends: Sequence[tuple[float, float, str, str]], height: float) -> None:
+def end_labels(axes: Any, ends: Sequence[End], height: float) -> None:
     """Write (x, y, name, colour) at the right edge, with a hair line where a name had to move or ends early.
 
     Args:
@@ -70,7 +71,7 @@ def end_labels(axes: Any, ends: Sequence[tuple[float, float, str, str]], height:
     for (x, y, name, colour), place in zip(ends, places, strict=True):
         moved = x < last or abs(place - y) > gap / 2
         axes.annotate(
-            named(name), (x, y), (1.0, place), textcoords=axes.get_yaxis_transform(), color=colour,
+            label_text(name), (x, y), (1.0, place), textcoords=axes.get_yaxis_transform(), color=colour,
             fontsize=_SIZE, fontweight="bold", va="center", annotation_clip=False,
             arrowprops={"arrowstyle": "-", "color": colour, "lw": 0.6} if moved else None,
         )  # fmt: skip
@@ -78,7 +79,7 @@ def end_labels(axes: Any, ends: Sequence[tuple[float, float, str, str]], height:
 
 def point_labels(
     axes: Any,
-    points: Sequence[tuple[float, float, str, str]],
+    points: Sequence[End],
     width: float,
     height: float,
     spreads: Sequence[tuple[float, float]],
@@ -115,7 +116,7 @@ def point_labels(
     for (x, y, name, colour), (at_x, at_y), box in zip(points, spots, places, strict=True):
         shift = (72 * (box[0] - at_x), 72 * ((box[1] + box[3]) / 2 - at_y))
         axes.annotate(
-            named(name), (x, y), shift, textcoords="offset points", color=colour, fontsize=_SIZE,
+            label_text(name), (x, y), shift, textcoords="offset points", color=colour, fontsize=_SIZE,
             fontweight="bold", va="center",
         )  # fmt: skip
 

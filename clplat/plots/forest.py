@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 
 from markupsafe import Markup, escape
 
-from clplat.report.formats import number
-from clplat.report.styles import SHAPES, Style
+from clplat.formats import number
+from clplat.plots.styles import SHAPES, Style
 
 __all__ = ["Axis", "axis_over", "head", "interval"]
 
@@ -35,21 +34,21 @@ class Axis:
 
 
 def axis_over(values: Iterable[float | None], *also: float) -> Axis:
-    """An axis with three to six round ticks over all known values and those of ``also``.
+    """An axis with two to five round ticks over all known values and those of ``also``.
 
     Example:
         >>> axis_over([44.6, 52.1, None, 63.8]).ticks
         (45.0, 50.0, 55.0, 60.0)
     """
+    from matplotlib.ticker import MaxNLocator
+
     known = [value for value in (*values, *also) if value is not None]
     low, high = (min(known), max(known)) if known else (0.0, 1.0)
     if high - low < 1e-9:
         low, high = low - 1, high + 1
-    rough = (high - low) / 4
-    step = 10 ** math.floor(math.log10(rough))
-    step *= next((m for m in (1, 2, 2.5, 5) if m * step >= rough), 10)
-    first, last = math.ceil(low / step - 1e-9), math.floor(high / step + 1e-9)
-    return Axis(low, high, tuple(float(round(k * step, 6)) for k in range(first, last + 1)))
+    ticks = MaxNLocator(4, steps=[1, 2, 2.5, 5, 10], min_n_ticks=1).tick_values(low, high)
+    inside = (round(float(tick), 6) for tick in ticks if low - 1e-9 <= tick <= high + 1e-9)
+    return Axis(low, high, tuple(inside))
 
 
 def head(axis: Axis) -> Markup:

@@ -1,4 +1,4 @@
-"""The figure that a sweep asks for: `outcome["figure"]` says what is drawn against what."""
+"""Draw the figure that a sweep asks for, or write it to its folder."""
 
 from __future__ import annotations
 
@@ -8,15 +8,16 @@ from typing import Any
 
 from clplat.errors import unknown_name
 from clplat.files import write_atomically
-from clplat.report.asked import Asked, Drawing
-from clplat.report.asked_lines import curve, lines
-from clplat.report.asked_marks import bars, heatmap, scatter
+from clplat.plots.styles import styles_of
+from clplat.report.figure.lines import curve, lines
+from clplat.report.figure.points import bars, heatmap, scatter
+from clplat.report.figure.request import FigureRequest
+from clplat.report.figures import Drawing
 from clplat.report.outcome import Outcome, Runs, read_outcome, read_runs
-from clplat.report.styles import styles
 
-__all__ = ["draw", "drawn_with_words", "save_question"]
+__all__ = ["draw", "draw_with_words", "save_figure"]
 
-_KINDS: dict[str, Callable[[Asked], Drawing]] = {
+_KINDS: dict[str, Callable[[FigureRequest], Drawing | None]] = {
     "curve": curve,
     "scatter": scatter,
     "lines": lines,
@@ -27,7 +28,7 @@ _DPI = 130
 
 
 def draw(outcome: Outcome, out: Path) -> Any | None:
-    """The matplotlib figure of the sweep's own question; None if nothing is asked or nothing is there yet.
+    """The matplotlib figure that a sweep asks for; None if it asks for none or nothing is there yet.
 
     Args:
         outcome: the content of ``sweep.json``. Its ``figure`` is None or a dict with ``kind``: ``curve``
@@ -43,11 +44,11 @@ def draw(outcome: Outcome, out: Path) -> Any | None:
         >>> draw({"figure": None, "rows": []}, Path(".")) is None
         True
     """
-    drawn = drawn_with_words(outcome, out)
-    return None if drawn is None else drawn[0]
+    drawing = draw_with_words(outcome, out)
+    return None if drawing is None else drawing[0]
 
 
-def save_question(out: Path) -> Path | None:
+def save_figure(out: Path) -> Path | None:
     """Write ``out/figure.png`` from ``out/sweep.json`` where `draw` gives a figure; its path, or None."""
     figure = draw(read_outcome(out), out)
     if figure is None:
@@ -57,7 +58,7 @@ def save_question(out: Path) -> Path | None:
     return path
 
 
-def drawn_with_words(outcome: Outcome, out: Path, runs: Runs | None = None) -> Drawing:
+def draw_with_words(outcome: Outcome, out: Path, runs: Runs | None = None) -> Drawing | None:
     """`draw`, and what the figure says in words; ``runs`` if they were read already."""
     figure = outcome["figure"]
     if figure is None:
@@ -68,4 +69,4 @@ def drawn_with_words(outcome: Outcome, out: Path, runs: Runs | None = None) -> D
     if not outcome["rows"]:
         return None
     runs = read_runs(outcome, out) if runs is None else runs
-    return _KINDS[kind](Asked(outcome, figure, runs, styles(outcome["rows"])))
+    return _KINDS[kind](FigureRequest(outcome, figure, runs, styles_of(outcome["rows"])))

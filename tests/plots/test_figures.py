@@ -9,14 +9,11 @@ from typing import Any
 
 import pytest
 
-from clplat.tracking.colours import STRATEGY_COLOURS, domain_colour, strategy_colour
-from clplat.tracking.figures import (
-    accuracy_heatmap,
-    compatibility_heatmap,
-    domain_curves,
-    strategy_curves,
-    tradeoff,
-)
+from clplat.plots.colours import STRATEGY_COLOURS, domain_colour, strategy_colour
+from clplat.plots.curves import domain_curves, strategy_curves
+from clplat.plots.heatmaps import accuracy_heatmap, compatibility_heatmap
+from clplat.plots.points import Point, tradeoff
+from clplat.plots.styles import Style, styles_of
 
 Make = Callable[..., dict[str, Any]]
 
@@ -25,6 +22,10 @@ def png(figure: Any) -> bytes:
     target = io.BytesIO()
     figure.savefig(target, format="png", dpi=40)
     return target.getvalue()
+
+
+def by_name(*names: str) -> dict[str, Style]:
+    return styles_of({"label": name, "strategy": name} for name in names)
 
 
 @pytest.mark.parametrize(("count", "rows"), [(1, 2), (1, 1), (4, 3), (12, 13)])
@@ -68,17 +69,17 @@ def test_compatible_cells_are_framed() -> None:
 
 def test_strategies_wear_their_colours() -> None:
     series = {"replay": [[40.0, 50.0], [41.0, 52.0]], "ewc": [[40.0]], "empty": []}
-    figure = strategy_curves(series, ["a"], {name: strategy_colour(name) for name in series})
+    figure = strategy_curves(series, ["a"], by_name(*series))
     lines = figure.axes[0].lines
     assert [line.get_color() for line in lines] == [STRATEGY_COLOURS["replay"], STRATEGY_COLOURS["ewc"]]
     assert list(lines[0].get_ydata()) == [40.5, 51.0]
     assert png(figure)
-    assert png(tradeoff([("replay", 2.0, 60.0, "#0072b2"), ("ewc", 2.0, 60.0, "#009e73")]))
+    assert png(tradeoff([Point(name, 2.0, 60.0, style) for name, style in by_name("replay", "ewc").items()]))
 
 
 def test_end_labels_do_not_overlap() -> None:
     series = {f"strategy {i}": [[40.0, 50.0 + 0.01 * i]] for i in range(6)}
-    axes = strategy_curves(series, ["a"], {}).axes[0]
+    axes = strategy_curves(series, ["a"], by_name(*series)).axes[0]
     heights = sorted(text.xyann[1] for text in axes.texts if hasattr(text, "xyann"))
     low, high = axes.get_ylim()
     assert all(b - a > 0.04 * (high - low) for a, b in itertools.pairwise(heights))

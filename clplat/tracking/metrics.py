@@ -1,4 +1,4 @@
-"""From a Result (plain data) to metrics: the names that MLflow shows, and the values of one row."""
+"""From a result (plain data) to metrics of MLflow: the values of one row, the costs of a run, its losses."""
 
 from __future__ import annotations
 
@@ -7,12 +7,14 @@ import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
-from clplat.tracking.naming import flat
+from clplat.measures import LOGGED_COSTS, MEASURES
+from clplat.naming import flat
 
 __all__ = [
     "clean",
     "closing_metrics",
     "domain_keys",
+    "mean_key",
     "primary",
     "row_metrics",
     "rows_done",
@@ -20,24 +22,13 @@ __all__ = [
     "training_curves",
 ]
 
-# Column headers clip at about 13 characters; the long name and its convention stand in the experiment's note.
-_SCORES = {
-    "acc_last": "cl/seen",
-    "forgetting_max": "cl/forget",
-    "fwt_init": "cl/fwt",
-    "plasticity": "cl/plast",
-    "zs_retention": "cl/zs",
+# By the last part of where a result holds it: `forgetting_max` of `scores.forgetting_max`.
+_KNOWN = {
+    measure.source.rpartition(".")[2]: measure
+    for measure in (*MEASURES.values(), *LOGGED_COSTS)
+    if isinstance(measure.source, str) and measure.mlflow
 }
-_OF_C = ("AC", "AC_ties", "AM", "update_gain", "update_gain_own", "price")
-# Name in the result -> name in MLflow and the unit that keeps the number short.
-_COST = {
-    "trainable_parameters": ("cost/train_M", 1e6),
-    "total_parameters": ("cost/total_M", 1e6),
-    "training_flops": ("cost/TFLOP", 1e12),
-    "optimizer_steps": ("cost/steps", 1),
-    "exemplar_bytes": ("cost/memory_MB", 1e6),
-    "peak_memory_bytes": ("cost/peak_MB", 1e6),
-}
+_OF_C = ("AC_ties", "AM", "update_gain", "price")  # scores of C, the matrix of compatibility, beside measures
 
 
 def short(metric: str) -> str:
@@ -48,6 +39,16 @@ def short(metric: str) -> str:
 def clean(text: str) -> str:
     """Only what MLflow allows in one part of a metric name."""
     return re.sub(r"[^\w\-. ]+", "_", text).strip(". ")[:100] or "_"
+
+
+def mean_key(metric: str) -> str:
+    """The key of a retrieval metric's mean over all domains of the stream.
+
+    Example:
+        >>> mean_key("R@5")
+        'cl/R5'
+    """
+    return f"cl/{short(metric)}"
 
 
 def domain_keys(domains: Sequence[str]) -> list[str]:
@@ -101,7 +102,7 @@ def row_metrics(result: Mapping[str, Any], row: int) -> dict[str, float]:
     for metric, rows in result["metrics"].items():
         values = _row(rows, row) or []
         found |= {f"{short(metric)}/{key}": value for key, value in zip(keys, values, strict=False)}
-        found[f"cl/{short(metric)}"] = _mean(values)
+        found[mean_key(metric)] = _mean(values)
     for tag, metrics in (result.get("tags") or {}).items():
         found |= {f"tags/{clean(tag)}.{short(m)}": _mean(_row(r, row) or []) for m, r in metrics.items()}
     for name, metrics in (result.get("baselines") or {}).items():
@@ -114,14 +115,15 @@ def row_metrics(result: Mapping[str, Any], row: int) -> dict[str, float]:
     found |= _compatibility(result, row)
     for name, value in flat(_row(result.get("scores"), row) or {}).items():
         found[_score_name(name)] = value
-    found.setdefault("cl/zs", _retention(result, row))
+    found.setdefault(MEASURES["zero_shot"].mlflow, _retention(result, row))
     named = {name: round(float(value), 4) for name, value in found.items() if _number(value)}
     # A run's page lists metrics in the order of logging: the summary first.
     return dict(sorted(named.items(), key=lambda item: not item[0].startswith("cl/")))
 
 
 def _score_name(name: str) -> str:
-    return f"compat/{name}" if name in _OF_C else _SCORES.get(name, f"cl/{clean(name)}")
+    usual = f"compat/{name}" if name in _OF_C else f"cl/{clean(name)}"
+    return _KNOWN[name].mlflow if name in _KNOWN else usual
 
 
 def _compatibility(result: Mapping[str, Any], row: int) -> dict[str, Any]:
@@ -150,15 +152,17 @@ def _retention(result: Mapping[str, Any], row: int) -> float | None:
 
 
 def closing_metrics(result: Mapping[str, Any]) -> dict[str, float]:
-    """Cost and measured times, known at the end; ``cost/sec`` is the sum of all measured seconds."""
+    """Cost and measured times, known at the end; the time is the sum of all measured seconds."""
     measured = flat(result.get("measured") or {})
     found = {}
     for name, value in {**measured, **flat(result.get("cost") or {})}.items():
         if _number(value):
-            key, unit = _COST.get(name, (f"cost/{clean(name)}", 1))
-            found[key] = round(float(value) / unit, 4)
+            key, scale = (
+                (_KNOWN[name].mlflow, _KNOWN[name].scale) if name in _KNOWN else (f"cost/{clean(name)}", 1)
+            )
+            found[key] = round(float(value) / scale, 4)
     seconds = [v for name, v in measured.items() if name.endswith("seconds") and _number(v)]
-    return found | ({"cost/sec": round(float(sum(seconds)), 2)} if seconds else {})
+    return found | ({MEASURES["seconds"].mlflow: round(float(sum(seconds)), 2)} if seconds else {})
 
 
 def training_curves(result: Mapping[str, Any]) -> Iterator[tuple[int, dict[str, float]]]:

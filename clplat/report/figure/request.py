@@ -1,4 +1,4 @@
-"""What the drawings of a sweep's question have in common: measures by name, spreads, names of rows."""
+"""What a sweep asks to be drawn, with everything that the drawing reads."""
 
 from __future__ import annotations
 
@@ -7,29 +7,28 @@ from dataclasses import dataclass
 from typing import Any
 
 from clplat.errors import unknown_name
-from clplat.report.figures import spot
-from clplat.report.outcome import Outcome, Runs
-from clplat.report.styles import Style
+from clplat.plots.styles import Style
+from clplat.report.figures import mean_and_sd
+from clplat.report.outcome import Outcome, Row, Runs
 
-__all__ = ["Asked", "Drawing", "bounds"]
+__all__ = ["FigureRequest", "Spread", "spread_of"]
 
-Row = Mapping[str, Any]
-Drawing = tuple[Any, str] | None  # the figure, and what it says in words
+Spread = tuple[float, float, float]
 
 
 @dataclass(frozen=True)
-class Asked:
-    """A question with everything that answers it.
+class FigureRequest:
+    """A figure that is asked for.
 
     Args:
         figure: ``outcome["figure"]``.
-        look: style by label.
+        styles: by label.
     """
 
     outcome: Outcome
     figure: Mapping[str, Any]
     runs: Runs
-    look: Mapping[str, Style]
+    styles: Mapping[str, Style]
 
     @property
     def rows(self) -> Sequence[Row]:
@@ -66,16 +65,16 @@ class Asked:
         return f"{row['label']}, {row['group']}" if several else str(row["label"])
 
 
-def bounds(row: Row, name: str, scale: float = 1.0) -> tuple[float, float, float] | None:
+def spread_of(row: Row, name: str, scale: float) -> Spread | None:
     """(mean, how far down, how far up): the interval of the final score, one sd of anything else.
 
     Args:
         scale: what all three are divided by.
     """
-    place = spot(row, name)
-    if place is None:
+    known = mean_and_sd(row, name)
+    if known is None:
         return None
-    mean, sd = place
+    mean, sd = known
     down = up = sd
     score = row["score"]
     if name == "final" and score["low"] is not None and score["high"] is not None:

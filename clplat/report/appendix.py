@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from clplat.report.formats import number, setting
+from clplat.formats import number, setting
 from clplat.report.outcome import Outcome, Runs
 from clplat.report.tables import Cell, Part, Table, words
 

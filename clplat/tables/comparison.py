@@ -1,33 +1,32 @@
-"""The comparison as a rich table, as plain text, and its answer in one line."""
+"""The comparison of methods as a rich table, as plain text, and its answer in one line."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from clplat.tracking.colours import strategy_colour
-from clplat.tracking.compare import BOUNDS
-from clplat.tracking.notes import markdown_table
+from clplat.measures import COMPARED, MEASURES
+from clplat.roles import role_of
+from clplat.tables import text
 
 if TYPE_CHECKING:
     from rich.table import Table
 
-__all__ = ["aligned", "drawn", "markdown", "plain", "render", "winner_line"]
+__all__ = ["markdown", "plain", "render", "winner_line"]
 
 Row = Mapping[str, Any]
 
 # key, heading, digits; narrow, so that ten strategies with seeds fit into 80 columns
-_COLUMNS = (
-    ("R1", "R@1", 1),
-    ("R5", "R@5", 1),
-    ("forget", "forgets", 1),
-    ("bwt", "BWT", 1),
-    ("fwt", "FWT", 1),
-    ("zs", "0-shot", 0),
-    ("trainable_M", "M par", 3),
-    ("seconds", "sec", 0),
+_COLUMNS = (("R1", "R@1", 1), ("R5", "R@5", 1), *((m.column, m.heading, m.digits) for m in COMPARED))
+_LOST = MEASURES["forgetting"].column
+_HEADLINE = (
+    "score",
+    "R1",
+    "R5",
+    _LOST,
+    MEASURES["zero_shot"].column,
+    MEASURES["trainable_parameters"].column,
 )
-_HEADLINE = ("score", "R1", "R5", "forget", "zs", "trainable_M")
 
 
 def _heading(name: str) -> str:
@@ -41,8 +40,12 @@ def _number(row: Row, key: str, digits: int) -> str:
         return "–"
     shown = f"{value:.{digits}f}"
     # The spread of the two numbers that decide; of all of them it would only widen the table.
-    decides = key in ("score", "forget", row["primary"])
+    decides = key in ("score", _LOST, row["primary"])
     return f"{shown}±{spread:.{digits}f}" if decides and spread is not None else shown
+
+
+def _is_bound(row: Row) -> bool:
+    return role_of(row) == "upper bound"
 
 
 def _table(rows: Sequence[Row], keys: Sequence[str] | None = None) -> tuple[list[str], list[list[str]]]:
@@ -58,7 +61,7 @@ def _table(rows: Sequence[Row], keys: Sequence[str] | None = None) -> tuple[list
     head += ["n"] if seeds else []
     body = []
     for row in rows:
-        bound = " (bound)" if row["strategy"] in BOUNDS else ""
+        bound = " (bound)" if _is_bound(row) else ""
         cells = [row["scenario"]] if scenarios else []
         cells += [row["label"] + bound, *(_number(row, key, digits) for key, _, digits in columns)]
         body.append(cells + ([str(row["n"])] if seeds else []))
@@ -67,15 +70,14 @@ def _table(rows: Sequence[Row], keys: Sequence[str] | None = None) -> tuple[list
 
 def markdown(rows: Sequence[Row]) -> str:
     """The main columns as a markdown table, for a page of MLflow."""
-    return markdown_table(*_table(rows, _HEADLINE))
+    return text.mlflow_markdown(*_table(rows, _HEADLINE))
 
 
 def render(rows: Sequence[Row], title: str | None = None) -> Table:
     """The rows as a rich table, each strategy in its colour."""
     head, body = _table(rows)
     best = _winners(rows)
-    bold = ["bold " if row in best else "" for row in rows]
-    return drawn(head, body, _words(head), [str(row["strategy"]) for row in rows], bold, title)
+    return text.coloured(head, body, _words(head), rows, [row in best for row in rows], title)
 
 
 def plain(rows: Sequence[Row]) -> str:
@@ -88,61 +90,18 @@ def plain(rows: Sequence[Row]) -> str:
     if not rows:
         return "no complete runs"
     head, body = _table(rows)
-    return aligned(head, body, _words(head))
+    return text.aligned(head, body, _words(head))
 
 
 def _words(head: Sequence[str]) -> int:
     return 2 if head[0] == "scenario" else 1
 
 
-def drawn(
-    head: Sequence[str],
-    body: Sequence[Sequence[str]],
-    words: int,
-    strategies: Sequence[str],
-    emphasis: Sequence[str],
-    title: str | None = None,
-) -> Table:
-    """A rich table: ``words`` columns of text, the last in the colours of ``strategies``, then numbers."""
-    from rich import box
-    from rich.table import Table
-    from rich.text import Text
-
-    table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False)
-    table.collapse_padding = True
-    for index, name in enumerate(head):
-        table.add_column(name, justify="left" if index < words else "right", overflow="fold")
-    for cells, strategy, bold in zip(body, strategies, emphasis, strict=True):
-        # Black and grey would vanish on a dark terminal.
-        style = bold + ("dim" if strategy in ("cumulative", "frozen") else strategy_colour(strategy))
-        table.add_row(*(Text(cell, style=style if i == words - 1 else "") for i, cell in enumerate(cells)))
-    return table
-
-
-def aligned(head: Sequence[str], body: Sequence[Sequence[str]], words: int) -> str:
-    """A table as text: the first ``words`` columns to the left, numbers to the right.
-
-    Example:
-        >>> print(aligned(["name", "n"], [["a", "10"]], 1))
-        name   n
-        a     10
-    """
-    widths = [max(len(line[i]) for line in [head, *body]) for i in range(len(head))]
-    lines = [
-        "  ".join(
-            cell.ljust(width) if i < words else cell.rjust(width)
-            for i, (cell, width) in enumerate(zip(line, widths, strict=True))
-        ).rstrip()
-        for line in [head, *body]
-    ]
-    return "\n".join(lines)
-
-
 def _winners(rows: Sequence[Row]) -> list[Row]:
     """The best contender of each scenario."""
     best: dict[str, Row] = {}
     for row in _ranked(rows):
-        if row["strategy"] not in BOUNDS:
+        if not _is_bound(row):
             best.setdefault(row["scenario"], row)
     return list(best.values())
 
@@ -152,7 +111,7 @@ def _ranked(rows: Sequence[Row]) -> list[Row]:
 
 
 def winner_line(rows: Sequence[Row]) -> str:
-    """The answer, one line a scenario: the best contender, how far from the bound, and its lead.
+    """The answer, one line per scenario: the best contender, how far from the bound, and its lead.
 
     The noise of a lead is two standard errors of the difference of two means over seeds; with one seed there
     is no estimate, and the line says so.
@@ -160,24 +119,24 @@ def winner_line(rows: Sequence[Row]) -> str:
     lines = []
     for best in _winners(rows):
         ranked = [row for row in _ranked(rows) if row["scenario"] == best["scenario"]]
-        text = (
+        said = (
             f"{best['label']} is best on {best['scenario']}: {_heading(best['primary'])} {best['score']:.1f}"
         )
-        text += " after the last domain"
-        bound = next((row for row in ranked if row["strategy"] in BOUNDS), None)
+        said += " after the last domain"
+        bound = next((row for row in ranked if _is_bound(row)), None)
         if bound is not None:
             gap = bound["score"] - best["score"]
-            text += f", {abs(gap):.1f} {'below' if gap >= 0 else 'above'} the bound ({bound['label']})"
-        second = next((row for row in ranked if row["strategy"] not in BOUNDS and row is not best), None)
-        lines.append(text + (_lead(best, second) if second else "; nothing else to compare with") + ".")
+            said += f", {abs(gap):.1f} {'below' if gap >= 0 else 'above'} the bound ({bound['label']})"
+        second = next((row for row in ranked if not _is_bound(row) and row is not best), None)
+        lines.append(said + (_lead(best, second) if second else "; nothing else to compare with") + ".")
     return "\n".join(lines) or "No complete run yet."
 
 
 def _lead(best: Row, second: Row) -> str:
     lead = best["score"] - second["score"]
-    text = f"; {lead:.1f} ahead of {second['label']}"
+    said = f"; {lead:.1f} ahead of {second['label']}"
     if best["score_std"] is None or second["score_std"] is None:
-        return text + " (one seed: no noise estimate)"
+        return said + " (one seed: no noise estimate)"
     error = (best["score_std"] ** 2 / best["n"] + second["score_std"] ** 2 / second["n"]) ** 0.5
     seeds = f"{min(best['n'], second['n'])} seeds"
-    return text + (f", within noise ({seeds})" if lead < 2 * error else f", more than noise ({seeds})")
+    return said + (f", within noise ({seeds})" if lead < 2 * error else f", more than noise ({seeds})")
