@@ -12,7 +12,7 @@ from typing import Any
 
 from clplat.claim import RESULT
 from clplat.evaluation.significance import Replicate, interval
-from clplat.files import load_tree, read_json
+from clplat.files import read_json
 from clplat.measures import MEASURES, evaluate_measures
 from clplat.naming import flat
 from clplat.provenance import library_versions
@@ -20,6 +20,7 @@ from clplat.roles import role_of
 from clplat.sweep.layout import Entry, Final, Layout, option
 from clplat.sweep.queue import Queue, best_of
 from clplat.sweep.verdict import comparisons, sentence
+from clplat.trees import load_tree
 from clplat.tuning.spaces import plain
 
 __all__ = ["OUTCOME", "SCHEMA", "Row", "collect", "row_of"]
