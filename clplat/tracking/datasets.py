@@ -7,7 +7,7 @@ import json
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from clplat.tracking.naming import part
+from clplat.naming import part
 
 if TYPE_CHECKING:
     from mlflow.tracking import MlflowClient

@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from clplat.errors import UserError
+from clplat.naming import part, run_name, variant
 from clplat.tracking.log_state import LogState, folder_lock
-from clplat.tracking.naming import part, run_name, variant
-from clplat.tracking.rows import clean, rows_done
+from clplat.tracking.metrics import clean, rows_done
 from clplat.tracking.store import open_client
 
 if TYPE_CHECKING:

@@ -7,15 +7,15 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from clplat.tracking import figures
+from clplat.naming import NAME_LENGTH, label, part, stream_names, variant
+from clplat.plots.colours import strategy_colour
+from clplat.plots.heatmaps import accuracy_heatmap
+from clplat.tables.comparison import markdown, winner_line
 from clplat.tracking.artifacts import accuracy_table, comparison_figures, log_figures, log_tables
-from clplat.tracking.colours import strategy_colour
 from clplat.tracking.compare import from_results
 from clplat.tracking.log_state import now_ms
-from clplat.tracking.naming import NAME_LENGTH, label, part, stream_names, variant
-from clplat.tracking.rows import clean, closing_metrics, primary, row_metrics, rows_done, short
+from clplat.tracking.metrics import clean, closing_metrics, mean_key, primary, row_metrics, rows_done
 from clplat.tracking.run_logging import points, send_metrics, send_params
-from clplat.tracking.tables import markdown, winner_line
 
 if TYPE_CHECKING:
     from mlflow.tracking import MlflowClient
@@ -85,7 +85,7 @@ def _send_changed(client: MlflowClient, run_id: str, metrics: Mapping[str, float
 def _write_means(client: MlflowClient, run_id: str, results: Sequence[Mapping[str, Any]]) -> str:
     """A trial: the seeds' means at every step, their spread at the last, the mean matrix."""
     steps = min(rows_done(result) for result in results)
-    again = f"cl/{short(primary(results[0]))}" in client.get_run(run_id).data.metrics
+    again = mean_key(primary(results[0])) in client.get_run(run_id).data.metrics
     for step in range(steps):
         seeds = [row_metrics(result, step) for result in results]
         if step == steps - 1:
@@ -111,7 +111,7 @@ def _write_means(client: MlflowClient, run_id: str, results: Sequence[Mapping[st
     }
     log_tables(client, run_id, {"tables/accuracy_matrix.json": accuracy_table(mean)})
     title = label(mean["config"]) + (f", mean of {len(results)}" if len(results) > 1 else "")
-    drawn = figures.accuracy_heatmap(mean["metrics"][main], mean["domains"], metric=main, title=title)
+    drawn = accuracy_heatmap(mean["metrics"][main], mean["domains"], metric=main, title=title)
     log_figures(client, run_id, {"accuracy_matrix": drawn})
     return markdown(from_results(results))
 

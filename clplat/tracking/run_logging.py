@@ -7,14 +7,15 @@ from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from clplat.measures import MEASURES
+from clplat.naming import NAME_LENGTH, flat, label, part, run_name, variant
+from clplat.plots.colours import strategy_colour
 from clplat.tracking.artifacts import log_closing, log_config, log_drawings, log_grid
-from clplat.tracking.colours import strategy_colour
 from clplat.tracking.datasets import log_datasets
+from clplat.tracking.descriptions import note
 from clplat.tracking.log_state import LogState, folder_lock, mtime_ms, now_ms
+from clplat.tracking.metrics import closing_metrics, primary, row_metrics, rows_done, short, training_curves
 from clplat.tracking.models import create_models, upload_models
-from clplat.tracking.naming import NAME_LENGTH, flat, label, part, run_name, variant
-from clplat.tracking.notes import note
-from clplat.tracking.rows import closing_metrics, primary, row_metrics, rows_done, short, training_curves
 
 if TYPE_CHECKING:
     from mlflow.entities import Metric
@@ -105,7 +106,11 @@ def _create(
         state.write(folder)
     if state.run_id is None:
         # A result that is complete began as long before its end as it took.
-        took = closing_metrics(result).get("cost/sec", 0.0) if result["status"] == "complete" else 0.0
+        took = (
+            closing_metrics(result).get(MEASURES["seconds"].mlflow, 0.0)
+            if result["status"] == "complete"
+            else 0.0
+        )
         run = client.create_run(
             experiment_id,
             start_time=mtime_ms(folder / "result.json") - int(1000 * took),

@@ -11,10 +11,10 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from clplat.naming import part
 from clplat.tracking.background import background_logger
 from clplat.tracking.failures import failure_message, guard, warn_once
-from clplat.tracking.naming import part
-from clplat.tracking.rows import domain_keys, primary, short
+from clplat.tracking.metrics import domain_keys, primary, short
 from clplat.tracking.store import open_client, open_experiment, tracking_uri
 
 if TYPE_CHECKING:
@@ -111,10 +111,10 @@ class Tracker:
     @guard
     def connect(self) -> None:
         """Load MLflow and matplotlib, and see that the store answers."""
-        from clplat.tracking.heatmaps import canvas
+        from clplat.plots.canvas import panels
 
         self._connect().search_experiments(max_results=1)
-        canvas(1, 1)
+        panels(1, 1, 1)
 
     def close(self, seconds: float = 120) -> None:
         """Wait, at most ``seconds``, until the metrics of `log_async` are in the store; the files follow."""
