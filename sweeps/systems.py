@@ -15,9 +15,10 @@ from typing import Any
 
 import yaml
 
-from clplat.config.resolve import SLOTS, read_config
+from clplat.config.resolve import read_config
 from clplat.errors import UserError
 from clplat.files import write_text
+from clplat.kinds import KINDS
 
 __all__ = ["MATCHES", "NOT_YET", "PAGE", "RECIPES", "Recipe", "page", "read_recipes"]
 
@@ -72,7 +73,7 @@ class Recipe:
     @property
     def parts(self) -> str:
         """The parts that it names, in the order of the slots, without their options."""
-        named = {slot: str(self.config[slot].get("name")) for slot in SLOTS if self.config.get(slot)}
+        named = {slot: str(self.config[slot].get("name")) for slot in KINDS if self.config.get(slot)}
         return ", ".join(f"{slot} {name}" for slot, name in named.items())
 
 
@@ -109,7 +110,7 @@ def page(recipes: list[Recipe]) -> str:
         "",
         "```sh",
         "clplat run --config clplat/recipes/prompts/maple.yaml",
-        "clplat run --config clplat/recipes/prompts/maple.yaml --scenario.domains 3 --seed 1   # options go on top",
+        "clplat run --config clplat/recipes/prompts/maple.yaml --scenario.domains 3   # options go on top",
         "```",
         "",
         f"There are {len(recipes)} recipes: {counts}. {len(listed)} entries of the list of systems that the "

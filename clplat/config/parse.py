@@ -11,8 +11,9 @@ from typing import Any
 
 import yaml
 
-from clplat.config.slots import GROUPS, PLAIN, SLOTS, chosen_parts, unknown_option
+from clplat.config.slots import GROUPS, PLAIN, chosen_parts, unknown_option
 from clplat.errors import UserError, nearest
+from clplat.kinds import KINDS
 
 __all__ = ["merge", "nested", "parse_arguments", "read_config"]
 
@@ -32,7 +33,7 @@ def nested(value: Any) -> dict[str, Any]:
         if tail:
             for name in reversed(tail.split(".")):
                 entry = {name: entry}
-        elif head in SLOTS and not isinstance(entry, Mapping):
+        elif head in KINDS and not isinstance(entry, Mapping):
             entry = {"name": "none" if entry is None else entry}
         if isinstance(entry, Mapping) and isinstance(out.get(head, {}), dict):
             out[head] = {**out.get(head, {}), **entry}
@@ -51,7 +52,7 @@ def merge(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:
         held = out.get(key)
         if not isinstance(value, Mapping) or not isinstance(held, dict):
             out[key] = value
-        elif key in SLOTS and "name" in held and value.get("name", held["name"]) != held["name"]:
+        elif key in KINDS and "name" in held and value.get("name", held["name"]) != held["name"]:
             out[key] = dict(value)
         else:
             out[key] = {**held, **value}
@@ -78,7 +79,7 @@ def parse_arguments(argv: Sequence[str], also: Sequence[str] = ()) -> dict[str, 
                 f"unexpected word '{word}'; options look like --strategy replay --strategy.size 200"
             )
         key, equals, value = word[2:].partition("=")
-        if key.partition(".")[0] not in (*SLOTS, *GROUPS, *PLAIN, "config"):
+        if key.partition(".")[0] not in (*KINDS, *GROUPS, *PLAIN, "config"):
             if own := nearest(f"--{key}", also):
                 raise UserError(f"unknown option '--{key}'{own}")
             raise unknown_option(key, chosen_parts({}))

@@ -22,8 +22,6 @@ from clplat.config.options import in_words, typed
 from clplat.config.parse import merge, nested, parse_arguments, read_config
 from clplat.config.slots import (
     GROUPS,
-    OPTIONAL,
-    SLOTS,
     DataConfig,
     EvaluationConfig,
     chosen_parts,
@@ -34,9 +32,9 @@ from clplat.config.slots import (
 )
 from clplat.config.space import Choice, Float, Int, Space
 from clplat.errors import UserError, nearest
+from clplat.kinds import KINDS
 
 __all__ = [
-    "SLOTS",
     "DataConfig",
     "EvaluationConfig",
     "build",
@@ -90,7 +88,7 @@ def resolve(raw: Mapping[str, Any]) -> dict[str, Any]:
 def _names(key: str) -> bool:
     """Whether this key holds the name of a part."""
     slot, _, name = key.partition(".")
-    return slot in SLOTS and name == "name"
+    return slot in KINDS and name == "name"
 
 
 def _flat(raw: Mapping[str, Any]) -> dict[str, Any]:
@@ -100,7 +98,7 @@ def _flat(raw: Mapping[str, Any]) -> dict[str, Any]:
         if slot in GROUPS and not isinstance(entry, Mapping):
             example = next(iter(options_of(slot)))
             raise UserError(f"option '{slot}' takes options of its own, such as --{example}")
-        if slot in (*SLOTS, *GROUPS):
+        if slot in (*KINDS, *GROUPS):
             flat |= {f"{slot}.{name}": value for name, value in entry.items()}
         else:
             flat[slot] = entry
@@ -112,10 +110,10 @@ def _flat(raw: Mapping[str, Any]) -> dict[str, Any]:
 
 def _check_parts(config: Mapping[str, Any]) -> None:
     """Build every part that is cheap to build, so that a wrong value is told before anything runs."""
-    parts = {slot: build(config, slot) for slot in (*SLOTS, *GROUPS) if slot != "backbone"}
+    parts = {slot: build(config, slot) for slot in (*KINDS, *GROUPS) if slot != "backbone"}
     strategy = config["strategy"]["name"]
-    for slot in OPTIONAL:
-        if parts["strategy"].brings_adapters and parts[slot] is not None:
+    for slot, kind in KINDS.items():
+        if kind.optional and parts["strategy"].brings and parts[slot] is not None:
             raise UserError(
                 f"strategy '{strategy}' trains adapters of its own, which cannot be combined with {slot} "
                 f"'{config[slot]['name']}'; use --{slot} none"
@@ -153,8 +151,8 @@ def build(config: Mapping[str, Any], slot: str) -> Any:
 
 def command_of(config: Mapping[str, Any]) -> str:
     """The shortest `clplat run` command that gives this configuration."""
-    chosen = {slot: config[slot]["name"] for slot in SLOTS}
-    usual = chosen_parts({"strategy": {"name": chosen["strategy"]}}) | {"strategy": SLOTS["strategy"].default}
+    chosen = {slot: config[slot]["name"] for slot in KINDS}
+    usual = chosen_parts({"strategy": {"name": chosen["strategy"]}}) | {"strategy": KINDS["strategy"].default}
     words = ["clplat", "run"]
     for slot, name in chosen.items():
         words += _words(slot, name) if name != usual[slot] else []
@@ -178,7 +176,7 @@ def _words(key: str, value: Any) -> list[str]:
 def spaces(config: Mapping[str, Any]) -> dict[str, Space]:
     """The annotated search spaces of all chosen parts, by dotted option."""
     found: dict[str, Space] = {}
-    for key, option in options_of_all({slot: config[slot]["name"] for slot in SLOTS}).items():
+    for key, option in options_of_all({slot: config[slot]["name"] for slot in KINDS}).items():
         for mark in get_args(option.type)[1:] if get_origin(option.type) is Annotated else ():
             if isinstance(mark, Float | Int | Choice):
                 found[key] = mark
@@ -187,15 +185,15 @@ def spaces(config: Mapping[str, Any]) -> dict[str, Space]:
 
 def help_on(slot: str, name: str = "") -> str:
     """What a part is and which options it takes; without a name, what can be chosen for the slot."""
-    if slot not in (*SLOTS, *GROUPS):
-        raise UserError(f"there is no help on '{slot}'{nearest(slot, [*SLOTS, *GROUPS])}")
-    kind = SLOTS[slot].kind if slot in SLOTS else None
+    if slot not in (*KINDS, *GROUPS):
+        raise UserError(f"there is no help on '{slot}'{nearest(slot, [*KINDS, *GROUPS])}")
+    kind = KINDS[slot].plural if slot in KINDS else ""
     if kind and not name:
         names = registry.names(kind)
         width = max(map(len, names))
         lines = [f"{part:{width}}  {registry.describe(kind, part)}" for part in names]
         return "\n".join([*lines, "", f"for the options of one of them: --{slot}.help {names[-1]}"])
-    constructor = constructor_of(slot, name or (SLOTS[slot].default if slot in SLOTS else ""))
+    constructor = constructor_of(slot, name or (KINDS[slot].default if slot in KINDS else ""))
     if constructor is None:
         return f"--{slot} none leaves the slot empty"
     lines = [(inspect.getdoc(constructor) or "").partition("\n\nArgs:")[0], ""]

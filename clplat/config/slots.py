@@ -9,12 +9,11 @@ from typing import Any, Literal
 from clplat import registry
 from clplat.config.options import Argument, arguments
 from clplat.errors import UserError, nearest
+from clplat.kinds import KINDS
 
 __all__ = [
     "GROUPS",
-    "OPTIONAL",
     "PLAIN",
-    "SLOTS",
     "DataConfig",
     "EvaluationConfig",
     "chosen_parts",
@@ -25,26 +24,6 @@ __all__ = [
 ]
 
 
-@dataclass(frozen=True)
-class Slot:
-    """A place for one part: the registry that names it (None: one fixed constructor) and its default."""
-
-    kind: str | None
-    default: str
-
-
-SLOTS: dict[str, Slot] = {
-    "scenario": Slot("scenarios", "catalogue"),
-    "backbone": Slot(None, "clplat-tiny"),
-    "adapter": Slot("adapters", "full"),
-    "prompt": Slot("prompts", "none"),
-    "composer": Slot("composers", "sum"),
-    "projection": Slot("projections", "identity"),
-    "loss": Slot("losses", "info_nce"),
-    "strategy": Slot("strategies", "naive"),
-}
-#: Slots that ``none`` leaves empty.
-OPTIONAL = ("adapter", "prompt")
 #: Groups of options with one fixed constructor each.
 GROUPS = ("train", "data", "evaluation")
 #: Options of no part.
@@ -114,18 +93,20 @@ def constructor_of(slot: str, name: str = "") -> Callable[..., Any] | None:
         from clplat.models.backbone import Backbone
 
         return Backbone.load
-    if slot in OPTIONAL and name == "none":
+    kind = KINDS[slot]
+    if kind.optional and name == "none":
         return None
-    found: Callable[..., Any] = registry.load(str(SLOTS[slot].kind), name)
+    found: Callable[..., Any] = registry.load(kind.plural, name)
     return found
 
 
 def chosen_parts(raw: Mapping[str, Any]) -> dict[str, str]:
     """Slot -> name of the part that a raw configuration puts there."""
-    chosen = {slot: str(raw.get(slot, {}).get("name", entry.default)) for slot, entry in SLOTS.items()}
+    chosen = {slot: str(raw.get(slot, {}).get("name", entry.default)) for slot, entry in KINDS.items()}
     strategy = registry.load("strategies", chosen["strategy"])
-    if getattr(strategy, "brings_adapters", False) and "name" not in raw.get("adapter", {}):
-        chosen["adapter"] = "none"
+    for slot in getattr(strategy, "brings", ()):
+        if "name" not in raw.get(slot, {}):
+            chosen[slot] = "none"
     return chosen
 
 
@@ -147,12 +128,12 @@ def options_of_all(chosen: Mapping[str, str]) -> dict[str, Argument]:
 def unknown_option(key: str, chosen: Mapping[str, str]) -> UserError:
     """The error for an option that does not exist; it offers the nearest in its slot, or in all slots."""
     slot, _, name = key.partition(".")
-    if slot in (*SLOTS, *GROUPS):
+    if slot in (*KINDS, *GROUPS):
         siblings = [option.name for option in options_of(slot, chosen.get(slot, "")).values()]
         near = nearest(name, siblings).replace("'", f"'{slot}.", 1)
-        of = f" of {slot} '{chosen[slot]}'" if slot in SLOTS else ""
+        of = f" of {slot} '{chosen[slot]}'" if slot in KINDS else ""
         return UserError(f"unknown option '{key}'{of}{near} (allowed: {', '.join(siblings) or 'none'})")
-    top, options = [*SLOTS, *GROUPS, *PLAIN], options_of_all(chosen)
+    top, options = [*KINDS, *GROUPS, *PLAIN], options_of_all(chosen)
     same = [option for option in options if option.partition(".")[2] == (name or slot)]
     near = f"; did you mean '{same[0]}'?" if same else nearest(key, [*top, *options])
     return UserError(f"unknown option '{key}'{near} (allowed: {', '.join(top)}, and their options)")

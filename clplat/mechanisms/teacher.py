@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
@@ -37,20 +38,44 @@ class Teacher:
     with dropout off; the graph of a forward pass made before is not touched.
 
     Args:
-        tensors: from `snapshot`, by parameter name.
+        tensors: from `snapshot`, by parameter name; taken by `update` unless given.
+        which: the model that `update` keeps: as it was before this experience, or before the stream.
     """
 
-    def __init__(self, tensors: dict[str, Tensor]) -> None:
-        self.tensors = tensors
+    def __init__(
+        self,
+        tensors: dict[str, Tensor] | None = None,
+        which: Literal["previous", "initial"] = "previous",
+    ) -> None:
+        self.tensors, self.which = tensors, which
+
+    def update(self, model: nn.Module) -> None:
+        """At the start of an experience: the model as it is becomes the teacher, if it is the one wanted."""
+        if self.tensors is None or self.which == "previous":
+            self.tensors = snapshot(model, statistics=True)
+
+    def state_dict(self) -> dict[str, Tensor] | None:
+        return self.tensors
+
+    def load_state_dict(self, state: dict[str, Tensor] | None) -> None:
+        self.tensors = state
 
     @contextmanager
     def active(self, model: nn.Module) -> Iterator[None]:
+        """Inside, the model is the teacher.
+
+        Raises:
+            RuntimeError: there is no teacher before the first `update`.
+        """
+        if self.tensors is None:
+            raise RuntimeError("there is no teacher yet: call update(model) before the experience")
+        tensors = self.tensors
         parameters = {**dict(model.named_parameters()), **dict(model.named_buffers())}
         modes = {module: module.training for module in model.modules()}
-        current = {name: parameters[name].data for name in self.tensors}
-        before = {name: getattr(parameters[name], "stand_in", None) for name in self.tensors}
+        current = {name: parameters[name].data for name in tensors}
+        before = {name: getattr(parameters[name], "stand_in", None) for name in tensors}
         try:
-            for name, tensor in self.tensors.items():
+            for name, tensor in tensors.items():
                 own = tensor.to(current[name].device)
                 parameters[name].data = own
                 parameters[name].stand_in = own  # type: ignore[attr-defined]  # see `features.content.state_of`

@@ -259,7 +259,7 @@ def _refuse_idle_parts(config: Mapping[str, Any], parts: Assembly) -> None:
     """Refuse a combination in which something that was chosen to be trained never is."""
     strategy, composer = config["strategy"]["name"], config["composer"]["name"]
     grows = type(parts.strategy).rebuild is not Strategy.rebuild
-    if strategy == "frozen" or grows:
+    if not parts.strategy.trains or grows:
         return
     trained = [name for name, p in parts.retriever.named_parameters() if p.requires_grad]
     inside = {"adapter": ("backbone.model.",), "prompt": ("backbone.text_prompt.", "backbone.image_prompt.")}

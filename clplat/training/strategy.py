@@ -16,7 +16,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, ClassVar, Protocol
+from typing import Any, ClassVar, Literal, Protocol
 
 from torch import Tensor, nn
 from torch.optim import Optimizer
@@ -51,8 +51,20 @@ class Strategy:
     takes ``seed: int | None = None`` is given the experiment's seed.
     """
 
-    #: It installs adapters itself: another adapter or prompt would train beside them, and is refused.
-    brings_adapters: ClassVar[bool] = False
+    #: What it is in a comparison: a method, or one of the controls that a method is held against.
+    role: ClassVar[Literal["method", "lower bound", "upper bound"]] = "method"
+    #: It changes weights. False for a strategy that never updates.
+    trains: ClassVar[bool] = True
+    #: It works around any torch module; False: it needs a `ComposedRetriever`.
+    any_module: ClassVar[bool] = True
+    #: Names of the terms that `loss` adds to the task's, from the second experience on at the latest.
+    terms: ClassVar[tuple[str, ...]] = ()
+    #: What it keeps of the past, beside the model.
+    stores: ClassVar[Literal["nothing", "exemplars", "weights", "statistics", "everything"]] = "nothing"
+    #: Slots that it fills itself: a part for an optional slot would train beside its own, and is refused.
+    brings: ClassVar[tuple[str, ...]] = ()
+    #: Attributes that a resumed run needs: tensors and plain data. The key has no leading underscore.
+    state: ClassVar[tuple[str, ...]] = ()
 
     def before_experience(self, learner: SupportsLearning, experience: Any) -> None:
         """Before the optimizer is built: grow, freeze, snapshot a teacher."""
@@ -75,11 +87,19 @@ class Strategy:
         """Consolidate, merge, store exemplars."""
 
     def state_dict(self) -> dict[str, Any]:
-        """Everything that a resumed run needs: tensors and plain data only."""
-        return {}
+        """Everything that a resumed run needs: the attributes in `state`, and the state of its parts.
+
+        A part is an attribute with a ``state_dict`` of its own, such as a `Memory` or a `Teacher`.
+        """
+        own = {name.lstrip("_"): getattr(self, name) for name in self.state}
+        return own | {name.lstrip("_"): part.state_dict() for name, part in _stateful(self)}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Restore what `state_dict` returned."""
+        for name in self.state:
+            setattr(self, name, state[name.lstrip("_")])
+        for name, part in _stateful(self):
+            part.load_state_dict(state[name.lstrip("_")])
 
     def rebuild(self, learner: SupportsLearning) -> None:
         """After `load_state_dict`: grow the model to the structure that the state describes."""
@@ -98,6 +118,12 @@ class Strategy:
         from clplat.training.plugin import StrategyPlugin
 
         return StrategyPlugin(self)
+
+
+def _stateful(strategy: Strategy) -> list[tuple[str, Any]]:
+    """The parts that a strategy holds, by attribute; modules without tensors have nothing to say."""
+    held = [(name, part) for name, part in vars(strategy).items() if hasattr(part, "load_state_dict")]
+    return [(name, part) for name, part in held if not isinstance(part, nn.Module) or part.state_dict()]
 
 
 @dataclass

@@ -29,6 +29,10 @@ class Cumulative(Strategy):
         >>> plugin = Cumulative().as_plugin()
     """
 
+    role = "upper bound"
+    stores = "everything"
+    state = ("_bytes",)
+
     def __init__(self) -> None:
         self._bytes = 0
 
@@ -51,9 +55,3 @@ class Cumulative(Strategy):
     def memory_bytes(self) -> int:
         """Everything seen so far, stored as a memory would store it."""
         return self._bytes
-
-    def state_dict(self) -> dict[str, Any]:
-        return {"bytes": self._bytes}
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        self._bytes = state["bytes"]

@@ -24,5 +24,8 @@ class Frozen(Strategy):
         {}
     """
 
+    role = "lower bound"
+    trains = False
+
     def before_experience(self, learner: SupportsLearning, experience: Any) -> None:
         learner.model.requires_grad_(False)

@@ -21,3 +21,5 @@ class Naive(Strategy):
         >>> Naive().loss(None, None, None)
         {}
     """
+
+    role = "lower bound"

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from clplat.config.space import Choice, Float
-from clplat.mechanisms.teacher import Teacher, snapshot
+from clplat.mechanisms.teacher import Teacher
 from clplat.parts.losses.info_nce import InfoNCE
 from clplat.training.strategy import Strategy, SupportsLearning
 
@@ -45,6 +45,9 @@ class BackwardCompatible(Strategy):
         0.5
     """
 
+    terms = ("compatible",)
+    stores = "weights"
+
     def __init__(
         self,
         weight: Annotated[float, Float(0.1, 10.0, log=True)] = 1.0,
@@ -55,14 +58,12 @@ class BackwardCompatible(Strategy):
             raise ValueError(f"weight must be at least 0, not {weight}")
         self.weight, self.temperature, self.old = weight, temperature, old
         self.contrast = InfoNCE(temperature=temperature)
-        self._teacher: Teacher | None = None
+        self._teacher = Teacher(which=old)
 
     def before_experience(self, learner: SupportsLearning, experience: Any) -> None:
-        if self._teacher is None or self.old == "previous":
-            self._teacher = Teacher(snapshot(learner.model, statistics=True))
+        self._teacher.update(learner.model)
 
     def loss(self, learner: SupportsLearning, batch: Any, outputs: Any) -> dict[str, Tensor]:
-        assert self._teacher is not None, "before_experience comes first"
         with self._teacher.active(learner.model):
             index = learner.predict(batch).candidates
         queries = self.contrast(outputs.query, index, positive=batch.positive, valid=batch.valid)
@@ -70,9 +71,3 @@ class BackwardCompatible(Strategy):
         labels = torch.tensor([[a == b for b in batch.labels] for a in batch.labels], device=index.device)
         pictures = self.contrast(outputs.candidates, index, positive=labels)
         return {"compatible": self.weight * (queries + pictures)}
-
-    def state_dict(self) -> dict[str, Any]:
-        return {"teacher": self._teacher.tensors if self._teacher else None}
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        self._teacher = Teacher(state["teacher"]) if state["teacher"] is not None else None

@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 from torch import Tensor
 
 from clplat.config.space import Choice, Float
-from clplat.mechanisms.teacher import Teacher, snapshot
+from clplat.mechanisms.teacher import Teacher
 from clplat.parts.losses.similarity_distillation import SimilarityDistillation
 from clplat.training.strategy import Strategy, SupportsLearning
 
@@ -46,6 +46,9 @@ class Distill(Strategy):
         2.0
     """
 
+    terms = ("distill",)
+    stores = "weights"
+
     def __init__(
         self,
         weight: Annotated[float, Float(0.1, 30.0, log=True)] = 3.0,
@@ -59,25 +62,17 @@ class Distill(Strategy):
         self.weight, self.teacher, self.temperature = weight, teacher, temperature
         self.axis, self.mask_wrong_rows = axis, mask_wrong_rows
         self.relation = SimilarityDistillation(axis, temperature, temperature, mask_wrong_rows)
-        self._teacher: Teacher | None = None
+        self._teacher = Teacher(which=teacher)
 
     def before_experience(self, learner: SupportsLearning, experience: Any) -> None:
-        if self._teacher is None or self.teacher == "previous":
-            self._teacher = Teacher(snapshot(learner.model, statistics=True))
+        self._teacher.update(learner.model)
 
     def loss(self, learner: SupportsLearning, batch: Any, outputs: Any) -> dict[str, Tensor]:
-        assert self._teacher is not None, "before_experience comes first"
         with self._teacher.active(learner.model):
             old = learner.predict(batch)
         student, teacher = similarities(outputs), similarities(old)
         right = batch.positive if self.mask_wrong_rows else None
         return {"distill": self.weight * self.relation(student, teacher, positive=right)}
-
-    def state_dict(self) -> dict[str, Any]:
-        return {"teacher": self._teacher.tensors if self._teacher else None}
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        self._teacher = Teacher(state["teacher"]) if state["teacher"] is not None else None
 
 
 def similarities(outputs: Any) -> Tensor:

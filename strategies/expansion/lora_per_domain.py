@@ -49,7 +49,10 @@ class LoRAPerDomain(Strategy):
         []
     """
 
-    brings_adapters = True
+    any_module = False
+    stores = "weights"
+    brings = ("adapter",)
+    state = ("_names", "_centres", "_radii")
 
     def __init__(
         self,
@@ -117,16 +120,6 @@ class LoRAPerDomain(Strategy):
                 batch = learner.collate([data[i] for i in range(start, min(start + 128, len(data)))])
                 parts.append(retriever.image_features(batch.pictures).pooled)
         return torch.cat(parts)
-
-    def state_dict(self) -> dict[str, Any]:
-        return {"names": self._names, "centres": self._centres, "radii": self._radii}
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        self._names, self._centres, self._radii = (
-            list(state["names"]),
-            list(state["centres"]),
-            list(state["radii"]),
-        )
 
     def rebuild(self, learner: SupportsLearning) -> None:
         if not self._names:

@@ -41,6 +41,8 @@ class AGEM(Strategy):
         0
     """
 
+    stores = "exemplars"
+
     def __init__(
         self,
         size: Annotated[int, Int(50, 1000, log=True)] = 200,
@@ -76,12 +78,6 @@ class AGEM(Strategy):
 
     def memory_bytes(self) -> int:
         return self.memory.bytes()
-
-    def state_dict(self) -> dict[str, Any]:
-        return {"memory": self.memory.state_dict()}
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        self.memory.load_state_dict(state["memory"])
 
 
 def _dot(left: list[Tensor], right: list[Tensor]) -> Tensor:

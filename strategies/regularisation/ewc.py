@@ -42,6 +42,10 @@ class EWC(Strategy):
         10.0
     """
 
+    terms = ("ewc",)
+    stores = "statistics"
+    state = ("fisher", "anchor", "_running")
+
     def __init__(
         self,
         lam: Annotated[float, Float(0.1, 1000.0, log=True)] = 10.0,
@@ -89,10 +93,3 @@ class EWC(Strategy):
             self.fisher[name] = running / mean if earlier is None else self.gamma * earlier + running / mean
         self.anchor = {**self.anchor, **snapshot(learner.model)}
         self._running = {}
-
-    def state_dict(self) -> dict[str, Any]:
-        return {"fisher": self.fisher, "anchor": self.anchor, "running": self._running}
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        self.fisher, self.anchor = state["fisher"], state["anchor"]
-        self._running = state["running"]

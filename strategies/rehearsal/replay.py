@@ -43,6 +43,9 @@ class Replay(Strategy):
         0
     """
 
+    terms = ("replay",)
+    stores = "exemplars"
+
     def __init__(
         self,
         size: Annotated[int, Int(50, 1000, log=True)] = 200,
@@ -77,9 +80,3 @@ class Replay(Strategy):
 
     def memory_bytes(self) -> int:
         return self.memory.bytes()
-
-    def state_dict(self) -> dict[str, Any]:
-        return {"memory": self.memory.state_dict()}
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        self.memory.load_state_dict(state["memory"])

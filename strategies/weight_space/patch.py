@@ -38,6 +38,9 @@ class Patch(Strategy):
         0.5
     """
 
+    stores = "weights"
+    state = ("_start",)
+
     def __init__(
         self,
         alpha: Annotated[float, Float(0.1, 0.9)] = 0.5,
@@ -57,9 +60,3 @@ class Patch(Strategy):
         for name, parameter in learner.model.named_parameters():
             if parameter.requires_grad and name in self._start:
                 parameter.copy_(torch.lerp(self._start[name], parameter, self.alpha))
-
-    def state_dict(self) -> dict[str, Any]:
-        return {"start": self._start}
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        self._start = state["start"]

@@ -15,7 +15,6 @@ from hypothesis import strategies as st
 from clplat import registry
 from clplat.config.options import arguments, in_words, typed
 from clplat.config.resolve import (
-    SLOTS,
     build,
     command_of,
     help_on,
@@ -28,6 +27,7 @@ from clplat.config.resolve import (
 from clplat.config.slots import options_of, options_of_all
 from clplat.config.space import Choice, Float, Int
 from clplat.errors import UserError
+from clplat.kinds import KINDS
 
 
 def complaint(*words: str) -> str:
@@ -109,11 +109,11 @@ def test_a_message_shows_no_endless_value() -> None:
 
 def test_every_default_is_filled_in() -> None:
     config = resolve({})
-    assert {slot: config[slot]["name"] for slot in SLOTS} == {
-        slot: entry.default for slot, entry in SLOTS.items()
+    assert {slot: config[slot]["name"] for slot in KINDS} == {
+        slot: entry.default for slot, entry in KINDS.items()
     }
     assert config["train"]["epochs"] == 4 and config["seed"] == 0 and config["device"] == "cpu"
-    assert set(config) == {*SLOTS, "train", "data", "evaluation", "seed", "device", "features"}
+    assert set(config) == {*KINDS, "train", "data", "evaluation", "seed", "device", "features"}
 
 
 def test_names_mappings_and_dotted_keys_mean_the_same() -> None:
@@ -294,9 +294,9 @@ def test_an_empty_file_is_the_defaults(tmp_path: Path) -> None:
 
 EVERY_PART = [
     (slot, name)
-    for slot, entry in SLOTS.items()
-    if entry.kind
-    for name in registry.names(entry.kind)
+    for slot, entry in KINDS.items()
+    if entry.plural
+    for name in registry.names(entry.plural)
     if (slot, name) != ("loss", "similarity_distillation")  # refused on its own, see above
 ]
 
@@ -322,12 +322,12 @@ def test_every_option_has_a_type_in_words_and_a_default_of_that_type(slot: str, 
             assert typed(option.type, option.default) == option.default, key
 
 
-@pytest.mark.parametrize("slot", [*SLOTS, "train", "data", "evaluation"])
+@pytest.mark.parametrize("slot", [*KINDS, "train", "data", "evaluation"])
 def test_help_tells_every_option(slot: str) -> None:
     name = {"scenario": "domain_folders", "strategy": "replay", "adapter": "lora", "prompt": "deep"}.get(
         slot, ""
     )
-    name = name or (SLOTS[slot].default if slot in SLOTS else "")
+    name = name or (KINDS[slot].default if slot in KINDS else "")
     text = help_on(slot, name)
     for key, option in options_of(slot, name).items():
         assert f"--{key}  {in_words(option.type)}" in text
@@ -392,7 +392,7 @@ FREE = [
 @given(st.data())
 def test_the_command_of_any_configuration_gives_that_configuration(data: st.DataObject) -> None:
     key, parts = data.draw(st.sampled_from(FREE))
-    kind = options_of_all({slot: resolve({**parts, **_required(parts)})[slot]["name"] for slot in SLOTS})[
+    kind = options_of_all({slot: resolve({**parts, **_required(parts)})[slot]["name"] for slot in KINDS})[
         key
     ].type
     value = data.draw(_values(kind))
@@ -424,6 +424,7 @@ PART = '''
 """A part that no package registers."""
 from __future__ import annotations
 from clplat.training.strategy import Strategy
+from clplat.kinds import KINDS
 class Mine(Strategy):
     """Mine does nothing."""
     def __init__(self, loss: float = 0.5, names: tuple[str, ...] = ("a",), seed: int | None = None) -> None:

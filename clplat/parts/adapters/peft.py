@@ -35,6 +35,48 @@ from clplat.parts.adapters._wrapping import digest_of, flags_of, forget, layers,
 
 __all__ = ["METHODS", "UNSUITABLE", "PeftAdapter", "adapter_class"]
 
+#: The adapters that this module makes, by name; read as text by `clplat.scan`.
+PARTS = {
+    "lora": "LoRA",
+    "rslora": "RsLoRA",
+    "dora": "DoRA",
+    "pissa": "PiSSA",
+    "olora": "OLoRA",
+    "velora": "VeLoRA",
+    "vera": "VeRA",
+    "pvera": "PVeRA",
+    "loha": "LoHa",
+    "lokr": "LoKr",
+    "oft": "OFT",
+    "boft": "BOFT",
+    "hra": "HRA",
+    "psoft": "PSOFT",
+    "road": "RoAD",
+    "ia3": "IA3",
+    "ln_tuning": "LNTuning",
+    "vblora": "VBLoRA",
+    "unilora": "UniLoRA",
+    "fourierft": "FourierFT",
+    "c3a": "C3A",
+    "waveft": "WaveFT",
+    "miss": "MiSS",
+    "randlora": "RandLoRA",
+    "shira": "SHiRA",
+    "delora": "DeLoRA",
+    "osf": "OSF",
+    "gralora": "GraLoRA",
+    "hira": "HiRA",
+    "tinylora": "TinyLoRA",
+    "peanut": "PEANuT",
+    "beft": "BEFT",
+    "lily": "Lily",
+    "frod": "FRoD",
+    "glora": "GLoRA",
+    "adamss": "AdaMSS",
+    "deft": "DEFT",
+    "supertuning": "SuperTuning",
+}
+
 _NAME = re.compile(r"[A-Za-z0-9_-]+")
 _CONFIG, _WEIGHTS, _OURS = "adapter_config.json", "adapter_model.safetensors", "clplat.json"
 # What PEFT raises for values and layers that do not go together.
@@ -299,7 +341,7 @@ def adapter_class(method: str) -> type[PeftAdapter]:
 
 
 def __getattr__(name: str) -> type[PeftAdapter]:
-    for method, row in METHODS.items():
-        if row.name == name:
+    for method, made in PARTS.items():
+        if made == name:
             return adapter_class(method)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
