@@ -10,11 +10,11 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from clplat.claim import RESULT
 from clplat.evaluation.significance import Replicate, interval
 from clplat.files import read_json
 from clplat.measures import MEASURES, measured
 from clplat.provenance import library_versions
+from clplat.runs.run_folder import RESULT
 from clplat.sweep.layout import Entry, Final, Layout, option
 from clplat.sweep.queue import Queue, best_of
 from clplat.sweep.verdict import comparisons, sentence
