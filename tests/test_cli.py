@@ -28,7 +28,7 @@ HEAVY = (
     "peft",
     "optuna",
     "rich",
-    "jsonargparse",
+    "pydantic",
     "matplotlib",
     "numpy",
 )

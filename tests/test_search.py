@@ -12,13 +12,14 @@ from PIL import Image, ImageChops
 from clplat.cli import main
 from clplat.data.records import Picture
 from clplat.errors import UserError
-from clplat.files import load_tree, read_json
+from clplat.files import read_json
 from clplat.grid import draw_grid
 from clplat.models.backbone import Backbone
 from clplat.runs.assembly import assemble
 from clplat.runs.experiment import run
 from clplat.search import Searcher, find_run, search
 from clplat.tracking import Tracker
+from clplat.trees import load_tree
 
 TOWER = {"width": 32, "layers": 2}
 MODEL = {

@@ -9,9 +9,9 @@ import torch
 from torch import Tensor, nn
 
 from clplat.errors import UserError
-from clplat.files import load_tree, save_tree
 from clplat.training.strategy import Strategy
 from clplat.training.trainer import Position, Trainer
+from clplat.trees import load_tree, save_tree
 
 __all__ = ["Weights", "load_state", "load_version", "save_state", "save_version"]
 

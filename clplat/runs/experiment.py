@@ -15,7 +15,7 @@ from clplat.config.resolve import build, resolve
 from clplat.errors import UserError
 from clplat.evaluation.evaluator import Row
 from clplat.events import Listener
-from clplat.files import read_json, save_tree, write_atomically, write_json
+from clplat.files import read_json, write_atomically, write_json
 from clplat.grid import query_grid
 from clplat.runs.assembly import Assembly, assemble
 from clplat.runs.checkpoint import Weights, load_state, save_state, save_version
@@ -24,6 +24,7 @@ from clplat.runs.results import SCHEMA, add_costs, add_row, blank
 from clplat.runs.run_folder import CHECKPOINT, RESULT, claimed, default_folder
 from clplat.training.strategy import Strategy
 from clplat.training.trainer import NonFiniteLoss, Position, Trainer
+from clplat.trees import save_tree
 
 __all__ = ["SCHEMA", "Experiment", "make_trainer", "run"]
 

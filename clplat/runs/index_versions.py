@@ -8,10 +8,10 @@ from pathlib import Path
 from clplat.cache.settled import settled
 from clplat.data.records import Picture
 from clplat.evaluation.evaluator import Row
-from clplat.files import load_tree, save_tree
 from clplat.parts.projections._base import Projection
 from clplat.parts.projections.identity import Identity
 from clplat.runs.assembly import Assembly
+from clplat.trees import load_tree, save_tree
 
 __all__ = ["Versions"]
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 
-from clplat.config.parse import nested
+from clplat.config.parse import unflatten
 from clplat.config.resolve import build, merge, resolve, spaces
 from clplat.config.space import Space
 from clplat.errors import UserError, nearest
@@ -111,7 +111,7 @@ class Layout:
         for group, common in sweep.groups.items():
             for method, raw in methods.items():
                 control = method in sweep.controls
-                base = nested(sweep.base)
+                base = unflatten(sweep.base)
                 if control:  # options of the strategies that are compared are not for this one
                     base.pop("strategy", None)
                 whole = merge(merge(base, common), raw)

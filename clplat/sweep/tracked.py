@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from clplat.events import Listener
-from clplat.files import locked, read_json
+from clplat.files import read_json
+from clplat.locks import locked
 from clplat.runs.run_folder import RESULT
 from clplat.sweep.layout import Entry, Layout
 from clplat.tracking import Tracker

@@ -10,7 +10,6 @@ from unittest import SkipTest
 
 import torch
 
-from clplat.files import load_tree, save_tree
 from clplat.models.retriever import ComposedRetriever
 from clplat.parts.adapters.full import Full
 from clplat.testing.checks import check_constructor, check_docstring, difference, weights
@@ -18,6 +17,7 @@ from clplat.testing.loop import TinyTowers, plain_loop, tiny_learner
 from clplat.testing.runs import Run, everything, finish, tiny_stream, tiny_trainer
 from clplat.testing.tiny import tiny_collate, tiny_domains, tiny_retriever
 from clplat.training.strategy import Strategy
+from clplat.trees import load_tree, save_tree
 
 __all__ = ["StrategyContract"]
 

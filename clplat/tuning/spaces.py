@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from clplat.config.options import typed
+from clplat.config.options import coerce
 from clplat.config.resolve import spaces
 from clplat.config.space import Choice, Float, Int, Space
 from clplat.errors import UserError
@@ -38,8 +38,8 @@ def read_space(key: str, value: Any) -> Space:
         allowed = "[a, b, ...] or {low: a, high: b, log: true}"
         raise UserError(f"the search space of '{key}' is written {allowed}, not {value!r}")
     try:
-        low, high = (typed(int | float, value[end]) for end in ("low", "high"))
-        log = typed(bool, value.get("log", False))
+        low, high = (coerce(int | float, value[end]) for end in ("low", "high"))
+        log = coerce(bool, value.get("log", False))
     except ValueError as error:
         raise UserError(f"the search space of '{key}' {error}") from None
     if not low < high or (log and low <= 0):

@@ -18,8 +18,9 @@ from clplat.cache.store import Store
 from clplat.cli import main
 from clplat.config.resolve import command_of, resolve
 from clplat.events import Listener
-from clplat.files import load_tree, read_json
+from clplat.files import read_json
 from clplat.runs.experiment import run
+from clplat.trees import load_tree
 
 EVERY = 2  # steps between checkpoints; an experience has 2 epochs of 2
 

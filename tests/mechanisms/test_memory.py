@@ -12,10 +12,10 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from clplat.files import load_tree, save_tree
 from clplat.mechanisms.examples import size_in_bytes
 from clplat.mechanisms.memory import Memory
 from clplat.testing import tiny_collate, tiny_domains
+from clplat.trees import load_tree, save_tree
 
 NUMBERS: Any = SimpleNamespace(collate=list)
 

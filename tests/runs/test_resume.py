@@ -18,9 +18,10 @@ from clplat.cli import main
 from clplat.config.resolve import command_of, parse_arguments, resolve
 from clplat.errors import UserError
 from clplat.events import Listener
-from clplat.files import load_tree, read_json
+from clplat.files import read_json
 from clplat.models.backbone import Backbone
 from clplat.runs.experiment import run
+from clplat.trees import load_tree
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 

@@ -20,7 +20,6 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from clplat.data.records import Batch, Candidate
 from clplat.errors import UserError
-from clplat.files import load_tree
 from clplat.models.retriever import ComposedRetriever, Outputs
 from clplat.parts.adapters.full import Full
 from clplat.parts.adapters.peft import LoRA
@@ -37,6 +36,7 @@ from clplat.testing.runs import everything, finish, tiny_stream, tiny_trainer
 from clplat.training.accumulation import embed_in_parts
 from clplat.training.settings import TrainConfig
 from clplat.training.trainer import NonFiniteLoss, Position, Trainer
+from clplat.trees import load_tree
 from strategies import AGEM, EWC, BackwardCompatible, Distill, LoRAPerDomain, Naive, Replay
 
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning")

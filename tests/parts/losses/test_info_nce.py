@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.nn.functional import cross_entropy, normalize
 
-from clplat.config.space import search_space
+from clplat.config.resolve import resolve, spaces
 from clplat.errors import UserError
 from clplat.parts.losses.info_nce import InfoNCE
 
@@ -192,4 +192,5 @@ def test_bad_input_is_named():
         InfoNCE(temperature=0.0)
     with pytest.raises(UserError, match="multi"):
         InfoNCE(multi="max")
-    assert set(search_space(InfoNCE)) == {"temperature"}
+    found = spaces(resolve({"loss": "info_nce"}))
+    assert [key for key in found if key.startswith("loss.")] == ["loss.temperature"]

@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 from torch.nn.functional import normalize
 
 from clplat import registry
-from clplat.config.space import Choice, search_space
+from clplat.config.resolve import resolve, spaces
+from clplat.config.space import Choice
 from clplat.errors import UserError
 from clplat.parts.projections._base import Projection
 from clplat.parts.projections.linear import Linear
@@ -169,9 +170,11 @@ def test_bad_pairs_are_named(name):
 @every_projection
 def test_the_search_space_can_be_built(name):
     part = registry.load("projections", name)
-    for argument, space in search_space(part).items():
+    for key, space in spaces(resolve({"projection": name})).items():
+        slot, _, argument = key.partition(".")
         for value in space.values if isinstance(space, Choice) else (space.low, space.high):
-            part(**{argument: value})
+            if slot == "projection":
+                part(**{argument: value})
 
 
 def test_identity_needs_one_width():

@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from clplat.config.space import search_space
+from clplat.config.resolve import resolve, spaces
 from clplat.errors import UserError
 from clplat.models.backbone import Backbone
 from clplat.parts.prompts._base import Prompt, TowerPrompt
@@ -186,5 +186,5 @@ def test_an_opaque_tower_refuses_a_prompt_put_in_by_hand() -> None:
 
 
 def test_constructors_are_search_spaces() -> None:
-    assert set(search_space(ContextPrompt)) == {"length"}
-    assert set(search_space(DeepPrompt)) == {"length", "coupled"}
+    for name, own in (("context", {"prompt.length"}), ("deep", {"prompt.length", "prompt.coupled"})):
+        assert {key for key in spaces(resolve({"prompt": name})) if key.startswith("prompt.")} == own
