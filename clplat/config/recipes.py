@@ -14,7 +14,7 @@ from typing import Any
 
 import yaml
 
-from clplat.config.parse import nested
+from clplat.config.parse import unflatten
 from clplat.errors import UserError, nearest, unknown_name
 from clplat.kinds import KINDS
 from clplat.scan import packages
@@ -130,7 +130,7 @@ def parse_recipe(path: Path) -> Recipe:
         raise UserError(f"{path}: 'about' needs the keys {', '.join(needed)}")
     for key in about.keys() - known.keys():
         raise UserError(f"{path}: unknown key '{key}' in 'about'{nearest(key, known)}")
-    made = Recipe(path.stem, path.parent.name, nested(content), **about)
+    made = Recipe(path.stem, path.parent.name, unflatten(content), **about)
     _check(path, made)
     return made
 
