@@ -71,7 +71,7 @@ def postgres() -> Iterator[Postgres]:
 
     def run(program: str, *words: str) -> None:
         done = subprocess.run(
-            [str(programs / program), *words], cwd=folder, capture_output=True, text=True, timeout=120, **user
+            [str(programs / program), *words], cwd=folder, capture_output=True, text=True, **user
         )
         assert done.returncode == 0, f"{program}: {done.stdout}{done.stderr}"
 
