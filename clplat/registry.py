@@ -97,7 +97,7 @@ def _why(place: Place, error: Exception) -> str:
     package = place.module.split(".")[0]
     if place.path is not None and place.path.is_relative_to(ROOT):
         shadow = getattr(importlib.import_module(package), "__file__", None) or f"./{package}"
-        if not Path(shadow).resolve().is_relative_to(ROOT):
+        if Path(shadow).resolve().parent != ROOT / package:
             return f"{shadow} shadows clplat's own '{package}' package; rename it or run from another folder"
     return str(error)
 
