@@ -17,6 +17,7 @@ from clplat import registry, scan, stubs
 from clplat.errors import UserError
 from clplat.kinds import KINDS, kind_named
 
+ROOT = Path(__file__).resolve().parents[1]
 PLURALS = [kind.plural for kind in KINDS.values() if kind.plural]
 EVERY = [(kind, name) for kind in PLURALS for name in registry.names(kind)]
 
