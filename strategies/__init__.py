@@ -6,16 +6,16 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from strategies.agem import AGEM
-    from strategies.backward_compatible import BackwardCompatible
-    from strategies.cumulative import Cumulative
-    from strategies.distill import Distill
-    from strategies.ewc import EWC
-    from strategies.frozen import Frozen
-    from strategies.lora_per_domain import LoRAPerDomain
-    from strategies.naive import Naive
-    from strategies.patch import Patch
-    from strategies.replay import Replay
+    from strategies.baselines.cumulative import Cumulative
+    from strategies.baselines.frozen import Frozen
+    from strategies.baselines.naive import Naive
+    from strategies.compatibility.backward_compatible import BackwardCompatible
+    from strategies.distillation.distill import Distill
+    from strategies.expansion.lora_per_domain import LoRAPerDomain
+    from strategies.gradients.agem import AGEM
+    from strategies.regularisation.ewc import EWC
+    from strategies.rehearsal.replay import Replay
+    from strategies.weight_space.patch import Patch
 
 __all__ = [
     "AGEM",

@@ -1,10 +1,10 @@
 """Which published systems does clplat run, and how closely?
 
-Every recipe in ``sweeps/recipes`` says which system it is and where it deviates. This script turns that into
+Every recipe in ``clplat/recipes`` says which system it is and where it deviates. This script turns that into
 ``docs/systems.md``; a test keeps the page and the recipes together, and another one runs every recipe.
 
     python -m sweeps.systems
-    clplat run --config sweeps/recipes/maple.yaml
+    clplat run --config clplat/recipes/maple.yaml
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from typing import Any
 
 import yaml
 
-from clplat.config import SLOTS, read_config
+from clplat.config.resolve import SLOTS, read_config
 from clplat.errors import UserError
 from clplat.files import write_text
 
@@ -48,7 +48,7 @@ NOT_YET = {
 
 @dataclass(frozen=True)
 class Recipe:
-    """One file of ``sweeps/recipes``: which system it is, and the raw configuration that `clplat run` takes.
+    """One file of ``clplat/recipes``: which system it is, and the raw configuration that `clplat run` takes.
 
     Args:
         name: of the file, without ``.yaml``.
@@ -103,13 +103,13 @@ def page(recipes: list[Recipe]) -> str:
     lines = [
         "# Published systems",
         "",
-        "<!-- Written by `python -m sweeps.systems` from sweeps/recipes; do not edit. -->",
+        "<!-- Written by `python -m sweeps.systems` from clplat/recipes; do not edit. -->",
         "",
         "A recipe is a YAML file that names parts and their settings, and so is a published system:",
         "",
         "```sh",
-        "clplat run --config sweeps/recipes/maple.yaml",
-        "clplat run --config sweeps/recipes/maple.yaml --scenario.domains 3 --seed 1   # options go on top",
+        "clplat run --config clplat/recipes/maple.yaml",
+        "clplat run --config clplat/recipes/maple.yaml --scenario.domains 3 --seed 1   # options go on top",
         "```",
         "",
         f"There are {len(recipes)} recipes: {counts}. {len(listed)} entries of the list of systems that the "

@@ -61,10 +61,10 @@ def test_an_unknown_name_offers_the_nearest() -> None:
 def test_a_dotted_path_loads_what_no_package_registers() -> None:
     from strategies import EWC
 
-    assert registry.load("strategies", "strategies.ewc:EWC") is EWC
+    assert registry.load("strategies", "strategies.regularisation.ewc:EWC") is EWC
 
 
-@pytest.mark.parametrize("path", ["no.such.module:Part", "strategies.ewc:NoSuchClass"])
+@pytest.mark.parametrize("path", ["no.such.module:Part", "strategies.regularisation.ewc:NoSuchClass"])
 def test_a_dotted_path_to_nothing_is_told(path: str) -> None:
     with pytest.raises(UserError, match="cannot load the strategy") as caught:
         registry.load("strategies", path)
@@ -72,24 +72,24 @@ def test_a_dotted_path_to_nothing_is_told(path: str) -> None:
 
 
 def test_a_third_party_registers_beside_us(register: Callable[..., None]) -> None:
-    register(("mine", "strategies.naive:Naive"), ("ewc", "strategies.ewc:EWC"))
+    register(("mine", "strategies.baselines.naive:Naive"), ("ewc", "strategies.regularisation.ewc:EWC"))
     assert registry.names("strategies") == ["ewc", "mine"]
     assert registry.load("strategies", "mine").__name__ == "Naive"
 
 
 def test_the_same_entry_twice_is_no_clash(register: Callable[..., None]) -> None:
-    register(("ewc", "strategies.ewc:EWC"), ("ewc", "strategies.ewc:EWC"))
+    register(("ewc", "strategies.regularisation.ewc:EWC"), ("ewc", "strategies.regularisation.ewc:EWC"))
     assert registry.names("strategies") == ["ewc"]
 
 
 def test_two_packages_with_one_name_are_told(register: Callable[..., None]) -> None:
-    register(("ewc", "strategies.ewc:EWC"), ("ewc", "other.ewc:EWC"))
+    register(("ewc", "strategies.regularisation.ewc:EWC"), ("ewc", "other.ewc:EWC"))
     with pytest.raises(UserError, match=r"two installed packages register the strategy 'ewc': .*other\.ewc"):
         registry.names("strategies")
 
 
 def test_a_name_in_capitals_is_told(register: Callable[..., None]) -> None:
-    register(("EWC", "strategies.ewc:EWC"))
+    register(("EWC", "strategies.regularisation.ewc:EWC"))
     with pytest.raises(UserError, match=r"'EWC'.*must be lower case"):
         registry.names("strategies")
 

@@ -10,13 +10,13 @@ from unittest import SkipTest
 
 import torch
 
-from clplat.continual.strategy import Strategy
-from clplat.models.adapters.full import Full
 from clplat.models.retriever import ComposedRetriever
+from clplat.parts.adapters.full import Full
 from clplat.testing.checks import check_constructor, check_docstring, difference, weights
 from clplat.testing.loop import TinyTowers, plain_loop, tiny_learner
 from clplat.testing.runs import Run, everything, finish, tiny_stream, tiny_trainer
 from clplat.testing.tiny import tiny_collate, tiny_domains, tiny_retriever
+from clplat.training.strategy import Strategy
 from clplat.trees import load_tree, save_tree
 
 __all__ = ["StrategyContract"]
@@ -153,7 +153,7 @@ class StrategyContract:
         assert fresh.memory_bytes() == strategy.memory_bytes()
 
     def test_it_resumes_in_the_middle_of_an_experience(self, tmp_path: Path) -> None:
-        from clplat.checkpoint import Weights, load_state, save_state
+        from clplat.runs.checkpoint import Weights, load_state, save_state
 
         path, stop_at = tmp_path / "checkpoint.safetensors", 10  # of 12 steps, in the second experience
 

@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from clplat import registry
-from clplat.continual.strategy import Strategy
 from clplat.testing import StrategyContract
+from clplat.training.strategy import Strategy
 
 #: Strategies that do not fit the contract's usual set-up.
 UNUSUAL: dict[str, dict[str, Any]] = {

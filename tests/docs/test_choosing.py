@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from clplat import registry
-from clplat.config import SLOTS, parse_arguments
+from clplat.config.resolve import SLOTS, parse_arguments
 
 PAGE = (Path(__file__).parents[2] / "docs" / "choosing.md").read_text(encoding="utf-8")
 KINDS = ("strategies", "adapters", "prompts", "composers", "projections", "losses")

@@ -10,7 +10,7 @@ import pytest
 
 from clplat import registry
 from clplat.cli import _parser, main
-from clplat.config import SLOTS, parse_arguments
+from clplat.config.resolve import SLOTS, parse_arguments
 from clplat.sweep.flags import from_flags
 from clplat.sweep.layout import Layout
 

@@ -13,8 +13,8 @@ import pytest
 from PIL import Image
 
 from clplat import registry
-from clplat.config import resolve, spaces
-from clplat.experiment import run
+from clplat.config.resolve import resolve, spaces
+from clplat.runs.experiment import run
 
 PAGE = (Path(__file__).parents[2] / "docs" / "parts.md").read_text(encoding="utf-8")
 BLOCKS = re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL)

@@ -1,0 +1,136 @@
+"""The contract of a continual-learning strategy: a plain object with a small life cycle.
+
+A strategy runs in any training loop. The loop hands it a *learner*: our `Trainer`, or a `Learner` made in
+one line around a plain torch loop. What a strategy needs decides what the learner must offer:
+
+===================================  =====================================================
+needs                                offered as
+===================================  =====================================================
+weights (EWC, patch, frozen)         ``learner.model``, ``learner.optimizer``, ``learner.step``
+outputs of an older model (distill)  ``learner.predict(batch) -> outputs``
+the task's own loss (replay, agem)   ``learner.task_loss(batch, outputs) -> scalar``
+===================================  =====================================================
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, ClassVar, Protocol
+
+from torch import Tensor, nn
+from torch.optim import Optimizer
+
+__all__ = ["Learner", "Strategy", "SupportsLearning"]
+
+
+class SupportsLearning(Protocol):
+    """What a strategy may ask of the loop that it runs in."""
+
+    # Read-only: a strategy changes what is inside the model, never which model it is.
+    @property
+    def model(self) -> nn.Module: ...
+
+    @property
+    def optimizer(self) -> Optimizer: ...
+
+    @property
+    def step(self) -> int: ...
+
+    def predict(self, batch: Any) -> Any: ...
+
+    def task_loss(self, batch: Any, outputs: Any) -> Tensor: ...
+
+    def collate(self, examples: list[Any]) -> Any: ...
+
+
+class Strategy:
+    """Base of all strategies; every hook does nothing, so that a method writes only what it changes.
+
+    The constructor's typed arguments are the configuration; it only stores them. A part whose constructor
+    takes ``seed: int | None = None`` is given the experiment's seed.
+    """
+
+    #: It installs adapters itself: another adapter or prompt would train beside them, and is refused.
+    brings_adapters: ClassVar[bool] = False
+
+    def before_experience(self, learner: SupportsLearning, experience: Any) -> None:
+        """Before the optimizer is built: grow, freeze, snapshot a teacher."""
+
+    def training_set(self, experience: Any) -> Any:
+        """The data set that this experience trains on; by default its own."""
+        return experience.dataset
+
+    def loss(self, learner: SupportsLearning, batch: Any, outputs: Any) -> dict[str, Tensor]:
+        """Named scalar terms, already weighted, that are added to the task loss of this step."""
+        return {}
+
+    def after_backward(self, learner: SupportsLearning) -> None:
+        """Gradients are there and not yet used: project or record them."""
+
+    def after_step(self, learner: SupportsLearning) -> None:
+        """The optimizer has stepped: average or clip weights."""
+
+    def after_experience(self, learner: SupportsLearning, experience: Any) -> None:
+        """Consolidate, merge, store exemplars."""
+
+    def state_dict(self) -> dict[str, Any]:
+        """Everything that a resumed run needs: tensors and plain data only."""
+        return {}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Restore what `state_dict` returned."""
+
+    def rebuild(self, learner: SupportsLearning) -> None:
+        """After `load_state_dict`: grow the model to the structure that the state describes."""
+
+    def memory_bytes(self) -> int:
+        """Bytes of stored exemplars (pictures, texts); zero for methods without a memory."""
+        return 0
+
+    def as_plugin(self) -> Any:
+        """This strategy as an Avalanche plugin, for any Avalanche template.
+
+        Example:
+            >>> from strategies import EWC
+            >>> plugin = EWC(lam=10.0).as_plugin()
+        """
+        from clplat.training.plugin import StrategyPlugin
+
+        return StrategyPlugin(self)
+
+
+@dataclass
+class Learner:
+    """The learner of a plain torch loop.
+
+    Args:
+        model: any module.
+        optimizer: the one that steps it.
+        predict_fn: ``batch -> outputs``; needed by strategies with a teacher or a memory.
+        loss_fn: ``(batch, outputs) -> scalar``; needed by strategies with a memory.
+        collate_fn: joins examples of the data set to a batch; torch's default unless given.
+        step: optimizer steps so far; the loop counts it up.
+    """
+
+    model: nn.Module
+    optimizer: Optimizer
+    predict_fn: Callable[[Any], Any] | None = None
+    loss_fn: Callable[[Any, Any], Tensor] | None = None
+    collate_fn: Callable[[list[Any]], Any] | None = None
+    step: int = 0
+
+    def predict(self, batch: Any) -> Any:
+        if self.predict_fn is None:
+            raise TypeError("this strategy needs outputs: give Learner a predict_fn(batch)")
+        return self.predict_fn(batch)
+
+    def task_loss(self, batch: Any, outputs: Any) -> Tensor:
+        if self.loss_fn is None:
+            raise TypeError("this strategy needs the task's loss: give Learner a loss_fn(batch, outputs)")
+        return self.loss_fn(batch, outputs)
+
+    def collate(self, examples: list[Any]) -> Any:
+        from torch.utils.data import default_collate
+
+        return (self.collate_fn or default_collate)(examples)
