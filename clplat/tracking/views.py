@@ -1,13 +1,12 @@
 """Saved views: the MLflow page that opens on the answer instead of on a list of run names.
 
 MLflow 3.17 keeps a shared view in an experiment tag, as deflated JSON. That is no documented interface: it is
-written here and nowhere else, a test reads it back, and a failure costs the view and nothing more. What the views
-show is in ``views.json``:
+written here and nowhere else, a test reads it back, and a failure costs the view and nothing more.
 
-* Only runs of one level: a trial repeats the numbers of its seeds.
-* Groups are methods by label, not by strategy: the same strategy on another adapter is another method.
-* Curves of single runs and their bands are two views: MLflow gives groups colours of its own, and two groups may
-  share one; single runs have the colour of their strategy.
+What the views show is in ``views.json``. They list runs of one level only: a trial repeats the numbers of its
+seeds. Groups are by label, not by strategy: the same strategy on another adapter is another method. MLflow gives
+groups its own colours, which may coincide, so that single runs, in the colours of their strategies, have a view
+beside the one with bands.
 """
 
 from __future__ import annotations
