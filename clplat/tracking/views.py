@@ -4,9 +4,9 @@ MLflow 3.17 keeps a shared view in an experiment tag, as deflated JSON. That is 
 written here and nowhere else, a test reads it back, and a failure costs the view and nothing more.
 
 What the views show is in ``views.json``. They list runs of one level only: a trial repeats the numbers of its
-seeds. Groups are by label, not by strategy: the same strategy on another adapter is another method. MLflow gives
-groups its own colours, which may coincide, so that single runs, in the colours of their strategies, have a view
-beside the one with bands.
+seeds. Groups are by label, not by strategy: one strategy on two adapters is two methods. Groups get
+colours from MLflow, and two may share one; that is why single runs, in the colours of their strategies, have
+their own view beside the one with bands.
 """
 
 from __future__ import annotations
