@@ -16,7 +16,7 @@ from clplat.models.backbone import Backbone
 from clplat.models.composers.sum import Sum
 from clplat.models.retriever import ComposedRetriever
 from clplat.randomness import seeded
-from clplat.testing.checks import difference, trainable, weights
+from clplat.testing.checks import check_refusals, difference, trainable, weights
 from clplat.testing.tiny import tiny_backbone, tiny_collate, tiny_domains, tiny_loss
 
 __all__ = ["AdapterContract"]
@@ -49,6 +49,9 @@ class AdapterContract:
         return tiny_backbone()
 
     # -- the contract -------------------------------------------------------------------------------------
+
+    def test_a_wrong_value_is_refused_by_a_value_error(self) -> None:
+        check_refusals(self.make())
 
     def test_attaching_names_what_is_trained_and_changes_nothing(self) -> None:
         adapter, backbone = self.make(), self.backbone()
