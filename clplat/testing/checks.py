@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 import math
 import types
+from collections.abc import Callable
 from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
 import torch
@@ -43,11 +44,14 @@ def check_docstring(part: Any) -> None:
 
 def check_refusals(part: Any) -> None:
     """A wrong value is refused by a `ValueError`, which the configuration completes with the part's name."""
-    for argument in arguments(type(part)):
-        required = {a.name: getattr(part, a.name) for a in arguments(type(part)) if a.required}
+    made: Callable[..., Any] = type(part)
+    required = {
+        argument.name: getattr(part, argument.name) for argument in arguments(made) if argument.required
+    }
+    for argument in arguments(made):
         for value in _doubtful(argument.type):
             try:
-                type(part)(**{**required, argument.name: value})
+                made(**{**required, argument.name: value})
             except ValueError:
                 pass
             except Exception as error:
@@ -62,7 +66,8 @@ def _doubtful(kind: Any) -> list[Any]:
         return [value for part in inner for value in _doubtful(part)]
     if origin is Literal:
         return ["no such choice"]
-    return {int: [-2, 0, 10**6], float: [-2.0, 0.0, 1e6, math.nan]}.get(kind, [])
+    numbers: dict[Any, list[Any]] = {int: [-2, 0, 10**6], float: [-2.0, 0.0, 1e6, math.nan]}
+    return numbers.get(kind, [])
 
 
 def trainable(model: nn.Module) -> list[str]:
