@@ -11,7 +11,7 @@ from typing import Annotated, Any, Literal, Union, get_args, get_origin
 import torch
 from torch import Tensor, nn
 
-from clplat.options import arguments
+from clplat.config.options import arguments
 
 __all__ = ["check_constructor", "check_docstring", "check_refusals", "difference", "trainable", "weights"]
 
