@@ -134,7 +134,7 @@ class RankCounter:
         rows = undecided.sum(1)
         if block.refine(rows.sum().item()):
             return self.add(block)
-        for columns in above.split(256, dim=1):  # as far as bfloat16 counts
+        for columns in torch.split(above, 256, dim=1):  # as far as bfloat16 counts
             self.above[block.part] += columns.sum(1).long()
         open_rows = rows.nonzero().squeeze(1)
         q, g = undecided[open_rows].nonzero(as_tuple=True)
@@ -221,7 +221,7 @@ class TopK:
         order = _by_query_and_score(q, scores)
         close = scores[order[:-1]] - scores[order[1:]] <= self.width[q[order[1:]]]
         close &= q[order[1:]] == q[order[:-1]]
-        unsure = torch.cat([order[:-1][close], order[1:][close]]).unique()
+        unsure = torch.unique(torch.cat([order[:-1][close], order[1:][close]]))
         if len(unsure):
             scores[unsure] = self.gallery.scores(self.queries, q[unsure], g[unsure])
             order = _by_query_and_score(q, scores)
