@@ -58,7 +58,7 @@ def test_what_is_sent_is_there_when_the_tracker_is_closed(root: Path, make_resul
     said: list[str] = []
     with Tracker(root, warn=said.append) as tracker:
         tracker.start_background()
-        with stopped_process():  # posting waits for nobody
+        with stopped_process():  # sending does not wait
             for seed in (0, 1):
                 tracker.log_async(make_result("replay", seed, rows=1), root / str(seed))
         for seed in (0, 1):
