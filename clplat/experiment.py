@@ -21,8 +21,8 @@ from clplat.events import Listener
 from clplat.features.counts import added
 from clplat.features.settled import settled
 from clplat.files import read_json, write_atomically, write_json
-from clplat.grid import query_grid
 from clplat.results import SCHEMA, add_costs, add_row, blank
+from clplat.retrieval_grid import query_grid
 from clplat.trees import save_tree
 from clplat.versions import Versions
 

@@ -21,8 +21,8 @@ from clplat.errors import UserError, unknown_name
 from clplat.evaluation.index import KINDS, Index, build_index
 from clplat.experiment import make_trainer
 from clplat.features.settled import settled
-from clplat.grid import draw_grid
 from clplat.randomness import generator
+from clplat.retrieval_grid import draw_grid
 from clplat.tracking.models import ELSEWHERE
 
 __all__ = ["Found", "Searcher", "find_run", "search"]
