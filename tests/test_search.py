@@ -15,8 +15,8 @@ from clplat.data.records import Picture
 from clplat.errors import UserError
 from clplat.experiment import run
 from clplat.files import read_json
-from clplat.retrieval_grid import draw_grid
 from clplat.models.backbone import Backbone
+from clplat.retrieval_grid import draw_grid
 from clplat.search import Searcher, find_run, search
 from clplat.tracking import Tracker
 from clplat.trees import load_tree

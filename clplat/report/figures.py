@@ -66,7 +66,7 @@ def points_of(
     ]  # fmt: skip
     if not points:
         return None
-    figure, _ = draw_points(points, title, across, up)
+    figure = draw_points(points, title, across, up)
     right, top = max(points, key=lambda point: point.x), max(points, key=lambda point: point.y)
     return figure, (
         f"{up} against {across} of {len(points)} methods. "
