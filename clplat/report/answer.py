@@ -1,4 +1,4 @@
-"""The answer in tables: methods with intervals, which differences are real, what each method costs."""
+"""The answer in tables: methods with intervals, which differences are significant, what each method costs."""
 
 from __future__ import annotations
 
@@ -29,8 +29,8 @@ def answer_table(rows: Sequence[Row], outcome: Outcome, styles: Mapping[str, Sty
         return Cell(number(row["score"]["mean"]), note=_spread(row["score"]["sd"]))
 
     def drawing(row: Row) -> Cell:
-        places = (row["score"][key] for key in ("low", "mean", "high"))
-        return Cell("", drawing=interval(axis, *places, styles[row["label"]]))
+        reach = [row["score"][key] for key in ("low", "mean", "high")]
+        return Cell("", drawing=interval(axis, reach, styles[row["label"]]))
 
     def reach(row: Row) -> str:
         return _range(row["score"]["low"], row["score"]["high"], number)
@@ -79,8 +79,8 @@ def comparison_table(entries: Sequence[Row], styles: Mapping[str, Style], captio
 
     def drawing(entry: Row) -> Cell:
         style = styles.get(entry["a"], Style("#222222", "o", "-", 1.0))
-        places = (entry[key] for key in ("low", "difference", "high"))
-        return Cell("", drawing=interval(axis, *places, style, zero=True))
+        reach = [entry[key] for key in ("low", "difference", "high")]
+        return Cell("", drawing=interval(axis, reach, style, zero=True))
 
     columns = [
         Column("comparison", lambda entry: f"{entry['a']} − {entry['b']}", "name"),
@@ -88,7 +88,7 @@ def comparison_table(entries: Sequence[Row], styles: Mapping[str, Style], captio
         Column("95 % interval", lambda entry: _range(entry["low"], entry["high"], signed), "number"),
         Column("", drawing, "drawing", head(axis)),
         Column("p (Holm)", lambda entry: _p(entry["p_holm"]), "number"),
-        Column("real?", lambda entry: "yes" if entry["real"] else "no"),
+        Column("significant?", lambda entry: "yes" if entry["real"] else "no"),
     ]
     families = (("contenders", "Methods against each other"), ("tuning", "Tuned against its own default"))
     parts = [Part([e for e in entries if e["family"] == family], title) for family, title in families]
