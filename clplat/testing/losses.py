@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.nn.functional import normalize
 
 from clplat.randomness import generator
-from clplat.testing.checks import check_constructor, check_docstring
+from clplat.testing.checks import check_constructor, check_docstring, check_refusals
 
 __all__ = ["LossContract"]
 
@@ -60,6 +60,9 @@ class LossContract:
 
     def test_the_docstring_says_what_it_is(self) -> None:
         check_docstring(self.make())
+
+    def test_a_wrong_value_is_refused_by_a_value_error(self) -> None:
+        check_refusals(self.make())
 
     def test_it_is_a_finite_scalar(self) -> None:
         for noise in (0.0, 0.5, 1.0):
