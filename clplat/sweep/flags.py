@@ -10,7 +10,8 @@ from typing import Any
 
 import yaml
 
-from clplat.config import merge
+from clplat.config.resolve import merge
+from clplat.config.resolve.recipes import recipe
 from clplat.errors import UserError
 from clplat.sweep.plan import Sweep, read_sweep
 
@@ -44,12 +45,16 @@ def from_flags(options: Namespace, raw: Mapping[str, Any], start: Sweep | None =
     for name in ("strategies", "controls", "search", "objective", "seeds"):
         text = getattr(options, name)
         if text is not None:
-            words = [word.strip() for word in text.split(",") if word.strip()]
+            words = _words(text)
             key = {"strategies": "methods", "objective": "objectives"}.get(name, name)
             given[key] = [_whole(word) for word in words] if name == "seeds" else words
     twice = [entry for entry in given.get("methods", []) if given["methods"].count(entry) > 1]
     if twice:
         raise UserError(f"--strategies names each entry once, not '{twice[0]}' several times")
+    if options.recipes is not None:
+        if "methods" in given or options.strategies is not None:
+            raise UserError("--recipes and --strategies both say what is compared: give one of them")
+        given["methods"] = {name: recipe(name).config for name in _words(options.recipes)}
     for name in ("orders", "sampler", "pruner"):
         if getattr(options, name) is not None:
             given[name] = getattr(options, name)
@@ -79,6 +84,10 @@ def refuse_named(raw: Mapping[str, Any], key: str, instead: str) -> None:
     entry = raw.get(key)
     if entry is not None and (not isinstance(entry, Mapping) or "name" in entry):
         raise UserError(f"option '--{key}' does not go with this command: {instead}")
+
+
+def _words(text: str) -> list[str]:
+    return [word.strip() for word in text.split(",") if word.strip()]
 
 
 def _whole(word: str) -> int:
