@@ -98,7 +98,7 @@ def parse_arguments(argv: Sequence[str], also: Sequence[str] = ()) -> dict[str, 
 
 
 def _recipe(name: str) -> Mapping[str, Any]:
-    from clplat.config.resolve.recipes import recipe
+    from clplat.config.recipes import recipe
 
     return recipe(name).config
 

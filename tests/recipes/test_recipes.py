@@ -8,10 +8,10 @@ from typing import Any
 
 import pytest
 import yaml
-from clplat.config.resolve.recipes import Recipe, families, parse_recipe, recipe, recipes
 
 from clplat import cli
 from clplat.cli import main
+from clplat.config.recipes import Recipe, families, parse_recipe, recipe, recipes
 from clplat.config.resolve import merge, parse_arguments, resolve
 from clplat.errors import UserError
 from clplat.models.backbone import Backbone
