@@ -12,7 +12,7 @@ import torch
 
 from clplat import terminal
 from clplat.cli import main
-from clplat.features.cache import in_words
+from clplat.features.maintenance import in_words
 from clplat.features.store import Store
 
 Capture = pytest.CaptureFixture[str]

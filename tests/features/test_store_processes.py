@@ -68,7 +68,6 @@ def fill(folder: Path, log: Path, seed: int) -> None:
 
 
 def test_four_processes_compute_each_row_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(tables, "MOST_SMALL", 4)  # so that they also merge
     monkeypatch.setattr(tables, "SEGMENT_BYTES", 10 * 16)
     folder, log = tmp_path / "store", tmp_path / "log"
     children = [forked(lambda seed=seed: fill(folder, log, seed)) for seed in range(4)]
@@ -110,9 +109,8 @@ def test_processes_over_the_limit_still_read_right(tmp_path: Path) -> None:
     assert sum(path.stat().st_size for path in tmp_path.rglob("*.safetensors")) <= 3000 + 4 * 500
 
 
-def test_a_writer_killed_at_any_instant(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_writer_killed_at_any_instant(tmp_path: Path) -> None:
     """What was flushed is there, what is there is right, and nobody waits for the dead one."""
-    monkeypatch.setattr(tables, "MOST_SMALL", 3)  # so that some die while merging
     draw = random.Random(0)
     flushed = 0
     for attempt in range(20):
