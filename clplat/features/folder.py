@@ -2,36 +2,34 @@
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
 import json
 import os
-import time
 from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 from clplat.errors import UserError
 from clplat.features.segments import segments_in
-from clplat.files import read_json, write_json
+from clplat.files import read_json, remove_leftovers, write_json
+from clplat.locks import locked
 
 __all__ = [
     "KEY",
+    "LEFTOVER_SECONDS",
     "LOCK",
     "delete",
     "digest_of",
-    "lock_file",
     "read_key",
     "remove_folder",
-    "remove_leftovers",
     "stats_in",
     "table_folders",
     "write_key",
 ]
 
 KEY, LOCK = "key.json", ".lock"
-_LEFTOVER_SECONDS = 3600.0
+LEFTOVER_SECONDS = 3600.0  # younger files may still be written
 
 
 def table_folders(root: Path | None) -> list[Path]:
@@ -86,40 +84,10 @@ def remove_folder(folder: Path) -> None:
     """Delete a table's folder that has no segments any more, unless a process is filling it."""
     if segments_in(folder):
         return
-    remove_leftovers(folder)
+    remove_leftovers(folder, older_than=LEFTOVER_SECONDS)
     with suppress(OSError):  # in use, or another process is writing: it stays
-        with lock_file(folder / LOCK, wait=False):
+        with locked(folder / LOCK, wait=False):
             for path in (folder / KEY, folder / LOCK):
                 path.unlink(missing_ok=True)
             folder.rmdir()
         folder.parent.rmdir()
-
-
-def remove_leftovers(folder: Path) -> None:
-    """Delete the temporary files of killed writers; younger ones may still be written."""
-    cutoff = time.time() - _LEFTOVER_SECONDS
-    for path in folder.glob(".*.clplat-tmp"):
-        with suppress(OSError):  # gone meanwhile, or not ours
-            if path.stat().st_mtime < cutoff:
-                path.unlink()
-
-
-def lock_file(path: Path, wait: bool = True) -> IO[str]:
-    """Take the exclusive lock on a file.
-
-    Raises:
-        BlockingIOError: another process holds it, and ``wait`` is false.
-        OSError: the file cannot be made, or the disk knows no locks.
-    """
-    while True:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        file = path.open("a")
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
-            with suppress(FileNotFoundError):  # deleted while we waited: a lock on it would keep nobody out
-                if os.path.samestat(os.fstat(file.fileno()), path.stat()):
-                    return file
-        except BaseException:
-            file.close()
-            raise
-        file.close()

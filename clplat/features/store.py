@@ -32,8 +32,8 @@ _DAY = 86400.0
 class Store:
     """Tables in a folder, bounded in size.
 
-    When a segment was written and the store is over its limit, the tables used longest ago are deleted until it
-    is at 90 % of it. Where the folder cannot be written, the store is in memory and ``problem`` says so.
+    When a segment was written and the store is over its limit, the tables used longest ago are deleted until
+    it is at 90 % of it. Where the folder cannot be written, the store is in memory and ``problem`` says so.
 
     Args:
         folder: where the tables are; None: in memory only, nothing at rest.

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import os
 import threading
 import time
@@ -16,10 +15,12 @@ from torch import Tensor
 
 from clplat.errors import UserError
 from clplat.features.blocks import Block, as_bytes, gather
-from clplat.features.folder import LOCK, lock_file, remove_leftovers, write_key
+from clplat.features.folder import LEFTOVER_SECONDS, LOCK, write_key
 from clplat.features.maintenance import TableInfo
 from clplat.features.quota import Quota
 from clplat.features.segments import DamagedError, open_segment, segments_in, write_segment
+from clplat.files import remove_leftovers
+from clplat.locks import locked
 
 __all__ = ["Table"]
 
@@ -150,7 +151,7 @@ class Table:
             if not pending or self.folder is None:
                 return
             try:
-                remove_leftovers(self.folder)
+                remove_leftovers(self.folder, older_than=LEFTOVER_SECONDS)
                 write_key(self.folder, self.key)
                 path = write_segment(self.folder, self.digest, pending, self.rows(pending))
                 block = Block(as_bytes(open_segment(path, self.digest)[1]), path.name)
@@ -174,10 +175,7 @@ class Table:
             stack.callback(self._leave)
             if self._depth == 1 and self.folder is not None:
                 try:
-                    file = lock_file(self.folder / LOCK)
-                    stack.enter_context(file)
-                    # A child forked meanwhile shares the file: closing it would not do.
-                    stack.callback(fcntl.flock, file, fcntl.LOCK_UN)
+                    stack.enter_context(locked(self.folder / LOCK))
                 except OSError as error:  # without the lock rows may be computed twice, nothing worse
                     self._quota.note(f"cannot lock {self.folder}: {error.strerror}")
                 stack.callback(self.flush)

@@ -12,7 +12,7 @@ from typing import Any
 
 from clplat.claim import RESULT
 from clplat.evaluation.significance import Replicate, interval
-from clplat.files import load_tree, read_json
+from clplat.files import read_json
 from clplat.measures import MEASURES, measured
 from clplat.provenance import library_versions
 from clplat.sweep.layout import Entry, Final, Layout, option
@@ -20,6 +20,7 @@ from clplat.sweep.queue import Queue, best_of
 from clplat.sweep.verdict import comparisons, sentence
 from clplat.tracking.compare import BOUNDS
 from clplat.tracking.naming import flat
+from clplat.trees import load_tree
 from clplat.tuning.spaces import plain
 
 __all__ = ["OUTCOME", "SCHEMA", "Row", "collect", "row_of"]

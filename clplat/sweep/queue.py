@@ -18,7 +18,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from clplat.errors import UserError
-from clplat.files import locked, write_text
+from clplat.files import write_text
+from clplat.locks import locked
 from clplat.measures import measure, measured
 from clplat.sweep.layout import Entry, Final, Layout
 from clplat.tuning.samplers import make_sampler

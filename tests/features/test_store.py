@@ -353,6 +353,15 @@ def test_the_bound_holds_and_rows_serve_until_the_next_question(folder: Path) ->
     assert Store(folder).table(KEY).missing(numbers(0, 9)) == absent
 
 
+def test_a_table_larger_than_the_store_serves_what_was_asked_for(folder: Path) -> None:
+    table = Store(folder, limit_bytes=100).table(KEY)
+    for names in (numbers(0, 5), numbers(5, 10)):
+        with table.filling():
+            fill(table, names)
+        assert torch.equal(table.rows(names), rows_of(names)) and segments(folder) == []
+        assert table.missing(names) == names
+
+
 def test_a_use_is_noted_at_most_once_a_minute(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     fill(Store(folder).table(KEY), ["1"])
     path = segments(folder)[0]
