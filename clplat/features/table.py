@@ -7,6 +7,7 @@ import threading
 import time
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,6 @@ import torch
 from torch import Tensor
 
 from clplat.errors import UserError
-from clplat.features.blocks import Block, as_bytes, gather
 from clplat.features.folder import LEFTOVER_SECONDS, LOCK, write_key
 from clplat.features.maintenance import TableInfo
 from clplat.features.quota import Quota
@@ -27,6 +27,13 @@ __all__ = ["Table"]
 SEGMENT_BYTES = 32 * 2**20  # pending rows are written when there are as many
 _TOUCH_SECONDS = 60.0
 _SETTLED_NS = 10**9  # a folder that changed a moment ago may change again within one tick of its clock
+
+
+@dataclass(eq=False)
+class _Block:
+    rows: Tensor  # in memory, or mapped from a segment
+    segment: str = ""  # the name of its file
+    foreign: bool = False  # this process did not write it
 
 
 class Table:
@@ -46,10 +53,8 @@ class Table:
     def __init__(self, key: Mapping[str, Any], digest: str, folder: Path | None, quota: Quota) -> None:
         self.key, self.digest, self.folder = key, digest, folder
         self._quota, self._lock = quota, threading.RLock()
-        self._index: dict[str, tuple[Block, int]] = {}
-        self._segments: dict[
-            str, Block | None
-        ] = {}  # those that were opened; None: damaged, or of other rows
+        self._index: dict[str, tuple[_Block, int]] = {}
+        self._segments: dict[str, _Block | None] = {}  # opened ones; None: damaged, or with other rows
         self._pending: list[str] = []  # rows in memory, to be written
         self._stamp: int | None = None
         self._used, self._depth = 0.0, 0
@@ -101,14 +106,14 @@ class Table:
         if not self._fits(rows):
             wanted = f"{self._dtype} {self._shape}"
             raise ValueError(f"rows of {rows.dtype} {tuple(rows.shape[1:])} in a table of {wanted}")
-        with self._lock:
+        with self._lock, torch.inference_mode(False):
             new: dict[str, int] = {}
             for place, name in enumerate(names):
                 if name not in self._index:
                     new.setdefault(name, place)
             if not new:
                 return
-            block = Block(as_bytes(rows.detach()[list(new.values())].cpu()))
+            block = _Block(rows.detach()[list(new.values())].cpu())
             self._enter(new, block)
             self._pending += new
             if len(self._pending) * block.rows[0].nbytes >= SEGMENT_BYTES:
@@ -126,10 +131,14 @@ class Table:
             except KeyError:
                 self._look()  # another process may have written it
                 found = [self._index[name] for name in names]
-            if not found or self._shape is None or self._dtype is None:
+            if not found:
                 return torch.empty((0, *(self._shape or ())), dtype=self._dtype)
             self._touch()
-            return gather(found, self._shape, self._dtype)
+            blocks = {block for block, _ in found}
+            if len(blocks) == 1:
+                places = torch.tensor([place for _, place in found], device="cpu")
+                return blocks.pop().rows.index_select(0, places)
+            return torch.stack([block.rows[place] for block, place in found])
 
     def sample(self, n: int, among: Collection[str] | None = None) -> list[str]:
         """Up to ``n`` names of rows that this process found on disk, evenly spaced over them.
@@ -154,7 +163,7 @@ class Table:
                 remove_leftovers(self.folder, older_than=LEFTOVER_SECONDS)
                 write_key(self.folder, self.key)
                 path = write_segment(self.folder, self.digest, pending, self.rows(pending))
-                block = Block(as_bytes(open_segment(path, self.digest)[1]), path.name)
+                block = _Block(open_segment(path, self.digest)[1], path.name)
                 size = path.stat().st_size
             except (UserError, OSError, DamagedError) as error:
                 self._quota.note(str(error))
@@ -194,7 +203,7 @@ class Table:
         self._dtype, self._shape = rows.dtype, shape
         return True
 
-    def _enter(self, names: Iterable[str], block: Block) -> None:
+    def _enter(self, names: Iterable[str], block: _Block) -> None:
         for place, name in enumerate(names):
             self._index.setdefault(name, (block, place))
 
@@ -229,7 +238,7 @@ class Table:
         self._stamp = stamp if time.time_ns() - stamp > _SETTLED_NS else None
         return not same
 
-    def _opened(self, path: Path) -> Block | None:
+    def _opened(self, path: Path) -> _Block | None:
         try:
             names, rows = open_segment(path, self.digest)
         except (
@@ -239,6 +248,6 @@ class Table:
             return None
         if not self._fits(rows):
             return None
-        block = Block(as_bytes(rows), path.name, foreign=True)
+        block = _Block(rows, path.name, foreign=True)
         self._enter(names, block)
         return block
