@@ -65,7 +65,7 @@ def write_key(folder: Path, key: Mapping[str, Any]) -> None:
 def stats_in(folder: Path) -> dict[Path, os.stat_result]:
     """Size and last use (as the time of modification) of a table's segments, oldest first."""
     found = {}
-    for path in segments_in(folder):
+    for path in segments_in(folder).values():
         with suppress(OSError):  # deleted by another process meanwhile
             found[path] = path.stat()
     return found

@@ -41,7 +41,7 @@ def check(folder: Path) -> list[str]:
     if segments and (key is None or digest_of(key) != folder.name):
         problems.append(f"{folder / KEY} is not the key of this table")
         key = None
-    for path in segments:
+    for path in segments.values():
         try:
             _, rows = open_segment(path, folder.name, check=True)
         except FileNotFoundError:  # deleted by another process meanwhile

@@ -26,7 +26,6 @@ __all__ = ["Table"]
 
 SEGMENT_BYTES = 32 * 2**20  # pending rows are written when there are as many
 _TOUCH_SECONDS = 60.0
-_SETTLED_NS = 10**9  # a folder that changed a moment ago may change again within one tick of its clock
 
 
 @dataclass(eq=False)
@@ -55,8 +54,8 @@ class Table:
         self._quota, self._lock = quota, threading.RLock()
         self._index: dict[str, tuple[_Block, int]] = {}
         self._segments: dict[str, _Block | None] = {}  # opened ones; None: damaged, or with other rows
+        self._files: list[str] | None = None  # in the folder, at the last look
         self._pending: list[str] = []  # rows in memory, to be written
-        self._stamp: int | None = None
         self._used, self._depth = 0.0, 0
         dtype, shape = getattr(torch, str(key.get("dtype")), None), key.get("shape")
         self._dtype = dtype if isinstance(dtype, torch.dtype) else None
@@ -168,8 +167,7 @@ class Table:
             except (UserError, OSError, DamagedError) as error:
                 self._quota.note(str(error))
                 return
-            self._stamp = None
-            self._segments[path.name] = block
+            self._files, self._segments[path.name] = None, block
             self._index.update((name, (block, place)) for place, name in enumerate(pending))
             self._quota.wrote(size)
 
@@ -216,10 +214,15 @@ class Table:
                 os.utime(self.folder / next(reversed(self._segments)))
 
     def _look(self) -> None:
-        """Take in what changed on disk since the last look, if anything did."""
-        if self.folder is None or not self._changed():
+        """Take in what came and went on disk since the last look."""
+        if self.folder is None:
             return
-        there = {path.name: path for path in segments_in(self.folder)}
+        files: list[str] = []
+        with suppress(OSError):  # not made yet, or deleted
+            files = os.listdir(self.folder)
+        if files == self._files:
+            return
+        self._files, there = files, segments_in(self.folder)
         gone = self._segments.keys() - there.keys()
         if gone:
             self._index = {name: at for name, at in self._index.items() if at[0].segment not in gone}
@@ -228,24 +231,11 @@ class Table:
             if name not in self._segments:
                 self._segments[name] = self._opened(path)
 
-    def _changed(self) -> bool:
-        """Whether files may have come or gone since the last call."""
-        try:
-            stamp = os.stat(self.folder).st_mtime_ns if self.folder is not None else 0
-        except OSError:
-            stamp = 0
-        same = stamp == self._stamp
-        self._stamp = stamp if time.time_ns() - stamp > _SETTLED_NS else None
-        return not same
-
     def _opened(self, path: Path) -> _Block | None:
         try:
             names, rows = open_segment(path, self.digest)
-        except (
-            FileNotFoundError,
-            DamagedError,
-        ):  # its rows are computed again; `Store.verify` reports damage
-            return None
+        except (FileNotFoundError, DamagedError):
+            return None  # its rows are computed again; `Store.verify` reports damage
         if not self._fits(rows):
             return None
         block = _Block(rows, path.name, foreign=True)
