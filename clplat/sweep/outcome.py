@@ -13,13 +13,13 @@ from typing import Any
 from clplat.claim import RESULT
 from clplat.evaluation.significance import Replicate, interval
 from clplat.files import read_json
-from clplat.measures import MEASURES, measured
+from clplat.measures import MEASURES, evaluate_measures
+from clplat.naming import flat
 from clplat.provenance import library_versions
+from clplat.roles import role_of
 from clplat.sweep.layout import Entry, Final, Layout, option
 from clplat.sweep.queue import Queue, best_of
 from clplat.sweep.verdict import comparisons, sentence
-from clplat.tracking.compare import BOUNDS
-from clplat.tracking.naming import flat
 from clplat.trees import load_tree
 from clplat.tuning.spaces import plain
 
@@ -131,7 +131,7 @@ def row_of(
             "label": first.label,
             "strategy": strategy,
             "kind": first.kind,
-            "bound": first.entry.control and strategy in BOUNDS,
+            "bound": first.entry.control and role_of({"strategy": strategy}) == "upper bound",
             "params": dict(params),
             "settings": dict(settings),
             "n": len(done),
@@ -170,7 +170,7 @@ def _measures(results: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     """Mean and deviation over replicates of every measure and of every retrieval metric's final mean."""
     columns: dict[str, list[float | None]] = {name: [] for name in MEASURES if name != "final"}
     for result in results:
-        for name, value in measured(result).items():
+        for name, value in evaluate_measures(result).items():
             if name != "final":
                 columns[name].append(value)
         for metric, matrix in result["metrics"].items():

@@ -10,8 +10,8 @@ from typing import Any, get_type_hints
 import yaml
 
 from clplat.errors import UserError, unknown_name
-from clplat.measures import measure
-from clplat.options import typed
+from clplat.measures import find_measure
+from clplat.options import coerce
 from clplat.tuning.samplers import PRUNERS, SAMPLERS
 from clplat.tuning.spaces import plain, read_space
 
@@ -75,7 +75,7 @@ class Sweep:
         constraints: measure -> limit: the most it may be, or the least where higher is better.
         sampler: name of `clplat.tuning.samplers`, or a dotted path.
         pruner: ``halving`` or ``none``; several objectives are never pruned.
-        figure: what is drawn at the end, see ``clplat.report.question``.
+        figure: what is drawn at the end, see ``clplat.report.draw``.
 
     Raises:
         UserError: a value that cannot be; methods are checked when the sweep is laid out.
@@ -113,7 +113,7 @@ class Sweep:
             if twice:
                 raise UserError(f"'{name}' of a sweep names '{twice[0]}' more than once")
         for name in (*self.objectives, *self.constraints):
-            measure(name)
+            find_measure(name)
         if self.sampler not in SAMPLERS and ":" not in self.sampler:
             raise unknown_name("sampler", self.sampler, SAMPLERS)
         if self.pruner not in PRUNERS:
@@ -185,7 +185,7 @@ def _read(where: str, key: str, kind: Any, value: Any) -> Any:
     if key == "constraints":
         kind = dict[str, float]
     try:
-        return typed(kind, value)
+        return coerce(kind, value)
     except ValueError as error:
         raise UserError(f"'{key}' in {where} {error}") from None
 
@@ -201,7 +201,7 @@ def _budget(given: Any) -> Budget:
         if key not in known:
             raise unknown_name("budget", str(key), known)
         try:
-            values[key] = typed(known[key] | None, value)
+            values[key] = coerce(known[key] | None, value)
         except ValueError as error:
             raise UserError(f"the budget's {key} {error}") from None
     return Budget(**values)

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 from clplat.errors import UserError
 from clplat.files import write_text
 from clplat.locks import locked
-from clplat.measures import measure, measured
+from clplat.measures import evaluate_measures, find_measure
 from clplat.sweep.layout import Entry, Final, Layout
 from clplat.tuning.samplers import make_sampler
 from clplat.tuning.spaces import drawn, holds, plain
@@ -98,7 +98,7 @@ class Queue:
 
     def complete(self, work: Work, result: Mapping[str, Any]) -> None:
         """A run came to its end."""
-        values = measured(result)
+        values = evaluate_measures(result)
         work.trial.set_user_attr("measures", values)
         names = ("final",) if work.final is not None else self.layout.sweep.objectives
         goal = [values[name] for name in names]
@@ -107,7 +107,7 @@ class Queue:
                 value = values[name]
                 if value is not None:
                     above = value - limit
-                    work.trial.set_constraint(name, above if measure(name).better == "lower" else -above)
+                    work.trial.set_constraint(name, above if find_measure(name).better == "lower" else -above)
         if any(value is None for value in goal):
             missing = next(name for name, value in zip(names, goal, strict=True) if value is None)
             self.failed(work, f"'{missing}' is undefined for this run, so that it cannot be an objective")
@@ -118,7 +118,7 @@ class Queue:
         """A trial was stopped because others are better."""
         from optuna.trial import TrialState
 
-        work.trial.set_user_attr("measures", measured(result))
+        work.trial.set_user_attr("measures", evaluate_measures(result))
         work.trial.study.tell(work.trial, state=TrialState.PRUNED)
 
     def failed(self, work: Work, why: str) -> None:
@@ -146,7 +146,7 @@ class Queue:
 
         if key not in self._studies:
             names = self.layout.sweep.objectives if key != FINALS else ("final",)
-            higher = [measure(name).better == "higher" for name in names]
+            higher = [find_measure(name).better == "higher" for name in names]
             self._studies[key] = optuna.create_study(
                 study_name=f"{self._prefix()}/{key}",
                 storage=self.storage,
@@ -359,7 +359,7 @@ def best_of(study: optuna.Study, objectives: Any) -> FrozenTrial | None:
         front = {t.number for t in study.best_trials}
         feasible = [t for t in feasible if t.number in front]
         return max(feasible, key=lambda t: t.user_attrs["measures"]["final"] or 0.0, default=None)
-    sign = 1 if measure(objectives[0]).better == "higher" else -1
+    sign = 1 if find_measure(objectives[0]).better == "higher" else -1
     # Of equals the earlier one: the default stands where nothing is better.
     return max(feasible, key=lambda t: (sign * t.values[0], -t.number))
 

@@ -95,20 +95,20 @@ def _conclude(
     queue: Queue, tracker: SweepTracker | None, command: str, say: Callable[[str], None]
 ) -> dict[str, Any]:
     """Write the outcome and everything that is drawn from it, and show it in MLflow."""
-    from clplat.report import save_question, write_report
+    from clplat.report import save_figure, write_report
 
     outcome = collect(queue, command)
     out = queue.out
     write_json(out / OUTCOME, outcome)
     files = [out / OUTCOME]
     if outcome["rows"]:
-        figure = save_question(out)
+        figure = save_figure(out)
         files += [path for path in (figure, write_report(out)) if path is not None]
     if tracker is not None:
         folders = [folder for row in outcome["rows"] for folder in row["folders"]]
         results = {folder: read_json(out / folder / RESULT) for folder in folders}
         tracker.finish(outcome, results, files)
-        champion = tracker.crown(outcome)
+        champion = tracker.set_champion(outcome)
         if champion is not None:
             say(f"champion: clplat search --model models:/{champion}@champion --out {out} ...")
     return outcome

@@ -14,10 +14,10 @@ from clplat.locks import locked
 from clplat.sweep.layout import Entry, Layout
 from clplat.tracking import Tracker
 
-__all__ = ["Logged", "SweepTracker", "tracked"]
+__all__ = ["SweepTracker", "TrackedListener", "tracked"]
 
 
-class Logged(Listener):
+class TrackedListener(Listener):
     """Passes events on to the terminal and logs the result whenever it grew on disk; nothing waits."""
 
     def __init__(self, shown: Listener, tracker: Tracker, folder: Path) -> None:
@@ -27,16 +27,16 @@ class Logged(Listener):
 
     def row(self, result: dict[str, Any]) -> None:
         self.shown.row(result)
-        self.tracker.post(result, self.folder)
+        self.tracker.log_async(result, self.folder)
 
     def finished(self, result: dict[str, Any]) -> None:
-        self.tracker.post(result, self.folder)
+        self.tracker.log_async(result, self.folder)
         self.shown.finished(result)
 
 
 def tracked(shown: Listener, tracker: Tracker | None, folder: Path) -> Listener:
     """A listener that also tracks; with no tracker, as it is."""
-    return shown if tracker is None else Logged(shown, tracker, folder)
+    return shown if tracker is None else TrackedListener(shown, tracker, folder)
 
 
 class SweepTracker:
@@ -70,7 +70,7 @@ class SweepTracker:
             key: of its entry.
             kind: ``study`` for a trial, else that of the final run.
         """
-        return Logged(shown, self._logger(key, kind), self.out / folder)
+        return TrackedListener(shown, self._logger(key, kind), self.out / folder)
 
     def _logger(self, key: str, kind: str) -> Tracker:
         if (key, kind) not in self.loggers:
@@ -140,7 +140,7 @@ class SweepTracker:
         for tracker in self.loggers.values():
             tracker.close()
 
-    def crown(self, outcome: Mapping[str, Any]) -> str | None:
+    def set_champion(self, outcome: Mapping[str, Any]) -> str | None:
         """Make the best contender's first replicate the registered champion; its name, None if that failed.
 
         The first, not the best: choosing among replicates by their test score would flatter it.
@@ -149,7 +149,7 @@ class SweepTracker:
         if not ahead or len({row["group"] for row in outcome["rows"]}) > 1:
             return None
         best = max(ahead, key=lambda row: row["score"]["mean"])
-        return self.top.crown(self.out / best["folders"][0], self.scenario)
+        return self.top.set_champion(self.out / best["folders"][0], self.scenario)
 
     def _close_failures(self, outcome: Mapping[str, Any]) -> None:
         """A run that was given up with its process never said that it failed."""
@@ -162,7 +162,7 @@ class SweepTracker:
             result = read_json(path)
             if result["status"] == "running":
                 lost = {**result, "status": "failed", "failure": {"error": failure["why"]}}
-                self._logger(*where).post(lost, self.out / failure["folder"])
+                self._logger(*where).log_async(lost, self.out / failure["folder"])
 
     def _close_study(self, entry: Entry, study: Mapping[str, Any]) -> None:
         best = next((t for t in study["trials"] if t["number"] == study["best"] and t["values"]), None)

@@ -11,7 +11,7 @@ from typing import Any
 from clplat.errors import UserError
 from clplat.events import Listener
 from clplat.files import write_text
-from clplat.measures import measure
+from clplat.measures import find_measure
 from clplat.sweep.queue import Queue, Work
 from clplat.tuning.samplers import make_pruner
 
@@ -32,7 +32,7 @@ class Steered(Listener):
         self.inner, self.work, self.pruner = inner, work, pruner
         # Several objectives have no order in which the worse half could be told.
         self.prunes = work.final is None and len(objectives) == 1 and pruner != "none"
-        self.objective = measure(objectives[0])
+        self.objective = find_measure(objectives[0])
         self.reported = 0
         self.result: dict[str, Any] = {}
         self.progress, self.cell, self.note = inner.progress, inner.cell, inner.note  # type: ignore[method-assign]
