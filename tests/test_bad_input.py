@@ -38,8 +38,8 @@ def fails(small_backbone: Path, capsys: pytest.CaptureFixture[str]) -> Clplat:
     """Runs ``clplat run`` with a small backbone, which must fail; returns what it said."""
 
     def call(words: str, out: Path, own_backbone: bool = True) -> str:
-        model = f"--backbone local-dir:{small_backbone}" if own_backbone else ""
-        code = main(["run", *f"{model} {words} --no-track".split(), "--out", str(out)])
+        model = ["--backbone", f"local-dir:{small_backbone}"] if own_backbone else []
+        code = main(["run", *model, *words.split(), "--no-track", "--out", str(out)])
         shown = capsys.readouterr()
         lines = shown.err.splitlines()
         assert code == 2 and len(lines) == 1, (code, shown.err)
@@ -53,9 +53,8 @@ def fails(small_backbone: Path, capsys: pytest.CaptureFixture[str]) -> Clplat:
 @pytest.fixture
 def succeeds(small_backbone: Path, capsys: pytest.CaptureFixture[str]) -> Clplat:
     def call(words: str, out: Path) -> str:
-        code = main(
-            ["run", *f"--backbone local-dir:{small_backbone} {words} --no-track".split(), "--out", str(out)]
-        )
+        model = ["--backbone", f"local-dir:{small_backbone}"]
+        code = main(["run", *model, *words.split(), "--no-track", "--out", str(out)])
         shown = capsys.readouterr()
         assert code == 0, shown.err
         assert shown.err == ""

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import io
 import os
+import resource
 import subprocess
 import sys
-import time
 from pathlib import Path
 from typing import Any
 
@@ -70,10 +70,11 @@ def test_help_takes_less_than_a_second() -> None:
     command = [str(Path(sys.executable).parent / "clplat"), "--help"]
     spent = []
     for _ in range(3):
-        start = time.perf_counter()
+        before = resource.getrusage(resource.RUSAGE_CHILDREN)
         subprocess.run(command, check=True, capture_output=True)
-        spent.append(time.perf_counter() - start)
-    assert min(spent) < 1.0
+        after = resource.getrusage(resource.RUSAGE_CHILDREN)
+        spent.append(after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime)
+    assert min(spent) < 1.0, "of computing, whatever else the machine does"
 
 
 def test_help_names_every_command_and_how_to_go_on(capsys: Capture) -> None:

@@ -40,20 +40,22 @@ def segment(store: Store, place: int) -> Path:
     return path
 
 
-def used(path: Path, days_ago: float) -> None:
+def used(path: Path, days_ago: float) -> float:
+    """Set when a segment was last used; returns it."""
     then = time.time() - 86400 * days_ago
     os.utime(path, (then, then))
+    return then
 
 
 def test_info_shows_what_was_used_last_first(store: Store, capsys: Capture) -> None:
-    used(segment(store, 0), 3)
+    then = used(segment(store, 0), 3)
     assert main(["cache", "info"]) == 0
     lines = capsys.readouterr().out.splitlines()
     assert lines[0].split() == ["table", "what", "row", "rows", "size", "last", "used"]
     digests = [store.table(key).digest[:8] for key in KEYS]
     assert lines[1].startswith(f"{digests[1]}  pixels                 uint8 3x4x4     3")
     assert lines[2].startswith(f"{digests[0]}  image pooled ViT-B-32  float16 8       2")
-    assert time.strftime("%Y-%m-%d", time.localtime(time.time() - 3 * 86400)) in lines[2]
+    assert time.strftime("%Y-%m-%d", time.localtime(then)) in lines[2]
     assert lines[3].startswith("2 tables, ") and lines[3].endswith(f" of at most 2 GB in {store.folder}")
     assert len(lines) == 4
 
