@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: demo test test-all check format install systems bench clean help
+.PHONY: demo test test-all check format install index pages bench clean help
 
 help: ## what can be made
 	@grep -E '^[a-z-]+:.*## ' Makefile | sed 's/:.*## /\t/'
@@ -35,8 +35,11 @@ format: $(STAMP) ## let ruff format and fix what it can
 	$(BIN)/python -m ruff format .
 	$(BIN)/python -m ruff check --fix .
 
-systems: $(STAMP) ## write docs/systems.md from the recipes
-	$(BIN)/python -m sweeps.systems
+index: $(STAMP) ## write what editors read: which classes the packages of parts hand on
+	$(BIN)/python -m clplat.stubs
+
+pages: $(STAMP) ## write docs/systems.md from the recipes
+	$(BIN)/python -m docs.generate.systems
 
 bench: $(STAMP) ## measure the speed: benchmarks/results.json and docs/performance.md, an hour
 	$(BIN)/python -m benchmarks

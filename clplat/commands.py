@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from clplat.errors import UserError, unknown_name
 
 if TYPE_CHECKING:
-    from clplat.features.store import TableInfo
+    from clplat.cache.store import TableInfo
     from clplat.sweep import Sweep
 
 __all__ = [
@@ -32,7 +32,7 @@ CACHE_ACTIONS = ("info", "verify", "clear")
 
 def _raw(options: Namespace, rest: list[str]) -> dict[str, Any] | None:
     """The raw configuration of dotted options; None when help on a part was asked for and printed."""
-    from clplat.config import help_on, parse_arguments
+    from clplat.config.resolve import help_on, parse_arguments
 
     for place, word in enumerate(rest):
         slot, _, tail = word.removeprefix("--").partition(".")
@@ -50,7 +50,7 @@ def run(options: Namespace, rest: list[str]) -> int:
     raw = _raw(options, rest)
     if raw is None:
         return 0
-    from clplat.config import resolve
+    from clplat.config.resolve import resolve
 
     config = resolve(raw)
     if options.print_config:
@@ -58,7 +58,7 @@ def run(options: Namespace, rest: list[str]) -> int:
 
         print(yaml.safe_dump(config, sort_keys=False, allow_unicode=True), end="")
         return 0
-    from clplat.claim import default_folder
+    from clplat.runs.run_folder import default_folder
     from clplat.sweep.tracked import tracked
     from clplat.tables.comparison import plain
     from clplat.terminal import Terminal
@@ -69,7 +69,7 @@ def run(options: Namespace, rest: list[str]) -> int:
         tracker = None if options.no_track else Tracker(folder.parent, warn=terminal.say)
         if tracker is not None:
             tracker.start_background()  # while we load torch
-        from clplat.experiment import run as run_experiment
+        from clplat.runs.experiment import run as run_experiment
 
         listener = tracked(terminal.listener(config["strategy"]["name"]), tracker, folder)
         result = run_experiment(config, folder, listener=listener, checkpoint_every=options.checkpoint_every)
@@ -95,7 +95,7 @@ def demo(options: Namespace, rest: list[str]) -> int:
     raw = _raw(options, rest)
     if raw is None:
         return 0
-    from clplat.config import merge, read_config
+    from clplat.config.resolve import merge, read_config
     from clplat.sweep import Sweep
     from clplat.sweep.flags import refuse_named
 
@@ -176,18 +176,38 @@ def ui(options: Namespace, rest: list[str]) -> int:
 
 
 def list_parts(options: Namespace, rest: list[str]) -> int:
-    """The parts of one kind, a line each."""
-    from clplat import registry
-
-    found = registry.names(options.kind)
-    width = max(map(len, found))
-    for name in found:
-        try:
-            text = registry.describe(options.kind, name)
-        except UserError as error:  # one broken package must not hide the others
-            text = f"({error})"
+    """The parts of one kind, the recipes or the systems, a line each."""
+    lines = _parts(options) if options.kind not in ("recipes", "systems") else _recipes(options)
+    width = max(len(name) for name, _ in lines)
+    for name, text in lines:
         print(f"{name:{width}}  {text}")
     return 0
+
+
+def _parts(options: Namespace) -> list[tuple[str, str]]:
+    from clplat import registry
+
+    lines, places = [], registry.places(options.kind)
+    families = sorted({place.family for place in places.values()} - {""})
+    if options.family is not None and options.family not in families:
+        raise unknown_name(f"family of {options.kind}", options.family, families)
+    for name, place in places.items():
+        if options.family in (None, place.family):
+            try:
+                lines.append((name, registry.describe(options.kind, name)))
+            except UserError as error:  # one broken package must not hide the others
+                lines.append((name, f"({error})"))
+    return lines
+
+
+def _recipes(options: Namespace) -> list[tuple[str, str]]:
+    from clplat.config.resolve.recipes import recipes
+
+    found = recipes(options.family)
+    if options.kind == "recipes":
+        return [(r.name, f"{r.system}: {r.paper}") for r in found]
+    lines = [(r.system, f"--recipe {r.name} ({r.match}): {r.paper}") for r in found]
+    return sorted(lines, key=lambda line: line[0].lower())
 
 
 def search(options: Namespace, rest: list[str]) -> int:
@@ -232,8 +252,8 @@ def cache(options: Namespace, rest: list[str]) -> int:
         raise unknown_name("action", options.action, CACHE_ACTIONS)
     if options.older_than is not None and options.action != "clear":
         raise UserError(f"--older-than is for clplat cache clear, not for {options.action}")
-    from clplat.features.maintenance import in_words
-    from clplat.features.store import Store
+    from clplat.cache.maintenance import in_words
+    from clplat.cache.store import Store
 
     store = Store.default()
     if store.folder is None:
@@ -264,7 +284,7 @@ def _print_tables(tables: list[TableInfo]) -> None:
     from rich.console import Console
     from rich.table import Table
 
-    from clplat.features.maintenance import listing
+    from clplat.cache.maintenance import listing
     from clplat.tables.text import aligned
     from clplat.terminal import plain_output
 

@@ -209,7 +209,7 @@ def test_a_picture_that_goes_missing_during_a_run(
     module = tmp_path / "clplat_test_missing.py"
     module.write_text(
         "from pathlib import Path\n"
-        "from clplat.continual.strategy import Strategy\n"
+        "from clplat.training.strategy import Strategy\n"
         "class Removing(Strategy):\n"
         "    'Moves the pictures of a class away before the second experience, if told so by a file.'\n"
         "    def before_experience(self, learner, experience):\n"
@@ -252,7 +252,7 @@ def test_an_empty_domain_is_told(fails: Clplat, succeeds: Clplat, tmp_path: Path
 SCENARIO = """
 '''A stream that somebody else wrote, with a mistake.'''
 from dataclasses import replace
-from clplat.continual.streams import build_benchmark
+from clplat.training.streams import build_benchmark
 from clplat.data.validate import stream_fingerprint
 from scenarios.catalogue import Catalogue
 

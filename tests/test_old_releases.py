@@ -18,10 +18,10 @@ import pytest
 import torch
 
 import clplat
-from clplat.assembly import assemble
 from clplat.cli import main
-from clplat.config import command_of, parse_arguments, resolve
+from clplat.config.resolve import command_of, parse_arguments, resolve
 from clplat.events import Listener
+from clplat.runs.assembly import assemble
 from clplat.trees import load_tree
 
 pytestmark = pytest.mark.usefixtures("one_thread")

@@ -17,8 +17,8 @@ import pytest
 
 from clplat.cli import main
 from clplat.errors import UserError
-from clplat.experiment import run
 from clplat.files import read_json
+from clplat.runs.experiment import run
 from clplat.search import search
 from clplat.serving import Served
 from clplat.tracking import Tracker, tracking_uri
@@ -132,7 +132,7 @@ def test_the_command_line_searches_with_a_registered_model(
 
 def keys_of(store: Path) -> list[str]:
     """Keys of gallery pictures of the run in ``store``."""
-    from clplat.assembly import assemble
+    from clplat.runs.assembly import assemble
 
     parts = assemble(read_json(store / "naive" / "result.json")["config"])
     return [picture.key for picture in parts.evaluator.sets[0].gallery.pictures]

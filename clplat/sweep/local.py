@@ -132,7 +132,7 @@ def _hiring(orders: Orders) -> Iterator[Callable[[int], _Worker]]:
     # Imports take most of a start: the fork server makes them once for all. What touched CUDA cannot fork.
     context: Any = multiprocessing.get_context("spawn" if orders.cuda else "forkserver")
     if not orders.cuda:
-        context.set_forkserver_preload(["clplat.experiment", "clplat.sweep.work"])
+        context.set_forkserver_preload(["clplat.runs.experiment", "clplat.sweep.work"])
     threads = orders.threads
     held = os.environ.get("OMP_NUM_THREADS")
     # Threads of the numerical libraries are fixed before a process imports them.

@@ -10,13 +10,13 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from clplat.claim import RESULT
 from clplat.evaluation.significance import Replicate, interval
 from clplat.files import read_json
 from clplat.measures import MEASURES, evaluate_measures
 from clplat.naming import flat
 from clplat.provenance import library_versions
 from clplat.roles import role_of
+from clplat.runs.run_folder import RESULT
 from clplat.sweep.layout import Entry, Final, Layout, option
 from clplat.sweep.queue import Queue, best_of
 from clplat.sweep.verdict import comparisons, sentence

@@ -74,7 +74,7 @@ def work_on(queue: Queue, watch: Callable[[Work], Listener]) -> None:
 
 
 def _one(queue: Queue, work: Work, listener: Listener) -> None:
-    from clplat.experiment import run
+    from clplat.runs.experiment import run
 
     sweep = queue.layout.sweep
     folder = queue.out / work.folder

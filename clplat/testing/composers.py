@@ -9,11 +9,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import normalize
 
-from clplat.models.composers.base import Composer
 from clplat.models.features import ImageFeatures, TextFeatures
 from clplat.models.retriever import ComposedRetriever
+from clplat.parts.composers._base import Composer
 from clplat.randomness import generator, seeded
-from clplat.testing.checks import check_docstring, difference, weights
+from clplat.testing.checks import check_docstring, check_refusals, difference, weights
 from clplat.testing.tiny import tiny_backbone, tiny_collate, tiny_domains
 
 __all__ = ["ComposerContract"]
@@ -23,7 +23,7 @@ class ComposerContract:
     """Contract tests of a composer: subclass, override `make`, and pytest runs them all.
 
     Example:
-        >>> from clplat.models.composers.sum import Sum
+        >>> from clplat.parts.composers.sum import Sum
         >>> class TestSum(ComposerContract):
         ...     def make(self) -> Composer:
         ...         return Sum(weight=0.3)
@@ -55,6 +55,9 @@ class ComposerContract:
 
     def test_the_docstring_says_what_it_is(self) -> None:
         check_docstring(self.make())
+
+    def test_a_wrong_value_is_refused_by_a_value_error(self) -> None:
+        check_refusals(self.make())
 
     def test_a_query_is_a_finite_row_of_the_joint_space(self) -> None:
         composer = self._built()

@@ -10,9 +10,9 @@ from torch import Tensor
 from torch.nn.functional import normalize
 
 from clplat.errors import UserError
-from clplat.models.projections.base import Projection
+from clplat.parts.projections._base import Projection
 from clplat.randomness import generator
-from clplat.testing.checks import check_docstring
+from clplat.testing.checks import check_docstring, check_refusals
 
 __all__ = ["ProjectionContract"]
 
@@ -21,7 +21,7 @@ class ProjectionContract:
     """Contract tests of a projection: subclass, override `make`, and pytest runs them all.
 
     Example:
-        >>> from clplat.models.projections.ridge import Ridge
+        >>> from clplat.parts.projections.ridge import Ridge
         >>> class TestRidge(ProjectionContract):
         ...     def make(self) -> Projection:
         ...         return Ridge(alpha=0.01)
@@ -52,6 +52,9 @@ class ProjectionContract:
 
     def test_the_docstring_says_what_it_is(self) -> None:
         check_docstring(self.make())
+
+    def test_a_wrong_value_is_refused_by_a_value_error(self) -> None:
+        check_refusals(self.make())
 
     def test_rows_have_unit_length_whatever_theirs_was(self) -> None:
         projection, (new, _) = self._fitted(), self._pairs()

@@ -127,7 +127,7 @@ def test_levels_and_parents_in_mlflow(tuned: tuple[Path, dict[str, Any]]) -> Non
 PART = """
 import os, signal, time
 from pathlib import Path
-from clplat.continual.strategy import Strategy
+from clplat.training.strategy import Strategy
 class Dies(Strategy):
     'Its process ends in the second experience as long as there is a mark.'
     def __init__(self, mark: str = '', how: str = 'kill') -> None:
