@@ -201,7 +201,7 @@ def _parts(options: Namespace) -> list[tuple[str, str]]:
 
 
 def _recipes(options: Namespace) -> list[tuple[str, str]]:
-    from clplat.config.resolve.recipes import recipes
+    from clplat.config.recipes import recipes
 
     found = recipes(options.family)
     if options.kind == "recipes":

@@ -10,8 +10,8 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from clplat.errors import UserError
 from clplat.cache.segments import segments_in
+from clplat.errors import UserError
 from clplat.files import read_json, remove_leftovers, write_json
 from clplat.locks import locked
 

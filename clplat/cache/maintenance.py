@@ -8,14 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-<<<<<<<< HEAD:clplat/cache/maintenance.py
 from clplat.cache.folder import KEY, digest_of, read_key, stats_in
 from clplat.cache.segments import DamagedError, count_rows, open_segment, segments_in
-========
-from clplat.cache.folder import KEY, LEFTOVER_SECONDS, LOCK, digest_of, lock_file, read_key
-from clplat.cache.segments import DamagedError, count_rows, open_segment, segments_in
-from clplat.files import remove_leftovers
->>>>>>>> main:clplat/cache/cache.py
 
 __all__ = ["TableInfo", "check", "describe", "in_words", "listing"]
 

@@ -17,11 +17,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from clplat.errors import UserError
 from clplat.cache.folder import delete, digest_of, remove_folder, stats_in, table_folders
 from clplat.cache.maintenance import TableInfo, check, describe
 from clplat.cache.quota import Quota
 from clplat.cache.table import Table
+from clplat.errors import UserError
 
 __all__ = ["Store", "Table", "TableInfo", "parse_bytes"]
 

@@ -14,11 +14,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from clplat.errors import UserError
 from clplat.cache.folder import LEFTOVER_SECONDS, LOCK, write_key
 from clplat.cache.maintenance import TableInfo
 from clplat.cache.quota import Quota
 from clplat.cache.segments import DamagedError, open_segment, segments_in, write_segment
+from clplat.errors import UserError
 from clplat.files import remove_leftovers
 from clplat.locks import locked
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from clplat.config.resolve.recipes import MATCHES, Recipe, recipes
+from clplat.config.recipes import MATCHES, Recipe, recipes
 from clplat.files import write_text
 
 __all__ = ["NOT_YET", "PAGE", "page"]
