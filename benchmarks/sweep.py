@@ -56,7 +56,7 @@ def ours(which: str) -> Callable[[], object]:
         seeds=[0],
         budget=Budget(trials=TRIALS),
     )
-    return lambda: run_sweep(sweep, folder / "study", track=False)
+    return lambda: run_sweep(sweep, folder / "study")
 
 
 def rows() -> list[dict[str, Any]]:

@@ -59,9 +59,9 @@ def run(options: Namespace, rest: list[str]) -> int:
         print(yaml.safe_dump(config, sort_keys=False, allow_unicode=True), end="")
         return 0
     from clplat.claim import default_folder
-    from clplat.sweep.tracked import tracked
     from clplat.terminal import Terminal
     from clplat.tracking import Tracker, from_results, plain
+    from clplat.tracking.listener import tracked
 
     with Terminal() as terminal:
         folder = options.out or default_folder(config)
@@ -114,6 +114,7 @@ def _swept(sweep: Sweep, options: Namespace) -> int:
     from clplat.sweep.table import plain, render
     from clplat.terminal import plain_output
     from clplat.tracking import links
+    from clplat.tracking.sweeps import SweepTracker
     from clplat.tuning.storage import shown
 
     storage, said = getattr(options, "storage", None), options.said
@@ -123,7 +124,7 @@ def _swept(sweep: Sweep, options: Namespace) -> int:
         workers=options.workers,
         storage=storage,
         launcher=getattr(options, "launcher", "local"),
-        track=not options.no_track,
+        tracker=None if options.no_track else SweepTracker,
         command=said if storage is None else said.replace(storage, shown(storage)),
     )
     if outcome["rows"]:

@@ -17,8 +17,8 @@ from __future__ import annotations
 import sys
 from typing import Any
 
+from clplat.cli import script
 from clplat.sweep import Budget, Sweep
-from clplat.sweep.script import script
 from sweeps import asked
 
 PLACES: dict[str, int | None] = {"last block": 1, "all blocks": None}

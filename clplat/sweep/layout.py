@@ -18,7 +18,7 @@ from clplat.space import Space
 from clplat.sweep.plan import Sweep
 from clplat.tuning.spaces import chosen, read_space
 
-__all__ = ["Entry", "Final", "Layout", "option", "permuted", "slug"]
+__all__ = ["Entry", "FinalRun", "Layout", "option", "permuted", "slug"]
 
 
 def slug(*words: str) -> str:
@@ -60,7 +60,7 @@ class Entry:
 
 
 @dataclass(frozen=True)
-class Final:
+class FinalRun:
     """One run on the test split: an entry with default or tuned options, one seed, one stream order."""
 
     entry: Entry
@@ -166,7 +166,7 @@ class Layout:
         """The configuration of one trial: the validation split, the first seed, the first order."""
         return self._placed(entry, {**params, "evaluation.split": "val"}, self.sweep.seeds[0], 0)
 
-    def config(self, final: Final) -> dict[str, Any]:
+    def config(self, final: FinalRun) -> dict[str, Any]:
         """The configuration of a final run."""
         return self._placed(final.entry, final.params, final.seed, final.order)
 
@@ -180,11 +180,11 @@ class Layout:
             raw = merge(raw, {"scenario": {"order": names}})
         return resolve(merge(raw, {"seed": seed}))
 
-    def finals(self, entry: Entry, kind: str, params: Mapping[str, Any]) -> Iterator[Final]:
+    def finals(self, entry: Entry, kind: str, params: Mapping[str, Any]) -> Iterator[FinalRun]:
         """The replicates of an entry: seed i with order i modulo their number."""
         orders = len(self.orders[entry.group])
         for place, seed in enumerate(self.sweep.seeds):
-            yield Final(entry, kind, dict(params), seed, place % orders)
+            yield FinalRun(entry, kind, dict(params), seed, place % orders)
 
 
 def permuted(names: Sequence[str], count: int) -> list[list[str] | None]:

@@ -127,7 +127,7 @@ def finished(small_backbone: Path, tmp_path_factory: pytest.TempPathFactory) -> 
         orders=1,
         figure={"kind": "bars", "y": ["final"]},
     )
-    run_sweep(sweep, out, track=False, command="a test")
+    run_sweep(sweep, out, command="a test")
     return out
 
 
