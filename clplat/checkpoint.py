@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from clplat.continual.strategy import Strategy
 from clplat.continual.trainer import Position, Trainer
 from clplat.errors import UserError
-from clplat.files import load_tree, save_tree
+from clplat.trees import load_tree, save_tree
 
 __all__ = ["Weights", "load_state", "load_version", "save_state", "save_version"]
 

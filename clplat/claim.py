@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import fcntl
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +11,7 @@ import yaml
 
 from clplat.errors import UserError
 from clplat.files import remove_leftovers, write_text
+from clplat.locks import locked
 
 __all__ = ["CHECKPOINT", "CONFIG", "RESULT", "claimed", "default_folder"]
 
@@ -34,16 +34,13 @@ def claimed(folder: Path, config: dict[str, Any]) -> Iterator[None]:
     Raises:
         UserError: the folder holds another experiment or other files, is in use, or cannot be written.
     """
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        lock = (folder / LOCK).open("w")
-    except OSError as error:
-        raise UserError(f"cannot use the output folder {folder}: {error.strerror}") from None
-    with lock:
+    with ExitStack() as stack:
         try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
+            stack.enter_context(locked(folder / LOCK, wait=False))
+        except BlockingIOError:
             raise UserError(f"another process is running the experiment in {folder}") from None
+        except OSError as error:
+            raise UserError(f"cannot use the output folder {folder}: {error.strerror}") from None
         remove_leftovers(folder)
         described = folder / CONFIG
         others = sorted({path.name for path in folder.iterdir()} - {LOCK})

@@ -20,9 +20,10 @@ from clplat.evaluation.evaluator import Row
 from clplat.events import Listener
 from clplat.features.counts import added
 from clplat.features.settled import settled
-from clplat.files import read_json, save_tree, write_atomically, write_json
+from clplat.files import read_json, write_atomically, write_json
 from clplat.grid import query_grid
 from clplat.results import SCHEMA, add_costs, add_row, blank
+from clplat.trees import save_tree
 from clplat.versions import Versions
 
 __all__ = ["SCHEMA", "Experiment", "make_trainer", "run"]

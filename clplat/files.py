@@ -1,37 +1,21 @@
-"""Files at rest: written to a temporary name and renamed, as safetensors, JSON or YAML; never pickle.
-
-A *tree* is nested dicts, lists and tuples of tensors and plain JSON values. `save_tree` keeps one in a
-single safetensors file: the tensors in its body, the shape of the tree as JSON in its header, so that a
-checkpoint is one atomic rename.
-"""
+"""Files at rest: whole or not there at all, because they are written to a temporary name and renamed."""
 
 from __future__ import annotations
 
-import fcntl
 import json
 import os
 import tempfile
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+import time
+from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-import torch
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save
+from safetensors import SafetensorError
 
 from clplat.errors import UserError
 
-__all__ = [
-    "load_tree",
-    "locked",
-    "read_json",
-    "remove_leftovers",
-    "save_tree",
-    "write_atomically",
-    "write_json",
-    "write_text",
-]
+__all__ = ["read_json", "remove_leftovers", "write_atomically", "write_json", "write_text"]
 
 _TEMPORARY = ".clplat-tmp"
 
@@ -61,22 +45,18 @@ def write_atomically(path: Path, write: Callable[[Path], object]) -> None:
             temporary.unlink(missing_ok=True)
 
 
-@contextmanager
-def locked(path: Path) -> Iterator[None]:
-    """Wait for a lock on a file, made if need be, and hold it: one process at a time is in the block.
+def remove_leftovers(folder: Path, older_than: float = 0.0) -> None:
+    """Delete the temporary files of writers that were killed.
 
-    The kernel takes it back from whoever is killed.
+    Args:
+        folder: with all that is below it.
+        older_than: seconds; where others may be writing, younger files may be theirs.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("w") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
-        yield
-
-
-def remove_leftovers(folder: Path) -> None:
-    """Delete the temporary files of writers that were killed; nobody may be writing in the folder."""
+    before = time.time() - older_than
     for path in folder.rglob(f".*{_TEMPORARY}"):
-        path.unlink(missing_ok=True)
+        with suppress(OSError):  # gone meanwhile, or not ours
+            if not older_than or path.stat().st_mtime < before:
+                path.unlink()
 
 
 def write_text(path: Path, text: str) -> None:
@@ -97,62 +77,3 @@ def read_json(path: Path) -> Any:
         raise UserError(f"no such file: {path}") from None
     except (ValueError, OSError) as error:
         raise UserError(f"{path} is not readable JSON: {error}") from None
-
-
-def save_tree(path: Path, tree: Any) -> None:
-    """Write a tree of tensors and plain values as one safetensors file, atomically.
-
-    Example:
-        >>> import tempfile
-        >>> file = Path(tempfile.mkdtemp()) / "state.safetensors"
-        >>> save_tree(file, {"weight": torch.ones(2), "steps": [1, 2]})
-        >>> load_tree(file)["steps"]
-        [1, 2]
-    """
-    tensors: dict[str, torch.Tensor] = {}
-
-    def strip(node: Any) -> Any:
-        if isinstance(node, torch.Tensor):
-            key = str(len(tensors))
-            tensors[key] = node.detach().to("cpu").contiguous().clone()
-            return {"$tensor": key}
-        if isinstance(node, dict):
-            # Pairs keep the type of the keys: optimizer states are keyed by integers.
-            return {"$dict": [[key, strip(value)] for key, value in node.items()]}
-        if isinstance(node, tuple):
-            return {"$tuple": [strip(value) for value in node]}
-        if isinstance(node, list):
-            return [strip(value) for value in node]
-        if node is None or isinstance(node, bool | int | float | str):
-            return node
-        raise TypeError(f"a tree holds tensors and plain values, not {type(node).__name__}")
-
-    header = {"tree": json.dumps(strip(tree))}
-    # Not by safetensors' `save_file`: its own temporary file would stay behind when the process is killed.
-    write_atomically(path, lambda temporary: temporary.write_bytes(save(tensors, metadata=header)))
-
-
-def load_tree(path: Path) -> Any:
-    """Read what `save_tree` wrote.
-
-    Raises:
-        UserError: the file is missing, cut short or was not written by `save_tree`.
-    """
-    try:
-        with safe_open(path, framework="pt") as file:
-            tree = json.loads((file.metadata() or {})["tree"])
-
-            def fill(node: Any) -> Any:
-                if isinstance(node, list):
-                    return [fill(value) for value in node]
-                if isinstance(node, dict):
-                    if "$tensor" in node:
-                        return file.get_tensor(node["$tensor"])
-                    if "$tuple" in node:
-                        return tuple(fill(value) for value in node["$tuple"])
-                    return {key: fill(value) for key, value in node["$dict"]}
-                return node
-
-            return fill(tree)
-    except (OSError, SafetensorError, KeyError, ValueError) as error:
-        raise UserError(f"{path} is not a readable state file: {error}") from error

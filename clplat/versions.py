@@ -9,9 +9,9 @@ from clplat.assembly import Assembly
 from clplat.data.records import Picture
 from clplat.evaluation.evaluator import Row
 from clplat.features.settled import settled
-from clplat.files import load_tree, save_tree
 from clplat.models.projections.base import Projection
 from clplat.models.projections.identity import Identity
+from clplat.trees import load_tree, save_tree
 
 __all__ = ["Versions"]
 

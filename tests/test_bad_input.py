@@ -19,8 +19,9 @@ from PIL import Image
 from safetensors.torch import load_file, save_file
 
 from clplat.cli import main
-from clplat.files import load_tree, read_json
+from clplat.files import read_json
 from clplat.models.backbone import Backbone
+from clplat.trees import load_tree
 
 SMALL = (
     "--scenario.domains 2 --scenario.train 32 --scenario.queries 20 --scenario.gallery 20 --scenario.size 16"

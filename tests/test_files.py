@@ -5,26 +5,17 @@ from __future__ import annotations
 import errno
 import os
 import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-from hypothesis import given, settings
-from hypothesis import strategies as st
-from safetensors import safe_open
 
 from clplat.errors import UserError
-from clplat.files import (
-    load_tree,
-    read_json,
-    remove_leftovers,
-    save_tree,
-    write_atomically,
-    write_json,
-    write_text,
-)
+from clplat.files import read_json, remove_leftovers, write_atomically, write_json, write_text
+from clplat.trees import load_tree, save_tree
 
 
 def names(folder: Path) -> list[str]:
@@ -140,88 +131,6 @@ def test_broken_json_is_a_line_that_names_the_file(content: bytes, tmp_path: Pat
         read_json(tmp_path / "y.json")
 
 
-PLAIN = (
-    st.none()
-    | st.booleans()
-    | st.integers(-(2**53), 2**53)
-    | st.floats(allow_nan=False)
-    | st.text(max_size=8)
-)
-TENSORS = st.sampled_from(
-    [
-        torch.arange(6).view(2, 3),
-        torch.tensor(1.5),
-        torch.empty(0, 4),
-        torch.ones(3, dtype=torch.bool),
-        torch.full((2,), float("nan")),
-        torch.arange(8, dtype=torch.uint8)[::2],
-        torch.ones(2, dtype=torch.bfloat16),
-    ]
-)
-KEYS = st.text(max_size=5) | st.integers(0, 9)
-TREES = st.recursive(
-    PLAIN | TENSORS,
-    lambda inner: (
-        st.lists(inner, max_size=3) | st.tuples(inner, inner) | st.dictionaries(KEYS, inner, max_size=3)
-    ),
-    max_leaves=12,
-)
-
-
-def same(a: Any, b: Any) -> bool:
-    if isinstance(a, torch.Tensor):
-        equal = isinstance(b, torch.Tensor) and a.dtype == b.dtype and a.shape == b.shape
-        return (
-            equal and torch.equal(a.nan_to_num(7.0), b.nan_to_num(7.0))
-            if a.is_floating_point()
-            else torch.equal(a, b)
-        )
-    if type(a) is not type(b):
-        return False
-    if isinstance(a, dict):
-        return list(a) == list(b) and all(same(a[key], b[key]) for key in a)
-    if isinstance(a, list | tuple):
-        return len(a) == len(b) and all(map(same, a, b))
-    return bool(a == b)
-
-
-@settings(max_examples=100, deadline=None)
-@given(tree=TREES)
-def test_a_tree_comes_back_as_it_was(tree: Any, tmp_path_factory: pytest.TempPathFactory) -> None:
-    path = tmp_path_factory.mktemp("tree") / "x.safetensors"
-    save_tree(path, tree)
-    assert same(load_tree(path), tree)
-    with safe_open(path, framework="pt") as file:  # readable by anybody's safetensors
-        assert list(file.metadata()) == ["tree"]
-
-
-def test_a_tree_keeps_tensors_that_share_memory(tmp_path: Path) -> None:
-    whole = torch.arange(10.0)
-    save_tree(tmp_path / "x", {"a": whole, "b": whole[2:4], "c": whole})
-    found = load_tree(tmp_path / "x")
-    assert torch.equal(found["b"], whole[2:4]) and torch.equal(found["c"], whole)
-
-
-def test_a_tree_holds_no_objects(tmp_path: Path) -> None:
-    with pytest.raises(TypeError, match="not PosixPath"):
-        save_tree(tmp_path / "x", {"a": Path("b")})
-    assert names(tmp_path) == []
-
-
-@pytest.mark.parametrize("keep", [0, 4, 60, -1])
-def test_a_cut_state_file_is_told(keep: int, tmp_path: Path) -> None:
-    path = tmp_path / "x.safetensors"
-    save_tree(path, {"a": torch.arange(100)})
-    path.write_bytes(path.read_bytes()[:keep])
-    with pytest.raises(UserError, match=r"x\.safetensors is not a readable state file"):
-        load_tree(path)
-
-
-def test_a_file_of_somebody_else_is_told(tmp_path: Path) -> None:
-    from safetensors.torch import save_file
-
-    save_file({"a": torch.ones(1)}, tmp_path / "x.safetensors")
-    with pytest.raises(UserError, match="not a readable state file"):
-        load_tree(tmp_path / "x.safetensors")
-    with pytest.raises(UserError, match="not a readable state file"):
-        load_tree(tmp_path / "missing.safetensors")
+def test_files_and_locks_load_no_torch() -> None:
+    code = "import sys, clplat.files, clplat.locks; sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code]).returncode == 0

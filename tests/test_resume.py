@@ -19,8 +19,9 @@ from clplat.config import command_of, parse_arguments, resolve
 from clplat.errors import UserError
 from clplat.events import Listener
 from clplat.experiment import run
-from clplat.files import load_tree, read_json
+from clplat.files import read_json
 from clplat.models.backbone import Backbone
+from clplat.trees import load_tree
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 

@@ -14,11 +14,12 @@ from clplat.cli import main
 from clplat.data.records import Picture
 from clplat.errors import UserError
 from clplat.experiment import run
-from clplat.files import load_tree, read_json
+from clplat.files import read_json
 from clplat.grid import draw_grid
 from clplat.models.backbone import Backbone
 from clplat.search import Searcher, find_run, search
 from clplat.tracking import Tracker
+from clplat.trees import load_tree
 
 TOWER = {"width": 32, "layers": 2}
 MODEL = {

@@ -10,8 +10,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from clplat.features.folder import KEY, LOCK, digest_of, lock_file, read_key, remove_leftovers
+from clplat.features.folder import KEY, LEFTOVER_SECONDS, LOCK, digest_of, lock_file, read_key
 from clplat.features.segments import DamagedError, count_rows, open_segment, segments_in
+from clplat.files import remove_leftovers
 
 __all__ = ["TableInfo", "check", "delete", "describe", "in_words", "listing", "remove_folder", "stats_in"]
 
@@ -40,7 +41,7 @@ def remove_folder(folder: Path) -> None:
     """Delete a table's folder that has no segments any more, unless a process is filling it."""
     if segments_in(folder):
         return
-    remove_leftovers(folder)
+    remove_leftovers(folder, older_than=LEFTOVER_SECONDS)
     with suppress(OSError):  # in use, or somebody is writing: it stays
         with lock_file(folder / LOCK, wait=False):
             for path in (folder / KEY, folder / LOCK):

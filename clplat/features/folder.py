@@ -16,12 +16,12 @@ from torch import Tensor
 
 from clplat.errors import UserError
 from clplat.features.segments import DamagedError, open_segment, segments_in, write_segment
-from clplat.files import read_json, write_json
+from clplat.files import read_json, remove_leftovers, write_json
 
-__all__ = ["KEY", "LOCK", "Folder", "digest_of", "lock_file", "read_key", "remove_leftovers"]
+__all__ = ["KEY", "LEFTOVER_SECONDS", "LOCK", "Folder", "digest_of", "lock_file", "read_key"]
 
 KEY, LOCK = "key.json", ".lock"
-_LEFTOVER_SECONDS = 3600.0
+LEFTOVER_SECONDS = 3600.0  # younger files may still be written
 _SETTLED_NS = 10**9  # a folder that changed a moment ago may change again within one tick of its clock
 
 
@@ -77,7 +77,7 @@ class Folder:
         Raises:
             UserError: the disk is full or not writable.
         """
-        remove_leftovers(self.path)
+        remove_leftovers(self.path, older_than=LEFTOVER_SECONDS)
         self._write_key()
         path = write_segment(self.path, self.digest, names, rows)
         self._seen.add(path.name)
@@ -123,15 +123,6 @@ def lock_file(path: Path, wait: bool = True) -> IO[str]:
             file.close()
             raise
         file.close()
-
-
-def remove_leftovers(folder: Path) -> None:
-    """Delete the temporary files of killed writers; younger ones may still be written."""
-    cutoff = time.time() - _LEFTOVER_SECONDS
-    for path in folder.glob(".*.clplat-tmp"):
-        with suppress(OSError):  # gone meanwhile, or not ours
-            if path.stat().st_mtime < cutoff:
-                path.unlink()
 
 
 def digest_of(key: Mapping[str, Any]) -> str:

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from clplat.files import locked
+from clplat.locks import locked
 from clplat.measures import measure, measured
 from clplat.sweep.allocation import next_final, next_study
 from clplat.sweep.layout import Entry, FinalRun, Layout

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from clplat.evaluation.significance import Replicate, interval
-from clplat.files import load_tree
+from clplat.trees import load_tree
 from clplat.measures import MEASURES, measured
 from clplat.sweep.layout import FinalRun, Layout
 from clplat.tracking.compare import BOUNDS

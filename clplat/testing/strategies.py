@@ -11,13 +11,13 @@ from unittest import SkipTest
 import torch
 
 from clplat.continual.strategy import Strategy
-from clplat.files import load_tree, save_tree
 from clplat.models.adapters.full import Full
 from clplat.models.retriever import ComposedRetriever
 from clplat.testing.checks import check_constructor, check_docstring, difference, weights
 from clplat.testing.loop import TinyTowers, plain_loop, tiny_learner
 from clplat.testing.runs import Run, everything, finish, tiny_stream, tiny_trainer
 from clplat.testing.tiny import tiny_collate, tiny_domains, tiny_retriever
+from clplat.trees import load_tree, save_tree
 
 __all__ = ["StrategyContract"]
 

@@ -13,6 +13,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 from clplat.errors import UserError
+from clplat.files import write_json
 
 __all__ = ["RECEIPT", "Receipt", "held", "now", "written"]
 
@@ -77,13 +78,8 @@ class Receipt:
             raise UserError(f"{path} is no receipt of clplat: {error}") from None
 
     def write(self, folder: Path) -> None:
-        """Replace the file. Not by clplat.files: that loads torch, which the process that logs does without.
-
-        One process writes at a time (`held`), and what a power cut takes is found again by ``key``.
-        """
-        temporary = folder / f".{RECEIPT}.clplat-tmp"
-        temporary.write_text(json.dumps(asdict(self), indent=2, sort_keys=True) + "\n", encoding="utf-8")
-        temporary.replace(folder / RECEIPT)
+        """Replace the file, atomically."""
+        write_json(folder / RECEIPT, asdict(self))
 
     @classmethod
     def new(cls, identity: str, uri: str, experiment_id: str) -> Receipt:

@@ -9,7 +9,8 @@ from typing import Any
 
 from clplat.claim import RESULT
 from clplat.events import Listener
-from clplat.files import locked, read_json
+from clplat.files import read_json
+from clplat.locks import locked
 from clplat.sweep.layout import Entry, Layout
 from clplat.sweep.queue import Job
 from clplat.tracking.listener import TrackedListener

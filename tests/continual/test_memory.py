@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 
 from clplat.continual.memory import Memory
 from clplat.continual.rows import size_in_bytes
-from clplat.files import load_tree, save_tree
 from clplat.testing import tiny_collate, tiny_domains
+from clplat.trees import load_tree, save_tree
 
 NUMBERS: Any = SimpleNamespace(collate=list)
 

@@ -24,7 +24,6 @@ from clplat.continual.settings import TrainConfig
 from clplat.continual.trainer import NonFiniteLoss, Position, Trainer
 from clplat.data.records import Batch, Candidate
 from clplat.errors import UserError
-from clplat.files import load_tree
 from clplat.losses.info_nce import InfoNCE
 from clplat.models.adapters.full import Full
 from clplat.models.adapters.peft import LoRA
@@ -37,6 +36,7 @@ from clplat.randomness import seeded
 from clplat.testing import tiny_backbone, tiny_collate, tiny_domains, tiny_loss, tiny_retriever
 from clplat.testing.checks import difference, weights
 from clplat.testing.runs import everything, finish, tiny_stream, tiny_trainer
+from clplat.trees import load_tree
 from strategies import AGEM, EWC, BackwardCompatible, Distill, LoRAPerDomain, Naive, Replay
 
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning")

@@ -19,7 +19,8 @@ from clplat.events import Listener
 from clplat.experiment import run
 from clplat.features.engine import Features
 from clplat.features.store import Store
-from clplat.files import load_tree, read_json
+from clplat.files import read_json
+from clplat.trees import load_tree
 
 EVERY = 2  # steps between checkpoints; an experience has 2 epochs of 2
 
