@@ -34,7 +34,7 @@ SWEEP = Sweep(
     },
     methods=["naive", "replay", "ewc", "distill"],
     controls=[],
-    search=["strategy", "train.lr"],
+    tune=["strategy", "train.lr"],
     seeds=[0],
     orders=1,
     budget=Budget(trials=TRIALS),

@@ -52,7 +52,7 @@ def ours(which: str) -> Callable[[], object]:
         base=config,
         methods=["naive"],
         controls=[],
-        search=SEARCHED,
+        tune=SEARCHED,
         seeds=[0],
         budget=Budget(trials=TRIALS),
     )

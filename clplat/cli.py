@@ -219,7 +219,8 @@ def _sweep(parser: _Parser) -> None:
     option("trials", "tune each strategy with so many Optuna trials", type=_at_least(1), metavar="N")
     option("seconds", "tune each strategy for so long", type=float, metavar="S")
     option("tflops", "tune each strategy with so much training", type=float, metavar="N")
-    option("search", "slots or options to tune, by comma (default: strategy,train.lr)", metavar="NAMES")
+    option("tune", "slots or options to tune, by comma (default: strategy,train.lr)", metavar="NAMES")
+    option("search", argparse.SUPPRESS, dest="tune")  # its older name
     text = "search space of an option: 'train.lr={low: 1e-5, high: 1e-2, log: true}', 'adapter.r=[4, 8]'"
     option("space", text, action="append", metavar="KEY=SPACE")
     option("objective", "what tuning improves, several by comma (default: final)", metavar="NAMES")

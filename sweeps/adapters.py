@@ -45,7 +45,7 @@ SWEEP = Sweep(
         },
         "layer norms, all blocks": adapted("all blocks", name="ln_tuning"),
     },
-    search=("train.lr",),
+    tune=("train.lr",),
     space={"train.lr": {"low": 5e-4, "high": 2e-2, "log": True}},
     budget=Budget(trials=3),
     figure={

@@ -116,7 +116,7 @@ class Layout:
                     base.pop("strategy", None)
                 whole = merge(merge(base, common), raw)
                 config = resolve(whole)
-                space = chosen(config, sweep.search, own) if sweep.budget.tunes and not control else {}
+                space = chosen(config, sweep.tune, own) if sweep.budget.tunes and not control else {}
                 self.entries.append(Entry(str(group), str(method), whole, config, space, control))
         place = list(methods)  # the first are begun first, in all groups
         self.entries.sort(key=lambda entry: place.index(entry.method))
@@ -125,11 +125,11 @@ class Layout:
         if twice is not None:
             raise UserError(f"two methods of the sweep have the same folder name '{twice}'; rename one")
         if sweep.budget.tunes:
-            self._check_search(own)
+            self._check_tuned(own)
 
-    def _check_search(self, own: Mapping[str, Space]) -> None:
+    def _check_tuned(self, own: Mapping[str, Space]) -> None:
         contenders = [entry for entry in self.entries if not entry.control]
-        for name in (*self.sweep.search, *own):
+        for name in (*self.sweep.tune, *own):
             if not any(key == name or key.startswith(f"{name}.") for e in contenders for key in e.space):
                 known = sorted({key for entry in contenders for key in spaces(entry.config)})
                 raise UserError(

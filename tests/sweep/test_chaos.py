@@ -56,7 +56,7 @@ def test_kills_cost_nothing(small_backbone: Path, tmp_path: Path) -> None:
     out, log = tmp_path / "out", tmp_path / "log"
     words = "--scenario.domains 2 --scenario.train 16 --scenario.queries 10 --scenario.gallery 20 "
     words += "--scenario.size 16 --train.epochs 1 --train.batch_size 8 --adapter none --composer combiner "
-    words += "--strategies naive,ewc --controls frozen --trials 100 --search train.lr --sampler random "
+    words += "--strategies naive,ewc --controls frozen --trials 100 --tune train.lr --sampler random "
     words += f"--seeds 0 --workers 8 --no-track --backbone local-dir:{small_backbone} --out {out}"
     command = [sys.executable, "-c", CALL, "sweep", *words.split()]
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}

@@ -58,7 +58,7 @@ def test_mistakes_in_a_description(given: dict[str, Any], part: str) -> None:
         ({"methods": {"a": {"adapter": "loraa"}}}, "did you mean 'lora'"),
         ({"methods": {"a b": {}, "a-b": {}}}, "the same folder name 'a-b'"),
         (
-            {"search": ["adapter.rr"], "budget": Budget(trials=2)},
+            {"tune": ["adapter.rr"], "budget": Budget(trials=2)},
             "'adapter.rr' has no search space in any method",
         ),
         ({"space": {"train.rl": [1, 2]}, "budget": Budget(trials=2)}, "did you mean 'train.lr'"),
@@ -79,7 +79,7 @@ def test_a_sweep_comes_back_from_yaml_as_it_was(tmp_path: Path) -> None:
         methods={"small": {"strategy": {"name": "replay", "size": 5}}, "none": {"strategy": "naive"}},
         groups={"short": {"scenario.domains": 2}, "long": {"scenario.domains": 3}},
         controls=["frozen"],
-        search=["strategy"],
+        tune=["strategy"],
         space={"train.lr": Float(1e-5, 1e-2, log=True), "adapter.r": [2, 4]},
         seeds=[3, 4],
         orders=2,
@@ -137,7 +137,7 @@ def test_tuning_sees_validation_only_and_the_controls_none_of_it() -> None:
     sweep = Sweep(
         base={**BASE, "strategy": {"size": 7}},
         methods=["replay"],
-        search=["strategy", "train.lr"],
+        tune=["strategy", "train.lr"],
         space={"train.lr": {"low": 1e-4, "high": 1e-3, "log": True}},
         budget=Budget(trials=2),
         seeds=[5, 6],

@@ -29,7 +29,7 @@ def sweep(**changes: Any) -> Sweep:
     plain: dict[str, Any] = {
         "base": BASE,
         "methods": ["naive"],
-        "search": ["train.lr"],
+        "tune": ["train.lr"],
         "seeds": [0, 1],
         "orders": 1,
         "budget": Budget(trials=3),

@@ -47,7 +47,7 @@ def tuned(base: dict[str, Any], tmp_path_factory: pytest.TempPathFactory) -> tup
         question="Does it run?",
         base=base,
         methods=["naive", {"name": "replay", "size": 8}],
-        search=["train.lr"],
+        tune=["train.lr"],
         space={"train.lr": [1e-4, 3e-3]},
         seeds=[0, 1],
         budget=Budget(trials=2),

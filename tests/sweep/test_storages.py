@@ -107,7 +107,7 @@ def test_a_new_database_may_be_opened_by_many_at_once(postgres: Any, tmp_path: P
 
 def test_what_a_killed_worker_held_comes_back(postgres: Any, tmp_path: Path) -> None:
     where = postgres.made("killed")
-    sweep = Sweep(methods=["naive"], search=["train.lr"], seeds=[0], budget=Budget(trials=2))
+    sweep = Sweep(methods=["naive"], tune=["train.lr"], seeds=[0], budget=Budget(trials=2))
     code = [sys.executable, "-c", TAKE, json.dumps(sweep.as_dict()), str(tmp_path), where]
     worker = subprocess.Popen(code, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
     assert worker.stdout is not None
