@@ -107,7 +107,7 @@ def demo(options: Namespace, rest: list[str]) -> int:
 
 
 def _swept(sweep: Sweep, options: Namespace) -> int:
-    """Run a sweep and show it: table, what is real, failures, the report and the links into MLflow."""
+    """Run a sweep and show it: table, what is significant, failures, the report and the links into MLflow."""
     from rich.console import Console
 
     from clplat.sweep.run import run_sweep

@@ -1,4 +1,4 @@
-"""The answer in tables: methods with intervals, which differences are real, what each method costs."""
+"""The answer in tables: methods with intervals, which differences are significant, what each method costs."""
 
 from __future__ import annotations
 
@@ -96,7 +96,7 @@ def comparison_table(entries: Sequence[Mapping[str, Any]], look: Mapping[str, St
         *numbers("difference (points)", "95 % interval"),
         Column("", "drawing", head(axis)),
         *numbers("p (Holm)"),
-        Column("real?"),
+        Column("significant?"),
     ]
 
     def line(entry: Mapping[str, Any]) -> list[Cell]:

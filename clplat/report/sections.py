@@ -136,9 +136,9 @@ def _comparisons(outcome: Outcome, look: Mapping[str, Style]) -> Section:
     caption = "Paired differences on equal seeds, stream orders and queries"
     return Section(
         "comparisons",
-        "Which differences are real",
-        "A difference is called real if its p-value, corrected for the number of comparisons (Holm), is "
-        "below 0.05.",
+        "Which differences are significant",
+        "A difference is called significant if its p-value, corrected for the number of comparisons (Holm), "
+        "is below 0.05.",
         tables=[
             comparison_table(found, look, f"{group}: {caption[0].lower()}{caption[1:]}" if group else caption)
             for group, found in entries.items()

@@ -26,7 +26,7 @@ class Budget:
     """What every method may spend on tuning; the first limit that is reached ends it, none means no tuning.
 
     A trial that is running when a limit is reached still ends, so that seconds and TFLOPs are overshot by
-    less than a trial; what was really spent is in the outcome.
+    less than a trial; what was spent in fact is in the outcome.
 
     Args:
         trials: settings tried, the default one included; pruned and failed ones count.

@@ -9,11 +9,11 @@ from pathlib import Path
 from typing import Any
 
 from clplat.evaluation.significance import Replicate, interval
-from clplat.trees import load_tree
 from clplat.measures import MEASURES, measured
 from clplat.sweep.layout import FinalRun, Layout
 from clplat.tracking.compare import BOUNDS
 from clplat.tracking.naming import flat
+from clplat.trees import load_tree
 
 __all__ = ["Row", "row_of"]
 
