@@ -19,8 +19,8 @@ import yaml
 
 from clplat import registry
 from clplat.errors import UserError, nearest
-from clplat.options import in_words, typed
-from clplat.raw import merge, nested, parse_arguments, read_config
+from clplat.options import coerce, describe_type
+from clplat.raw import merge, parse_arguments, read_config, unflatten
 from clplat.slots import (
     GROUPS,
     OPTIONAL,
@@ -60,7 +60,7 @@ def resolve(raw: Mapping[str, Any]) -> dict[str, Any]:
         UserError: an unknown slot, part or option (nearest ones offered), a value of the wrong type or out
             of range, parts that cannot be combined.
     """
-    given = _flat(nested(raw))
+    given = _flat(unflatten(raw))
     chosen = chosen_parts({key.partition(".")[0]: {"name": v} for key, v in given.items() if _names(key)})
     options = options_of_all(chosen)
     values = {key: option.default for key, option in options.items()}
@@ -70,7 +70,7 @@ def resolve(raw: Mapping[str, Any]) -> dict[str, Any]:
         if key not in options:
             raise unknown_option(key, chosen)
         try:
-            values[key] = typed(options[key].type, value)
+            values[key] = coerce(options[key].type, value)
         except ValueError as error:
             raise UserError(f"option '{key}' {error}") from None
     resolved: dict[str, Any] = {slot: {"name": name} for slot, name in chosen.items()}
@@ -201,5 +201,5 @@ def help_on(slot: str, name: str = "") -> str:
     lines = [(inspect.getdoc(constructor) or "").partition("\n\nArgs:")[0], ""]
     for key, option in options_of(slot, name).items():
         default = "required" if option.required else f"default: {_words(key, option.default)[-1]}"
-        lines.append(f"--{key}  {in_words(option.type)} ({default})\n    {option.help}".rstrip())
+        lines.append(f"--{key}  {describe_type(option.type)} ({default})\n    {option.help}".rstrip())
     return "\n".join(lines)

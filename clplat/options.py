@@ -7,18 +7,25 @@ default, its line in ``Args:`` the help. Nothing here knows of slots or files.
 from __future__ import annotations
 
 import inspect
+import json
 import math
 import re
 import reprlib
 import types
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cache
-from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_type_hints
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Union, get_args, get_origin, get_type_hints
+
+import yaml
 
 from clplat.errors import UserError
 
-__all__ = ["Argument", "arguments", "in_words", "typed"]
+if TYPE_CHECKING:
+    from pydantic import TypeAdapter
+
+__all__ = ["Argument", "arguments", "coerce", "describe_type"]
 
 _SHORT = reprlib.Repr()
 _SHORT.maxstring = _SHORT.maxother = 60
@@ -59,36 +66,34 @@ def arguments(constructor: Callable[..., Any]) -> tuple[Argument, ...]:
     return tuple(found)
 
 
-def typed(kind: Any, value: Any) -> Any:
+def coerce(kind: Any, value: Any) -> Any:
     """``value`` as an object of type ``kind``, in plain data (lists for tuples); texts are read as YAML.
 
     Raises:
         ValueError: it is none; the message says what is allowed: ``"takes a whole number, not 'x'"``.
 
     Example:
-        >>> typed(int | None, "3"), typed(list[str], "[a, b]"), typed(str, "3")
+        >>> coerce(int | None, "3"), coerce(list[str], "[a, b]"), coerce(str, "3")
         (3, ['a', 'b'], '3')
     """
     shown = value if value is None or isinstance(value, bool | int | float) else _SHORT.repr(value)
-    wrong = ValueError(f"takes {in_words(kind)}, not {'null' if value is None else shown}")
-    try:
-        found = _plain(_checker(kind).parse_object({"value": value}).value)
-    except Exception:  # the kinds of errors that jsonargparse raises are not part of its interface
-        raise wrong from None
-    if isinstance(value, str) and _members(kind) <= {str, type(None)}:
-        found = None if value == "null" and _members(kind) != {str} else value  # not YAML: "#1" is a text
-    if found is None and (value not in (None, "null", "~") or not _members(kind) & {Any, type(None)}):
-        raise wrong
-    if not _finite(found):
-        raise ValueError(f"takes {in_words(kind)} that is finite, not {shown}")
-    return found
+    for reading in _readings(value):
+        try:
+            # As JSON, where a list is what a tuple is given as; strictly: no 1 for true, no 2.0 for 2.
+            found = _plain(_adapter(kind).validate_json(json.dumps(reading), strict=True))
+        except (ValueError, TypeError, RuntimeError):  # the last two: no JSON, a type without a schema
+            continue
+        if not _finite(found):
+            raise ValueError(f"takes {describe_type(kind)} that is finite, not {shown}")
+        return found
+    raise ValueError(f"takes {describe_type(kind)}, not {'null' if value is None else shown}")
 
 
-def in_words(kind: Any, many: bool = False) -> str:
+def describe_type(kind: Any, many: bool = False) -> str:
     """A type as a person would say it.
 
     Example:
-        >>> in_words(list[str] | None)
+        >>> describe_type(list[str] | None)
         'a list of texts or null'
     """
     one, several = {
@@ -103,34 +108,49 @@ def in_words(kind: Any, many: bool = False) -> str:
         return several if many else one
     origin, inner = get_origin(kind), get_args(kind)
     if origin is Annotated:
-        return in_words(inner[0], many)
+        return describe_type(inner[0], many)
     if origin is Literal:
         return f"one of {', '.join(map(str, inner))}" if len(inner) > 1 else f"only {inner[0]}"
     if origin in (Union, types.UnionType):
-        return " or ".join(in_words(part, many) for part in inner)
+        return " or ".join(describe_type(part, many) for part in inner)
     if origin is dict:
-        return f"a mapping of texts to {in_words(inner[1], many=True)}"
+        return f"a mapping of texts to {describe_type(inner[1], many=True)}"
     if isinstance(origin, type) and issubclass(origin, Sequence):
-        return f"a list of {in_words(inner[0], many=True)}"
+        return f"a list of {describe_type(inner[0], many=True)}"
     return re.sub(r"<class '([\w.]+)'>|typing\.", r"\1", str(kind))
 
 
 @cache
-def _checker(kind: Any) -> Any:
-    """A parser of a single value: one a type, so that an error can only be about that value."""
-    from jsonargparse import ArgumentParser
+def _adapter(kind: Any) -> TypeAdapter[Any]:
+    from pydantic import TypeAdapter
 
-    parser = ArgumentParser(exit_on_error=False, add_help=False)
-    parser.add_argument("--value", type=kind)
-    return parser
+    return TypeAdapter(kind)
 
 
-def _members(kind: Any) -> set[Any]:
-    """The alternatives of a type, without their annotations."""
-    origin, inner = get_origin(kind), get_args(kind)
-    if origin in (Union, types.UnionType, Annotated):
-        return set().union(*map(_members, inner[:1] if origin is Annotated else inner))
-    return {type(None) if kind is None else kind}
+class _Loader(yaml.SafeLoader):
+    """YAML without dates."""
+
+
+_Loader.add_constructor("tag:yaml.org,2002:timestamp", lambda loader, node: node.value)
+
+
+def _readings(value: Any) -> Iterator[Any]:
+    """What a value may mean, the likeliest first: texts, also inside lists and mappings, are read as YAML."""
+    if isinstance(value, str):
+        for number in (int, float):  # for YAML, 010 is 8 and 1e-3 a text
+            with suppress(ValueError):
+                yield number(value)
+        with suppress(yaml.YAMLError):
+            found = yaml.load(value, _Loader)
+            if not isinstance(found, str | None):  # "#1" and "" are no null
+                yield from _readings(found)
+        yield from {"null": (None, value), "~": (value, None)}.get(value, (value,))
+        return
+    yield value
+    if isinstance(value, list | tuple):
+        yield [next(_readings(part)) for part in value]
+    if isinstance(value, dict):
+        yield {key: next(_readings(part)) for key, part in value.items()}
 
 
 def _finite(value: Any) -> bool:

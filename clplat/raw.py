@@ -14,14 +14,14 @@ import yaml
 from clplat.errors import UserError, nearest
 from clplat.slots import GROUPS, PLAIN, SLOTS, chosen_parts, unknown_option
 
-__all__ = ["merge", "nested", "parse_arguments", "read_config"]
+__all__ = ["merge", "parse_arguments", "read_config", "unflatten"]
 
 
-def nested(value: Any) -> dict[str, Any]:
+def unflatten(value: Any) -> dict[str, Any]:
     """Sort dotted keys into their slots.
 
     Example:
-        >>> nested({"strategy": "replay", "strategy.size": 3})
+        >>> unflatten({"strategy": "replay", "strategy.size": 3})
         {'strategy': {'name': 'replay', 'size': 3}}
     """
     if not isinstance(value, Mapping):
@@ -46,8 +46,8 @@ def merge(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:
 
     A slot whose part changes forgets the options of the old part; options of a slot without a name stay.
     """
-    out = nested(below)
-    for key, value in nested(above).items():
+    out = unflatten(below)
+    for key, value in unflatten(above).items():
         held = out.get(key)
         if not isinstance(value, Mapping) or not isinstance(held, dict):
             out[key] = value
@@ -110,4 +110,4 @@ def read_config(path: Path) -> dict[str, Any]:
         raise UserError(f"{path} is not valid YAML: {' '.join(str(error).split())}") from None
     if content is not None and not isinstance(content, Mapping):
         raise UserError(f"{path} holds {type(content).__name__}, not a mapping of slots")
-    return nested({key: value for key, value in (content or {}).items() if key != "about"})
+    return unflatten({key: value for key, value in (content or {}).items() if key != "about"})

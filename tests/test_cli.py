@@ -27,7 +27,7 @@ HEAVY = (
     "peft",
     "optuna",
     "rich",
-    "jsonargparse",
+    "pydantic",
     "matplotlib",
     "numpy",
 )

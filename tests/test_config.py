@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import shlex
+import threading
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Literal, get_args, get_origin
+from typing import Annotated, Any, Literal, get_args, get_origin
 
 import pytest
 import yaml
@@ -25,7 +26,7 @@ from clplat.config import (
     spaces,
 )
 from clplat.errors import UserError
-from clplat.options import arguments, in_words, typed
+from clplat.options import arguments, coerce, describe_type
 from clplat.slots import options_of, options_of_all
 from clplat.space import Choice, Float, Int
 
@@ -61,10 +62,26 @@ def complaint(*words: str) -> str:
         (dict[str, str], "{real: a photo}", {"real": "a photo"}),
         (Literal["mlp"] | Sequence[str], "[visual.proj]", ["visual.proj"]),
         (int, "-4", -4),
+        (int, "010", 10),
+        (int | None, "~", None),
+        (str | None, "~", "~"),
+        (str | None, "", ""),
+        (str | None, "1:30", "1:30"),
+        (str | None, "1e-3", "1e-3"),
+        (float, 10**20, 1e20),
+        (int | float, "1e1", 10.0),
+        (Literal["on", "off"], "off", "off"),
+        (list[float], "[1e-3, 2]", [0.001, 2.0]),
+        (list[int], ["1", 2], [1, 2]),
+        (list[str], "[2026-01-02]", ["2026-01-02"]),
+        (list[str], ["1", "null"], ["1", "null"]),
+        (dict[str, float], {"a": "1e-3"}, {"a": 0.001}),
+        (dict[str, str], {1: "a"}, {"1": "a"}),
+        (Annotated[float, Float(0, 1)], "1", 1.0),
     ],
 )
 def test_a_text_or_a_value_becomes_what_its_type_says(kind: Any, given: Any, meant: Any) -> None:
-    found = typed(kind, given)
+    found = coerce(kind, given)
     assert found == meant and type(found) is type(meant)
 
 
@@ -89,18 +106,33 @@ def test_a_text_or_a_value_becomes_what_its_type_says(kind: Any, given: Any, mea
         (dict[str, str], "a", "a mapping of texts to texts"),
         (int | list[str], "x", "a whole number or a list of texts"),
         (float | None, "x", "a number or null"),
+        (int, "1.0", "a whole number"),
+        (float, True, "a number"),
+        (float, "true", "a number"),
+        (bool, 1, "true or false"),
+        (bool, "1", "true or false"),
+        (int | None, "", "a whole number or null"),
+        (int | None, "#1", "a whole number or null"),
+        (int, "[", "a whole number"),
+        (list[str], [1], "a list of texts"),
+        (list[str], "[1]", "a list of texts"),
+        (list[str], "[1:30]", "a list of texts"),
+        (list[float], "[.inf]", "a list of numbers that is finite"),
+        (tuple[int, int], [1], "a list of whole numbers"),
+        (int, object, "a whole number"),
+        (threading.Thread, "x", "threading.Thread"),
     ],
 )
 def test_a_wrong_value_is_told_with_what_is_allowed(kind: Any, given: Any, allowed: str) -> None:
     with pytest.raises(ValueError, match="takes") as caught:
-        typed(kind, given)
+        coerce(kind, given)
     assert str(caught.value).startswith(f"takes {allowed}")
     assert str(given if given is not None else "null") in str(caught.value)
 
 
 def test_a_message_shows_no_endless_value() -> None:
     with pytest.raises(ValueError) as caught:
-        typed(int, "9x" * 500)
+        coerce(int, "9x" * 500)
     assert len(str(caught.value)) < 120
 
 
@@ -317,9 +349,9 @@ def test_every_part_survives_yaml_and_its_own_command(slot: str, name: str, tmp_
 @pytest.mark.parametrize(("slot", "name"), EVERY_PART)
 def test_every_option_has_a_type_in_words_and_a_default_of_that_type(slot: str, name: str) -> None:
     for key, option in options_of(slot, name).items():
-        assert not in_words(option.type).startswith("<"), key
+        assert not describe_type(option.type).startswith("<"), key
         if not option.required:
-            assert typed(option.type, option.default) == option.default, key
+            assert coerce(option.type, option.default) == option.default, key
 
 
 @pytest.mark.parametrize("slot", [*SLOTS, "train", "data", "evaluation"])
@@ -330,7 +362,7 @@ def test_help_tells_every_option(slot: str) -> None:
     name = name or (SLOTS[slot].default if slot in SLOTS else "")
     text = help_on(slot, name)
     for key, option in options_of(slot, name).items():
-        assert f"--{key}  {in_words(option.type)}" in text
+        assert f"--{key}  {describe_type(option.type)}" in text
         assert option.help and option.help in text, f"{key} has no help"
 
 

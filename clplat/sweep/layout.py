@@ -13,7 +13,7 @@ import torch
 from clplat.config import build, merge, resolve, spaces
 from clplat.errors import UserError, nearest
 from clplat.randomness import generator
-from clplat.raw import nested
+from clplat.raw import unflatten
 from clplat.space import Space
 from clplat.sweep.plan import Sweep
 from clplat.tuning.spaces import chosen, read_space
@@ -111,7 +111,7 @@ class Layout:
         for group, common in sweep.groups.items():
             for method, raw in methods.items():
                 control = method in sweep.controls
-                base = nested(sweep.base)
+                base = unflatten(sweep.base)
                 if control:  # options of the strategies that are compared are not for this one
                     base.pop("strategy", None)
                 whole = merge(merge(base, common), raw)

@@ -11,7 +11,7 @@ import yaml
 
 from clplat.errors import UserError, unknown_name
 from clplat.measures import measure
-from clplat.options import typed
+from clplat.options import coerce
 from clplat.tuning.samplers import PRUNERS, SAMPLERS
 from clplat.tuning.spaces import plain, read_space
 
@@ -186,7 +186,7 @@ def _read(where: str, key: str, kind: Any, value: Any) -> Any:
     if key == "constraints":
         kind = dict[str, float]
     try:
-        return typed(kind, value)
+        return coerce(kind, value)
     except ValueError as error:
         raise UserError(f"'{key}' in {where} {error}") from None
 
@@ -202,7 +202,7 @@ def _budget(given: Any) -> Budget:
         if key not in known:
             raise unknown_name("budget", str(key), known)
         try:
-            values[key] = typed(known[key] | None, value)
+            values[key] = coerce(known[key] | None, value)
         except ValueError as error:
             raise UserError(f"the budget's {key} {error}") from None
     return Budget(**values)

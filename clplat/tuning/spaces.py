@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from clplat.config import spaces
 from clplat.errors import UserError
-from clplat.options import typed
+from clplat.options import coerce
 from clplat.space import Choice, Float, Int, Space
 
 if TYPE_CHECKING:
@@ -38,8 +38,8 @@ def read_space(key: str, value: Any) -> Space:
         allowed = "[a, b, ...] or {low: a, high: b, log: true}"
         raise UserError(f"the search space of '{key}' is written {allowed}, not {value!r}")
     try:
-        low, high = (typed(int | float, value[end]) for end in ("low", "high"))
-        log = typed(bool, value.get("log", False))
+        low, high = (coerce(int | float, value[end]) for end in ("low", "high"))
+        log = coerce(bool, value.get("log", False))
     except ValueError as error:
         raise UserError(f"the search space of '{key}' {error}") from None
     if not low < high or (log and low <= 0):

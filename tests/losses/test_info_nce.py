@@ -10,9 +10,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.nn.functional import cross_entropy, normalize
 
+from clplat.config import resolve, spaces
 from clplat.errors import UserError
 from clplat.losses.info_nce import InfoNCE
-from clplat.space import search_space
 
 
 def slow(
@@ -192,4 +192,5 @@ def test_bad_input_is_named():
         InfoNCE(temperature=0.0)
     with pytest.raises(UserError, match="multi"):
         InfoNCE(multi="max")
-    assert set(search_space(InfoNCE)) == {"temperature"}
+    found = spaces(resolve({"loss": "info_nce"}))
+    assert [key for key in found if key.startswith("loss.")] == ["loss.temperature"]

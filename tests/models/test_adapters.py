@@ -11,13 +11,14 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from clplat.config import resolve as resolve_config
+from clplat.config import spaces
 from clplat.errors import UserError
 from clplat.models.adapters import peft as door
 from clplat.models.adapters.full import Full
 from clplat.models.adapters.peft import METHODS, UNSUITABLE, PeftAdapter, adapter_class
 from clplat.models.adapters.targets import resolve
 from clplat.models.backbone import Backbone
-from clplat.space import search_space
 
 CONFIG = {
     "embed_dim": 32,
@@ -151,7 +152,8 @@ def test_the_constructor_is_the_configuration(method: str) -> None:
     lines = inspect.getdoc(cls).splitlines()
     assert METHODS[method].paper in lines[0]
     assert all(f"    {option}: " in inspect.getdoc(cls) for option in signature.parameters)
-    assert set(search_space(cls)) <= set(signature.parameters)
+    found = [key.partition(".") for key in spaces(resolve_config({"adapter": method}))]
+    assert {argument for slot, _, argument in found if slot == "adapter"} <= set(signature.parameters)
     assert method not in UNSUITABLE
 
 
@@ -165,7 +167,7 @@ def test_options_reach_peft_and_bad_ones_are_refused(backbone: Backbone) -> None
         for part in "AB"
     ]
     assert backbone.get_parameter(names[0]).shape == (2, 48)
-    assert str(search_space(door.LoRA)["r"]) == "Int(low=2, high=64, log=True)"
+    assert str(spaces(resolve_config({"adapter": "lora"}))["adapter.r"]) == "Int(low=2, high=64, log=True)"
     with pytest.raises(TypeError, match="rank"):
         door.LoRA(rank=3)
     with pytest.raises(UserError, match="towers is 'left'"):

@@ -7,12 +7,12 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from clplat.config import resolve, spaces
 from clplat.errors import UserError
 from clplat.models.backbone import Backbone
 from clplat.models.prompts.base import Prompt, TowerPrompt
 from clplat.models.prompts.context import ContextPrompt
 from clplat.models.prompts.deep import DeepPrompt
-from clplat.space import search_space
 
 VISION = {"image_size": 24, "layers": 3, "width": 48, "head_width": 16, "patch_size": 12}
 TEXT = {"context_length": 10, "width": 32, "heads": 2, "layers": 2, "vocab_size": 49408}
@@ -186,5 +186,5 @@ def test_an_opaque_tower_refuses_a_prompt_put_in_by_hand() -> None:
 
 
 def test_constructors_are_search_spaces() -> None:
-    assert set(search_space(ContextPrompt)) == {"length"}
-    assert set(search_space(DeepPrompt)) == {"length", "coupled"}
+    for name, own in (("context", {"prompt.length"}), ("deep", {"prompt.length", "prompt.coupled"})):
+        assert {key for key in spaces(resolve({"prompt": name})) if key.startswith("prompt.")} == own
