@@ -36,18 +36,7 @@ ROOT = Path(__file__).resolve().parents[1]
 PAGE = ROOT / "docs" / "findings.md"
 README = ROOT / "README.md"
 DEMO = "demo"
-_KEPT = (
-    "name",
-    "question",
-    "command",
-    "versions",
-    "code",
-    "scenario",
-    "domains",
-    "primary",
-    "constraints",
-    "budget",
-)
+_LEFT_OUT = ("schema", "status", "objectives", "seeds", "orders", "studies")
 _MARKS = ("<!-- demo table -->\n", "\n<!-- /demo table -->")
 _WIDTH, _COLOURS = 1200, 128  # of a figure: small enough to be committed again and again
 
@@ -111,13 +100,11 @@ def record(out: Path, root: Path = ROOT) -> Path:
         _small(out / "figure.png", picture)
         figure = {"file": picture.name, "sha256": hashlib.sha256(picture.read_bytes()).hexdigest()}
     date = datetime.fromtimestamp((out / "sweep.json").stat().st_mtime, timezone.utc).date()
-    entry = {key: outcome[key] for key in _KEPT} | {
+    entry = {key: outcome[key] for key in outcome if key not in _LEFT_OUT} | {
         "date": date.isoformat(),
         "seconds": round(_seconds(outcome)),
         "description": plan,
         "rows": [{key: row[key] for key in row if key != "folders"} for row in outcome["rows"]],
-        "comparisons": outcome["comparisons"],
-        "sentence": outcome["sentence"],
         "failures": [f"{failure['label']}: {failure['why']}" for failure in outcome["failures"]],
         "figure": figure,
     }

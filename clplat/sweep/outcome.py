@@ -15,7 +15,7 @@ from clplat.files import read_json
 from clplat.provenance import library_versions
 from clplat.sweep.comparisons import comparisons, sentence
 from clplat.sweep.layout import Entry, FinalRun, option
-from clplat.sweep.rows import row_of
+from clplat.sweep.rows import rounded, row_of
 from clplat.sweep.studies import Studies, number_of, state_of
 from clplat.tuning.spaces import plain
 
@@ -138,8 +138,8 @@ def _study(studies: Studies, entry: Entry) -> dict[str, Any]:
         "space": {key: plain(space) for key, space in entry.space.items()},
         "spent": {
             "trials": sum(trial["state"] not in ("waiting", "running") for trial in trials),
-            "seconds": _round(sum(m.get("seconds") or 0.0 for m in known)),
-            "tflops": _round(sum(m.get("training_flops") or 0.0 for m in known) / 1e12),
+            "seconds": rounded(sum(m.get("seconds") or 0.0 for m in known)),
+            "tflops": rounded(sum(m.get("training_flops") or 0.0 for m in known) / 1e12),
         },
         "importances": _importances(studies, entry),
         "best": None if best is None else number_of(best),
@@ -171,7 +171,3 @@ def _importances(studies: Studies, entry: Entry) -> dict[str, float]:
     target = None if len(studies.layout.sweep.objectives) == 1 else (lambda t: t.values[0])
     found = get_param_importances(studies.study(entry.key), target=target)
     return {key: round(float(value), 4) for key, value in found.items()}
-
-
-def _round(value: float | None) -> float | None:
-    return None if value is None else round(float(value), 6)

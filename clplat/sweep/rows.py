@@ -15,7 +15,7 @@ from clplat.tracking.compare import BOUNDS
 from clplat.tracking.naming import flat
 from clplat.trees import load_tree
 
-__all__ = ["Row", "row_of"]
+__all__ = ["Row", "rounded", "row_of"]
 
 
 @dataclass
@@ -58,12 +58,7 @@ def row_of(
             "params": dict(first.params),
             "settings": {name: options.get(name) for name in _differing(layout)},
             "n": len(done),
-            "score": {
-                "mean": _round(score.mean),
-                "sd": _round(score.sd),
-                "low": _round(score.low),
-                "high": _round(score.high),
-            },
+            "score": {key: rounded(getattr(score, key)) for key in ("mean", "sd", "low", "high")},
             "measures": measures,
             "feasible": _feasible(measures, layout.sweep.constraints),
             "folders": [final.folder for final in complete],
@@ -92,7 +87,7 @@ def _measures(results: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     for name, values in columns.items():
         known = [value for value in values if value is not None]
         spread = statistics.stdev(known) if len(known) > 1 else None
-        found[name] = {"mean": _round(statistics.fmean(known)), "sd": _round(spread)} if known else None
+        found[name] = {"mean": rounded(statistics.fmean(known)), "sd": rounded(spread)} if known else None
     return found
 
 
@@ -115,5 +110,6 @@ def _differing(layout: Layout) -> list[str]:
     return [key for key in keys if len({str(entry.get(key)) for entry in options}) > 1]
 
 
-def _round(value: float | None) -> float | None:
+def rounded(value: float | None) -> float | None:
+    """A number as it stands in ``sweep.json``."""
     return None if value is None else round(float(value), 6)

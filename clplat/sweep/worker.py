@@ -12,8 +12,10 @@ from clplat.errors import UserError
 from clplat.events import Listener
 from clplat.files import write_text
 from clplat.sweep.queue import Job, Queue
+from clplat.sweep.worker_spec import WorkerSpec
+from clplat.terminal import Terminal
 
-__all__ = ["Pruned", "TrialListener", "run_worker"]
+__all__ = ["Pruned", "TrialListener", "run_unattended_worker", "run_worker"]
 
 #: Seconds between two looks at a queue in which only others have jobs.
 POLL = 1.0
@@ -57,6 +59,32 @@ def run_worker(queue: Queue, listen: Callable[[Job], Listener]) -> None:
             time.sleep(POLL)
         else:
             return
+
+
+def run_unattended_worker(spec: WorkerSpec) -> int:
+    """The same in a process that no parent listens to: it prints a line per row and tracks for itself.
+
+    Returns:
+        How many jobs were done here.
+    """
+    import torch
+
+    if spec.threads is not None:
+        torch.set_num_threads(spec.threads)
+    queue, done = spec.queue(), 0
+    with Terminal(len(queue.layout.entries) * len(spec.sweep.seeds)) as terminal:
+        tracker = None if spec.tracker is None else spec.tracker(queue.layout, spec.out, terminal.say)
+
+        def listen(job: Job) -> Listener:
+            nonlocal done
+            done += 1
+            shown = terminal.listener(job.label)
+            return shown if tracker is None else tracker.listener(shown, job)
+
+        run_worker(queue, listen)
+        if tracker is not None:
+            tracker.close()
+    return done
 
 
 def _run(queue: Queue, job: Job, listener: Listener) -> None:

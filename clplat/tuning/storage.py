@@ -141,14 +141,7 @@ class _JournalLock:
 def _cut_torn_line(path: Path) -> None:
     """Remove what a writer began and did not end, before the next one writes behind it."""
     with path.open("rb+") as file:
-        size = file.seek(0, os.SEEK_END)
-        start = size
-        while start:
-            start = max(0, start - 4096)
-            file.seek(start)
-            last = file.read(min(4096, size - start)).rfind(b"\n")
-            if last >= 0:
-                start += last + 1
-                break
-        if start < size:
-            file.truncate(start)
+        if file.seek(0, os.SEEK_END):
+            file.seek(-1, os.SEEK_END)
+            if file.read() != b"\n":
+                file.truncate(path.read_bytes().rfind(b"\n") + 1)

@@ -11,7 +11,7 @@ from typing import Any
 
 from clplat.errors import UserError
 from clplat.sweep.queue import DEATHS
-from clplat.sweep.unattended import run_unattended_worker
+from clplat.sweep.worker import run_unattended_worker
 from clplat.sweep.worker_spec import WorkerSpec
 
 __all__ = ["start"]

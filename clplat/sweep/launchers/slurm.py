@@ -14,7 +14,7 @@ import yaml
 from submitit.core.utils import DelayedSubmission
 
 from clplat.errors import UserError
-from clplat.sweep.unattended import run_unattended_worker
+from clplat.sweep.worker import run_unattended_worker
 from clplat.sweep.worker_spec import WorkerSpec
 
 __all__ = ["start"]
