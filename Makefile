@@ -7,23 +7,23 @@ STAMP := $(VENV)/.installed
 .PHONY: demo test test-all check format install systems bench clean help
 
 help: ## what can be made
-	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/'
+	@grep -E '^[a-z-]+:.*## ' Makefile | sed 's/:.*## /\t/'
 
 install: $(STAMP) ## make .venv with everything pinned
 
 $(STAMP): pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check uv
-	$(BIN)/uv pip install --quiet --compile-bytecode --python $(BIN)/python -e '.[dev]' -c constraints.txt
+	$(BIN)/python -m uv pip install --quiet --compile-bytecode --python $(BIN)/python -e '.[dev]' -c constraints.txt
 	touch $(STAMP)
 
 demo: $(STAMP) ## compare seven strategies on five domains
-	$(BIN)/clplat demo
+	$(BIN)/python -m clplat demo
 
 check: $(STAMP) ## ruff and mypy
-	$(BIN)/ruff check .
-	$(BIN)/ruff format --check .
-	$(BIN)/mypy
+	$(BIN)/python -m ruff check .
+	$(BIN)/python -m ruff format --check .
+	$(BIN)/python -m mypy
 
 test: check ## ruff, mypy and the tests, at most eight minutes on two cores
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n 2 --dist loadfile
@@ -32,8 +32,8 @@ test-all: check ## also the tests marked slow
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n 2 --dist loadfile -m 'slow or not slow'
 
 format: $(STAMP) ## let ruff format and fix what it can
-	$(BIN)/ruff format .
-	$(BIN)/ruff check --fix .
+	$(BIN)/python -m ruff format .
+	$(BIN)/python -m ruff check --fix .
 
 systems: $(STAMP) ## write docs/systems.md from the recipes
 	$(BIN)/python -m sweeps.systems

@@ -59,15 +59,16 @@ def run(options: Namespace, rest: list[str]) -> int:
         print(yaml.safe_dump(config, sort_keys=False, allow_unicode=True), end="")
         return 0
     from clplat.claim import default_folder
+    from clplat.tables.comparison import plain
     from clplat.terminal import Terminal
-    from clplat.tracking import Tracker, from_results, plain
+    from clplat.tracking import Tracker, from_results
     from clplat.tracking.listener import tracked
 
     with Terminal() as terminal:
         folder = options.out or default_folder(config)
         tracker = None if options.no_track else Tracker(folder.parent, warn=terminal.say)
         if tracker is not None:
-            tracker.warm()  # while we load torch
+            tracker.start_background()  # while we load torch
         from clplat.experiment import run as run_experiment
 
         listener = tracked(terminal.listener(config["strategy"]["name"]), tracker, folder)
@@ -111,7 +112,7 @@ def _swept(sweep: Sweep, options: Namespace) -> int:
     from rich.console import Console
 
     from clplat.sweep.run import run_sweep
-    from clplat.sweep.table import plain, render
+    from clplat.tables.sweep import plain, render
     from clplat.terminal import plain_output
     from clplat.tracking import links
     from clplat.tracking.sweeps import SweepTracker
@@ -145,19 +146,20 @@ def _swept(sweep: Sweep, options: Namespace) -> int:
 
 def report(options: Namespace, rest: list[str]) -> int:
     """The report of a sweep, read anew from its runs."""
-    from clplat.report import save_question, write_report
+    from clplat.report import save_figure, write_report
     from clplat.sweep.run import PLAN, gather
 
     if (options.out / PLAN).exists():
         gather(options.out, options.storage)
-    save_question(options.out)
+    save_figure(options.out)
     print(write_report(options.out))
     return 0
 
 
 def compare(options: Namespace, rest: list[str]) -> int:
     """The table of finished runs."""
-    from clplat.tracking import comparison, plain, winner_line
+    from clplat.tables.comparison import plain, winner_line
+    from clplat.tracking import comparison
 
     rows = comparison(options.out, options.scenario)
     if not rows:
@@ -264,8 +266,8 @@ def _print_tables(tables: list[TableInfo]) -> None:
     from rich.table import Table
 
     from clplat.features.cache import listing
+    from clplat.tables.text import aligned
     from clplat.terminal import plain_output
-    from clplat.tracking.tables import aligned
 
     head, body = listing(tables)
     if plain_output():

@@ -1,14 +1,28 @@
-"""What a sweep may maximise, hold below a limit or show: one number of a result, by name."""
+"""The numbers of a result: one table says how each is read, what it is called and how it is written.
+
+A sweep maximises, limits and shows measures by `name`; pages and figures head them with `title`, tables of
+text with `heading`; MLflow keeps them under `mlflow`. No other module spells any of these.
+"""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from clplat.errors import unknown_name
 
-__all__ = ["MEASURES", "Measure", "measure", "measured"]
+__all__ = [
+    "COMPARED",
+    "LOGGED_COSTS",
+    "MEASURES",
+    "Measure",
+    "Result",
+    "describe",
+    "evaluate_measures",
+    "find_measure",
+]
 
 Result = Mapping[str, Any]
 
@@ -18,16 +32,48 @@ class Measure:
     """A number that a result, complete or running, has after its newest row.
 
     Args:
-        name: how it is asked for.
-        words: what it is, with its unit.
+        name: how it is asked for, and its key in ``sweep.json``.
+        title: short name for people.
+        unit: ``percent``, ``points``, ``share``, ``count``, ``flops``, ``bytes``, ``seconds`` or ``number``.
         better: ``"higher"`` or ``"lower"``.
-        value: of a result; None where it is undefined.
+        source: where a result holds it, ``scores.bwt`` or ``cost.exemplar_bytes``, or a function of it.
+        meaning: what it says, in a sentence.
+        mlflow: its key in MLflow, whose column headers clip at about 13 characters; empty for the usual
+            ``cl/<name>`` or ``cost/<name>``.
+        heading: in tables of text, which are narrow; empty if they leave it out.
+        digits: after the point, in tables of text.
+        scale: what MLflow and tables of text divide by.
+        column: its key in the rows of `clplat compare`; empty if it is not compared.
+        signed: whether pages write a plus before it.
     """
 
     name: str
-    words: str
+    title: str
+    unit: str
     better: str
-    value: Callable[[Result], float | None]
+    source: str | Callable[[Result], float | None]
+    meaning: str = ""
+    mlflow: str = ""
+    heading: str = ""
+    digits: int = 1
+    scale: float = 1.0
+    column: str = ""
+    signed: bool = False
+
+    @property
+    def lower_is_better(self) -> bool:
+        return self.better == "lower"
+
+    def value(self, result: Result) -> float | None:
+        """Its value; None where it is undefined."""
+        if not isinstance(self.source, str):
+            return self.source(result)
+        place, _, name = self.source.partition(".")
+        values = result[place]
+        if place == "scores":  # one dict per row
+            values = values[-1] if values else {}
+        found: float | None = values.get(name)
+        return found
 
 
 def _final(result: Result) -> float | None:
@@ -43,14 +89,6 @@ def _stability(result: Result) -> float | None:
     return sum(earlier) / len(earlier) if earlier else None
 
 
-def _score(name: str) -> Callable[[Result], float | None]:
-    return lambda result: (result["scores"][-1] if result["scores"] else {}).get(name)
-
-
-def _cost(name: str) -> Callable[[Result], float | None]:
-    return lambda result: result["cost"].get(name)
-
-
 def _seconds(result: Result) -> float | None:
     spent = result["measured"]
     return float(spent["train_seconds"] + spent["evaluation_seconds"])
@@ -59,40 +97,108 @@ def _seconds(result: Result) -> float | None:
 MEASURES = {
     m.name: m
     for m in (
-        Measure("final", "primary metric over all domains after the last, percent", "higher", _final),
-        Measure("seen", "primary metric over the domains trained, percent", "higher", _score("acc_last")),
         Measure(
-            "plasticity", "each domain right after its training, percent", "higher", _score("plasticity")
+            "final", "final", "percent", "higher", _final,
+            "primary metric on all domains after the last one, mean over domains",
         ),
-        Measure("stability", "the earlier domains after the last, percent", "higher", _stability),
         Measure(
-            "forgetting", "best ever minus now, earlier domains, points", "lower", _score("forgetting_max")
+            "seen", "domains seen", "percent", "higher", "scores.acc_last",
+            "primary metric on the domains trained so far, mean over domains",
+            mlflow="cl/seen",
         ),
-        Measure("bwt", "backward transfer, points", "higher", _score("bwt")),
-        Measure("fwt", "forward transfer, points", "higher", _score("fwt_init")),
-        Measure("zero_shot", "what is left outside the stream, percent", "higher", _score("zs_retention")),
-        Measure("AC", "share of compatible pairs of versions", "higher", _score("AC")),
-        Measure("update_gain", "gain in old indexes, share of the new", "higher", _score("update_gain_own")),
         Measure(
-            "backfill", "gallery vectors that the last update changed, percent", "lower", _score("backfill")
+            "plasticity", "plasticity", "percent", "higher", "scores.plasticity",
+            "score on each domain right after training on it",
+            mlflow="cl/plast",
         ),
-        Measure("trainable_parameters", "numbers that are trained", "lower", _cost("trainable_parameters")),
-        Measure("training_flops", "floating-point operations of training", "lower", _cost("training_flops")),
-        Measure("exemplar_bytes", "bytes of kept pictures and texts", "lower", _cost("exemplar_bytes")),
-        Measure("bytes_per_item", "bytes of a stored gallery vector", "lower", _cost("bytes_per_item")),
-        Measure("seconds", "of training and measuring", "lower", _seconds),
+        Measure(
+            "stability", "stability", "percent", "higher", _stability,
+            "score on the earlier domains after the last one",
+        ),
+        Measure(
+            "forgetting", "forgetting", "points", "lower", "scores.forgetting_max",
+            "a domain's best value since its training minus its value now, mean over domains",
+            mlflow="cl/forget", heading="forgets", column="forget",
+        ),
+        Measure(
+            "bwt", "BWT", "points", "higher", "scores.bwt", "backward transfer",
+            mlflow="cl/bwt", heading="BWT", column="bwt", signed=True,
+        ),
+        Measure(
+            "fwt", "FWT", "points", "higher", "scores.fwt_init", "forward transfer",
+            mlflow="cl/fwt", heading="FWT", column="fwt", signed=True,
+        ),
+        Measure(
+            "zero_shot", "zero-shot kept", "percent", "higher", "scores.zs_retention",
+            "what is left of the untrained model's score on data outside the stream, in percent",
+            mlflow="cl/zs", heading="0-shot", digits=0, column="zs",
+        ),
+        Measure(
+            "AC", "AC", "share", "higher", "scores.AC", "share of compatible pairs of versions",
+            mlflow="compat/AC",
+        ),
+        Measure(
+            "update_gain", "update gain", "share", "higher", "scores.update_gain_own",
+            "gain of an update in old indexes, as a share of its gain in new ones",
+            mlflow="compat/update_gain_own",
+        ),
+        Measure(
+            "backfill", "backfill", "percent", "lower", "scores.backfill",
+            "gallery vectors that the last update changed",
+        ),
+        Measure(
+            "trainable_parameters", "trained parameters", "count", "lower", "cost.trainable_parameters",
+            "numbers that are trained",
+            mlflow="cost/train_M", heading="M par", digits=3, scale=1e6, column="trainable_M",
+        ),
+        Measure(
+            "training_flops", "training compute", "flops", "lower", "cost.training_flops",
+            "floating-point operations of training",
+            mlflow="cost/TFLOP", heading="TFLOP", scale=1e12,
+        ),
+        Measure(
+            "exemplar_bytes", "exemplars", "bytes", "lower", "cost.exemplar_bytes",
+            "pictures and texts that are kept",
+            mlflow="cost/memory_MB", scale=1e6,
+        ),
+        Measure(
+            "bytes_per_item", "stored vector", "bytes", "lower", "cost.bytes_per_item",
+            "a vector of the gallery in an index",
+        ),
+        Measure(
+            "seconds", "time", "seconds", "lower", _seconds, "training and measuring",
+            mlflow="cost/sec", heading="sec", digits=0, column="seconds",
+        ),
     )
-}
+}  # fmt: skip
+
+# Costs that are logged and no sweep asks for.
+LOGGED_COSTS = (
+    Measure(
+        "total_parameters", "parameters", "count", "lower", "cost.total_parameters",
+        mlflow="cost/total_M", scale=1e6,
+    ),
+    Measure(
+        "optimizer_steps", "steps", "count", "lower", "cost.optimizer_steps", mlflow="cost/steps",
+    ),
+    Measure(
+        "peak_memory_bytes", "peak memory", "bytes", "lower", "measured.peak_memory_bytes",
+        mlflow="cost/peak_MB", scale=1e6,
+    ),
+)  # fmt: skip
+
+# What the table of `clplat compare` and MLflow's leaderboard show, in their order.
+COMPARED = tuple(measure for measure in MEASURES.values() if measure.column)
 
 
-def measure(name: str) -> Measure:
+def find_measure(name: str) -> Measure:
     """A measure by name.
 
     Raises:
         UserError: there is none of that name; the nearest is offered.
 
     Example:
-        >>> measure("forgetting").better
+        >>> find_measure("forgetting").better
         'lower'
     """
     if name not in MEASURES:
@@ -100,6 +206,19 @@ def measure(name: str) -> Measure:
     return MEASURES[name]
 
 
-def measured(result: Result) -> dict[str, float | None]:
+def evaluate_measures(result: Result) -> dict[str, float | None]:
     """Every measure of a result, by name, in the order of `MEASURES`."""
     return {name: entry.value(result) for name, entry in MEASURES.items()}
+
+
+def describe(name: str) -> Measure:
+    """A measure, or a metric such as ``R@5`` as if it were one; unknown names are plain numbers.
+
+    Example:
+        >>> describe("R@5").unit, describe("something").unit
+        ('percent', 'number')
+    """
+    if name in MEASURES:
+        return MEASURES[name]
+    unit = "percent" if re.fullmatch(r"(R|mAP)@\d+|MRR", name) else "number"
+    return Measure(name, name, unit, "higher", lambda result: None)

@@ -7,6 +7,7 @@ import importlib.util
 import inspect
 from functools import cache
 from importlib.metadata import EntryPoint, entry_points
+from pathlib import Path
 from typing import Any
 
 from clplat.errors import UserError, unknown_name
@@ -76,8 +77,8 @@ def _why(point: EntryPoint, error: Exception) -> str:
     package = point.module.split(".")[0]
     if package in _OWN_FOLDERS:
         shadow = getattr(importlib.import_module(package), "__file__", None) or f"./{package}"
-        own = __file__.rsplit("/clplat/", 1)[0]
-        if not str(shadow).startswith(own):
+        own = Path(__file__).resolve().parents[1] / package
+        if Path(shadow).resolve().parent != own:
             return f"{shadow} shadows clplat's own '{package}' package; rename it or run from another folder"
     return str(error)
 

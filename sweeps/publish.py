@@ -28,7 +28,7 @@ from clplat.errors import UserError
 from clplat.files import read_json, write_atomically, write_json, write_text
 from clplat.sweep import Sweep, read_sweep
 from clplat.sweep.comparisons import sentence
-from clplat.sweep.table import markdown
+from clplat.tables.sweep import markdown
 
 __all__ = ["PAGE", "README", "ROOT", "described", "findings", "read_ledger", "readme", "record", "scripts"]
 

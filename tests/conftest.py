@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import os
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -14,6 +15,21 @@ def _own_feature_store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Non
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("CLPLAT_CACHE", str(tmp_path_factory.mktemp("features")))
         yield
+
+
+@pytest.fixture(scope="session")
+def shared_data() -> Callable[[str], Path]:
+    """Where a data set lies that is not part of the repository; without it, the test is skipped."""
+
+    def folder(name: str) -> Path:
+        place = os.environ.get("CLPLAT_SHARED_DATA")
+        if not place:
+            pytest.skip(f"needs the data set '{name}': set CLPLAT_SHARED_DATA to the folder that has it")
+        if not Path(place, name).is_dir():
+            pytest.skip(f"CLPLAT_SHARED_DATA is {place}, which has no folder {name}")
+        return Path(place, name).resolve()
+
+    return folder
 
 
 @pytest.fixture(scope="session")

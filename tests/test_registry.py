@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import inspect
+import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from importlib.metadata import EntryPoint
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -93,13 +94,28 @@ def test_a_name_in_capitals_is_told(register: Callable[..., None]) -> None:
         registry.names("strategies")
 
 
-def test_a_folder_of_the_user_that_hides_ours_is_named(tmp_path: Path) -> None:
-    (tmp_path / "strategies").mkdir()
-    (tmp_path / "strategies" / "__init__.py").write_text("")
+def hiding(folder: Path, **environment: str) -> str:
+    """What is said when a strategy is loaded in a folder that has ``strategies`` of its own."""
+    (folder / "strategies").mkdir(parents=True)
+    (folder / "strategies" / "__init__.py").write_text("")
     code = "from clplat import registry; registry.load('strategies', 'ewc')"
-    done: Any = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True)
-    said = done.stderr.strip().splitlines()[-1]
+    env = {**os.environ, **environment}
+    done = subprocess.run([sys.executable, "-c", code], cwd=folder, env=env, capture_output=True, text=True)
+    return done.stderr.strip().splitlines()[-1]
+
+
+def test_a_folder_of_the_user_that_hides_ours_is_named(tmp_path: Path) -> None:
+    said = hiding(tmp_path)
     assert "shadows clplat's own 'strategies' package" in said and str(tmp_path) in said
+
+
+@pytest.mark.parametrize("name", ["clplat", "a folder", "strategies"])
+def test_so_is_one_inside_a_clone_of_any_name(name: str, tmp_path: Path) -> None:
+    for package in ("clplat", "strategies"):
+        shutil.copytree(ROOT / package, tmp_path / name / package, ignore=shutil.ignore_patterns("weights"))
+    place = tmp_path / name / "runs"
+    said = hiding(place, PYTHONPATH=str(tmp_path / name))
+    assert "shadows clplat's own 'strategies' package" in said and str(place) in said
 
 
 def test_names_come_without_loading_anything_heavy() -> None:

@@ -6,7 +6,6 @@ import json
 import multiprocessing
 import shlex
 import signal
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -129,24 +128,46 @@ def whole(world: dict[str, Any], tmp_path_factory: pytest.TempPathFactory) -> Ca
     return folder
 
 
-@pytest.mark.parametrize("seconds", [0.0, 0.5])
+class Clock:
+    """Stands for the module `time`: a step takes a second, and nothing else does."""
+
+    def __init__(self) -> None:
+        self.now = 0.0
+
+    def perf_counter(self) -> float:
+        return self.now
+
+
+@pytest.mark.parametrize(
+    ("seconds", "expected"),
+    [
+        (0.001, [0, *range(1, 9), 8, *range(9, 17), 16]),
+        (0.045, [0, 5, 8, 13, 16]),
+        (3600.0, [0, 8, 16]),
+    ],
+)
 def test_checkpoints_take_a_small_share_of_the_time(
-    seconds: float, world: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    seconds: float,
+    expected: list[int],
+    world: dict[str, Any],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    steps: list[int] = []
+    """A hundredth at most, but for the one after each row: there are eight steps between two rows."""
+    clock, steps = Clock(), list[int]()
+
+    class Ticking(Listener):
+        def progress(self, *_: int) -> None:
+            clock.now += 1
 
     def save(path: Path, trainer: Any, *_: Any) -> None:
         steps.append(trainer.step)
-        if seconds:
-            time.sleep(seconds)
+        clock.now += seconds
 
     monkeypatch.setattr("clplat.experiment.save_state", save)
-    result = run({**world, "strategy": "naive"}, tmp_path / "run")
-    done, rows = result["cost"]["optimizer_steps"], len(result["scores"])
-    if seconds:
-        assert len(steps) == rows
-    else:  # now and then the machine has something else to do while one is written
-        assert rows + done / 2 < len(steps) <= rows + done
+    monkeypatch.setattr("clplat.experiment.time", clock)
+    run({**world, "strategy": "naive"}, tmp_path / "run", listener=Ticking())
+    assert steps == expected
 
 
 @pytest.mark.parametrize("name", SYSTEMS)
@@ -329,18 +350,32 @@ def test_statistics_of_a_trained_batch_norm_are_kept(world: dict[str, Any], tmp_
 # -- kill -9 ----------------------------------------------------------------------------------
 
 
-def position(folder: Path) -> list[int]:
+#: Run in a process of its own, which goes no further once a file is written after which it is so far.
+STOPPED = """
+import os, threading
+from clplat.cli import main
+from clplat.trees import load_tree
+
+def position():
     state = folder / "checkpoint.safetensors"
-    place: list[int] = load_tree(state)["position"] if state.exists() else [-1, 0, 0]
-    return place
+    return load_tree(state)["position"] if state.exists() else [-1, 0, 0]
 
+def replacing(*names, **where):
+    replace(*names, **where)
+    if eval(moment):
+        door.send("there")
+        threading.Event().wait()
 
-KILLS: dict[str, Callable[[Path], bool]] = {
-    "in the first epoch": lambda folder: position(folder) == [0, 0, 3],
-    "in the first row": lambda folder: (folder / "galleries" / "1.safetensors").exists(),
-    "between experiences": lambda folder: (folder / "versions" / "1.safetensors").exists(),
-    "in the last experience": lambda folder: position(folder)[0] == 1 and position(folder)[1:] != [0, 0],
-    "in the last row": lambda folder: (folder / "ranks" / "2.safetensors").exists(),
+replace, os.replace = os.replace, replacing
+main(words)
+"""
+
+KILLS = {
+    "in the first epoch": "position() == [0, 0, 3]",
+    "in the first row": "(folder / 'galleries' / '1.safetensors').exists()",
+    "between experiences": "(folder / 'versions' / '1.safetensors').exists()",
+    "in the last experience": "position()[0] == 1 and position()[1:] != [0, 0]",
+    "in the last row": "(folder / 'ranks' / '2.safetensors').exists()",
 }
 
 
@@ -352,16 +387,16 @@ def test_killed_with_signal_9_at_every_stage_it_goes_on(
     words += ["--out", str(folder), "--no-track", "--checkpoint-every", str(EVERY)]
     context: Any = multiprocessing.get_context("forkserver")  # imports once for all of these processes
     context.set_forkserver_preload(["clplat.experiment"])
-    for moment, there in KILLS.items():
-        process = context.Process(target=main, args=(words,))
+    for place, moment in KILLS.items():
+        ours, theirs = context.Pipe(duplex=False)
+        known = {"words": words, "moment": moment, "folder": folder, "door": theirs}
+        process = context.Process(target=exec, args=(STOPPED, known))
         process.start()
-        until = time.monotonic() + 120
-        while not there(folder):
-            assert process.is_alive() and time.monotonic() < until, f"it was not killed {moment}"
-            time.sleep(0.002)
+        theirs.close()
+        assert ours.recv() == "there", place  # EOFError: the run ended before it was so far
         process.kill()
         process.join()
-        assert process.exitcode == -signal.SIGKILL, moment
+        assert process.exitcode == -signal.SIGKILL, place
         assert (
             not (folder / "result.json").exists() or read_json(folder / "result.json")["status"] == "running"
         )

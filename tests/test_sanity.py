@@ -6,16 +6,12 @@ numbers were is written in docs/numbers.md.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-
-SHARED = Path(os.environ.get("CLPLAT_SHARED", Path(__file__).resolve().parents[1] / ".." / "shared"))
-PACS = SHARED / "data" / "pacs"
 
 Run = Callable[..., dict[str, Any]]
 
@@ -159,16 +155,20 @@ def test_every_other_strategy_against_naive(demo: Run, strategy: str, margin: fl
 
 
 @pytest.fixture(scope="module")
-def pacs(tmp_path_factory: pytest.TempPathFactory) -> Run:
-    if not PACS.is_dir():
-        pytest.skip(f"the PACS pictures are not at {PACS}")
+def pacs(shared_data: Callable[[str], Path], tmp_path_factory: pytest.TempPathFactory) -> Run:
     from clplat.pretrain import pretrain
 
     torch.set_num_threads(1)
-    clip = tmp_path_factory.mktemp("clip")
-    pretrain(clip, source=str(PACS / "photo"), epochs=40, batch_size=64, report=lambda line: None)
+    pictures, clip = shared_data("pacs"), tmp_path_factory.mktemp("clip")
+    pretrain(clip, source=str(pictures / "photo"), epochs=40, batch_size=64, report=lambda line: None)
     order = ["photo", "art_painting", "cartoon", "sketch"]
-    scenario = {"name": "domain_folders", "root": str(PACS), "order": order, "train": 1000, "gallery": 800}
+    scenario = {
+        "name": "domain_folders",
+        "root": str(pictures),
+        "order": order,
+        "train": 1000,
+        "gallery": 800,
+    }
     base = {
         "scenario": scenario,
         "backbone": {"name": f"local-dir:{clip}"},

@@ -45,7 +45,7 @@ def store(small_backbone: Path, tmp_path_factory: pytest.TempPathFactory, one_th
         result = run(config, root / "naive")
         tracker = Tracker(root)
         assert tracker.log(result, root / "naive")
-        assert tracker.crown(root / "naive", "catalogue") == "clplat-catalogue"
+        assert tracker.set_champion(root / "naive", "catalogue") == "clplat-catalogue"
     return root
 
 

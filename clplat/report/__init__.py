@@ -1,9 +1,9 @@
-"""One page a sweep: `report.html` says what was asked, what was found and how to repeat it.
+"""One page per sweep: `report.html` says what was asked, what was found and how to repeat it.
 
 The page is one file without a network: styles, figures and pictures are inside it.
 """
 
 from clplat.report.build import write_report
-from clplat.report.question import draw, save_question
+from clplat.report.figure.draw import draw, save_figure
 
-__all__ = ["draw", "save_question", "write_report"]
+__all__ = ["draw", "save_figure", "write_report"]

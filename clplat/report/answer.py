@@ -5,21 +5,23 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from clplat.measures import MEASURES
-from clplat.report.forest import axis_over, head, interval
-from clplat.report.formats import COSTS, number, setting, shown, signed, text
+from clplat.formats import number, setting, signed, text
+from clplat.measures import MEASURES, describe
+from clplat.plots.forest import axis_over, head, interval
+from clplat.plots.styles import Style
 from clplat.report.outcome import Outcome, is_contender
-from clplat.report.styles import Style
 from clplat.report.tables import Cell, Column, Part, Table, numbers
 
 __all__ = ["answer_table", "comparison_table", "cost_table", "measure_table"]
 
 Row = Mapping[str, Any]
-_SIGNED = ("bwt", "fwt")
 _UNITS = {"percent": " (%)", "points": " (points)"}
+_COSTS = (
+    "training_flops", "trainable_parameters", "seconds", "exemplar_bytes", "bytes_per_item", "backfill",
+)  # fmt: skip
 
 
-def answer_table(rows: Sequence[Row], outcome: Outcome, look: Mapping[str, Style]) -> Table:
+def answer_table(rows: Sequence[Row], outcome: Outcome, styles: Mapping[str, Style]) -> Table:
     """The score of each method with its interval, what tuning chose and whether the limits are met."""
     primary, limits = outcome["primary"], outcome["constraints"]
     axis = axis_over(row["score"][key] for row in rows for key in ("low", "mean", "high"))
@@ -38,12 +40,12 @@ def answer_table(rows: Sequence[Row], outcome: Outcome, look: Mapping[str, Style
     ]
 
     def line(row: Row) -> list[Cell]:
-        score = row["score"]
+        score, style = row["score"], styles[row["label"]]
         return [
             Cell(row["label"], note=_kind(row)),
             Cell(number(score["mean"]), note=_spread(score["sd"])),
             Cell(_range(score["low"], score["high"])),
-            Cell("", drawing=interval(axis, score["low"], score["mean"], score["high"], look[row["label"]])),
+            Cell("", drawing=interval(axis, score["low"], score["mean"], score["high"], style)),
             Cell(str(row["n"])),
             *([Cell({True: "yes", False: "no", None: "–"}[row["feasible"]])] if limits else []),
             *(
@@ -64,10 +66,10 @@ def answer_table(rows: Sequence[Row], outcome: Outcome, look: Mapping[str, Style
 def measure_table(rows: Sequence[Row], outcome: Outcome) -> Table | None:
     """The other measures of the same rows, apart from costs; None if none is defined."""
     # After the last domain all have been seen: `seen` would repeat the score.
-    names = [n for n in _defined(rows) if n not in (*COSTS, "final", "seen", outcome["primary"])]
+    names = [n for n in _defined(rows) if n not in (*_COSTS, "final", "seen", outcome["primary"])]
     if not names:
         return None
-    titles = numbers(*(shown(name).title + _UNITS.get(shown(name).unit, "") for name in names))
+    titles = numbers(*map(_title, names))
     parts = _parts(rows, lambda row: [Cell(row["label"]), *(_measure(row, name) for name in names)])
     return Table(
         f"{_of(rows)}other measures" if rows[0]["group"] else "Other measures of the same runs",
@@ -88,7 +90,7 @@ def _of(rows: Sequence[Row]) -> str:
     return f"{rows[0]['group']}: " if rows[0]["group"] else ""
 
 
-def comparison_table(entries: Sequence[Mapping[str, Any]], look: Mapping[str, Style], caption: str) -> Table:
+def comparison_table(entries: Sequence[Row], styles: Mapping[str, Style], caption: str) -> Table:
     """Differences of pairs with their intervals, contenders first, then tuned against default."""
     axis = axis_over((entry[key] for entry in entries for key in ("low", "difference", "high")), 0.0)
     columns = [
@@ -99,9 +101,9 @@ def comparison_table(entries: Sequence[Mapping[str, Any]], look: Mapping[str, St
         Column("significant?"),
     ]
 
-    def line(entry: Mapping[str, Any]) -> list[Cell]:
+    def line(entry: Row) -> list[Cell]:
         low, middle, high = entry["low"], entry["difference"], entry["high"]
-        style = look.get(entry["a"], Style("#222222", "o", "-", 1.0))
+        style = styles.get(entry["a"], Style("#222222", "o", "-", 1.0))
         return [
             Cell(f"{entry['a']} − {entry['b']}"),
             Cell(signed(middle)),
@@ -119,12 +121,12 @@ def comparison_table(entries: Sequence[Mapping[str, Any]], look: Mapping[str, St
 
 def cost_table(rows: Sequence[Row], caption: str) -> Table | None:
     """What each method costs, with bars relative to the most expensive; None if nothing was counted."""
-    names = [name for name in COSTS if name in _defined(rows)]
+    names = [name for name in _COSTS if name in _defined(rows)]
     if not names:
         return None
     most = {name: max(abs(row["measures"][name]["mean"]) for row in rows if _mean(row, name) is not None)
             for name in names}  # fmt: skip
-    titles = [Column(shown(n).title + _UNITS.get(shown(n).unit, ""), "bar") for n in names]
+    titles = [Column(_title(name), "bar") for name in names]
 
     def cell(row: Row, name: str) -> Cell:
         value = _mean(row, name)
@@ -133,6 +135,12 @@ def cost_table(rows: Sequence[Row], caption: str) -> Table | None:
 
     lines = [[Cell(row["label"], note=_kind(row)), *(cell(row, n) for n in names)] for row in rows]
     return Table(caption, [Column("method", "name"), *titles], [Part(lines)])
+
+
+def _title(name: str) -> str:
+    """The head of a measure's column, with its unit."""
+    measure = describe(name)
+    return measure.title + _UNITS.get(measure.unit, "")
 
 
 def _defined(rows: Sequence[Row]) -> list[str]:
@@ -151,8 +159,9 @@ def _measure(row: Row, name: str) -> Cell:
     if mean is None:
         return Cell("–")
     sd = row["measures"][name]["sd"]
-    digits = 2 if shown(name).unit == "share" else 1
-    return Cell(signed(mean) if name in _SIGNED else text(name, mean), note=_spread(sd, digits))
+    measure = describe(name)
+    digits = 2 if measure.unit == "share" else 1
+    return Cell(signed(mean) if measure.signed else text(name, mean), note=_spread(sd, digits))
 
 
 def _kind(row: Row) -> str:

@@ -5,10 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 
 from clplat.files import write_text
-from clplat.report.closing import facts, failure_table, folder_table, notices
+from clplat.plots.styles import styles_of
+from clplat.report.appendix import facts, failure_table, folder_table, notices
 from clplat.report.outcome import read_outcome, read_runs
 from clplat.report.sections import sections
-from clplat.report.styles import styles
 
 __all__ = ["write_report"]
 
@@ -37,7 +37,7 @@ def write_report(out: Path) -> Path:
 
     outcome = read_outcome(out)
     runs = read_runs(outcome, out)
-    look = styles(outcome["rows"])
+    styles = styles_of(outcome["rows"])
     house = Environment(
         loader=FileSystemLoader(Path(__file__).parent), autoescape=True, undefined=StrictUndefined,
         trim_blocks=True, lstrip_blocks=True,
@@ -46,7 +46,7 @@ def write_report(out: Path) -> Path:
         outcome=outcome,
         paragraphs=[part for part in outcome["question"].split("\n\n") if part.strip()],
         notices=notices(outcome, runs),
-        sections=sections(outcome, runs, look, out),
+        sections=sections(outcome, runs, styles, out),
         failures=failure_table(outcome, runs),
         facts=facts(outcome),
         folders=folder_table(outcome["rows"]),

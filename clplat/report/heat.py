@@ -1,4 +1,4 @@
-"""R as small tables of coloured numbers: one a method, all on one scale."""
+"""R as small tables of coloured numbers: one per method, all on one scale."""
 
 from __future__ import annotations
 
@@ -6,7 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from clplat.report.formats import number
+from clplat.formats import number
+from clplat.plots.heatmaps import cell_colours, span
 from clplat.report.outcome import Runs
 
 __all__ = ["Heat", "heat_maps"]
@@ -39,8 +40,7 @@ class Heat:
 def heat_maps(rows: Sequence[Mapping[str, Any]], runs: Runs, primary: str) -> list[Heat]:
     """The heat maps of the rows that have measured something, means over their replicates."""
     tables = {row["label"]: runs.mean_table(row, primary) for row in rows}
-    known = [value for table in tables.values() for line in table for value in line if value is not None]
-    low, high = (min(known), max(known)) if known else (0.0, 1.0)
+    low, high = span([line for table in tables.values() for line in table])
     maps = []
     for row in rows:
         table = tables[row["label"]]
@@ -62,25 +62,11 @@ def _square(value: float | None, low: float, high: float, i: int, j: int) -> Squ
     state = "now" if j == i - 1 else "later" if j >= i else "seen"
     if value is None:
         return Square("–", "#ffffff", "#6b6b6b", state)
-    paper = _colour((value - low) / (high - low) if high > low else 1.0, pale=state == "later")
-    luminance = 0.299 * paper[0] + 0.587 * paper[1] + 0.114 * paper[2]
-    return Square(
-        number(value), "#{:02x}{:02x}{:02x}".format(*paper), "#fff" if luminance < 120 else "#222", state
-    )
-
-
-def _colour(share: float, *, pale: bool) -> tuple[int, int, int]:
-    """Viridis without its darkest fifth; a domain that was not trained yet keeps a third of its colour."""
-    from matplotlib import colormaps
-
-    channels = colormaps["viridis"](0.2 + 0.8 * share)[:3]
-    mixed = (0.35 * c + 0.65 if pale else c for c in channels)
-    red, green, blue = (round(255 * float(c)) for c in mixed)
-    return red, green, blue
+    return Square(number(value), *cell_colours(value, low, high, pale=state == "later"), state)
 
 
 def _says(table: Sequence[Sequence[float | None]], places: Sequence[str], primary: str) -> str:
-    """Of every trained domain: its value right after its training and now; the greatest loss in words."""
+    """The greatest loss of a trained domain, from right after its training until now, in words."""
     losses = []
     for j, place in enumerate(places[: len(table) - 1]):
         then, now = table[j + 1][j], table[-1][j]

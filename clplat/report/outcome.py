@@ -9,15 +9,16 @@ from typing import Any
 
 from clplat.errors import UserError
 from clplat.files import read_json
-from clplat.tracking.naming import stream_names
+from clplat.naming import stream_names
 
 __all__ = [
     "SCHEMA",
     "Outcome",
     "Result",
+    "Row",
     "Runs",
     "Table",
-    "groups",
+    "by_group",
     "is_contender",
     "read_outcome",
     "read_runs",
@@ -25,6 +26,7 @@ __all__ = [
 ]
 
 Outcome = Mapping[str, Any]
+Row = Mapping[str, Any]
 Result = Mapping[str, Any]
 Table = list[list[float | None]]
 
@@ -90,11 +92,11 @@ def read_runs(outcome: Outcome, out: Path) -> Runs:
     return Runs(results, unread)
 
 
-def groups(outcome: Outcome) -> dict[str, list[dict[str, Any]]]:
-    """The rows by group, in the order in which the groups come."""
-    found: dict[str, list[dict[str, Any]]] = {}
-    for row in outcome["rows"]:
-        found.setdefault(row["group"], []).append(row)
+def by_group(entries: Sequence[Row]) -> dict[str, list[Row]]:
+    """Rows, comparisons or studies by their group, in the order in which the groups come."""
+    found: dict[str, list[Row]] = {}
+    for entry in entries:
+        found.setdefault(entry["group"], []).append(entry)
     return found
 
 

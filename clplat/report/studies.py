@@ -7,12 +7,12 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from clplat.report.canvases import panels, titled
-from clplat.report.formats import axis_title, lower_is_better, number, text
+from clplat.formats import axis_title, number, text
+from clplat.measures import describe
+from clplat.plots.canvas import INK, SOFT, panels, titled
+from clplat.plots.labels import label_text
+from clplat.plots.styles import Style
 from clplat.report.outcome import study_name
-from clplat.report.styles import Style
-from clplat.tracking.heatmaps import INK, SOFT
-from clplat.tracking.labels import named
 
 __all__ = ["Pair", "feasible", "front", "history", "pairs", "pareto"]
 
@@ -65,7 +65,7 @@ def front(spots: Sequence[Sequence[float]], lower: Sequence[bool]) -> list[int]:
 
 
 def pareto(
-    studies: Sequence[Study], pair: Pair, primary: str, look: Mapping[str, Style]
+    studies: Sequence[Study], pair: Pair, primary: str, styles: Mapping[str, Style]
 ) -> tuple[Any, str] | None:
     """All complete trials of these studies: filled where constraints are met, open where not; the front."""
     found = [(study["method"], trial) for study, trial in _finished(studies, pair.all)]
@@ -75,33 +75,33 @@ def pareto(
     (across, x_scale), (up, y_scale) = axis_title(pair.x, primary), axis_title(pair.y, primary)
     methods = list(dict.fromkeys(method for method, _ in found))
     for method in methods:
-        colour, marker = look[method].colour, look[method].marker
+        colour, marker = styles[method].colour, styles[method].marker
         for met in (True, False):
             mine = [t["measures"] for name, t in found if name == method and feasible(t) is met]
             axes.plot(
                 [m[pair.x] / x_scale for m in mine], [m[pair.y] / y_scale for m in mine], marker, ls="",
                 color=colour, mfc=colour if met else "white", mec=colour, ms=6,
             )  # fmt: skip
-        axes.plot([], [], marker, ls="", color=colour, ms=6, label=named(method))
+        axes.plot([], [], marker, ls="", color=colour, ms=6, label=label_text(method))
     allowed = [trial for _, trial in found if feasible(trial)]
     spots = [[trial["measures"][name] for name in pair.all] for trial in allowed]
     best = sorted(
-        (allowed[k]["measures"] for k in front(spots, [lower_is_better(name) for name in pair.all])),
+        (allowed[k]["measures"] for k in front(spots, [describe(name).lower_is_better for name in pair.all])),
         key=lambda m: (m[pair.x], m[pair.y]),
     )
     # The front of three objectives is a surface: in two of them its members are ringed, there is no line.
     flat = len(pair.all) == 2
-    look_of_front: dict[str, Any] = (
+    of_front: dict[str, Any] = (
         {"color": INK, "lw": 1} if flat else {"ls": "", "marker": "o", "ms": 12, "mec": INK}
     )
     axes.plot(
         [m[pair.x] / x_scale for m in best], [m[pair.y] / y_scale for m in best], mfc="none", zorder=1,
-        label="front", **look_of_front,
+        label="front", **of_front,
     )  # fmt: skip
     if len(allowed) < len(found):
         axes.plot([], [], "o", ls="", color=SOFT, mfc="white", label="breaks a limit")
-    side = "left" if lower_is_better(pair.x) else "right"
-    corner = f"{'Lower' if lower_is_better(pair.y) else 'Upper'} {side} is best"
+    side = "left" if describe(pair.x).lower_is_better else "right"
+    corner = f"{'Lower' if describe(pair.y).lower_is_better else 'Upper'} {side} is best"
     titled(axes, corner, across, up)
     axes.legend(fontsize=8, frameon=False, ncols=3, loc="upper center", bbox_to_anchor=(0.5, -0.16))
     members = "; ".join(f"{text(pair.y, m[pair.y])} at {text(pair.x, m[pair.x])}" for m in best[:8])
@@ -111,14 +111,14 @@ def pareto(
     )
 
 
-def history(study: Study, primary: str, look: Mapping[str, Style]) -> tuple[Any, str] | None:
+def history(study: Study, primary: str, styles: Mapping[str, Style]) -> tuple[Any, str] | None:
     """Values over the trials of a study with one objective, and the best so far that meets the limits."""
     objective, trials = study["objectives"][0], study["trials"]
     done = [t for t in trials if t["state"] == "complete" and t["values"]]
     if len(study["objectives"]) > 1 or len(done) < 2:
         return None
     figure, (axes,) = panels(1, 5.0, 2.5)
-    colour, (up, scale) = look[study["method"]].colour, axis_title(objective, primary)
+    colour, (up, scale) = styles[study["method"]].colour, axis_title(objective, primary)
     for trial in done:
         axes.plot(
             trial["number"], trial["values"][0] / scale, "o", color=colour, mec=colour, ms=5,
@@ -127,7 +127,7 @@ def history(study: Study, primary: str, look: Mapping[str, Style]) -> tuple[Any,
     so_far: list[tuple[int, float]] = []
     for trial in sorted(filter(feasible, done), key=lambda t: int(t["number"])):
         value = trial["values"][0] / scale
-        pick = min if lower_is_better(objective) else max
+        pick = min if describe(objective).lower_is_better else max
         so_far.append((trial["number"], pick(value, so_far[-1][1]) if so_far else value))
     if so_far:
         so_far.append((max(t["number"] for t in trials), so_far[-1][1]))

@@ -1,4 +1,4 @@
-"""A table as the page lays it out: columns, and rows of cells in named parts."""
+"""A table as the page lays it out: columns, and rows of cells in label_text parts."""
 
 from __future__ import annotations
 

@@ -6,7 +6,8 @@ from collections import Counter
 from collections.abc import Mapping
 from typing import Any
 
-from clplat.report.formats import number, setting, shown, text
+from clplat.formats import number, setting, text
+from clplat.measures import describe
 from clplat.report.outcome import study_name
 from clplat.report.studies import feasible
 from clplat.report.tables import Cell, Column, Part, Table, numbers
@@ -25,7 +26,7 @@ def trials_table(study: Mapping[str, Any]) -> Table:
     columns = [
         Column("trial", "name"),
         Column("state"),
-        *numbers(*(shown(name).title for name in (*objectives, *limited)), *options),
+        *numbers(*(describe(name).title for name in (*objectives, *limited)), *options),
         *([Column("why")] if told else []),
     ]
 

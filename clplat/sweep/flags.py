@@ -100,13 +100,13 @@ def _limit(text: str) -> tuple[str, float]:
     found = re.fullmatch(r"\s*([\w@]+)\s*([<>])=\s*([-+.\deE]+)\s*", text)
     if not found:
         raise UserError(f"--constraint takes a limit such as forgetting<=5, not '{text}'")
-    from clplat.measures import measure
+    from clplat.measures import find_measure
 
     name, sign, number = found.groups()
-    wanted = "<" if measure(name).better == "lower" else ">"
+    wanted = "<" if find_measure(name).better == "lower" else ">"
     if sign != wanted:
         raise UserError(
-            f"'{name}' is better {measure(name).better}: a constraint on it is {name}{wanted}=LIMIT"
+            f"'{name}' is better {find_measure(name).better}: a constraint on it is {name}{wanted}=LIMIT"
         )
     try:
         return name, float(number)

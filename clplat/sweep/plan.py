@@ -10,7 +10,7 @@ from typing import Any, get_type_hints
 import yaml
 
 from clplat.errors import UserError, unknown_name
-from clplat.measures import measure
+from clplat.measures import find_measure
 from clplat.options import coerce
 from clplat.tuning.samplers import PRUNERS, SAMPLERS
 from clplat.tuning.spaces import plain, read_space
@@ -75,7 +75,7 @@ class Sweep:
         constraints: measure -> limit: the most it may be, or the least where higher is better.
         sampler: name of `clplat.tuning.samplers`, or a dotted path.
         pruner: ``halving`` or ``none``; several objectives are never pruned.
-        figure: what is drawn at the end, see ``clplat.report.question``.
+        figure: what is drawn at the end, see ``clplat.report.draw``.
 
     Raises:
         UserError: a value that cannot be; methods are checked when the sweep is laid out.
@@ -113,7 +113,7 @@ class Sweep:
             if twice:
                 raise UserError(f"'{name}' of a sweep names '{twice[0]}' more than once")
         for name in (*self.objectives, *self.constraints):
-            measure(name)
+            find_measure(name)
         if self.sampler not in SAMPLERS and ":" not in self.sampler:
             raise unknown_name("sampler", self.sampler, SAMPLERS)
         if self.pruner not in PRUNERS:

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from clplat.locks import locked
-from clplat.measures import measure, measured
+from clplat.measures import evaluate_measures, find_measure
 from clplat.sweep.allocation import next_final, next_study
 from clplat.sweep.layout import Entry, FinalRun, Layout
 from clplat.sweep.studies import FINALS, Studies, number_of, state_of, summary
@@ -100,14 +100,14 @@ class Queue:
 
     def complete(self, job: Job, result: Mapping[str, Any]) -> None:
         """Report that a run came to its end."""
-        trial, values = self._claimed[job.folder], measured(result)
+        trial, values = self._claimed[job.folder], evaluate_measures(result)
         trial.set_user_attr("measures", values)
         names = self.layout.sweep.objectives if job.kind == "study" else ("final",)
         for name, limit in self.layout.sweep.constraints.items() if job.kind == "study" else ():
             value = values[name]
             if value is not None:
                 trial.set_constraint(
-                    name, value - limit if measure(name).better == "lower" else limit - value
+                    name, value - limit if find_measure(name).better == "lower" else limit - value
                 )
         goal = [value for name in names if (value := values[name]) is not None]
         if len(goal) == len(names):
@@ -119,7 +119,7 @@ class Queue:
     def should_prune(self, job: Job, result: Mapping[str, Any]) -> bool:
         """Report the newest row of a running trial to its study; whether it is pruned for that."""
         sweep, step, domains = self.layout.sweep, len(result["scores"]) - 1, len(result["domains"])
-        value = measure(sweep.objectives[0]).value(result)
+        value = find_measure(sweep.objectives[0]).value(result)
         # Several objectives have no order in which there is a worse half.
         prunes = job.kind == "study" and sweep.pruner != "none" and len(sweep.objectives) == 1
         if not prunes or not 1 <= step < domains or value is None:
@@ -134,7 +134,7 @@ class Queue:
         from optuna.trial import TrialState
 
         trial = self._claimed[job.folder]
-        trial.set_user_attr("measures", measured(result))
+        trial.set_user_attr("measures", evaluate_measures(result))
         trial.study.tell(trial, state=TrialState.PRUNED)
 
     def failed(self, job: Job, why: str) -> None:

@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import Any
 
 from clplat.evaluation.significance import Replicate, interval
-from clplat.measures import MEASURES, measured
+from clplat.measures import MEASURES, evaluate_measures
+from clplat.naming import flat
+from clplat.roles import role_of
 from clplat.sweep.layout import FinalRun, Layout
-from clplat.tracking.compare import BOUNDS
-from clplat.tracking.naming import flat
 from clplat.trees import load_tree
 
 __all__ = ["Row", "rounded", "row_of"]
@@ -54,7 +54,7 @@ def row_of(
             "label": first.label,
             "strategy": strategy,
             "kind": first.kind,
-            "bound": first.entry.control and strategy in BOUNDS,
+            "bound": first.entry.control and role_of({"strategy": strategy}) == "upper bound",
             "params": dict(first.params),
             "settings": {name: options.get(name) for name in _differing(layout)},
             "n": len(done),
@@ -78,7 +78,7 @@ def _measures(results: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     """Mean and deviation over replicates of every measure and of every retrieval metric's final mean."""
     columns: dict[str, list[float | None]] = {name: [] for name in MEASURES if name != "final"}
     for result in results:
-        for name, value in measured(result).items():
+        for name, value in evaluate_measures(result).items():
             if name != "final":
                 columns[name].append(value)
         for metric, matrix in result["metrics"].items():

@@ -95,13 +95,13 @@ def _refuse_foreign(out: Path) -> None:
 
 def _conclude(studies: Studies, tracked: SweepListener | None, command: str) -> dict[str, Any]:
     """Write the outcome and everything that is drawn from it."""
-    from clplat.report import save_question, write_report
+    from clplat.report import save_figure, write_report
 
     outcome, out = collect(studies, command), studies.out
     write_json(out / OUTCOME, outcome)
     files = [out / OUTCOME]
     if outcome["rows"]:
-        figure = save_question(out)
+        figure = save_figure(out)
         files += [path for path in (figure, write_report(out)) if path is not None]
     if tracked is not None:
         tracked.finish(outcome, files)

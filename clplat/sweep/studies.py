@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from clplat.errors import UserError
 from clplat.files import write_text
-from clplat.measures import measure
+from clplat.measures import find_measure
 from clplat.sweep.allocation import State, TrialSummary, is_over
 from clplat.sweep.layout import Entry, FinalRun, Layout
 from clplat.tuning.spaces import plain
@@ -61,7 +61,7 @@ class Studies:
 
         if key not in self._opened:
             names = self.layout.sweep.objectives if key != FINALS else ("final",)
-            higher = [measure(name).better == "higher" for name in names]
+            higher = [find_measure(name).better == "higher" for name in names]
             self._opened[key] = optuna.create_study(
                 study_name=f"{self._prefix()}/{key}",
                 storage=self.storage,
@@ -115,7 +115,7 @@ class Studies:
             front = {trial.number for trial in self.study(key).best_trials} if feasible else set()
             feasible = [trial for trial in feasible if trial.number in front]
             return max(feasible, key=lambda t: t.user_attrs["measures"]["final"] or 0.0, default=None)
-        sign = 1 if measure(objectives[0]).better == "higher" else -1
+        sign = 1 if find_measure(objectives[0]).better == "higher" else -1
         # Of equals the earlier one: the default stands where nothing is better.
         return max(feasible, key=lambda t: (sign * t.values[0], -t.number), default=None)
 

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from clplat.tracking.colours import strategy_colour
 from clplat.tracking.compare import comparison, from_results
-from clplat.tracking.runs import Tracker, log_result
 from clplat.tracking.server import links, serve
 from clplat.tracking.store import tracking_uri
-from clplat.tracking.tables import plain, render, winner_line
+from clplat.tracking.tracker import Tracker, log_result
 from clplat.tracking.views import leaderboard_link
 
 __all__ = [
@@ -17,10 +15,6 @@ __all__ = [
     "leaderboard_link",
     "links",
     "log_result",
-    "plain",
-    "render",
     "serve",
-    "strategy_colour",
     "tracking_uri",
-    "winner_line",
 ]

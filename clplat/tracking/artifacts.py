@@ -13,10 +13,13 @@ from typing import TYPE_CHECKING, Any
 
 import yaml
 
-from clplat.tracking import figures
-from clplat.tracking.colours import strategy_colour
-from clplat.tracking.naming import label, stream_names, variant
-from clplat.tracking.rows import primary, rows_done
+from clplat.measures import MEASURES
+from clplat.naming import label, stream_names, variant
+from clplat.plots.curves import domain_curves, strategy_curves
+from clplat.plots.heatmaps import accuracy_heatmap, compatibility_heatmap
+from clplat.plots.points import Point, tradeoff
+from clplat.plots.styles import styles_of
+from clplat.tracking.metrics import primary, rows_done
 
 if TYPE_CHECKING:
     from mlflow.tracking import MlflowClient
@@ -118,13 +121,13 @@ def log_drawings(client: MlflowClient, run_id: str, result: Mapping[str, Any]) -
     main, domains = primary(result), result["domains"]
     rows, title = result["metrics"][main], label(result["config"])
     drawn = {
-        "accuracy_matrix": figures.accuracy_heatmap(rows, domains, metric=main, title=title),
-        "forgetting_curves": figures.domain_curves(rows, domains, metric=main, title=title),
+        "accuracy_matrix": accuracy_heatmap(rows, domains, metric=main, title=title),
+        "forgetting_curves": domain_curves(rows, domains, metric=main, title=title),
     }
     found = _compatibility(result)
     if found:
         names = version_names(domains, len(found[1]))
-        drawn["compatibility"] = figures.compatibility_heatmap(found[1], names, metric=found[0], title=title)
+        drawn["compatibility"] = compatibility_heatmap(found[1], names, metric=found[0], title=title)
     log_figures(client, run_id, drawn)
 
 
@@ -155,15 +158,15 @@ def comparison_figures(
     for result in results:
         means = [sum(row) / len(row) for row in result["metrics"][primary(result)] if row and None not in row]
         series.setdefault(names[variant(result["config"])], []).append(means)
-    colours = {str(row["label"]): strategy_colour(str(row["strategy"])) for row in rows}
-    metric = primary(results[0])
+    looks = styles_of(rows)
+    metric, lost = primary(results[0]), MEASURES["forgetting"].column
     domains = stream_names([result["domains"] for result in results])
-    drawn = {"forgetting_curves": figures.strategy_curves(series, domains, colours, metric=metric)}
+    drawn = {"forgetting_curves": strategy_curves(series, domains, looks, metric=metric)}
     points = [
-        (str(row["label"]), float(row["forget"]), float(row["score"]), strategy_colour(str(row["strategy"])))
+        Point(row["label"], float(row[lost]), float(row["score"]), looks[row["label"]])
         for row in rows
-        if row["forget"] is not None and row["score"] is not None
+        if row[lost] is not None and row["score"] is not None
     ]
     if points:
-        drawn["trade_off"] = figures.tradeoff(points, metric=metric)
+        drawn["trade_off"] = tradeoff(points, metric=metric)
     return drawn

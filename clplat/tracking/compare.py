@@ -12,23 +12,18 @@ from pathlib import Path
 from typing import Any
 
 from clplat.errors import UserError, unknown_name
-from clplat.tracking.naming import flat, label, part, variant
-from clplat.tracking.rows import closing_metrics, primary, row_metrics, rows_done, short
+from clplat.measures import COMPARED
+from clplat.naming import flat, label, part, variant
+from clplat.tracking.metrics import closing_metrics, mean_key, primary, row_metrics, rows_done, short
 from clplat.tracking.store import experiment_name, open_client, tracking_uri
 
-__all__ = ["BOUNDS", "comparison", "from_results"]
+__all__ = ["comparison", "from_results"]
 
-BOUNDS = ("cumulative",)  # trains on everything at once: what a contender is measured against
 # Row key -> MLflow name. `score` is whichever metric the runs call primary.
 NUMBERS = {
-    "R1": "cl/R1",
-    "R5": "cl/R5",
-    "forget": "cl/forget",
-    "bwt": "cl/bwt",
-    "fwt": "cl/fwt",
-    "zs": "cl/zs",
-    "trainable_M": "cost/train_M",
-    "seconds": "cost/sec",
+    "R1": mean_key("R@1"),
+    "R5": mean_key("R@5"),
+    **{measure.column: measure.mlflow for measure in COMPARED},
 }
 _CONTEXT = (
     "scenario.",
@@ -85,8 +80,8 @@ def comparison(root: Path, scenario: str | None = None) -> list[dict[str, Any]]:
     Returns:
         Dicts with ``scenario``, ``variant`` (equal for all seeds of one config), ``label``, ``strategy``,
         ``primary`` (e.g. ``"R5"``), ``n`` seeds, and for each of ``score`` (the primary metric), ``R1``,
-        ``R5``, ``forget``, ``bwt``, ``fwt``, ``zs``, ``trainable_M`` and ``seconds`` the mean and, as
-        ``<name>_std``, the sample standard deviation (None below two seeds).
+        ``R5`` and every ``column`` of `clplat.measures.COMPARED` the mean and, as ``<name>_std``, the sample
+        standard deviation (None below two seeds).
 
     Raises:
         UserError: nothing is tracked here, the scenario is unknown, or the store does not answer.
@@ -164,7 +159,7 @@ def _row(group: Sequence[_Entry], name: str) -> dict[str, Any]:
         "primary": first.primary,
         "n": len(group),
     }
-    for key, metric in {"score": f"cl/{first.primary}", **NUMBERS}.items():
+    for key, metric in {"score": mean_key(first.primary), **NUMBERS}.items():
         values = [entry.numbers[metric] for entry in group if metric in entry.numbers]
         row[key] = statistics.fmean(values) if values else None
         row[f"{key}_std"] = statistics.stdev(values) if len(values) > 1 else None

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from clplat.events import Listener
-from clplat.tracking.runs import Tracker
+from clplat.tracking.tracker import Tracker
 
 __all__ = ["TrackedListener", "tracked"]
 
@@ -21,10 +21,10 @@ class TrackedListener(Listener):
 
     def row(self, result: dict[str, Any]) -> None:
         self.shown.row(result)
-        self.tracker.post(result, self.folder)
+        self.tracker.log_async(result, self.folder)
 
     def finished(self, result: dict[str, Any]) -> None:
-        self.tracker.post(result, self.folder)
+        self.tracker.log_async(result, self.folder)
         self.shown.finished(result)
 
 

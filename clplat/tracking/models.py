@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from clplat.errors import UserError
-from clplat.tracking.naming import part, run_name, variant
-from clplat.tracking.receipt import Receipt, held
-from clplat.tracking.rows import clean, rows_done
+from clplat.naming import part, run_name, variant
+from clplat.tracking.log_state import LogState, folder_lock
+from clplat.tracking.metrics import clean, rows_done
 from clplat.tracking.store import open_client
 
 if TYPE_CHECKING:
@@ -22,9 +22,9 @@ __all__ = [
     "CHAMPION",
     "LIMIT_BYTES",
     "create_models",
-    "crown",
     "download",
     "registered_name",
+    "set_champion",
     "upload_models",
 ]
 
@@ -46,7 +46,7 @@ def registered_name(scenario: str) -> str:
 
 
 def create_models(
-    client: MlflowClient, experiment_id: str, result: Mapping[str, Any], folder: Path, receipt: Receipt
+    client: MlflowClient, experiment_id: str, result: Mapping[str, Any], folder: Path, state: LogState
 ) -> None:
     """A model for each version that is new; row 0, the untrained one, needs none.
 
@@ -56,26 +56,26 @@ def create_models(
 
     for row in range(1, rows_done(result)):
         key = str(row)
-        if receipt.models.get(key) or not _version(folder, row).exists():
+        if state.models.get(key) or not _version(folder, row).exists():
             continue
-        begun = key in receipt.models
-        receipt.models[key] = ""
-        receipt.write(folder)
-        known, model_id = _begun(client, experiment_id, receipt, row) if begun else (False, None)
-        model_id = model_id or _create(client, experiment_id, result, row, receipt)
+        begun = key in state.models
+        state.models[key] = ""
+        state.write(folder)
+        known, model_id = _begun(client, experiment_id, state, row) if begun else (False, None)
+        model_id = model_id or _create(client, experiment_id, result, row, state)
         if not known:
-            client.log_outputs(str(receipt.run_id), [LoggedModelOutput(model_id, row)])
-        receipt.models[key] = model_id
-        receipt.write(folder)
+            client.log_outputs(str(state.run_id), [LoggedModelOutput(model_id, row)])
+        state.models[key] = model_id
+        state.write(folder)
 
 
-def _begun(client: MlflowClient, experiment_id: str, receipt: Receipt, row: int) -> tuple[bool, str | None]:
+def _begun(client: MlflowClient, experiment_id: str, state: LogState, row: int) -> tuple[bool, str | None]:
     """What a killed process left of a model: whether its run knows it, and its id."""
-    search = f"tags.`clplat.key` = '{receipt.key}-{row}'"
+    search = f"tags.`clplat.key` = '{state.key}-{row}'"
     found = client.search_logged_models([experiment_id], search, max_results=1)
     if not found:
         return False, None
-    outputs = client.get_run(str(receipt.run_id)).outputs
+    outputs = client.get_run(str(state.run_id)).outputs
     known = {output.model_id for output in (outputs.model_outputs if outputs else [])}
     return found[0].model_id in known, str(found[0].model_id)
 
@@ -85,7 +85,7 @@ def _version(folder: Path, row: int) -> Path:
 
 
 def _create(
-    client: MlflowClient, experiment_id: str, result: Mapping[str, Any], row: int, receipt: Receipt
+    client: MlflowClient, experiment_id: str, result: Mapping[str, Any], row: int, state: LogState
 ) -> str:
     config = result["config"]
     slots = ("scenario", "backbone", "adapter", "prompt", "composer", "projection", "strategy")
@@ -93,11 +93,11 @@ def _create(
     model = client.create_logged_model(
         experiment_id,
         name=f"{clean(run_name(config))} v{row}",
-        source_run_id=receipt.run_id,
+        source_run_id=state.run_id,
         model_type="clplat",
         params={**params, "seed": str(config.get("seed", 0)), "trained": str(row)},
         tags={
-            "clplat.key": f"{receipt.key}-{row}",
+            "clplat.key": f"{state.key}-{row}",
             "clplat.after": result["domains"][row - 1],
             "clplat.variant": variant(config),
         },
@@ -105,18 +105,18 @@ def _create(
     return str(model.model_id)
 
 
-def upload_models(client: MlflowClient, folder: Path, receipt: Receipt) -> None:
+def upload_models(client: MlflowClient, folder: Path, state: LogState) -> None:
     """Send the files of the models that lack them; then they are ready."""
-    for key, model_id in receipt.models.items():
+    for key, model_id in state.models.items():
         path = _version(folder, int(key))
-        if key in receipt.ready or not path.exists():
+        if key in state.ready or not path.exists():
             continue
         with tempfile.TemporaryDirectory() as temporary:
-            _lay_out(Path(temporary), folder, path, str(receipt.run_id), model_id)
+            _lay_out(Path(temporary), folder, path, str(state.run_id), model_id)
             client.log_model_artifacts(model_id, temporary)
         client.finalize_logged_model(model_id, "READY")
-        receipt.ready.append(key)
-        receipt.write(folder)
+        state.ready.append(key)
+        state.write(folder)
 
 
 def _lay_out(where: Path, folder: Path, version: Path, run_id: str, model_id: str) -> None:
@@ -148,18 +148,18 @@ def _signature() -> Any:
     )
 
 
-def crown(client: MlflowClient, folder: Path, scenario: str) -> str:
+def set_champion(client: MlflowClient, folder: Path, scenario: str) -> str:
     """Register the newest model of the run logged from ``folder``; the alias ``champion`` points at it.
 
     Raises:
         RuntimeError: nothing was logged from there, or it has no model.
     """
-    with held(folder):  # their files may still be on their way
-        receipt = Receipt.latest(folder)
-        upload_models(client, folder, receipt)
-    if not receipt.ready:
+    with folder_lock(folder):  # their files may still be on their way
+        state = LogState.latest(folder)
+        upload_models(client, folder, state)
+    if not state.ready:
         raise RuntimeError(f"no model was logged from {folder}")
-    name, model_id = registered_name(scenario), receipt.models[max(receipt.ready, key=int)]
+    name, model_id = registered_name(scenario), state.models[max(state.ready, key=int)]
     if not client.search_registered_models(f"name = '{name}'", max_results=1):
         _create_name(client, name)
     versions = client.search_model_versions(f"name = '{name}'")
@@ -167,7 +167,7 @@ def crown(client: MlflowClient, folder: Path, scenario: str) -> str:
     source = client.get_logged_model(model_id).artifact_location
     version = next((known for known in versions if known.source == source), None)
     if version is None:
-        version = client.create_model_version(name, source, receipt.run_id, model_id=model_id)
+        version = client.create_model_version(name, source, state.run_id, model_id=model_id)
     client.set_registered_model_alias(name, CHAMPION, version.version)
     return name
 

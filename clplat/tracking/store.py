@@ -11,7 +11,7 @@ import re
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from clplat.tracking.notes import HOW_TO_READ
+from clplat.tracking.descriptions import HOW_TO_READ
 
 if TYPE_CHECKING:
     from mlflow.tracking import MlflowClient

@@ -14,7 +14,7 @@ from clplat.locks import locked
 from clplat.sweep.layout import Entry, Layout
 from clplat.sweep.queue import Job
 from clplat.tracking.listener import TrackedListener
-from clplat.tracking.runs import Tracker
+from clplat.tracking.tracker import Tracker
 
 __all__ = ["SweepTracker"]
 
@@ -109,7 +109,7 @@ class SweepTracker:
             failed=outcome["status"] != "complete",
         )
         self._views(outcome)
-        champion = self._crown(outcome)
+        champion = self._set_champion(outcome)
         if champion is not None:
             self.warn(f"champion: clplat search --model models:/{champion}@champion --out {self.out} ...")
 
@@ -118,7 +118,7 @@ class SweepTracker:
         for tracker in self.loggers.values():
             tracker.close()
 
-    def _crown(self, outcome: Mapping[str, Any]) -> str | None:
+    def _set_champion(self, outcome: Mapping[str, Any]) -> str | None:
         """Make the best contender's first replicate the registered champion; its name, None if that failed.
 
         The first, not the best: choosing among replicates by their test score would flatter it.
@@ -127,7 +127,7 @@ class SweepTracker:
         if not ahead or len({row["group"] for row in outcome["rows"]}) > 1:
             return None
         best = max(ahead, key=lambda row: row["score"]["mean"])
-        return self.top.crown(self.out / best["folders"][0], self.scenario)
+        return self.top.set_champion(self.out / best["folders"][0], self.scenario)
 
     def _close_failures(self, outcome: Mapping[str, Any]) -> None:
         """A run that was given up with its process never said that it failed."""
@@ -140,7 +140,7 @@ class SweepTracker:
             result = read_json(path)
             if result["status"] == "running":
                 lost = {**result, "status": "failed", "failure": {"error": failure["why"]}}
-                self._logger(*where).post(lost, self.out / failure["folder"])
+                self._logger(*where).log_async(lost, self.out / failure["folder"])
 
     def _close_study(self, entry: Entry, study: Mapping[str, Any]) -> None:
         best = next((t for t in study["trials"] if t["number"] == study["best"] and t["values"]), None)

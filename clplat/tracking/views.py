@@ -13,6 +13,9 @@ import zlib
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from clplat.measures import COMPARED, MEASURES
+from clplat.tracking.metrics import mean_key
+
 if TYPE_CHECKING:
     from mlflow.tracking import MlflowClient
 
@@ -94,16 +97,18 @@ def view_states(metric: str, domains: Sequence[str]) -> dict[str, dict[str, Any]
         metric: the primary metric as MLflow knows it, ``R5``.
         domains: the domains as parts of metric names.
     """
-    score, seeds = f"cl/{metric}", "tags.`clplat.level` = 'seed'"
+    score, seeds = mean_key(metric), "tags.`clplat.level` = 'seed'"
     board = _state(score, seeds, [], [])
     # Not by the parameter `strategy`: the same strategy on another adapter is another method.
     keys = [{"mode": "tag", "groupByData": "clplat.label"}]
     by_method = {"aggregateFunction": "average", "groupByKeys": keys}
     board["groupBy"] = by_method
     board["selectedColumns"] = [*board["selectedColumns"], "attributes.`Dataset`"]
-    points = [_scatter("cl/forget", score), _scatter("cost/train_M", score)]
-    points += [_bar(score), _bar("cl/forget"), _bar("cl/zs")]
-    lines = [_line(score, "curves"), _line("cl/forget", "curves")]
+    names = ("forgetting", "zero_shot", "trainable_parameters")
+    forgetting, zero_shot, trained = (MEASURES[name].mlflow for name in names)
+    points = [_scatter(forgetting, score), _scatter(trained, score)]
+    points += [_bar(score), _bar(forgetting), _bar(zero_shot)]
+    lines = [_line(score, "curves"), _line(forgetting, "curves")]
     lines += [_line(f"{metric}/{domain}", "domains") for domain in domains[:12]]
     curves = _state(score, seeds, lines, [("curves", "Whole stream"), ("domains", "Domain by domain")])
     # Groups get colours of MLflow's own, and two may share one: single runs wear that of their strategy.
@@ -127,7 +132,7 @@ def tuning_state(metric: str, params: Sequence[str]) -> dict[str, Any]:
         metric: what the trials were chosen by, as MLflow knows it: ``R5``.
         params: dotted parameters, ``strategy.lam``.
     """
-    score = f"cl/{metric}"
+    score = mean_key(metric)
     chart = _chart(
         "PARALLEL",
         "parallel",
@@ -153,7 +158,7 @@ def _state(
     height: int = 400,
 ) -> dict[str, Any]:
     """``columns``: charts side by side; ``height``: of a chart, in pixels."""
-    shown = [score, "cl/forget", "cl/bwt", "cl/fwt", "cl/zs", "cost/train_M", "cost/sec"]
+    shown = [score, *(measure.mlflow for measure in COMPARED)]
     return {
         # A trial repeats its seeds' numbers: only one level at a time.
         "searchFilter": search,

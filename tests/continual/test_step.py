@@ -18,6 +18,8 @@ from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 
+import clplat
+import strategies
 from clplat.checkpoint import Weights, save_state
 from clplat.continual.accumulation import embed_in_parts
 from clplat.continual.settings import TrainConfig
@@ -278,6 +280,10 @@ def test_compiled_blocks_compute_the_same(strategy: Any, adapter: Any) -> None:
 # -- what is not done --------------------------------------------------------------------------------------
 
 
+#: The folders of our code; what a folder above them is called must not matter.
+OURS = [Path(str(package.__file__)).parent for package in (clplat, strategies)]
+
+
 class Readings:
     """Counts, by place in our code, what would make Python wait for a GPU."""
 
@@ -300,11 +306,12 @@ class Readings:
         self.modes = (Operators(), Methods())
 
     def note(self) -> None:
-        frames = [frame for frame in traceback.extract_stack() if frame.name != "__torch_dispatch__"]
-        stack = [f"{frame.filename}:{frame.name}" for frame in frames]
-        own = [place for place in stack if "/clplat/" in place or "/strategies/" in place]
-        if own and "site-packages" not in own[-1]:
-            self.places[own[-1].replace("/strategies/", "/clplat/").rpartition("/clplat/")[2]] += 1
+        for frame in reversed(traceback.extract_stack()):
+            folder = next((folder for folder in OURS if folder in Path(frame.filename).parents), None)
+            if folder is not None and frame.name != "__torch_dispatch__":
+                place = Path(frame.filename).relative_to(folder).as_posix()
+                self.places[f"{place}:{frame.name}"] += 1
+                return
 
 
 #: Numbers that live on the CPU on every device: token ids, the order of batches, the draws of a memory.

@@ -117,6 +117,12 @@ class Shifting(Full):
         return super().attach(backbone, name)
 
 
+class Modest(Full):
+    """Says of a tensor that matters that it has no effect."""
+
+    without_effect = (r"visual\.ln_post\.bias",)
+
+
 class Averaging(Sum):
     """Looks at the whole batch."""
 
@@ -173,6 +179,7 @@ CASES: list[tuple[type, Any, str]] = [
     (StrategyContract, Renaming, "test_its_hooks_have_the_contracts_arguments"),
     (AdapterContract, Lying, "test_attaching_names_what_is_trained_and_changes_nothing"),
     (AdapterContract, Shifting, "test_attaching_names_what_is_trained_and_changes_nothing"),
+    (AdapterContract, Modest, "test_what_is_declared_without_effect_has_none"),
     (ComposerContract, Averaging, "test_rows_do_not_depend_on_each_other"),
     (ComposerContract, Blind, "test_it_reads_what_it_says_and_nothing_else"),
     (ComposerContract, Dead, "test_gradients_reach_every_parameter_and_every_input_that_it_reads"),

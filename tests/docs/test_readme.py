@@ -37,7 +37,8 @@ def test_the_commands_are_accepted() -> None:
     lines = re.findall(r"^clplat ((?:run|sweep) .*?)(?: +#.*)?$", PAGE, re.MULTILINE)
     assert len(lines) >= 4
     for line in lines:
-        _, rest = _parser()[0].parse_known_args(line.replace("sweeps/", f"{ROOT}/sweeps/").split())
+        words = [str(ROOT / word) if word.startswith("sweeps/") else word for word in line.split()]
+        _, rest = _parser()[0].parse_known_args(words)
         parse_arguments(rest)
 
 

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import json
-import os
 import random
-from pathlib import Path
 
 import pytest
 import torch
@@ -24,8 +22,6 @@ from clplat.evaluation.retrieval import (
     target_rows,
     top_k,
 )
-
-SHARED = Path(os.environ.get("CLPLAT_SHARED", Path(__file__).parents[3] / "shared"))
 
 
 def ordered(query, gallery, excluded=()):
@@ -224,16 +220,13 @@ def test_keys_become_rows():
         target_rows(queries, Gallery("g", (picture("a"), picture("a"))), True)
 
 
-@pytest.mark.skipif(
-    not (SHARED / "data/circo").is_dir(),
-    reason=f"needs the CIRCO annotations in {SHARED}/data/circo (set CLPLAT_SHARED)",
-)
-def test_circo_average_precision():
+def test_circo_average_precision(shared_data):
     """The 220 validation queries with all their right answers: a submission, and embeddings."""
-    queries = json.loads((SHARED / "data/circo/annotations/val.json").read_text())
+    circo = shared_data("circo")
+    queries = json.loads((circo / "annotations/val.json").read_text())
     answers = [query["gt_img_ids"] for query in queries]
     assert len(queries) == 220 and max(map(len, answers)) > 10
-    submission = json.loads((SHARED / "data/circo/submission_examples/submission_val.json").read_text())
+    submission = json.loads((circo / "submission_examples/submission_val.json").read_text())
     lists = [submission[str(query["id"])] for query in queries]
     rng = random.Random(0)
     for ranking, right in zip(lists, answers, strict=True):

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from clplat.measures import MEASURES, measured
+from clplat.measures import MEASURES, evaluate_measures
 
 Outcome = dict[str, Any]
 FIVE = ("dress-studio", "top-sketch", "shoe-textured", "bag-dark", "coat-cluttered")
@@ -80,7 +80,7 @@ def row_of(
                 Image.new("RGB", (926, 568), colour).save(out / folder / "grids" / f"step_{step}.png")
         results.append(result)
         folders.append(folder)
-    numbers = [measured(result) for result in results]
+    numbers = [evaluate_measures(result) for result in results]
     metrics = {"R@1": [statistics.fmean(result["metrics"]["R@1"][-1]) for result in results]}
     finals = [number["final"] for number in numbers]
     mean, sd = statistics.fmean(finals), statistics.stdev(finals) if len(finals) > 1 else None

@@ -11,9 +11,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from clplat.plots.labels import spread
+from clplat.plots.styles import styles_of, styles_of_methods
 from clplat.report.studies import feasible, front, history, pairs, pareto
-from clplat.report.styles import of_methods, styles
-from clplat.tracking.labels import spread
 
 Outcome = dict[str, Any]
 Make = Callable[..., Outcome]
@@ -40,7 +40,7 @@ def test_spread_names_keep_their_order_and_distance(places: list[float]) -> None
 
 def test_open_marks_break_a_limit_and_the_line_is_the_front(make_sweep: Make, tmp_path: Path) -> None:
     outcome = make_sweep(tmp_path, (("replay", "tuned"),), seeds=(0,), trials=40)
-    look = of_methods(["replay"], outcome["rows"], styles(outcome["rows"]))
+    look = styles_of_methods(["replay"], outcome["rows"], styles_of(outcome["rows"]))
     (pair,) = pairs(outcome)
     assert (pair.x, pair.y) == ("forgetting", "final")
     drawn = pareto(outcome["studies"], pair, "R@5", look)
@@ -81,7 +81,7 @@ def test_pairs_follow_the_objectives_or_the_limit_that_bites() -> None:
 def test_a_search_shows_the_best_so_far_and_what_ended_early(make_sweep: Make, tmp_path: Path) -> None:
     outcome = make_sweep(tmp_path, (("ewc", "tuned"),), seeds=(0,), trials=30)
     (study,) = outcome["studies"]
-    drawn = history(study, "R@5", of_methods(["ewc"], outcome["rows"], styles(outcome["rows"])))
+    drawn = history(study, "R@5", styles_of_methods(["ewc"], outcome["rows"], styles_of(outcome["rows"])))
     assert drawn is not None
     (axes,) = drawn[0].axes
     steps = next(line for line in axes.lines if line.get_drawstyle() == "steps-post")
@@ -97,7 +97,7 @@ def test_two_methods_of_one_strategy_never_look_the_same() -> None:
     rows = [
         {"label": f"{s} {k}", "strategy": s, "kind": "tuned"} for k in range(5) for s in ("replay", "ewc")
     ]
-    look = styles(rows)
+    look = styles_of(rows)
     assert len({(style.colour, style.marker, style.dash) for style in look.values()}) == 10
     assert len({style.marker for style in look.values()}) == 10  # without colours too
 
@@ -106,7 +106,7 @@ def test_two_methods_of_one_strategy_never_look_the_same() -> None:
 def test_a_study_without_finished_trials_draws_nothing(state: str) -> None:
     trial = {"number": 0, "state": state, "values": None, "params": {}, "measures": {}, "constraints": {}}
     study = {"group": "", "method": "replay", "objectives": ["final"], "trials": [trial] * 3, "best": None}
-    look = of_methods(["replay"], [], {})
+    look = styles_of_methods(["replay"], [], {})
     assert history(study, "R@5", look) is None
     outcome = {"objectives": ["final"], "constraints": {"forgetting": 5}, "studies": [study]}
     assert pareto([study], pairs(outcome)[0], "R@5", look) is None

@@ -5,8 +5,8 @@ from __future__ import annotations
 import io
 import itertools
 import json
-import os
 import random
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -244,8 +244,5 @@ def test_pacs(pacs: Path) -> None:
 
 
 @pytest.fixture
-def pacs() -> Path:
-    shared = Path(os.environ.get("CLPLAT_SHARED", Path(__file__).resolve().parents[3] / "shared"))
-    if not (shared / "data/pacs").is_dir():
-        pytest.skip(f"needs the PACS pictures in {shared}/data/pacs (set CLPLAT_SHARED)")
-    return shared / "data/pacs"
+def pacs(shared_data: Callable[[str], Path]) -> Path:
+    return shared_data("pacs")

@@ -21,7 +21,7 @@ from clplat.sweep import Budget, Sweep, read_sweep
 from clplat.sweep.layout import Layout
 from clplat.sweep.queue import Queue
 from clplat.sweep.run import gather, run_sweep
-from clplat.sweep.table import markdown, plain
+from clplat.tables.sweep import markdown, plain
 from clplat.tracking.sweeps import SweepTracker
 from clplat.tuning.storage import open_storage
 

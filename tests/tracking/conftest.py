@@ -143,10 +143,10 @@ def root(tmp_path: Path, template: Path, monkeypatch: pytest.MonkeyPatch) -> Pat
 @pytest.fixture(autouse=True)
 def forget_failures(monkeypatch: pytest.MonkeyPatch) -> None:
     """Each test may report a dead store anew, and starts without the HTTP limits that another one set."""
-    from clplat.tracking import door
+    from clplat.tracking import failures
 
-    door._reported.clear()
-    door._silent_until.clear()
+    failures._reported.clear()
+    failures._silent_until.clear()
     for name in ("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "MLFLOW_HTTP_REQUEST_TIMEOUT"):
         monkeypatch.delenv(name, raising=False)
 

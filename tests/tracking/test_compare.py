@@ -11,8 +11,8 @@ import pytest
 from rich.console import Console
 
 from clplat.errors import UserError
-from clplat.tracking import Tracker, comparison, from_results, plain, render, winner_line
-from clplat.tracking.tables import markdown
+from clplat.tables.comparison import markdown, plain, render, winner_line
+from clplat.tracking import Tracker, comparison, from_results
 
 Make = Callable[..., dict[str, Any]]
 

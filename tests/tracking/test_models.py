@@ -13,8 +13,8 @@ import pytest
 from clplat.errors import UserError
 from clplat.tracking import Tracker, tracking_uri
 from clplat.tracking import models as tracking_models
+from clplat.tracking.log_state import STATE_FILE
 from clplat.tracking.models import ELSEWHERE, download
-from clplat.tracking.receipt import RECEIPT
 from clplat.tracking.store import open_client
 
 Make = Callable[..., dict[str, Any]]
@@ -84,11 +84,11 @@ def test_killed_while_a_model_was_made(root: Path, make_result: Make, lost: str)
     result = make_result("naive", 0, rows=3)
     folder = folder_of(root, result)
     Tracker(root).log(result, folder)
-    receipt = json.loads((folder / RECEIPT).read_text())
+    state = json.loads((folder / STATE_FILE).read_text())
     if lost == "id":
-        receipt["models"]["2"] = ""
-    receipt["ready"] = ["1"]
-    (folder / RECEIPT).write_text(json.dumps(receipt))
+        state["models"]["2"] = ""
+    state["ready"] = ["1"]
+    (folder / STATE_FILE).write_text(json.dumps(state))
     Tracker(root).log(make_result("naive", 0), folder)
     found = models_of(root)
     assert [model.params["trained"] for model in found] == ["1", "2", "3", "4"]
@@ -105,7 +105,7 @@ def test_the_champion_is_registered_once_and_comes_back(
         folders.append(folder_of(root, result))
         tracker.log(result, folders[-1])
     for folder, version in ((folders[0], 1), (folders[0], 1), (folders[1], 2), (folders[0], 1)):
-        assert tracker.crown(folder, "catalogue") == "clplat-catalogue"
+        assert tracker.set_champion(folder, "catalogue") == "clplat-catalogue"
         client = open_client(tracking_uri(root))
         assert int(client.get_model_version_by_alias("clplat-catalogue", "champion").version) == version
     assert len(client.search_model_versions("name = 'clplat-catalogue'")) == 2
@@ -124,7 +124,7 @@ def test_a_large_version_is_named_and_not_copied(
     folder = folder_of(root, result)
     tracker = Tracker(root)
     tracker.log(result, folder)
-    tracker.crown(folder, "catalogue")
+    tracker.set_champion(folder, "catalogue")
     where = download("models:/clplat-catalogue@champion", tracking_uri(root), tmp_path_factory.mktemp("got"))
     assert not (where / "versions").exists()
     assert (where / ELSEWHERE).read_text() == str(folder.resolve() / "versions" / "1.safetensors")
@@ -136,7 +136,7 @@ def test_no_champion_without_a_model(root: Path, make_result: Make) -> None:
     (root / "run").mkdir()
     tracker = Tracker(root, warn=said.append)
     tracker.log(result, root / "run")
-    assert tracker.crown(root / "run", "catalogue") is None
+    assert tracker.set_champion(root / "run", "catalogue") is None
     assert "no model was logged from" in said[0]
 
 
@@ -154,7 +154,7 @@ def test_wrong_models_are_one_line(root: Path, make_result: Make, model: str, pa
     folder = folder_of(root, result)
     tracker = Tracker(root)
     tracker.log(result, folder)
-    tracker.crown(folder, "catalogue")
+    tracker.set_champion(folder, "catalogue")
     with pytest.raises(UserError) as caught:
         download(model, tracking_uri(root), root / "got")
     assert part in str(caught.value) and "\n" not in str(caught.value)

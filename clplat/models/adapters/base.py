@@ -21,6 +21,9 @@ class Adapter:
     rewrites_base: ClassVar[bool] = False
     #: Embeddings are the same before and after `attach`.
     identity_at_init: ClassVar[bool] = True
+    #: Regular expressions of the names of trained tensors that, with default options, change no output: their
+    #: gradient is zero. Computed, it is a rounding error, exactly zero on one processor and not on another.
+    without_effect: ClassVar[tuple[str, ...]] = ()
 
     def attach(self, backbone: Backbone, name: str = "default") -> list[str]:
         """Install the adapter under ``name`` and make it the active one; return the names that it trains."""

@@ -30,6 +30,7 @@ class Method:
         nested: field of a sub-configuration, and its class, whose fields are options too.
         types: of options whose type PEFT does not tell; space: search space where ours is special.
         targets: the kind of modules that it wraps by default; kinds: all that it can wrap; towers: default.
+        without_effect: names of tensors that change no output, see `Adapter.without_effect`.
         rewrites_base: attaching changes the base weights; tolerance: deviation of normalised features that
             attaching may cause (0: identity up to rounding);
             mergeable: can be folded into the base weights.
@@ -49,11 +50,14 @@ class Method:
     towers: str = "both"
     types: Mapping[str, Any] = field(default_factory=dict)
     space: Mapping[str, Space] = field(default_factory=dict)
+    without_effect: tuple[str, ...] = ()
     rewrites_base: bool = False
     tolerance: float = 0.0
     mergeable: bool = True
 
 
+#: A shift of the keys adds one number to what a query has with every key: the softmax takes it away again.
+_SHIFT_OF_KEYS = r"\.k_proj\."
 _EVEN = Choice(2, 4, 8, 16, 32, 64)
 _LORA = {"r": 8, "lora_alpha": 16}
 
@@ -258,7 +262,9 @@ METHODS: dict[str, Method] = {
         "arXiv 2410.01870",
         defaults={"r": 8},
     ),
-    "beft": Method("BEFT", "BeftConfig", "the biases", "arXiv 2509.15974"),
+    "beft": Method(
+        "BEFT", "BeftConfig", "the biases", "arXiv 2509.15974", without_effect=(_SHIFT_OF_KEYS + "beft_bias",)
+    ),
     "lily": Method(
         "Lily",
         "LilyConfig",
@@ -281,6 +287,9 @@ METHODS: dict[str, Method] = {
         "GloraConfig",
         "scales and shifts of weights and biases",
         "Chavan et al. 2023, arXiv 2306.07967",
+        # E is one number for all outputs: where they are added to the residual stream, the mean that every
+        # later layer norm takes away.
+        without_effect=(_SHIFT_OF_KEYS + "glora_[CDE]", r"\.(out_proj|c_proj)\.glora_E"),
     ),
     "adamss": Method(
         "AdaMSS",

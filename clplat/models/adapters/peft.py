@@ -294,6 +294,7 @@ def adapter_class(method: str) -> type[PeftAdapter]:
         "rewrites_base": row.rewrites_base,
         "identity_at_init": row.tolerance == 0.0,
         "tolerance": row.tolerance,
+        "without_effect": row.without_effect,
     }
     return type(row.name, (PeftAdapter,), body)
 

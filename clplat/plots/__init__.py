@@ -1,0 +1,1 @@
+"""Figures from plain numbers, for MLflow and for reports: no global state of matplotlib."""

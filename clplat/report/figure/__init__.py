@@ -1,0 +1,1 @@
+"""The figure that a sweep asks for: `outcome["figure"]` says what is drawn against what."""

@@ -1,0 +1,1 @@
+"""Tables of text: for a terminal, a pipe, a page of documentation or of MLflow."""

@@ -1,0 +1,85 @@
+"""How a table of text is laid out: aligned, coloured for a terminal, or in markdown."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from clplat.plots.colours import strategy_colour
+from clplat.roles import role_of
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+__all__ = ["aligned", "coloured", "markdown", "mlflow_markdown"]
+
+Head = Sequence[str]
+Body = Sequence[Sequence[str]]
+
+
+def aligned(head: Head, body: Body, words: int) -> str:
+    """A table as text: the first ``words`` columns to the left, numbers to the right.
+
+    Example:
+        >>> print(aligned(["name", "n"], [["a", "10"]], 1))
+        name   n
+        a     10
+    """
+    widths = [max(len(line[i]) for line in [head, *body]) for i in range(len(head))]
+    lines = [
+        "  ".join(
+            cell.ljust(width) if i < words else cell.rjust(width)
+            for i, (cell, width) in enumerate(zip(line, widths, strict=True))
+        ).rstrip()
+        for line in [head, *body]
+    ]
+    return "\n".join(lines)
+
+
+def coloured(
+    head: Head,
+    body: Body,
+    words: int,
+    rows: Sequence[Mapping[str, Any]],
+    bold: Sequence[bool] = (),
+    title: str | None = None,
+) -> Table:
+    """A rich table: ``words`` columns of text, the last in the colour of its row's strategy, then numbers.
+
+    Args:
+        rows: what the lines of ``body`` show, each with the name of its ``strategy``.
+        bold: which lines stand out; none if it is empty.
+    """
+    from rich import box
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False)
+    table.collapse_padding = True
+    for index, name in enumerate(head):
+        table.add_column(name, justify="left" if index < words else "right", overflow="fold")
+    for cells, row, stands_out in zip(body, rows, bold or [False] * len(body), strict=True):
+        # The black and grey of bounds would vanish on a dark terminal.
+        colour = strategy_colour(str(row["strategy"])) if role_of(row) == "method" else "dim"
+        style = f"bold {colour}" if stands_out else colour
+        table.add_row(*(Text(cell, style=style if i == words - 1 else "") for i, cell in enumerate(cells)))
+    return table
+
+
+def markdown(head: Head, body: Body, words: int) -> str:
+    """A table for a page of documentation, numbers to the right."""
+    rule = ["---" if i < words else "---:" for i in range(len(head))]
+    return "\n".join("| " + " | ".join(line) + " |" for line in [head, rule, *body])
+
+
+def mlflow_markdown(head: Head, body: Body) -> str:
+    """A table that MLflow's pages can show: they set columns without any space, so each cell brings its own.
+
+    Example:
+        >>> print(mlflow_markdown(["R@5"], [["61.2"]]))
+        |R@5&emsp;|
+        |---|
+        |61.2&emsp;|
+    """
+    lines = ["|" + "".join(f"{cell}&emsp;|" for cell in line) for line in [head, *body]]
+    return "\n".join([lines[0], "|" + "---|" * len(head), *lines[1:]])

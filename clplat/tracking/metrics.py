@@ -1,0 +1,173 @@
+"""From a result (plain data) to metrics of MLflow: the values of one row, the costs of a run, its losses."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any
+
+from clplat.measures import LOGGED_COSTS, MEASURES
+from clplat.naming import flat
+
+__all__ = [
+    "clean",
+    "closing_metrics",
+    "domain_keys",
+    "mean_key",
+    "primary",
+    "row_metrics",
+    "rows_done",
+    "short",
+    "training_curves",
+]
+
+# By the last part of where a result holds it: `forgetting_max` of `scores.forgetting_max`.
+_KNOWN = {
+    measure.source.rpartition(".")[2]: measure
+    for measure in (*MEASURES.values(), *LOGGED_COSTS)
+    if isinstance(measure.source, str) and measure.mlflow
+}
+_OF_C = ("AC_ties", "AM", "update_gain", "price")  # scores of C, the matrix of compatibility, beside measures
+
+
+def short(metric: str) -> str:
+    """``"R@5"`` -> ``"R5"``: MLflow forbids the ``@``."""
+    return clean(metric.replace("@", ""))
+
+
+def clean(text: str) -> str:
+    """Only what MLflow allows in one part of a metric name."""
+    return re.sub(r"[^\w\-. ]+", "_", text).strip(". ")[:100] or "_"
+
+
+def mean_key(metric: str) -> str:
+    """The key of a retrieval metric's mean over all domains of the stream.
+
+    Example:
+        >>> mean_key("R@5")
+        'cl/R5'
+    """
+    return f"cl/{short(metric)}"
+
+
+def domain_keys(domains: Sequence[str]) -> list[str]:
+    """The domains as parts of metric names, still distinct after cleaning.
+
+    Example:
+        >>> domain_keys(["shoes/eu", "shoes eu", "shoes_eu"])
+        ['shoes_eu', 'shoes eu', 'shoes_eu_2']
+    """
+    keys: list[str] = []
+    for domain in domains:
+        base = key = clean(domain)
+        count = 1
+        while key in keys:
+            count += 1
+            key = f"{base}_{count}"
+        keys.append(key)
+    return keys
+
+
+def primary(result: Mapping[str, Any]) -> str:
+    """The metric that ranks this run, e.g. ``"R@5"``."""
+    metrics = list(result.get("metrics") or {})
+    wanted = (result.get("protocol") or {}).get("primary")
+    return str(wanted if wanted in metrics or not metrics else metrics[0])
+
+
+def rows_done(result: Mapping[str, Any]) -> int:
+    """How many rows of R the result holds (T + 1 when it is complete)."""
+    return len((result.get("metrics") or {}).get(primary(result)) or [])
+
+
+def _mean(values: Iterable[Any]) -> float | None:
+    known = [float(value) for value in values if _number(value)]
+    return sum(known) / len(known) if known else None
+
+
+def _number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+
+
+def _row(rows: Any, index: int) -> Any:
+    return rows[index] if isinstance(rows, list) and index < len(rows) else None
+
+
+def row_metrics(result: Mapping[str, Any], row: int) -> dict[str, float]:
+    """All metrics after ``row`` domains (row 0: zero-shot), by MLflow name; what is undefined is left out."""
+    main = primary(result)
+    found: dict[str, Any] = {}
+    keys = domain_keys(result["domains"])
+    for metric, rows in result["metrics"].items():
+        values = _row(rows, row) or []
+        found |= {f"{short(metric)}/{key}": value for key, value in zip(keys, values, strict=False)}
+        found[mean_key(metric)] = _mean(values)
+    for tag, metrics in (result.get("tags") or {}).items():
+        found |= {f"tags/{clean(tag)}.{short(m)}": _mean(_row(r, row) or []) for m, r in metrics.items()}
+    for name, metrics in (result.get("baselines") or {}).items():
+        found[f"base/{clean(name)}"] = _mean(_row(metrics.get(main), row) or [])
+    for probe, metrics in (result.get("probes") or {}).items():
+        found |= {f"probe/{clean(probe)}.{short(m)}": _row(values, row) for m, values in metrics.items()}
+    ties = _row(result.get("ties"), row)
+    if ties is not None:
+        found["check/ties"] = sum(value for value in ties if value) if isinstance(ties, list) else ties
+    found |= _compatibility(result, row)
+    for name, value in flat(_row(result.get("scores"), row) or {}).items():
+        found[_score_name(name)] = value
+    found.setdefault(MEASURES["zero_shot"].mlflow, _retention(result, row))
+    named = {name: round(float(value), 4) for name, value in found.items() if _number(value)}
+    # A run's page lists metrics in the order of logging: the summary first.
+    return dict(sorted(named.items(), key=lambda item: not item[0].startswith("cl/")))
+
+
+def _score_name(name: str) -> str:
+    usual = f"compat/{name}" if name in _OF_C else f"cl/{clean(name)}"
+    return _KNOWN[name].mlflow if name in _KNOWN else usual
+
+
+def _compatibility(result: Mapping[str, Any], row: int) -> dict[str, Any]:
+    """One row of C: queries by this version on its own gallery, on all older ones and on the first."""
+    matrices = result.get("compatibility") or {}
+    cells = _row(matrices.get(primary(result)) or next(iter(matrices.values()), None), row)
+    if not cells:
+        return {}
+    older = _mean(cells[:row])
+    return {
+        "compat/self": cells[row] if row < len(cells) else None,
+        "compat/old": older,
+        "compat/first": cells[0],
+    }
+
+
+def _retention(result: Mapping[str, Any], row: int) -> float | None:
+    """What is left of the zero-shot probes in percent, when the scores do not say."""
+    ratios = []
+    for metrics in (result.get("probes") or {}).values():
+        values = next(iter(metrics.values()), None)
+        start, now = _row(values, 0), _row(values, row)
+        if _number(start) and _number(now) and start > 0:
+            ratios.append(100 * now / start)
+    return _mean(ratios)
+
+
+def closing_metrics(result: Mapping[str, Any]) -> dict[str, float]:
+    """Cost and measured times, known at the end; the time is the sum of all measured seconds."""
+    measured = flat(result.get("measured") or {})
+    found = {}
+    for name, value in {**measured, **flat(result.get("cost") or {})}.items():
+        if _number(value):
+            key, scale = (
+                (_KNOWN[name].mlflow, _KNOWN[name].scale) if name in _KNOWN else (f"cost/{clean(name)}", 1)
+            )
+            found[key] = round(float(value) / scale, 4)
+    seconds = [v for name, v in measured.items() if name.endswith("seconds") and _number(v)]
+    return found | ({MEASURES["seconds"].mlflow: round(float(sum(seconds)), 2)} if seconds else {})
+
+
+def training_curves(result: Mapping[str, Any]) -> Iterator[tuple[int, dict[str, float]]]:
+    """Loss terms by optimizer step, as ``train/<term>``."""
+    curves = dict(result.get("training") or {})
+    for index, step in enumerate(curves.pop("step", [])):
+        terms = {f"train/{clean(name)}": _row(values, index) for name, values in curves.items()}
+        yield int(step), {name: round(value, 4) for name, value in terms.items() if _number(value)}

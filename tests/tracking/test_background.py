@@ -1,0 +1,136 @@
+"""Logging in a process of its own: nothing waits, everything arrives, and a kill loses or doubles nothing."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from clplat.tracking import Tracker, tracking_uri
+from clplat.tracking.background import BackgroundLogger
+from clplat.tracking.log_state import STATE_FILE
+from clplat.tracking.store import open_client
+
+Make = Callable[..., dict[str, Any]]
+
+
+def logged(root: Path) -> list[Any]:
+    client = open_client(tracking_uri(root))
+    experiment = client.get_experiment_by_name("clplat/catalogue")
+    return [] if experiment is None else list(client.search_runs([experiment.experiment_id]))
+
+
+def steps(root: Path, run: Any) -> list[int]:
+    client = open_client(tracking_uri(root))
+    return [point.step for point in client.get_metric_history(run.info.run_id, "cl/R5")]
+
+
+def test_what_is_posted_is_there_when_the_tracker_is_closed(root: Path, make_result: Make) -> None:
+    said: list[str] = []
+    with Tracker(root, warn=said.append) as tracker:
+        tracker.start_background()
+        start = time.monotonic()
+        for seed in (0, 1):
+            for rows in (1, 2, 3, 4, 5):
+                tracker.log_async(make_result("replay", seed, rows=rows), root / str(seed))
+        assert time.monotonic() - start < 2, "posting waits for nobody"
+    runs = logged(root)
+    assert sorted(run.info.run_name for run in runs) == ["replay s0", "replay s1"]
+    assert {run.info.status for run in runs} == {"FINISHED"}
+    assert [steps(root, run) for run in runs] == [[0, 1, 2, 3, 4]] * 2
+    assert said == []
+    ids = {run.info.run_id for run in runs}
+    end = time.monotonic() + 30  # nobody waits for figures
+    while len(drawn := list(root.glob("mlartifacts/**/accuracy_matrix.png"))) < 2 and time.monotonic() < end:
+        time.sleep(0.1)
+    assert len(drawn) == 2
+    assert Tracker(root).log(make_result("replay", 0), root / "0") in ids  # the same state serves both doors
+
+
+def test_a_sender_that_is_killed_loses_and_doubles_nothing(root: Path, make_result: Make) -> None:
+    (root / "result.json").write_text(json.dumps(make_result("ewc", 0, rows=3)))
+    code = (
+        "import json, os, signal, sys; from pathlib import Path; from clplat.tracking import Tracker\n"
+        "root = Path(sys.argv[1]); result = json.loads((root / 'result.json').read_text())\n"
+        "Tracker(root).log_async(result, root / 'run'); os.kill(os.getpid(), signal.SIGKILL)"
+    )
+    done = subprocess.run([sys.executable, "-c", code, str(root)], timeout=60)
+    assert done.returncode == -9
+    Tracker(root).log(make_result("ewc", 0), root / "run")  # the rerun, while the letter is on its way
+    (run,) = logged(root)
+    assert steps(root, run) == [0, 1, 2, 3, 4]
+
+
+def test_a_run_that_goes_on_is_left_alone_between_deliveries(root: Path, make_result: Make) -> None:
+    folder, tracker = root / "0", Tracker(root)
+
+    def rows_there() -> int:
+        return int(json.loads((folder / STATE_FILE).read_text())["rows_logged"])
+
+    def post(rows: int) -> None:
+        tracker.log_async(make_result("ewc", 0, rows=rows), folder)
+
+    post(1)
+    tracker.close()
+    post(2)
+    post(3)
+    time.sleep(1)  # logging takes a tenth of a second or more, so the rest is five or more
+    assert rows_there() == 1
+    tracker.close()
+    assert rows_there() == 3, "who waits is not made to wait"
+    post(4)
+    time.sleep(1)
+    assert rows_there() == 3
+    tracker.log_async(make_result("ewc", 0), folder)
+    end = time.monotonic() + 30
+    while rows_there() < 5 and time.monotonic() < end:
+        time.sleep(0.1)
+    assert rows_there() == 5, "what is over is delivered at once"
+    (run,) = logged(root)
+    assert steps(root, run) == [0, 1, 2, 3, 4]
+
+
+def test_failures_there_are_told_here_once(
+    root: Path, make_result: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:9")
+    said: list[str] = []
+    with Tracker(root, warn=said.append) as tracker:
+        tracker.log_async(make_result("replay", 0), root / "0")
+        tracker.log_async(make_result("replay", 1), root / "1")
+    assert len(said) == 1
+    assert "http://127.0.0.1:9" in said[0] and "clplat track" in said[0]
+
+
+def test_a_process_that_dies_is_told_and_replaced(root: Path, make_result: Make) -> None:
+    said: list[str] = []
+    tracker = Tracker(root, warn=said.append)
+    tracker.start_background()
+    process = BackgroundLogger.of_process()._process
+    assert process is not None
+    tracker.log_async(make_result("replay", 0), root / "0")
+    os.kill(process.pid, 9)
+    tracker.close()
+    assert len(said) == 1 and "the process that logs ended" in said[0]
+    tracker.log_async(make_result("replay", 0), root / "0")
+    tracker.close()
+    (run,) = logged(root)
+    assert run.info.status == "FINISHED"
+
+
+def test_closing_takes_no_longer_than_it_may(root: Path, make_result: Make) -> None:
+    said: list[str] = []
+    tracker = Tracker(root, warn=said.append)
+    tracker.log_async(make_result("replay", 0), root / "0")
+    tracker.close(0.0)
+    assert "it took more than 0 s" in said[0]
+    tracker.log_async(make_result("replay", 0), root / "0")
+    tracker.close()
+    assert len(logged(root)) == 1
