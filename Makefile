@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: demo test test-all check format install systems bench clean help
+.PHONY: demo test test-all check format install index systems bench clean help
 
 help: ## what can be made
 	@grep -E '^[a-z-]+:.*## ' Makefile | sed 's/:.*## /\t/'
@@ -34,6 +34,9 @@ test-all: check ## also the tests marked slow
 format: $(STAMP) ## let ruff format and fix what it can
 	$(BIN)/python -m ruff format .
 	$(BIN)/python -m ruff check --fix .
+
+index: $(STAMP) ## write what editors read: which classes the packages of parts hand on
+	$(BIN)/python -m clplat.stubs
 
 systems: $(STAMP) ## write docs/systems.md from the recipes
 	$(BIN)/python -m sweeps.systems

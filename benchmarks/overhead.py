@@ -24,10 +24,10 @@ import torch
 from torch.utils.data import DataLoader
 
 from benchmarks.harness import in_turns, row
-from clplat.config import resolve
-from clplat.continual.trainer import Trainer
+from clplat.config.resolve import resolve
 from clplat.events import Listener
-from clplat.experiment import Experiment, make_trainer
+from clplat.runs.experiment import Experiment, make_trainer
+from clplat.training.trainer import Trainer
 
 #: Strategies that keep no more in a longer stream.
 CONSTANT: dict[str, dict[str, Any]] = {

@@ -12,14 +12,14 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from clplat.cache.engine import Features
+from clplat.cache.store import Store
 from clplat.data.collate import Collate
 from clplat.data.images import PixelStore, Preprocess
 from clplat.data.records import Batch, Picture, Triplet
-from clplat.features.engine import Features
-from clplat.features.store import Store
-from clplat.losses.info_nce import InfoNCE
 from clplat.models.backbone import Backbone
 from clplat.models.retriever import ComposedRetriever
+from clplat.parts.losses.info_nce import InfoNCE
 
 _WORDS = """
 the same dog in a different pose with two puppies standing on green grass near water show only one more person

@@ -12,9 +12,9 @@ import torch
 
 from benchmarks import peers, synthetic
 from benchmarks.harness import in_turns, peak_megabytes, row
+from clplat.cache.engine import Features
+from clplat.cache.store import Store
 from clplat.data.records import Images, Texts
-from clplat.features.engine import Features
-from clplat.features.store import Store
 from clplat.models.backbone import Backbone
 
 CAPTIONS, TIMED = 2048, 256

@@ -14,7 +14,7 @@ __version__ = "0.1.0"
 
 def __getattr__(name: str) -> Any:
     if name == "run":
-        from clplat.experiment import run
+        from clplat.runs.experiment import run
 
         return run
     if name in ("load", "names"):

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from clplat.errors import UserError, unknown_name
 
 if TYPE_CHECKING:
-    from clplat.features.store import TableInfo
+    from clplat.cache.store import TableInfo
     from clplat.sweep import Sweep
 
 __all__ = [
@@ -32,7 +32,7 @@ CACHE_ACTIONS = ("info", "verify", "clear")
 
 def _raw(options: Namespace, rest: list[str]) -> dict[str, Any] | None:
     """The raw configuration of dotted options; None when help on a part was asked for and printed."""
-    from clplat.config import help_on, parse_arguments
+    from clplat.config.resolve import help_on, parse_arguments
 
     for place, word in enumerate(rest):
         slot, _, tail = word.removeprefix("--").partition(".")
@@ -50,7 +50,7 @@ def run(options: Namespace, rest: list[str]) -> int:
     raw = _raw(options, rest)
     if raw is None:
         return 0
-    from clplat.config import resolve
+    from clplat.config.resolve import resolve
 
     config = resolve(raw)
     if options.print_config:
@@ -58,7 +58,7 @@ def run(options: Namespace, rest: list[str]) -> int:
 
         print(yaml.safe_dump(config, sort_keys=False, allow_unicode=True), end="")
         return 0
-    from clplat.claim import default_folder
+    from clplat.runs.run_folder import default_folder
     from clplat.tables.comparison import plain
     from clplat.terminal import Terminal
     from clplat.tracking import Tracker, from_results
@@ -69,7 +69,7 @@ def run(options: Namespace, rest: list[str]) -> int:
         tracker = None if options.no_track else Tracker(folder.parent, warn=terminal.say)
         if tracker is not None:
             tracker.start_background()  # while we load torch
-        from clplat.experiment import run as run_experiment
+        from clplat.runs.experiment import run as run_experiment
 
         listener = tracked(terminal.listener(config["strategy"]["name"]), tracker, folder)
         result = run_experiment(config, folder, listener=listener, checkpoint_every=options.checkpoint_every)
@@ -95,7 +95,7 @@ def demo(options: Namespace, rest: list[str]) -> int:
     raw = _raw(options, rest)
     if raw is None:
         return 0
-    from clplat.config import merge, read_config
+    from clplat.config.resolve import merge, read_config
     from clplat.sweep import Sweep
     from clplat.sweep.flags import refuse_named
 
@@ -233,8 +233,8 @@ def cache(options: Namespace, rest: list[str]) -> int:
         raise unknown_name("action", options.action, CACHE_ACTIONS)
     if options.older_than is not None and options.action != "clear":
         raise UserError(f"--older-than is for clplat cache clear, not for {options.action}")
-    from clplat.features.cache import in_words
-    from clplat.features.store import Store
+    from clplat.cache.cache import in_words
+    from clplat.cache.store import Store
 
     store = Store.default()
     if store.folder is None:
@@ -265,7 +265,7 @@ def _print_tables(tables: list[TableInfo]) -> None:
     from rich.console import Console
     from rich.table import Table
 
-    from clplat.features.cache import listing
+    from clplat.cache.cache import listing
     from clplat.tables.text import aligned
     from clplat.terminal import plain_output
 

@@ -19,13 +19,13 @@ import yaml
 from torch import Tensor
 
 from clplat import registry
-from clplat.data.catalogue import pretraining_pairs
 from clplat.data.images import PixelStore, Preprocess, open_picture
 from clplat.data.records import Picture
 from clplat.errors import UserError
-from clplat.losses.info_nce import InfoNCE
 from clplat.models.backbone import Backbone
+from clplat.parts.losses.info_nce import InfoNCE
 from clplat.randomness import generator, seeded
+from scenarios._catalogue import pretraining_pairs
 
 __all__ = ["TINY", "captioned_pictures", "pretrain"]
 

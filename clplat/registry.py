@@ -1,45 +1,54 @@
-"""Names -> parts. Every part, ours or a third party's, is found through one entry-point group per kind."""
+"""Names -> parts: ``--<slot> NAME`` is the file ``<kind>/**/NAME.py`` (`clplat.scan`).
+
+A single part can also be registered without a folder, by an entry point ``name = "module:Class"`` of the
+group ``clplat.<kind>``. A part is imported when it is used, since that takes seconds.
+"""
 
 from __future__ import annotations
 
-import ast
-import importlib.util
+import importlib
 import inspect
+from collections.abc import Callable
+from dataclasses import replace
 from functools import cache
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 from typing import Any
 
 from clplat.errors import UserError, unknown_name
+from clplat.kinds import kind_named
+from clplat.scan import ROOT, Place, class_in, docstring, scanned
 
-__all__ = ["KINDS", "describe", "load", "names"]
+__all__ = ["classes_in", "describe", "exports", "load", "names", "place_of", "places", "singular"]
 
-KINDS = ("strategies", "adapters", "prompts", "composers", "projections", "losses", "scenarios")
-_SINGULAR = {"strategies": "strategy", "losses": "loss"}
-_OWN_FOLDERS = ("strategies", "scenarios", "sweeps")
+
+@cache
+def places(kind: str) -> dict[str, Place]:
+    """Every part of a kind by name, sorted, with where it is written.
+
+    Raises:
+        UserError: an unknown kind, two parts of one name, a name with capitals.
+    """
+    plural = kind_named(kind).plural
+    single = [(p.name, Place(p.module, None, p.attr)) for p in entry_points(group=f"clplat.{plural}")]
+    found: dict[str, Place] = {}
+    for name, place in [*scanned()[plural], *single]:
+        other = found.get(name)
+        if other is not None and not _same(other, place):
+            raise UserError(f"two parts are called {singular(kind)} '{name}': {other} and {place}")
+        if name != name.lower():
+            raise UserError(f"the {singular(kind)} name '{name}' ({place}) must be lower case")
+        found[name] = place
+    return dict(sorted(found.items()))
+
+
+def _same(one: Place, other: Place) -> bool:
+    return (one.module == other.module and None in (one.attribute, other.attribute)) or str(one) == str(other)
 
 
 def singular(kind: str) -> str:
     """``"strategies"`` -> ``"strategy"``: the word that messages and option names use."""
-    return _SINGULAR.get(kind, kind.removesuffix("s"))
-
-
-@cache
-def _points(kind: str) -> dict[str, EntryPoint]:
-    if kind not in KINDS:
-        raise unknown_name("kind of part", kind, KINDS)
-    found: dict[str, EntryPoint] = {}
-    for point in entry_points(group=f"clplat.{kind}"):
-        other = found.get(point.name)
-        if other is not None and other.value != point.value:
-            raise UserError(
-                f"two installed packages register the {singular(kind)} '{point.name}': "
-                f"{other.value} and {point.value}"
-            )
-        if point.name != point.name.lower():
-            raise UserError(f"the {singular(kind)} name '{point.name}' ({point.value}) must be lower case")
-        found[point.name] = point
-    return dict(sorted(found.items()))
+    return kind_named(kind).slot
 
 
 def names(kind: str) -> list[str]:
@@ -49,7 +58,20 @@ def names(kind: str) -> list[str]:
         >>> "replay" in names("strategies")
         True
     """
-    return list(_points(kind))
+    return list(places(kind))
+
+
+def place_of(kind: str, name: str) -> Place:
+    """Where the part is written, its class included.
+
+    Raises:
+        UserError: nothing has that name (the nearest ones are offered), or its file declares no single class.
+    """
+    known = places(kind)
+    if name not in known:
+        raise unknown_name(singular(kind), name, known)
+    place = known[name]
+    return replace(place, attribute=class_in(place.path)) if place.path and not place.attribute else place
 
 
 def load(kind: str, name: str) -> Any:
@@ -58,53 +80,57 @@ def load(kind: str, name: str) -> Any:
     Raises:
         UserError: nothing has that name (the nearest ones are offered), or its module cannot be imported.
     """
-    points = _points(kind)
-    point = points.get(name)
-    if point is None and ":" in name:
-        point = EntryPoint(name=name, value=name, group=f"clplat.{kind}")
-    if point is None:
-        raise unknown_name(singular(kind), name, points)
+    if ":" in name and name not in places(kind):
+        module, _, attribute = name.partition(":")
+        place = Place(module, None, attribute)
+    else:
+        place = place_of(kind, name)
     try:
-        return point.load()
+        return EntryPoint(name=name, value=str(place), group=f"clplat.{kind}").load()
     except (ImportError, AttributeError) as error:
-        raise UserError(
-            f"cannot load the {singular(kind)} '{name}' from {point.value}: {_why(point, error)}"
-        ) from error
+        what = f"{singular(kind)} '{name}'"
+        raise UserError(f"cannot load the {what} from {place}: {_why(place, error)}") from error
 
 
-def _why(point: EntryPoint, error: Exception) -> str:
-    """Say so when the user's own ./strategies folder hides ours: the plain ImportError would not."""
-    package = point.module.split(".")[0]
-    if package in _OWN_FOLDERS:
+def _why(place: Place, error: Exception) -> str:
+    """Say so when a folder of the user's, ./strategies say, hides ours: the plain ImportError would not."""
+    package = place.module.split(".")[0]
+    if place.path is not None and place.path.is_relative_to(ROOT):
         shadow = getattr(importlib.import_module(package), "__file__", None) or f"./{package}"
-        own = Path(__file__).resolve().parents[1] / package
-        if Path(shadow).resolve().parent != own:
+        if Path(shadow).resolve().parent != ROOT / package:
             return f"{shadow} shadows clplat's own '{package}' package; rename it or run from another folder"
     return str(error)
 
 
 def describe(kind: str, name: str) -> str:
     """The first line of the part's docstring, for listings; read from its source, as imports take seconds."""
-    point = _points(kind).get(name)
-    text = _docstring(point) if point is not None else None
+    text = docstring(place_of(kind, name)) if name in places(kind) else None
     lines = (text if text is not None else inspect.getdoc(load(kind, name)) or "").strip().splitlines()
     return lines[0] if lines else ""
 
 
-def _docstring(point: EntryPoint) -> str | None:
-    """What the source says of a class; None where it does not tell: made by a call, inherited, no source."""
-    try:  # finding a submodule imports its package, which is light; the module itself is not imported
-        spec = importlib.util.find_spec(point.module)
-    except ImportError:
-        return None
-    if spec is None or spec.origin is None or not spec.origin.endswith(".py"):
-        return None
-    tree = _parsed(spec.origin)
-    found = [node for node in tree.body if isinstance(node, ast.ClassDef) and node.name == point.attr]
-    return ast.get_docstring(found[0]) if found else None
-
-
 @cache
-def _parsed(path: str) -> ast.Module:
-    with open(path, encoding="utf-8") as file:
-        return ast.parse(file.read())
+def classes_in(package: str) -> dict[str, Place]:
+    """Class name -> place, of the parts in the scanned packages at or below ``package``."""
+    inside = [
+        place_of(kind, name)
+        for kind, parts in scanned().items()
+        for name, place in parts
+        if place.module.startswith(f"{package}.")
+    ]
+    return {str(place.attribute): place for place in sorted(inside, key=lambda place: str(place.attribute))}
+
+
+def exports(package: str) -> tuple[Callable[[str], Any], Callable[[], list[str]]]:
+    """``__getattr__`` and ``__dir__`` of a package of parts: ``from strategies import EWC``, at any depth.
+
+    One part at a time: using EWC in a plain loop does not import what LoRAPerDomain needs.
+    """
+
+    def attribute(name: str) -> Any:
+        found = {} if name.startswith("_") else classes_in(package)
+        if name not in found:
+            raise AttributeError(f"module '{package}' has no attribute '{name}'")
+        return getattr(importlib.import_module(found[name].module), name)
+
+    return attribute, lambda: sorted(classes_in(package))

@@ -11,18 +11,18 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from clplat.assembly import assemble
-from clplat.checkpoint import Weights, load_version
-from clplat.claim import CONFIG
-from clplat.config import read_config, resolve
+from clplat.cache.settled import settled
+from clplat.config.resolve import read_config, resolve
 from clplat.data.images import open_picture
 from clplat.data.records import Picture
 from clplat.errors import UserError, unknown_name
 from clplat.evaluation.index import KINDS, Index, build_index
-from clplat.experiment import make_trainer
-from clplat.features.settled import settled
 from clplat.grid import draw_grid
 from clplat.randomness import generator
+from clplat.runs.assembly import assemble
+from clplat.runs.checkpoint import Weights, load_version
+from clplat.runs.experiment import make_trainer
+from clplat.runs.run_folder import CONFIG
 from clplat.tracking.models import ELSEWHERE
 
 __all__ = ["Found", "Searcher", "find_run", "search"]

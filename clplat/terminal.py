@@ -14,8 +14,8 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
+from clplat.cache.counts import in_words
 from clplat.events import Listener
-from clplat.features.counts import in_words
 
 __all__ = ["Board", "Terminal", "plain_output"]
 

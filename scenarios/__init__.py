@@ -1,0 +1,7 @@
+"""Streams of domains, one per file."""
+
+from __future__ import annotations
+
+from clplat.registry import exports
+
+__getattr__, __dir__ = exports(__name__)

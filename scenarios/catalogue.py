@@ -5,11 +5,11 @@ from __future__ import annotations
 from functools import cached_property, lru_cache
 from typing import Any
 
-from clplat.data.catalogue import DOMAINS, build_domain, check_sizes
-from clplat.data.catalogue import probes as catalogue_probes
 from clplat.data.records import Domain, Probe
 from clplat.data.validate import stream_fingerprint
 from clplat.errors import UserError, nearest, unknown_name
+from scenarios._catalogue import DOMAINS, build_domain, check_sizes
+from scenarios._catalogue import probes as catalogue_probes
 
 __all__ = ["Catalogue"]
 
@@ -70,7 +70,7 @@ class Catalogue:
 
     def benchmark(self) -> Any:
         """Return the Avalanche benchmark: one experience a domain, and the stream ``probe``."""
-        from clplat.continual.streams import build_benchmark
+        from clplat.training.streams import build_benchmark
 
         return build_benchmark(*self.build())
 

@@ -115,7 +115,7 @@ class DomainFolders:
 
     def benchmark(self) -> Any:
         """Return the Avalanche benchmark: one experience a domain."""
-        from clplat.continual.streams import build_benchmark
+        from clplat.training.streams import build_benchmark
 
         return build_benchmark(*self.build())
 

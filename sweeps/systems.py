@@ -1,10 +1,10 @@
 """Which published systems does clplat run, and how closely?
 
-Every recipe in ``sweeps/recipes`` says which system it is and where it deviates. This script turns that into
+Every recipe in ``clplat/recipes`` says which system it is and where it deviates. This script turns that into
 ``docs/systems.md``; a test keeps the page and the recipes together, and another one runs every recipe.
 
     python -m sweeps.systems
-    clplat run --config sweeps/recipes/maple.yaml
+    clplat run --config clplat/recipes/prompts/maple.yaml
 """
 
 from __future__ import annotations
@@ -15,13 +15,14 @@ from typing import Any
 
 import yaml
 
-from clplat.config import SLOTS, read_config
+from clplat.config.resolve import read_config
 from clplat.errors import UserError
 from clplat.files import write_text
+from clplat.kinds import KINDS
 
 __all__ = ["MATCHES", "NOT_YET", "PAGE", "RECIPES", "Recipe", "page", "read_recipes"]
 
-RECIPES = Path(__file__).parent / "recipes"
+RECIPES = Path(__file__).parents[1] / "clplat" / "recipes"
 PAGE = Path(__file__).parents[1] / "docs" / "systems.md"
 TEST = "tests/sweeps/test_recipes.py"
 
@@ -48,7 +49,7 @@ NOT_YET = {
 
 @dataclass(frozen=True)
 class Recipe:
-    """One file of ``sweeps/recipes``: which system it is, and the raw configuration that `clplat run` takes.
+    """One file of ``clplat/recipes``: which system it is, and the raw configuration that `clplat run` takes.
 
     Args:
         name: of the file, without ``.yaml``.
@@ -72,7 +73,7 @@ class Recipe:
     @property
     def parts(self) -> str:
         """The parts that it names, in the order of the slots, without their options."""
-        named = {slot: str(self.config[slot].get("name")) for slot in SLOTS if self.config.get(slot)}
+        named = {slot: str(self.config[slot].get("name")) for slot in KINDS if self.config.get(slot)}
         return ", ".join(f"{slot} {name}" for slot, name in named.items())
 
 
@@ -82,7 +83,7 @@ def read_recipes(folder: Path = RECIPES) -> list[Recipe]:
     Raises:
         UserError: a recipe that is no YAML or does not say what it is.
     """
-    return [_read(path) for path in sorted(folder.glob("*.yaml"))]
+    return [_read(path) for path in sorted(folder.rglob("*.yaml"), key=lambda path: path.stem)]
 
 
 def _read(path: Path) -> Recipe:
@@ -103,13 +104,13 @@ def page(recipes: list[Recipe]) -> str:
     lines = [
         "# Published systems",
         "",
-        "<!-- Written by `python -m sweeps.systems` from sweeps/recipes; do not edit. -->",
+        "<!-- Written by `python -m sweeps.systems` from clplat/recipes; do not edit. -->",
         "",
         "A recipe is a YAML file that names parts and their settings, and so is a published system:",
         "",
         "```sh",
-        "clplat run --config sweeps/recipes/maple.yaml",
-        "clplat run --config sweeps/recipes/maple.yaml --scenario.domains 3 --seed 1   # options go on top",
+        "clplat run --config clplat/recipes/prompts/maple.yaml",
+        "clplat run --config clplat/recipes/prompts/maple.yaml --scenario.domains 3   # options go on top",
         "```",
         "",
         f"There are {len(recipes)} recipes: {counts}. {len(listed)} entries of the list of systems that the "

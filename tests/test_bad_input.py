@@ -38,8 +38,8 @@ def fails(small_backbone: Path, capsys: pytest.CaptureFixture[str]) -> Clplat:
     """Runs ``clplat run`` with a small backbone, which must fail; returns what it said."""
 
     def call(words: str, out: Path, own_backbone: bool = True) -> str:
-        model = f"--backbone local-dir:{small_backbone}" if own_backbone else ""
-        code = main(["run", *f"{model} {words} --no-track".split(), "--out", str(out)])
+        model = ["--backbone", f"local-dir:{small_backbone}"] if own_backbone else []
+        code = main(["run", *model, *words.split(), "--no-track", "--out", str(out)])
         shown = capsys.readouterr()
         lines = shown.err.splitlines()
         assert code == 2 and len(lines) == 1, (code, shown.err)
@@ -53,9 +53,8 @@ def fails(small_backbone: Path, capsys: pytest.CaptureFixture[str]) -> Clplat:
 @pytest.fixture
 def succeeds(small_backbone: Path, capsys: pytest.CaptureFixture[str]) -> Clplat:
     def call(words: str, out: Path) -> str:
-        code = main(
-            ["run", *f"--backbone local-dir:{small_backbone} {words} --no-track".split(), "--out", str(out)]
-        )
+        model = ["--backbone", f"local-dir:{small_backbone}"]
+        code = main(["run", *model, *words.split(), "--no-track", "--out", str(out)])
         shown = capsys.readouterr()
         assert code == 0, shown.err
         assert shown.err == ""
@@ -210,7 +209,7 @@ def test_a_picture_that_goes_missing_during_a_run(
     module = tmp_path / "clplat_test_missing.py"
     module.write_text(
         "from pathlib import Path\n"
-        "from clplat.continual.strategy import Strategy\n"
+        "from clplat.training.strategy import Strategy\n"
         "class Removing(Strategy):\n"
         "    'Moves the pictures of a class away before the second experience, if told so by a file.'\n"
         "    def before_experience(self, learner, experience):\n"
@@ -253,7 +252,7 @@ def test_an_empty_domain_is_told(fails: Clplat, succeeds: Clplat, tmp_path: Path
 SCENARIO = """
 '''A stream that somebody else wrote, with a mistake.'''
 from dataclasses import replace
-from clplat.continual.streams import build_benchmark
+from clplat.training.streams import build_benchmark
 from clplat.data.validate import stream_fingerprint
 from scenarios.catalogue import Catalogue
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import io
 import os
+import resource
 import subprocess
 import sys
-import time
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,7 @@ from rich.console import Console
 from clplat import registry
 from clplat.cli import main
 from clplat.errors import UserError
+from clplat.kinds import KINDS
 from clplat.terminal import Board, Terminal, plain_output
 
 HEAVY = (
@@ -70,10 +71,11 @@ def test_help_takes_less_than_a_second() -> None:
     command = [str(Path(sys.executable).parent / "clplat"), "--help"]
     spent = []
     for _ in range(3):
-        start = time.perf_counter()
+        before = resource.getrusage(resource.RUSAGE_CHILDREN)
         subprocess.run(command, check=True, capture_output=True)
-        spent.append(time.perf_counter() - start)
-    assert min(spent) < 1.0
+        after = resource.getrusage(resource.RUSAGE_CHILDREN)
+        spent.append(after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime)
+    assert min(spent) < 1.0, "of computing, whatever else the machine does"
 
 
 def test_help_names_every_command_and_how_to_go_on(capsys: Capture) -> None:
@@ -93,7 +95,7 @@ def test_help_names_every_command_and_how_to_go_on(capsys: Capture) -> None:
 # -- list and help ----------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("kind", registry.KINDS)
+@pytest.mark.parametrize("kind", [kind.plural for kind in KINDS.values() if kind.plural])
 def test_list_prints_one_line_each(kind: str, capsys: Capture) -> None:
     assert main(["list", kind]) == 0
     lines = capsys.readouterr().out.splitlines()

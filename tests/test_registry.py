@@ -1,4 +1,4 @@
-"""Names -> parts: every entry point of the installed package, and what a third party can do wrong."""
+"""Names -> parts: every file of a part that is found, and what a third party can do wrong."""
 
 from __future__ import annotations
 
@@ -8,29 +8,55 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
-from importlib.metadata import EntryPoint
+from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 
 import pytest
 
-from clplat import registry
+from clplat import registry, scan, stubs
 from clplat.errors import UserError
+from clplat.kinds import KINDS, kind_named
 
-ROOT = Path(__file__).parents[1]
-EVERY = [(kind, name) for kind in registry.KINDS for name in registry.names(kind)]
+ROOT = Path(__file__).resolve().parents[1]
+PLURALS = [kind.plural for kind in KINDS.values() if kind.plural]
+EVERY = [(kind, name) for kind in PLURALS for name in registry.names(kind)]
+
+
+def forget() -> None:
+    for cached in (scan.packages, scan.scanned, registry.places, registry.classes_in):
+        cached.cache_clear()
 
 
 @pytest.fixture
 def register(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., None]]:
-    """Installs entry points for the time of a test."""
+    """Installs entry points of single strategies for the time of a test."""
 
     def points(*entries: tuple[str, str]) -> None:
         made = [EntryPoint(name, value, "clplat.strategies") for name, value in entries]
-        monkeypatch.setattr(registry, "entry_points", lambda group: made)
-        registry._points.cache_clear()
+        monkeypatch.setattr(registry, "entry_points", lambda group: made if group == made[0].group else [])
+        forget()
 
     yield points
-    registry._points.cache_clear()
+    forget()
+
+
+@pytest.fixture
+def install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., Path]]:
+    """Installs a package of a third party that is scanned, for the time of a test."""
+
+    def package(name: str, **files: str) -> Path:
+        for path, text in files.items():
+            file = tmp_path / name / f"{path.replace('__', '/')}.py"
+            file.parent.mkdir(parents=True, exist_ok=True)
+            file.write_text(text, encoding="utf-8")
+        monkeypatch.syspath_prepend(str(tmp_path))
+        theirs = EntryPoint("theirs", name, "clplat.packages")
+        monkeypatch.setattr(scan, "entry_points", lambda group: [*entry_points(group=group), theirs])
+        forget()
+        return tmp_path / name
+
+    yield package
+    forget()
 
 
 @pytest.mark.parametrize(("kind", "name"), EVERY)
@@ -42,11 +68,75 @@ def test_every_registered_name_loads_and_says_what_it_is(kind: str, name: str) -
     assert name == name.lower()
 
 
-def test_what_is_installed_is_what_pyproject_declares() -> None:
-    tomllib = pytest.importorskip("tomllib")
-    declared = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]["entry-points"]
-    for kind in registry.KINDS:
-        assert registry.names(kind) == sorted(declared[f"clplat.{kind}"]), "run: pip install -e ."
+@pytest.mark.parametrize(("kind", "name"), EVERY)
+def test_a_part_extends_the_contract_of_its_kind_and_lies_in_its_folder(kind: str, name: str) -> None:
+    contract = kind_named(kind).contract
+    if contract:
+        assert issubclass(registry.load(kind, name), EntryPoint("", contract, "").load())
+    path = registry.place_of(kind, name).path
+    assert path is not None and kind in path.parts
+    assert path.stem == name or (path.parent / "_methods.py").exists(), (
+        "one file, one part; or a module of many"
+    )
+
+
+@pytest.mark.parametrize("package", sorted(scan.packages()))
+def test_what_editors_read_is_what_there_is(package: str) -> None:
+    for path, text in stubs.written(package).items():
+        assert path.read_text(encoding="utf-8") == text, "run `make index`"
+
+
+def test_a_module_that_makes_many_parts_lists_what_it_makes() -> None:
+    from clplat.parts.adapters._methods import METHODS
+    from clplat.parts.adapters.peft import PARTS
+
+    assert {name: row.name for name, row in METHODS.items()} == PARTS
+
+
+PART = """
+__all__ = ["Mine", "helper"]
+from strategies import Naive
+def helper(): ...
+class _Hidden: ...
+class Mine(Naive):
+    \'\'\'Mine: a strategy that a test makes.\'\'\'
+"""
+
+
+def test_a_package_of_a_third_party_is_scanned(install: Callable[..., Path]) -> None:
+    install("theirs", strategies__odd__mine=PART, strategies___shared="", other__thing="raise SystemExit")
+    assert "mine" in registry.names("strategies") and "ewc" in registry.names("strategies")
+    assert registry.place_of("strategies", "mine").family == "odd"
+    assert registry.describe("strategies", "mine") == "Mine: a strategy that a test makes."
+    assert "theirs.strategies.odd.mine" not in sys.modules, "describing does not import"
+    assert registry.load("strategies", "mine").__name__ == "Mine"
+
+
+def test_a_second_part_of_one_name_is_told(install: Callable[..., Path]) -> None:
+    install("theirs", strategies__ewc=PART)
+    with pytest.raises(UserError, match=r"two parts are called strategy 'ewc': strategies\.reg.*theirs\."):
+        registry.names("strategies")
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("class Mine: ...", "it has none"),
+        ("__all__ = ['A', 'B']\nclass A: ...\nclass B: ...", "it has A, B"),
+        ("class Mine(:", "is no Python that can be read"),
+    ],
+)
+def test_a_file_without_one_public_class_is_told(install: Callable[..., Path], text: str, said: str) -> None:
+    install("theirs", strategies__mine=text)
+    assert "mine" in registry.names("strategies"), "names alone need no look inside"
+    with pytest.raises(UserError, match=rf"theirs/strategies/mine\.py .*{said}"):
+        registry.load("strategies", "mine")
+
+
+def test_an_entry_that_is_no_package_is_told(install: Callable[..., Path]) -> None:
+    install("no_such_package")
+    with pytest.raises(UserError, match=r"'theirs' of clplat\.packages names no package: no_such_package"):
+        registry.names("strategies")
 
 
 def test_an_unknown_name_offers_the_nearest() -> None:
@@ -61,10 +151,10 @@ def test_an_unknown_name_offers_the_nearest() -> None:
 def test_a_dotted_path_loads_what_no_package_registers() -> None:
     from strategies import EWC
 
-    assert registry.load("strategies", "strategies.ewc:EWC") is EWC
+    assert registry.load("strategies", "strategies.regularisation.ewc:EWC") is EWC
 
 
-@pytest.mark.parametrize("path", ["no.such.module:Part", "strategies.ewc:NoSuchClass"])
+@pytest.mark.parametrize("path", ["no.such.module:Part", "strategies.regularisation.ewc:NoSuchClass"])
 def test_a_dotted_path_to_nothing_is_told(path: str) -> None:
     with pytest.raises(UserError, match="cannot load the strategy") as caught:
         registry.load("strategies", path)
@@ -72,24 +162,24 @@ def test_a_dotted_path_to_nothing_is_told(path: str) -> None:
 
 
 def test_a_third_party_registers_beside_us(register: Callable[..., None]) -> None:
-    register(("mine", "strategies.naive:Naive"), ("ewc", "strategies.ewc:EWC"))
-    assert registry.names("strategies") == ["ewc", "mine"]
+    register(("mine", "strategies.baselines.naive:Naive"), ("ewc", "strategies.regularisation.ewc:EWC"))
+    assert {"ewc", "mine"} <= set(registry.names("strategies"))
     assert registry.load("strategies", "mine").__name__ == "Naive"
 
 
 def test_the_same_entry_twice_is_no_clash(register: Callable[..., None]) -> None:
-    register(("ewc", "strategies.ewc:EWC"), ("ewc", "strategies.ewc:EWC"))
-    assert registry.names("strategies") == ["ewc"]
+    register(("ewc", "strategies.regularisation.ewc:EWC"), ("ewc", "strategies.regularisation.ewc:EWC"))
+    assert registry.names("strategies").count("ewc") == 1
 
 
 def test_two_packages_with_one_name_are_told(register: Callable[..., None]) -> None:
-    register(("ewc", "strategies.ewc:EWC"), ("ewc", "other.ewc:EWC"))
-    with pytest.raises(UserError, match=r"two installed packages register the strategy 'ewc': .*other\.ewc"):
+    register(("ewc", "strategies.regularisation.ewc:EWC"), ("ewc", "other.ewc:EWC"))
+    with pytest.raises(UserError, match=r"two parts are called strategy 'ewc': .*other\.ewc"):
         registry.names("strategies")
 
 
 def test_a_name_in_capitals_is_told(register: Callable[..., None]) -> None:
-    register(("EWC", "strategies.ewc:EWC"))
+    register(("EWC", "strategies.regularisation.ewc:EWC"))
     with pytest.raises(UserError, match=r"'EWC'.*must be lower case"):
         registry.names("strategies")
 
@@ -121,7 +211,8 @@ def test_so_is_one_inside_a_clone_of_any_name(name: str, tmp_path: Path) -> None
 def test_names_come_without_loading_anything_heavy() -> None:
     code = (
         "import sys; from clplat import registry; "
-        "[registry.names(kind) for kind in registry.KINDS]; "
+        "from clplat.kinds import KINDS; "
+        "[registry.names(kind.plural) for kind in KINDS.values() if kind.plural]; "
         "print([m for m in ('torch', 'peft', 'avalanche', 'open_clip', 'mlflow') if m in sys.modules])"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

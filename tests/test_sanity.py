@@ -28,8 +28,8 @@ def forgetting(result: dict[str, Any]) -> float:
 
 def runner(base: dict[str, Any], root: Path) -> Run:
     """Run a configuration once and keep its result for all tests that ask for it."""
-    from clplat.config import merge
-    from clplat.experiment import run
+    from clplat.config.resolve import merge
+    from clplat.runs.experiment import run
 
     torch.set_num_threads(1)
     done: dict[str, dict[str, Any]] = {}
@@ -54,7 +54,7 @@ def short(tmp_path_factory: pytest.TempPathFactory) -> Run:
 @pytest.fixture(scope="module")
 def demo(tmp_path_factory: pytest.TempPathFactory) -> Run:
     import clplat
-    from clplat.config import read_config
+    from clplat.config.resolve import read_config
 
     base = read_config(Path(clplat.__file__).parent / "demo.yaml")
     return runner(base, tmp_path_factory.mktemp("demo"))

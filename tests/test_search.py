@@ -9,14 +9,14 @@ import pytest
 import torch
 from PIL import Image, ImageChops
 
-from clplat.assembly import assemble
 from clplat.cli import main
 from clplat.data.records import Picture
 from clplat.errors import UserError
-from clplat.experiment import run
 from clplat.files import read_json
 from clplat.grid import draw_grid
 from clplat.models.backbone import Backbone
+from clplat.runs.assembly import assemble
+from clplat.runs.experiment import run
 from clplat.search import Searcher, find_run, search
 from clplat.tracking import Tracker
 from clplat.trees import load_tree

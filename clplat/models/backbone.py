@@ -22,7 +22,7 @@ from clplat.models.features import ImageFeatures, TextFeatures
 from clplat.models.hashes import Hashes
 
 if TYPE_CHECKING:
-    from clplat.models.prompts.base import TowerPrompt
+    from clplat.parts.prompts._base import TowerPrompt
 
 __all__ = ["Backbone"]
 

@@ -12,12 +12,12 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from clplat.data.records import Batch, Images, Texts
+from clplat.mechanisms.routing import Router
 from clplat.models.backbone import Backbone
-from clplat.models.composers.base import Composer
 from clplat.models.features import ImageFeatures, TextFeatures
-from clplat.models.projections.base import Projection
-from clplat.models.projections.identity import Identity
-from clplat.models.routing import Router
+from clplat.parts.composers._base import Composer
+from clplat.parts.projections._base import Projection
+from clplat.parts.projections.identity import Identity
 
 __all__ = ["ComposedRetriever", "FeatureSource", "Outputs"]
 
@@ -32,7 +32,7 @@ class Outputs:
 
 
 class FeatureSource(Protocol):
-    """Answers in place of the backbone's towers; `clplat.features.engine.Features` is one."""
+    """Answers in place of the backbone's towers; `clplat.cache.engine.Features` is one."""
 
     def image(self, images: Images, *, tokens: bool = False) -> ImageFeatures: ...
 

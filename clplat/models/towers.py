@@ -21,7 +21,7 @@ from clplat.models.attention import SplitAttention
 from clplat.models.features import ImageFeatures, TextFeatures
 
 if TYPE_CHECKING:
-    from clplat.models.prompts.base import TowerPrompt
+    from clplat.parts.prompts._base import TowerPrompt
 
 __all__ = [
     "image_bottom",

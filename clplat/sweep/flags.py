@@ -10,7 +10,7 @@ from typing import Any
 
 import yaml
 
-from clplat.config import merge
+from clplat.config.resolve import merge
 from clplat.errors import UserError
 from clplat.sweep.plan import Sweep, read_sweep
 

@@ -10,11 +10,11 @@ from typing import Any
 
 import torch
 
-from clplat.config import build, merge, resolve, spaces
+from clplat.config.parse import unflatten
+from clplat.config.resolve import build, merge, resolve, spaces
+from clplat.config.space import Space
 from clplat.errors import UserError, nearest
 from clplat.randomness import generator
-from clplat.raw import unflatten
-from clplat.space import Space
 from clplat.sweep.plan import Sweep
 from clplat.tuning.spaces import chosen, read_space
 

@@ -110,7 +110,7 @@ def _starting(spec: WorkerSpec) -> Iterator[Callable[[int], _Worker]]:
     # Imports take most of a start: the fork server makes them once for all. What touched CUDA cannot fork.
     context: Any = multiprocessing.get_context("spawn" if spec.cuda else "forkserver")
     if not spec.cuda:
-        context.set_forkserver_preload(["clplat.experiment", "clplat.sweep.worker"])
+        context.set_forkserver_preload(["clplat.runs.experiment", "clplat.sweep.worker"])
     held = os.environ.get("OMP_NUM_THREADS")
     # Threads of the numerical libraries are fixed before a process imports them.
     os.environ["OMP_NUM_THREADS"] = str(spec.threads)

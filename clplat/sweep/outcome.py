@@ -10,9 +10,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from clplat.claim import RESULT
 from clplat.files import read_json
 from clplat.provenance import library_versions
+from clplat.runs.run_folder import RESULT
 from clplat.sweep.comparisons import comparisons, sentence
 from clplat.sweep.layout import Entry, FinalRun, option
 from clplat.sweep.rows import rounded, row_of

@@ -9,9 +9,9 @@ from typing import Any, get_type_hints
 
 import yaml
 
+from clplat.config.options import coerce
 from clplat.errors import UserError, unknown_name
 from clplat.measures import find_measure
-from clplat.options import coerce
 from clplat.tuning.samplers import PRUNERS, SAMPLERS
 from clplat.tuning.spaces import plain, read_space
 

@@ -8,10 +8,10 @@ from typing import Any
 
 import yaml
 
-from clplat.claim import RESULT
 from clplat.errors import UserError, unknown_name
 from clplat.events import Listener
 from clplat.files import read_json, write_json, write_text
+from clplat.runs.run_folder import RESULT
 from clplat.sweep.launchers import LAUNCHERS, launch
 from clplat.sweep.local import run_local
 from clplat.sweep.outcome import OUTCOME, collect

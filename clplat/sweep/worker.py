@@ -88,7 +88,7 @@ def run_unattended_worker(spec: WorkerSpec) -> int:
 
 
 def _run(queue: Queue, job: Job, listener: Listener) -> None:
-    from clplat.experiment import run
+    from clplat.runs.experiment import run
 
     folder = queue.out / job.folder
     watched = TrialListener(listener, queue, job)

@@ -11,12 +11,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from clplat.continual.teacher import Teacher, snapshot
 from clplat.errors import UserError
-from clplat.models.adapters.base import Adapter
+from clplat.mechanisms.teacher import Teacher, snapshot
 from clplat.models.backbone import Backbone
-from clplat.models.composers.sum import Sum
 from clplat.models.retriever import ComposedRetriever
+from clplat.parts.adapters._base import Adapter
+from clplat.parts.composers.sum import Sum
 from clplat.randomness import seeded
 from clplat.testing.checks import difference, trainable, weights
 from clplat.testing.tiny import tiny_backbone, tiny_collate, tiny_domains, tiny_loss
@@ -28,7 +28,7 @@ class AdapterContract:
     """Contract tests of an adapter: subclass, override `make`, and pytest runs them all.
 
     Example:
-        >>> from clplat.models.adapters.full import Full
+        >>> from clplat.parts.adapters.full import Full
         >>> class TestLastBlock(AdapterContract):
         ...     trains_base, mergeable = True, False
         ...     def make(self) -> Adapter:
@@ -144,7 +144,7 @@ class AdapterContract:
 
     def test_a_teacher_and_a_checkpoint_bring_it_back(self) -> None:
         """An earlier version is kept as its trained tensors: nothing else may decide about the output."""
-        from clplat.checkpoint import Weights
+        from clplat.runs.checkpoint import Weights
 
         backbone, again = self.backbone(), self.backbone()
         _attach(self.make(), backbone)

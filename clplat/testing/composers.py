@@ -9,9 +9,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import normalize
 
-from clplat.models.composers.base import Composer
 from clplat.models.features import ImageFeatures, TextFeatures
 from clplat.models.retriever import ComposedRetriever
+from clplat.parts.composers._base import Composer
 from clplat.randomness import generator, seeded
 from clplat.testing.checks import check_docstring, difference, weights
 from clplat.testing.tiny import tiny_backbone, tiny_collate, tiny_domains
@@ -23,7 +23,7 @@ class ComposerContract:
     """Contract tests of a composer: subclass, override `make`, and pytest runs them all.
 
     Example:
-        >>> from clplat.models.composers.sum import Sum
+        >>> from clplat.parts.composers.sum import Sum
         >>> class TestSum(ComposerContract):
         ...     def make(self) -> Composer:
         ...         return Sum(weight=0.3)

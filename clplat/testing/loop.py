@@ -10,11 +10,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from clplat.continual.strategy import Learner, Strategy
 from clplat.data.records import Batch, Domain
 from clplat.models.retriever import Outputs
 from clplat.randomness import seeded
 from clplat.testing.tiny import CONTEXT, SIZE, tiny_collate, tiny_domains, tiny_loss
+from clplat.training.strategy import Learner, Strategy
 
 __all__ = ["Experience", "TinyTowers", "plain_loop", "plain_step", "tiny_learner"]
 

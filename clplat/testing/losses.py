@@ -21,7 +21,7 @@ class LossContract:
     A loss that takes anything else than queries and candidates also overrides `call`.
 
     Example:
-        >>> from clplat.losses.info_nce import InfoNCE
+        >>> from clplat.parts.losses.info_nce import InfoNCE
         >>> class TestInfoNCE(LossContract):
         ...     def make(self) -> InfoNCE:
         ...         return InfoNCE(temperature=0.1)

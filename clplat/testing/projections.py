@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.nn.functional import normalize
 
 from clplat.errors import UserError
-from clplat.models.projections.base import Projection
+from clplat.parts.projections._base import Projection
 from clplat.randomness import generator
 from clplat.testing.checks import check_docstring
 
@@ -21,7 +21,7 @@ class ProjectionContract:
     """Contract tests of a projection: subclass, override `make`, and pytest runs them all.
 
     Example:
-        >>> from clplat.models.projections.ridge import Ridge
+        >>> from clplat.parts.projections.ridge import Ridge
         >>> class TestRidge(ProjectionContract):
         ...     def make(self) -> Projection:
         ...         return Ridge(alpha=0.01)

@@ -9,14 +9,14 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
-from clplat.continual.strategy import Strategy
-from clplat.losses.info_nce import InfoNCE
 from clplat.models.retriever import ComposedRetriever
+from clplat.parts.losses.info_nce import InfoNCE
 from clplat.testing.checks import trainable, weights
 from clplat.testing.tiny import tiny_collate, tiny_domains
+from clplat.training.strategy import Strategy
 
 if TYPE_CHECKING:  # importing Avalanche takes seconds: only a training needs it
-    from clplat.continual.trainer import Trainer
+    from clplat.training.trainer import Trainer
 
 __all__ = ["Run", "everything", "finish", "tiny_stream", "tiny_trainer"]
 
@@ -38,7 +38,7 @@ class Run:
 
 def tiny_stream() -> Any:
     """The train stream of `tiny_domains`: two experiences of 24 triplets."""
-    from clplat.continual.streams import build_benchmark
+    from clplat.training.streams import build_benchmark
 
     return build_benchmark(tiny_domains()).train_stream
 
@@ -50,7 +50,7 @@ def tiny_trainer(
     **settings: Any,
 ) -> Trainer:
     """A trainer of two epochs in batches of eight: six steps an experience. Settings: `TrainConfig`."""
-    from clplat.continual.trainer import TrainConfig, Trainer
+    from clplat.training.trainer import TrainConfig, Trainer
 
     return Trainer(
         model=model,

@@ -5,18 +5,18 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 from unittest import SkipTest
 
 import torch
 
-from clplat.continual.strategy import Strategy
-from clplat.models.adapters.full import Full
 from clplat.models.retriever import ComposedRetriever
+from clplat.parts.adapters.full import Full
 from clplat.testing.checks import check_constructor, check_docstring, difference, weights
 from clplat.testing.loop import TinyTowers, plain_loop, tiny_learner
 from clplat.testing.runs import Run, everything, finish, tiny_stream, tiny_trainer
 from clplat.testing.tiny import tiny_collate, tiny_domains, tiny_retriever
+from clplat.training.strategy import Strategy
 from clplat.trees import load_tree, save_tree
 
 __all__ = ["StrategyContract"]
@@ -38,13 +38,6 @@ class StrategyContract:
         ...         return EWC(lam=5.0)
     """
 
-    #: Works around any module. False: it needs a `ComposedRetriever`, and plain loops are left out.
-    any_module: ClassVar[bool] = True
-    #: Starts from a backbone without an adapter, because it brings its own.
-    own_adapter: ClassVar[bool] = False
-    #: Changes weights. False for strategies that never update.
-    learns: ClassVar[bool] = True
-
     def make(self) -> Strategy:
         """A fresh strategy; equal at every call."""
         raise NotImplementedError("return a new strategy of the kind under test")
@@ -52,7 +45,7 @@ class StrategyContract:
     # -- set-up -------------------------------------------------------------------------------------------
 
     def _retriever(self) -> ComposedRetriever:
-        return tiny_retriever(None if self.own_adapter else Full(last=1))
+        return tiny_retriever(None if self.make().brings else Full(last=1))
 
     def _trainer(self, on_step: Callable[[Any], None] | None = None) -> Any:
         return tiny_trainer(self.make(), self._retriever(), on_step)
@@ -67,7 +60,7 @@ class StrategyContract:
         return _RUNS[key]
 
     def _towers(self) -> TinyTowers:
-        if not self.any_module:
+        if not self.make().any_module:
             raise SkipTest("needs a retriever")
         return TinyTowers()
 
@@ -93,7 +86,9 @@ class StrategyContract:
         assert not broken, f"not finite after training: {', '.join(broken[:3])}"
         moved = [name for name in before if name in after and not torch.equal(before[name], after[name])]
         grown = after.keys() - before.keys()
-        assert bool(moved or grown) == self.learns, f"learns is {self.learns}; {len(moved)} tensors changed"
+        assert bool(moved or grown) == self.make().trains, (
+            f"trains is {self.make().trains}; {len(moved)} tensors changed"
+        )
 
     def test_it_runs_in_a_plain_torch_loop(self) -> None:
         model = self._towers()
@@ -102,9 +97,9 @@ class StrategyContract:
         after = weights(model)
         assert torch.equal(torch.get_rng_state(), state), "a hook draws from or seeds torch's generator"
         assert torch.equal(before["eye.weight"], after["eye.weight"]), "a frozen weight changed"
-        assert torch.equal(before["picture.weight"], after["picture.weight"]) != self.learns
+        assert torch.equal(before["picture.weight"], after["picture.weight"]) != self.make().trains
         values = torch.tensor([value for terms in history for value in terms.values()])
-        assert bool(values.isfinite().all()) and bool(history) == self.learns
+        assert bool(values.isfinite().all()) and bool(history) == self.make().trains
 
     def test_its_loss_terms_are_named_finite_scalars(self) -> None:
         model, strategy = self._towers(), self.make()
@@ -153,7 +148,7 @@ class StrategyContract:
         assert fresh.memory_bytes() == strategy.memory_bytes()
 
     def test_it_resumes_in_the_middle_of_an_experience(self, tmp_path: Path) -> None:
-        from clplat.checkpoint import Weights, load_state, save_state
+        from clplat.runs.checkpoint import Weights, load_state, save_state
 
         path, stop_at = tmp_path / "checkpoint.safetensors", 10  # of 12 steps, in the second experience
 
@@ -175,15 +170,15 @@ class StrategyContract:
             found = difference(everything(resumed), everything(whole))
             assert not found, f"an interrupted run ends with other bits: {found}"
         else:
-            assert not self.learns and cut.step == 0, f"the run ended after {cut.step} steps"
+            assert not self.make().trains and cut.step == 0, f"the run ended after {cut.step} steps"
 
     def test_it_is_a_plugin_of_any_avalanche_template(self) -> None:
         from clplat.testing.avalanche import stock_template
 
-        model = TinyTowers() if self.any_module else self._retriever()
+        model = TinyTowers() if self.make().any_module else self._retriever()
         before = weights(model)
         template = stock_template(model, self.make().as_plugin())
         template.train(tiny_stream(), eval_streams=[])
         after = weights(template.model)
         assert all(bool(value.float().isfinite().all()) for value in after.values())
-        assert bool(difference(before, after)) == self.learns
+        assert bool(difference(before, after)) == self.make().trains

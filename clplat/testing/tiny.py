@@ -15,12 +15,12 @@ from torch import Tensor, nn
 from clplat.data.collate import Collate
 from clplat.data.images import PixelStore, Preprocess
 from clplat.data.records import Batch, Domain, Gallery, Picture, Protocol, Query, RetrievalSet, Triplet
-from clplat.losses.info_nce import InfoNCE
-from clplat.models.adapters.base import Adapter
 from clplat.models.backbone import Backbone
-from clplat.models.composers.base import Composer
-from clplat.models.composers.combiner import Combiner
 from clplat.models.retriever import ComposedRetriever, Outputs
+from clplat.parts.adapters._base import Adapter
+from clplat.parts.composers._base import Composer
+from clplat.parts.composers.combiner import Combiner
+from clplat.parts.losses.info_nce import InfoNCE
 from clplat.randomness import generator, seeded
 
 __all__ = [

@@ -7,10 +7,10 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
-from clplat.claim import RESULT
 from clplat.events import Listener
 from clplat.files import read_json
 from clplat.locks import locked
+from clplat.runs.run_folder import RESULT
 from clplat.sweep.layout import Entry, Layout
 from clplat.sweep.queue import Job
 from clplat.tracking.listener import TrackedListener

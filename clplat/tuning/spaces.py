@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from clplat.config import spaces
+from clplat.config.options import coerce
+from clplat.config.resolve import spaces
+from clplat.config.space import Choice, Float, Int, Space
 from clplat.errors import UserError
-from clplat.options import coerce
-from clplat.space import Choice, Float, Int, Space
 
 if TYPE_CHECKING:
     import optuna

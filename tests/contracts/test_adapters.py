@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from clplat import registry
-from clplat.models.adapters.base import Adapter
-from clplat.models.adapters.methods import METHODS
+from clplat.parts.adapters._base import Adapter
+from clplat.parts.adapters._methods import METHODS
 from clplat.testing import AdapterContract
 
 

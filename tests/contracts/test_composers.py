@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from clplat import registry
-from clplat.models.composers.base import Composer
+from clplat.parts.composers._base import Composer
 from clplat.testing import ComposerContract
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from clplat import registry
-from clplat.models.projections.base import Projection
+from clplat.parts.projections._base import Projection
 from clplat.testing import ProjectionContract
 
 

@@ -10,11 +10,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import normalize
 
-from clplat.continual.strategy import Strategy
-from clplat.models.adapters.base import Adapter
-from clplat.models.adapters.full import Full
-from clplat.models.composers.sum import Sum
-from clplat.models.projections.procrustes import Procrustes
+from clplat.parts.adapters._base import Adapter
+from clplat.parts.adapters.full import Full
+from clplat.parts.composers.sum import Sum
+from clplat.parts.projections.procrustes import Procrustes
 from clplat.testing import (
     AdapterContract,
     ComposerContract,
@@ -22,6 +21,7 @@ from clplat.testing import (
     ProjectionContract,
     StrategyContract,
 )
+from clplat.training.strategy import Strategy
 from strategies import EWC, Replay
 
 

@@ -10,15 +10,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
+from clplat.cache.engine import Features
+from clplat.cache.store import Store
 from clplat.data.augment import Augment
 from clplat.data.collate import Collate
 from clplat.data.images import PixelStore, Preprocess
 from clplat.data.records import Picture
 from clplat.errors import UserError
 from clplat.events import Listener
-from clplat.experiment import run
-from clplat.features.engine import Features
-from clplat.features.store import Store
+from clplat.runs.experiment import run
 from clplat.testing.tiny import tiny_domains, tiny_retriever
 
 

@@ -12,7 +12,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from clplat.data.catalogue import (
+from clplat.data.records import Domain, Picture
+from clplat.data.validate import stream_fingerprint, validate_domain
+from clplat.errors import UserError
+from scenarios._catalogue import (
     ATTRIBUTES,
     CATEGORIES,
     DOMAINS,
@@ -25,11 +28,8 @@ from clplat.data.catalogue import (
     probes,
     render,
 )
-from clplat.data.catalogue.items import changed, generator, home, sample_item, vary
-from clplat.data.catalogue.language import clauses, describe, modification
-from clplat.data.records import Domain, Picture
-from clplat.data.validate import stream_fingerprint, validate_domain
-from clplat.errors import UserError
+from scenarios._catalogue.items import changed, generator, home, sample_item, vary
+from scenarios._catalogue.language import clauses, describe, modification
 
 _OPENING = re.compile(r"^(it |i want one that |the same but it |should be one that |the \w+ )?")
 

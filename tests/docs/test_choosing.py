@@ -8,10 +8,11 @@ from pathlib import Path
 import pytest
 
 from clplat import registry
-from clplat.config import SLOTS, parse_arguments
+from clplat.config.resolve import parse_arguments
+from clplat.kinds import KINDS
 
 PAGE = (Path(__file__).parents[2] / "docs" / "choosing.md").read_text(encoding="utf-8")
-KINDS = ("strategies", "adapters", "prompts", "composers", "projections", "losses")
+PLURALS = [kind.plural for kind in KINDS.values() if kind.plural and kind.plural != "scenarios"]
 
 
 def named(kind: str) -> set[str]:
@@ -22,7 +23,7 @@ def named(kind: str) -> set[str]:
     return set(re.findall(r"`([a-z0-9_]+)`", " ".join(cells)))
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", PLURALS)
 def test_the_tables_hold_what_is_registered(kind: str) -> None:
     assert named(kind) == set(registry.names(kind))
 
@@ -32,7 +33,7 @@ def test_every_command_on_the_page_is_accepted() -> None:
     assert len(commands) > 10
     for command in commands:
         if re.fullmatch(r"--\w+", command):  # a slot alone is no command
-            assert command[2:] in SLOTS
+            assert command[2:] in KINDS
         elif re.fullmatch(r"--\w+(\.\w+)? [^ ]+|(--\w+(\.\w+)? [^ ]+ )+--\w+(\.\w+)? [^ ]+", command):
             parse_arguments(command.split())
 
@@ -41,7 +42,6 @@ def test_every_option_on_the_page_exists() -> None:
     options = set(re.findall(r"`((?:composer|projection|loss|adapter|strategy)\.\w+)`", PAGE))
     assert options
     for option in options:
-        kind = SLOTS[option.split(".")[0]].kind
-        assert kind is not None
+        kind = KINDS[option.split(".")[0]].plural
         texts = [registry.load(kind, name) for name in registry.names(kind)]
         assert any(f" {option.split('.')[1]}:" in (part.__doc__ or "") for part in texts), option

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from clplat import registry
 from clplat.cli import _parser, main
-from clplat.config import SLOTS, parse_arguments
+from clplat.config.resolve import parse_arguments
+from clplat.kinds import KINDS
 from clplat.sweep.flags import from_flags
 from clplat.sweep.layout import Layout
 
@@ -41,14 +41,14 @@ def test_every_command_and_option_is_on_the_page(capsys: pytest.CaptureFixture[s
             assert f"--{option}" in section, f"{command} --{option}"
         known |= set(found)
     mentioned = set(re.findall(r"--([a-z\-]+)(?![a-z.\-])", PAGE))
-    assert mentioned - known <= {*SLOTS, "seed", "config"}
+    assert mentioned - known <= {*KINDS, "seed", "config"}
 
 
 def test_the_slots_and_kinds_are_listed() -> None:
     listed = re.search(r"^Slots: (.*?)\. Groups", PAGE, re.MULTILINE | re.DOTALL)
     assert listed
-    assert re.findall(r"`(\w+)`", listed.group(1)) == list(SLOTS)
-    for kind in registry.KINDS:
+    assert re.findall(r"`(\w+)`", listed.group(1)) == list(KINDS)
+    for kind in filter(None, (kind.plural for kind in KINDS.values())):
         assert kind in PAGE
 
 

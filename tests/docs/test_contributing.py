@@ -32,7 +32,7 @@ def python(folder: Path, *words: str) -> str:
     home = {"HOME": str(folder), "OMP_NUM_THREADS": "1", "PYTHONPATH": str(folder / "installed")}
     environment = {key: value for key, value in os.environ.items() if not key.startswith("PYTEST_")} | home
     command = [sys.executable, *words]
-    done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, timeout=300)
+    done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True)
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout + done.stderr
 

@@ -9,8 +9,8 @@ import pytest
 
 from clplat import registry
 from clplat.cli import _parser
-from clplat.config import parse_arguments
-from clplat.models.adapters.methods import METHODS
+from clplat.config.resolve import parse_arguments
+from clplat.parts.adapters._methods import METHODS
 
 ROOT = Path(__file__).parents[2]
 PAGE = (ROOT / "README.md").read_text(encoding="utf-8")

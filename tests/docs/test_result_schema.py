@@ -8,10 +8,10 @@ from typing import Any
 
 import pytest
 
-from clplat.config import merge
+from clplat.config.resolve import merge
 from clplat.errors import UserError
-from clplat.experiment import run
 from clplat.files import read_json
+from clplat.runs.experiment import run
 
 PAGE = (Path(__file__).parents[2] / "docs" / "result.md").read_text(encoding="utf-8")
 

@@ -8,8 +8,8 @@ from typing import Any
 
 import torch
 
-from clplat.features.engine import Features
-from clplat.features.store import Store
+from clplat.cache.engine import Features
+from clplat.cache.store import Store
 from clplat.testing.tiny import tiny_collate, tiny_domains, tiny_retriever
 
 PAGE = (Path(__file__).parents[2] / "docs" / "speed.md").read_text(encoding="utf-8")

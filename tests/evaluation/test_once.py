@@ -9,10 +9,10 @@ from typing import Any
 import pytest
 import torch
 
-from clplat.assembly import assemble
-from clplat.config import resolve
-from clplat.experiment import run
-from clplat.features.settled import settled
+from clplat.cache.settled import settled
+from clplat.config.resolve import resolve
+from clplat.runs.assembly import assemble
+from clplat.runs.experiment import run
 
 SIZES = {"name": "catalogue", "train": 16, "queries": 20, "gallery": 20, "size": 16}
 

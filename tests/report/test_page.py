@@ -368,7 +368,7 @@ def test_a_phone_has_no_page_to_push_sideways(make_sweep: Make, tmp_path: Path) 
     command = ["chromium", "--headless", "--no-sandbox", "--disable-gpu", "--allow-file-access-from-files",
                f"--user-data-dir={tmp_path / 'profile'}", "--virtual-time-budget=5000", "--dump-dom",
                (tmp_path / "phone.html").as_uri()]  # fmt: skip
-    dom = subprocess.run(command, capture_output=True, text=True, timeout=60).stdout
+    dom = subprocess.run(command, capture_output=True, text=True).stdout
     said = re.search(r"page (\d+) of (\d+), (\d+) high", dom)
     assert said is not None, dom[-500:]
     width, room, height = map(int, said.groups())

@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
-from clplat.data.catalogue import DOMAINS
 from clplat.data.validate import validate_domain
 from clplat.errors import UserError
+from scenarios._catalogue import DOMAINS
 from scenarios.catalogue import Catalogue
 
 SMALL: dict[str, Any] = {"train": 12, "queries": 10, "gallery": 40}

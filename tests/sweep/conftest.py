@@ -71,7 +71,7 @@ def postgres() -> Iterator[Postgres]:
 
     def run(program: str, *words: str) -> None:
         done = subprocess.run(
-            [str(programs / program), *words], cwd=folder, capture_output=True, text=True, timeout=120, **user
+            [str(programs / program), *words], cwd=folder, capture_output=True, text=True, **user
         )
         assert done.returncode == 0, f"{program}: {done.stdout}{done.stderr}"
 
@@ -129,7 +129,7 @@ def begin() -> Iterator[Callable[..., subprocess.Popen[str]]]:
     def start(*words: object, **environment: str) -> subprocess.Popen[str]:
         held = {key: value for key, value in os.environ.items() if key != "MLFLOW_TRACKING_URI"}
         process = subprocess.Popen(
-            [str(Path(sys.executable).with_name("clplat")), *map(str, words)],
+            [sys.executable, "-m", "clplat", *map(str, words)],
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,

@@ -8,10 +8,9 @@ import re
 import signal
 import subprocess
 import sys
-import threading
-import time
 from collections import Counter
 from pathlib import Path
+from typing import TextIO
 
 import pytest
 
@@ -33,22 +32,25 @@ def workers_of(parent: int) -> list[int]:
     return [int(pid) for pid, above, _ in table if int(above) in servers]
 
 
-class Killer(threading.Thread):
-    """Kills a random worker now and then until it has killed enough."""
+def kill_some(process: subprocess.Popen[str], kills: int, log: TextIO, dice: random.Random) -> int:
+    """Kill a random worker each time some rows are there, until that was enough; how often it was done.
 
-    def __init__(self, parent: int, kills: int, log: Path) -> None:
-        super().__init__(daemon=True)
-        self.parent, self.left, self.log = parent, kills, log
-        self.dice = random.Random(0)
-        self.over = threading.Event()
-
-    def run(self) -> None:
-        while self.left and not self.over.wait(self.dice.uniform(1.0, 4.0)):
-            # Not before work has begun, so that a kill meets a trial and not an import.
-            found = workers_of(self.parent) if "after 1" in self.log.read_text() else []
+    A row tells that work goes on, so that a kill meets a trial and not an import.
+    """
+    done, rows = 0, dice.randint(1, 8)
+    assert process.stdout is not None
+    for line in process.stdout:
+        log.write(line)
+        rows -= "after 1" in line
+        if rows == 0:
+            found = workers_of(process.pid)
             if found:
-                os.kill(self.dice.choice(found), signal.SIGKILL)
-                self.left -= 1
+                os.kill(dice.choice(found), signal.SIGKILL)
+                done += 1
+            if done == kills:
+                break
+            rows = dice.randint(4, 8)
+    return done
 
 
 @pytest.mark.slow
@@ -60,25 +62,22 @@ def test_kills_cost_nothing(small_backbone: Path, tmp_path: Path) -> None:
     words += f"--seeds 0 --workers 8 --no-track --backbone local-dir:{small_backbone} --out {out}"
     command = [sys.executable, "-c", CALL, "sweep", *words.split()]
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    kills, calls = 20, 0
-    while kills or calls == 0:
-        with log.open("w") as sink:
+    dice = random.Random(0)
+    with log.open("w") as sink:
+        for call in (1, 2):
             process = subprocess.Popen(
-                command, stdout=sink, stderr=subprocess.STDOUT, env=environment, start_new_session=True
+                command,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT,
+                text=True,
+                env=environment,
+                start_new_session=True,
             )
-            killer = Killer(process.pid, kills, log)
-            killer.start()
-            if calls == 0:  # the whole command is killed as well, once
-                while killer.left > kills // 2 and process.poll() is None:
-                    time.sleep(0.2)
+            assert kill_some(process, 10, sink, dice) == 10, "the kills met the end of the sweep"
+            if call == 1:  # the whole command is killed as well, once
                 os.killpg(process.pid, signal.SIGKILL)
-            code = process.wait(timeout=1500)
-            killer.over.set()
-            killer.join()
-            kills, calls = killer.left, calls + 1
-        if code == 0:
-            break
-    assert code == 0, log.read_text()[-2000:]
+            sink.write(process.communicate()[0])
+    assert process.returncode == 0, log.read_text()[-2000:]
 
     queue = Queue(Layout(read_sweep(out / "sweep.yaml")), out, open_storage(None, out))
     assert not queue.has_pending()

@@ -11,9 +11,9 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
+from clplat.config.space import Choice, Float, Int
 from clplat.errors import UserError
 from clplat.measures import MEASURES
-from clplat.space import Choice, Float, Int
 from clplat.sweep import DEFAULT_STRATEGIES, Budget, Sweep, read_sweep
 from clplat.sweep.layout import Layout, permuted, slug
 from clplat.tuning.samplers import SAMPLERS, make_pruner, make_sampler

@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 import torch
+import yaml
 
 from clplat.cli import main
 from clplat.files import read_json
@@ -125,9 +126,9 @@ def test_levels_and_parents_in_mlflow(tuned: tuple[Path, dict[str, Any]]) -> Non
 
 
 PART = """
-import os, signal
+import os, signal, time
 from pathlib import Path
-from clplat.continual.strategy import Strategy
+from clplat.training.strategy import Strategy
 class Dies(Strategy):
     'Its process ends in the second experience as long as there is a mark.'
     def __init__(self, mark: str = '', how: str = 'kill') -> None:
@@ -140,6 +141,10 @@ class Dies(Strategy):
                 os.kill(os.getpid(), signal.SIGKILL)
             if self.how == 'exit':
                 os._exit(3)
+            if self.how == 'wait':
+                while Path(self.mark).exists():
+                    time.sleep(0.05)
+                return
             raise RuntimeError('a defect')
 """
 
@@ -156,7 +161,7 @@ def dying(base: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
             mark.write_text("")
             methods[kind] = {
                 "strategy": {"name": "clplat_test_dies:Dies", "mark": str(mark), "how": kind}
-                if kind in ("kill", "once", "exit", "defect")
+                if kind in ("kill", "once", "exit", "defect", "wait")
                 else "naive"
             }
             if kind == "nan":
@@ -190,38 +195,35 @@ def test_what_happens_to_one_run_does_not_stop_the_others(
     assert [failure["label"] for failure in again["failures"]] == ["nan s0"]
 
 
-def test_an_interrupted_sweep_loses_nothing(base: dict[str, Any], tmp_path: Path) -> None:
-    out = tmp_path / "out"
-    words = [f"--scenario.{key}={value}" for key, value in base["scenario"].items() if key != "name"]
-    words += ["--backbone", base["backbone"]["name"], "--train.epochs=1", "--train.batch_size=8"]
-    words += [
-        "--strategies",
-        "naive,ewc",
-        "--seeds",
-        "0,1",
-        "--no-track",
-        "--workers",
-        "2",
-        "--out",
-        str(out),
-    ]
+def test_an_interrupted_sweep_loses_nothing(dying: Callable[..., Sweep], tmp_path: Path) -> None:
+    """It is interrupted while one run waits in the second experience, as long as there is a mark."""
+    out, plan = tmp_path / "out", tmp_path / "plan.yaml"
+    plan.write_text(yaml.safe_dump(dying("wait", "fine").as_dict()))
     call = "import sys; from clplat.cli import main; sys.exit(main(sys.argv[1:]))"
-    command = [sys.executable, "-c", call, "sweep", *words]
+    words = ["sweep", "--plan", str(plan), "--no-track", "--workers", "2", "--out", str(out)]
+    command = [sys.executable, "-c", call, *words]
+    environment = {**os.environ, "PYTHONPATH": str(tmp_path)}
     process = subprocess.Popen(
-        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True
+        command,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+        env=environment,
     )
     assert process.stdout is not None
     for line in process.stdout:
-        if "after 1" in line:
+        if "wait s0" in line and "after 1" in line:
             break
     os.killpg(process.pid, signal.SIGINT)  # as Ctrl-C does
-    _, said = process.communicate(timeout=60)
+    _, said = process.communicate()
     assert process.returncode == 130 and "run the same command again" in said
     rows = {p: len(read_json(p)["scores"]) for p in out.glob("*/result.json")}
     assert rows and max(rows.values()) >= 2
     processes = subprocess.run(["ps", "-eo", "args"], capture_output=True, text=True).stdout
     assert str(out) not in processes, "a worker lives on"
-    done = subprocess.run(command, capture_output=True, text=True, timeout=300)
+    (tmp_path / "mark-wait").unlink()
+    done = subprocess.run(command, capture_output=True, text=True, env=environment)
     assert done.returncode == 0, done.stderr
     assert read_json(out / "sweep.json")["status"] == "complete"
     assert "2 rows known" in done.stdout or "3 rows known" in done.stdout or "mean R@5" in done.stdout

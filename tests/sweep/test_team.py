@@ -44,8 +44,7 @@ def served(
     }.items():
         assert theirs in command, command
         command = command.replace(theirs, ours)
-    words = shlex.split(command)
-    words[0] = str(Path(sys.executable).with_name(words[0]))
+    words = [sys.executable, "-m", *shlex.split(command)]
     environment = os.environ | {"MLFLOW_DISABLE_TELEMETRY": "true", "OMP_NUM_THREADS": "1"}
     with (folder / "log").open("w") as log:
         process = subprocess.Popen(
@@ -53,7 +52,7 @@ def served(
         )
     url = f"http://127.0.0.1:{port}"
     try:
-        for _ in range(600):
+        while True:
             assert process.poll() is None, (folder / "log").read_text()
             try:
                 urllib.request.urlopen(f"{url}/health", timeout=5).close()
@@ -63,7 +62,7 @@ def served(
         yield url
     finally:
         process.terminate()
-        process.wait(30)
+        process.wait()
 
 
 @pytest.mark.slow
@@ -72,7 +71,7 @@ def test_runs_metrics_and_artifacts_are_on_the_server(
 ) -> None:
     out = tmp_path / "sweep"
     sweep = begin("sweep", "--plan", short_plan, "--out", out, "--workers", 2, MLFLOW_TRACKING_URI=served)
-    said = sweep.communicate(timeout=600)[0]
+    said = sweep.communicate()[0]
     assert sweep.returncode == 0, said
     from clplat.tracking.store import open_client
 
@@ -93,7 +92,7 @@ def test_runs_metrics_and_artifacts_are_on_the_server(
     assert not (out / "mlflow.db").exists(), "everything is on the server"
 
     table = begin("compare", "--out", out, MLFLOW_TRACKING_URI=served)
-    said = table.communicate(timeout=300)[0]
+    said = table.communicate()[0]
     assert table.returncode == 0 and "naive" in said and "frozen" in said, said
 
 
@@ -111,7 +110,7 @@ def test_the_commands_of_the_page_are_accepted() -> None:
     servers = [line for line in LINES if line.startswith("mlflow server")]
     assert len(servers) == 2 and all("--host 127.0.0.1" in line for line in servers)
     known = subprocess.run(
-        [str(Path(sys.executable).with_name("mlflow")), "server", "--help"], capture_output=True, text=True
+        [sys.executable, "-m", "mlflow", "server", "--help"], capture_output=True, text=True
     ).stdout
     assert all(option in known for line in servers for option in re.findall(r"--[a-z-]+", line))
     needs = yaml.safe_load(re.findall(r"^```yaml\n(.*?)^```$", PAGE, re.MULTILINE | re.DOTALL)[0])
@@ -129,7 +128,7 @@ def test_the_proxy_of_the_page_serves_postgresql(
     assert code != words[2]
     process = subprocess.Popen([sys.executable, "-W", "ignore", words[1], code])
     try:
-        for _ in range(20):  # it imports for seconds before it listens
+        while True:  # it imports for seconds before it listens
             try:
                 proxy = open_storage(f"grpc://127.0.0.1:{port}", tmp_path)
                 break

@@ -8,10 +8,10 @@ from typing import Any
 
 import pytest
 
-from clplat.config import merge, resolve
+from clplat.config.resolve import merge, resolve
 from clplat.errors import UserError
-from clplat.experiment import run
 from clplat.models.backbone import Backbone
+from clplat.runs.experiment import run
 from sweeps.systems import PAGE, Recipe, page, read_recipes
 
 RECIPES = {recipe.name: recipe for recipe in read_recipes()}

@@ -181,6 +181,6 @@ def live(template: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[L
     assert match, f"the server did not start: {said}; see {folder / 'mlflow-server.log'}"
     yield Live(match.group(0), said)
     process.terminate()
-    process.wait(20)
+    process.wait()
     with pytest.raises(OSError):  # nothing lives on after `kill`
         socket.create_connection(("127.0.0.1", int(match.group(0).rsplit(":", 1)[1])), timeout=1).close()

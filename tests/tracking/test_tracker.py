@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import multiprocessing
 import os
 import socket
 import threading
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -263,9 +263,10 @@ def test_processes_that_race_share_one_experiment(root: Path) -> None:
     racers = [context.Process(target=_open_experiment, args=(tracking_uri(root), found)) for _ in range(4)]
     for racer in racers:
         racer.start()
-    assert len({found.get(timeout=30) for _ in racers}) == 1
     for racer in racers:
-        racer.join(10)
+        racer.join()
+        assert racer.exitcode == 0
+    assert len({found.get() for _ in racers}) == 1
 
 
 def test_other_threads_may_log(root: Path, make_result: Make) -> None:
@@ -287,22 +288,34 @@ def test_a_dead_server_costs_nothing_but_a_line(
     said: list[str] = []
     result = make_result("replay", 0)
     folder = folder_of(root, result)
+    slept: list[float] = []
     with monkeypatch.context() as patch:
         patch.setenv("MLFLOW_TRACKING_URI", f"http://127.0.0.1:{port}")
-        start = time.monotonic()
+        patch.setattr("time.sleep", slept.append)
         tracker = Tracker(root, warn=said.append)
         assert tracker.start_parent("catalogue", "sweep", "sweep") is None
         tracker.finish_parent(None, results=[result])
         for rows in (1, 3, 5):
             assert tracker.log(make_result("replay", 0, rows=rows), folder) is None
         assert Tracker(root, warn=said.append).log(result, folder) is None
-        assert time.monotonic() - start < 15
+    assert sum(slept) < 15, "between attempts"
     assert len(said) == 1
     assert "\n" not in said[0]
     assert "clplat track" in said[0]
     run_id = log_result(result, folder)  # the store is back
     assert run_id is not None
     assert len(history(root, run_id, "cl/R5")) == 5
+
+
+def taken(hole: socket.socket) -> int:
+    """How many connections wait for an answer; they are closed."""
+    hole.setblocking(False)
+    for count in itertools.count():
+        try:
+            hole.accept()[0].close()
+        except BlockingIOError:
+            return count
+    raise AssertionError
 
 
 def test_a_server_that_never_answers_is_asked_once(
@@ -317,9 +330,9 @@ def test_a_server_that_never_answers_is_asked_once(
         tracker = Tracker(root, warn=said.append)
         result = make_result("replay", 0)
         assert tracker.log(result, folder_of(root, result)) is None
-        start = time.monotonic()
+        assert taken(hole) > 0
         assert Tracker(root, warn=said.append).log(result, folder_of(root, result)) is None
-        assert time.monotonic() - start < 0.5
+        assert taken(hole) == 0
     assert len(said) == 1
 
 

@@ -1,0 +1,126 @@
+"""The upkeep of the store's folders: what they take, whether they are whole, and how they go."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from clplat.cache.folder import KEY, LEFTOVER_SECONDS, LOCK, digest_of, lock_file, read_key
+from clplat.cache.segments import DamagedError, count_rows, open_segment, segments_in
+from clplat.files import remove_leftovers
+
+__all__ = ["TableInfo", "check", "delete", "describe", "in_words", "listing", "remove_folder", "stats_in"]
+
+
+@dataclass(frozen=True)
+class TableInfo:
+    """What a table takes; ``last_used`` in seconds since 1970, to the minute."""
+
+    digest: str
+    key: dict[str, Any]
+    rows: int
+    bytes: int
+    last_used: float
+
+
+def delete(path: Path) -> bool:
+    """Delete a segment; false where we may not. Whoever has it mapped goes on reading it."""
+    try:
+        path.unlink(missing_ok=True)
+    except OSError:
+        return False
+    return True
+
+
+def remove_folder(folder: Path) -> None:
+    """Delete a table's folder that has no segments any more, unless a process is filling it."""
+    if segments_in(folder):
+        return
+    remove_leftovers(folder, older_than=LEFTOVER_SECONDS)
+    with suppress(OSError):  # in use, or somebody is writing: it stays
+        with lock_file(folder / LOCK, wait=False):
+            for path in (folder / KEY, folder / LOCK):
+                path.unlink(missing_ok=True)
+            folder.rmdir()
+        folder.parent.rmdir()
+
+
+def stats_in(folder: Path) -> dict[Path, os.stat_result]:
+    """Size and last use (as the time of modification) of a table's segments."""
+    found = {}
+    for path in segments_in(folder):
+        with suppress(OSError):  # deleted by another process meanwhile
+            found[path] = path.stat()
+    return found
+
+
+def describe(folder: Path) -> TableInfo | None:
+    """What is in a table's folder; None when it has no segments."""
+    stats = stats_in(folder)
+    if not stats:
+        return None
+    size, used = sum(s.st_size for s in stats.values()), max(s.st_mtime for s in stats.values())
+    return TableInfo(folder.name, read_key(folder) or {}, sum(map(count_rows, stats)), size, used)
+
+
+def check(folder: Path) -> list[str]:
+    """Read a table's folder to the last byte; what is wrong with it, a line each."""
+    problems = []
+    segments, key = segments_in(folder), read_key(folder)
+    if segments and (key is None or digest_of(key) != folder.name):
+        problems.append(f"{folder / KEY} is not the key of this table")
+        key = None
+    for path in segments:
+        try:
+            _, rows = open_segment(path, folder.name, check=True)
+        except FileNotFoundError:  # deleted by another process meanwhile
+            continue
+        except DamagedError as error:
+            problems.append(f"{path} {error}")
+            continue
+        held = {"dtype": str(rows.dtype).removeprefix("torch."), "shape": list(rows.shape[1:])}
+        for entry, value in held.items():
+            if key and key.get(entry, value) != value:
+                problems.append(f"{path} has rows of {entry} {value}, its key says {key[entry]}")
+    return problems
+
+
+def listing(tables: Sequence[TableInfo]) -> tuple[list[str], list[list[str]]]:
+    """Head and lines of a table of tables: words first, then numbers from the fourth column on.
+
+    Example:
+        >>> key = {"what": "image", "tap": "pooled", "dtype": "float16", "shape": [512]}
+        >>> head, body = listing([TableInfo("4f2a" * 16, key, 1000, 1_050_000, 0.0)])
+        >>> head[:-1]
+        ['table', 'what', 'row', 'rows', 'size']
+        >>> body[0][:-1]
+        ['4f2a4f2a', 'image pooled', 'float16 512', '1000', '1.1 MB']
+    """
+    body = []
+    for table in tables:
+        what = [str(table.key[word]) for word in ("what", "tap", "backbone") if table.key.get(word)]
+        shape = table.key.get("shape")
+        row = [str(table.key.get("dtype", "")), "x".join(map(str, shape)) if isinstance(shape, list) else ""]
+        used = time.strftime("%Y-%m-%d %H:%M", time.localtime(table.last_used))
+        words = [table.digest[:8], " ".join(what) or "?", " ".join(filter(None, row)) or "?"]
+        body.append([*words, str(table.rows), in_words(table.bytes), used])
+    return ["table", "what", "row", "rows", "size", "last used"], body
+
+
+def in_words(size: float) -> str:
+    """A number of bytes to read, in two digits or more.
+
+    Example:
+        >>> in_words(999), in_words(20e9), in_words(1_234_567)
+        ('999 B', '20 GB', '1.2 MB')
+    """
+    unit = 0
+    while size >= 999.5 and unit < 4:
+        size, unit = size / 1000, unit + 1
+    digits = 1 if unit and size < 9.95 and f"{size:.1f}"[-1] != "0" else 0
+    return f"{size:.{digits}f} {('B', 'kB', 'MB', 'GB', 'TB')[unit]}"

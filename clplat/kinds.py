@@ -1,0 +1,94 @@
+"""The kinds of parts of an experiment: one table, read by registry, configuration, CLI, docs and tests.
+
+A new kind is one row here, a folder of that name with its contract in ``_base.py``, and the line that
+uses it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from clplat.errors import unknown_name
+
+__all__ = ["KINDS", "Kind", "kind_named"]
+
+
+@dataclass(frozen=True)
+class Kind:
+    """One kind of part.
+
+    Attributes:
+        slot: its place in a configuration, and its option: ``composer`` for ``--composer sum``.
+        plural: its folder, its entry-point group ``clplat.<plural>`` and the word of ``clplat list``; empty
+            for the one kind that is not scanned (backbones are open_clip's models).
+        default: the part that fills the slot unless another is named.
+        contract: class that every part of the kind extends, ``module:Class``; empty where any object with
+            the right methods will do.
+        tests: class of `clplat.testing` that checks a part; empty for a kind without contract tests.
+        optional: ``none`` leaves the slot empty.
+        many: the slot takes a list of parts.
+    """
+
+    slot: str
+    plural: str
+    default: str
+    contract: str = ""
+    tests: str = ""
+    optional: bool = False
+    many: bool = False
+
+
+KINDS: dict[str, Kind] = {
+    kind.slot: kind
+    for kind in (
+        Kind("scenario", "scenarios", "catalogue", tests="ScenarioContract"),
+        Kind("backbone", "", "clplat-tiny"),
+        Kind(
+            "adapter",
+            "adapters",
+            "full",
+            contract="clplat.parts.adapters._base:Adapter",
+            tests="AdapterContract",
+            optional=True,
+        ),
+        Kind("prompt", "prompts", "none", contract="clplat.parts.prompts._base:Prompt", optional=True),
+        Kind(
+            "composer",
+            "composers",
+            "sum",
+            contract="clplat.parts.composers._base:Composer",
+            tests="ComposerContract",
+        ),
+        Kind(
+            "projection",
+            "projections",
+            "identity",
+            contract="clplat.parts.projections._base:Projection",
+            tests="ProjectionContract",
+        ),
+        Kind("loss", "losses", "info_nce", tests="LossContract"),
+        Kind(
+            "strategy",
+            "strategies",
+            "naive",
+            contract="clplat.training.strategy:Strategy",
+            tests="StrategyContract",
+        ),
+    )
+}
+
+
+def kind_named(plural: str) -> Kind:
+    """The kind whose folder is called ``plural``.
+
+    Raises:
+        UserError: there is none; the nearest one is offered.
+
+    Example:
+        >>> kind_named("losses").slot
+        'loss'
+    """
+    found = {kind.plural: kind for kind in KINDS.values() if kind.plural}
+    if plural not in found:
+        raise unknown_name("kind of part", plural, found)
+    return found[plural]

@@ -1,0 +1,116 @@
+"""Exemplar memories: what they keep is content, not pointers into a data set, and is counted in bytes."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+import torch
+
+from clplat.mechanisms.examples import join, size_in_bytes, split
+from clplat.randomness import generator
+from clplat.training.strategy import SupportsLearning
+
+__all__ = ["Memory"]
+
+
+class Memory:
+    """A bounded set of examples of earlier experiences.
+
+    Args:
+        size: examples at most.
+        policy: ``"reservoir"``: every example seen so far is kept with equal chance (Vitter 1985);
+            ``"balanced"``: every experience has an equal share, earlier shares shrink as new ones come.
+        seed: of its own generator.
+
+    Example:
+        >>> memory = Memory(size=2, policy="balanced", seed=0)
+        >>> memory.bytes()
+        0
+    """
+
+    def __init__(self, size: int, policy: Literal["reservoir", "balanced"], seed: int) -> None:
+        if size < 1:
+            raise ValueError(f"a memory holds at least one example, not {size}")
+        self.size, self.policy = size, policy
+        self._generator = generator(seed, "memory")
+        self._seen = 0
+        self._groups: dict[str, list[Any]] = {}
+
+    def __len__(self) -> int:
+        return sum(len(rows) for rows in self._groups.values())
+
+    def bytes(self) -> int:
+        """Bytes of all stored examples."""
+        return sum(size_in_bytes(row) for rows in self._groups.values() for row in rows)
+
+    def _integer(self, high: int) -> int:
+        return int(torch.randint(high, (1,), generator=self._generator))
+
+    def add(self, learner: SupportsLearning, experience: Any) -> None:
+        """Choose among the examples of an experience and store the chosen ones."""
+        data = getattr(experience, "dataset", experience)
+        group = str(len(self._groups))
+        if self.policy == "balanced":
+            *shares, room = _shares(self.size, [*map(len, self._groups.values()), len(data)])
+            for (key, rows), share in zip(self._groups.items(), shares, strict=True):
+                order = torch.randperm(len(rows), generator=self._generator)[:share].sort().values
+                self._groups[key] = [rows[i] for i in order.tolist()]
+            chosen = torch.randperm(len(data), generator=self._generator)[:room].sort().values.tolist()
+            self._groups[group] = split(learner.collate([data[i] for i in chosen])) if chosen else []
+            self._seen += len(data)
+            return
+        slots: list[tuple[str, int]] = [
+            (key, i) for key, rows in self._groups.items() for i in range(len(rows))
+        ]
+        for i in range(len(data)):
+            self._seen += 1
+            if len(slots) < self.size:
+                slots.append((group, i))
+            elif (place := self._integer(self._seen)) < self.size:
+                slots[place] = (group, i)
+        fresh = [i for key, i in slots if key == group]
+        kept = {key: [rows[i] for k, i in slots if k == key] for key, rows in self._groups.items()}
+        kept[group] = split(learner.collate([data[i] for i in fresh])) if fresh else []
+        self._groups = kept
+
+    def sample(self, count: int) -> Any | None:
+        """A batch of at most ``count`` examples of *one* stored experience, or None while empty.
+
+        One experience at a time, because the negatives of a contrastive batch are then as hard as in
+        training; across domains they would be told apart by their style alone.
+        """
+        groups = [rows for rows in self._groups.values() if rows]
+        if not groups:
+            return None
+        rows = groups[self._integer(len(groups))]
+        order = torch.randperm(len(rows), generator=self._generator)[:count]
+        return join([rows[i] for i in order.tolist()])
+
+    def sample_each(self, count: int) -> list[Any]:
+        """One batch of every stored experience, about ``count`` examples together, two each at least.
+
+        An experience of which one example is left has no negatives to offer and is passed over.
+        """
+        groups = [rows for rows in self._groups.values() if len(rows) > 1]
+        batches = []
+        for rows in groups:
+            order = torch.randperm(len(rows), generator=self._generator)[: max(2, count // len(groups))]
+            batches.append(join([rows[i] for i in order.tolist()]))
+        return batches
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"seen": self._seen, "generator": self._generator.get_state(), "groups": self._groups}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        self._seen, self._groups = state["seen"], state["groups"]
+        self._generator.set_state(state["generator"])
+
+
+def _shares(size: int, available: list[int]) -> list[int]:
+    """Places for each experience: as equal as what is available allows, ``size`` in all."""
+    shares, left = [0] * len(available), size
+    order = sorted(range(len(available)), key=lambda i: available[i])
+    for rank, i in enumerate(order):
+        shares[i] = min(available[i], left // (len(order) - rank))
+        left -= shares[i]
+    return shares

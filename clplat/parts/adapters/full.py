@@ -1,0 +1,84 @@
+"""Full fine-tuning: the base weights themselves, of one tower or both."""
+
+from __future__ import annotations
+
+import re
+from typing import Literal
+
+from clplat.errors import UserError
+from clplat.models.backbone import Backbone
+from clplat.parts.adapters._base import Adapter
+from clplat.parts.adapters._targets import in_last_blocks
+
+__all__ = ["Full"]
+
+
+class Full(Adapter):
+    """Full fine-tuning: trains the base weights in place, with nothing beside them.
+
+    There is no bare base to go back to: ``activate(backbone, None)`` is refused, `merge` has nothing to do.
+
+    Args:
+        towers: train one tower or both.
+        last: only the last so many blocks of each tower and what stands behind them (final layer norm,
+            projection); default everything.
+        embeddings: train the token embedding too. It is by far the largest tensor of a small model, and few
+            of its rows occur in a stream: the others drift by weight decay alone.
+
+    Example:
+        >>> from clplat.models.backbone import Backbone
+        >>> tower = {"layers": 2, "width": 32}
+        >>> backbone = Backbone.random(
+        ...     {
+        ...         "embed_dim": 16,
+        ...         "vision_cfg": {**tower, "image_size": 16, "patch_size": 8, "head_width": 16},
+        ...         "text_cfg": {**tower, "context_length": 12, "heads": 2},
+        ...     },
+        ...     seed=0,
+        ... )
+        >>> Full(towers="text", last=1).attach(backbone)[-3:]
+        ['model.transformer.resblocks.1.mlp.c_proj.bias', 'model.ln_final.weight', 'model.ln_final.bias']
+    """
+
+    #: It adds the same number to what a query has with every key, and the softmax takes that away again.
+    without_effect = (r"\.k_proj\.bias$",)
+
+    def __init__(
+        self,
+        towers: Literal["both", "image", "text"] = "both",
+        last: int | None = None,
+        embeddings: bool = False,
+    ) -> None:
+        if towers not in ("both", "image", "text"):
+            raise UserError(f"towers is '{towers}'; allowed: both, image, text")
+        if last is not None and embeddings:
+            raise UserError("embeddings stand before all blocks: leave out 'last' to train them")
+        self.towers = towers
+        self.last = last
+        self.embeddings = embeddings
+
+    def attach(self, backbone: Backbone, name: str = "default") -> list[str]:
+        """Set ``requires_grad`` on the base weights and return their names; ``name`` does not matter."""
+        if backbone.adapters:
+            raise UserError(f"'{backbone.active_adapter}' is attached: merge it before full fine-tuning")
+        text = "text." if hasattr(backbone.model, "text") else "(?!visual|logit_)"
+        image = r"visual\."
+        tower = re.compile({"both": f"{image}|{text}", "image": image, "text": text}[self.towers])
+        names = [key for key, _ in backbone.model.named_parameters() if tower.match(key)]
+        if not self.embeddings:
+            names = [key for key in names if not key.endswith("token_embedding.weight")]
+        if backbone.model_cfg["vision_cfg"].get("pos_embed_type") == "sin_cos_2d":
+            names.remove("visual.positional_embedding")  # fixed by design
+        if self.last is not None:
+            names = in_last_blocks(names, self.last)
+        for key in names:
+            backbone.model.get_parameter(key).requires_grad_(True)
+        return [f"model.{key}" for key in names]
+
+    def activate(self, backbone: Backbone, name: str | None) -> None:
+        """Do nothing: the trained weights are the base."""
+        if name is None:
+            raise UserError("full fine-tuning changes the base weights: there is no bare base to activate")
+
+    def merge(self, backbone: Backbone) -> None:
+        """Do nothing: there is nothing beside the base."""

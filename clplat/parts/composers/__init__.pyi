@@ -1,0 +1,7 @@
+# Written by `make index`; do not edit.
+
+from clplat.parts.composers.combiner import Combiner as Combiner
+from clplat.parts.composers.image_only import ImageOnly as ImageOnly
+from clplat.parts.composers.slerp import Slerp as Slerp
+from clplat.parts.composers.sum import Sum as Sum
+from clplat.parts.composers.text_only import TextOnly as TextOnly

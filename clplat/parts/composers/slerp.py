@@ -1,0 +1,61 @@
+"""Spherical interpolation between picture and text."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import torch
+from torch import Tensor
+from torch.nn.functional import normalize
+
+from clplat.config.space import Float
+from clplat.errors import UserError
+from clplat.models.features import ImageFeatures, TextFeatures
+from clplat.parts.composers._base import Composer
+
+__all__ = ["Slerp"]
+
+#: Beyond this |cosine| the arc is so short, or so ambiguous, that its chord is used: sin(theta) nears zero.
+LERP_FROM = 0.9995
+
+
+class Slerp(Composer):
+    """Walk the share ``alpha`` of the great arc from the reference to the text. No parameters.
+
+    ``q = sin((1 - a) th) / sin(th) n(r) + sin(a th) / sin(th) n(t)``, th = the angle between r and t and
+    n = division by the L2 norm; linear interpolation where the cosine exceeds 0.9995 in size. The angle to
+    the reference grows evenly with alpha, which the weighted sum does not offer.
+
+    Args:
+        alpha: share of the text, from 0 (`ImageOnly`) to 1 (`TextOnly`).
+
+    Raises:
+        UserError: alpha is not between 0 and 1.
+
+    Reference:
+        Jang et al., "Spherical Linear Interpolation and Text-Anchoring for Zero-shot Composed Image
+        Retrieval", ECCV 2024, arXiv:2405.00571.
+
+    Example:
+        >>> image, text = ImageFeatures(torch.tensor([[2.0, 0.0]])), TextFeatures(torch.tensor([[0.0, 3.0]]))
+        >>> Slerp(alpha=1 / 3)(image, text)
+        tensor([[0.8660, 0.5000]])
+    """
+
+    def __init__(self, alpha: Annotated[float, Float(0.0, 1.0)] = 0.5) -> None:
+        super().__init__()
+        if not 0.0 <= alpha <= 1.0:
+            raise UserError(f"the text share 'alpha' of the slerp composer must lie in [0, 1], not {alpha}")
+        self.alpha = alpha
+
+    def forward(self, image: ImageFeatures, text: TextFeatures) -> Tensor:
+        """Return (B, D) unit rows."""
+        r, t = normalize(image.pooled, dim=-1), normalize(text.pooled, dim=-1)
+        cosine = (r * t).sum(-1, keepdim=True)
+        # Clamping also keeps the gradient of acos finite on the rows that take the chord.
+        theta = torch.acos(cosine.clamp(-LERP_FROM, LERP_FROM))
+        arc = (torch.sin((1.0 - self.alpha) * theta) * r + torch.sin(self.alpha * theta) * t) / torch.sin(
+            theta
+        )
+        chord = (1.0 - self.alpha) * r + self.alpha * t
+        return normalize(torch.where(cosine.abs() > LERP_FROM, chord, arc), dim=-1)

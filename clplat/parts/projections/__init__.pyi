@@ -1,0 +1,6 @@
+# Written by `make index`; do not edit.
+
+from clplat.parts.projections.identity import Identity as Identity
+from clplat.parts.projections.linear import Linear as Linear
+from clplat.parts.projections.procrustes import Procrustes as Procrustes
+from clplat.parts.projections.ridge import Ridge as Ridge

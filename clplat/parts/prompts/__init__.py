@@ -1,0 +1,7 @@
+"""Prompt learners: vectors that enter a tower beside its own tokens."""
+
+from __future__ import annotations
+
+from clplat.registry import exports
+
+__getattr__, __dir__ = exports(__name__)

@@ -1,0 +1,4 @@
+# Written by `make index`; do not edit.
+
+from clplat.parts.prompts.context import ContextPrompt as ContextPrompt
+from clplat.parts.prompts.deep import DeepPrompt as DeepPrompt

@@ -1,0 +1,145 @@
+"""State of an experiment on disk: one rolling checkpoint, and the small weights of every finished version."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from clplat.errors import UserError
+from clplat.training.strategy import Strategy
+from clplat.training.trainer import Position, Trainer
+from clplat.trees import load_tree, save_tree
+
+__all__ = ["Weights", "load_state", "load_version", "save_state", "save_version"]
+
+_FORMAT = 2
+
+
+class Weights:
+    """The tensors of a model that differ from its base: all that were ever trainable, and stored buffers.
+
+    A LoRA run stores its LoRA; what was never trained comes from the backbone, whose fingerprint is checked.
+    Buffers are stored whole: those of a trained batch norm move although nobody trains them.
+    """
+
+    def __init__(self, model: nn.Module) -> None:
+        self.model = model
+        self._touched: set[str] = set()
+
+    def look(self) -> None:
+        """Note what is trainable now; a strategy may freeze it before the next checkpoint."""
+        self._touched |= {name for name, p in self.model.named_parameters() if p.requires_grad}
+
+    def tensors(self) -> dict[str, Tensor]:
+        """Name -> current value."""
+        self.look()
+        chosen = {name: p.detach() for name, p in self.model.named_parameters() if name in self._touched}
+        # Without buffers that are derived (`persistent=False`), which a state dict leaves out.
+        stored = self.model.state_dict()
+        return chosen | {name: buffer for name, buffer in self.model.named_buffers() if name in stored}
+
+    def finite(self) -> bool:
+        """Whether no number in `tensors` is NaN or infinite."""
+        return all(bool(torch.isfinite(t).all()) for t in self.tensors().values() if t.is_floating_point())
+
+    @torch.no_grad()
+    def restore(self, tensors: dict[str, Tensor]) -> None:
+        """Put values back; the structure (adapters, composer) must be there already."""
+        held = {**dict(self.model.named_parameters()), **dict(self.model.named_buffers())}
+        for name, value in tensors.items():
+            if name not in held:
+                raise UserError(
+                    f"the checkpoint holds '{name}', which the model of this configuration does not have"
+                )
+            if held[name].shape != value.shape:
+                shapes = f"{tuple(value.shape)}, the model's {tuple(held[name].shape)}"
+                raise UserError(f"the checkpoint's '{name}' has shape {shapes}")
+            held[name].copy_(value)
+        self._touched |= {name for name, _ in self.model.named_parameters() if name in tensors}
+
+
+def save_state(path: Path, trainer: Trainer, weights: Weights, result: dict[str, Any]) -> None:
+    """Write everything that an interrupted experiment needs to end with the same bits."""
+    place = trainer.position
+    save_tree(
+        path,
+        {
+            "format": _FORMAT,
+            "position": [place.experience, place.epoch, place.iteration],
+            "step": trainer.step,
+            "flops": trainer.flops,
+            "flops_per_step": dict(trainer.flops_per_step),
+            "losses": trainer.losses,
+            "weights": weights.tensors(),
+            "trainable": [name for name, p in trainer.model.named_parameters() if p.requires_grad],
+            "optimizer": _moments(trainer),
+            "strategy": trainer.strategy_plugin.strategy.state_dict(),
+            "result": result,
+        },
+    )
+
+
+def load_state(path: Path, trainer: Trainer, weights: Weights) -> dict[str, Any]:
+    """Restore a trainer in the order that its parts need; return the result as it stood."""
+    state = load_tree(path)
+    if state.get("format") != _FORMAT:
+        raise UserError(f"{path} was written by another version of clplat")
+    place = Position(*state["position"])
+    if place != Position():  # before its first experience a strategy is as it was made
+        strategy = trainer.strategy_plugin.strategy
+        strategy.load_state_dict(_floats_on(trainer.device, state["strategy"]))
+        strategy.rebuild(trainer.learner)
+    # In the middle of an experience `before_experience`, which may freeze and unfreeze, is not called again.
+    trainable = set(state["trainable"])
+    for name, parameter in trainer.model.named_parameters():
+        parameter.requires_grad_(name in trainable)
+    weights.restore(state["weights"])
+    trainer.resume_at(place, state["step"])
+    trainer.flops, trainer.flops_per_step = state["flops"], state["flops_per_step"]
+    trainer.losses = state["losses"]
+    parameters = dict(trainer.model.named_parameters())
+    for name, moments in state["optimizer"].items():
+        own = parameters[name]  # its step counter, a scalar, stays on the CPU
+        trainer.optimizer.state[own] = {
+            key: value.to(own.device) if isinstance(value, Tensor) and value.dim() else value
+            for key, value in moments.items()
+        }
+    result: dict[str, Any] = state["result"]
+    return result
+
+
+def _floats_on(device: torch.device, node: Any) -> Any:
+    """Move what is computed with to the model's device; pixels, token ids and generator states stay."""
+    if isinstance(node, Tensor):
+        return node.to(device) if node.is_floating_point() else node
+    if isinstance(node, dict):
+        return {key: _floats_on(device, value) for key, value in node.items()}
+    if isinstance(node, list | tuple):
+        return type(node)(_floats_on(device, value) for value in node)
+    return node
+
+
+def _moments(trainer: Trainer) -> dict[str, Any]:
+    """The optimizer's state by parameter *name*: it survives growth, freezing and another order."""
+    state = trainer.optimizer.state
+    return {name: dict(state[p]) for name, p in trainer.model.named_parameters() if p in state}
+
+
+def save_version(path: Path, trainer: Trainer, weights: Weights) -> None:
+    """Write one finished model version: its weights, and what a growing strategy needs to rebuild it."""
+    strategy = trainer.strategy_plugin.strategy
+    grows = type(strategy).rebuild is not Strategy.rebuild and trainer.position != Position()
+    save_tree(path, {"weights": weights.tensors(), "strategy": strategy.state_dict() if grows else None})
+
+
+def load_version(path: Path, trainer: Trainer, weights: Weights) -> None:
+    """Put a finished version into the model."""
+    state = load_tree(path)
+    if state["strategy"] is not None:
+        strategy = trainer.strategy_plugin.strategy
+        strategy.load_state_dict(state["strategy"])
+        strategy.rebuild(trainer.learner)
+    weights.restore(state["weights"])

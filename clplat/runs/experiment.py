@@ -1,0 +1,277 @@
+"""One experiment: stream -> trainer -> evaluator -> result on disk -> tracker. The same call everywhere."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from clplat.cache.counts import added
+from clplat.cache.settled import settled
+from clplat.config.resolve import build, resolve
+from clplat.errors import UserError
+from clplat.evaluation.evaluator import Row
+from clplat.events import Listener
+from clplat.files import read_json, write_atomically, write_json
+from clplat.grid import query_grid
+from clplat.runs.assembly import Assembly, assemble
+from clplat.runs.checkpoint import Weights, load_state, save_state, save_version
+from clplat.runs.index_versions import Versions
+from clplat.runs.results import SCHEMA, add_costs, add_row, blank
+from clplat.runs.run_folder import CHECKPOINT, RESULT, claimed, default_folder
+from clplat.training.strategy import Strategy
+from clplat.training.trainer import NonFiniteLoss, Position, Trainer
+from clplat.trees import save_tree
+
+__all__ = ["SCHEMA", "Experiment", "make_trainer", "run"]
+
+#: Of the time, what checkpoints may take inside an experience.
+CHECKPOINT_SHARE = 0.01
+
+
+def run(
+    config: Mapping[str, Any],
+    out: Path | str | None = None,
+    *,
+    listener: Listener | None = None,
+    checkpoint_every: int | None = None,
+) -> dict[str, Any]:
+    """Run an experiment, or finish or return the one that ``out`` holds.
+
+    Args:
+        config: raw or resolved, see `clplat.config.resolve`.
+        out: folder of results and checkpoints; by default `clplat.runs.run_folder.default_folder`.
+        listener: hears of the progress.
+        checkpoint_every: optimizer steps between checkpoints inside an experience, 0 for none there; unless
+            given, a hundred times as long passes between two as writing one takes.
+
+    Returns:
+        The result, schema 1 (``docs/result.md``), as in ``<out>/result.json``.
+
+    Raises:
+        UserError: bad configuration or data, a folder with another experiment, a loss that is not finite.
+
+    Example:
+        >>> run({"strategy": "nieve"})
+        Traceback (most recent call last):
+        clplat.errors.UserError: unknown strategy 'nieve'; did you mean 'naive'? (allowed: ...
+    """
+    resolved = resolve(config)
+    listener = listener or Listener()
+    folder = Path(out) if out is not None else default_folder(resolved)
+    with claimed(folder, resolved):
+        if (folder / RESULT).exists():
+            result: dict[str, Any] = read_json(folder / RESULT)
+            if result["status"] == "complete":
+                (folder / CHECKPOINT).unlink(missing_ok=True)
+                listener.finished(result)
+                return result
+        return Experiment(resolved, folder, listener, checkpoint_every).run()
+
+
+class Experiment:
+    """The walk of one experiment over its stream; `run` is the way in."""
+
+    def __init__(
+        self, config: dict[str, Any], folder: Path, listener: Listener, checkpoint_every: int | None = None
+    ) -> None:
+        self.config, self.folder, self.listener = config, folder, listener
+        self.checkpoint_every = checkpoint_every
+        self.parts: Assembly = assemble(config)
+        _refuse_idle_parts(config, self.parts)
+        self.trainer = make_trainer(config, self.parts, self._on_step)
+        self.weights = Weights(self.parts.retriever)
+        self.versions = Versions(folder, self.parts, config["evaluation"]["anchors"])
+        self.checkpoint = folder / CHECKPOINT
+        self._next_checkpoint = 0.0
+        self.result = blank(config, self.parts)
+        self._reused_before: dict[str, Any] = {}
+        self._pixels_before = {"asked": self.parts.pixels.asked, "decoded": self.parts.pixels.decoded}
+        self._told = False
+
+    def run(self) -> dict[str, Any]:
+        if self.checkpoint.exists():
+            self._resume()
+        self.listener.started(self.result)
+        data = build(self.config, "data")
+        if data.augment != "none":
+            kept = (
+                f"{data.views} views of each are kept"
+                if data.views
+                else "drawn anew, nothing of them is kept"
+            )
+            self.listener.note(f"training pictures are augmented ({data.augment}): {kept}")
+        try:
+            self._walk()
+        except UserError as error:
+            raise self._failed(error) from error
+        except torch.OutOfMemoryError as error:
+            less = UserError(f"{self.config['device']} is out of memory; try a smaller --train.batch_size")
+            raise self._failed(less) from error
+        self.result["status"] = "complete"
+        self._write()
+        self.checkpoint.unlink(missing_ok=True)
+        self.listener.finished(self.result)
+        return self.result
+
+    def _walk(self) -> None:
+        if not self.result["metrics"]:
+            self._measure(0)
+        stream = self.parts.benchmark.train_stream
+        while self.trainer.position.experience < len(stream):
+            index = self.trainer.position.experience
+            if not self.trainer.resuming:
+                self.versions.remember_anchors(index)
+            start = time.perf_counter()
+            self.trainer.train(stream[index], eval_streams=[])
+            self._spend("train_seconds", start)
+            if not self.weights.finite():
+                raise UserError(
+                    f"the weights are not finite after experience {index} ({self.result['domains'][index]}); "
+                    "try a smaller --train.lr"
+                )
+            self.trainer.position = Position(index + 1)
+            self._measure(index + 1)
+
+    # -- the parts of a step --------------------------------------------------------------------------------
+
+    def _on_step(self, trainer: Trainer) -> None:
+        place = trainer.position
+        if (place.epoch, place.iteration) == (0, 1):  # what is trained changes between experiences only
+            self.weights.look()
+        done = place.epoch * trainer.steps_per_epoch + place.iteration
+        self.listener.progress(place.experience, done, trainer.steps_per_epoch * trainer.train_epochs)
+        if self.checkpoint_every is None:
+            due = time.perf_counter() > self._next_checkpoint
+        else:
+            due = self.checkpoint_every > 0 and trainer.step % self.checkpoint_every == 0
+        if due:
+            self._save()
+
+    def _save(self) -> None:
+        start = time.perf_counter()
+        save_state(self.checkpoint, self.trainer, self.weights, self.result)
+        now = time.perf_counter()
+        self._next_checkpoint = now + (now - start) / CHECKPOINT_SHARE
+
+    def _measure(self, version: int) -> None:
+        """Fill one row of R and of C, and put everything on disk before anybody hears of it."""
+        start = time.perf_counter()
+        retriever = self.parts.retriever.eval()
+        if self.parts.features is not None:
+            self.parts.features.refresh()
+        with settled():
+            row = self.parts.evaluator.row(
+                retriever, lambda j, values: self.listener.cell(version, j, values)
+            )
+            cells = self.versions.cells(version, row)
+            backfill = self.versions.backfill(version, row)
+        self._draw(version, row)
+        save_tree(self.folder / "ranks" / f"{version}.safetensors", row.ranks)
+        save_tree(self.folder / "values" / f"{version}.safetensors", row.values)
+        save_version(self.folder / "versions" / f"{version}.safetensors", self.trainer, self.weights)
+        add_row(self.result, row, cells, backfill)
+        add_costs(self.result, self.parts, self.trainer)
+        self._note_reuse()
+        self._spend("evaluation_seconds", start)
+        self._save()
+        self._write()
+        self.listener.row(self.result)
+
+    def _note_reuse(self) -> None:
+        """What the feature store gave, before an interruption and since."""
+        features = self.parts.features
+        if features is None:
+            return
+        features.store.flush()
+        if features.store.problem and not self._told:
+            self.listener.note(features.store.problem)
+            self._told = True
+        pixels = {"asked": self.parts.pixels.asked, "decoded": self.parts.pixels.decoded}
+        since = {key: value - self._pixels_before[key] for key, value in pixels.items()}
+        report = {**features.report(), "pixels": since}
+        self.result["measured"]["features"] = added(self._reused_before, report)
+
+    def _draw(self, version: int, row: Row) -> None:
+        held = self.parts.evaluator.sets
+        picture = query_grid(self.parts.evaluator.names, held, row, per_domain=1, k=6)
+        path = self.folder / "grids" / f"step_{version}.png"
+        write_atomically(path, lambda temporary: picture.save(temporary, format="PNG", compress_level=1))
+
+    def _failed(self, error: UserError) -> UserError:
+        """Put the failure on disk beside what is known; the checkpoints stay, so that a rerun goes on."""
+        place = self.trainer.position.experience
+        names = [f"versions/{version}.safetensors" for version in range(place, -1, -1)]
+        good = next((name for name in names if (self.folder / name).exists()), None)
+        self.result["status"] = "failed"
+        self.result["failure"] = {
+            "error": str(error),
+            "experience": min(place, len(self.result["domains"]) - 1),
+            "step": self.trainer.step,
+            "batch_ids": error.ids if isinstance(error, NonFiniteLoss) else [],
+            "checkpoint": good,
+        }
+        if good is None:  # no row is on disk: the folder stays free for a mended configuration
+            return error
+        try:
+            self._write()
+        except UserError as second:  # a full disk, say; what happened first is what the user must hear
+            self.listener.note(str(second))
+        self.listener.finished(self.result)
+        return UserError(f"{error}; the last good version is {self.folder / good}")
+
+    def _resume(self) -> None:
+        try:
+            held = load_state(self.checkpoint, self.trainer, self.weights)
+        except UserError as error:
+            raise UserError(f"{error}; remove that file to begin this experiment again") from error
+        words = {"data": "the data", "weights": "the backbone's weights", "code": "clplat's code"}
+        for key, what in words.items():
+            if held["fingerprints"][key] != self.result["fingerprints"][key]:
+                self.listener.note(f"{what} changed since this experiment began; its result will mix both")
+        self.result = {**held, "status": "running", "failure": None}
+        self._reused_before = held["measured"].get("features", {})
+
+    def _spend(self, what: str, start: float) -> None:
+        self.result["measured"][what] = round(self.result["measured"][what] + time.perf_counter() - start, 3)
+
+    def _write(self) -> None:
+        write_json(self.folder / RESULT, self.result)
+
+
+def make_trainer(config: Mapping[str, Any], parts: Assembly, on_step: Any = None) -> Trainer:
+    """The trainer of an assembled experiment."""
+    return Trainer(
+        model=parts.retriever,
+        strategy=parts.strategy,
+        collate=parts.collate,
+        loss=parts.loss,
+        config=build(config, "train"),
+        seed=config["seed"],
+        device=config["device"],
+        on_step=on_step,
+    )
+
+
+def _refuse_idle_parts(config: Mapping[str, Any], parts: Assembly) -> None:
+    """Refuse a combination in which something that was chosen to be trained never is."""
+    strategy, composer = config["strategy"]["name"], config["composer"]["name"]
+    grows = type(parts.strategy).rebuild is not Strategy.rebuild
+    if not parts.strategy.trains or grows:
+        return
+    trained = [name for name, p in parts.retriever.named_parameters() if p.requires_grad]
+    inside = {"adapter": ("backbone.model.",), "prompt": ("backbone.text_prompt.", "backbone.image_prompt.")}
+    for slot, starts in inside.items():
+        if config[slot]["name"] != "none" and not any(name.startswith(starts) for name in trained):
+            raise UserError(
+                f"{slot} '{config[slot]['name']}' would never be trained: composer '{composer}' does not "
+                f"read what it changes; choose another composer, another {slot}, or --{slot} none"
+            )
+    if not trained:
+        raise UserError(
+            f"strategy '{strategy}' has nothing to train: no adapter, no prompt, and composer '{composer}' "
+            "has no weights; add one, e.g. --adapter lora, or choose --strategy frozen"
+        )

@@ -1,0 +1,91 @@
+"""Keeps what each model version embedded, and fills C: new queries against every older index."""
+
+from __future__ import annotations
+
+import copy
+from pathlib import Path
+
+from clplat.cache.settled import settled
+from clplat.data.records import Picture
+from clplat.evaluation.evaluator import Row
+from clplat.parts.projections._base import Projection
+from clplat.parts.projections.identity import Identity
+from clplat.runs.assembly import Assembly
+from clplat.trees import load_tree, save_tree
+
+__all__ = ["Versions"]
+
+
+class Versions:
+    """Embeddings of the galleries by every version, and projections into each older version's space.
+
+    Queries of version i reach the index of version j through a projection fitted on pairs: training pictures
+    of the domains up to the one that made version j + 1, embedded by version j when it was current, and by
+    version i now. Gallery pictures never take part in a fit.
+
+    Args:
+        folder: of the experiment; files are written once a version and never rewritten.
+        parts: the experiment's parts.
+        anchors: training pictures, at most, for one fit.
+    """
+
+    def __init__(self, folder: Path, parts: Assembly, anchors: int) -> None:
+        self.folder, self.parts, self.limit = folder, parts, anchors
+
+    def _file(self, kind: str, version: int) -> Path:
+        return self.folder / kind / f"{version}.safetensors"
+
+    @property
+    def _projects(self) -> bool:
+        return not isinstance(self.parts.retriever.projection, Identity)
+
+    def _anchors(self, version: int) -> list[Picture]:
+        """Training pictures that were at hand when ``version`` became old, evenly over domains."""
+        seen = self.parts.domains[: version + 1]
+        share = max(1, self.limit // len(seen))
+        chosen = []
+        for domain in seen:
+            pictures = domain.anchors
+            chosen += pictures[:: max(1, len(pictures) // share)][:share]
+        return chosen
+
+    def remember_anchors(self, version: int) -> None:
+        """Before the next experience: embed the anchors by the version that is about to become old."""
+        if self._projects:
+            with settled():
+                embedded = self.parts.evaluator.images(self.parts.retriever.eval(), self._anchors(version))
+            save_tree(self._file("anchors", version), {"old": embedded})
+
+    def cells(self, version: int, row: Row) -> dict[str, list[float]]:
+        """Row ``version`` of C for each metric: this version's queries in every index up to its own."""
+        save_tree(self._file("galleries", version), row.galleries)
+        out: dict[str, list[float]] = {}
+        for old in range(version + 1):
+            galleries = row.galleries if old == version else load_tree(self._file("galleries", old))
+            queries = row.queries
+            if self._projects and old < version:
+                projection = self._fitted(version, old)
+                queries = {name: projection(embedded) for name, embedded in queries.items()}
+            for metric, value in self.parts.evaluator.against(queries, galleries).items():
+                out.setdefault(metric, []).append(value)
+        return out
+
+    def backfill(self, version: int, row: Row) -> float | None:
+        """The share in percent of gallery vectors that this version changed: what an index must take in anew.
+
+        Exactly equal vectors need nothing; None for the untrained model. A picture of several galleries
+        counts in each.
+        """
+        if version == 0:
+            return None
+        before = load_tree(self._file("galleries", version - 1))
+        changed = sum(int((row.galleries[name] != old).any(dim=1).sum()) for name, old in before.items())
+        return 100.0 * changed / sum(len(old) for old in before.values())
+
+    def _fitted(self, version: int, old: int) -> Projection:
+        then = load_tree(self._file("anchors", old))["old"]
+        now = self.parts.evaluator.images(self.parts.retriever, self._anchors(old))
+        projection = copy.deepcopy(self.parts.retriever.projection).cpu()
+        projection.fit(now, then)
+        save_tree(self.folder / "projections" / f"{version}-to-{old}.safetensors", projection.state_dict())
+        return projection.requires_grad_(False)

@@ -1,0 +1,150 @@
+"""The result of an experiment as it grows: plain data, one row a model version (``docs/result.md``)."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from clplat import provenance
+from clplat.config.resolve import command_of
+from clplat.data.validate import queries_fingerprint
+from clplat.evaluation.compatibility import compatibility_scores
+from clplat.evaluation.continual import continual_scores, zs_drop, zs_retention
+from clplat.evaluation.evaluator import Row
+from clplat.runs.assembly import Assembly
+from clplat.training.trainer import Trainer
+
+__all__ = ["SCHEMA", "add_costs", "add_row", "blank"]
+
+SCHEMA = 1
+
+
+def blank(config: Mapping[str, Any], parts: Assembly) -> dict[str, Any]:
+    """The result before anything is measured."""
+    names, held = parts.evaluator.names, parts.evaluator.sets
+    protocol = held[0].protocol
+    return {
+        "schema": SCHEMA,
+        "status": "running",
+        "name": f"{config['strategy']['name']} {config['scenario']['name']} s{config['seed']}",
+        "command": command_of(config),
+        "config": config,
+        "domains": names,
+        "protocol": {
+            "name": protocol.name,
+            "exclude_reference": protocol.exclude_reference,
+            "ks": list(protocol.ks),
+            "primary": protocol.primary,
+            "split": config["evaluation"]["split"],
+            "preprocess": config["data"]["preprocess"],
+            "galleries": {name: len(s.gallery.pictures) for name, s in zip(names, held, strict=True)},
+            "queries": {name: len(s.queries) for name, s in zip(names, held, strict=True)},
+        },
+        "metrics": {},
+        "tags": {},
+        "baselines": {},
+        "ties": [],
+        "probes": {},
+        "compatibility": {},
+        "scores": [],
+        "training": {},
+        "cost": {},
+        "data": {"cut_texts": parts.cut_texts, "report": getattr(parts.scenario, "report", {})},
+        "fingerprints": {
+            "data": parts.scenario.fingerprint(),
+            "queries": queries_fingerprint(parts.domains, config["evaluation"]["split"]),
+            "weights": parts.base_fingerprint,
+            "code": provenance.code_fingerprint(),
+        },
+        "measured": {"train_seconds": 0.0, "evaluation_seconds": 0.0},
+        "failure": None,
+        "versions": provenance.library_versions(),
+    }
+
+
+def add_row(
+    result: dict[str, Any], row: Row, cells: Mapping[str, Sequence[float]], backfill: float | None
+) -> None:
+    """Append what was measured of one model version, and every score up to it.
+
+    Args:
+        result: grows in place.
+        row: of R and of the probes.
+        cells: metric -> row of C, as long as versions are known.
+        backfill: the share in percent of gallery vectors that this version changed.
+    """
+    _append(result["metrics"], row.metrics)
+    for name, table in row.tags.items():
+        _append(result["tags"].setdefault(name, {}), table)
+    for name, blind in row.baselines.items():
+        _append(result["baselines"].setdefault(name, {}), blind)
+    for name, values in row.probes.items():
+        _append(result["probes"].setdefault(name, {}), values)
+    result["ties"].append(row.ties)
+    for known in result["compatibility"].values():
+        for earlier in known:
+            earlier.append(None)
+    _append(result["compatibility"], cells)
+    result["scores"].append(_rounded(_scores(result) | {"backfill": backfill}))
+    # What a stored gallery takes; a head may make it smaller than the towers' embeddings.
+    vector = next(iter(row.galleries.values()))
+    result["cost"]["bytes_per_item"] = vector.shape[1] * vector.element_size()
+
+
+def _append(tables: dict[str, Any], new: Mapping[str, Any]) -> None:
+    for metric, values in new.items():
+        tables.setdefault(metric, []).append(_rounded(values))
+
+
+def _scores(result: Mapping[str, Any]) -> dict[str, Any]:
+    primary = result["protocol"]["primary"]
+    scores: dict[str, Any] = dict(continual_scores(result["metrics"][primary]))
+    scores |= compatibility_scores(result["compatibility"][primary])
+    # One series a probe, its headline: R@1 of retrieval, accuracy of classification.
+    series = [probe.get("accuracy", probe.get("R@1")) for probe in result["probes"].values()]
+    for name, score in (("zs_retention", zs_retention), ("zs_drop", zs_drop)):
+        known = [value for value in map(score, series) if value is not None]
+        scores[name] = sum(known) / len(known) if known else None
+    return scores
+
+
+def add_costs(result: dict[str, Any], parts: Assembly, trainer: Trainer) -> None:
+    """Bring the costs and the loss curves up to the trainer's last step."""
+    parameters, cost = list(parts.retriever.parameters()), result["cost"]
+    trainable = sum(p.numel() for p in parameters if p.requires_grad) if trainer.step else 0
+    cost["trainable_parameters"] = max(cost.get("trainable_parameters", 0), trainable)
+    cost["total_parameters"] = sum(p.numel() for p in parameters)
+    cost["training_flops"] = trainer.flops
+    cost["optimizer_steps"] = trainer.step
+    cost["exemplar_bytes"] = parts.strategy.memory_bytes()
+    result["training"] = _curves(trainer.losses)
+    peak = provenance.peak_memory_bytes()
+    result["measured"]["peak_memory_bytes"] = max(result["measured"].get("peak_memory_bytes", 0), peak)
+
+
+def _rounded(value: Any) -> Any:
+    """Percentages to six decimals: more would only be noise of the last bits in a diff."""
+    if isinstance(value, Mapping):
+        return {key: _rounded(entry) for key, entry in value.items()}
+    if isinstance(value, list | tuple):
+        return [_rounded(entry) for entry in value]
+    if isinstance(value, float):
+        return round(value, 6) if math.isfinite(value) else None
+    return value
+
+
+def _curves(losses: Sequence[Mapping[str, float]], points: int = 200) -> dict[str, list[Any]]:
+    """Loss terms over the whole stream, averaged into at most ``points`` equal stretches of steps."""
+    if not losses:
+        return {}
+    size = math.ceil(len(losses) / points)
+    stretches = [losses[start : start + size] for start in range(0, len(losses), size)]
+    ends = [min((i + 1) * size, len(losses)) for i in range(len(stretches))]
+    curves: dict[str, list[Any]] = {"step": ends}
+    for name in sorted({key for entry in losses for key in entry}):
+        curves[name] = []
+        for stretch in stretches:
+            present = [entry[name] for entry in stretch if name in entry]
+            curves[name].append(_rounded(sum(present) / len(present)) if present else None)
+    return curves

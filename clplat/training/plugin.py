@@ -1,0 +1,106 @@
+"""A strategy as an Avalanche plugin, and any Avalanche template as the learner that a strategy asks for."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from avalanche.core import SupervisedPlugin
+from torch import Tensor, nn
+from torch.optim import Optimizer
+from torch.utils.data import default_collate
+
+from clplat.training.strategy import Strategy
+
+__all__ = ["AvalancheLearner", "StrategyPlugin"]
+
+
+class AvalancheLearner:
+    """What a `Strategy` may ask for, answered by an Avalanche template (stock or ours)."""
+
+    def __init__(self, template: Any) -> None:
+        self.template = template
+
+    @property
+    def model(self) -> nn.Module:
+        model: nn.Module = self.template.model
+        return model
+
+    @property
+    def optimizer(self) -> Optimizer:
+        optimizer: Optimizer = self.template.optimizer
+        return optimizer
+
+    @property
+    def step(self) -> int:
+        return int(self.template.clock.train_iterations)
+
+    @contextmanager
+    def _looking_at(self, batch: Any, outputs: Any) -> Iterator[None]:
+        # A template computes on its attributes; what the loop holds there is put back afterwards.
+        template = self.template
+        held = template.mbatch, template.mb_output
+        template.mbatch, template.mb_output = batch, outputs
+        try:
+            template._unpack_minibatch()
+            yield
+        finally:
+            template.mbatch, template.mb_output = held
+
+    def predict(self, batch: Any) -> Any:
+        with self._looking_at(batch, None):
+            return self.template.forward()
+
+    def task_loss(self, batch: Any, outputs: Any) -> Tensor:
+        with self._looking_at(batch, outputs):
+            loss: Tensor = self.template.criterion()
+            return loss
+
+    def collate(self, examples: list[Any]) -> Any:
+        collate = getattr(self.template, "collate", None)
+        if collate is None:
+            collate = getattr(self.template.experience.dataset, "collate_fn", None)
+        return (collate or default_collate)(examples)
+
+
+class StrategyPlugin(SupervisedPlugin):  # type: ignore[misc]
+    """Runs a `Strategy` inside an Avalanche template; ``terms`` holds the named loss terms of the last step.
+
+    `Strategy.before_experience` is called before the data set is adapted: Avalanche builds the optimizer
+    after that, so that weights which a strategy adds are trained (``before_training_exp`` is too late).
+    """
+
+    def __init__(self, strategy: Strategy) -> None:
+        super().__init__()
+        self.strategy = strategy
+        self.terms: dict[str, Tensor] = {}
+
+    def before_train_dataset_adaptation(self, strategy: Any, **_: Any) -> None:
+        # A resumed experience has begun already: a teacher taken now would be half trained.
+        if not getattr(strategy, "resuming", False):
+            self.strategy.before_experience(AvalancheLearner(strategy), strategy.experience)
+
+    def after_train_dataset_adaptation(self, strategy: Any, **_: Any) -> None:
+        chosen = self.strategy.training_set(strategy.experience)
+        if chosen is not strategy.experience.dataset:
+            strategy.adapted_dataset = chosen
+
+    def before_training_epoch(self, strategy: Any, **_: Any) -> None:
+        # A frozen model has nothing to learn, and a backward pass without gradients is an error in torch.
+        if not any(parameter.requires_grad for parameter in strategy.model.parameters()):
+            strategy.stop_training()
+
+    def before_backward(self, strategy: Any, **_: Any) -> None:
+        self.terms = self.strategy.loss(AvalancheLearner(strategy), strategy.mbatch, strategy.mb_output)
+        for term in self.terms.values():
+            strategy.loss = strategy.loss + term
+
+    def after_backward(self, strategy: Any, **_: Any) -> None:
+        self.strategy.after_backward(AvalancheLearner(strategy))
+
+    def after_update(self, strategy: Any, **_: Any) -> None:
+        self.strategy.after_step(AvalancheLearner(strategy))
+
+    def after_training_exp(self, strategy: Any, **_: Any) -> None:
+        self.strategy.after_experience(AvalancheLearner(strategy), strategy.experience)

@@ -1,0 +1,67 @@
+"""How an experience is trained: the options of the trainer, apart from it so that reading them is cheap."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Annotated, Literal
+
+from clplat.config.space import Choice, Float, Int
+
+__all__ = ["TrainConfig"]
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """How each experience is trained.
+
+    Args:
+        epochs: passes over the data of an experience.
+        batch_size: triplets a step; also the number of in-batch candidates.
+        lr: learning rate of the backbone's trainable weights (adapters, prompts).
+        head_lr: learning rate of everything else (composer, head); ``lr`` unless given.
+        weight_decay: of AdamW.
+        optimizer: its name.
+        schedule: of the learning rate within an experience.
+        warmup: share of an experience's steps with a rising learning rate.
+        clip: largest norm of the gradient; none unless given.
+        reset_optimizer: begin each experience with a fresh optimizer state.
+        workers: processes that prepare batches; 0 does it in the main process.
+        micro_batch: triplets a forward pass, to fit a larger batch into memory: the loss still sees the
+            embeddings of the whole batch, for one more forward pass a step. All at once unless given.
+        precision: what the towers compute in; ``bf16`` where the GPU or CPU has units for it. Weights,
+            embeddings and losses stay in fp32.
+        compile: let torch compile the blocks of the towers, which takes up to minutes before the first steps
+            and pays in long runs on a GPU.
+    """
+
+    epochs: Annotated[int, Int(1, 20, log=True)] = 4
+    batch_size: Annotated[int, Choice(32, 64, 128)] = 64
+    lr: Annotated[float, Float(1e-5, 1e-2, log=True)] = 1e-3
+    head_lr: float | None = None
+    weight_decay: float = 0.01
+    optimizer: Literal["adamw", "adam", "sgd"] = "adamw"
+    schedule: Literal["cosine", "constant"] = "cosine"
+    warmup: float = 0.1
+    clip: float | None = 1.0
+    reset_optimizer: bool = True
+    workers: int = 0
+    micro_batch: int | None = None
+    precision: Literal["fp32", "bf16"] = "fp32"
+    compile: bool = False
+
+    def __post_init__(self) -> None:
+        allowed = {
+            "epochs": (self.epochs >= 1, "at least 1"),
+            "batch_size": (self.batch_size >= 2, "at least 2 (the negatives are in the batch)"),
+            "lr": (self.lr > 0, "above 0"),
+            "head_lr": (self.head_lr is None or self.head_lr > 0, "above 0"),
+            "weight_decay": (self.weight_decay >= 0, "at least 0"),
+            "warmup": (0 <= self.warmup <= 1, "between 0 and 1"),
+            "clip": (self.clip is None or self.clip > 0, "above 0, or null"),
+            "workers": (self.workers >= 0, "at least 0"),
+            "micro_batch": (self.micro_batch is None or self.micro_batch >= 1, "at least 1, or null"),
+            "precision": (self.precision in ("fp32", "bf16"), "fp32 or bf16"),
+        }
+        for name, (fits, words) in allowed.items():
+            if not fits:
+                raise ValueError(f"{name} must be {words}, not {getattr(self, name)}")

@@ -1,0 +1,162 @@
+"""The contract of a continual-learning strategy: a plain object with a small life cycle.
+
+A strategy runs in any training loop. The loop hands it a *learner*: our `Trainer`, or a `Learner` made in
+one line around a plain torch loop. What a strategy needs decides what the learner must offer:
+
+===================================  =====================================================
+needs                                offered as
+===================================  =====================================================
+weights (EWC, patch, frozen)         ``learner.model``, ``learner.optimizer``, ``learner.step``
+outputs of an older model (distill)  ``learner.predict(batch) -> outputs``
+the task's own loss (replay, agem)   ``learner.task_loss(batch, outputs) -> scalar``
+===================================  =====================================================
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, ClassVar, Literal, Protocol
+
+from torch import Tensor, nn
+from torch.optim import Optimizer
+
+__all__ = ["Learner", "Strategy", "SupportsLearning"]
+
+
+class SupportsLearning(Protocol):
+    """What a strategy may ask of the loop that it runs in."""
+
+    # Read-only: a strategy changes what is inside the model, never which model it is.
+    @property
+    def model(self) -> nn.Module: ...
+
+    @property
+    def optimizer(self) -> Optimizer: ...
+
+    @property
+    def step(self) -> int: ...
+
+    def predict(self, batch: Any) -> Any: ...
+
+    def task_loss(self, batch: Any, outputs: Any) -> Tensor: ...
+
+    def collate(self, examples: list[Any]) -> Any: ...
+
+
+class Strategy:
+    """Base of all strategies; every hook does nothing, so that a method writes only what it changes.
+
+    The constructor's typed arguments are the configuration; it only stores them. A part whose constructor
+    takes ``seed: int | None = None`` is given the experiment's seed.
+    """
+
+    #: What it is in a comparison: a method, or one of the controls that a method is held against.
+    role: ClassVar[Literal["method", "lower bound", "upper bound"]] = "method"
+    #: It changes weights. False for a strategy that never updates.
+    trains: ClassVar[bool] = True
+    #: It works around any torch module; False: it needs a `ComposedRetriever`.
+    any_module: ClassVar[bool] = True
+    #: Names of the terms that `loss` adds to the task's, from the second experience on at the latest.
+    terms: ClassVar[tuple[str, ...]] = ()
+    #: What it keeps of the past, beside the model.
+    stores: ClassVar[Literal["nothing", "exemplars", "weights", "statistics", "everything"]] = "nothing"
+    #: Slots that it fills itself: a part for an optional slot would train beside its own, and is refused.
+    brings: ClassVar[tuple[str, ...]] = ()
+    #: Attributes that a resumed run needs: tensors and plain data. The key has no leading underscore.
+    state: ClassVar[tuple[str, ...]] = ()
+
+    def before_experience(self, learner: SupportsLearning, experience: Any) -> None:
+        """Before the optimizer is built: grow, freeze, snapshot a teacher."""
+
+    def training_set(self, experience: Any) -> Any:
+        """The data set that this experience trains on; by default its own."""
+        return experience.dataset
+
+    def loss(self, learner: SupportsLearning, batch: Any, outputs: Any) -> dict[str, Tensor]:
+        """Named scalar terms, already weighted, that are added to the task loss of this step."""
+        return {}
+
+    def after_backward(self, learner: SupportsLearning) -> None:
+        """Gradients are there and not yet used: project or record them."""
+
+    def after_step(self, learner: SupportsLearning) -> None:
+        """The optimizer has stepped: average or clip weights."""
+
+    def after_experience(self, learner: SupportsLearning, experience: Any) -> None:
+        """Consolidate, merge, store exemplars."""
+
+    def state_dict(self) -> dict[str, Any]:
+        """Everything that a resumed run needs: the attributes in `state`, and the state of its parts.
+
+        A part is an attribute with a ``state_dict`` of its own, such as a `Memory` or a `Teacher`.
+        """
+        own = {name.lstrip("_"): getattr(self, name) for name in self.state}
+        return own | {name.lstrip("_"): part.state_dict() for name, part in _stateful(self)}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Restore what `state_dict` returned."""
+        for name in self.state:
+            setattr(self, name, state[name.lstrip("_")])
+        for name, part in _stateful(self):
+            part.load_state_dict(state[name.lstrip("_")])
+
+    def rebuild(self, learner: SupportsLearning) -> None:
+        """After `load_state_dict`: grow the model to the structure that the state describes."""
+
+    def memory_bytes(self) -> int:
+        """Bytes of stored exemplars (pictures, texts); zero for methods without a memory."""
+        return 0
+
+    def as_plugin(self) -> Any:
+        """This strategy as an Avalanche plugin, for any Avalanche template.
+
+        Example:
+            >>> from strategies import EWC
+            >>> plugin = EWC(lam=10.0).as_plugin()
+        """
+        from clplat.training.plugin import StrategyPlugin
+
+        return StrategyPlugin(self)
+
+
+def _stateful(strategy: Strategy) -> list[tuple[str, Any]]:
+    """The parts that a strategy holds, by attribute; modules without tensors have nothing to say."""
+    held = [(name, part) for name, part in vars(strategy).items() if hasattr(part, "load_state_dict")]
+    return [(name, part) for name, part in held if not isinstance(part, nn.Module) or part.state_dict()]
+
+
+@dataclass
+class Learner:
+    """The learner of a plain torch loop.
+
+    Args:
+        model: any module.
+        optimizer: the one that steps it.
+        predict_fn: ``batch -> outputs``; needed by strategies with a teacher or a memory.
+        loss_fn: ``(batch, outputs) -> scalar``; needed by strategies with a memory.
+        collate_fn: joins examples of the data set to a batch; torch's default unless given.
+        step: optimizer steps so far; the loop counts it up.
+    """
+
+    model: nn.Module
+    optimizer: Optimizer
+    predict_fn: Callable[[Any], Any] | None = None
+    loss_fn: Callable[[Any, Any], Tensor] | None = None
+    collate_fn: Callable[[list[Any]], Any] | None = None
+    step: int = 0
+
+    def predict(self, batch: Any) -> Any:
+        if self.predict_fn is None:
+            raise TypeError("this strategy needs outputs: give Learner a predict_fn(batch)")
+        return self.predict_fn(batch)
+
+    def task_loss(self, batch: Any, outputs: Any) -> Tensor:
+        if self.loss_fn is None:
+            raise TypeError("this strategy needs the task's loss: give Learner a loss_fn(batch, outputs)")
+        return self.loss_fn(batch, outputs)
+
+    def collate(self, examples: list[Any]) -> Any:
+        from torch.utils.data import default_collate
+
+        return (self.collate_fn or default_collate)(examples)

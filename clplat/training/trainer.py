@@ -1,0 +1,305 @@
+"""The trainer: an Avalanche template for composed retrieval, resumable to the bit inside an epoch."""
+
+from __future__ import annotations
+
+import math
+import warnings
+from collections.abc import Callable, Sequence
+from contextlib import nullcontext
+from functools import partial
+from typing import Any
+
+import torch
+from avalanche.training.plugins import EvaluationPlugin
+from avalanche.training.templates import SupervisedTemplate
+from torch import Tensor, nn
+from torch.utils.data import DataLoader
+
+from clplat.data.records import Batch, Triplet
+from clplat.flops import FlopCount
+from clplat.models.retriever import ComposedRetriever, Outputs
+from clplat.randomness import generator, seeded
+from clplat.training.accumulation import embed_in_parts, refuse_batch_statistics
+from clplat.training.batches import domain_batches, loaded
+from clplat.training.loss_log import Ledger, NonFiniteLoss, Position
+from clplat.training.plugin import AvalancheLearner, StrategyPlugin
+from clplat.training.settings import TrainConfig
+from clplat.training.step import compile_blocks, frozen_parts, numbers, refuse_dead_tensors
+from clplat.training.strategy import Strategy
+
+__all__ = ["NonFiniteLoss", "Position", "TrainConfig", "Trainer", "domain_batches"]
+
+
+class Trainer(SupervisedTemplate):  # type: ignore[misc]
+    """Trains a `ComposedRetriever` on a stream with one strategy; any Avalanche plugin may join.
+
+    Args:
+        model: the retriever.
+        strategy: runs as a plugin, as in any other Avalanche template.
+        collate: list of `Triplet` -> `Batch`; one with ``at(moment)`` is told the epoch, see `Collate`.
+        loss: ``(query, candidates, scale=, positive=, valid=, weights=) -> scalar``.
+        config: see `TrainConfig`.
+        seed: of orders and dropout.
+        plugins: further Avalanche plugins.
+        on_step: called after every optimizer step with the trainer; checkpoints and progress hang here.
+        check_every: steps between two looks at whether loss and gradient were finite. By default 1 on the
+            CPU, where looking is free and the weights from before a bad step stay intact, and 32 elsewhere,
+            where each look stops the device. It also looks whenever somebody reads `losses`, as a checkpoint
+            does before it is written, and at the end of an experience.
+
+    Example:
+        ``Trainer(...).train(benchmark.train_stream)`` trains experience by experience.
+    """
+
+    mbatch: Any
+    model: Any
+    _stop_training: bool
+
+    def __init__(
+        self,
+        *,
+        model: ComposedRetriever,
+        strategy: Strategy,
+        collate: Callable[[Sequence[Triplet]], Batch],
+        loss: Callable[..., Tensor],
+        config: TrainConfig,
+        seed: int,
+        device: str = "cpu",
+        plugins: Sequence[Any] = (),
+        on_step: Callable[[Trainer], None] | None = None,
+        check_every: int | None = None,
+    ) -> None:
+        kinds: dict[str, Any] = {"adamw": torch.optim.AdamW, "adam": torch.optim.Adam, "sgd": torch.optim.SGD}
+        groups: list[dict[str, Any]] = [{"params": [], "role": "backbone"}, {"params": [], "role": "head"}]
+        # One call for all tensors; the same bits as tensor by tensor, in half the time also on the CPU.
+        optimizer = kinds[config.optimizer](
+            groups, lr=config.lr, weight_decay=config.weight_decay, foreach=True
+        )
+        model.precision = numbers(config.precision, torch.device(device))
+        self.strategy_plugin = StrategyPlugin(strategy)
+        with warnings.catch_warnings():
+            # Avalanche's own evaluation and loggers are not used: `Evaluator` and the tracker do that.
+            warnings.filterwarnings("ignore", "No loggers specified")
+            super().__init__(
+                model=model,
+                optimizer=optimizer,
+                criterion=loss,
+                train_mb_size=config.batch_size,
+                train_epochs=config.epochs,
+                device=device,
+                plugins=[self.strategy_plugin, *plugins],
+                evaluator=EvaluationPlugin,
+                eval_every=-1,
+            )
+        self.collate, self.config, self.seed, self.on_step = collate, config, seed, on_step
+        self.plugins.remove(self.evaluator)  # it has no metrics, and hears of every hook of every step
+        self.learner = AvalancheLearner(self)
+        self.position = Position()
+        self.step = 0
+        self.ledger = Ledger(check_every or (1 if self.device.type == "cpu" else 32))
+        self.flops_per_step: dict[int, int] = {}
+        self.flops = 0
+        self.resuming = False
+        self._source: Any = None
+        self._records: list[Triplet] = []
+        self._trained: list[nn.Parameter] = []
+
+    @property
+    def losses(self) -> list[dict[str, float]]:
+        """The loss terms of every step so far, ``loss`` being their sum.
+
+        Raises:
+            NonFiniteLoss: one of them is not finite.
+        """
+        self.ledger.read()
+        return self.ledger.losses
+
+    @losses.setter
+    def losses(self, losses: list[dict[str, float]]) -> None:
+        self.ledger.losses = losses
+
+    def _before_training_exp(self, **kwargs: Any) -> None:
+        if not self.resuming:
+            self.position = Position(self.experience.current_experience)
+        # Growth draws initial weights from torch's generator.
+        with seeded(self.seed, "grow", self.position.experience):
+            super()._before_training_exp(**kwargs)
+        if self.config.compile:
+            compile_blocks(self.model)
+
+    # -- data ---------------------------------------------------------------------------------------------
+
+    def make_train_dataloader(self, **_: Any) -> None:
+        """Batches of the current epoch, from the current iteration on; skipped batches are never decoded."""
+        if self.adapted_dataset is not self._source:
+            # Records are light, and Avalanche's indexing is not: once an experience instead of every epoch.
+            self._source = data = self.adapted_dataset
+            self._records = [data[i] for i in range(len(data))]
+        place = self.position
+        order = generator(self.seed, "order", place.experience, place.epoch)
+        batches = domain_batches([record.domain for record in self._records], self.train_mb_size, order)
+        self.steps_per_epoch = len(batches)
+        collate, reads_pixels = self._moment(), self.model.reads_pixels
+        self.dataloader: DataLoader[Batch] = DataLoader(
+            self._records,  # type: ignore[arg-type]
+            batch_sampler=batches[place.iteration :],
+            collate_fn=partial(loaded, collate) if reads_pixels else collate,
+            num_workers=self.config.workers if reads_pixels else 0,
+            generator=order,  # the loader draws a seed for its workers; not from the global generator
+            pin_memory=self.device.type == "cuda",
+        )
+
+    def _moment(self) -> Callable[[Sequence[Triplet]], Batch]:
+        """What joins the batches of this epoch: random views differ from epoch to epoch."""
+        place = self.position
+        tell = getattr(self.collate, "at", None)
+        return tell(f"{place.experience}/{place.epoch}") if tell is not None else self.collate
+
+    def _unpack_minibatch(self) -> None:
+        self.mbatch = self.mbatch.to(self.device)
+
+    mb_x = property(lambda self: self.mbatch)
+    mb_y = property(lambda self: self.mbatch.labels)
+    mb_task_id = property(lambda self: None)
+
+    def forward(self) -> Outputs:
+        if self.config.micro_batch is not None:
+            return embed_in_parts(self.model, self.mbatch, self.config.micro_batch)
+        outputs: Outputs = self.model(self.mbatch)
+        return outputs
+
+    def criterion(self) -> Tensor:
+        batch, outputs = self.mbatch, self.mb_output
+        loss: Tensor = self._criterion(
+            outputs.query,
+            outputs.candidates,
+            scale=outputs.scale,
+            positive=batch.positive,
+            valid=batch.valid,
+            weights=batch.weights,
+        )
+        return loss
+
+    # -- model and optimizer ------------------------------------------------------------------------------
+
+    def check_model_and_optimizer(self, **_: Any) -> None:
+        self.model = self.model.to(self.device)
+        self.make_optimizer()
+
+    def make_optimizer(self, **_: Any) -> None:
+        """The optimizer holds exactly the trainable tensors, grouped by role; survivors keep their state."""
+        if self.config.reset_optimizer and not self.resuming:
+            self.optimizer.state.clear()
+        roles: dict[str, list[nn.Parameter]] = {"backbone": [], "head": []}
+        for name, parameter in self.model.named_parameters():
+            if parameter.requires_grad:
+                roles["backbone" if name.startswith("backbone.") else "head"].append(parameter)
+        alive = {id(parameter) for parameters in roles.values() for parameter in parameters}
+        for parameter in [p for p in self.optimizer.state if id(p) not in alive]:
+            del self.optimizer.state[parameter]
+        for group in self.optimizer.param_groups:
+            group["params"] = roles[group["role"]]
+        self._trained = [parameter for parameter in self.model.parameters() if parameter.requires_grad]
+
+    def _schedule(self) -> None:
+        config = self.config
+        total = max(1, self.steps_per_epoch * config.epochs)
+        done = self.position.epoch * self.steps_per_epoch + self.position.iteration
+        factor = min(1.0, (done + 1) / max(1.0, config.warmup * total))
+        if config.schedule == "cosine":
+            factor *= 0.5 * (1 + math.cos(math.pi * done / total))
+        for group in self.optimizer.param_groups:
+            base = config.head_lr if group["role"] == "head" and config.head_lr is not None else config.lr
+            group["lr"] = base * factor
+
+    # -- loop ---------------------------------------------------------------------------------------------
+
+    def resume_at(self, position: Position, step: int) -> None:
+        """Continue at this place; inside an experience, the next `train` skips its beginning."""
+        self.position, self.step = position, step
+        self.resuming = (position.epoch, position.iteration) != (0, 0)
+
+    def _train_exp(self, experience: Any, eval_streams: Any = None, **_: Any) -> None:
+        frozen = frozen_parts(self.model)
+        for epoch in range(self.position.epoch, self.train_epochs):
+            first = epoch == self.position.epoch
+            self._before_training_epoch()
+            if self._stop_training:
+                self._stop_training = False
+                break
+            if first or not self.model.training:  # a plugin may have evaluated
+                self.model.train()
+                for part in frozen:
+                    part.eval()
+            if first:
+                self._prepare()
+            if self.config.micro_batch is not None:
+                refuse_batch_statistics(self.model)
+            if not first:
+                self.position = Position(self.position.experience, epoch, 0)
+            # Also for the first epoch: since Avalanche's own call, a plugin may have changed the data.
+            self.make_train_dataloader()
+            self.training_epoch()
+            self._after_training_epoch()
+        self.ledger.read()  # before a strategy consolidates what was learnt
+        self.resuming = False
+
+    def _prepare(self) -> None:
+        """Compute what is frozen of this experience's data, once; growth may have changed what that is."""
+        if self.model.features is None:
+            return
+        self.model.features.refresh()
+        for start in range(0, len(self._records), 1024):
+            batch = self._moment()(self._records[start : start + 1024])
+            self.model.prepare(batch.pictures, batch.texts)
+
+    def training_epoch(self, **_: Any) -> None:
+        for batch in self.dataloader:
+            if self._stop_training:
+                break
+            self.mbatch = batch
+            place = self.position
+            self._unpack_minibatch()
+            self._schedule()
+            with seeded(self.seed, "step", place.experience, place.epoch, place.iteration):
+                if place.experience in self.flops_per_step:
+                    self._one_step()
+                else:
+                    # Compiled code does not tell what it computes.
+                    eager = torch.compiler.set_stance("force_eager" if self.config.compile else "default")
+                    # What is computed to be kept is no part of a step: the next one finds it.
+                    features = self.model.features
+                    keeping = features.counting() if features is not None else nullcontext(lambda: 0)
+                    with eager, FlopCount() as counter, keeping as kept:
+                        self._one_step()
+                    self.flops_per_step[place.experience] = counter.total - kept()
+            self.flops += self.flops_per_step[place.experience]
+            self.step += 1
+            self.position = Position(place.experience, place.epoch, place.iteration + 1)
+            if self.on_step is not None:
+                self.on_step(self)
+
+    def _one_step(self) -> None:
+        self._before_training_iteration()
+        self.optimizer.zero_grad()
+        self._before_forward()
+        self.mb_output = self.forward()
+        self._after_forward()
+        task = self.loss = self.criterion()
+        self._before_backward()
+        terms = {"task": task, **self.strategy_plugin.terms, "loss": self.loss}
+        self.ledger.loss(self.position, self.step, self.mbatch.ids, terms)
+        self.backward()
+        self._after_backward()
+        if self.position.epoch == 0 and self.position.iteration == 0:
+            refuse_dead_tensors(self.model, self.optimizer)
+        # Frozen parts may hold a gradient of an earlier experience, which a resumed run has not.
+        trained = [p for p in self._trained if p.requires_grad and p.grad is not None]
+        norm = nn.utils.get_total_norm([p.grad for p in trained if p.grad is not None])
+        self.ledger.gradient(norm)
+        if self.config.clip is not None:
+            nn.utils.clip_grads_with_norm_(trained, self.config.clip, norm)
+        self._before_update()
+        self.optimizer_step()
+        self._after_update()
+        self._after_training_iteration()

@@ -1,0 +1,12 @@
+# Written by `make index`; do not edit.
+
+from strategies.baselines.cumulative import Cumulative as Cumulative
+from strategies.baselines.frozen import Frozen as Frozen
+from strategies.baselines.naive import Naive as Naive
+from strategies.compatibility.backward_compatible import BackwardCompatible as BackwardCompatible
+from strategies.distillation.distill import Distill as Distill
+from strategies.expansion.lora_per_domain import LoRAPerDomain as LoRAPerDomain
+from strategies.gradients.agem import AGEM as AGEM
+from strategies.regularisation.ewc import EWC as EWC
+from strategies.rehearsal.replay import Replay as Replay
+from strategies.weight_space.patch import Patch as Patch

@@ -1,0 +1,84 @@
+"""A-GEM: project the gradient so that the loss on the memory does not grow."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+import torch
+from torch import Tensor
+
+from clplat.config.space import Int
+from clplat.mechanisms.memory import Memory
+from clplat.training.strategy import Strategy, SupportsLearning
+
+__all__ = ["AGEM"]
+
+
+class AGEM(Strategy):
+    """Averaged gradient episodic memory: a step may not point against the gradient on stored exemplars.
+
+    ``g <- g - (g . g_ref / g_ref . g_ref) g_ref`` whenever ``g . g_ref < 0``, with ``g_ref`` the gradient of
+    the task loss on the memory, averaged over its domains.
+
+    Args:
+        size: exemplars in the memory, over all domains.
+        batch_size: exemplars for the reference gradient, over all domains.
+        policy: of the memory.
+        seed: of the memory; by default the experiment's.
+
+    References:
+        Chaudhry et al. 2019, Efficient Lifelong Learning with A-GEM, arXiv 1812.00420.
+
+    Needs:
+        A learner with ``predict`` and ``task_loss``.
+
+    Relations:
+        `Replay` descends on the memory's loss; this only forbids to climb it, and forgets more.
+
+    Example:
+        >>> from strategies import AGEM
+        >>> AGEM(size=50).memory_bytes()
+        0
+    """
+
+    stores = "exemplars"
+
+    def __init__(
+        self,
+        size: Annotated[int, Int(50, 1000, log=True)] = 200,
+        batch_size: int = 64,
+        policy: Literal["balanced", "reservoir"] = "balanced",
+        seed: int | None = None,
+    ) -> None:
+        self.size, self.batch_size, self.policy, self.seed = size, batch_size, policy, seed
+        if batch_size < 2:
+            raise ValueError(
+                f"batch_size must be at least 2 (the negatives are in the batch), not {batch_size}"
+            )
+        self.memory = Memory(size, policy, seed or 0)
+
+    def after_backward(self, learner: SupportsLearning) -> None:
+        # A batch for each domain: in a mixed one, contrastive negatives are told apart by their style.
+        stored = self.memory.sample_each(self.batch_size)
+        if not stored:
+            return
+        parameters = [p for p in learner.model.parameters() if p.requires_grad and p.grad is not None]
+        losses = [learner.task_loss(batch, learner.predict(batch)) for batch in stored]
+        reference_loss = torch.stack(losses).mean()
+        found = torch.autograd.grad(reference_loss, parameters, allow_unused=True)
+        reference = [torch.zeros_like(p) if g is None else g for p, g in zip(parameters, found, strict=True)]
+        gradients = [p.grad for p in parameters if p.grad is not None]
+        dot = _dot(gradients, reference)
+        scale = torch.where(dot < 0, dot / _dot(reference, reference).clamp_min(1e-20), torch.zeros_like(dot))
+        for gradient, direction in zip(gradients, reference, strict=True):
+            gradient.sub_(scale * direction)
+
+    def after_experience(self, learner: SupportsLearning, experience: Any) -> None:
+        self.memory.add(learner, experience)
+
+    def memory_bytes(self) -> int:
+        return self.memory.bytes()
+
+
+def _dot(left: list[Tensor], right: list[Tensor]) -> Tensor:
+    return torch.stack([(a * b).sum() for a, b in zip(left, right, strict=True)]).sum()

@@ -1,0 +1,82 @@
+"""Replay: rehearse stored exemplars of earlier domains."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from torch import Tensor
+
+from clplat.config.space import Choice, Float, Int
+from clplat.mechanisms.memory import Memory
+from clplat.training.strategy import Strategy, SupportsLearning
+
+__all__ = ["Replay"]
+
+
+class Replay(Strategy):
+    """Experience replay: the task loss on a batch of stored exemplars is added to every step.
+
+    ``loss = task(batch) + weight * task(memory batch)``
+
+    The memory batch is a term of its own, so that the number of in-batch negatives of the current domain
+    does not change; one step costs about twice a step of `Naive`.
+
+    Args:
+        size: exemplars in the memory, over all domains.
+        batch_size: exemplars a step.
+        weight: of the replay term.
+        policy: ``"balanced"`` gives every domain an equal share, ``"reservoir"`` every example.
+        seed: of the memory; by default the experiment's.
+
+    References:
+        Chaudhry et al. 2019, On Tiny Episodic Memories in Continual Learning, arXiv 1902.10486.
+
+    Needs:
+        A learner with ``predict`` and ``task_loss``.
+
+    Relations:
+        `AGEM` uses the same memory as a constraint on the gradient; `Cumulative` is the unbounded limit.
+
+    Example:
+        >>> from strategies import Replay
+        >>> Replay(size=100).memory_bytes()
+        0
+    """
+
+    terms = ("replay",)
+    stores = "exemplars"
+
+    def __init__(
+        self,
+        size: Annotated[int, Int(50, 1000, log=True)] = 200,
+        batch_size: int = 64,
+        weight: Annotated[float, Float(0.25, 4.0, log=True)] = 1.0,
+        policy: Annotated[Literal["balanced", "reservoir"], Choice("balanced", "reservoir")] = "balanced",
+        seed: int | None = None,
+    ) -> None:
+        if weight < 0:
+            raise ValueError(f"weight must be at least 0, not {weight}")
+        self.size, self.batch_size, self.weight, self.policy, self.seed = (
+            size,
+            batch_size,
+            weight,
+            policy,
+            seed,
+        )
+        if batch_size < 2:
+            raise ValueError(
+                f"batch_size must be at least 2 (the negatives are in the batch), not {batch_size}"
+            )
+        self.memory = Memory(size, policy, seed or 0)
+
+    def loss(self, learner: SupportsLearning, batch: Any, outputs: Any) -> dict[str, Tensor]:
+        stored = self.memory.sample(self.batch_size)
+        if stored is None:
+            return {}
+        return {"replay": self.weight * learner.task_loss(stored, learner.predict(stored))}
+
+    def after_experience(self, learner: SupportsLearning, experience: Any) -> None:
+        self.memory.add(learner, experience)
+
+    def memory_bytes(self) -> int:
+        return self.memory.bytes()

@@ -1,0 +1,62 @@
+"""Patch: interpolate the weights after each domain."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+import torch
+from torch import Tensor
+
+from clplat.config.space import Choice, Float
+from clplat.mechanisms.teacher import snapshot
+from clplat.training.strategy import Strategy, SupportsLearning
+
+__all__ = ["Patch"]
+
+
+class Patch(Strategy):
+    """Weight interpolation after each experience.
+
+    ``theta <- (1 - alpha) theta_anchor + alpha theta_trained``
+
+    Training is plain fine-tuning; afterwards the model is pulled back part of the way towards the weights
+    from before this domain (``previous``) or before the stream (``initial``).
+
+    Args:
+        alpha: 1 is naive fine-tuning, 0 is no update.
+        anchor: ``"previous"`` or ``"initial"``.
+
+    References:
+        Ilharco et al. 2022 (PAINT), arXiv 2208.05592; Wortsman et al. 2022 (WiSE-FT), arXiv 2109.01903.
+
+    Relations:
+        `EWC` weights the pull by importance and applies it during training.
+
+    Example:
+        >>> from strategies import Patch
+        >>> Patch(alpha=0.5).alpha
+        0.5
+    """
+
+    stores = "weights"
+    state = ("_start",)
+
+    def __init__(
+        self,
+        alpha: Annotated[float, Float(0.1, 0.9)] = 0.5,
+        anchor: Annotated[Literal["previous", "initial"], Choice("previous", "initial")] = "previous",
+    ) -> None:
+        if not 0 <= alpha <= 1:
+            raise ValueError(f"alpha must be between 0 and 1, not {alpha}")
+        self.alpha, self.anchor = alpha, anchor
+        self._start: dict[str, Tensor] = {}
+
+    def before_experience(self, learner: SupportsLearning, experience: Any) -> None:
+        if not self._start or self.anchor == "previous":
+            self._start = snapshot(learner.model)
+
+    @torch.no_grad()
+    def after_experience(self, learner: SupportsLearning, experience: Any) -> None:
+        for name, parameter in learner.model.named_parameters():
+            if parameter.requires_grad and name in self._start:
+                parameter.copy_(torch.lerp(self._start[name], parameter, self.alpha))

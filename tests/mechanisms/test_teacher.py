@@ -1,0 +1,117 @@
+"""A teacher is swapped in and out without a trace, and gives exactly what the earlier model gave."""
+
+from __future__ import annotations
+
+import copy
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from clplat.mechanisms.teacher import Teacher, snapshot
+from clplat.randomness import seeded
+from clplat.testing.checks import difference, weights
+
+
+def network(normalised: bool = False) -> nn.Sequential:
+    with seeded(0, "network"):
+        norm: nn.Module = nn.BatchNorm1d(6) if normalised else nn.LayerNorm(6)
+        model = nn.Sequential(nn.Linear(4, 6), norm, nn.GELU(), nn.Dropout(0.5), nn.Linear(6, 3))
+    model[0].requires_grad_(False)
+    return model
+
+
+def data() -> Tensor:
+    return torch.randn(5, 4, generator=torch.Generator().manual_seed(1))
+
+
+def move(model: nn.Module) -> None:
+    with torch.no_grad():
+        for parameter in model.parameters():
+            if parameter.requires_grad:
+                parameter.add_(0.3).mul_(1.1)
+
+
+def test_it_gives_what_the_earlier_model_gave_and_leaves_no_trace() -> None:
+    model = network().train()
+    model[1].eval()
+    earlier, teacher = copy.deepcopy(model).eval(), Teacher(snapshot(model))
+    move(model)
+    before, modes = weights(model), [module.training for module in model.modules()]
+    identities = {name: (id(p), p.data_ptr()) for name, p in model.named_parameters()}
+    with teacher.active(model):
+        old = model(data())
+        assert not any(module.training for module in model.modules()), "dropout is off"
+    assert torch.equal(old, earlier(data())) and not old.requires_grad
+    assert not difference(weights(model), before)
+    assert [module.training for module in model.modules()] == modes
+    assert {name: (id(p), p.data_ptr()) for name, p in model.named_parameters()} == identities
+
+
+def test_it_costs_only_what_was_trained() -> None:
+    model = network()
+    assert snapshot(model).keys() == {"1.weight", "1.bias", "4.weight", "4.bias"}
+    held = snapshot(model)["4.weight"]
+    move(model)
+    assert not torch.equal(held, model[4].weight), "a snapshot is a copy"
+
+
+def test_a_graph_made_before_the_swap_gives_the_right_gradients() -> None:
+    model, alone = network().eval(), network().eval()
+    teacher = Teacher({name: torch.full_like(value, 9.0) for name, value in snapshot(model).items()})
+    expected = torch.autograd.grad(
+        alone(data()).square().sum(), [p for p in alone.parameters() if p.requires_grad]
+    )
+    loss = model(data()).square().sum()
+    with teacher.active(model):
+        model(data())
+    loss.backward()
+    found = [p.grad for p in model.parameters() if p.requires_grad]
+    assert all(g is not None and torch.equal(g, e) for g, e in zip(found, expected, strict=True))
+
+
+def test_an_optimizer_steps_the_same_weights_as_without_a_teacher() -> None:
+    results = []
+    for use in (False, True):
+        model = network().eval()
+        teacher, optimizer = Teacher(snapshot(model)), torch.optim.Adam(model.parameters(), lr=0.1)
+        for _ in range(3):
+            optimizer.zero_grad()
+            loss = model(data()).square().sum()
+            if use:
+                with teacher.active(model):
+                    model(data())
+            loss.backward()
+            optimizer.step()
+        results.append(weights(model))
+    assert not difference(*results)
+
+
+def test_an_error_inside_restores_too() -> None:
+    model = network().train()
+    before = weights(model)
+    with pytest.raises(RuntimeError, match="in the middle"), Teacher(snapshot(network())).active(model):
+        move(model)
+        raise RuntimeError("in the middle")
+    assert not difference(weights(model), before) and all(module.training for module in model.modules())
+
+
+def test_a_model_that_has_grown_since_keeps_its_new_tensors() -> None:
+    model = network().eval()
+    teacher, old = Teacher(snapshot(model)), model(data())
+    move(model)
+    model.append(nn.Linear(3, 3))
+    with torch.no_grad():
+        model[5].weight.copy_(torch.eye(3))
+        model[5].bias.zero_()
+    with teacher.active(model):
+        assert torch.allclose(model(data()), old, atol=1e-6)
+
+
+def test_moving_statistics_are_the_earlier_ones() -> None:
+    model = network(normalised=True).train()
+    model(data())
+    earlier, teacher = copy.deepcopy(model).eval(), Teacher(snapshot(model, statistics=True))
+    model(5 + data())
+    with teacher.active(model):
+        assert torch.equal(model(data()), earlier(data()))

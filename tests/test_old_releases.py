@@ -1,0 +1,240 @@
+"""What release 0.1.0 left on disk still opens; ``fixtures/release_0_1_0/README.md`` says how it was made.
+
+Trained numbers are compared with a tolerance: processors and libraries of linear algebra add in different
+orders, so that the last bits of a weight differ, and now and then the order of two pictures that are as near.
+"""
+
+from __future__ import annotations
+
+import json
+import shlex
+import shutil
+from collections.abc import Callable, Iterator
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+import clplat
+from clplat.cli import main
+from clplat.config.resolve import command_of, parse_arguments, resolve
+from clplat.events import Listener
+from clplat.runs.assembly import assemble
+from clplat.trees import load_tree
+
+pytestmark = pytest.mark.usefixtures("one_thread")
+
+
+def read_json(path: Path) -> Any:
+    return json.loads(path.read_text(encoding="utf-8"))
+
+
+OLD = Path(__file__).parent / "fixtures" / "release_0_1_0"
+SYSTEMS: dict[str, Any] = read_json(OLD / "systems.json")
+SAID: dict[str, dict[str, str]] = read_json(OLD / "said.json")
+#: Of a result: percentages that follow from the order of pictures.
+RANKED = ("metrics", "tags", "baselines", "probes", "compatibility", "scores", "ties")
+#: Steps of an experience; the cut runs were killed after the first one of the second.
+STEPS = 4
+
+
+@pytest.fixture
+def old(tmp_path: Path) -> Callable[[str], Path]:
+    """A copy of something that the release left."""
+
+    def copy(name: str) -> Path:
+        shutil.copytree(OLD / name, tmp_path / name)
+        return tmp_path / name
+
+    return copy
+
+
+class Steps(Listener):
+    """Counts the optimizer steps of a run."""
+
+    def __init__(self) -> None:
+        self.count = 0
+
+    def progress(self, experience: int, done: int, total: int) -> None:
+        self.count += 1
+
+
+def leaves(node: Any, path: str = "") -> Iterator[tuple[str, Any]]:
+    """Dotted path -> value of everything in a tree of plain data, empty nodes included."""
+    items = node.items() if isinstance(node, dict) else enumerate(node) if isinstance(node, list) else ()
+    if not items or not node:
+        yield path, node
+    for key, value in items:
+        yield from leaves(value, f"{path}.{key}")
+
+
+def same_tree(now: Any, then: Any, **tolerance: float) -> None:
+    """Equal keys and words, and numbers that are close."""
+    now, then = dict(leaves(now)), dict(leaves(then))
+    assert now.keys() == then.keys()
+    for path, value in then.items():
+        number = isinstance(value, float)
+        assert now[path] == (pytest.approx(value, **tolerance) if number else value), path
+
+
+def same_result(folder: Path, name: str) -> None:
+    """A finished run tells what the same run of the release told."""
+    now, then = read_json(folder / "result.json"), read_json(OLD / "runs" / name / "result.json")
+    assert now["measured"].keys() == then["measured"].keys()
+    for result in (now, then):
+        del result["measured"], result["versions"], result["fingerprints"]["code"]
+    assert now.keys() == then.keys()
+    ranked = [{key: result.pop(key) for key in RANKED} for result in (now, then)]
+    same_tree(now, then, rel=1e-3, abs=1e-4)
+    ours, theirs = (dict(leaves(tree)) for tree in ranked)
+    assert ours.keys() == theirs.keys()
+    other = [path for path, value in theirs.items() if ours[path] != pytest.approx(value, abs=1e-3)]
+    assert len(other) <= 0.1 * len(theirs), other
+    weights = [
+        load_tree(where / "versions" / "2.safetensors")["weights"] for where in (folder, OLD / "runs" / name)
+    ]
+    assert weights[0].keys() == weights[1].keys()
+    for key, value in weights[1].items():
+        gap = torch.linalg.vector_norm((weights[0][key] - value).double())
+        assert gap <= 1e-3 * torch.linalg.vector_norm(value.double()) + 1e-6, key
+
+
+@pytest.mark.parametrize("name", ["ewc", "replay"])
+def test_a_finished_run_is_shown_and_left_as_it_is(
+    name: str, old: Callable[[str], Path], capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = old(f"runs/{name}")
+    before = {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+    assert main(["run", *SYSTEMS[name]["words"], "--out", str(folder), "--no-track"]) == 0
+    table = SAID[name]["run"].splitlines()[-3:-1]
+    assert capsys.readouterr().out.splitlines()[-3:-1] == table
+    after = {path: path.read_bytes() for path in folder.rglob("*") if path.is_file() and path.name != ".lock"}
+    assert after == before
+
+
+@pytest.mark.parametrize("name", ["ewc", "replay"])
+def test_an_interrupted_run_goes_on_from_its_checkpoint(name: str, old: Callable[[str], Path]) -> None:
+    folder, rest = old(f"cut/{name}"), Steps()
+    held = load_tree(folder / "checkpoint.safetensors")
+    result = clplat.run(SYSTEMS[name]["config"], folder, listener=rest)
+    assert held["position"] == [1, 0, 1] and rest.count == STEPS - 1
+    assert result["fingerprints"]["code"] == held["result"]["fingerprints"]["code"]
+    same_result(folder, name)
+
+
+@pytest.mark.parametrize("name", ["naive", "ewc", "distill"])
+def test_a_run_today_gives_the_numbers_of_the_release(name: str, tmp_path: Path) -> None:
+    clplat.run(SYSTEMS[name]["config"], tmp_path / name)
+    same_result(tmp_path / name, name)
+
+
+def test_an_old_feature_store_is_used(
+    old: Callable[[str], Path],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    store = old("store")
+    monkeypatch.setenv("CLPLAT_CACHE", str(store))
+    assert main(["cache", "verify"]) == 0
+    assert "all whole" in capsys.readouterr().out
+    tables = {path.parent.name: read_json(path) for path in store.rglob("key.json")}
+    result = clplat.run(SYSTEMS["replay"]["config"], tmp_path / "replay")
+    same_result(tmp_path / "replay", "replay")
+    # A key names the libraries that made a row: others make rows of their own.
+    made = [library for key in tables.values() for library in key.get("libraries", {}).items()]
+    if all(version(name) == number for name, number in made):
+        report = result["measured"]["features"]
+        assert {tower: report[tower]["encoded"] + report[tower]["live"] for tower in ("image", "text")} == {
+            "image": 0,
+            "text": 0,
+        }
+        assert report["bytes_written"] == 0 and report["image"]["reused"] > 0 < report["text"]["reused"]
+        assert {path.parent.name for path in store.rglob("key.json")} == tables.keys()
+
+
+@pytest.mark.parametrize("name", ["ewc", "replay", "deep", "experts", "reservoir"])
+def test_search_opens_an_old_model(
+    name: str, old: Callable[[str], Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = old(f"runs/{name}")
+    query = ["--reference", "catalogue/16/dress-studio/218057da9b2166", "--text", "is red", "--k", "3"]
+    assert main(["search", "--run", str(folder), *query, "--grid", str(tmp_path / "grid.png")]) == 0
+    now, then = (found(text) for text in (capsys.readouterr().out, SAID[name]["search"]))
+    assert [key for key, _ in now] == [key for key, _ in then]
+    assert [cosine for _, cosine in now] == pytest.approx([cosine for _, cosine in then], abs=3e-4)
+
+
+def found(text: str) -> list[tuple[str, float]]:
+    """Key and cosine of each picture in what a search said."""
+    lines = [line.split() for line in text.splitlines()]
+    return [(words[2], float(words[1])) for words in lines if words[0].isdigit()]
+
+
+@pytest.mark.parametrize("name", SYSTEMS)
+def test_configurations_commands_and_fingerprints(name: str) -> None:
+    then = SYSTEMS[name]
+    config = resolve(parse_arguments(then["words"]))
+    assert config == then["config"] and command_of(config) == then["command"]
+    assert resolve(parse_arguments(shlex.split(then["command"])[2:])) == config
+    parts = assemble(config)
+    assert parts.base_fingerprint == then["fingerprints"]["weights"]
+    assert parts.scenario.fingerprint() == then["fingerprints"]["data"]
+
+
+def test_mlflow_is_told_the_same(
+    old: Callable[[str], Path], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    folder, then = old("runs/ewc"), read_json(OLD / "mlflow.json")
+    noted = read_json(folder / "tracking.json")  # of a store that is not here
+    assert main(["track", str(folder)]) == 0
+    assert noted.keys() == read_json(folder / "tracking.json").keys()
+    from mlflow.tracking import MlflowClient
+
+    client = MlflowClient(f"sqlite:///{folder.parent / 'mlflow.db'}")
+    experiment = client.get_experiment_by_name(then["experiment"])
+    (run,) = client.search_runs([experiment.experiment_id])
+    assert (run.info.run_name, run.info.status) == (then["name"], then["status"])
+    assert run.data.params == then["params"]
+    told = {
+        key: [[point.step, point.value] for point in client.get_metric_history(run.info.run_id, key)]
+        for key in run.data.metrics
+    }
+    assert told == then["metrics"]
+    own = ("clplat.folder", "clplat.key", "mlflow.note.content")  # of this machine, or prose
+    assert {key: run.data.tags[key] for key in then["tags"] if key not in own} == {
+        key: value for key, value in then["tags"].items() if key not in own
+    }
+    for path in then["artifacts"]:
+        assert (folder.parent / "mlartifacts/catalogue" / run.info.run_id / "artifacts" / path).exists(), path
+    capsys.readouterr()
+    assert main(["compare", "--out", str(folder.parent)]) == 0
+    assert capsys.readouterr().out.splitlines()[:2] == then["compare"].splitlines()[:2]
+
+
+def test_a_sweep_is_collected_again_and_repeats_nothing(
+    old: Callable[[str], Path], capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = old("sweep")
+    before = {path: path.stat().st_mtime_ns for path in out.rglob("result.json")}
+    words = ["sweep", "--plan", str(out / "sweep.yaml"), "--out", str(out), "--no-track"]
+    assert main(words) == 0
+    assert {path: path.stat().st_mtime_ns for path in out.rglob("result.json")} == before
+    then, now = read_json(OLD / "sweep" / "sweep.json"), read_json(out / "sweep.json")
+    assert now["sentence"] and (out / "report.html").exists()
+    for outcome in (now, then):  # libraries of here, prose, and how it was called
+        del outcome["versions"], outcome["sentence"], outcome["command"]
+    same_tree(now, then, rel=1e-6, abs=1e-6)
+
+
+def test_a_study_goes_on(old: Callable[[str], Path], capsys: pytest.CaptureFixture[str]) -> None:
+    out = old("sweep")
+    (before,) = read_json(out / "sweep.json")["studies"]
+    words = ["sweep", "--plan", str(out / "sweep.yaml"), "--out", str(out), "--no-track", "--trials", "3"]
+    assert main(words) in (0, 2)  # 2 where the third setting is the best: the final runs were of another
+    (after,) = read_json(out / "sweep.json")["studies"]
+    assert json.dumps(after["trials"][:2]) == json.dumps(before["trials"])
+    assert [trial["state"] for trial in after["trials"]] == ["complete"] * 3
