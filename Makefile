@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: demo test test-all check format install index systems bench clean help
+.PHONY: demo test test-all check format install index pages bench clean help
 
 help: ## what can be made
 	@grep -E '^[a-z-]+:.*## ' Makefile | sed 's/:.*## /\t/'
@@ -38,8 +38,8 @@ format: $(STAMP) ## let ruff format and fix what it can
 index: $(STAMP) ## write what editors read: which classes the packages of parts hand on
 	$(BIN)/python -m clplat.stubs
 
-systems: $(STAMP) ## write docs/systems.md from the recipes
-	$(BIN)/python -m sweeps.systems
+pages: $(STAMP) ## write docs/systems.md from the recipes
+	$(BIN)/python -m docs.generate.systems
 
 bench: $(STAMP) ## measure the speed: benchmarks/results.json and docs/performance.md, an hour
 	$(BIN)/python -m benchmarks

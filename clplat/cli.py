@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 from clplat import commands as do
 from clplat.errors import UserError, nearest, unknown_name
+from clplat.kinds import KINDS
 
 if TYPE_CHECKING:
     from clplat.sweep import Sweep
@@ -145,8 +146,10 @@ def _parser() -> tuple[_Parser, dict[str, _Parser]]:
     _out(page, "runs")
     page.add_argument("--port", type=_at_least(1), default=5000, help="(default: %(default)s)")
 
-    kinds = "strategies, adapters, prompts, composers, projections, losses, scenarios"
-    add("list", do.list_parts, f"what exists: {kinds}").add_argument("kind", metavar="KIND", help=kinds)
+    kinds = ", ".join([*(kind.plural for kind in KINDS.values() if kind.plural), "recipes", "systems"])
+    shown = add("list", do.list_parts, f"what exists: {kinds}")
+    shown.add_argument("kind", metavar="KIND", help=kinds)
+    shown.add_argument("family", nargs="?", metavar="FAMILY", help="only this family, of recipes or parts")
 
     find = add("search", do.search, "search a gallery with a trained run: a table and a picture")
     _out(find, "runs")
@@ -213,6 +216,7 @@ def _sweep(parser: _Parser) -> None:
 
     option("plan", "a sweep in YAML; the other options lie on top of it", type=Path, metavar="FILE")
     option("strategies", "what is compared, by comma (default: the seven of the demo)", metavar="NAMES")
+    option("recipes", "published systems to compare instead, by comma", metavar="NAMES")
     option("seeds", "of the final runs, by comma (default: 0,1,2)", metavar="NUMBERS")
     option("orders", "stream orders, at most one a seed (default: as many)", type=_at_least(1), metavar="N")
     option("controls", "never tuned, by comma (default: frozen,cumulative)", metavar="NAMES")

@@ -177,18 +177,38 @@ def ui(options: Namespace, rest: list[str]) -> int:
 
 
 def list_parts(options: Namespace, rest: list[str]) -> int:
-    """The parts of one kind, a line each."""
-    from clplat import registry
-
-    found = registry.names(options.kind)
-    width = max(map(len, found))
-    for name in found:
-        try:
-            text = registry.describe(options.kind, name)
-        except UserError as error:  # one broken package must not hide the others
-            text = f"({error})"
+    """The parts of one kind, the recipes or the systems, a line each."""
+    lines = _parts(options) if options.kind not in ("recipes", "systems") else _recipes(options)
+    width = max(len(name) for name, _ in lines)
+    for name, text in lines:
         print(f"{name:{width}}  {text}")
     return 0
+
+
+def _parts(options: Namespace) -> list[tuple[str, str]]:
+    from clplat import registry
+
+    lines, places = [], registry.places(options.kind)
+    families = sorted({place.family for place in places.values()} - {""})
+    if options.family is not None and options.family not in families:
+        raise unknown_name(f"family of {options.kind}", options.family, families)
+    for name, place in places.items():
+        if options.family in (None, place.family):
+            try:
+                lines.append((name, registry.describe(options.kind, name)))
+            except UserError as error:  # one broken package must not hide the others
+                lines.append((name, f"({error})"))
+    return lines
+
+
+def _recipes(options: Namespace) -> list[tuple[str, str]]:
+    from clplat.config.recipes import recipes
+
+    found = recipes(options.family)
+    if options.kind == "recipes":
+        return [(r.name, f"{r.system}: {r.paper}") for r in found]
+    lines = [(r.system, f"--recipe {r.name} ({r.match}): {r.paper}") for r in found]
+    return sorted(lines, key=lambda line: line[0].lower())
 
 
 def search(options: Namespace, rest: list[str]) -> int:

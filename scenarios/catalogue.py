@@ -7,7 +7,7 @@ from typing import Any
 
 from clplat.data.records import Domain, Probe
 from clplat.data.validate import stream_fingerprint
-from clplat.errors import UserError, nearest, unknown_name
+from clplat.errors import nearest, unknown_name
 from scenarios._catalogue import DOMAINS, build_domain, check_sizes
 from scenarios._catalogue import probes as catalogue_probes
 
@@ -97,7 +97,7 @@ def _stream(domains: int | list[str], order: list[str] | None) -> list[str]:
     """The names of the domains in the order of the stream."""
     if isinstance(domains, int):
         if not 1 <= domains <= len(DOMAINS):
-            raise UserError(f"catalogue: domains must be 1 to {len(DOMAINS)}, not {domains}")
+            raise ValueError(f"domains must be 1 to {len(DOMAINS)}, not {domains}")
         names = list(DOMAINS[:domains])
     else:
         names = list(domains)
@@ -107,19 +107,19 @@ def _stream(domains: int | list[str], order: list[str] | None) -> list[str]:
     _check_names(order)
     for name in order:
         if name not in names:
-            raise UserError(
-                f"catalogue: order names '{name}', which is not one of its domains"
+            raise ValueError(
+                f"order names '{name}', which is not one of its domains"
                 f"{nearest(name, names)} (allowed: {', '.join(names)})"
             )
     if len(order) < len(names):
         missing = ", ".join(name for name in names if name not in order)
-        raise UserError(f"catalogue: order must name every domain; {missing} is missing")
+        raise ValueError(f"order must name every domain; {missing} is missing")
     return list(order)
 
 
 def _check_names(names: list[str]) -> None:
     for name in names:
         if name not in DOMAINS:
-            raise unknown_name("domain", name, DOMAINS)
+            raise ValueError(str(unknown_name("domain", name, DOMAINS)))
     if not names or len(set(names)) < len(names):
-        raise UserError(f"catalogue: domains must be named once each, not {names}")
+        raise ValueError(f"domains must be named once each, not {names}")

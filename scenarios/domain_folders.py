@@ -92,11 +92,11 @@ class DomainFolders:
     ) -> None:
         for name, value in (("train", train), ("queries", queries), ("gallery", gallery)):
             if value is not None and value < 1:
-                raise UserError(f"scenario domain_folders: {name} must be at least 1, not {value}")
+                raise ValueError(f"{name} must be at least 1, not {value}")
         if order is not None and (not order or len(set(order)) < len(order)):
-            raise UserError(f"scenario domain_folders: order must name each domain once, not {order}")
+            raise ValueError(f"order must name each domain once, not {order}")
         if holdout is not None and holdout in (order or ()):
-            raise UserError(f"scenario domain_folders: holdout '{holdout}' cannot be in order as well")
+            raise ValueError(f"holdout '{holdout}' cannot be in order as well")
         self.root = root
         self.order = order
         self.train = train

@@ -60,7 +60,7 @@ def merge(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def parse_arguments(argv: Sequence[str], also: Sequence[str] = ()) -> dict[str, Any]:
-    """Read ``--config file.yaml``, ``--slot NAME`` and ``--slot.key VALUE``; options lie over files.
+    """Read ``--config FILE``, ``--recipe NAME``, ``--slot NAME``, ``--slot.key VALUE``; options beat files.
 
     Args:
         argv: the words.
@@ -79,7 +79,7 @@ def parse_arguments(argv: Sequence[str], also: Sequence[str] = ()) -> dict[str, 
                 f"unexpected word '{word}'; options look like --strategy replay --strategy.size 200"
             )
         key, equals, value = word[2:].partition("=")
-        if key.partition(".")[0] not in (*KINDS, *GROUPS, *PLAIN, "config"):
+        if key.partition(".")[0] not in (*KINDS, *GROUPS, *PLAIN, "config", "recipe"):
             if own := nearest(f"--{key}", also):
                 raise UserError(f"unknown option '--{key}'{own}")
             raise unknown_option(key, chosen_parts({}))
@@ -88,13 +88,19 @@ def parse_arguments(argv: Sequence[str], also: Sequence[str] = ()) -> dict[str, 
                 hint = f"; a value that begins with -- is written --{key}=VALUE" if rest else ""
                 raise UserError(f"option '--{key}' needs a value{hint}")
             value = rest.pop(0)
-        if key == "config":
-            raw = merge(raw, read_config(Path(value)))
+        if key in ("config", "recipe"):
+            raw = merge(raw, read_config(Path(value)) if key == "config" else _recipe(value))
         elif key in given:
             raise UserError(f"option '--{key}' is given twice: {given[key]} and {value}")
         else:
             given[key] = value
     return merge(raw, given)
+
+
+def _recipe(name: str) -> Mapping[str, Any]:
+    from clplat.config.recipes import recipe
+
+    return recipe(name).config
 
 
 def read_config(path: Path) -> dict[str, Any]:

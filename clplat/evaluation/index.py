@@ -14,8 +14,9 @@ import torch
 from torch import Tensor
 
 from clplat.errors import UserError, unknown_name
+from clplat.evaluation.gallery import GalleryReader
 from clplat.evaluation.ranking import top_k
-from clplat.evaluation.scores import Bank, Rows, candidate_rows
+from clplat.evaluation.rows import Rows, candidate_rows
 
 __all__ = ["KINDS", "Index", "build_index"]
 
@@ -53,7 +54,7 @@ class Index:
             return top_k(queries, self.gallery, k, exclude)
         if k < 1:
             raise ValueError(f"k must be at least 1, not {k}")
-        _, hidden = candidate_rows(queries, Bank(self.gallery), None, exclude)
+        _, hidden = candidate_rows(queries, GalleryReader(self.gallery), None, exclude)
         if not torch.isfinite(queries).all():
             raise ValueError("non-finite scores: an embedding of the queries is NaN or infinite")
         # Excluded rows may be among those found: ask for as many more, and leave them out afterwards.
@@ -107,7 +108,7 @@ def build_index(gallery: Tensor, kind: str = "exact", seed: int = 0) -> Index:
     """
     if kind not in KINDS:
         raise unknown_name("index", kind, KINDS)
-    size, width = Bank(gallery).shape
+    size, width = GalleryReader(gallery).shape
     if size == 0:
         raise ValueError("the gallery is empty")
     if kind == "exact":

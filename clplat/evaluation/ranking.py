@@ -1,7 +1,27 @@
 """Exact ranks from embeddings, with a tie rule, in bounded memory, never fooled by NaN.
 
-Rows rank by descending score (see `clplat.evaluation.scores`) and, where scores are equal, by ascending
-gallery row, which is a stable descending sort. Ranks count from 0.
+What is computed, in six slow lines: rows rank by descending score and, where scores are equal, by ascending
+gallery row; ranks count from 0.
+
+    >>> def ranking(query, gallery, excluded=()):
+    ...     scores = [sum(a * b for a, b in zip(query, row)) for row in gallery]
+    ...     rows = [row for row in range(len(gallery)) if row not in excluded]
+    ...     return sorted(rows, key=lambda row: (-scores[row], row))
+    >>> def rank(query, gallery, targets, excluded=()):
+    ...     return min(ranking(query, gallery, excluded).index(target) for target in targets)
+
+The rest is speed and memory, and makes no difference:
+
+    >>> query, gallery = [2.0, 1.0], [[1.0, 1.0], [0.0, 2.0], [1.0, 1.0], [2.0, 0.0], [0.0, 3.0]]
+    >>> ranking(query, gallery, excluded=[3]), rank(query, gallery, targets=[2, 1], excluded=[3])
+    ([0, 2, 4, 1], 1)
+    >>> top_k(torch.tensor([query]), torch.tensor(gallery), k=4, exclude=[[3]]).tolist()
+    [[0, 2, 4, 1]]
+    >>> rank_of_targets(torch.tensor([query]), torch.tensor(gallery), [[2, 1]], exclude=[[3]])[0].tolist()
+    [1]
+
+Sums of rounded products depend on their order: `clplat.evaluation.gallery` fixes it.
+`clplat.evaluation.scores` says how a matrix product decides nearly everything nevertheless.
 """
 
 from __future__ import annotations
@@ -11,16 +31,9 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from clplat.evaluation.scores import (
-    BLOCK,
-    LOWEST,
-    Bank,
-    Embeddings,
-    Found,
-    Rows,
-    candidate_rows,
-    score_blocks,
-)
+from clplat.evaluation.gallery import Embeddings, GalleryReader
+from clplat.evaluation.rows import Rows, candidate_rows
+from clplat.evaluation.scores import BLOCK, LOWEST, ScoreBlock, score_blocks
 
 __all__ = ["Embeddings", "Rows", "rank_of_targets", "top_k"]
 
@@ -59,11 +72,11 @@ def rank_of_targets(
         >>> rank_of_targets(torch.tensor([[1.0, 0.0]]), gallery, targets=torch.tensor([2]))
         (tensor([1]), tensor([1]))
     """
-    bank = Bank(gallery)
-    goal, hidden = candidate_rows(queries, bank, targets, exclude)
-    ranks = Ranks(queries, bank, goal)
-    for found in score_blocks(queries, bank, hidden, block):
-        ranks.add(found)
+    reader = GalleryReader(gallery)
+    goal, hidden = candidate_rows(queries, reader, targets, exclude)
+    ranks = RankCounter(queries, reader, goal)
+    for scores in score_blocks(queries, reader, hidden, block):
+        ranks.add(scores)
     return ranks.result(tie_rule)
 
 
@@ -84,46 +97,55 @@ def top_k(
     """
     if k < 1:
         raise ValueError(f"k must be at least 1, not {k}")
-    bank = Bank(gallery)
-    _, hidden = candidate_rows(queries, bank, None, exclude)
-    best = Best(queries, bank, k)
-    for found in score_blocks(queries, bank, hidden, block):
-        best.add(found)
+    reader = GalleryReader(gallery)
+    _, hidden = candidate_rows(queries, reader, None, exclude)
+    best = TopK(queries, reader, k)
+    for scores in score_blocks(queries, reader, hidden, block, kept=k):
+        best.add(scores)
     return best.result()
 
 
-class Ranks:
+class RankCounter:
     """Counts what scores above, and exactly as, the best-placed target of each query.
 
     Args:
         queries: (Q, D).
-        bank: the gallery.
+        gallery: all of it.
         goal: (Q, P) targets, padded with -1.
     """
 
-    def __init__(self, queries: Tensor, bank: Bank, goal: Tensor) -> None:
-        self.queries = queries.detach().float()
+    def __init__(self, queries: Tensor, gallery: GalleryReader, goal: Tensor) -> None:
+        self.queries, self.goal = queries.detach().float(), goal
         own = torch.full(goal.shape, -torch.inf, device=goal.device)
         q, p = (goal >= 0).nonzero(as_tuple=True)
-        own[q, p] = bank.scores(self.queries, q, goal[q, p])
+        own[q, p] = gallery.scores(self.queries, q, goal[q, p])
         self.best = own.amax(1)
-        self.first = goal.masked_fill(own < self.best[:, None], bank.shape[0]).amin(1)
-        self.above = torch.zeros_like(self.first)
-        self.before = torch.zeros_like(self.first)
-        self.ties = -(own == self.best[:, None]).sum(1)
+        self.first = goal.masked_fill(own < self.best[:, None], gallery.shape[0]).amin(1)
+        self.above, self.before, self.ties = (torch.zeros_like(self.first) for _ in range(3))
 
-    def add(self, found: Found) -> None:
+    def add(self, block: ScoreBlock) -> None:
         """Count one block."""
-        low, high = (self.best[found.part, None] + sign * found.slack for sign in (-1, 1))
-        self.above[found.part] += (found.scores > high).sum(1)
-        q, g = ((found.scores >= low) & (found.scores <= high)).nonzero(as_tuple=True)
-        q += found.part.start
-        scores, best = Bank(found.piece).scores(self.queries, q, g), self.best[q]
-        equal = scores == best
+        scores, best = block.scores, self.best[block.part, None]
+        low, high = ((best + sign * block.margin(best)).to(scores.dtype) for sign in (-1, 1))
+        # Comparisons are several times as fast into the dtype of the scores as into bool.
+        above = torch.gt(scores, high, out=torch.empty_like(scores))
+        undecided = torch.ge(scores, low, out=torch.empty_like(scores)).sub_(above)
+        undecided[block.pairs(self.goal)] = 0
+        rows = undecided.sum(1)
+        if block.refine(rows.sum().item()):
+            return self.add(block)
+        for columns in torch.split(above, 256, dim=1):  # as far as bfloat16 counts
+            self.above[block.part] += columns.sum(1).long()
+        open_rows = rows.nonzero().squeeze(1)
+        q, g = undecided[open_rows].nonzero(as_tuple=True)
+        q = open_rows[q]
+        found, best = GalleryReader(block.rows).scores(block.queries, q, g), best[q, 0]
+        q += block.part.start
+        equal = found == best
         for count, counted in (
-            (self.above, scores > best),
+            (self.above, found > best),
             (self.ties, equal),
-            (self.before, equal & (g + found.start < self.first[q])),
+            (self.before, equal & (g + block.start < self.first[q])),
         ):
             count += torch.bincount(q[counted], minlength=len(count))
 
@@ -132,60 +154,76 @@ class Ranks:
         return self.above + (self.ties if tie_rule == "against" else self.before), self.ties
 
 
-class Best:
+class TopK:
     """Keeps the rows that may be among the k best of each query.
+
+    With k = 2, scores that are right within 0.1 and blocks of four rows, one query sees
+
+        block 1    .9 .2 .5 .4    the second best is .4 (.5 - .1) or more: keep what may be, .9 .5 .4
+        block 2    .3 .8 .6 .1    the two highest lower bounds are .8 and .7 by now: keep .8 .6
+        the end    .9 .8 .6       may be .7; each is within .2 of its neighbour, so exact scores decide
+
+    Here the two best maxima of groups of columns stand for the two best scores: these are found sooner, and
+    are no better.
 
     Args:
         queries: (Q, D).
-        bank: the gallery.
+        gallery: all of it.
         k: rows wanted.
     """
 
-    def __init__(self, queries: Tensor, bank: Bank, k: int) -> None:
-        self.queries, self.bank, self.k = queries.detach().float(), bank, k
+    def __init__(self, queries: Tensor, gallery: GalleryReader, k: int) -> None:
+        self.queries, self.gallery, self.k = queries.detach().float(), gallery, k
         # The k highest lower bounds known of distinct rows: the k-th best row scores no less than the last.
-        self.floor = torch.full((len(queries), min(k, bank.shape[0])), LOWEST, device=queries.device)
-        self.slack = torch.zeros(len(queries), device=queries.device)
+        self.floor = torch.full((len(queries), min(k, gallery.shape[0])), LOWEST, device=queries.device)
+        # Of each candidate its query, its row and an upper bound, at most `width` of the query too high.
         nothing = torch.empty(0, dtype=torch.long, device=queries.device)
-        self.pool = [(nothing, nothing, self.slack[:0])]
+        self.pool = [(nothing, nothing, self.floor[:0, 0])]
         self.pooled = 0
+        self.width = torch.zeros(len(queries), device=queries.device)
 
-    def add(self, found: Found) -> None:
+    def add(self, block: ScoreBlock) -> None:
         """Keep the candidates of one block."""
-        part, slack, size = found.part, found.slack, found.scores.shape[1]
-        # The k-th best maximum of groups of columns is no better than the k-th best score, and soon found.
-        group = min(64, max(1, size // (4 * self.k)))
-        columns = found.scores[:, : size // group * group]
-        bounds = columns.view(len(columns), group, -1).amax(1) - slack
-        bounds = torch.cat([self.floor[part], bounds], 1)
+        scores, part = block.scores, block.part
+        group = min(64, max(1, scores.shape[1] // (4 * self.k)))
+        columns = scores[:, : scores.shape[1] // group * group]
+        maxima = columns.view(len(columns), group, -1).amax(1).float()
+        bounds = torch.cat([self.floor[part], maxima - block.margin(maxima)], 1)
         floor = bounds.topk(self.floor.shape[1], sorted=False).values
-        self.floor[part], self.slack[part] = floor, torch.maximum(self.slack[part], slack[:, 0])
-        cut = (floor.amin(1, keepdim=True) - slack).clamp(min=LOWEST)
-        q, g = (found.scores >= cut).nonzero(as_tuple=True)
-        self.pool.append((q + part.start, g + found.start, found.scores[q, g]))
+        lowest = floor.amin(1, keepdim=True)
+        lowest = (lowest - block.margin(lowest)).to(scores.dtype)
+        kept = scores >= lowest.clamp(min=torch.finfo(scores.dtype).min)
+        q, g = kept.nonzero(as_tuple=True)
+        if block.refine(len(q)):
+            return self.add(block)
+        self.floor[part] = floor
+        found = scores[q, g].float()
+        margin = block.margin(found[:, None], q).squeeze(1)
+        q = q + part.start
+        self.width.scatter_reduce_(0, q, 2 * margin, "amax")
+        self.pool.append((q, g + block.start, found + margin))
         self.pooled += len(q)
         if self.pooled > max(1 << 20, 4 * self.floor.numel()):
-            self._sort()
+            self._trim()
 
     def result(self) -> Tensor:
         """(Q, k) rows, best first, -1 where there are no more candidates."""
-        q, g, _ = self._sort()
+        q, g, _ = self._trim()
         out = q.new_full((len(self.queries), self.k), -1)
         out[q, _places(q, len(out))] = g
         return out
 
-    def _sort(self) -> tuple[Tensor, Tensor, Tensor]:
+    def _trim(self) -> tuple[Tensor, Tensor, Tensor]:
         """Cut the pool to the k best pairs a query, in order. Among equal scores its rows always ascend."""
         q, g, scores = (torch.cat(column) for column in zip(*self.pool, strict=True))
-        good = scores >= (self.floor.amin(1) - self.slack)[q]
+        good = scores >= self.floor.amin(1)[q]
         q, g, scores = q[good], g[good], scores[good]
         order = _by_query_and_score(q, scores)
-        drop = scores[order[:-1]] - scores[order[1:]]
-        close = (drop <= 2 * self.slack[q[order[1:]]]) & (q[order[1:]] == q[order[:-1]])
-        pad = torch.nn.functional.pad
-        unsure = order[pad(close, (0, 1), value=False) | pad(close, (1, 0), value=False)] if len(q) else order
+        close = scores[order[:-1]] - scores[order[1:]] <= self.width[q[order[1:]]]
+        close &= q[order[1:]] == q[order[:-1]]
+        unsure = torch.unique(torch.cat([order[:-1][close], order[1:][close]]))
         if len(unsure):
-            scores[unsure] = self.bank.scores(self.queries, q[unsure], g[unsure])
+            scores[unsure] = self.gallery.scores(self.queries, q[unsure], g[unsure])
             order = _by_query_and_score(q, scores)
         order = order[_places(q[order], len(self.queries)) < self.k]
         self.pool, self.pooled = [(q[order], g[order], scores[order])], len(order)

@@ -8,16 +8,10 @@ import torch
 from torch import Tensor
 
 from clplat.data.records import Gallery, Query
-from clplat.evaluation.ranking import Best, Ranks, rank_of_targets, top_k
-from clplat.evaluation.scores import (
-    BLOCK,
-    Bank,
-    Embeddings,
-    Rows,
-    candidate_rows,
-    distinct_rows,
-    score_blocks,
-)
+from clplat.evaluation.gallery import Embeddings, GalleryReader
+from clplat.evaluation.ranking import RankCounter, TopK, rank_of_targets, top_k
+from clplat.evaluation.rows import Rows, candidate_rows, distinct_rows
+from clplat.evaluation.scores import BLOCK, score_blocks
 
 __all__ = [
     "Embeddings",
@@ -115,15 +109,15 @@ def per_query_metrics(
     """
     if not ks or min(ks) < 1:
         raise ValueError(f"the cut-offs ks must be at least 1, not {list(ks)}")
-    bank = Bank(gallery)
-    goal, hidden = candidate_rows(queries, bank, targets, exclude)
-    ranks = Ranks(queries, bank, goal)
+    reader = GalleryReader(gallery)
+    goal, hidden = candidate_rows(queries, reader, targets, exclude)
+    ranks = RankCounter(queries, reader, goal)
     # Where every query has one right answer its rank says all; several need the order of the first places.
-    best = Best(queries, bank, max(ks)) if goal.shape[1] > 1 else None
-    for found in score_blocks(queries, bank, hidden, block):
-        ranks.add(found)
+    best = TopK(queries, reader, max(ks)) if goal.shape[1] > 1 else None
+    for scores in score_blocks(queries, reader, hidden, block, kept=0 if best is None else best.k):
+        ranks.add(scores)
         if best is not None:
-            best.add(found)
+            best.add(scores)
     rank, ties = ranks.result()
     reciprocal = 1.0 / (rank + 1).double()
     out = {"rank": rank, "ties": ties}

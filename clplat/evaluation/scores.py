@@ -1,31 +1,21 @@
-"""Exact scores of queries against a gallery that is read piece by piece, wherever it lies.
+"""Scores of all queries and all gallery rows, block by block, near enough to the exact ones to decide by.
 
-The score of gallery row g for query q is the dot product in float32, its products added by halves in one
-fixed order: the same two rows score the same bits in any block and on any number of threads, so equal
-pictures tie. A matrix product adds in an order of its own and comes within a known ``slack`` of these scores.
-It is the sieve: only the few pairs that it leaves undecided are scored as above.
+A matrix product adds in an order of its own and comes within a known error of the exact scores of
+`clplat.evaluation.gallery`. It decides nearly all comparisons; only those that it leaves open are for exact
+scores to decide. Where the processor multiplies bfloat16, a product in bfloat16 goes first, and one in
+float32 only where that leaves too much open.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
-from itertools import accumulate
-from typing import Any, TypeAlias
+from collections.abc import Iterator
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
-__all__ = ["BLOCK", "Bank", "Embeddings", "Found", "Rows", "candidate_rows", "distinct_rows", "score_blocks"]
+from clplat.evaluation.gallery import GalleryReader
 
-#: Gallery rows of each query: (Q,), (Q, P) padded with -1, or one list or LongTensor a query.
-Rows: TypeAlias = Tensor | Sequence[int] | Sequence[Sequence[int]] | Sequence[Tensor]
-
-#: A gallery (G, D): a matrix, which may be memory-mapped, or a sequence of blocks (n, D), which may load each
-#: when asked for it.
-Embeddings: TypeAlias = Tensor | NDArray[Any] | Sequence[Tensor] | Sequence[NDArray[Any]]
+__all__ = ["BLOCK", "LOWEST", "ScoreBlock", "score_blocks"]
 
 #: Scores held at once: 32 MiB of float32.
 BLOCK = 1 << 23
@@ -34,139 +24,93 @@ PIECE = 1 << 14
 LOWEST = torch.finfo(torch.float32).min
 
 
-class Bank:
-    """A gallery that is read a piece at a time, wherever it lies.
+class ScoreBlock:
+    """Scores of the queries ``part`` and the gallery rows from ``start`` on, by a matrix product.
 
-    Args:
-        gallery: see `Embeddings`.
+    Attributes:
+        scores: (b, n), as far as `margin` from the exact ones; -inf where the row is excluded.
+        rows: (n, D), the gallery's in float32.
     """
 
-    def __init__(self, gallery: Embeddings) -> None:
-        self.blocks: Sequence[Any] = [gallery] if isinstance(gallery, Tensor | np.ndarray) else gallery
-        shapes = [tuple(block.shape) for block in self.blocks]
-        if not shapes:
-            raise ValueError("the gallery is empty")
-        if any(len(shape) != 2 or shape[1] != shapes[0][1] for shape in shapes):
-            raise ValueError(f"a gallery is a matrix (G, D) or blocks of one width, not {shapes[:3]}")
-        self.starts = list(accumulate((shape[0] for shape in shapes), initial=0))
-        self.shape = (self.starts[-1], shapes[0][1])
+    def __init__(
+        self,
+        queries: Tensor,
+        rows: Tensor,
+        part: slice,
+        start: int,
+        hidden: Tensor,
+        error: Tensor,
+        out: Tensor,
+    ) -> None:
+        self.queries, self.rows, self.part, self.start = queries[part], rows, part, start
+        self._hidden, self._error_in_float32, self._out = self.pairs(hidden), error[part], out
 
-    def pieces(self, size: int, device: torch.device) -> Iterator[tuple[int, Tensor]]:
-        """Yield (first row, rows (n <= size, D) in float32) from the first row to the last."""
-        for start, block in zip(self.starts, self.blocks, strict=False):
-            for first in range(0, len(block), size):
-                yield start + first, _read(block, slice(first, first + size), device)
+    def multiply(self, rows: Tensor, rounding: Tensor | None = None) -> None:
+        """Fill ``scores`` by a product in the precision of ``rows``; ``rounding`` (Q,) is what that costs."""
+        left = self.queries.to(rows.dtype)
+        self.scores = self._out.view(rows.dtype)[: len(left) * len(rows)].view(len(left), len(rows))
+        with torch.autocast(left.device.type, enabled=False):
+            torch.mm(left, rows.T, out=self.scores)
+        self.scores[self._hidden] = -torch.inf
+        error = self._error_in_float32 if rounding is None else self._error_in_float32 + rounding[self.part]
+        self._error = error[:, None].float()
 
-    def scores(self, queries: Tensor, q: Tensor, g: Tensor) -> Tensor:
-        """Exact scores (P,) of pairs (query q, gallery row g); only the blocks that hold one are read."""
-        out = torch.empty(len(q), device=queries.device)
-        chunk = max(1, (1 << 19) // max(1, self.shape[1]))
-        for i, (start, stop) in enumerate(zip(self.starts, self.starts[1:], strict=False)):
-            inside = ((g >= start) & (g < stop)).nonzero().squeeze(1)
-            if len(inside) == 0:
-                continue
-            block = self.blocks[i]
-            for pairs in inside.split(chunk):
-                out[pairs] = _dot(queries[q[pairs]], _read(block, g[pairs] - start, queries.device))
-        return out
+    def margin(self, x: Tensor, q: Tensor | slice = slice(None)) -> Tensor:
+        """How far from x (b, m) a score must be, for exact scores to lie on the same side."""
+        error = self._error[q]
+        if self.scores.dtype == torch.float32:
+            return error
+        # The score and the bound that it is compared with are rounded, each by half of eps at most.
+        return error + torch.finfo(self.scores.dtype).eps * (x.abs() + error)
+
+    def refine(self, undecided: int | float) -> bool:
+        """Multiply again in float32 if bfloat16 leaves too many pairs undecided; whether it did."""
+        if self.scores.dtype == torch.float32 or undecided <= self.scores.numel() // 32:
+            return False
+        self.multiply(self.rows)
+        return True
+
+    def pairs(self, rows: Tensor) -> tuple[Tensor, Tensor]:
+        """Those of the gallery rows (Q, E) that lie in this block, as indices (query, row) of ``scores``."""
+        rows = rows[self.part] - self.start
+        q, e = ((rows >= 0) & (rows < len(self.rows))).nonzero(as_tuple=True)
+        return q, rows[q, e]
 
 
-@dataclass
-class Found:
-    """Scores (b, n) of some queries and the gallery rows from ``start`` on, right within ``slack`` (b, 1)."""
+def score_blocks(
+    queries: Tensor, gallery: GalleryReader, hidden: Tensor, block: int, kept: int = 0
+) -> Iterator[ScoreBlock]:
+    """Yield all scores block by block, rows ascending; the rows in ``hidden`` (Q, E) score -inf.
 
-    part: slice
-    start: int
-    piece: Tensor
-    scores: Tensor
-    slack: Tensor
-
-
-def score_blocks(queries: Tensor, bank: Bank, hidden: Tensor, block: int) -> Iterator[Found]:
-    """Yield all scores block by block, rows ascending; the rows in ``hidden`` (Q, E) score -inf."""
+    ``kept`` rows of each query will be scored exactly anyway.
+    """
     queries = queries.detach().float()
-    size = max(1, min(PIECE, bank.shape[0], block))
-    step = max(1, block // size)
+    size = max(1, min(PIECE, gallery.shape[0], block))
+    step = max(1, min(1024, block // size))  # more queries at once fill no cache better
     buffer = torch.empty(min(step, len(queries)) * size, device=queries.device)  # fresh pages are slow
-    length, error = _lengths(queries), _relative_error(bank.shape[1])
-    for start, piece in bank.pieces(size, queries.device) if len(queries) else ():
-        reach = length * _lengths(piece).amax()  # no score, nor any partial sum, lies beyond
+    length, error = _lengths(queries), _relative_error(gallery.shape[1])
+    dtype = torch.bfloat16 if _bfloat16_pays(queries, gallery.shape[0], kept) else torch.float32
+    lost = _lengths(queries - queries.to(dtype).float())
+    for start, rows in gallery.pieces(size, queries.device) if len(queries) else ():
+        longest = _lengths(rows).amax()
+        reach = length * longest  # no score, nor any partial sum, lies beyond
         # NaN > x is False: without this check a collapsed model would rank every target first.
         if not reach.amax() < -LOWEST:
             raise ValueError(
                 "non-finite scores: an embedding of the queries or of the gallery is NaN or infinite"
             )
+        # bfloat16 takes ``lost`` from a query and, of 8 bits, 2^-8 at most from a gallery row.
+        rounding = 1.01 * longest * (lost + 2.0**-8 * (length + lost))
+        if not longest + (reach + rounding).amax() < 1e30:
+            dtype = torch.float32  # bfloat16 might round to infinity
+        rounded = rows.to(dtype)
         for first in range(0, len(queries), step):
             part = slice(first, min(first + step, len(queries)))
-            scores = buffer[: (part.stop - first) * len(piece)].view(-1, len(piece))
-            with torch.autocast(queries.device.type, enabled=False):
-                torch.mm(queries[part], piece.T, out=scores)
-            rows = hidden[part] - start
-            q, e = ((rows >= 0) & (rows < len(piece))).nonzero(as_tuple=True)
-            scores[q, rows[q, e]] = -torch.inf
-            yield Found(part, start, piece, scores, (reach[part, None] * error).float())
-
-
-def candidate_rows(
-    queries: Tensor, bank: Bank, targets: Rows | None, exclude: Rows | None
-) -> tuple[Tensor, Tensor]:
-    """Check all inputs; return targets (Q, P) and excluded rows (Q, E), each as `distinct_rows`."""
-    if queries.ndim != 2 or queries.shape[1] != bank.shape[1]:
-        shapes = f"{tuple(queries.shape)} and {bank.shape}"
-        raise ValueError(f"queries (Q, D) and gallery (G, D) must be matrices of one width, not {shapes}")
-    if bank.shape[0] == 0:
-        raise ValueError("the gallery is empty")
-    nothing = torch.full((len(queries), 1), -1, device=queries.device)
-    goal = nothing if targets is None else distinct_rows(targets, len(queries), "targets").to(queries.device)
-    hidden = (
-        nothing if exclude is None else distinct_rows(exclude, len(queries), "exclude").to(queries.device)
-    )
-    for name, rows in (("targets", goal), ("exclude", hidden)):
-        if (outside := ((rows >= bank.shape[0]) | (rows < -1)).any(1)).any():
-            query = int(outside.nonzero()[0])
-            raise ValueError(f"{name} of query {query} lie outside the gallery of {bank.shape[0]} rows")
-    if targets is not None and (goal < 0).all(1).any():
-        raise ValueError(f"query {int((goal < 0).all(1).nonzero()[0])} has no target")
-    clash = ((goal[:, :, None] == hidden[:, None, :]) & (goal >= 0)[:, :, None]).flatten(1).any(1)
-    if clash.any():
-        raise ValueError(f"a target is excluded from its own gallery (query {int(clash.nonzero()[0])})")
-    return goal, hidden
-
-
-def distinct_rows(rows: Rows, count: int, name: str) -> Tensor:
-    """Bring `Rows` to one ascending (Q, P) int64 tensor: every row once, padded with -1."""
-    if not isinstance(rows, Tensor):
-        lists = [(row if isinstance(row, Tensor) else torch.tensor(row)).flatten().long() for row in rows]
-        rows = torch.nn.utils.rnn.pad_sequence(lists, True, -1) if lists else torch.empty((0, 1)).long()
-    rows = rows[:, None] if rows.ndim == 1 else rows
-    if rows.ndim != 2 or len(rows) != count or rows.is_floating_point():
-        raise ValueError(
-            f"{name} must list gallery rows (integers) of {count} queries, not {tuple(rows.shape)}"
-        )
-    if rows.shape[1] == 0:
-        return torch.full((count, 1), -1, device=rows.device)
-    rows = rows.long().sort(dim=1).values
-    repeated = torch.nn.functional.pad(rows[:, 1:] == rows[:, :-1], (1, 0), value=False)
-    return rows.masked_fill(repeated, -1).sort(dim=1).values
-
-
-def _read(block: Any, rows: slice | Tensor, device: torch.device) -> Tensor:
-    """Rows of a block, (n, D) in float32."""
-    if isinstance(block, Tensor):
-        return block[rows].detach().to(device, torch.float32)
-    picked = block[rows.cpu().numpy() if isinstance(rows, Tensor) else rows]
-    return torch.from_numpy(np.array(picked, dtype=np.float32)).to(device)
-
-
-def _dot(left: Tensor, right: Tensor) -> Tensor:
-    """Dot products (P,) of the rows of (P, D), added pairwise by halves: one order on every machine."""
-    products = left * right
-    width = products.shape[1]
-    while width > 1:
-        half = (width + 1) // 2
-        products[:, : width - half] += products[:, half:width]
-        width = half
-    return products[:, :1].sum(1)
+            found = ScoreBlock(queries, rows, part, start, hidden, reach * error, buffer)
+            found.multiply(rounded, rounding if dtype == torch.bfloat16 else None)
+            yield found
+            if dtype != found.scores.dtype:  # where bfloat16 did not do it will not
+                dtype, rounded = torch.float32, rows
 
 
 def _lengths(rows: Tensor) -> Tensor:
@@ -186,3 +130,13 @@ def _relative_error(width: int) -> float:
     # Adding one by one rounds once a product, adding by halves log2(width) times: 32 is ample. TF32 and
     # bfloat16, where the user allows them, round both inputs.
     return 1.01 * (width + 32) * 2.0**-24 + (0.0 if precise else 2.0**-6)
+
+
+def _bfloat16_pays(queries: Tensor, size: int, kept: int) -> bool:
+    """Does this processor multiply bfloat16, and is the product what takes the time?"""
+    if queries.device.type != "cpu" or queries.shape[1] < 128 or len(queries) * size < 1 << 18:
+        return False
+    able: dict[str, object] = getattr(
+        torch.cpu, "get_capabilities", dict
+    )()  # older versions of torch do not tell
+    return 64 * kept <= size and bool(able.get("avx512_bf16") or able.get("amx_bf16"))

@@ -10,6 +10,7 @@ from typing import Any
 
 import yaml
 
+from clplat.config.recipes import recipe
 from clplat.config.resolve import merge
 from clplat.errors import UserError
 from clplat.sweep.plan import Sweep, read_sweep
@@ -38,13 +39,17 @@ def from_flags(options: Namespace, raw: Mapping[str, Any], start: Sweep | None =
         if options.strategies is not None:
             raise UserError("give --strategies to compare several, or --strategy for one, not both")
         given["methods"] = [base.pop("strategy")]
+    if options.recipes is not None:
+        if "methods" in given or options.strategies is not None:
+            raise UserError("--recipes and --strategies both say what is compared: give one of them")
+        given["methods"] = {name: recipe(name).config for name in _words(options.recipes)}
     refuse_named(base, "seed", "--seeds lists the seeds")
     if base:
         given["base"] = merge(sweep.base, base)
     for name in ("strategies", "controls", "tune", "objective", "seeds"):
         text = getattr(options, name)
         if text is not None:
-            words = [word.strip() for word in text.split(",") if word.strip()]
+            words = _words(text)
             key = {"strategies": "methods", "objective": "objectives"}.get(name, name)
             given[key] = [_whole(word) for word in words] if name == "seeds" else words
     twice = [entry for entry in given.get("methods", []) if given["methods"].count(entry) > 1]
@@ -79,6 +84,10 @@ def refuse_named(raw: Mapping[str, Any], key: str, instead: str) -> None:
     entry = raw.get(key)
     if entry is not None and (not isinstance(entry, Mapping) or "name" in entry):
         raise UserError(f"option '--{key}' does not go with this command: {instead}")
+
+
+def _words(text: str) -> list[str]:
+    return [word.strip() for word in text.split(",") if word.strip()]
 
 
 def _whole(word: str) -> int:

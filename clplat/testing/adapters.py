@@ -18,7 +18,7 @@ from clplat.models.retriever import ComposedRetriever
 from clplat.parts.adapters._base import Adapter
 from clplat.parts.composers.sum import Sum
 from clplat.randomness import seeded
-from clplat.testing.checks import difference, trainable, weights
+from clplat.testing.checks import check_refusals, difference, trainable, weights
 from clplat.testing.tiny import tiny_backbone, tiny_collate, tiny_domains, tiny_loss
 
 __all__ = ["AdapterContract"]
@@ -51,6 +51,9 @@ class AdapterContract:
         return tiny_backbone()
 
     # -- the contract -------------------------------------------------------------------------------------
+
+    def test_a_wrong_value_is_refused_by_a_value_error(self) -> None:
+        check_refusals(self.make())
 
     def test_attaching_names_what_is_trained_and_changes_nothing(self) -> None:
         adapter, backbone = self.make(), self.backbone()

@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import inspect
-from typing import Any
+import math
+import types
+from collections.abc import Callable
+from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
 import torch
 from torch import Tensor, nn
 
-__all__ = ["check_constructor", "check_docstring", "difference", "trainable", "weights"]
+from clplat.config.options import arguments
+
+__all__ = ["check_constructor", "check_docstring", "check_refusals", "difference", "trainable", "weights"]
 
 
 def check_constructor(part: Any) -> None:
@@ -35,6 +40,34 @@ def check_docstring(part: Any) -> None:
     named = [a.name for a in arguments if a.kind not in (a.VAR_POSITIONAL, a.VAR_KEYWORD)]
     silent = [name for name in named if f"    {name}" not in text]
     assert not silent, f"the docstring's Args do not explain: {', '.join(silent)}"
+
+
+def check_refusals(part: Any) -> None:
+    """A wrong value is refused by a `ValueError`, which the configuration completes with the part's name."""
+    made: Callable[..., Any] = type(part)
+    required = {
+        argument.name: getattr(part, argument.name) for argument in arguments(made) if argument.required
+    }
+    for argument in arguments(made):
+        for value in _doubtful(argument.type):
+            try:
+                made(**{**required, argument.name: value})
+            except ValueError:
+                pass
+            except Exception as error:
+                said = f"{argument.name}={value!r} raises {type(error).__name__}"
+                raise AssertionError(f"{said}: a constructor refuses a value by ValueError") from error
+
+
+def _doubtful(kind: Any) -> list[Any]:
+    """Values that a constructor may refuse, of the right type or nearly so."""
+    origin, inner = get_origin(kind), get_args(kind)
+    if origin in (Annotated, Union, types.UnionType):
+        return [value for part in inner for value in _doubtful(part)]
+    if origin is Literal:
+        return ["no such choice"]
+    numbers: dict[Any, list[Any]] = {int: [-2, 0, 10**6], float: [-2.0, 0.0, 1e6, math.nan]}
+    return numbers.get(kind, [])
 
 
 def trainable(model: nn.Module) -> list[str]:

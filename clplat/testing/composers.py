@@ -13,7 +13,7 @@ from clplat.models.features import ImageFeatures, TextFeatures
 from clplat.models.retriever import ComposedRetriever
 from clplat.parts.composers._base import Composer
 from clplat.randomness import generator, seeded
-from clplat.testing.checks import check_docstring, difference, weights
+from clplat.testing.checks import check_docstring, check_refusals, difference, weights
 from clplat.testing.tiny import tiny_backbone, tiny_collate, tiny_domains
 
 __all__ = ["ComposerContract"]
@@ -55,6 +55,9 @@ class ComposerContract:
 
     def test_the_docstring_says_what_it_is(self) -> None:
         check_docstring(self.make())
+
+    def test_a_wrong_value_is_refused_by_a_value_error(self) -> None:
+        check_refusals(self.make())
 
     def test_a_query_is_a_finite_row_of_the_joint_space(self) -> None:
         composer = self._built()

@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.nn.functional import normalize
 
 from clplat.randomness import generator
-from clplat.testing.checks import check_constructor, check_docstring
+from clplat.testing.checks import check_constructor, check_docstring, check_refusals
 
 __all__ = ["LossContract"]
 
@@ -61,6 +61,9 @@ class LossContract:
     def test_the_docstring_says_what_it_is(self) -> None:
         check_docstring(self.make())
 
+    def test_a_wrong_value_is_refused_by_a_value_error(self) -> None:
+        check_refusals(self.make())
+
     def test_it_is_a_finite_scalar(self) -> None:
         for noise in (0.0, 0.5, 1.0):
             value = self.call(self.make(), *self._batch(noise))
@@ -91,7 +94,7 @@ class LossContract:
         (slope,) = torch.autograd.grad(value, query)
         step = 1e-3 * slope / slope.norm()
         below = self.call(self.make(), (query - step).detach(), candidates)
-        assert float(below) < float(value.detach())
+        assert float(below.detach()) < float(value.detach())
 
     def test_it_repeats_and_leaves_its_input_and_the_generator_alone(self) -> None:
         query, candidates = self._batch()

@@ -12,7 +12,7 @@ from torch.nn.functional import normalize
 from clplat.errors import UserError
 from clplat.parts.projections._base import Projection
 from clplat.randomness import generator
-from clplat.testing.checks import check_docstring
+from clplat.testing.checks import check_docstring, check_refusals
 
 __all__ = ["ProjectionContract"]
 
@@ -52,6 +52,9 @@ class ProjectionContract:
 
     def test_the_docstring_says_what_it_is(self) -> None:
         check_docstring(self.make())
+
+    def test_a_wrong_value_is_refused_by_a_value_error(self) -> None:
+        check_refusals(self.make())
 
     def test_rows_have_unit_length_whatever_theirs_was(self) -> None:
         projection, (new, _) = self._fitted(), self._pairs()

@@ -6,7 +6,7 @@ from typing import Any
 
 from clplat.data.records import Triplet
 from clplat.data.validate import validate_domain
-from clplat.testing.checks import check_constructor, check_docstring
+from clplat.testing.checks import check_constructor, check_docstring, check_refusals
 
 __all__ = ["ScenarioContract"]
 
@@ -32,6 +32,9 @@ class ScenarioContract:
 
     def test_the_docstring_says_what_it_is(self) -> None:
         check_docstring(self.make())
+
+    def test_a_wrong_value_is_refused_by_a_value_error(self) -> None:
+        check_refusals(self.make())
 
     def test_its_domains_are_valid(self) -> None:
         domains, _ = self.make().build()

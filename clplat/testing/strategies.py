@@ -12,7 +12,7 @@ import torch
 
 from clplat.models.retriever import ComposedRetriever
 from clplat.parts.adapters.full import Full
-from clplat.testing.checks import check_constructor, check_docstring, difference, weights
+from clplat.testing.checks import check_constructor, check_docstring, check_refusals, difference, weights
 from clplat.testing.loop import TinyTowers, plain_loop, tiny_learner
 from clplat.testing.runs import Run, everything, finish, tiny_stream, tiny_trainer
 from clplat.testing.tiny import tiny_collate, tiny_domains, tiny_retriever
@@ -71,6 +71,9 @@ class StrategyContract:
 
     def test_the_docstring_says_what_it_is(self) -> None:
         check_docstring(self.make())
+
+    def test_a_wrong_value_is_refused_by_a_value_error(self) -> None:
+        check_refusals(self.make())
 
     def test_its_hooks_have_the_contracts_arguments(self) -> None:
         own = vars(type(self.make()))

@@ -9,7 +9,7 @@ from itertools import product, zip_longest
 import numpy as np
 
 from clplat.data.records import Candidate, Domain, Gallery, Picture, Protocol, Query, RetrievalSet, Triplet
-from clplat.errors import UserError, unknown_name
+from clplat.errors import unknown_name
 from scenarios._catalogue.items import (
     ATTRIBUTES,
     CATEGORIES,
@@ -59,7 +59,7 @@ def check_sizes(train: int, queries: int, gallery: int, negatives: int, size: in
     """Refuse what `build_domain` cannot make.
 
     Raises:
-        UserError: a value is out of bounds; the line says which are allowed.
+        ValueError: a value is out of bounds; the line says which are allowed.
     """
     bounds = {
         "train": (train, 1, 1_000_000),
@@ -71,7 +71,7 @@ def check_sizes(train: int, queries: int, gallery: int, negatives: int, size: in
     }
     for name, (value, low, high) in bounds.items():
         if not low <= value <= high:
-            raise UserError(f"catalogue: {name} must be {low} to {high}, not {value}")
+            raise ValueError(f"{name} must be {low} to {high}, not {value}")
 
 
 def build_domain(
@@ -96,7 +96,8 @@ def build_domain(
             encoded serves the next.
 
     Raises:
-        UserError: no domain has this name, or a number is out of bounds.
+        UserError: no domain has this name.
+        ValueError: a number is out of bounds.
     """
     check_sizes(train, queries, gallery, negatives, size)
     if name not in DOMAINS:

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import normalize
 
+from clplat.errors import UserError
 from clplat.parts.adapters._base import Adapter
 from clplat.parts.adapters.full import Full
 from clplat.parts.composers.sum import Sum
@@ -79,6 +80,19 @@ class Converting(Strategy):
 
     def __init__(self, weight: float = 1.0) -> None:
         self.weight = 2 * weight
+
+
+class Refusing(Strategy):
+    """Refuses by an error of its own.
+
+    Args:
+        weight: at least 0.
+    """
+
+    def __init__(self, weight: float = 1.0) -> None:
+        if weight < 0:
+            raise UserError(f"weight must be at least 0, not {weight}")
+        self.weight = weight
 
 
 class Exploding(Strategy):
@@ -174,6 +188,7 @@ CASES: list[tuple[type, Any, str]] = [
     (StrategyContract, Thawing, "test_frozen_weights_stay"),
     (StrategyContract, Swallowing, "test_the_constructor_stores_its_typed_arguments"),
     (StrategyContract, Converting, "test_the_constructor_stores_its_typed_arguments"),
+    (StrategyContract, Refusing, "test_a_wrong_value_is_refused_by_a_value_error"),
     (StrategyContract, Exploding, "test_its_loss_terms_are_named_finite_scalars"),
     (StrategyContract, Uncounted, "test_the_memory_is_counted"),
     (StrategyContract, Renaming, "test_its_hooks_have_the_contracts_arguments"),

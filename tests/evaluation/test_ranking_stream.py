@@ -1,8 +1,9 @@
-"""Galleries in blocks, and the sieve: near-ties, copies and block sizes never change an index."""
+"""Galleries in blocks, and products of either precision: near-ties, copies, block sizes change no index."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +13,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
+from clplat.evaluation import scores
 from clplat.evaluation.retrieval import per_query_metrics, rank_of_targets, top_k
+
+
+@contextmanager
+def bfloat16_first(first: bool) -> Iterator[None]:
+    """As on a processor that multiplies bfloat16, or on one that does not."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(scores, "_bfloat16_pays", lambda *_: first)
+        yield
 
 
 def slow_score(query: np.ndarray, row: np.ndarray) -> np.float32:
@@ -46,14 +56,15 @@ def near_ties(draw):
 
 
 @settings(max_examples=120, deadline=None)
-@given(near_ties(), st.integers(1, 70), st.integers(1, 300), st.integers(1, 70), st.booleans())
-def test_near_ties_and_copies_are_in_the_documented_order(task, k, block, cut, exclude_first):
+@given(near_ties(), st.integers(1, 70), st.integers(1, 300), st.integers(1, 70), st.booleans(), st.booleans())
+def test_near_ties_and_copies_are_in_the_documented_order(task, k, block, cut, exclude_first, coarse):
     queries, gallery = task
     size = len(gallery)
     hidden = [0] if exclude_first and size > 1 else []
-    found = top_k(queries, gallery, k, [hidden] * len(queries), block=block)
     targets = [[size - 1]] * len(queries)
-    ranks, ties = rank_of_targets(queries, gallery, targets, [hidden] * len(queries), block=block)
+    with bfloat16_first(coarse):
+        found = top_k(queries, gallery, k, [hidden] * len(queries), block=block)
+        ranks, ties = rank_of_targets(queries, gallery, targets, [hidden] * len(queries), block=block)
     for i, query in enumerate(queries):
         order = slow_order(query, gallery, hidden)
         assert found[i].tolist() == (order + [-1] * k)[:k]
@@ -102,6 +113,89 @@ def test_lower_precision_of_the_matrix_product_changes_nothing():
         assert torch.equal(rank_of_targets(queries, gallery, targets)[0], right[1])
     finally:
         torch.set_float32_matmul_precision(before)
+
+
+def spread(kind: str, count: int, size: int, width: int) -> tuple[Tensor, Tensor]:
+    """Queries and a gallery with duplicates; ``kind`` says how far apart the scores lie."""
+    draw = torch.Generator().manual_seed(0)
+    gallery, queries = torch.randn(size, width, generator=draw), torch.randn(count, width, generator=draw)
+    gallery[size // 2 :] = gallery[torch.randint(size // 2, (size - size // 2,), generator=draw)]
+    scale = {"wide": 1.0, "narrow": 1e-2, "rounding": 1e-7, "none": 0.0}[kind]
+    return queries, 1.0 + scale * gallery if kind != "wide" else gallery
+
+
+@pytest.mark.parametrize("kind", ["wide", "narrow", "rounding", "none"])
+@pytest.mark.parametrize("block", [700, 1 << 23])
+def test_bfloat16_decides_as_float32_or_leaves_it_to_float32(kind: str, block: int) -> None:
+    """Scores that lie apart, closer than bfloat16 tells, closer than float32 tells, and all equal."""
+    queries, gallery = spread(kind, 40, 600, 128)
+    targets = torch.arange(120).view(40, 3)
+    found = []
+    for first in (False, True):
+        with bfloat16_first(first):
+            metrics = per_query_metrics(queries, gallery, targets, [500] * 40, block=block)
+            found.append([*metrics.values(), top_k(queries, gallery, 7, [500] * 40, block=block)])
+    assert all(torch.equal(a, b) for a, b in zip(*found, strict=True))
+    query, row = queries[3].numpy(), gallery.numpy()
+    own = [slow_score(query, row[t]) for t in targets[3].tolist()]
+    best = min(zip(own, targets[3].tolist(), strict=True), key=lambda pair: (-pair[0], pair[1]))
+    others = [(slow_score(query, row[g]), g) for g in range(600) if g != 500]
+    assert found[1][0][3] == sum((-score, g) < (-best[0], best[1]) for score, g in others)
+    ordered = sorted(others, key=lambda pair: (-pair[0], pair[1]))
+    assert found[1][-1][3].tolist() == [g for _, g in ordered[:7]]
+
+
+def test_bfloat16_is_given_up_where_it_leaves_much_open() -> None:
+    products = []
+
+    class Counted(scores.ScoreBlock):
+        def multiply(self, rows: Tensor, rounding: Tensor | None = None) -> None:
+            products.append(rows.dtype)
+            super().multiply(rows, rounding)
+
+    with bfloat16_first(True), pytest.MonkeyPatch.context() as patch:
+        patch.setattr(scores, "ScoreBlock", Counted)
+        for kind in ("wide", "narrow"):
+            queries, gallery = spread(kind, 40, 600, 128)
+            rank_of_targets(queries, gallery, queries.matmul(gallery.T).argmax(1), block=6000)
+            expected = [torch.bfloat16] * 4 if kind == "wide" else [torch.bfloat16] + [torch.float32] * 4
+            assert products == expected
+            products.clear()
+
+
+@pytest.mark.parametrize("side", ["queries", "gallery"])
+def test_numbers_that_bfloat16_rounds_to_infinity(side: str) -> None:
+    """They are finite in float32, and so are their scores."""
+    great, small = torch.tensor([[3.4e38, 0.0], [3.39e38, 0.0]]), torch.tensor([[1e-9, 1e-9], [2e-9, 0.0]])
+    queries, gallery = (great, small) if side == "queries" else (small, great)
+    order = [1, 0] if side == "queries" else [0, 1]
+    with bfloat16_first(True):
+        assert top_k(queries, gallery, 2).tolist() == [order] * 2
+        assert rank_of_targets(queries, gallery, [0, 0])[0].tolist() == [order.index(0)] * 2
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+def test_threads_change_nothing(threads: int) -> None:
+    """As many queries as one thread shares with another; both precisions."""
+    queries, gallery = spread("wide", 300, 1000, 256)
+    before = torch.get_num_threads()
+    found = []
+    try:
+        for first, count in ((False, 1), (True, threads)):
+            torch.set_num_threads(count)
+            with bfloat16_first(first):
+                found.append([*rank_of_targets(queries, gallery, [5] * 300), top_k(queries, gallery, 5)])
+    finally:
+        torch.set_num_threads(before)
+    assert all(torch.equal(a, b) for a, b in zip(*found, strict=True))
+
+
+@pytest.mark.parametrize("bad", [float("nan"), float("inf")])
+def test_bad_numbers_are_refused_before_bfloat16(bad: float) -> None:
+    queries, gallery = spread("wide", 8, 40, 128)
+    gallery[7, 3] = bad
+    with bfloat16_first(True), pytest.raises(ValueError, match="non-finite"):
+        rank_of_targets(queries, gallery, [0] * 8)
 
 
 class Stored(Sequence):

@@ -7,7 +7,6 @@ from typing import Any
 import pytest
 
 from clplat.data.validate import validate_domain
-from clplat.errors import UserError
 from scenarios._catalogue import DOMAINS
 from scenarios.catalogue import Catalogue
 
@@ -83,6 +82,6 @@ def test_benchmark_has_an_experience_for_each_domain_and_probe() -> None:
     ],
 )
 def test_bad_values_get_one_clear_line(bad: dict[str, Any], said: str) -> None:
-    with pytest.raises(UserError) as caught:
+    with pytest.raises(ValueError) as caught:
         Catalogue(**bad)
     assert said in str(caught.value) and "\n" not in str(caught.value)

@@ -50,9 +50,9 @@ class Full(Adapter):
         embeddings: bool = False,
     ) -> None:
         if towers not in ("both", "image", "text"):
-            raise UserError(f"towers is '{towers}'; allowed: both, image, text")
+            raise ValueError(f"towers is '{towers}'; allowed: both, image, text")
         if last is not None and embeddings:
-            raise UserError("embeddings stand before all blocks: leave out 'last' to train them")
+            raise ValueError("embeddings stand before all blocks: leave out 'last' to train them")
         self.towers = towers
         self.last = last
         self.embeddings = embeddings

@@ -107,9 +107,9 @@ class PeftAdapter(Adapter):
         self.options = options
         row = METHODS[self.method]
         if options["towers"] not in ("both", "image", "text"):
-            raise UserError(f"towers is '{options['towers']}'; allowed: both, image, text")
+            raise ValueError(f"towers is '{options['towers']}'; allowed: both, image, text")
         if isinstance(options["targets"], str) and options["targets"] not in row.kinds:
-            raise UserError(
+            raise ValueError(
                 f"targets is '{options['targets']}'; allowed: {', '.join(row.kinds)}, or a list of modules"
             )
         self._config(["any"])  # PEFT checks the values now, not after the model is loaded
@@ -242,7 +242,10 @@ class PeftAdapter(Adapter):
 
         folder = Path(folder)
         note = read_json(folder / _OURS)
-        adapter = adapter_class(note["method"])(**note["options"])
+        try:
+            adapter = adapter_class(note["method"])(**note["options"])
+        except ValueError as error:
+            raise UserError(f"{folder / _OURS}: {error}") from error
         targets = resolve(backbone, *(note["options"][key] for key in OWN))
         if digest_of(backbone, targets) != note["base"]:
             raise UserError(
@@ -300,7 +303,7 @@ class PeftAdapter(Adapter):
             with quiet():
                 return config_class(row)(**values)
         except (TypeError, ValueError) as error:
-            raise UserError(f"{row.name}: {error}") from error
+            raise ValueError(str(error)) from error
 
 
 @cache

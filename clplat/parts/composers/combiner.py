@@ -35,7 +35,7 @@ class Combiner(Composer):
             behind them receive gradients from the second step on. ``"random"`` draws them like the others.
 
     Raises:
-        UserError: a width below 1, a dropout outside [0, 1), another start.
+        ValueError: a width below 1, a dropout outside [0, 1), another start.
 
     What is trained: all layers. They are drawn by torch's generator, which the caller seeds, in `build`.
 
@@ -60,10 +60,10 @@ class Combiner(Composer):
     ) -> None:
         super().__init__()
         if start not in ("sum", "random"):
-            raise UserError(f"'start' of the combiner must be 'sum' or 'random', not '{start}'")
+            raise ValueError(f"start must be 'sum' or 'random', not '{start}'")
         if min(projection, hidden) < 1 or not 0.0 <= dropout < 1.0:
-            raise UserError(
-                f"the combiner needs projection >= 1, hidden >= 1 and 0 <= dropout < 1, "
+            raise ValueError(
+                f"needs projection >= 1, hidden >= 1 and 0 <= dropout < 1, "
                 f"not {projection}, {hidden} and {dropout}"
             )
         self.projection = projection

@@ -9,7 +9,6 @@ from torch import Tensor
 from torch.nn.functional import normalize
 
 from clplat.config.space import Float
-from clplat.errors import UserError
 from clplat.models.features import ImageFeatures, TextFeatures
 from clplat.parts.composers._base import Composer
 
@@ -30,7 +29,7 @@ class Slerp(Composer):
         alpha: share of the text, from 0 (`ImageOnly`) to 1 (`TextOnly`).
 
     Raises:
-        UserError: alpha is not between 0 and 1.
+        ValueError: alpha is not between 0 and 1.
 
     Reference:
         Jang et al., "Spherical Linear Interpolation and Text-Anchoring for Zero-shot Composed Image
@@ -45,7 +44,7 @@ class Slerp(Composer):
     def __init__(self, alpha: Annotated[float, Float(0.0, 1.0)] = 0.5) -> None:
         super().__init__()
         if not 0.0 <= alpha <= 1.0:
-            raise UserError(f"the text share 'alpha' of the slerp composer must lie in [0, 1], not {alpha}")
+            raise ValueError(f"the text share 'alpha' must lie in [0, 1], not {alpha}")
         self.alpha = alpha
 
     def forward(self, image: ImageFeatures, text: TextFeatures) -> Tensor:

@@ -8,7 +8,6 @@ from torch import Tensor
 from torch.nn.functional import normalize
 
 from clplat.config.space import Float
-from clplat.errors import UserError
 from clplat.models.features import ImageFeatures, TextFeatures
 from clplat.parts.composers._base import Composer
 
@@ -27,7 +26,7 @@ class Sum(Composer):
         normalise: give both features unit length first.
 
     Raises:
-        UserError: the weight is not between 0 and 1.
+        ValueError: the weight is not between 0 and 1.
 
     Reference:
         Baldrati et al., "Composed Image Retrieval using Contrastive Learning and Task-oriented CLIP-based
@@ -43,7 +42,7 @@ class Sum(Composer):
     def __init__(self, weight: Annotated[float, Float(0.0, 1.0)] = 0.5, normalise: bool = True) -> None:
         super().__init__()
         if not 0.0 <= weight <= 1.0:
-            raise UserError(f"the text share 'weight' of the sum composer must lie in [0, 1], not {weight}")
+            raise ValueError(f"the text share 'weight' must lie in [0, 1], not {weight}")
         self.weight = weight
         self.normalise = normalise
 

@@ -9,7 +9,6 @@ from torch import Tensor
 from torch.nn.functional import normalize
 
 from clplat.config.space import Float
-from clplat.errors import UserError
 
 __all__ = ["InfoNCE"]
 
@@ -52,9 +51,9 @@ class InfoNCE:
         multi: Literal["mean", "sum"] = "mean",
     ) -> None:
         if temperature is not None and not temperature > 0:
-            raise UserError(f"the temperature of info_nce must be above 0, not {temperature}")
+            raise ValueError(f"temperature must be above 0, not {temperature}")
         if multi not in ("mean", "sum"):
-            raise UserError(f"'multi' of info_nce must be 'mean' or 'sum', not '{multi}'")
+            raise ValueError(f"multi must be 'mean' or 'sum', not '{multi}'")
         self.temperature = temperature
         self.symmetric = symmetric
         self.multi = multi

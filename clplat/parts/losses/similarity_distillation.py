@@ -8,7 +8,6 @@ import torch
 from torch import Tensor
 
 from clplat.config.space import Float
-from clplat.errors import UserError
 
 __all__ = ["SimilarityDistillation", "relation_kl"]
 
@@ -66,16 +65,12 @@ class SimilarityDistillation:
         reduction: Literal["mean", "sum"] = "mean",
     ) -> None:
         if axis not in ("row", "column", "both"):
-            raise UserError(
-                f"'axis' of similarity_distillation must be 'row', 'column' or 'both', not '{axis}'"
-            )
+            raise ValueError(f"axis must be 'row', 'column' or 'both', not '{axis}'")
         if reduction not in ("mean", "sum"):
-            raise UserError(
-                f"'reduction' of similarity_distillation must be 'mean' or 'sum', not '{reduction}'"
-            )
+            raise ValueError(f"reduction must be 'mean' or 'sum', not '{reduction}'")
         if not (teacher_temperature > 0 and student_temperature > 0):
-            raise UserError(
-                f"temperatures of similarity_distillation must be above 0, "
+            raise ValueError(
+                f"temperatures must be above 0, "
                 f"not {teacher_temperature} (teacher) and {student_temperature} (student)"
             )
         self.axis = axis

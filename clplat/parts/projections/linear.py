@@ -9,7 +9,6 @@ from torch import Tensor
 from torch.nn.functional import cross_entropy, normalize
 
 from clplat.config.space import Choice, Float, Int
-from clplat.errors import UserError
 from clplat.parts.projections._base import Projection
 from clplat.parts.projections._fitting import apply_matrix, checked_pairs, register_matrix
 from clplat.parts.projections.procrustes import orthogonal_map
@@ -34,7 +33,7 @@ class Linear(Projection):
         seed: of the batches; None is 0.
 
     Raises:
-        UserError: a setting out of range.
+        ValueError: a setting out of range.
 
     Reference:
         The contrastive term is the "contra" loss of Zhang et al., "Hot-Refresh Model Upgrades with
@@ -62,12 +61,10 @@ class Linear(Projection):
     ) -> None:
         super().__init__()
         if start not in ("procrustes", "identity"):
-            raise UserError(
-                f"'start' of the linear projection must be 'procrustes' or 'identity', not '{start}'"
-            )
+            raise ValueError(f"start must be 'procrustes' or 'identity', not '{start}'")
         if steps < 0 or batch_size < 1 or not (lr > 0 and temperature > 0 and contrast >= 0):
-            raise UserError(
-                "the linear projection needs steps >= 0, batch_size >= 1, lr > 0, temperature > 0 and "
+            raise ValueError(
+                "needs steps >= 0, batch_size >= 1, lr > 0, temperature > 0 and "
                 f"contrast >= 0, not {steps}, {batch_size}, {lr}, {temperature} and {contrast}"
             )
         self.steps, self.lr, self.batch_size = steps, lr, batch_size

@@ -29,7 +29,7 @@ class Ridge(Projection):
             span of the old pairs, so that fewer pairs than dimensions collapse it.
 
     Raises:
-        UserError: alpha is not above 0.
+        ValueError: alpha is not above 0.
 
     Reference:
         Hoerl and Kennard, "Ridge Regression: Biased Estimation for Nonorthogonal Problems", Technometrics,
@@ -52,9 +52,9 @@ class Ridge(Projection):
     ) -> None:
         super().__init__()
         if not 0.0 < alpha < float("inf"):
-            raise UserError(f"'alpha' of the ridge projection must be above 0, not {alpha}")
+            raise ValueError(f"alpha must be above 0, not {alpha}")
         if toward not in ("identity", "zero"):
-            raise UserError(f"'toward' of the ridge projection must be 'identity' or 'zero', not '{toward}'")
+            raise ValueError(f"toward must be 'identity' or 'zero', not '{toward}'")
         self.alpha = alpha
         self.toward = toward
         register_matrix(self)

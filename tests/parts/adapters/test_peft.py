@@ -202,9 +202,9 @@ def test_options_reach_peft_and_bad_ones_are_refused(backbone: Backbone) -> None
     assert str(spaces(resolve_config({"adapter": "lora"}))["adapter.r"]) == "Int(low=2, high=64, log=True)"
     with pytest.raises(TypeError, match="rank"):
         door.LoRA(rank=3)
-    with pytest.raises(UserError, match="towers is 'left'"):
+    with pytest.raises(ValueError, match="towers is 'left'"):
         door.LoRA(towers="left")
-    with pytest.raises(UserError, match="divisible"):
+    with pytest.raises(ValueError, match="divisible"):
         door.GraLoRA(r=3)
     with pytest.raises(UserError, match="did you mean 'lora'"):
         adapter_class("lorra")
@@ -222,7 +222,7 @@ def test_one_tower_means_one_tower(backbone: Backbone, towers: str) -> None:
 def test_targets_that_would_be_silently_dead_are_refused(backbone: Backbone) -> None:
     with pytest.raises(UserError, match="did you mean 'c_fc'"):
         door.LoRA(targets=["c_fcc"]).attach(backbone)
-    with pytest.raises(UserError, match="allowed: mlp, attention, both"):
+    with pytest.raises(ValueError, match="allowed: mlp, attention, both"):
         door.LoRA(targets="atention")
     with pytest.raises(UserError, match="towers have 2 blocks"):
         door.LoRA(last=3).attach(backbone)
@@ -383,6 +383,6 @@ def test_full_fine_tuning_of_the_last_blocks(backbone: Backbone) -> None:
     assert "model.token_embedding.weight" in Full(embeddings=True).attach(backbone)
     with pytest.raises(UserError, match="no bare base"):
         Full().activate(backbone, None)
-    with pytest.raises(UserError, match="leave out 'last'"):
+    with pytest.raises(ValueError, match="leave out 'last'"):
         Full(last=1, embeddings=True)
     Full().merge(backbone)

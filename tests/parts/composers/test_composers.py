@@ -233,5 +233,5 @@ def test_mistakes_are_named():
         (Combiner, {"projection": 0}),
         (Combiner, {"dropout": 1.0}),
     ):
-        with pytest.raises(UserError):
+        with pytest.raises(ValueError, match=next(iter(options))):
             part(**options)

@@ -11,7 +11,6 @@ from hypothesis import strategies as st
 from torch.nn.functional import cross_entropy, normalize
 
 from clplat.config.resolve import resolve, spaces
-from clplat.errors import UserError
 from clplat.parts.losses.info_nce import InfoNCE
 
 
@@ -188,9 +187,9 @@ def test_bad_input_is_named():
     for name in ("positive", "valid", "soft_targets"):
         with pytest.raises(ValueError, match=rf"{name} must be \(B, C\) = \(6, 11\)"):
             InfoNCE(temperature=1.0)(query, candidates, **{name: positive[:, :4]})
-    with pytest.raises(UserError, match="temperature"):
+    with pytest.raises(ValueError, match="temperature"):
         InfoNCE(temperature=0.0)
-    with pytest.raises(UserError, match="multi"):
+    with pytest.raises(ValueError, match="multi"):
         InfoNCE(multi="max")
     found = spaces(resolve({"loss": "info_nce"}))
     assert [key for key in found if key.startswith("loss.")] == ["loss.temperature"]

@@ -1,0 +1,155 @@
+"""Every recipe is a system that runs, and docs/systems.md says what they are."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from clplat import cli
+from clplat.cli import main
+from clplat.config.recipes import Recipe, families, parse_recipe, recipe, recipes
+from clplat.config.resolve import merge, parse_arguments, resolve
+from clplat.errors import UserError
+from clplat.models.backbone import Backbone
+from clplat.runs.experiment import run
+from clplat.sweep import Sweep
+from clplat.sweep.flags import from_flags
+from docs.generate.systems import PAGE, page
+
+RECIPES = {entry.name: entry for entry in recipes()}
+TOWER = {"width": 32, "layers": 2}
+MODEL = {
+    "embed_dim": 32,
+    "vision_cfg": {**TOWER, "image_size": 16, "patch_size": 8, "head_width": 16},
+    "text_cfg": {**TOWER, "context_length": 48, "heads": 2},
+}
+SMALL: dict[str, Any] = {
+    "scenario": {"name": "catalogue", "train": 32, "queries": 20, "gallery": 20, "size": 16},
+    "train": {"epochs": 1, "batch_size": 32},
+    "evaluation": {"anchors": 32},
+}
+# The published sizes of these two take seconds and gigabytes.
+SMALLER = {
+    "clip4cir": {"composer": {"projection": 32, "hidden": 64}},
+    "vera": {"adapter": {"r": 16}},
+}
+# What a strategy adds to the loss, from the second domain on at the latest.
+TERMS = {"replay": "replay", "ewc": "ewc", "distill": "distill", "backward_compatible": "compatible"}
+
+
+@pytest.fixture(scope="module")
+def backbone(tmp_path_factory: pytest.TempPathFactory) -> str:
+    folder = tmp_path_factory.mktemp("backbone")
+    Backbone.random(MODEL, seed=0).save(folder)
+    return f"local-dir:{folder}"
+
+
+@pytest.mark.parametrize("recipe", RECIPES.values(), ids=RECIPES)
+def test_every_recipe_runs(recipe: Recipe, backbone: str, tmp_path: Path) -> None:
+    plain = recipe.config["strategy"]["name"] in ("frozen", "naive")
+    domains = 1 if plain else 2
+    raw: dict[str, Any] = {**SMALL, "backbone": backbone}
+    for layer in ({"scenario": {"domains": domains}}, recipe.config, SMALLER.get(recipe.name, {})):
+        raw = merge(raw, layer)
+    result = run(raw, tmp_path / recipe.name, checkpoint_every=0)
+
+    assert result["status"] == "complete"
+    assert [len(row) for row in result["metrics"]["R@5"]] == [domains] * (domains + 1)
+    losses = result["training"].get("loss", [])
+    assert all(math.isfinite(value) for value in losses)
+    trains = recipe.config["strategy"]["name"] != "frozen"
+    assert len(losses) == (domains if trains else 0)
+    assert (result["cost"]["trainable_parameters"] > 0) == trains
+    term = TERMS.get(recipe.config["strategy"]["name"])
+    assert term is None or any(value is not None for value in result["training"][term])
+
+
+@pytest.mark.parametrize("recipe", RECIPES.values(), ids=RECIPES)
+def test_every_recipe_resolves_to_what_it_says(recipe: Recipe) -> None:
+    config = resolve(recipe.config)
+    for slot, options in recipe.config.items():
+        for key, value in options.items():
+            assert config[slot][key] == value, f"{slot}.{key}"
+
+
+def test_the_published_sizes() -> None:
+    combiner = RECIPES["clip4cir"].config["composer"]
+    assert combiner == {
+        "name": "combiner",
+        "projection": 2560,
+        "hidden": 5120,
+        "dropout": 0.5,
+        "start": "random",
+    }
+
+
+def test_notes_are_short_and_say_more_than_the_title() -> None:
+    for one in RECIPES.values():
+        assert 40 < len(one.note) < 500, one.name
+        assert one.arxiv is None or len(one.arxiv) == len("2308.11485"), one.name
+    assert sum(recipe.id is not None for one in RECIPES.values()) >= 6
+
+
+def test_docs_systems_is_up_to_date() -> None:
+    written = PAGE.read_text(encoding="utf-8")
+    assert written == page(list(RECIPES.values())), "run `make pages`"
+
+
+ABOUT = "system: Mine, paper: A paper, match: core, note: A note"
+
+
+@pytest.mark.parametrize(
+    ("about", "said"),
+    [
+        ("system: Mine", "'about' needs the keys system, paper, match, note"),
+        (ABOUT.replace("core", "nearly"), r"'match' is 'nearly' \(allowed: whole, core, relative\)"),
+        (f"{ABOUT}, venu: ICLR", r"unknown key 'venu' in 'about'; did you mean 'venue'\?"),
+        (f"{ABOUT}, code: {{url: a}}", "'code' takes the keys url and commit"),
+        (f"{ABOUT}, reported: {{value: 1}}", "'reported' takes the keys data, metric, setting, table, value"),
+        (f"{ABOUT}, deviates: much", "'deviates' takes a list"),
+        ("system: [", "while parsing"),
+    ],
+)
+def test_a_recipe_that_does_not_say_what_it_is(about: str, said: str, tmp_path: Path) -> None:
+    (tmp_path / "mine.yaml").write_text(f"about: {{{about}}}\nstrategy: naive\n", encoding="utf-8")
+    with pytest.raises(UserError, match=rf"mine\.yaml.*{said}"):
+        parse_recipe(tmp_path / "mine.yaml")
+
+
+def test_by_name_and_by_family() -> None:
+    assert {entry.family for entry in recipes()} == set(families())
+    assert recipe("maple") in recipes("prompts") and recipe("maple") not in recipes("adapters")
+    with pytest.raises(UserError, match=r"unknown recipe 'mapel'; did you mean 'maple'"):
+        recipe("mapel")
+    with pytest.raises(UserError, match=r"unknown family of recipes 'prompt'; did you mean 'prompts'"):
+        recipes("prompt")
+
+
+def test_the_command_line_takes_recipes_by_name(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["run", "--recipe", "maple", "--prompt.length", "3", "--print-config"]) == 0
+    config = yaml.safe_load(capsys.readouterr().out)
+    assert config["prompt"]["name"] == "deep" and config["prompt"]["length"] == 3
+    assert main(["list", "recipes", "prompts"]) == 0
+    assert [line.split()[0] for line in capsys.readouterr().out.splitlines()] == ["coop", "maple"]
+    assert main(["list", "systems"]) == 0
+    assert len(capsys.readouterr().out.splitlines()) == len(RECIPES)
+    assert main(["run", "--recipe", "mapel"]) == 2
+    assert "did you mean 'maple'" in capsys.readouterr().err
+
+
+def test_a_sweep_compares_recipes() -> None:
+    sweep = swept(["--recipes", "maple,coop"])
+    assert list(sweep.entries()) == ["maple", "coop"]
+    assert sweep.entries()["maple"]["prompt"]["name"] == "deep"
+    with pytest.raises(UserError, match="--recipes and --strategies"):
+        swept(["--recipes", "maple", "--strategies", "naive"])
+
+
+def swept(words: list[str]) -> Sweep:
+    parser, _ = cli._parser()
+    options, rest = parser.parse_known_args(["sweep", *words])
+    return from_flags(options, parse_arguments(rest))
