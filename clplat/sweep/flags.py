@@ -39,10 +39,6 @@ def from_flags(options: Namespace, raw: Mapping[str, Any], start: Sweep | None =
         if options.strategies is not None:
             raise UserError("give --strategies to compare several, or --strategy for one, not both")
         given["methods"] = [base.pop("strategy")]
-    if options.recipes is not None:
-        if "methods" in given or options.strategies is not None:
-            raise UserError("--recipes and --strategies both say what is compared: give one of them")
-        given["methods"] = {name: recipe(name).config for name in _words(options.recipes)}
     refuse_named(base, "seed", "--seeds lists the seeds")
     if base:
         given["base"] = merge(sweep.base, base)
@@ -55,6 +51,10 @@ def from_flags(options: Namespace, raw: Mapping[str, Any], start: Sweep | None =
     twice = [entry for entry in given.get("methods", []) if given["methods"].count(entry) > 1]
     if twice:
         raise UserError(f"--strategies names each entry once, not '{twice[0]}' several times")
+    if options.recipes is not None:
+        if "methods" in given or options.strategies is not None:
+            raise UserError("--recipes and --strategies both say what is compared: give one of them")
+        given["methods"] = {name: recipe(name).config for name in _words(options.recipes)}
     for name in ("orders", "sampler", "pruner"):
         if getattr(options, name) is not None:
             given[name] = getattr(options, name)
