@@ -59,10 +59,10 @@ def run(options: Namespace, rest: list[str]) -> int:
         print(yaml.safe_dump(config, sort_keys=False, allow_unicode=True), end="")
         return 0
     from clplat.runs.run_folder import default_folder
-    from clplat.sweep.tracked import tracked
     from clplat.tables.comparison import plain
     from clplat.terminal import Terminal
     from clplat.tracking import Tracker, from_results
+    from clplat.tracking.listener import tracked
 
     with Terminal() as terminal:
         folder = options.out or default_folder(config)
@@ -108,13 +108,14 @@ def demo(options: Namespace, rest: list[str]) -> int:
 
 
 def _swept(sweep: Sweep, options: Namespace) -> int:
-    """Run a sweep and show it: table, what is real, failures, the report and the links into MLflow."""
+    """Run a sweep and show it: table, what is significant, failures, the report and the links into MLflow."""
     from rich.console import Console
 
     from clplat.sweep.run import run_sweep
     from clplat.tables.sweep import plain, render
     from clplat.terminal import plain_output
     from clplat.tracking import links
+    from clplat.tracking.sweeps import SweepTracker
     from clplat.tuning.storage import shown
 
     storage, said = getattr(options, "storage", None), options.said
@@ -124,7 +125,7 @@ def _swept(sweep: Sweep, options: Namespace) -> int:
         workers=options.workers,
         storage=storage,
         launcher=getattr(options, "launcher", "local"),
-        track=not options.no_track,
+        tracker=None if options.no_track else SweepTracker,
         command=said if storage is None else said.replace(storage, shown(storage)),
     )
     if outcome["rows"]:
