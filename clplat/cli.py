@@ -9,6 +9,7 @@ import shlex
 import sys
 import warnings
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn, TypeAlias
 
 from clplat.commands import cache, pretrain, run, search, show, sweep
@@ -19,7 +20,7 @@ from clplat.kinds import KINDS
 if TYPE_CHECKING:
     from clplat.sweep import Sweep
 
-__all__ = ["main"]
+__all__ = ["main", "script"]
 
 _PARTS = f"""\
 Parts are chosen by name and configured with dotted options; --config FILE.yaml goes below both:
@@ -103,6 +104,21 @@ def main(argv: Sequence[str] | None = None, *, sweep: Sweep | None = None, scrip
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
+
+
+def script(sweep: Sweep, file: str) -> int:
+    """Run a sweep with the command line of ``clplat sweep`` on top of it; return the exit code.
+
+    Args:
+        file: of the script; its name is that of the folder, ``runs/<name>``, unless ``--out`` is given.
+
+    Example:
+        The last lines of a script: ``if __name__ == "__main__": sys.exit(script(SWEEP, __file__))``
+    """
+    words = sys.argv[1:]
+    out = ["--out", f"runs/{Path(file).stem.replace('_', '-')}"]
+    call = shlex.join(["python", f"sweeps/{Path(file).name}", *words])
+    return main(["sweep", *out, *words], sweep=sweep, script=call)
 
 
 def _dispatch(words: list[str], start: Sweep | None, script: str | None) -> int:

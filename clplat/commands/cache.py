@@ -29,12 +29,12 @@ def cache(options: Namespace, rest: list[str]) -> int:
         raise unknown_name("action", options.action, CACHE_ACTIONS)
     if options.older_than is not None and options.action != "clear":
         raise UserError(f"--older-than is for clplat cache clear, not for {options.action}")
-    from clplat.cache.cache import in_words
+    from clplat.cache.maintenance import in_words
     from clplat.cache.store import Store
 
     store = Store.default()
     if store.folder is None:
-        raise UserError(store.problem or "nothing is kept on disk: CLPLAT_CACHE_LIMIT is 0")
+        raise UserError(store.quota.problem or "nothing is kept on disk: CLPLAT_CACHE_LIMIT is 0")
     if options.action == "clear":
         print(f"freed {in_words(store.clear(options.older_than))}")
     if options.action == "verify":
@@ -52,7 +52,7 @@ def cache(options: Namespace, rest: list[str]) -> int:
     count = f"{len(tables)} table{'s' if len(tables) != 1 else ''}"
     size = in_words(sum(table.bytes for table in tables))
     whole = ", all whole" if options.action == "verify" else ""
-    print(f"{count}, {size} of at most {in_words(store.limit_bytes)} in {store.folder}{whole}")
+    print(f"{count}, {size} of at most {in_words(store.quota.limit_bytes)} in {store.folder}{whole}")
     return 0
 
 
@@ -61,7 +61,7 @@ def _print_tables(tables: list[TableInfo]) -> None:
     from rich.console import Console
     from rich.table import Table
 
-    from clplat.cache.cache import listing
+    from clplat.cache.maintenance import listing
     from clplat.tables.text import aligned
     from clplat.terminal import plain_output
 

@@ -35,10 +35,10 @@ def run(options: Namespace, rest: list[str]) -> int:
         print(yaml.safe_dump(config, sort_keys=False, allow_unicode=True), end="")
         return 0
     from clplat.runs.run_folder import default_folder
-    from clplat.sweep.tracked import tracked
     from clplat.tables.comparison import plain
     from clplat.terminal import Terminal
     from clplat.tracking import Tracker, from_results
+    from clplat.tracking.listener import tracked
 
     with Terminal() as terminal:
         folder = options.out or default_folder(config)

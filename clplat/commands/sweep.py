@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
-from argparse import ArgumentParser, Namespace
+from argparse import SUPPRESS, ArgumentParser, Namespace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -33,7 +33,8 @@ def add_sweep(parser: ArgumentParser) -> None:
     option("trials", "tune each strategy with so many Optuna trials", type=at_least(1), metavar="N")
     option("seconds", "tune each strategy for so long", type=float, metavar="S")
     option("tflops", "tune each strategy with so much training", type=float, metavar="N")
-    option("search", "slots or options to tune, by comma (default: strategy,train.lr)", metavar="NAMES")
+    option("tune", "slots or options to tune, by comma (default: strategy,train.lr)", metavar="NAMES")
+    option("search", SUPPRESS, dest="tune")  # its older name
     text = "search space of an option: 'train.lr={low: 1e-5, high: 1e-2, log: true}', 'adapter.r=[4, 8]'"
     option("space", text, action="append", metavar="KEY=SPACE")
     option("objective", "what tuning improves, several by comma (default: final)", metavar="NAMES")
@@ -80,13 +81,14 @@ def demo(options: Namespace, rest: list[str]) -> int:
 
 
 def _swept(sweep: Sweep, options: Namespace) -> int:
-    """Run a sweep and show it: table, what is real, failures, the report and the links into MLflow."""
+    """Run a sweep and show it: table, what is significant, failures, the report and the links into MLflow."""
     from rich.console import Console
 
     from clplat.sweep.run import run_sweep
     from clplat.tables.sweep import plain, render
     from clplat.terminal import plain_output
     from clplat.tracking import links
+    from clplat.tracking.sweeps import SweepTracker
     from clplat.tuning.storage import shown
 
     storage, said = getattr(options, "storage", None), options.said
@@ -96,7 +98,7 @@ def _swept(sweep: Sweep, options: Namespace) -> int:
         workers=options.workers,
         storage=storage,
         launcher=getattr(options, "launcher", "local"),
-        track=not options.no_track,
+        tracker=None if options.no_track else SweepTracker,
         command=said if storage is None else said.replace(storage, shown(storage)),
     )
     if outcome["rows"]:

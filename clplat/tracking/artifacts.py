@@ -107,7 +107,7 @@ def log_config(client: MlflowClient, run_id: str, config: Mapping[str, Any]) -> 
 
 
 def log_closing(client: MlflowClient, run_id: str, result: Mapping[str, Any]) -> None:
-    """What is written once a run is over: both matrices as tables, the result itself."""
+    """The files of a run that is over: both matrices as tables, the result itself."""
     client.log_text(run_id, json.dumps(result, indent=2, sort_keys=True), "result.json")
     tables = {"tables/accuracy_matrix.json": accuracy_table(result)}
     tables["tables/compatibility.json"] = compatibility_table(result)
@@ -115,7 +115,7 @@ def log_closing(client: MlflowClient, run_id: str, result: Mapping[str, Any]) ->
 
 
 def log_drawings(client: MlflowClient, run_id: str, result: Mapping[str, Any]) -> None:
-    """Both matrices as heat maps, and the curves of the domains; they take as long as all the rest."""
+    """Both matrices as heat maps, and the curves of the domains. This takes as long as everything else."""
     if not rows_done(result):
         return
     main, domains = primary(result), result["domains"]
@@ -152,7 +152,7 @@ def log_grid(client: MlflowClient, run_id: str, path: Path, step: int, timestamp
 def comparison_figures(
     results: Sequence[Mapping[str, Any]], rows: Sequence[Mapping[str, Any]]
 ) -> dict[str, Any]:
-    """Across strategies: mean curve with band over seeds, and what is learned against what is forgotten."""
+    """Across strategies: mean curve with band over seeds, and the score against forgetting."""
     names = {row["variant"]: str(row["label"]) for row in rows}
     series: dict[str, list[list[float]]] = {}
     for result in results:
