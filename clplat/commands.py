@@ -32,7 +32,8 @@ CACHE_ACTIONS = ("info", "verify", "clear")
 
 def _raw(options: Namespace, rest: list[str]) -> dict[str, Any] | None:
     """The raw configuration of dotted options; None when help on a part was asked for and printed."""
-    from clplat.config.resolve import help_on, parse_arguments
+    from clplat.config.help import help_on
+    from clplat.config.parse import parse_arguments
 
     for place, word in enumerate(rest):
         slot, _, tail = word.removeprefix("--").partition(".")
@@ -56,7 +57,7 @@ def run(options: Namespace, rest: list[str]) -> int:
     if options.print_config:
         import yaml
 
-        print(yaml.safe_dump(config, sort_keys=False, allow_unicode=True), end="")
+        print(yaml.safe_dump(config.as_dict(), sort_keys=False, allow_unicode=True), end="")
         return 0
     from clplat.runs.run_folder import default_folder
     from clplat.sweep.tracked import tracked
@@ -71,7 +72,7 @@ def run(options: Namespace, rest: list[str]) -> int:
             tracker.start_background()  # while we load torch
         from clplat.runs.experiment import run as run_experiment
 
-        listener = tracked(terminal.listener(config["strategy"]["name"]), tracker, folder)
+        listener = tracked(terminal.listener(config.name("strategy")), tracker, folder)
         result = run_experiment(config, folder, listener=listener, checkpoint_every=options.checkpoint_every)
         if tracker is not None:
             tracker.close()
@@ -95,7 +96,7 @@ def demo(options: Namespace, rest: list[str]) -> int:
     raw = _raw(options, rest)
     if raw is None:
         return 0
-    from clplat.config.resolve import merge, read_config
+    from clplat.config.parse import merge, read_config
     from clplat.sweep import Sweep
     from clplat.sweep.flags import refuse_named
 

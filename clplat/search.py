@@ -12,7 +12,8 @@ from PIL import Image
 from torch import Tensor
 
 from clplat.cache.settled import settled
-from clplat.config.resolve import read_config, resolve
+from clplat.config.parse import read_config
+from clplat.config.resolve import resolve
 from clplat.data.images import open_picture
 from clplat.data.records import Picture
 from clplat.errors import UserError, unknown_name

@@ -19,7 +19,8 @@ import torch
 
 import clplat
 from clplat.cli import main
-from clplat.config.resolve import command_of, parse_arguments, resolve
+from clplat.config.parse import parse_arguments
+from clplat.config.resolve import command_of, resolve
 from clplat.events import Listener
 from clplat.runs.assembly import assemble
 from clplat.trees import load_tree

@@ -11,7 +11,8 @@ from typing import Any
 import torch
 
 from clplat.config.parse import unflatten
-from clplat.config.resolve import build, merge, resolve, spaces
+from clplat.config.parse import merge
+from clplat.config.resolve import resolve, spaces
 from clplat.config.space import Space
 from clplat.errors import UserError, nearest
 from clplat.randomness import generator

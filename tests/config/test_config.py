@@ -15,16 +15,9 @@ from hypothesis import strategies as st
 
 from clplat import registry
 from clplat.config.options import arguments, coerce, describe_type
-from clplat.config.resolve import (
-    build,
-    command_of,
-    help_on,
-    merge,
-    parse_arguments,
-    read_config,
-    resolve,
-    spaces,
-)
+from clplat.config.help import help_on
+from clplat.config.parse import merge, parse_arguments, read_config
+from clplat.config.resolve import command_of, resolve, spaces
 from clplat.config.slots import options_of, options_of_all
 from clplat.config.space import Choice, Float, Int
 from clplat.errors import UserError

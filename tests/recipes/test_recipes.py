@@ -12,7 +12,8 @@ import yaml
 from clplat import cli
 from clplat.cli import main
 from clplat.config.recipes import Recipe, families, parse_recipe, recipe, recipes
-from clplat.config.resolve import merge, parse_arguments, resolve
+from clplat.config.parse import merge, parse_arguments
+from clplat.config.resolve import resolve
 from clplat.errors import UserError
 from clplat.models.backbone import Backbone
 from clplat.runs.experiment import run

@@ -14,7 +14,8 @@ import pytest
 import torch
 
 from clplat.cli import main
-from clplat.config.resolve import command_of, parse_arguments, resolve
+from clplat.config.parse import parse_arguments
+from clplat.config.resolve import command_of, resolve
 from clplat.errors import UserError
 from clplat.events import Listener
 from clplat.files import read_json
