@@ -19,7 +19,7 @@ from clplat.kinds import KINDS
 if TYPE_CHECKING:
     from clplat.sweep import Sweep
 
-__all__ = ["main"]
+__all__ = ["main", "script"]
 
 _PARTS = """\
 Parts are chosen by name and configured with dotted options; --config FILE.yaml goes below both:
@@ -69,6 +69,21 @@ def main(argv: Sequence[str] | None = None, *, sweep: Sweep | None = None, scrip
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
+
+
+def script(sweep: Sweep, file: str) -> int:
+    """Run a sweep with the command line of ``clplat sweep`` on top of it; return the exit code.
+
+    Args:
+        file: of the script; its name is that of the folder, ``runs/<name>``, unless ``--out`` is given.
+
+    Example:
+        The last lines of a script: ``if __name__ == "__main__": sys.exit(script(SWEEP, __file__))``
+    """
+    words = sys.argv[1:]
+    out = ["--out", f"runs/{Path(file).stem.replace('_', '-')}"]
+    call = shlex.join(["python", f"sweeps/{Path(file).name}", *words])
+    return main(["sweep", *out, *words], sweep=sweep, script=call)
 
 
 def _dispatch(words: list[str], start: Sweep | None, script: str | None) -> int:
@@ -208,7 +223,8 @@ def _sweep(parser: _Parser) -> None:
     option("trials", "tune each strategy with so many Optuna trials", type=_at_least(1), metavar="N")
     option("seconds", "tune each strategy for so long", type=float, metavar="S")
     option("tflops", "tune each strategy with so much training", type=float, metavar="N")
-    option("search", "slots or options to tune, by comma (default: strategy,train.lr)", metavar="NAMES")
+    option("tune", "slots or options to tune, by comma (default: strategy,train.lr)", metavar="NAMES")
+    option("search", argparse.SUPPRESS, dest="tune")  # its older name
     text = "search space of an option: 'train.lr={low: 1e-5, high: 1e-2, log: true}', 'adapter.r=[4, 8]'"
     option("space", text, action="append", metavar="KEY=SPACE")
     option("objective", "what tuning improves, several by comma (default: final)", metavar="NAMES")

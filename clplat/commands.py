@@ -60,10 +60,10 @@ def run(options: Namespace, rest: list[str]) -> int:
         print(yaml.safe_dump(config.as_dict(), sort_keys=False, allow_unicode=True), end="")
         return 0
     from clplat.runs.run_folder import default_folder
-    from clplat.sweep.tracked import tracked
     from clplat.tables.comparison import plain
     from clplat.terminal import Terminal
     from clplat.tracking import Tracker, from_results
+    from clplat.tracking.listener import tracked
 
     with Terminal() as terminal:
         folder = options.out or default_folder(config)
@@ -109,13 +109,14 @@ def demo(options: Namespace, rest: list[str]) -> int:
 
 
 def _swept(sweep: Sweep, options: Namespace) -> int:
-    """Run a sweep and show it: table, what is real, failures, the report and the links into MLflow."""
+    """Run a sweep and show it: table, what is significant, failures, the report and the links into MLflow."""
     from rich.console import Console
 
     from clplat.sweep.run import run_sweep
     from clplat.tables.sweep import plain, render
     from clplat.terminal import plain_output
     from clplat.tracking import links
+    from clplat.tracking.sweeps import SweepTracker
     from clplat.tuning.storage import shown
 
     storage, said = getattr(options, "storage", None), options.said
@@ -125,7 +126,7 @@ def _swept(sweep: Sweep, options: Namespace) -> int:
         workers=options.workers,
         storage=storage,
         launcher=getattr(options, "launcher", "local"),
-        track=not options.no_track,
+        tracker=None if options.no_track else SweepTracker,
         command=said if storage is None else said.replace(storage, shown(storage)),
     )
     if outcome["rows"]:
@@ -253,12 +254,12 @@ def cache(options: Namespace, rest: list[str]) -> int:
         raise unknown_name("action", options.action, CACHE_ACTIONS)
     if options.older_than is not None and options.action != "clear":
         raise UserError(f"--older-than is for clplat cache clear, not for {options.action}")
-    from clplat.cache.cache import in_words
+    from clplat.cache.maintenance import in_words
     from clplat.cache.store import Store
 
     store = Store.default()
     if store.folder is None:
-        raise UserError(store.problem or "nothing is kept on disk: CLPLAT_CACHE_LIMIT is 0")
+        raise UserError(store.quota.problem or "nothing is kept on disk: CLPLAT_CACHE_LIMIT is 0")
     if options.action == "clear":
         print(f"freed {in_words(store.clear(options.older_than))}")
     if options.action == "verify":
@@ -276,7 +277,7 @@ def cache(options: Namespace, rest: list[str]) -> int:
     count = f"{len(tables)} table{'s' if len(tables) != 1 else ''}"
     size = in_words(sum(table.bytes for table in tables))
     whole = ", all whole" if options.action == "verify" else ""
-    print(f"{count}, {size} of at most {in_words(store.limit_bytes)} in {store.folder}{whole}")
+    print(f"{count}, {size} of at most {in_words(store.quota.limit_bytes)} in {store.folder}{whole}")
     return 0
 
 
@@ -285,7 +286,7 @@ def _print_tables(tables: list[TableInfo]) -> None:
     from rich.console import Console
     from rich.table import Table
 
-    from clplat.cache.cache import listing
+    from clplat.cache.maintenance import listing
     from clplat.tables.text import aligned
     from clplat.terminal import plain_output
 

@@ -205,8 +205,9 @@ def test_run_prints_rows_a_table_and_where_the_result_is(
         ("--strategies ewc,ewq", "unknown strategy 'ewq'"),
         ("--strategies ewc,naive --strategy.lam 3", "unknown option 'strategy.lam' of strategy 'naive'"),
         ("--seeds 0 --orders 2", "orders must be 1 to 1"),
-        ("--search adapter.r", "--search is about tuning; give a budget"),
-        ("--trials 2 --search adaptr", "'adaptr' has no search space"),
+        ("--tune adapter.r", "--tune is about tuning; give a budget"),
+        ("--trials 2 --tune adaptr", "'adaptr' has no search space"),
+        ("--trials 2 --search adaptr", "'adaptr' has no search space"),  # the older name of --tune
         ("--trials 2 --objective fnal", "did you mean 'final'"),
         ("--trials 2 --constraint forgetting>=3", "'forgetting' is better lower: a constraint on it is"),
         ("--trials 2 --space train.lr=3", "the search space of 'train.lr' is written"),

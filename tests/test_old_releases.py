@@ -20,7 +20,7 @@ import torch
 import clplat
 from clplat.cli import main
 from clplat.config.parse import parse_arguments
-from clplat.config.resolve import command_of, resolve
+from clplat.config.resolve import command_of, completed, resolve
 from clplat.events import Listener
 from clplat.runs.assembly import assemble
 from clplat.trees import load_tree
@@ -178,7 +178,7 @@ def found(text: str) -> list[tuple[str, float]]:
 def test_configurations_commands_and_fingerprints(name: str) -> None:
     then = SYSTEMS[name]
     config = resolve(parse_arguments(then["words"]))
-    assert config == then["config"] and command_of(config) == then["command"]
+    assert config.as_dict() == completed(then["config"]) and command_of(config) == then["command"]
     assert resolve(parse_arguments(shlex.split(then["command"])[2:])) == config
     parts = assemble(config)
     assert parts.base_fingerprint == then["fingerprints"]["weights"]

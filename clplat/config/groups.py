@@ -1,4 +1,4 @@
-"""Groups of options that belong to no part: how pictures are prepared, how a model is trained and measured."""
+"""Options that belong to no part: how pictures are prepared, how a model is trained and measured."""
 
 from __future__ import annotations
 

@@ -23,7 +23,7 @@ from clplat.config.space import Choice, Float, Int, Space
 from clplat.errors import UserError
 from clplat.kinds import KINDS
 
-__all__ = ["command_of", "resolve", "spaces", "words_of"]
+__all__ = ["command_of", "completed", "resolve", "spaces", "words_of"]
 
 
 def resolve(raw: Mapping[str, Any] | Config) -> Config:
@@ -75,6 +75,11 @@ def _group(name: str, values: Mapping[str, Any]) -> Any:
         return GROUPS[name](**values)
     except (ValueError, TypeError) as error:
         raise UserError(f"{name}: {error}") from error
+
+
+def completed(written: Mapping[str, Any]) -> dict[str, Any]:
+    """What an older release wrote down as resolved, with the defaults of the slots that it did not know."""
+    return {**resolve({}).as_dict(), **written}
 
 
 def _names(key: str) -> bool:

@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from clplat.config.groups import DataConfig, EvaluationConfig, TrainConfig
-from clplat.config.slots import constructor_of
+from clplat.config.groups import GROUPS, DataConfig, EvaluationConfig, TrainConfig
+from clplat.config.slots import PLAIN, constructor_of
 from clplat.errors import UserError
 
 __all__ = ["Config", "Part"]
@@ -69,15 +69,14 @@ class Config:
             raise UserError(f"{slot} '{name}': {error}") from error
 
     def option(self, key: str) -> Any:
-        """The value of a dotted option: ``strategy.size``, ``train.lr``, ``seed``."""
+        """The value of a dotted option, ``strategy.size``, ``train.lr``, ``seed``; of a slot its name."""
         slot, _, name = key.partition(".")
         if slot in self.parts:
-            return self.parts[slot].options[name]
+            return self.parts[slot].options[name] if name else self.parts[slot].name
         return getattr(getattr(self, slot), name) if name else getattr(self, slot)
 
     def as_dict(self) -> dict[str, Any]:
         """Plain data, as in ``config.yaml`` and ``result.json``; `resolve` reads it again."""
         parts = {slot: {"name": part.name, **part.options} for slot, part in self.parts.items()}
-        groups = {"train": self.train, "data": self.data, "evaluation": self.evaluation}
-        plain = {"seed": self.seed, "device": self.device, "features": self.features}
-        return parts | {name: asdict(group) for name, group in groups.items()} | plain
+        groups = {name: asdict(getattr(self, name)) for name in GROUPS}
+        return parts | groups | {name: getattr(self, name) for name in PLAIN}

@@ -1,4 +1,4 @@
-"""The answer in tables: methods with intervals, which differences are real, what each method costs."""
+"""The answer in tables: methods with intervals, which differences are significant, what each method costs."""
 
 from __future__ import annotations
 
@@ -98,7 +98,7 @@ def comparison_table(entries: Sequence[Row], styles: Mapping[str, Style], captio
         *numbers("difference (points)", "95 % interval"),
         Column("", "drawing", head(axis)),
         *numbers("p (Holm)"),
-        Column("real?"),
+        Column("significant?"),
     ]
 
     def line(entry: Row) -> list[Cell]:

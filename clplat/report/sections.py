@@ -86,9 +86,9 @@ def _comparisons(outcome: Outcome, styles: Styles) -> Section:
     what = "aired differences on equal seeds, stream orders and queries"
     return Section(
         "comparisons",
-        "Which differences are real",
-        "A difference is called real if its p-value, corrected for the number of comparisons (Holm), is "
-        "below 0.05.",
+        "Which differences are significant",
+        "A difference is called significant if its p-value, corrected for the number of comparisons (Holm), "
+        "is below 0.05.",
         tables=[
             comparison_table(found, styles, f"{group}: p{what}" if group else f"P{what}")
             for group, found in by_group(outcome["comparisons"]).items()

@@ -188,8 +188,8 @@ class Experiment:
         if features is None:
             return
         features.store.flush()
-        if features.store.problem and not self._told:
-            self.listener.note(features.store.problem)
+        if features.store.quota.problem and not self._told:
+            self.listener.note(features.store.quota.problem)
             self._told = True
         pixels = {"asked": self.parts.pixels.asked, "decoded": self.parts.pixels.decoded}
         since = {key: value - self._pixels_before[key] for key, value in pixels.items()}

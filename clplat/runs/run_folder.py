@@ -2,27 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
 import yaml
 
-from clplat.config.resolve import resolve
+from clplat.config.resolve import completed
 from clplat.config.resolved import Config
 from clplat.errors import UserError
 from clplat.files import remove_leftovers, write_text
-from clplat.kinds import KINDS
 from clplat.locks import locked
 
-__all__ = ["CHECKPOINT", "CONFIG", "RESULT", "claimed", "default_folder"]
+__all__ = ["CHECKPOINT", "CONFIG", "RESULT", "VERSION_ELSEWHERE", "claimed", "default_folder"]
 
 RESULT, CHECKPOINT, CONFIG, LOCK = "result.json", "checkpoint.safetensors", "config.yaml", ".lock"
+#: In a logged model: the path of a version that was too large to copy.
+VERSION_ELSEWHERE = "version.path"
 
 
 def default_folder(config: Config, root: Path = Path("runs")) -> Path:
-    """``runs/<scenario>-<strategy>-<adapter>-<composer>-s<seed>`` """
+    """``runs/<scenario>-<strategy>-<adapter>-<composer>-s<seed>``"""
     words = [config.name(slot) for slot in ("scenario", "strategy", "adapter", "composer")]
     return root / ("-".join(words).replace("/", "_").replace(":", "_") + f"-s{config.seed}")
 
@@ -62,8 +63,7 @@ def _described(path: Path) -> Any:
     """What the folder holds; options that are younger than it have their defaults."""
     try:
         written = yaml.safe_load(path.read_text(encoding="utf-8"))
-        missing = isinstance(written, dict) and KINDS.keys() - written.keys()
-        return resolve(written).as_dict() if missing else written
+        return completed(written) if isinstance(written, dict) else written
     except (OSError, ValueError, yaml.YAMLError) as error:
         raise UserError(f"{path} is damaged, so it is not known what that folder holds: {error}") from None
 

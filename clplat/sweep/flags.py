@@ -10,8 +10,8 @@ from typing import Any
 
 import yaml
 
-from clplat.config.recipes import recipe
 from clplat.config.parse import merge
+from clplat.config.recipes import recipe
 from clplat.errors import UserError
 from clplat.sweep.plan import Sweep, read_sweep
 
@@ -42,7 +42,7 @@ def from_flags(options: Namespace, raw: Mapping[str, Any], start: Sweep | None =
     refuse_named(base, "seed", "--seeds lists the seeds")
     if base:
         given["base"] = merge(sweep.base, base)
-    for name in ("strategies", "controls", "search", "objective", "seeds"):
+    for name in ("strategies", "controls", "tune", "objective", "seeds"):
         text = getattr(options, name)
         if text is not None:
             words = _words(text)
@@ -70,7 +70,7 @@ def from_flags(options: Namespace, raw: Mapping[str, Any], start: Sweep | None =
     if "seeds" in given and isinstance(sweep.orders, int) and "orders" not in given:
         given["orders"] = min(sweep.orders, len(given["seeds"]))
     made = read_sweep(given, sweep)
-    tuning = ("search", "space", "objective", "constraint", "sampler", "pruner")
+    tuning = ("tune", "space", "objective", "constraint", "sampler", "pruner")
     idle = [name for name in tuning if getattr(options, name) and not made.budget.tunes]
     if idle:
         raise UserError(

@@ -10,16 +10,16 @@ from typing import Any
 
 import torch
 
-from clplat.config.parse import unflatten
-from clplat.config.parse import merge
+from clplat.config.parse import merge, unflatten
 from clplat.config.resolve import resolve, spaces
+from clplat.config.resolved import Config
 from clplat.config.space import Space
 from clplat.errors import UserError, nearest
 from clplat.randomness import generator
 from clplat.sweep.plan import Sweep
 from clplat.tuning.spaces import chosen, read_space
 
-__all__ = ["Entry", "Final", "Layout", "option", "permuted", "slug"]
+__all__ = ["Entry", "FinalRun", "Layout", "option", "permuted", "slug"]
 
 
 def slug(*words: str) -> str:
@@ -46,7 +46,7 @@ class Entry:
     group: str
     method: str
     raw: dict[str, Any]
-    config: dict[str, Any]
+    config: Config
     space: dict[str, Space]
     control: bool
 
@@ -57,11 +57,11 @@ class Entry:
     @property
     def default(self) -> dict[str, Any]:
         """The searched options as they are without tuning."""
-        return {key: option(self.config, key) for key in self.space}
+        return {key: self.config.option(key) for key in self.space}
 
 
 @dataclass(frozen=True)
-class Final:
+class FinalRun:
     """One run on the test split: an entry with default or tuned options, one seed, one stream order."""
 
     entry: Entry
@@ -117,7 +117,7 @@ class Layout:
                     base.pop("strategy", None)
                 whole = merge(merge(base, common), raw)
                 config = resolve(whole)
-                space = chosen(config, sweep.search, own) if sweep.budget.tunes and not control else {}
+                space = chosen(config, sweep.tune, own) if sweep.budget.tunes and not control else {}
                 self.entries.append(Entry(str(group), str(method), whole, config, space, control))
         place = list(methods)  # the first are begun first, in all groups
         self.entries.sort(key=lambda entry: place.index(entry.method))
@@ -126,11 +126,11 @@ class Layout:
         if twice is not None:
             raise UserError(f"two methods of the sweep have the same folder name '{twice}'; rename one")
         if sweep.budget.tunes:
-            self._check_search(own)
+            self._check_tuned(own)
 
-    def _check_search(self, own: Mapping[str, Space]) -> None:
+    def _check_tuned(self, own: Mapping[str, Space]) -> None:
         contenders = [entry for entry in self.entries if not entry.control]
-        for name in (*self.sweep.search, *own):
+        for name in (*self.sweep.tune, *own):
             if not any(key == name or key.startswith(f"{name}.") for e in contenders for key in e.space):
                 known = sorted({key for entry in contenders for key in spaces(entry.config)})
                 raise UserError(
@@ -150,7 +150,7 @@ class Layout:
 
     def _orders(self, entry: Entry) -> list[list[str] | None]:
         wanted = self.sweep.orders
-        scenario = entry.config["scenario"]
+        scenario = entry.config.parts["scenario"].options
         if not isinstance(wanted, int | None):
             return [list(order) for order in wanted]
         if wanted is None:  # one a seed, unless the order cannot be changed or is what somebody chose
@@ -159,19 +159,21 @@ class Layout:
         if wanted == 1:
             return [None]
         if "order" not in scenario:
-            raise UserError(f"scenario '{scenario['name']}' has no option 'order'; use --orders 1")
-        domains, _ = build(entry.config, "scenario").build()
+            raise UserError(
+                f"scenario '{entry.config.name('scenario')}' has no option 'order'; use --orders 1"
+            )
+        domains, _ = entry.config.make("scenario").build()
         return permuted([domain.name for domain in domains], wanted)
 
-    def tuning(self, entry: Entry, params: Mapping[str, Any]) -> dict[str, Any]:
+    def tuning(self, entry: Entry, params: Mapping[str, Any]) -> Config:
         """The configuration of one trial: the validation split, the first seed, the first order."""
         return self._placed(entry, {**params, "evaluation.split": "val"}, self.sweep.seeds[0], 0)
 
-    def config(self, final: Final) -> dict[str, Any]:
+    def config(self, final: FinalRun) -> Config:
         """The configuration of a final run."""
         return self._placed(final.entry, final.params, final.seed, final.order)
 
-    def _placed(self, entry: Entry, params: Mapping[str, Any], seed: int, order: int) -> dict[str, Any]:
+    def _placed(self, entry: Entry, params: Mapping[str, Any], seed: int, order: int) -> Config:
         raw = entry.raw
         for key, value in params.items():
             slot, _, name = key.partition(".")
@@ -181,11 +183,11 @@ class Layout:
             raw = merge(raw, {"scenario": {"order": names}})
         return resolve(merge(raw, {"seed": seed}))
 
-    def finals(self, entry: Entry, kind: str, params: Mapping[str, Any]) -> Iterator[Final]:
+    def finals(self, entry: Entry, kind: str, params: Mapping[str, Any]) -> Iterator[FinalRun]:
         """The replicates of an entry: seed i with order i modulo their number."""
         orders = len(self.orders[entry.group])
         for place, seed in enumerate(self.sweep.seeds):
-            yield Final(entry, kind, dict(params), seed, place % orders)
+            yield FinalRun(entry, kind, dict(params), seed, place % orders)
 
 
 def permuted(names: Sequence[str], count: int) -> list[list[str] | None]:

@@ -21,7 +21,7 @@ from clplat.sweep import Sweep
 from clplat.sweep.layout import Layout
 from clplat.tuning.samplers import PRUNERS, SAMPLERS
 from sweeps import asked
-from sweeps.ledger import ROOT, scripts
+from sweeps.publish import ROOT, scripts
 
 SCRIPTS = scripts()
 PAGE = (ROOT / "docs" / "sweeps.md").read_text(encoding="utf-8")
@@ -36,7 +36,7 @@ def test_every_script_can_be_laid_out(name: str) -> None:
     layout = Layout(sweep)
     contenders = {entry.method for entry in layout.entries if not entry.control}
     assert contenders == set(sweep.entries()) - set(sweep.controls)
-    assert len({entry.config["scenario"]["name"] for entry in layout.entries}) == 1
+    assert len({entry.config.name("scenario") for entry in layout.entries}) == 1
     for entry in layout.entries:
         runs = list(layout.finals(entry, "default", {}))
         assert len({run.folder for run in runs}) == len(sweep.seeds) >= 2
@@ -128,7 +128,7 @@ def test_three_doors_lead_to_the_same_sweep(
         assert [e.space for e in layout.entries] == [e.space for e in layouts[0].entries]
     assert by_file.budget.trials == 8 and by_flags.constraints == {"zero_shot": 50}
     assert list(by_script.entries()) == ["replay", "ewc"]
-    assert layouts[0].entries[0].config["train"]["epochs"] == 2
+    assert layouts[0].entries[0].config.train.epochs == 2
 
 
 def test_flags_lie_on_top_of_a_script(swept: list[Sweep]) -> None:
@@ -137,8 +137,8 @@ def test_flags_lie_on_top_of_a_script(swept: list[Sweep]) -> None:
     assert main(words, sweep=start) == 0
     (made,) = swept
     assert list(made.seeds) == [0, 1, 2, 3, 4] and made.entries() == start.entries()
-    assert {e.config["scenario"]["train"] for e in Layout(made).entries} == {2000}
-    assert {e.config["scenario"]["domains"] for e in Layout(made).entries} == {4}
+    assert {e.config.option("scenario.train") for e in Layout(made).entries} == {2000}
+    assert {e.config.option("scenario.domains") for e in Layout(made).entries} == {4}
 
 
 def test_every_key_and_its_default_is_on_the_page() -> None:
@@ -147,7 +147,7 @@ def test_every_key_and_its_default_is_on_the_page() -> None:
         assert field.name in rows, field.name
     for name in ("sampler", "pruner", "name"):
         assert rows[name] == f"`{getattr(Sweep(), name)}`"
-    for name in ("controls", "search", "objectives"):
+    for name in ("controls", "tune", "objectives"):
         assert rows[name] == f"`[{', '.join(getattr(Sweep(), name))}]`"
     for word in (*MEASURES, *SAMPLERS, *PRUNERS):
         assert f"`{word}`" in PAGE, word
