@@ -116,7 +116,7 @@ def _swept(sweep: Sweep, options: Namespace) -> int:
     from clplat.terminal import plain_output
     from clplat.tracking import links
     from clplat.tracking.sweeps import SweepTracker
-    from clplat.tuning.storage import shown
+    from clplat.tuning.storage import without_password
 
     storage, said = getattr(options, "storage", None), options.said
     outcome = run_sweep(
@@ -126,7 +126,7 @@ def _swept(sweep: Sweep, options: Namespace) -> int:
         storage=storage,
         launcher=getattr(options, "launcher", "local"),
         tracker=None if options.no_track else SweepTracker,
-        command=said if storage is None else said.replace(storage, shown(storage)),
+        command=said if storage is None else said.replace(storage, without_password(storage)),
     )
     if outcome["rows"]:
         if plain_output():

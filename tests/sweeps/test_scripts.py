@@ -20,7 +20,7 @@ from clplat.measures import MEASURES
 from clplat.sweep import Sweep
 from clplat.sweep.layout import Layout
 from clplat.tuning.samplers import PRUNERS, SAMPLERS
-from sweeps import asked
+from sweeps import question_of
 from sweeps.publish import ROOT, scripts
 
 SCRIPTS = scripts()
@@ -47,7 +47,7 @@ def test_every_script_can_be_laid_out(name: str) -> None:
 def test_every_script_asks_one_question_and_draws_it(name: str) -> None:
     sweep, source = SCRIPTS[name], (ROOT / "sweeps" / f"{name}.py").read_text(encoding="utf-8")
     doc = ast.get_docstring(ast.parse(source)) or ""
-    assert sweep.question == asked(doc) and doc.split("\n")[0].endswith("?")
+    assert sweep.question == question_of(doc) and doc.split("\n")[0].endswith("?")
     assert f"python sweeps/{name}.py" in doc and "laptop size" in doc
     assert sweep.name == name.replace("_", " ")
     assert sweep.figure is not None
