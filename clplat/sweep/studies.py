@@ -38,7 +38,7 @@ def state_of(trial: FrozenTrial) -> State:
 
 
 def number_of(trial: FrozenTrial) -> int:
-    """The number that names a trial and its folder: that of the trial which it continues, if there is one."""
+    """The number in the name of a trial and of its folder: that of the first trial which it continues."""
     return int(trial.user_attrs.get("continues", trial.number))
 
 

@@ -24,7 +24,7 @@ JOURNAL = "studies.journal"
 PATIENCE = 5
 #: Of the protocol, where an address names none.
 GRPC_PORT = 13000
-#: How often the tables of a new database are asked for.
+#: How often the tables of a new database are tried for.
 TRIES = 4
 
 
@@ -117,13 +117,13 @@ def without_password(where: str) -> str:
 
 
 def _why(error: Exception, where: str) -> str:
-    """What an error says, in one line, without the password."""
-    said = " ".join(str(getattr(error, "orig", None) or error).split())
+    """The text of an error in one line, without the password."""
+    text = " ".join(str(getattr(error, "orig", None) or error).split())
     login = where.partition("://")[2].rpartition("@")[0]
     password = login.partition(":")[2]
     for secret in {password, unquote(password)} - {""}:
-        said = said.replace(secret, "***")
-    return said[:200]
+        text = text.replace(secret, "***")
+    return text[:200]
 
 
 class _JournalLock:

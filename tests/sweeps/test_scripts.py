@@ -103,7 +103,7 @@ def swept(monkeypatch: pytest.MonkeyPatch) -> list[Sweep]:
     return seen
 
 
-def test_three_doors_lead_to_the_same_sweep(
+def test_three_ways_to_write_a_sweep_give_the_same(
     swept: list[Sweep], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     plan, script = tmp_path / "replay.yaml", tmp_path / "replay.py"
