@@ -16,7 +16,7 @@ from clplat.errors import UserError
 from clplat.evaluation.evaluator import Row
 from clplat.events import Listener
 from clplat.files import read_json, write_atomically, write_json
-from clplat.grid import query_grid
+from clplat.retrieval_grid import query_grid
 from clplat.runs.assembly import Assembly, assemble
 from clplat.runs.checkpoint import Weights, load_state, save_state, save_version
 from clplat.runs.index_versions import Versions
