@@ -1,4 +1,4 @@
-"""Which differences between methods are real: intervals, a paired test and Holm's correction.
+"""Which differences between methods are significant: intervals, a paired test and Holm's correction.
 
 A *replicate* is one experiment: one method, one seed, one stream order. What may stand between n of them and
 the truth, the luck of training and that of the queries, is in `clplat.evaluation.noise`: from n scores with

@@ -477,7 +477,7 @@ def power(world: World, gap: float, trials: int, seed: int) -> float:
 
 def family(world: World, sds, gaps, trials: int, seed: int, borrow: bool = True) -> tuple[float, float]:
     """Of sweeps with methods of these spreads and leads, all pairs compared and corrected: the percentage
-    with a false "real", and that of true differences which are found."""
+    with a false "significant", and that of true differences which are found."""
     generator = rng(seed)
     pairs = list(itertools.combinations(range(len(sds)), 2))
     differ = np.array([gaps[i] != gaps[j] for i, j in pairs])
@@ -541,7 +541,7 @@ def test_the_example_of_the_page_runs():
     code = page.split("```python\n")[1].split("```")[0]
     names: dict[str, object] = {}
     exec(compile(code, str(DOCS), "exec"), names)
-    assert names["real"] is True
+    assert names["significant"] is True
 
 
 def test_the_page_shows_promises_that_are_kept():
@@ -584,7 +584,9 @@ def print_table(trials: int) -> None:
 
 
 def print_families(trials: int) -> None:
-    print('| runs | training sd of five methods | a false "real", % | finds, % | pairs alone find, % |')
+    print(
+        '| runs | training sd of five methods | a false "significant", % | finds, % | pairs alone find, % |'
+    )
     print("|---|---|---|---|---|")
     for n, sds in itertools.product((2, 3, 5), SPREADS):
         cells: list[list[str]] = [[], [], []]
