@@ -34,7 +34,7 @@ SWEEP = Sweep(
     },
     methods=["naive", "replay", "ewc", "distill"],
     controls=[],
-    search=["strategy", "train.lr"],
+    tune=["strategy", "train.lr"],
     seeds=[0],
     orders=1,
     budget=Budget(trials=TRIALS),
@@ -149,7 +149,7 @@ def table(found: dict[str, list[list[float]]]) -> str:
 def main() -> None:
     """Run what is missing, print the tables."""
     out = Path(sys.argv[1])
-    run_sweep(SWEEP, out, track=False)
+    run_sweep(SWEEP, out)
     print(table(curves(out)))
 
 

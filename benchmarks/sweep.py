@@ -52,11 +52,11 @@ def ours(which: str) -> Callable[[], object]:
         base=config,
         methods=["naive"],
         controls=[],
-        search=SEARCHED,
+        tune=SEARCHED,
         seeds=[0],
         budget=Budget(trials=TRIALS),
     )
-    return lambda: run_sweep(sweep, folder / "study", track=False)
+    return lambda: run_sweep(sweep, folder / "study")
 
 
 def rows() -> list[dict[str, Any]]:

@@ -26,9 +26,7 @@ ALONE = "1 on one core"
 WORDS = (
     "--scenario.domains 3 --scenario.train 256 --scenario.queries 60 --scenario.gallery 120 --train.epochs 3 "
 )
-WORDS += (
-    f"--strategies naive --controls frozen --search train.lr --sampler random --trials {TRIALS} --seeds 0"
-)
+WORDS += f"--strategies naive --controls frozen --tune train.lr --sampler random --trials {TRIALS} --seeds 0"
 
 
 def ours(which: str) -> Callable[[], None]:

@@ -1,11 +1,11 @@
-"""What MLflow loads a logged model with: queries in a data frame, the nearest gallery pictures out.
+"""Loads logged models for `mlflow.pyfunc`: a data frame of queries in, the nearest gallery pictures out.
 
     import mlflow, pandas
     mlflow.set_tracking_uri("sqlite:////data/runs/mlflow.db")
     model = mlflow.pyfunc.load_model("models:/clplat-catalogue@champion")
     model.predict(pandas.DataFrame([["bag.jpg", "in red"]], columns=["reference", "text"]), params={"k": 5})
 
-The gallery is that of the run's scenario: its data and the backbone must be there where the model is served.
+The gallery is that of the run's scenario: its data and the backbone must be on the serving machine.
 """
 
 from __future__ import annotations
@@ -27,18 +27,18 @@ __all__ = ["Served"]
 
 
 def _load_pyfunc(path: str) -> Served:
-    """MLflow's own name for the door: ``loader_module: clplat.serving`` in an MLmodel."""
+    """The function that MLflow calls for ``loader_module: clplat.serving`` in an MLmodel file."""
     return Served(Searcher(Path(path)))
 
 
 class Served:
-    """A `Searcher` in MLflow's manners."""
+    """Pyfunc wrapper of a `Searcher`."""
 
     def __init__(self, searcher: Searcher) -> None:
         self.searcher = searcher
 
     def predict(self, model_input: DataFrame, params: Mapping[str, Any] | None = None) -> DataFrame:
-        """Answer each query.
+        """Find the pictures for each query.
 
         Args:
             model_input: columns ``reference`` (the key of a gallery picture, a path on this machine, or the
@@ -46,7 +46,7 @@ class Served:
             params: ``k`` (10) and ``domain`` (empty: all galleries together).
 
         Returns:
-            A row a query: ``keys`` of the k nearest pictures, best first, and their ``cosines``.
+            One row per query: ``keys`` of the k nearest pictures, best first, and their ``cosines``.
 
         Raises:
             UserError: as `Searcher.find`; a column is missing.
@@ -78,7 +78,7 @@ _SHORTEST = 64
 
 
 def _picture_file(reference: str) -> bytes | None:
-    """The bytes that ``reference`` is the base64 of, or None: it is a key or a path."""
+    """The decoded bytes if ``reference`` is base64, or None if it is a key or a path."""
     if len(reference) < _SHORTEST:
         return None
     try:

@@ -17,8 +17,8 @@ from __future__ import annotations
 import sys
 from typing import Any
 
+from clplat.cli import script
 from clplat.sweep import Budget, Sweep
-from clplat.sweep.script import script
 from sweeps import asked
 
 PLACES: dict[str, int | None] = {"last block": 1, "all blocks": None}
@@ -45,7 +45,7 @@ SWEEP = Sweep(
         },
         "layer norms, all blocks": adapted("all blocks", name="ln_tuning"),
     },
-    search=("train.lr",),
+    tune=("train.lr",),
     space={"train.lr": {"low": 5e-4, "high": 2e-2, "log": True}},
     budget=Budget(trials=3),
     figure={

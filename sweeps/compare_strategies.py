@@ -18,8 +18,8 @@ from __future__ import annotations
 
 import sys
 
+from clplat.cli import script
 from clplat.sweep import Budget, Sweep
-from clplat.sweep.script import script
 from sweeps import asked
 
 SWEEP = Sweep(
@@ -30,7 +30,7 @@ SWEEP = Sweep(
         "train": {"epochs": 2},
     },
     methods=["replay", "distill", "ewc", "patch", "naive"],
-    search=("strategy.weight", "strategy.lam", "strategy.alpha", "train.lr"),
+    tune=("strategy.weight", "strategy.lam", "strategy.alpha", "train.lr"),
     space={"train.lr": {"low": 1e-4, "high": 1e-2, "log": True}},
     seeds=(0, 1, 2, 3, 4),
     budget=Budget(trials=4),

@@ -17,8 +17,8 @@ from __future__ import annotations
 import sys
 from typing import Any
 
+from clplat.cli import script
 from clplat.sweep import Sweep
-from clplat.sweep.script import script
 from sweeps import asked
 
 PROJECTIONS = ("identity", "procrustes", "ridge")

@@ -15,8 +15,8 @@ from __future__ import annotations
 
 import sys
 
+from clplat.cli import script
 from clplat.sweep import Sweep
-from clplat.sweep.script import script
 from sweeps import asked
 
 WEIGHTS = (1.0, 3.0, 10.0, 30.0)

@@ -16,8 +16,8 @@ from __future__ import annotations
 
 import sys
 
+from clplat.cli import script
 from clplat.sweep import Sweep
-from clplat.sweep.script import script
 from sweeps import asked
 
 LENGTHS = (2, 4, 6)

@@ -15,8 +15,8 @@ from __future__ import annotations
 
 import sys
 
+from clplat.cli import script
 from clplat.sweep import Sweep
-from clplat.sweep.script import script
 from sweeps import asked
 
 DOMAINS = ["dress-studio", "top-sketch", "shoe-textured"]

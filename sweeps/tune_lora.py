@@ -8,15 +8,15 @@ default setting, three times each.
     python sweeps/tune_lora.py --workers 2 --trials 50 --scenario.train 2000 --objective final,forgetting
 
 A laptop size: a few minutes on two cores. More trials, triplets and epochs make it serious. To tune another
-method, change `methods` and `search`.
+method, change `methods` and `tune`.
 """
 
 from __future__ import annotations
 
 import sys
 
+from clplat.cli import script
 from clplat.sweep import Budget, Sweep
-from clplat.sweep.script import script
 from sweeps import asked
 
 SWEEP = Sweep(
@@ -27,7 +27,7 @@ SWEEP = Sweep(
         "train": {"epochs": 2},
     },
     methods={"lora": {"adapter": {"name": "lora", "last": 4}, "strategy": "naive"}},
-    search=("train.lr",),
+    tune=("train.lr",),
     space={
         "train.lr": {"low": 3e-4, "high": 2e-2, "log": True},
         "adapter.r": [2, 8, 32],

@@ -92,6 +92,13 @@ def test_help_names_every_command_and_how_to_go_on(capsys: Capture) -> None:
     assert "--strategy replay --strategy.size 200" in capsys.readouterr().out
 
 
+def test_the_package_is_the_command() -> None:
+    done = subprocess.run([sys.executable, "-m", "clplat", "--version"], capture_output=True, text=True)
+    assert done.returncode == 0 and done.stdout.startswith("clplat ")
+    done = subprocess.run([sys.executable, "-m", "clplat", "rn"], capture_output=True, text=True)
+    assert done.returncode == 2 and "did you mean 'run'" in done.stderr
+
+
 # -- list and help ----------------------------------------------------------------------------
 
 
@@ -205,8 +212,9 @@ def test_run_prints_rows_a_table_and_where_the_result_is(
         ("--strategies ewc,ewq", "unknown strategy 'ewq'"),
         ("--strategies ewc,naive --strategy.lam 3", "unknown option 'strategy.lam' of strategy 'naive'"),
         ("--seeds 0 --orders 2", "orders must be 1 to 1"),
-        ("--search adapter.r", "--search is about tuning; give a budget"),
-        ("--trials 2 --search adaptr", "'adaptr' has no search space"),
+        ("--tune adapter.r", "--tune is about tuning; give a budget"),
+        ("--trials 2 --tune adaptr", "'adaptr' has no search space"),
+        ("--trials 2 --search adaptr", "'adaptr' has no search space"),  # the older name of --tune
         ("--trials 2 --objective fnal", "did you mean 'final'"),
         ("--trials 2 --constraint forgetting>=3", "'forgetting' is better lower: a constraint on it is"),
         ("--trials 2 --space train.lr=3", "the search space of 'train.lr' is written"),
@@ -227,7 +235,7 @@ def test_interrupted_by_hand(capsys: Capture, monkeypatch: pytest.MonkeyPatch) -
     def interrupt(*_: Any) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("clplat.config.resolve", interrupt)
+    monkeypatch.setattr("clplat.config.resolve.resolve", interrupt)
     assert main(["run"]) == 130
     assert capsys.readouterr().err == "clplat: interrupted; run the same command again to go on\n"
 

@@ -58,7 +58,7 @@ class Features:
         self._tables: dict[Any, Table] = {}
         self._coming: dict[str, list[tuple[frozenset[str], Any]]] = {"image": [], "text": []}
         self._foreseen: set[Tap] = set()
-        self._written_before = store.bytes_written
+        self._written_before = store.quota.bytes_written
 
     def __deepcopy__(self, memo: Any) -> None:
         """The copy of a retriever computes for itself: this belongs to one backbone."""
@@ -152,7 +152,7 @@ class Features:
         """What was reused so far, as plain data."""
         return {
             **{tower: counts.report() for tower, counts in self.counts.items()},
-            "bytes_written": self.store.bytes_written - self._written_before,
+            "bytes_written": self.store.quota.bytes_written - self._written_before,
         }
 
     # -- rows ---------------------------------------------------------------------------------------------

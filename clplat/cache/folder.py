@@ -2,127 +2,39 @@
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
 import json
 import os
-import time
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
-from torch import Tensor
-
-from clplat.cache.segments import DamagedError, open_segment, segments_in, write_segment
+from clplat.cache.segments import segments_in
 from clplat.errors import UserError
 from clplat.files import read_json, remove_leftovers, write_json
+from clplat.locks import locked
 
-__all__ = ["KEY", "LEFTOVER_SECONDS", "LOCK", "Folder", "digest_of", "lock_file", "read_key"]
+__all__ = [
+    "KEY",
+    "LEFTOVER_SECONDS",
+    "LOCK",
+    "delete",
+    "digest_of",
+    "read_key",
+    "remove_folder",
+    "stats_in",
+    "table_folders",
+    "write_key",
+]
 
 KEY, LOCK = "key.json", ".lock"
 LEFTOVER_SECONDS = 3600.0  # younger files may still be written
-_SETTLED_NS = 10**9  # a folder that changed a moment ago may change again within one tick of its clock
 
 
-class Folder:
-    """What a table has on disk, and which of it was opened already.
-
-    Args:
-        path: the folder; made by the first `write` or `lock`.
-        key: of the table.
-        digest: of the key.
-    """
-
-    def __init__(self, path: Path, key: Mapping[str, Any], digest: str) -> None:
-        self.path, self.key, self.digest = path, key, digest
-        self._seen: set[str] = set()  # segments that were opened, or found damaged
-        self._stamp: int | None = None
-        if segments_in(path):
-            with suppress(UserError):  # a store that cannot be written is read all the same
-                self._write_key()
-
-    def changed(self) -> bool:
-        """Whether files may have come or gone since the last call."""
-        try:
-            stamp = self.path.stat().st_mtime_ns
-        except OSError:
-            stamp = 0
-        same = stamp == self._stamp
-        self._stamp = stamp if time.time_ns() - stamp > _SETTLED_NS else None
-        return not same
-
-    def opened(self) -> Iterator[tuple[Path, list[str], Tensor]]:
-        """Open the segments that are new since the last call: path, names and rows of each that is whole."""
-        for _ in range(3):  # what vanishes while we open it was merged, say, into a new one
-            vanished = False
-            for path in segments_in(self.path):
-                if path.name in self._seen:
-                    continue
-                try:
-                    names, rows = open_segment(path, self.digest)
-                except FileNotFoundError:
-                    vanished = True
-                except DamagedError:  # its rows are computed again; `Store.verify` tells of it
-                    self._seen.add(path.name)
-                else:
-                    self._seen.add(path.name)
-                    yield path, names, rows
-            if not vanished:
-                return
-
-    def write(self, names: Sequence[str], rows: Tensor) -> tuple[Path, Tensor, int]:
-        """Write a segment; returns its path, the rows, now mapped from it, and its size.
-
-        Raises:
-            UserError: the disk is full or not writable.
-        """
-        remove_leftovers(self.path, older_than=LEFTOVER_SECONDS)
-        self._write_key()
-        path = write_segment(self.path, self.digest, names, rows)
-        self._seen.add(path.name)
-        try:
-            return path, open_segment(path, self.digest)[1], path.stat().st_size
-        except (OSError, DamagedError) as error:
-            raise UserError(f"could not read back {path}: {error}") from error
-
-    @contextmanager
-    def locked(self) -> Iterator[None]:
-        """Wait for the exclusive lock among processes, and hold it; the kernel frees that of a dead process.
-
-        Raises:
-            OSError: the disk is not writable, or knows no locks.
-        """
-        with lock_file(self.path / LOCK) as file:
-            try:
-                yield
-            finally:
-                fcntl.flock(file, fcntl.LOCK_UN)  # a child forked meanwhile shares it: closing would not do
-
-    def _write_key(self) -> None:
-        if read_key(self.path) != self.key:
-            write_json(self.path / KEY, self.key)
-
-
-def lock_file(path: Path, wait: bool = True) -> IO[str]:
-    """Take the exclusive lock on a file.
-
-    Raises:
-        BlockingIOError: another process holds it, and ``wait`` is false.
-        OSError: the file cannot be made, or the disk knows no locks.
-    """
-    while True:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        file = path.open("a")
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
-            with suppress(FileNotFoundError):  # deleted while we waited: a lock on it would keep nobody out
-                if os.path.samestat(os.fstat(file.fileno()), path.stat()):
-                    return file
-        except BaseException:
-            file.close()
-            raise
-        file.close()
+def table_folders(root: Path | None) -> list[Path]:
+    """The folders of a store's tables; none in memory."""
+    return sorted(root.glob("??/" + "?" * 64)) if root is not None else []
 
 
 def digest_of(key: Mapping[str, Any]) -> str:
@@ -138,3 +50,44 @@ def read_key(folder: Path) -> dict[str, Any] | None:
     except UserError:
         return None
     return key if isinstance(key, dict) else None
+
+
+def write_key(folder: Path, key: Mapping[str, Any]) -> None:
+    """Write the key where it is not there already.
+
+    Raises:
+        UserError: the disk is full or not writable.
+    """
+    if read_key(folder) != key:
+        write_json(folder / KEY, key)
+
+
+def stats_in(folder: Path) -> dict[Path, os.stat_result]:
+    """Size and last use (as the time of modification) of a table's segments, oldest first."""
+    found = {}
+    for path in segments_in(folder).values():
+        with suppress(OSError):  # deleted by another process meanwhile
+            found[path] = path.stat()
+    return found
+
+
+def delete(path: Path) -> bool:
+    """Delete a segment; false where we may not. A process that has it mapped goes on reading it."""
+    try:
+        path.unlink(missing_ok=True)
+    except OSError:
+        return False
+    return True
+
+
+def remove_folder(folder: Path) -> None:
+    """Delete a table's folder that has no segments any more, unless a process is filling it."""
+    if segments_in(folder):
+        return
+    remove_leftovers(folder, older_than=LEFTOVER_SECONDS)
+    with suppress(OSError):  # in use, or another process is writing: it stays
+        with locked(folder / LOCK, wait=False):
+            for path in (folder / KEY, folder / LOCK):
+                path.unlink(missing_ok=True)
+            folder.rmdir()
+        folder.parent.rmdir()

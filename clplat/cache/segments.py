@@ -28,9 +28,9 @@ class DamagedError(Exception):
     """A segment that cannot be used: why, without the name of the file."""
 
 
-def segments_in(folder: Path) -> list[Path]:
-    """The segments of a table's folder, oldest first; none where there is no such folder."""
-    return sorted(folder.glob("[0-9]*-*.safetensors"))
+def segments_in(folder: Path) -> dict[str, Path]:
+    """The segments of a table's folder by name, oldest first; none where there is no such folder."""
+    return {path.name: path for path in sorted(folder.glob("[0-9]*-*.safetensors"))}
 
 
 def write_segment(folder: Path, digest: str, names: Sequence[str], rows: Tensor) -> Path:
@@ -45,7 +45,7 @@ def write_segment(folder: Path, digest: str, names: Sequence[str], rows: Tensor)
         >>> open_segment(path, "d1")[0], count_rows(path)
         (['a', 'b'], 2)
     """
-    last = max((path.name for path in segments_in(folder)), default="0-")
+    last = max(segments_in(folder), default="0-")
     # Another process may take the same number now: the random part tells the two apart.
     path = folder / f"{int(last.partition('-')[0]) + 1:08d}-{secrets.token_hex(4)}.safetensors"
     letters = np.frombuffer(json.dumps(list(names)).encode(), dtype=np.uint8).copy()

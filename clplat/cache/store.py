@@ -13,12 +13,13 @@ import re
 import tempfile
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from clplat.cache.cache import TableInfo, check, delete, describe, remove_folder, stats_in
-from clplat.cache.folder import digest_of
+from clplat.cache.folder import delete, digest_of, remove_folder, stats_in, table_folders
+from clplat.cache.maintenance import TableInfo, check, describe
+from clplat.cache.quota import Quota
 from clplat.cache.table import Table
 from clplat.errors import UserError
 
@@ -31,9 +32,8 @@ _DAY = 86400.0
 class Store:
     """Tables in a folder, bounded in size.
 
-    When a segment was written and the store is over its limit, whole segments are deleted until it is at 90 %
-    of it: those used longest ago first, and those that this process used within the last minute after all
-    others. Where the folder cannot be written, the store is in memory and ``problem`` says so.
+    When a segment was written and the store is over its limit, the tables used longest ago are deleted until
+    it is at 90 % of it. Where the folder cannot be written, the store is in memory and ``problem`` says so.
 
     Args:
         folder: where the tables are; None: in memory only, nothing at rest.
@@ -49,19 +49,23 @@ class Store:
     """
 
     def __init__(self, folder: Path | None, limit_bytes: int = 20 * _GB) -> None:
-        self.folder = None if folder is None else folder.absolute()
-        self.limit_bytes = limit_bytes
-        self.bytes_written = 0
-        self.problem = ""
-        self.lock = threading.RLock()
+        self.quota = Quota(folder and folder.absolute(), limit_bytes)
         self._tables: dict[str, Table] = {}
+        self._lock = threading.Lock()
         if folder is not None:
             try:
                 folder.mkdir(parents=True, exist_ok=True)
                 tempfile.TemporaryFile(dir=folder).close()
             except OSError as error:
-                self.folder = None
-                self.note(f"cannot write to {folder}: {error.strerror}; features are kept in memory only")
+                self.quota.root = None
+                self.quota.note(
+                    f"cannot write to {folder}: {error.strerror}; features are kept in memory only"
+                )
+
+    @property
+    def folder(self) -> Path | None:
+        """Where the tables are; None: in memory only."""
+        return self.quota.root
 
     @classmethod
     def default(cls) -> Store:
@@ -77,7 +81,7 @@ class Store:
         folder = os.environ.get("CLPLAT_CACHE") or os.path.expanduser("~/.cache/clplat")
         if folder.startswith("~"):  # a user without a home
             store = cls(None, limit)
-            store.note(
+            store.quota.note(
                 "there is no home folder; features are kept in memory only (CLPLAT_CACHE names a folder)"
             )
             return store
@@ -93,10 +97,10 @@ class Store:
             TypeError, ValueError: the key is not JSON, or holds NaN.
         """
         digest = digest_of(key)
-        with self.lock:
+        with self._lock:
             if digest not in self._tables:
                 folder = self.folder and self.folder / digest[:2] / digest
-                self._tables[digest] = Table(json.loads(json.dumps(dict(key))), digest, folder, self)
+                self._tables[digest] = Table(json.loads(json.dumps(dict(key))), digest, folder, self.quota)
             return self._tables[digest]
 
     def flush(self) -> None:
@@ -107,67 +111,28 @@ class Store:
     def info(self) -> list[TableInfo]:
         """What there is on disk, or in memory where nothing is at rest; the table used last comes first."""
         if self.folder is None:
-            found = [
-                TableInfo(t.digest, dict(t.key), len(t.blocks.index), t.blocks.nbytes, time.time())
-                for t in self._tables.values()
-            ]
-            return [table for table in found if table.rows]
-        found = [info for folder in self._folders() if (info := describe(folder))]
+            return [table.info() for table in self._tables.values() if len(table)]
+        found = [info for folder in table_folders(self.folder) if (info := describe(folder))]
         return sorted(found, key=lambda table: (-table.last_used, table.digest))
 
     def verify(self) -> list[str]:
         """Read every segment and compare checksum, rows, shape and key; the problems, a line each."""
-        return [problem for folder in self._folders() for problem in check(folder)]
+        return [problem for folder in table_folders(self.folder) for problem in check(folder)]
 
-    def clear(self, older_than_days: float | None = None, digest: str | None = None) -> int:
-        """Delete segments, and the folders of tables that have none left.
-
-        Args:
-            older_than_days: only those that were not used for so long.
-            digest: only those of this table.
+    def clear(self, older_than_days: float | None = None) -> int:
+        """Delete all tables, or only those that were not used for a number of days.
 
         Returns:
             The bytes freed.
         """
         before = time.time() - older_than_days * _DAY if older_than_days is not None else float("inf")
-        with self.lock:
-            freed: dict[Path, int] = {}
-            for folder in self._folders():
-                if digest in (None, folder.name):
-                    for path, stat in stats_in(folder).items():
-                        if stat.st_mtime < before and delete(path):
-                            freed[path] = stat.st_size
-                    remove_folder(folder)
-            for table in self._tables.values():
-                table.blocks.forget([block for block in table.blocks if block.path in freed])
-        return sum(freed.values())
-
-    def evict(self) -> None:
-        """Delete the segments used longest ago, where the store is over its limit."""
-        stats: dict[Path, os.stat_result] = {}
-        for folder in self._folders():
-            stats |= stats_in(folder)
-        total = sum(stat.st_size for stat in stats.values())
-        if total <= self.limit_bytes:
-            return
-        recent = {path for table in self._tables.values() for path in table.recent()}
-        deleted: set[Path] = set()
-        for path in sorted(stats, key=lambda path: (path in recent, stats[path].st_mtime_ns, path)):
-            if total <= 0.9 * self.limit_bytes:
-                break
-            if delete(path):
-                total -= stats[path].st_size
-                deleted.add(path)
-        for table in self._tables.values():
-            for block in table.blocks:
-                block.gone = block.gone or block.path in deleted
-
-    def note(self, problem: str) -> None:
-        """Keep the first thing that went wrong, for the engine to tell once."""
-        self.problem = self.problem or problem
-
-    def _folders(self) -> Iterator[Path]:
-        return iter(sorted(self.folder.glob("??/" + "?" * 64)) if self.folder is not None else [])
+        freed = 0
+        for folder in table_folders(self.folder):
+            stats = stats_in(folder)
+            if max((stat.st_mtime for stat in stats.values()), default=0.0) < before:
+                freed += sum(stat.st_size for path, stat in stats.items() if delete(path))
+                remove_folder(folder)
+        return freed
 
 
 def parse_bytes(text: str, what: str) -> int:

@@ -3,29 +3,36 @@
 from __future__ import annotations
 
 import os
+import threading
 import time
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch import Tensor
 
-from clplat.cache.blocks import Block, Blocks
-from clplat.cache.cache import delete
-from clplat.cache.folder import Folder
-from clplat.cache.segments import segments_in
+from clplat.cache.folder import LEFTOVER_SECONDS, LOCK, write_key
+from clplat.cache.maintenance import TableInfo
+from clplat.cache.quota import Quota
+from clplat.cache.segments import DamagedError, open_segment, segments_in, write_segment
 from clplat.errors import UserError
-
-if TYPE_CHECKING:
-    from clplat.cache.store import Store
+from clplat.files import remove_leftovers
+from clplat.locks import locked
 
 __all__ = ["Table"]
 
 SEGMENT_BYTES = 32 * 2**20  # pending rows are written when there are as many
-MERGED_BYTES, MOST_SMALL = 256 * 2**20, 64  # more than 64 segments below half of that are merged
 _TOUCH_SECONDS = 60.0
+
+
+@dataclass(eq=False)
+class _Block:
+    rows: Tensor  # in memory, or mapped from a segment
+    segment: str = ""  # the name of its file
+    foreign: bool = False  # this process did not write it
 
 
 class Table:
@@ -39,47 +46,53 @@ class Table:
             row), where given, are checked.
         digest: of the key.
         folder: of the table's files; None: in memory only.
-        store: whose limit and lock hold.
+        quota: of the store that it is a part of.
     """
 
-    def __init__(self, key: Mapping[str, Any], digest: str, folder: Path | None, store: Store) -> None:
-        self.key, self.digest = key, digest
-        self.blocks = Blocks()
-        self._store, self._lock = store, store.lock
-        self._pending: Block | None = None
-        self._folder = None if folder is None else Folder(folder, key, digest)
-        self._depth = 0
+    def __init__(self, key: Mapping[str, Any], digest: str, folder: Path | None, quota: Quota) -> None:
+        self.key, self.digest, self.folder = key, digest, folder
+        self._quota, self._lock = quota, threading.RLock()
+        self._index: dict[str, tuple[_Block, int]] = {}
+        self._segments: dict[str, _Block | None] = {}  # opened ones; None: damaged, or with other rows
+        self._files: list[str] | None = None  # in the folder, at the last look
+        self._pending: list[str] = []  # rows in memory, to be written
+        self._used, self._depth = 0.0, 0
         dtype, shape = getattr(torch, str(key.get("dtype")), None), key.get("shape")
         self._dtype = dtype if isinstance(dtype, torch.dtype) else None
         self._shape = tuple(shape) if isinstance(shape, list | tuple) else None
+        if folder is not None and segments_in(folder):
+            with suppress(UserError):  # a store that cannot be written is read all the same
+                write_key(folder, key)
         self._look()
 
+    def __len__(self) -> int:
+        return len(self._index)
+
     def __contains__(self, name: str) -> bool:
-        with self._lock:
-            return name in self.blocks.index or (self._look() and name in self.blocks.index)
+        return not self.missing([name])
 
     @property
     def foreign(self) -> bool:
         """Whether there are rows that this process did not write."""
         with self._lock:
-            return any(block.foreign for block in self.blocks)
+            return any(block is not None and block.foreign for block in self._segments.values())
+
+    def info(self) -> TableInfo:
+        """What the rows known to this process take."""
+        size = sum(block.rows[place].nbytes for block, place in self._index.values())
+        return TableInfo(self.digest, dict(self.key), len(self), size, time.time())
 
     def missing(self, names: Sequence[str]) -> list[str]:
         """The distinct ones of ``names`` that are not here, in order of first use."""
         with self._lock:
-            gone = [block for block in self.blocks if block.gone]
-            if gone:
-                self.blocks.forget(gone)
-            absent = [name for name in dict.fromkeys(names) if name not in self.blocks.index]
-            if absent and self._look(forget=True):
-                absent = [name for name in dict.fromkeys(names) if name not in self.blocks.index]
-            return absent
+            self._look()
+            return [name for name in dict.fromkeys(names) if name not in self._index]
 
     def put(self, names: Sequence[str], rows: Tensor) -> None:
         """Add rows, copied. They are written to disk 32 MiB at a time, the rest by `flush`.
 
         Args:
-            names: one a row; rows whose name is here, or came before, are left out.
+            names: one per row; rows whose name is here, or came before, are left out.
             rows: (N, *shape), on any device, with or without gradients or inference mode.
 
         Raises:
@@ -95,19 +108,15 @@ class Table:
         with self._lock, torch.inference_mode(False):
             new: dict[str, int] = {}
             for place, name in enumerate(names):
-                if name not in self.blocks.index:
+                if name not in self._index:
                     new.setdefault(name, place)
             if not new:
                 return
-            rows = rows.detach()
-            if len(new) < len(names):
-                rows = rows[list(new.values())]
-            if self._pending is None:
-                empty = torch.empty((0, *rows.shape[1:]), dtype=rows.dtype, device="cpu")
-                self._pending = self.blocks.add(Block([], empty))
-            self.blocks.extend(self._pending, list(new), rows)
-            if len(self._pending.names) * self._pending.rows[0].nbytes >= SEGMENT_BYTES:
-                self._seal()
+            block = _Block(rows.detach()[list(new.values())].cpu())
+            self._enter(new, block)
+            self._pending += new
+            if len(self._pending) * block.rows[0].nbytes >= SEGMENT_BYTES:
+                self.flush()
 
     def rows(self, names: Sequence[str]) -> Tensor:
         """The rows of ``names`` (N, *shape), which may repeat; a fresh tensor.
@@ -116,69 +125,73 @@ class Table:
             KeyError: one is missing.
         """
         with self._lock, torch.inference_mode(False):
-            if not names:
-                return torch.empty((0, *(self._shape or ())), dtype=self._dtype)
             try:
-                numbers = self.blocks.find(names)
+                found = [self._index[name] for name in names]
             except KeyError:
                 self._look()  # another process may have written it
-                numbers = self.blocks.find(names)
-            found, blocks = self.blocks.gather(numbers)
-            for block in blocks:
-                self._touch(block)
-            return found
+                found = [self._index[name] for name in names]
+            if not found:
+                return torch.empty((0, *(self._shape or ())), dtype=self._dtype)
+            self._touch()
+            blocks = {block for block, _ in found}
+            if len(blocks) == 1:
+                places = torch.tensor([place for _, place in found], device="cpu")
+                return blocks.pop().rows.index_select(0, places)
+            return torch.stack([block.rows[place] for block, place in found])
 
     def sample(self, n: int, among: Collection[str] | None = None) -> list[str]:
         """Up to ``n`` names of rows that this process found on disk, evenly spaced over them.
 
         Args:
             n: most names to return.
-            among: only names in here, a set for speed.
+            among: only names in here.
         """
         with self._lock:
-            found = self.blocks.foreign(among)
+            names = self._index if among is None else [name for name in among if name in self._index]
+            found = [name for name in names if self._index[name][0].foreign]
         n = min(n, len(found))
         return [found[place * len(found) // n] for place in range(n)]
 
     def flush(self) -> None:
         """Write the pending rows as a segment; where the disk does not take them, they stay in memory."""
-        if self._folder is not None:  # in memory they can as well stay together
-            with self._lock, torch.inference_mode(False):
-                self._seal()
-
-    def drop(self) -> None:
-        """Forget all rows and delete them from the disk: for a table that was found wrong."""
         with self._lock:
-            self._pending = None
-            self.blocks.forget(self.blocks)
-            self._store.clear(digest=self.digest)
+            pending, self._pending = self._pending, []
+            if not pending or self.folder is None:
+                return
+            try:
+                remove_leftovers(self.folder, older_than=LEFTOVER_SECONDS)
+                write_key(self.folder, self.key)
+                path = write_segment(self.folder, self.digest, pending, self.rows(pending))
+                block = _Block(open_segment(path, self.digest)[1], path.name)
+                size = path.stat().st_size
+            except (UserError, OSError, DamagedError) as error:
+                self._quota.note(str(error))
+                return
+            self._files, self._segments[path.name] = None, block
+            self._index.update((name, (block, place)) for place, name in enumerate(pending))
+            self._quota.wrote(size)
 
     @contextmanager
     def filling(self) -> Iterator[None]:
         """Hold the table's lock among processes: what is missing inside, no other process computes meanwhile.
 
-        On entry the segments of others are read (and many small ones merged), on exit the rows are written.
-        Re-entrant in one process.
+        On entry the segments of others are read, on exit the rows are written. Re-entrant in one process.
         """
         with ExitStack() as stack:
             self._depth += 1
             stack.callback(self._leave)
-            if self._depth == 1 and self._folder is not None:
+            if self._depth == 1 and self.folder is not None:
                 try:
-                    stack.enter_context(self._folder.locked())
+                    stack.enter_context(locked(self.folder / LOCK))
                 except OSError as error:  # without the lock rows may be computed twice, nothing worse
-                    self._store.note(f"cannot lock {self._folder.path}: {error.strerror}")
+                    self._quota.note(f"cannot lock {self.folder}: {error.strerror}")
                 stack.callback(self.flush)
-                with self._lock, torch.inference_mode(False):
-                    self._look(forget=True)
-                    self._merge()
+                with self._lock:
+                    self._look()
             yield
 
-    def recent(self) -> set[Path]:
-        """The segments that this process wrote or used within the last minute."""
-        # Two minutes, because a use is noted only when the last note is a minute old.
-        since = time.time() - 2 * _TOUCH_SECONDS
-        return {block.path for block in self.blocks if block.path is not None and block.used > since}
+    def _leave(self) -> None:
+        self._depth -= 1
 
     def _fits(self, rows: Tensor) -> bool:
         """Whether rows have the table's dtype and shape; the first ones decide what the key leaves open."""
@@ -188,65 +201,43 @@ class Table:
         self._dtype, self._shape = rows.dtype, shape
         return True
 
-    def _leave(self) -> None:
-        self._depth -= 1
+    def _enter(self, names: Iterable[str], block: _Block) -> None:
+        for place, name in enumerate(names):
+            self._index.setdefault(name, (block, place))
 
-    def _touch(self, block: Block) -> None:
+    def _touch(self) -> None:
+        """Note the use of the table, as the time of modification of one of its segments."""
         now = time.time()
-        if block.path is not None and now - block.used > _TOUCH_SECONDS:
-            block.used = now
+        if self.folder is not None and self._segments and now - self._used > _TOUCH_SECONDS:
+            self._used = now
             with suppress(OSError):  # deleted by another process, or not ours to touch: readable all the same
-                os.utime(block.path)
+                os.utime(self.folder / next(reversed(self._segments)))
 
-    def _look(self, forget: bool = False) -> bool:
-        """Take in what changed on disk since the last look, if anything did."""
-        if self._folder is None or not self._folder.changed():
-            return False
-        if forget:
-            there = set(segments_in(self._folder.path))
-            self.blocks.forget([b for b in self.blocks if b.path is not None and b.path not in there])
-        for path, names, rows in self._folder.opened():
-            if self._fits(rows):
-                self.blocks.add(Block(names, rows, path, foreign=True))
-        return True
+    def _look(self) -> None:
+        """Take in what came and went on disk since the last look."""
+        if self.folder is None:
+            return
+        files: list[str] = []
+        with suppress(OSError):  # not made yet, or deleted
+            files = os.listdir(self.folder)
+        if files == self._files:
+            return
+        self._files, there = files, segments_in(self.folder)
+        gone = self._segments.keys() - there.keys()
+        if gone:
+            self._index = {name: at for name, at in self._index.items() if at[0].segment not in gone}
+            self._segments = {name: block for name, block in self._segments.items() if name not in gone}
+        for name, path in there.items():
+            if name not in self._segments:
+                self._segments[name] = self._opened(path)
 
-    def _seal(self) -> None:
-        """Close the pending block: on disk, if that can be."""
-        block, self._pending = self._pending, None
-        if block is not None:
-            block.rows = block.rows[: len(block.names)]
-            if self._write(block):
-                self._store.evict()
-            else:
-                block.rows = block.rows.clone()  # without the room for more
-
-    def _write(self, block: Block) -> bool:
-        """Move a block from memory to disk; false where that cannot be."""
-        if self._folder is None:
-            return False
+    def _opened(self, path: Path) -> _Block | None:
         try:
-            block.path, block.rows, size = self._folder.write(block.names, block.rows)
-        except UserError as error:
-            self._store.note(str(error))
-            return False
-        block.used = time.time()
-        self._store.bytes_written += size
-        return True
-
-    def _merge(self) -> None:
-        """Put many small segments together, so that few are mapped and gathered from; only under the lock.
-
-        The new one is there before the old ones go: another process finds the rows in either, or in both.
-        """
-        groups = self.blocks.groups(MOST_SMALL, MERGED_BYTES)
-        for group in groups:
-            merged = self.blocks.joined(group)
-            if not self._write(merged):
-                return
-            self.blocks.forget(group)
-            self.blocks.add(merged)
-            for block in group:
-                if block.path is not None:
-                    delete(block.path)
-        if groups:
-            self._store.evict()
+            names, rows = open_segment(path, self.digest)
+        except (FileNotFoundError, DamagedError):
+            return None  # its rows are computed again; `Store.verify` reports damage
+        if not self._fits(rows):
+            return None
+        block = _Block(rows, path.name, foreign=True)
+        self._enter(names, block)
+        return block

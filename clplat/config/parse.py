@@ -60,7 +60,7 @@ def merge(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def parse_arguments(argv: Sequence[str], also: Sequence[str] = ()) -> dict[str, Any]:
-    """Read ``--config FILE``, ``--recipe NAME``, ``--slot NAME``, ``--slot.key VALUE``; options lie over files.
+    """Read ``--config FILE``, ``--recipe NAME``, ``--slot NAME``, ``--slot.key VALUE``; options lie on top.
 
     Args:
         argv: the words.

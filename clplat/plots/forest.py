@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from markupsafe import Markup, escape
@@ -62,10 +62,13 @@ def head(axis: Axis) -> Markup:
     return _drawing(marks, said)
 
 
-def interval(
-    axis: Axis, low: float | None, mean: float | None, high: float | None, style: Style, zero: bool = False
-) -> Markup:
-    """A line from low to high, the method's marker at the mean; ``zero`` draws the line of no difference."""
+def interval(axis: Axis, reach: Sequence[float | None], style: Style, zero: bool = False) -> Markup:
+    """A line from low to high, the method's marker at the mean; ``zero`` draws the line of no difference.
+
+    Args:
+        reach: low, mean, high.
+    """
+    low, mean, high = reach
     if mean is None:
         return Markup("")
     parts = [

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 from clplat.formats import number, setting
-from clplat.report.outcome import Outcome, Runs
-from clplat.report.tables import Cell, Part, Table, words
+from clplat.report.outcome import Outcome, Row, Runs
+from clplat.report.tables import Column, Part, Table
 
 __all__ = ["facts", "failure_table", "folder_table", "notices"]
 
@@ -39,12 +38,19 @@ def notices(outcome: Outcome, runs: Runs) -> list[str]:
 
 def failure_table(outcome: Outcome, runs: Runs) -> Table | None:
     """Runs that failed or could not be read, with the reason; None if there are none."""
-    lines = [[Cell(f["label"]), Cell(f["folder"]), Cell(f["why"])] for f in outcome["failures"]]
-    told = {failure["folder"] for failure in outcome["failures"]}
-    lines += [
-        [Cell(folder), Cell(folder), Cell(why)] for folder, why in runs.unread.items() if folder not in told
+    known = {failure["folder"] for failure in outcome["failures"]}
+    unread = [
+        {"label": folder, "folder": folder, "why": why}
+        for folder, why in runs.unread.items()
+        if folder not in known
     ]
-    return Table("What failed, and why", words("run", "folder", "why"), [Part(lines)]) if lines else None
+    columns = [
+        Column("run", lambda failure: str(failure["label"]), "name"),
+        Column("folder", lambda failure: str(failure["folder"])),
+        Column("why", lambda failure: str(failure["why"])),
+    ]
+    failures = [*outcome["failures"], *unread]
+    return Table("What failed, and why", columns, [Part(failures)]) if failures else None
 
 
 def facts(outcome: Outcome) -> list[tuple[str, str]]:
@@ -66,15 +72,15 @@ def facts(outcome: Outcome) -> list[tuple[str, str]]:
     return [(name, value) for name, value in found if value]
 
 
-def folder_table(rows: Sequence[Mapping[str, Any]]) -> Table | None:
+def folder_table(rows: Sequence[Row]) -> Table | None:
     """Where the runs of each method lie, from the folder of the sweep."""
-    lines = [
-        [
-            Cell(f"{row['label']}, {row['group']}" if row["group"] else row["label"]),
-            Cell(", ".join(f"{key} = {setting(value)}" for key, value in row["settings"].items()) or "–"),
-            Cell(", ".join(row["folders"])),
-        ]
-        for row in rows
+    columns = [
+        Column("method", lambda r: f"{r['label']}, {r['group']}" if r["group"] else str(r["label"]), "name"),
+        Column("what sets it apart", _settings),
+        Column("folders of its runs (result.json, config.yaml)", lambda row: ", ".join(row["folders"])),
     ]
-    columns = words("method", "what sets it apart", "folders of its runs (result.json, config.yaml)")
-    return Table("Runs", columns, [Part(lines)]) if lines else None
+    return Table("Runs", columns, [Part(rows)]) if rows else None
+
+
+def _settings(row: Row) -> str:
+    return ", ".join(f"{key} = {setting(value)}" for key, value in row["settings"].items()) or "–"

@@ -16,7 +16,7 @@ from clplat.errors import UserError
 from clplat.evaluation.evaluator import VersionMetrics
 from clplat.events import Listener
 from clplat.files import read_json, write_atomically, write_json
-from clplat.grid import query_grid
+from clplat.retrieval_grid import query_grid
 from clplat.runs.assembly import Assembly, assemble
 from clplat.runs.checkpoint import Weights, load_state, save_state, save_version
 from clplat.runs.index_versions import Versions
@@ -187,8 +187,8 @@ class Experiment:
         if features is None:
             return
         features.store.flush()
-        if features.store.problem and not self._told:
-            self.listener.note(features.store.problem)
+        if features.store.quota.problem and not self._told:
+            self.listener.note(features.store.quota.problem)
             self._told = True
         pixels = {"asked": self.parts.pixels.asked, "decoded": self.parts.pixels.decoded}
         since = {key: value - self._pixels_before[key] for key, value in pixels.items()}

@@ -39,14 +39,10 @@ def from_flags(options: Namespace, raw: Mapping[str, Any], start: Sweep | None =
         if options.strategies is not None:
             raise UserError("give --strategies to compare several, or --strategy for one, not both")
         given["methods"] = [base.pop("strategy")]
-    if options.recipes is not None:
-        if "methods" in given or options.strategies is not None:
-            raise UserError("--recipes and --strategies both say what is compared: give one of them")
-        given["methods"] = {name: recipe(name).config for name in _words(options.recipes)}
     refuse_named(base, "seed", "--seeds lists the seeds")
     if base:
         given["base"] = merge(sweep.base, base)
-    for name in ("strategies", "controls", "search", "objective", "seeds"):
+    for name in ("strategies", "controls", "tune", "objective", "seeds"):
         text = getattr(options, name)
         if text is not None:
             words = _words(text)
@@ -55,6 +51,10 @@ def from_flags(options: Namespace, raw: Mapping[str, Any], start: Sweep | None =
     twice = [entry for entry in given.get("methods", []) if given["methods"].count(entry) > 1]
     if twice:
         raise UserError(f"--strategies names each entry once, not '{twice[0]}' several times")
+    if options.recipes is not None:
+        if "methods" in given or options.strategies is not None:
+            raise UserError("--recipes and --strategies both say what is compared: give one of them")
+        given["methods"] = {name: recipe(name).config for name in _words(options.recipes)}
     for name in ("orders", "sampler", "pruner"):
         if getattr(options, name) is not None:
             given[name] = getattr(options, name)
@@ -70,7 +70,7 @@ def from_flags(options: Namespace, raw: Mapping[str, Any], start: Sweep | None =
     if "seeds" in given and isinstance(sweep.orders, int) and "orders" not in given:
         given["orders"] = min(sweep.orders, len(given["seeds"]))
     made = read_sweep(given, sweep)
-    tuning = ("search", "space", "objective", "constraint", "sampler", "pruner")
+    tuning = ("tune", "space", "objective", "constraint", "sampler", "pruner")
     idle = [name for name in tuning if getattr(options, name) and not made.budget.tunes]
     if idle:
         raise UserError(

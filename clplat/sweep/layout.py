@@ -18,7 +18,7 @@ from clplat.randomness import generator
 from clplat.sweep.plan import Sweep
 from clplat.tuning.spaces import chosen, read_space
 
-__all__ = ["Entry", "Final", "Layout", "option", "permuted", "slug"]
+__all__ = ["Entry", "FinalRun", "Layout", "option", "permuted", "slug"]
 
 
 def slug(*words: str) -> str:
@@ -60,7 +60,7 @@ class Entry:
 
 
 @dataclass(frozen=True)
-class Final:
+class FinalRun:
     """One run on the test split: an entry with default or tuned options, one seed, one stream order."""
 
     entry: Entry
@@ -116,7 +116,7 @@ class Layout:
                     base.pop("strategy", None)
                 whole = merge(merge(base, common), raw)
                 config = resolve(whole)
-                space = chosen(config, sweep.search, own) if sweep.budget.tunes and not control else {}
+                space = chosen(config, sweep.tune, own) if sweep.budget.tunes and not control else {}
                 self.entries.append(Entry(str(group), str(method), whole, config, space, control))
         place = list(methods)  # the first are begun first, in all groups
         self.entries.sort(key=lambda entry: place.index(entry.method))
@@ -125,11 +125,11 @@ class Layout:
         if twice is not None:
             raise UserError(f"two methods of the sweep have the same folder name '{twice}'; rename one")
         if sweep.budget.tunes:
-            self._check_search(own)
+            self._check_tuned(own)
 
-    def _check_search(self, own: Mapping[str, Space]) -> None:
+    def _check_tuned(self, own: Mapping[str, Space]) -> None:
         contenders = [entry for entry in self.entries if not entry.control]
-        for name in (*self.sweep.search, *own):
+        for name in (*self.sweep.tune, *own):
             if not any(key == name or key.startswith(f"{name}.") for e in contenders for key in e.space):
                 known = sorted({key for entry in contenders for key in spaces(entry.config)})
                 raise UserError(
@@ -166,7 +166,7 @@ class Layout:
         """The configuration of one trial: the validation split, the first seed, the first order."""
         return self._placed(entry, {**params, "evaluation.split": "val"}, self.sweep.seeds[0], 0)
 
-    def config(self, final: Final) -> dict[str, Any]:
+    def config(self, final: FinalRun) -> dict[str, Any]:
         """The configuration of a final run."""
         return self._placed(final.entry, final.params, final.seed, final.order)
 
@@ -180,11 +180,11 @@ class Layout:
             raw = merge(raw, {"scenario": {"order": names}})
         return resolve(merge(raw, {"seed": seed}))
 
-    def finals(self, entry: Entry, kind: str, params: Mapping[str, Any]) -> Iterator[Final]:
+    def finals(self, entry: Entry, kind: str, params: Mapping[str, Any]) -> Iterator[FinalRun]:
         """The replicates of an entry: seed i with order i modulo their number."""
         orders = len(self.orders[entry.group])
         for place, seed in enumerate(self.sweep.seeds):
-            yield Final(entry, kind, dict(params), seed, place % orders)
+            yield FinalRun(entry, kind, dict(params), seed, place % orders)
 
 
 def permuted(names: Sequence[str], count: int) -> list[list[str] | None]:

@@ -12,47 +12,25 @@ import time
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from multiprocessing.connection import wait
 from typing import Any
 
 from clplat.events import Listener
-from clplat.sweep.orders import Orders
-from clplat.sweep.queue import Work
+from clplat.sweep.queue import Job
+from clplat.sweep.worker_spec import WorkerSpec
 
-__all__ = ["Task", "run_local"]
-
-
-@dataclass(frozen=True)
-class Task:
-    """A piece of work as the parent hears of it.
-
-    Args:
-        label: what it is called on screen.
-        folder: of its run, in that of the sweep.
-        key: of its entry.
-        kind: of the work, see `Work.kind`.
-    """
-
-    label: str
-    folder: str
-    key: str
-    kind: str
-
-    @classmethod
-    def of(cls, work: Work) -> Task:
-        return cls(work.label, work.folder, work.entry.key, work.kind)
+__all__ = ["run_local"]
 
 
-def run_local(orders: Orders, listen: Callable[[Task], Listener], say: Callable[[str], None]) -> None:
+def run_local(spec: WorkerSpec, listen: Callable[[Job], Listener], say: Callable[[str], None]) -> None:
     """Run a sweep in processes until nothing is left; one that dies is replaced.
 
     Args:
-        listen: called with each piece of work that begins; its listener lives in this process.
-        say: hears of processes that died.
+        listen: called with each job that begins; its listener lives in this process.
+        say: gets a line about each process that died.
     """
-    with _noticing_interrupts() as check, _hiring(orders) as hire:
-        busy = {worker.pipe: worker for worker in (hire(place) for place in range(orders.workers))}
+    with _noticing_interrupts() as check, _starting(spec) as start:
+        busy = {worker.pipe: worker for worker in (start(place) for place in range(spec.workers))}
         while busy:
             check()
             for pipe in wait(list(busy), timeout=1):
@@ -61,9 +39,9 @@ def run_local(orders: Orders, listen: Callable[[Task], Listener], say: Callable[
                 if message is None:
                     del busy[pipe]
                     if worker.how_it_ended and _again(worker, say):
-                        fresh = hire(worker.place)
+                        fresh = start(worker.place)
                         busy[fresh.pipe] = fresh
-                elif message[0] == "task":
+                elif message[0] == "job":
                     worker.listener = listen(message[1])
                 else:
                     getattr(worker.listener, message[0])(*message[1])
@@ -102,10 +80,10 @@ def _again(worker: _Worker, say: Callable[[str], None]) -> bool:
 class _Worker:
     """A process that works on the queue, as its parent sees it."""
 
-    def __init__(self, context: Any, place: int, arguments: tuple[Any, ...]) -> None:
+    def __init__(self, context: Any, spec: WorkerSpec, place: int) -> None:
         self.place, self.born = place, time.monotonic()
         self.pipe, theirs = context.Pipe(duplex=False)
-        self.process = context.Process(target=_serve, args=(theirs, *arguments))
+        self.process = context.Process(target=_work, args=(theirs, spec, place))
         self.process.start()
         theirs.close()
         self.listener: Listener | None = None
@@ -127,28 +105,27 @@ class _Worker:
 
 
 @contextmanager
-def _hiring(orders: Orders) -> Iterator[Callable[[int], _Worker]]:
+def _starting(spec: WorkerSpec) -> Iterator[Callable[[int], _Worker]]:
     """Yields a function that starts a process; all of them end with the block."""
     # Imports take most of a start: the fork server makes them once for all. What touched CUDA cannot fork.
-    context: Any = multiprocessing.get_context("spawn" if orders.cuda else "forkserver")
-    if not orders.cuda:
-        context.set_forkserver_preload(["clplat.runs.experiment", "clplat.sweep.work"])
-    threads = orders.threads
+    context: Any = multiprocessing.get_context("spawn" if spec.cuda else "forkserver")
+    if not spec.cuda:
+        context.set_forkserver_preload(["clplat.runs.experiment", "clplat.sweep.worker"])
     held = os.environ.get("OMP_NUM_THREADS")
     # Threads of the numerical libraries are fixed before a process imports them.
-    os.environ["OMP_NUM_THREADS"] = str(threads)
-    hired: list[_Worker] = []
+    os.environ["OMP_NUM_THREADS"] = str(spec.threads)
+    started: list[_Worker] = []
 
-    def hire(place: int) -> _Worker:
-        hired.append(_Worker(context, place, (orders, threads, place)))
-        return hired[-1]
+    def start(place: int) -> _Worker:
+        started.append(_Worker(context, spec, place))
+        return started[-1]
 
     try:
-        yield hire
+        yield start
     finally:
-        for worker in hired:
+        for worker in started:
             worker.process.terminate()
-        for worker in hired:
+        for worker in started:
             worker.process.join()
             worker.pipe.close()
         if held is None:
@@ -160,34 +137,35 @@ def _hiring(orders: Orders) -> Iterator[Callable[[int], _Worker]]:
 # -- in the process --------------------------------------------------------------------------------
 
 
-def _serve(pipe: Any, orders: Orders, threads: int, place: int) -> None:
+def _work(pipe: Any, spec: WorkerSpec, place: int) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the parent ends us
     # SIGTERM ends us at once, as SIGKILL would: an exception could get lost while Python collects garbage,
-    # and nothing that we write is ever half there. Whoever goes on in a folder sweeps up temporary files.
+    # and every file is written whole or not at all. The next run in a folder deletes temporary files.
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     warnings.simplefilter("ignore")
     import torch
 
-    from clplat.sweep.work import work_on
+    from clplat.sweep.worker import run_worker
 
-    torch.set_num_threads(threads)
+    if spec.threads is not None:
+        torch.set_num_threads(spec.threads)
     if torch.cuda.is_available():  # each worker has a GPU of its own, as far as there are any
         torch.cuda.set_device(place % torch.cuda.device_count())
     # Sent by a thread of its own: training does not wait while the parent logs to MLflow.
     outbox: queues.SimpleQueue[tuple[str, Any] | None] = queues.SimpleQueue()
-    post = threading.Thread(target=_post, args=(pipe, outbox), daemon=True)
-    post.start()
+    sender = threading.Thread(target=_send_all, args=(pipe, outbox), daemon=True)
+    sender.start()
 
-    def watch(work: Work) -> Listener:
-        outbox.put(("task", Task.of(work)))
-        return _Forward(outbox)
+    def listen(job: Job) -> Listener:
+        outbox.put(("job", job))
+        return PipeListener(outbox)
 
-    work_on(orders.queue(), watch)
+    run_worker(spec.queue(), listen)
     outbox.put(None)
-    post.join()
+    sender.join()
 
 
-def _post(pipe: Any, outbox: queues.SimpleQueue[tuple[str, Any] | None]) -> None:
+def _send_all(pipe: Any, outbox: queues.SimpleQueue[tuple[str, Any] | None]) -> None:
     try:
         while (message := outbox.get()) is not None:
             pipe.send(message)
@@ -195,7 +173,7 @@ def _post(pipe: Any, outbox: queues.SimpleQueue[tuple[str, Any] | None]) -> None
         os._exit(1)  # the parent is gone; what is known is on disk
 
 
-class _Forward(Listener):
+class PipeListener(Listener):
     """Sends every event to the parent process, which owns the terminal and the tracker."""
 
     def __init__(self, outbox: queues.SimpleQueue[tuple[str, Any] | None]) -> None:

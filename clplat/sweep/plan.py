@@ -26,7 +26,7 @@ class Budget:
     """What every method may spend on tuning; the first limit that is reached ends it, none means no tuning.
 
     A trial that is running when a limit is reached still ends, so that seconds and TFLOPs are overshot by
-    less than a trial; what was really spent is in the outcome.
+    less than a trial; what was spent in fact is in the outcome.
 
     Args:
         trials: settings tried, the default one included; pruned and failed ones count.
@@ -64,7 +64,7 @@ class Sweep:
         groups: label -> raw configuration. Every method runs in every group, and only runs of one group are
             compared with each other (streams of different length, say). One nameless group by default.
         controls: strategies that are always in the table, with the options of ``base``, and are not tuned.
-        search: slots or options whose annotated spaces are searched.
+        tune: slots or options whose annotated spaces are searched.
         space: option -> search space, over the annotated one or where there is none.
         seeds: one replicate each.
         orders: how many stream orders, replicate i in order i modulo their number, the first being the
@@ -92,7 +92,7 @@ class Sweep:
     methods: Sequence[str | Mapping[str, Any]] | Mapping[str, Mapping[str, Any]] = DEFAULT_STRATEGIES
     groups: Mapping[str, Mapping[str, Any]] = field(default_factory=lambda: {"": {}})
     controls: Sequence[str] = ("frozen", "cumulative")
-    search: Sequence[str] = ("strategy", "train.lr")
+    tune: Sequence[str] = ("strategy", "train.lr")
     space: Mapping[str, Any] = field(default_factory=dict)
     seeds: Sequence[int] = (0, 1, 2)
     orders: int | Sequence[Sequence[str]] | None = None
@@ -167,6 +167,7 @@ def read_sweep(source: Path | Mapping[str, Any], over: Sweep | None = None) -> S
     if not isinstance(given, Mapping):
         raise UserError(f"{where} is {type(given).__name__}, not a mapping with keys such as methods, seeds")
     known = [entry.name for entry in fields(Sweep)]
+    given = {("tune" if key == "search" else key): value for key, value in given.items()}  # its older name
     hints = get_type_hints(Sweep)
     values: dict[str, Any] = {}
     for key, value in given.items():

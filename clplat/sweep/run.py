@@ -1,9 +1,8 @@
-"""Run a sweep: lay it out, let workers do it, and put what came out where people look."""
+"""Run a sweep: lay it out, let workers do it, and write down what came out."""
 
 from __future__ import annotations
 
 import secrets
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -14,13 +13,13 @@ from clplat.events import Listener
 from clplat.files import read_json, write_json, write_text
 from clplat.runs.run_folder import RESULT
 from clplat.sweep.launchers import LAUNCHERS, launch
-from clplat.sweep.local import Task, run_local
-from clplat.sweep.orders import Orders
+from clplat.sweep.local import run_local
 from clplat.sweep.outcome import OUTCOME, collect
 from clplat.sweep.plan import Sweep, read_sweep
-from clplat.sweep.queue import Queue
-from clplat.sweep.tracked import SweepTracker
-from clplat.sweep.work import work_on
+from clplat.sweep.queue import Job
+from clplat.sweep.studies import Studies
+from clplat.sweep.worker import run_worker
+from clplat.sweep.worker_spec import SweepListener, SweepListenerFactory, WorkerSpec, threads_per_worker
 from clplat.terminal import Terminal
 
 __all__ = ["PLAN", "gather", "run_sweep"]
@@ -35,7 +34,7 @@ def run_sweep(
     workers: int = 1,
     storage: str | None = None,
     launcher: str = "local",
-    track: bool = True,
+    tracker: SweepListenerFactory | None = None,
     command: str = "",
 ) -> dict[str, Any]:
     """Run what is missing of a sweep and return its outcome.
@@ -45,12 +44,12 @@ def run_sweep(
     from its checkpoint, and one that fails does not stop the others.
 
     Args:
-        out: folder of the sweep: its runs, ``trials/``, ``sweep.json``, ``report.html``, and MLflow's store
-            unless MLFLOW_TRACKING_URI says otherwise.
+        out: folder of the sweep: its runs, ``trials/``, ``sweep.json``, ``report.html``.
         workers: processes; the machine's cores are divided among them. One works here.
         storage: where the queue is, see `clplat.tuning.storage.open_storage`.
         launcher: who starts the workers: ``local``, ``ray`` or ``slurm``.
-        track: log to MLflow.
+        tracker: `clplat.tracking.sweeps.SweepTracker` to log to MLflow, whose store is in ``out`` unless
+            MLFLOW_TRACKING_URI says otherwise.
         command: for the report: how it was called.
 
     Returns:
@@ -62,25 +61,28 @@ def run_sweep(
     if launcher not in ("local", *LAUNCHERS):
         raise unknown_name("launcher", launcher, ["local", *LAUNCHERS])
     _refuse_foreign(out)
-    orders = Orders(sweep.as_dict(), out, storage, secrets.token_hex(4), workers, track)
-    queue = orders.queue()  # wrong names are told before a folder or a storage is touched
+    plan = sweep.as_dict()
+    spec = WorkerSpec(
+        read_sweep(plan), out, storage, secrets.token_hex(4), workers, threads_per_worker(workers), tracker
+    )
+    queue = spec.queue()  # wrong names are found before a folder or a storage is touched
     layout = queue.layout
     with Terminal(len(layout.entries) * len(sweep.seeds)) as terminal:
-        write_text(out / PLAN, yaml.safe_dump(sweep.as_dict(), sort_keys=False, allow_unicode=True))
-        tracker = SweepTracker(layout, out, terminal.say) if track else None
+        write_text(out / PLAN, yaml.safe_dump(plan, sort_keys=False, allow_unicode=True))
+        tracked = None if tracker is None else tracker(layout, out, terminal.say)
 
-        def listen(task: Task) -> Listener:
-            shown = terminal.listener(task.label)
-            return shown if tracker is None else tracker.listener(shown, task.folder, task.key, task.kind)
+        def listen(job: Job) -> Listener:
+            shown = terminal.listener(job.label)
+            return shown if tracked is None else tracked.listener(shown, job)
 
         if launcher != "local":
-            launch(launcher, orders, terminal.say)
+            launch(launcher, spec, terminal.say)
         elif workers == 1:
-            work_on(queue, lambda work: listen(Task.of(work)))
+            run_worker(queue, listen)
         else:
-            run_local(orders, listen, terminal.say)
+            run_local(spec, listen, terminal.say)
         terminal.say("reading the results")
-        return _conclude(queue, tracker, command, terminal.say)
+        return _conclude(queue.studies, tracked, command)
 
 
 def _refuse_foreign(out: Path) -> None:
@@ -91,26 +93,18 @@ def _refuse_foreign(out: Path) -> None:
         raise UserError(f"{out} holds one experiment, not a sweep; choose another --out")
 
 
-def _conclude(
-    queue: Queue, tracker: SweepTracker | None, command: str, say: Callable[[str], None]
-) -> dict[str, Any]:
-    """Write the outcome and everything that is drawn from it, and show it in MLflow."""
+def _conclude(studies: Studies, tracked: SweepListener | None, command: str) -> dict[str, Any]:
+    """Write the outcome and everything that is drawn from it."""
     from clplat.report import save_figure, write_report
 
-    outcome = collect(queue, command)
-    out = queue.out
+    outcome, out = collect(studies, command), studies.out
     write_json(out / OUTCOME, outcome)
     files = [out / OUTCOME]
     if outcome["rows"]:
         figure = save_figure(out)
         files += [path for path in (figure, write_report(out)) if path is not None]
-    if tracker is not None:
-        folders = [folder for row in outcome["rows"] for folder in row["folders"]]
-        results = {folder: read_json(out / folder / RESULT) for folder in folders}
-        tracker.finish(outcome, results, files)
-        champion = tracker.set_champion(outcome)
-        if champion is not None:
-            say(f"champion: clplat search --model models:/{champion}@champion --out {out} ...")
+    if tracked is not None:
+        tracked.finish(outcome, files)
     return outcome
 
 
@@ -122,8 +116,8 @@ def gather(out: Path, storage: str | None = None) -> dict[str, Any]:
     """
     if not (out / PLAN).exists():
         raise UserError(f"there is no sweep in {out}")
-    queue = Orders(read_sweep(out / PLAN).as_dict(), out, storage, session="").queue()
+    studies = WorkerSpec(read_sweep(out / PLAN), out, storage).queue().studies
     before = read_json(out / OUTCOME) if (out / OUTCOME).exists() else {}
-    outcome = collect(queue, before.get("command", ""))
+    outcome = collect(studies, before.get("command", ""))
     write_json(out / OUTCOME, outcome)
     return outcome

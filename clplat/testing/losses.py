@@ -94,7 +94,7 @@ class LossContract:
         (slope,) = torch.autograd.grad(value, query)
         step = 1e-3 * slope / slope.norm()
         below = self.call(self.make(), (query - step).detach(), candidates)
-        assert float(below) < float(value.detach())
+        assert float(below.detach()) < float(value.detach())
 
     def test_it_repeats_and_leaves_its_input_and_the_generator_alone(self) -> None:
         query, candidates = self._batch()

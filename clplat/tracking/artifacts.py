@@ -15,9 +15,9 @@ import yaml
 
 from clplat.measures import MEASURES
 from clplat.naming import label, stream_names, variant
-from clplat.plots.curves import domain_curves, strategy_curves
+from clplat.plots.curves import domain_curves, stream_curves
 from clplat.plots.heatmaps import accuracy_heatmap, compatibility_heatmap
-from clplat.plots.points import Point, tradeoff
+from clplat.plots.points import Point, draw_points
 from clplat.plots.styles import styles_of
 from clplat.tracking.metrics import primary, rows_done
 
@@ -107,7 +107,7 @@ def log_config(client: MlflowClient, run_id: str, config: Mapping[str, Any]) -> 
 
 
 def log_closing(client: MlflowClient, run_id: str, result: Mapping[str, Any]) -> None:
-    """What is written once a run is over: both matrices as tables, the result itself."""
+    """The files of a run that is over: both matrices as tables, the result itself."""
     client.log_text(run_id, json.dumps(result, indent=2, sort_keys=True), "result.json")
     tables = {"tables/accuracy_matrix.json": accuracy_table(result)}
     tables["tables/compatibility.json"] = compatibility_table(result)
@@ -115,7 +115,7 @@ def log_closing(client: MlflowClient, run_id: str, result: Mapping[str, Any]) ->
 
 
 def log_drawings(client: MlflowClient, run_id: str, result: Mapping[str, Any]) -> None:
-    """Both matrices as heat maps, and the curves of the domains; they take as long as all the rest."""
+    """Both matrices as heat maps, and the curves of the domains. This takes as long as everything else."""
     if not rows_done(result):
         return
     main, domains = primary(result), result["domains"]
@@ -152,21 +152,25 @@ def log_grid(client: MlflowClient, run_id: str, path: Path, step: int, timestamp
 def comparison_figures(
     results: Sequence[Mapping[str, Any]], rows: Sequence[Mapping[str, Any]]
 ) -> dict[str, Any]:
-    """Across strategies: mean curve with band over seeds, and what is learned against what is forgotten."""
+    """Across strategies: mean curve with band over seeds, and the score against forgetting."""
     names = {row["variant"]: str(row["label"]) for row in rows}
     series: dict[str, list[list[float]]] = {}
     for result in results:
         means = [sum(row) / len(row) for row in result["metrics"][primary(result)] if row and None not in row]
         series.setdefault(names[variant(result["config"])], []).append(means)
-    looks = styles_of(rows)
-    metric, lost = primary(results[0]), MEASURES["forgetting"].column
-    domains = stream_names([result["domains"] for result in results])
-    drawn = {"forgetting_curves": strategy_curves(series, domains, looks, metric=metric)}
+    looks, lost = styles_of(rows), MEASURES["forgetting"]
+    metric, domains = primary(results[0]), stream_names([result["domains"] for result in results])
+    figures = {}
+    drawn = stream_curves(series, domains, looks, metric, "Mean over all domains; band: range over seeds")
+    if drawn is not None:
+        figures["forgetting_curves"] = drawn[0]
     points = [
-        Point(row["label"], float(row[lost]), float(row["score"]), looks[row["label"]])
+        Point(row["label"], float(row[lost.column]), float(row["score"]), looks[row["label"]])
         for row in rows
-        if row[lost] is not None and row["score"] is not None
+        if row[lost.column] is not None and row["score"] is not None
     ]
     if points:
-        drawn["trade_off"] = tradeoff(points, metric=metric)
-    return drawn
+        title = "Kept against lost: upper left is best"
+        across = f"{lost.title} ({lost.unit})"
+        figures["trade_off"] = draw_points(points, title, across, f"{metric} after the last domain (%)")
+    return figures

@@ -1,119 +1,99 @@
-"""Logging while training goes on: letters to a process of its own, `clplat.tracking.background_main`.
+"""Logging while training goes on, in a process of its own: `clplat.tracking.background_main`.
 
-Not a thread: MLflow computes for seconds (importing it, a new database, figures), and a thread that computes
-keeps the interpreter from the training. A process uses a core that is idle, and lives on to deliver what was
-sent when we are killed.
+Not in a thread: MLflow computes for seconds (its import, a new database, figures), which would keep the
+interpreter from the training. Not in a pool: Python waits for pools when it ends. What was sent is logged
+even if the sender is killed.
 """
 
 from __future__ import annotations
 
-import atexit
 import json
 import os
 import subprocess
 import sys
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Collection, Mapping
 from contextlib import suppress
-from pathlib import Path
+from functools import cache
 from typing import Any
 
-from clplat.tracking.failures import failure_message, warn_once
+from clplat.tracking.failures import Reporter, failure_message, warn_once
 
-__all__ = ["BackgroundLogger"]
+__all__ = ["FLUSH", "BackgroundLogger", "background_logger"]
 
+#: The message that asks for everything sent before it, without pauses.
+FLUSH = "flush"
 # As multiprocessing's "spawn" does, but without running the main module again.
-_START = (
-    "import sys; sys.path[:] = sys.argv[1:]; from clplat.tracking.background_main import deliver; deliver()"
-)
+_START = "import sys; sys.path[:] = sys.argv[1:]; from clplat.tracking.background_main import main; main()"
 
-_shared: dict[tuple[int, str | None], BackgroundLogger] = {}
+
+def background_logger() -> BackgroundLogger:
+    """The one that the trackers of this process share, as long as they log to the same place."""
+    return _of_process(os.getpid(), os.environ.get("MLFLOW_TRACKING_URI"))
+
+
+@cache
+def _of_process(pid: int, uri: str | None) -> BackgroundLogger:
+    return BackgroundLogger()
 
 
 class BackgroundLogger:
-    """Takes results and returns at once; of several about one folder that wait, the latest is delivered.
-
-    Logging takes at most 2 % of a run's time: after each delivery a run that goes on is left alone for fifty
-    times as long as that took, a minute at most. What is over, or is waited for, is delivered at once.
-    """
+    """Takes messages and returns at once; of several about one folder that wait, the latest is logged."""
 
     def __init__(self) -> None:
-        self._waiting: dict[str, tuple[int, str, Callable[[str], None]]] = {}
+        self.process: subprocess.Popen[str] | None = None
+        self._pending: dict[str, tuple[int, Reporter]] = {}
+        self._sent = 0
         self._changed = threading.Condition()
-        self._count = 0
-        self._process: subprocess.Popen[str] | None = None
 
-    @classmethod
-    def of_process(cls) -> BackgroundLogger:
-        """One for all trackers of this process, as long as they log to the same place."""
-        key = (os.getpid(), os.environ.get("MLFLOW_TRACKING_URI"))
-        if key not in _shared:
-            _shared[key] = cls()
-        return _shared[key]
-
-    def send(self, letter: Mapping[str, Any], folder: Path, uri: str, warn: Callable[[str], None]) -> None:
-        """Send ``letter`` about ``folder``; whatever fails is told by ``warn``, from another thread."""
+    def send(self, message: Mapping[str, Any], reporter: Reporter) -> None:
+        """Send a message, which names its ``folder``; ``reporter`` is warned from another thread."""
         with self._changed:
-            self._count += 1
-            self._waiting[str(folder)] = (self._count, uri, warn)
-            text = json.dumps({**letter, "folder": str(folder), "number": self._count}, default=str)
             try:
-                if self._process is None:
-                    self._process = self._start()
-                _tell(self._process, text)
-            except OSError as error:  # no process to be had, or it died just now
-                del self._waiting[str(folder)]
-                warn_once(uri, failure_message(uri, str(error)), warn)
+                self.process = self.process or self._start()
+            except OSError as error:
+                warn_once(reporter, failure_message(reporter.uri, str(error)))
+                return
+            self._sent += 1
+            self._pending[message["folder"]] = (self._sent, reporter)
+            _write(self.process, {**message, "number": self._sent})
 
-    def wait(self, folder: Path, seconds: float) -> bool:
-        """Wait until what was sent about ``folder`` is delivered; False if it was not within ``seconds``."""
+    def wait(self, folders: Collection[str], seconds: float) -> bool:
+        """Wait until what was sent about ``folders`` is logged; False if that takes more than ``seconds``."""
         with self._changed:
-            if str(folder) in self._waiting and self._process is not None:
-                with suppress(OSError):  # it died just now; `_listen` tells
-                    _tell(self._process, "null")  # the word for hurry
-            return self._changed.wait_for(lambda: str(folder) not in self._waiting, seconds)
+            if self.process is not None:
+                _write(self.process, FLUSH)
+            return self._changed.wait_for(lambda: self._pending.keys().isdisjoint(folders), seconds)
 
     def _start(self) -> subprocess.Popen[str]:
-        process = subprocess.Popen(
-            [sys.executable, "-c", _START, *sys.path],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,
-            text=True,
-        )
+        command, pipe = [sys.executable, "-c", _START, *sys.path], subprocess.PIPE
+        process = subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=subprocess.DEVNULL, text=True)
         threading.Thread(target=self._listen, args=(process,), daemon=True).start()
-        atexit.register(_hang_up, process)
         return process
 
     def _listen(self, process: subprocess.Popen[str]) -> None:
-        """Note what is delivered, and who is told what went wrong."""
+        """Read the answers: what is logged, and what failed."""
         assert process.stdout is not None
         for line in process.stdout:
-            reply = json.loads(line)
+            answer = json.loads(line)
+            if answer["failure"]:  # before those who wait go on
+                warn_once(self._pending[answer["folder"]][1], answer["failure"])
             with self._changed:
-                number, uri, warn = self._waiting.get(reply["folder"], (0, "", print))
-                if number == reply["number"]:
-                    del self._waiting[reply["folder"]]
+                if self._pending[answer["folder"]][0] == answer["number"]:
+                    del self._pending[answer["folder"]]
                     self._changed.notify_all()
-            if reply["failure"]:
-                warn_once(uri, reply["failure"], warn)
         code = process.wait()
-        with self._changed:  # it died: what comes next starts another one
-            for _, uri, warn in self._waiting.values():  # told before those who wait go on
-                warn_once(uri, failure_message(uri, f"the process that logs ended with code {code}"), warn)
-            self._waiting.clear()
-            self._process = None
+        with self._changed:  # the next message starts another process
+            for _, reporter in self._pending.values():
+                reason = f"the process that logs ended with code {code}"
+                warn_once(reporter, failure_message(reporter.uri, reason))
+            self._pending.clear()
+            self.process = None
             self._changed.notify_all()
 
 
-def _tell(process: subprocess.Popen[str], line: str) -> None:
+def _write(process: subprocess.Popen[str], message: Mapping[str, Any] | str) -> None:
     assert process.stdin is not None
-    process.stdin.write(line + "\n")
-    process.stdin.flush()
-
-
-def _hang_up(process: subprocess.Popen[str]) -> None:
-    """Let it finish on its own: nobody waits for a store when Python shuts down."""
-    if process.stdin is not None:
-        with suppress(OSError):
-            process.stdin.close()
+    with suppress(OSError):  # it has just died, and `_listen` says so
+        process.stdin.write(json.dumps(message, default=str) + "\n")
+        process.stdin.flush()

@@ -1,4 +1,4 @@
-"""The other end of `clplat.tracking.background`: a process that reads messages, logs and answers."""
+"""The process that logs for `clplat.tracking.background`: it reads messages, logs and answers."""
 
 from __future__ import annotations
 
@@ -7,105 +7,81 @@ import os
 import sys
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator
 from contextlib import suppress
+from functools import cache
 from pathlib import Path
-from typing import IO, Any
+from queue import Empty, SimpleQueue
+from typing import Any
 
+from clplat.tracking.background import FLUSH
 from clplat.tracking.tracker import Tracker
 
-__all__ = ["deliver"]
+__all__ = ["main"]
 
-#: Seconds to deliver what is left when the sender is gone.
-_AFTER_THE_END = 120.0
-#: Of a run's time, what logging it may take while it goes on.
-_SHARE = 0.02
-#: Seconds that a run which goes on is left alone at most.
-_LONGEST = 60.0
+#: Seconds to log what is left when the sender has ended.
+_GRACE = 120.0
+#: The share of a run's time that logging may take while the run goes on; the longest pause in seconds.
+_SHARE, _LONGEST = 0.02, 60.0
 
-
-class _Box:
-    """Letters by folder, in the order in which the folders came up; each folder's not too often."""
-
-    def __init__(self) -> None:
-        self._letters: dict[str, dict[str, Any]] = {}
-        self._changed = threading.Condition()
-        self._closed = self._hurried = False
-        self._next: dict[str, float] = {}
-
-    def fill(self, source: IO[str]) -> None:
-        """Put in every line of ``source``; a later letter takes the place of an earlier one."""
-        for line in source:
-            letter = json.loads(line)
-            with self._changed:
-                if letter is None:  # somebody waits for all that is here
-                    self._hurried = bool(self._letters)
-                else:
-                    self._letters[letter["folder"]] = letter
-                self._changed.notify()
-        threading.Timer(_AFTER_THE_END, os._exit, (1,)).start()
-        with self._changed:
-            self._closed = True
-            self._changed.notify()
-
-    def take(self) -> dict[str, Any] | None:
-        """The next letter; None when there will be no more.
-
-        One about a run that goes on waits for the folder's `rest` to end, unless somebody waits for it.
-        """
-        with self._changed:
-            while True:
-                now = time.monotonic()
-                waits = {folder: self._until(letter) - now for folder, letter in self._letters.items()}
-                soonest = min(waits, key=lambda folder: max(0.0, waits[folder]), default=None)
-                if soonest is None and self._closed:
-                    return None
-                if soonest is not None and waits[soonest] <= 0:
-                    letter = self._letters.pop(soonest)
-                    self._hurried &= bool(self._letters)
-                    return letter
-                self._changed.wait(None if soonest is None else waits[soonest])
-
-    def rest(self, folder: str, took: float) -> None:
-        """Leave ``folder`` alone for so long that what logging it ``took`` was a small share of the time."""
-        self._next[folder] = time.monotonic() + min(took / _SHARE, _LONGEST)
-
-    def _until(self, letter: Mapping[str, Any]) -> float:
-        goes_on = letter["result"] is not None and letter["result"]["status"] == "running"
-        may_wait = goes_on and not self._hurried and not self._closed
-        return self._next.get(letter["folder"], 0.0) if may_wait else 0.0
+_failures: list[str] = []
 
 
-def deliver() -> None:
-    """Log until the standard input ends. Answers go to the standard output, a line of JSON a letter."""
+def main() -> None:
+    """Log until standard input ends, then exit; each message that is logged is answered by a line of JSON."""
     answers = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)  # what libraries print is no answer
     os.nice(10)  # training goes first
-    os.setpgid(0, 0)  # Ctrl-C is for the sender. No session of our own: Linux would give it half the machine
-    box, trackers = _Box(), dict[tuple[str, ...], Tracker]()
-    threading.Thread(target=box.fill, args=(sys.stdin,), daemon=True).start()
-    said: list[str] = []
-    while (letter := box.take()) is not None:
-        key = (letter["root"], letter["level"], letter["parent"] or "", letter["label"] or "")
-        if key not in trackers:
-            trackers[key] = Tracker(
-                Path(key[0]),
-                level=key[1],
-                parent_run_id=letter["parent"],
-                label=letter["label"],
-                warn=said.append,
-            )
-        result, folder, start = letter["result"], Path(letter["folder"]), time.monotonic()
-        run_id = None
-        if result is None:
-            trackers[key].connect()
-        else:
-            run_id = trackers[key].log_metrics(result, folder)
-        answer = {"folder": letter["folder"], "number": letter["number"], "failure": " ".join(said)}
-        said.clear()
-        with suppress(OSError):  # the sender is gone; the letters it left are still delivered
+    os.setpgid(0, 0)  # Ctrl-C is for the sender. No session of its own: Linux would give it half the machine
+    inbox: SimpleQueue[Any] = SimpleQueue()
+    threading.Thread(target=_receive, args=(inbox,), daemon=True).start()
+    for message in _paced(inbox):
+        tracker, folder, result = _tracker(*message["tracker"]), Path(message["folder"]), message["result"]
+        run_id = tracker.connect() if result is None else tracker.log_metrics(result, folder)
+        answer = {"folder": message["folder"], "number": message["number"], "failure": " ".join(_failures)}
+        _failures.clear()
+        with suppress(OSError):  # the sender has ended
             print(json.dumps(answer), file=answers, flush=True)
-        if run_id is not None:  # what fails here is told with the next answer
-            trackers[key].log_files(result, folder)
-            box.rest(letter["folder"], time.monotonic() - start)
-    os._exit(0)  # without the second that taking MLflow apart needs
+        if run_id is not None:
+            tracker.log_files(result, folder)  # what fails here is in the next answer
+    os._exit(0)  # a second faster than taking MLflow apart
+
+
+@cache
+def _tracker(root: str, level: str, parent: str | None, label: str | None) -> Tracker:
+    return Tracker(Path(root), level=level, parent_run_id=parent, label=label, warn=_failures.append)
+
+
+def _receive(inbox: SimpleQueue[Any]) -> None:
+    """Take every message at once, so that the sender never waits; None stands for the end."""
+    for line in sys.stdin:
+        inbox.put(json.loads(line))
+    threading.Timer(_GRACE, os._exit, (1,)).start()
+    inbox.put(None)
+
+
+def _paced(inbox: SimpleQueue[Any]) -> Iterator[dict[str, Any]]:
+    """The latest message per folder, with pauses between those about a run that goes on.
+
+    With these pauses logging takes at most `_SHARE` of the time. There are none after `FLUSH` and at the end.
+    """
+    pending: dict[str, tuple[float, dict[str, Any]]] = {}  # folder -> when it is due, message
+    resting: dict[str, float] = {}  # folder -> until when
+    ended = False
+    while pending or not ended:
+        first = min(pending, key=lambda folder: pending[folder][0], default="")
+        try:
+            message = inbox.get(timeout=max(0.0, pending[first][0] - time.monotonic()) if pending else None)
+        except Empty:
+            start = time.monotonic()
+            yield pending.pop(first)[1]
+            end = time.monotonic()
+            resting[first] = end + min((end - start) / _SHARE, _LONGEST)
+            continue
+        if message is None or message == FLUSH:
+            ended = message is None
+            pending = {folder: (0.0, waiting) for folder, (_, waiting) in pending.items()}
+        else:
+            goes_on = message["result"] is not None and message["result"]["status"] == "running"
+            due = resting.get(message["folder"], 0.0) if goes_on else 0.0
+            pending[message["folder"]] = (due, message)

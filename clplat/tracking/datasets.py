@@ -16,7 +16,7 @@ __all__ = ["log_datasets"]
 
 
 def log_datasets(client: MlflowClient, run_id: str, result: Mapping[str, Any]) -> None:
-    """One input a domain and split: named ``<scenario>/<domain>``, its digest that of the scenario's data.
+    """One input per domain and split: named ``<scenario>/<domain>``, its digest that of the scenario's data.
 
     Not by `mlflow.data`: that wants the rows in a data frame, and warns about their columns.
     """

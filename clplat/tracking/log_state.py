@@ -1,19 +1,16 @@
-"""What the tracker already has of a run: ``tracking.json`` beside its result."""
+"""What the store already has of a run: ``tracking.json`` beside its result."""
 
 from __future__ import annotations
 
-import fcntl
-import json
-import os
 import time
 import uuid
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 from clplat.errors import UserError
-from clplat.files import write_json
+from clplat.files import read_json, write_json
+from clplat.locks import locked
 
 __all__ = ["STATE_FILE", "LogState", "folder_lock", "mtime_ms", "now_ms"]
 
@@ -26,8 +23,13 @@ def now_ms() -> int:
 
 
 def mtime_ms(path: Path) -> int:
-    """When a file was written, as `now_ms`; now if there is no such file."""
+    """When a file was written, in the unit of `now_ms`; now if there is no such file."""
     return int(path.stat().st_mtime * 1000) if path.exists() else now_ms()
+
+
+def folder_lock(folder: Path) -> AbstractContextManager[None]:
+    """One process at a time logs a folder: that of a killed run may still be logging what it was sent."""
+    return locked(folder / ".tracking.lock")
 
 
 @dataclass
@@ -36,13 +38,13 @@ class LogState:
 
     Args:
         identity: the config and the seed; a folder that is used for another experiment starts a new run.
-        key: a tag of the run, noted down before the run is created: whoever is killed in between finds it.
-        clock: the time given to each row, noted down before the row is sent (see `run_logging.send_rows`).
+        key: a tag of the run, written before the run is created, so that it is found again after a kill.
+        clock: the time of each row, written before the row is sent (see `run_logging.send_rows`).
         grids: the steps whose retrieval grid is logged.
         inputs: whether the data sets are logged.
         models: row -> id of its LoggedModel, empty if it is about to be created.
         ready: the rows whose model has its files.
-        drawn: whether the figures of its end are logged.
+        drawn: whether the figures of a run that is over are logged.
     """
 
     identity: str
@@ -61,39 +63,19 @@ class LogState:
     drawn: bool = False
 
     @classmethod
-    def read(cls, folder: Path, identity: str) -> LogState:
-        """The state in ``folder``, or an empty one when there is none for this experiment."""
-        found = cls.latest(folder)
-        return found if found.identity == identity else cls(identity)
-
-    @classmethod
-    def latest(cls, folder: Path) -> LogState:
-        """Whatever was logged last from ``folder``; an empty state if nothing was."""
-        path = folder / STATE_FILE
-        if not path.exists():
-            return cls("")
-        try:
-            return cls(**json.loads(path.read_text(encoding="utf-8")))
-        except (ValueError, TypeError) as error:
-            raise UserError(f"{path} is no state of clplat: {error}") from None
-
-    def write(self, folder: Path) -> None:
-        """Replace the file, atomically."""
-        write_json(folder / STATE_FILE, asdict(self))
-
-    @classmethod
     def new(cls, identity: str, uri: str, experiment_id: str) -> LogState:
-        """A state for a run that is about to be created."""
+        """The state of a run that is about to be created."""
         return cls(identity, uri, experiment_id, key=uuid.uuid4().hex)
 
+    @classmethod
+    def read(cls, folder: Path) -> LogState:
+        """What was logged last from ``folder``; an empty state if nothing was."""
+        path = folder / STATE_FILE
+        try:
+            return cls(**read_json(path)) if path.exists() else cls("")
+        except TypeError as error:
+            raise UserError(f"{path} is not written by clplat: {error}") from None
 
-@contextmanager
-def folder_lock(folder: Path) -> Iterator[None]:
-    """One process logs a folder at a time: what was posted before a kill may still be on its way."""
-    folder.mkdir(parents=True, exist_ok=True)
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        fcntl.flock(handle, fcntl.LOCK_EX)
-        yield
-    finally:
-        os.close(handle)
+    def write(self, folder: Path) -> None:
+        """Replace the file."""
+        write_json(folder / STATE_FILE, asdict(self))

@@ -50,7 +50,7 @@ def create_models(
 ) -> None:
     """A model for each version that is new; row 0, the untrained one, needs none.
 
-    A model is noted down before it is created: whoever is killed in between finds it by its tag.
+    A model is written down before it is created, so that it is found by its tag after a kill in between.
     """
     from mlflow.entities import LoggedModelOutput
 
@@ -70,7 +70,7 @@ def create_models(
 
 
 def _begun(client: MlflowClient, experiment_id: str, state: LogState, row: int) -> tuple[bool, str | None]:
-    """What a killed process left of a model: whether its run knows it, and its id."""
+    """A model that a killed process created: whether its run lists it, and its id."""
     search = f"tags.`clplat.key` = '{state.key}-{row}'"
     found = client.search_logged_models([experiment_id], search, max_results=1)
     if not found:
@@ -155,7 +155,7 @@ def set_champion(client: MlflowClient, folder: Path, scenario: str) -> str:
         RuntimeError: nothing was logged from there, or it has no model.
     """
     with folder_lock(folder):  # their files may still be on their way
-        state = LogState.latest(folder)
+        state = LogState.read(folder)
         upload_models(client, folder, state)
     if not state.ready:
         raise RuntimeError(f"no model was logged from {folder}")

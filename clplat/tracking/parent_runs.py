@@ -58,7 +58,7 @@ def close_parent(
     text: str | None,
     failed: bool,
 ) -> None:
-    """Write what the children add up to and end the run."""
+    """Write the means or the comparison of the children and end the run."""
     complete = [result for result in results if result["status"] == "complete" and rows_done(result)]
     summary = ""
     if len({variant(result["config"]) for result in complete}) > 1:
@@ -76,14 +76,14 @@ def close_parent(
 
 
 def _send_changed(client: MlflowClient, run_id: str, metrics: Mapping[str, float], step: int) -> None:
-    """A resumed sweep closes its parents again: what has not changed is not sent twice."""
+    """Send new values only: a resumed sweep closes its parents again."""
     known = client.get_run(run_id).data.metrics
     changed = {name: round(value, 4) for name, value in metrics.items() if known.get(name) != round(value, 4)}
     send_metrics(client, run_id, points(changed, step, now_ms()))
 
 
 def _write_means(client: MlflowClient, run_id: str, results: Sequence[Mapping[str, Any]]) -> str:
-    """A trial: the seeds' means at every step, their spread at the last, the mean matrix."""
+    """A trial: means over the seeds at every step, their spread at the last step, the mean matrix."""
     steps = min(rows_done(result) for result in results)
     again = mean_key(primary(results[0])) in client.get_run(run_id).data.metrics
     for step in range(steps):
@@ -125,7 +125,7 @@ def _mean_rows(matrices: Sequence[Sequence[Sequence[float | None]]]) -> list[lis
 
 
 def _write_comparison(client: MlflowClient, run_id: str, results: Sequence[Mapping[str, Any]]) -> str:
-    """A sweep over methods: each one's final score, the table, two figures, the winner."""
+    """A sweep over methods: the final score of each, the table, two figures, the winner."""
     rows = from_results(results)
     columns = [key for key in rows[0] if key not in ("scenario", "variant")]
     data = [

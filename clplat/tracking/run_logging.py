@@ -1,4 +1,4 @@
-"""One result -> one run of level ``seed``, a bit at a time. Errors pass through: `Tracker` stops them."""
+"""Logs one result as one run of level ``seed``, in steps. Errors pass through: `Tracker` stops them."""
 
 from __future__ import annotations
 
@@ -38,7 +38,9 @@ def log_run(
     config = result["config"]
     identity = f"{variant(config)}-s{config.get('seed', 0)}"
     with folder_lock(folder):
-        state = LogState.read(folder, identity)
+        state = LogState.read(folder)
+        if state.identity != identity:
+            state = LogState(identity)
         if state.run_id is None or not _alive(client, state.run_id):
             state = _create(client, uri, experiment_id, result, folder, state, tags)
         run_id = str(state.run_id)
@@ -46,7 +48,7 @@ def log_run(
             log_datasets(client, run_id, result)
             state.inputs = True
             state.write(folder)
-        if tags.get("clplat.level") == "seed":  # models of trials are not for use: they chose on them
+        if tags.get("clplat.level") == "seed":  # a trial's models are for choosing options only
             create_models(client, experiment_id, result, folder, state)
         send_rows(client, result, folder, state)
         status = _STATUS.get(str(result["status"]), "RUNNING")
@@ -63,7 +65,7 @@ def log_run(
 def log_run_files(client: MlflowClient, result: Mapping[str, Any], folder: Path) -> None:
     """The files of a run that is logged: models, new retrieval grids, and figures once it is over."""
     with folder_lock(folder):
-        state = LogState.latest(folder)
+        state = LogState.read(folder)
         if state.run_id is None:
             return
         upload_models(client, folder, state)
@@ -75,7 +77,7 @@ def log_run_files(client: MlflowClient, result: Mapping[str, Any], folder: Path)
 
 
 def _alive(client: MlflowClient, run_id: str) -> bool:
-    """Whether the store has this run: it may be another store, or somebody deleted the run."""
+    """Whether the store has this run: it may be another store, or the run was deleted."""
     from mlflow.exceptions import MlflowException
 
     try:
@@ -95,7 +97,7 @@ def _create(
     state: LogState,
     tags: Mapping[str, str],
 ) -> LogState:
-    """Open a run, or find the one that a process opened and could not note down before it was killed."""
+    """Create a run, or find the one of a process that was killed before it could write down the id."""
     if state.key and state.run_id is None and state.uri == uri:
         found = client.search_runs([experiment_id], f"tags.`clplat.key` = '{state.key}'", max_results=1)
         state.run_id = found[0].info.run_id if found else None
@@ -103,7 +105,7 @@ def _create(
         state = LogState.new(state.identity, uri, experiment_id)
         state.write(folder)
     if state.run_id is None:
-        # A result that is complete began as long before its end as it took.
+        # The start of a complete run is its end minus its duration.
         took = (
             closing_metrics(result).get(MEASURES["seconds"].mlflow, 0.0)
             if result["status"] == "complete"
@@ -123,7 +125,7 @@ def _create(
 
 
 def _run_name(result: Mapping[str, Any], folder: Path, tags: Mapping[str, str]) -> str:
-    """By method and seed; the trials of a study differ in drawn values, so their number tells them apart."""
+    """Method and seed; trials of a study differ in drawn values, so they have their number instead."""
     called = tags.get("clplat.label")
     if tags.get("clplat.level") != "trial":
         return run_name(result["config"], called)
@@ -166,13 +168,13 @@ def points(
 
 
 def send_metrics(client: MlflowClient, run_id: str, metrics: Sequence[Metric]) -> None:
-    """Send metrics of any number of steps, 1,000 a call (MLflow's limit)."""
+    """Send metrics of any number of steps, 1,000 per call (MLflow's limit)."""
     for start in range(0, len(metrics), 1000):
         client.log_batch(run_id, metrics=metrics[start : start + 1000])
 
 
 def send_params(client: MlflowClient, run_id: str, config: Mapping[str, Any]) -> None:
-    """Send what a human chose, flat and dotted, 100 a call (MLflow's limit)."""
+    """Send the configuration, flat and dotted, 100 parameters per call (MLflow's limit)."""
     from mlflow.entities import Param
 
     batch = [Param(name[:250], str(value)[:500]) for name, value in flat(config).items()]

@@ -1,4 +1,4 @@
-"""`clplat ui`: MLflow on the loopback interface, and links that open on the answer."""
+"""`clplat ui`: MLflow on the loopback interface, and links to its saved views."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def free_port(port: int) -> int:
 
 
 def links(root: Path, port: int = 5000) -> dict[str, str]:
-    """What to open, by name, without starting anything: ``{"catalogue: Leaderboard": "http://..."}``.
+    """Links to the saved views, by name, without starting a server: ``{"catalogue: Leaderboard": "http://..."}``.
 
     The base is the server in ``MLFLOW_TRACKING_URI`` if that is one, else the one that `serve` would start.
     Empty when nothing is tracked or the store does not answer.
@@ -140,7 +140,7 @@ def _environment() -> dict[str, str]:
     quiet = {
         "MLFLOW_DISABLE_TELEMETRY": "true",
         "DO_NOT_TRACK": "true",
-        "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",  # job queues of the GenAI side: more processes, no use
+        "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",  # job queues for GenAI: unused processes
     }
     return quiet | {key: value for key, value in os.environ.items() if key != "MLFLOW_TRACKING_URI"}
 

@@ -43,7 +43,7 @@ def _artifact_root(uri: str) -> Path | None:
 
 
 def _quiet() -> None:
-    """No telemetry, no chatter, and a dead server costs seconds instead of minutes; what a user set stays."""
+    """No telemetry, few messages, short timeouts; what the user has set stays."""
     os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
     os.environ.setdefault("DO_NOT_TRACK", "true")
     os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")
@@ -93,6 +93,6 @@ def open_experiment(client: MlflowClient, uri: str, scenario: str) -> str:
                 raise
             found = client.get_experiment_by_name(name)  # another process was faster
     if found is None or found.lifecycle_stage != "active":
-        # Restoring would also bring back runs that somebody deleted on purpose.
+        # Restoring it would also bring back runs that were deleted on purpose.
         raise RuntimeError(f"experiment '{name}' is deleted; restore it in MLflow or choose another store")
     return str(found.experiment_id)

@@ -1,20 +1,18 @@
 """The tracker: results into MLflow, one run per seed, under optional trials and sweeps.
 
 The result on disk is the truth and MLflow one reader of it: logging may happen after every domain, at the end
-or a week later, any number of times, and no failure of MLflow ever reaches the experiment.
+or a week later, any number of times, and a failure of MLflow is a warning of one line.
 """
 
 from __future__ import annotations
 
 import sys
-import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from types import TracebackType
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
 from clplat.naming import part
-from clplat.tracking.background import BackgroundLogger
+from clplat.tracking.background import background_logger
 from clplat.tracking.failures import failure_message, guard, warn_once
 from clplat.tracking.metrics import domain_keys, primary, short
 from clplat.tracking.store import open_client, open_experiment, tracking_uri
@@ -23,8 +21,6 @@ if TYPE_CHECKING:
     from mlflow.tracking import MlflowClient
 
 __all__ = ["Tracker", "log_result"]
-
-T = TypeVar("T")
 
 
 def _to_stderr(message: str) -> None:
@@ -36,10 +32,10 @@ class Tracker:
 
     Args:
         root: the folder of runs; the store is inside it unless ``MLFLOW_TRACKING_URI`` says otherwise.
-        level: the tag ``clplat.level`` of what `log` writes.
-        parent_run_id: the trial or sweep that everything opened here belongs to.
-        label: what the method is called; by default what its configuration is (`naming.label`).
-        warn: gets one line, once per store and process, when MLflow fails.
+        level: the tag ``clplat.level`` of the runs that `log` writes.
+        parent_run_id: the trial or sweep above the runs and parents that are opened here.
+        label: the method's name; by default that of its configuration (`naming.label`).
+        warn: called with one line, once per store and process, when MLflow fails.
     """
 
     def __init__(
@@ -59,8 +55,8 @@ class Tracker:
         self.uri = tracking_uri(root)
         self._client: MlflowClient | None = None
         self._experiments: dict[str, str] = {}
-        self._posted: set[Path] = set()
-        self._viewed: set[str] = set()
+        self._sent: set[str] = set()
+        self._with_views: set[str] = set()
 
     def log(self, result: Mapping[str, Any], folder: Path) -> str | None:
         """Log what the store does not have yet; what was logged is remembered in ``folder/tracking.json``.
@@ -75,75 +71,64 @@ class Tracker:
             self.log_files(result, folder)
         return run_id
 
-    def log_metrics(self, result: Mapping[str, Any], folder: Path) -> str | None:
-        """All of `log` but files: of models, and pictures."""
-        return self._guard(lambda: self._log(result, folder.resolve()))
+    @guard
+    def log_metrics(self, result: Mapping[str, Any], folder: Path) -> str:
+        """The first half of `log`: everything but pictures and the files of models."""
+        from clplat.tracking.run_logging import log_run
 
+        client, experiment_id = self._open(part(result["config"], "scenario"))
+        tags = self._tags(self.level) | ({"clplat.label": self.label} if self.label else {})
+        return log_run(client, self.uri, experiment_id, result, folder.resolve(), tags)
+
+    @guard
     def log_files(self, result: Mapping[str, Any], folder: Path) -> None:
-        """The rest of `log`: models, retrieval grids, figures of a run that is over, views."""
+        """The second half of `log`: models, retrieval grids, figures of a run that is over, views."""
         from clplat.tracking.run_logging import log_run_files
 
-        self._guard(lambda: self._write_views(result))
-        self._guard(lambda: log_run_files(self._connect(), result, folder.resolve()))
+        log_run_files(self._connect(), result, folder.resolve())
+        self._write_views(result)
 
     def log_async(self, result: Mapping[str, Any], folder: Path) -> None:
-        """As `log`, but at once: a process of its own does the work. `close` waits for it, files excepted.
+        """As `log`, but a process of its own does the work, and `close` waits for its metrics.
 
         Example:
             >>> with Tracker(root) as tracker:  # doctest: +SKIP
             ...     for result in results:
             ...         tracker.log_async(result, folder)
         """
-        self._send(result, folder.resolve())
+        self._send(result, folder)
 
     def start_background(self) -> None:
-        """Start the process that `post` needs: it loads MLflow while you load torch, seconds of both.
-
-        Never necessary; call it as the first thing of all.
-        """
-        self._send(None, self.root.resolve())
+        """Start the process of `log_async` early: it loads MLflow for seconds while you load torch."""
+        self._send(None, self.root)
 
     def _send(self, result: Mapping[str, Any] | None, folder: Path) -> None:
-        root = str(self.root.resolve())
-        sender = {"root": root, "level": self.level, "parent": self.parent_run_id, "label": self.label}
-        letter = {**sender, "result": result}
-        self._posted.add(folder)
-        BackgroundLogger.of_process().send(letter, folder, self.uri, self.warn)
+        tracker = [str(self.root.resolve()), self.level, self.parent_run_id, self.label]
+        about = str(folder.resolve())
+        self._sent.add(about)
+        background_logger().send({"tracker": tracker, "folder": about, "result": result}, self)
 
+    @guard
     def connect(self) -> None:
-        """Load MLflow and what draws, and see that the store answers."""
+        """Load MLflow and matplotlib, and see that the store answers."""
+        from clplat.plots.canvas import panels
 
-        def ask() -> None:
-            from clplat.plots.canvas import panels
-
-            self._connect().search_experiments(max_results=1)
-            panels(1, 1, 1)
-
-        self._guard(ask)
+        self._connect().search_experiments(max_results=1)
+        panels(1, 1, 1)
 
     def close(self, seconds: float = 120) -> None:
-        """Wait until the store has what was posted, at most ``seconds``; what is late is still delivered.
-
-        So are files of models and pictures, which nobody waits for: they follow in the second after.
-        """
-        end = time.monotonic() + seconds
-        late = [
-            folder
-            for folder in self._posted
-            if not BackgroundLogger.of_process().wait(folder, max(0.0, end - time.monotonic()))
-        ]
-        self._posted.clear()
-        if late:
-            warn_once(self.uri, failure_message(self.uri, f"it took more than {seconds:.0f} s"), self.warn)
+        """Wait, at most ``seconds``, until the metrics of `log_async` are in the store; the files follow."""
+        if self._sent and not background_logger().wait(self._sent, seconds):
+            warn_once(self, failure_message(self.uri, f"it took more than {seconds:.0f} s"))
+        self._sent.clear()
 
     def __enter__(self) -> Tracker:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *error: object) -> None:
         self.close()
 
+    @guard
     def start_parent(
         self,
         scenario: str,
@@ -153,30 +138,24 @@ class Tracker:
         params: Mapping[str, Any] | None = None,
         note: str = "",
         key: str | None = None,
-    ) -> str | None:
+    ) -> str:
         """Open a ``sweep`` or a ``trial`` and return its id (None when MLflow could not be reached).
 
         Args:
             scenario: names the experiment.
             name: the run's name, cut at 24 characters.
             level: ``sweep`` or ``trial``.
-            params: what was chosen for it, nested or flat; a ``strategy`` among them gives the colour.
+            params: its configuration, nested or flat; a ``strategy`` among them gives the colour.
             note: markdown for its page.
             key: anything that identifies it for good (the study's name): a resumed sweep finds its run again.
         """
         from clplat.tracking.parent_runs import open_parent
 
-        def start() -> str:
-            client, experiment_id = self._open(scenario)
-            tags = {
-                "clplat.level": level,
-                "clplat.scenario": scenario,
-                "mlflow.note.content": note,
-            } | self._parent()
-            return open_parent(client, experiment_id, name, tags, params or {}, key)
+        client, experiment_id = self._open(scenario)
+        tags = {**self._tags(level), "clplat.scenario": scenario, "mlflow.note.content": note}
+        return open_parent(client, experiment_id, name, tags, params or {}, key)
 
-        return self._guard(start)
-
+    @guard
     def finish_parent(
         self,
         run_id: str | None,
@@ -194,15 +173,12 @@ class Tracker:
         """
         from clplat.tracking.parent_runs import close_parent
 
-        def finish() -> None:
-            client = self._connect()
-            close_parent(client, str(run_id), list(results), metrics or {}, files, note, failed)
-
         if run_id is not None:
-            self._guard(finish)
+            close_parent(self._connect(), run_id, results, metrics or {}, files, note, failed)
 
-    def set_champion(self, folder: Path, scenario: str) -> str | None:
-        """Register the newest model of the run logged from ``folder`` as ``clplat-<scenario>``'s champion.
+    @guard
+    def set_champion(self, folder: Path, scenario: str) -> str:
+        """Register the newest model of the run logged from ``folder`` as champion of ``clplat-<scenario>``.
 
         The same model again makes no new version.
 
@@ -212,10 +188,31 @@ class Tracker:
         """
         from clplat.tracking.models import set_champion
 
-        return self._guard(lambda: set_champion(self._connect(), folder.resolve(), scenario))
+        return set_champion(self._connect(), folder.resolve(), scenario)
 
-    def _guard(self, work: Callable[[], T]) -> T | None:
-        return guard(self.uri, work, self.warn)
+    @guard
+    def write_tuning_view(self, scenario: str, metric: str, params: Sequence[str]) -> None:
+        """Write the view of a study's trials, those of level ``trial`` on split ``val``.
+
+        Args:
+            scenario: names the experiment.
+            metric: what the trials were chosen by: ``R@5`` or ``R5``.
+            params: what they searched, dotted: ``strategy.lam``.
+        """
+        from clplat.tracking.views import tuning_state, write_views
+
+        client, experiment_id = self._open(scenario)
+        write_views(client, experiment_id, {"tuning": tuning_state(short(metric), params)})
+
+    def _write_views(self, result: Mapping[str, Any]) -> None:
+        """Once per experiment and tracker: the views are the same for all its runs."""
+        from clplat.tracking.views import view_states, write_views
+
+        client, experiment_id = self._open(part(result["config"], "scenario"))
+        if experiment_id not in self._with_views:
+            self._with_views.add(experiment_id)
+            metric, domains = short(primary(result)), domain_keys(result["domains"])
+            write_views(client, experiment_id, view_states(metric, domains))
 
     def _connect(self) -> MlflowClient:
         if self._client is None:
@@ -228,42 +225,9 @@ class Tracker:
             self._experiments[scenario] = open_experiment(client, self.uri, scenario)
         return client, self._experiments[scenario]
 
-    def _parent(self) -> dict[str, str]:
-        return {"mlflow.parentRunId": self.parent_run_id} if self.parent_run_id else {}
-
-    def _log(self, result: Mapping[str, Any], folder: Path) -> str:
-        from clplat.tracking.run_logging import log_run
-
-        client, experiment_id = self._open(part(result["config"], "scenario"))
-        tags = {"clplat.level": self.level} | self._parent()
-        tags |= {"clplat.label": self.label} if self.label else {}
-        return log_run(client, self.uri, experiment_id, result, folder, tags)
-
-    def write_tuning_view(self, scenario: str, metric: str, params: Sequence[str]) -> None:
-        """Write the view of a study's trials, those of level ``trial`` on split ``val``.
-
-        Args:
-            scenario: names the experiment.
-            metric: what the trials were chosen by: ``R@5`` or ``R5``.
-            params: what they searched, dotted: ``strategy.lam``.
-        """
-        from clplat.tracking.views import tuning_state, write_views
-
-        def write() -> None:
-            client, experiment_id = self._open(scenario)
-            write_views(client, experiment_id, {"tuning": tuning_state(short(metric), params)})
-
-        self._guard(write)
-
-    def _write_views(self, result: Mapping[str, Any]) -> None:
-        """Once per experiment and tracker: the views are the same for all its runs."""
-        from clplat.tracking.views import view_states, write_views
-
-        client, experiment_id = self._open(part(result["config"], "scenario"))
-        if experiment_id not in self._viewed:
-            self._viewed.add(experiment_id)
-            metric, domains = short(primary(result)), domain_keys(result["domains"])
-            write_views(client, experiment_id, view_states(metric, domains))
+    def _tags(self, level: str) -> dict[str, str]:
+        above = {"mlflow.parentRunId": self.parent_run_id} if self.parent_run_id else {}
+        return {"clplat.level": level, **above}
 
 
 def log_result(

@@ -2,6 +2,11 @@
 
 MLflow 3.17 keeps a shared view in an experiment tag, as deflated JSON. That is no documented interface: it is
 written here and nowhere else, a test reads it back, and a failure costs the view and nothing more.
+
+What the views show is in ``views.json``. They list runs of one level only: a trial repeats the numbers of its
+seeds. Groups are by label, not by strategy: one strategy on two adapters is two methods. Groups get
+colours from MLflow, and two may share one; that is why single runs, in the colours of their strategies, have
+their own view beside the one with bands.
 """
 
 from __future__ import annotations
@@ -11,6 +16,7 @@ import json
 import time
 import zlib
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from clplat.measures import COMPARED, MEASURES
@@ -31,17 +37,11 @@ __all__ = [
     "write_views",
 ]
 
-VIEWS = {
-    "leaderboard": "Leaderboard",
-    "tradeoff": "Trade-off",
-    "curves": "Forgetting curves",
-    "bands": "Means and bands over seeds",
-    "grids": "Retrieval grids",
-    "tuning": "Tuning",
-}
+_TEMPLATES: dict[str, Any] = json.loads(Path(__file__).with_name("views.json").read_text(encoding="utf-8"))
+VIEWS = {key: str(view["title"]) for key, view in _TEMPLATES["views"].items()}
 TAG = "mlflow.sharedViewState."
-_OURS = {"deleted": False, "isGenerated": False}
 _LIMIT = 20_000  # characters of an experiment tag
+_MOST_CURVES = 12
 
 
 def leaderboard_link(uri: str, experiment_id: str, view: str = "leaderboard") -> str:
@@ -97,140 +97,53 @@ def view_states(metric: str, domains: Sequence[str]) -> dict[str, dict[str, Any]
         metric: the primary metric as MLflow knows it, ``R5``.
         domains: the domains as parts of metric names.
     """
-    score, seeds = mean_key(metric), "tags.`clplat.level` = 'seed'"
-    board = _state(score, seeds, [], [])
-    # Not by the parameter `strategy`: the same strategy on another adapter is another method.
-    keys = [{"mode": "tag", "groupByData": "clplat.label"}]
-    by_method = {"aggregateFunction": "average", "groupByKeys": keys}
-    board["groupBy"] = by_method
-    board["selectedColumns"] = [*board["selectedColumns"], "attributes.`Dataset`"]
-    names = ("forgetting", "zero_shot", "trainable_parameters")
-    forgetting, zero_shot, trained = (MEASURES[name].mlflow for name in names)
-    points = [_scatter(forgetting, score), _scatter(trained, score)]
-    points += [_bar(score), _bar(forgetting), _bar(zero_shot)]
-    lines = [_line(score, "curves"), _line(forgetting, "curves")]
-    lines += [_line(f"{metric}/{domain}", "domains") for domain in domains[:12]]
-    curves = _state(score, seeds, lines, [("curves", "Whole stream"), ("domains", "Domain by domain")])
-    # Groups get colours of MLflow's own, and two may share one: single runs wear that of their strategy.
-    bands = curves | {"groupBy": by_method}
-    grids = _chart("IMAGE", "grids", "grids", imageKeys=["retrieval_grid"], step=len(domains))
-    return {
-        "leaderboard": board,
-        "tradeoff": _state(score, seeds, points, [("tradeoff", "Trade-off"), ("bars", "One by one")]),
-        "curves": curves,
-        "bands": bands,
-        "grids": _state(
-            score, seeds, [grids], [("grids", "The same queries after each domain")], columns=1, height=760
-        ),
-    }
+    states = {key: _state(key, metric, domains[:_MOST_CURVES]) for key in VIEWS if key != "tuning"}
+    states["leaderboard"]["selectedColumns"] += ["attributes.`Dataset`"]
+    states["grids"]["compareRunCharts"][0]["step"] = len(domains)
+    return states
 
 
 def tuning_state(metric: str, params: Sequence[str]) -> dict[str, Any]:
-    """The view of a study's trials: what was drawn and what came of it, as parallel coordinates.
+    """The view of a study's trials: the drawn values and the score as parallel coordinates.
 
     Args:
         metric: what the trials were chosen by, as MLflow knows it: ``R5``.
         params: dotted parameters, ``strategy.lam``.
     """
-    score = mean_key(metric)
-    chart = _chart(
-        "PARALLEL",
-        "parallel",
-        "trials",
-        selectedParams=list(params),
-        selectedMetrics=[score],
-        showAllRuns=True,
-    )
-    search = "tags.`clplat.level` = 'trial' AND tags.`clplat.split` = 'val'"
-    sections = [("trials", "Trials, on the validation split")]
-    state = _state(score, search, [chart], sections, columns=1, height=480)
+    state = _state("tuning", metric, [])
+    state["compareRunCharts"][0]["selectedParams"] = list(params)
     columns = [f"params.`{name}`" for name in params] + state["selectedColumns"]
     return state | {"selectedColumns": columns, "columnOrder": columns}
 
 
-def _state(
-    score: str,
-    search: str,
-    charts: list[dict[str, Any]],
-    sections: Sequence[tuple[str, str]],
-    *,
-    columns: int = 2,
-    height: int = 400,
-) -> dict[str, Any]:
-    """``columns``: charts side by side; ``height``: of a chart, in pixels."""
-    shown = [score, *(measure.mlflow for measure in COMPARED)]
+def _state(key: str, metric: str, domains: Sequence[str]) -> dict[str, Any]:
+    """The templates of one view, put together and filled in."""
+    names = {name: measure.mlflow for name, measure in MEASURES.items()}
+    names |= {"metric": metric, "score": mean_key(metric)}
+    view, charts = _TEMPLATES["views"][key], []
+    for chart in view["charts"]:
+        template = _filled(_TEMPLATES["chart"] | _TEMPLATES["charts"][chart["type"]], chart)
+        repeated = "{domain}" in chart.get("y", "")
+        charts += [_filled(template, names | {"domain": name}) for name in (domains if repeated else [""])]
+    section = _TEMPLATES["section"] | view.get("section", {})
+    sections = [_filled(section, {"section": uid, "name": name}) for uid, name in view["sections"].items()]
+    columns = [f"metrics.`{name}`" for name in (names["score"], *(measure.mlflow for measure in COMPARED))]
     return {
-        # A trial repeats its seeds' numbers: only one level at a time.
-        "searchFilter": search,
-        "orderByKey": f"metrics.`{score}`",
-        "orderByAsc": False,
-        "startTime": "ALL",
-        "lifecycleFilter": "Active",
-        "datasetsFilter": [],
-        "modelVersionFilter": "All Runs",
-        "selectedColumns": [f"metrics.`{name}`" for name in shown],
-        "columnOrder": [f"metrics.`{name}`" for name in shown],
-        "columnWidths": {f"metrics.`{name}`": 150 for name in shown},
-        "runsHiddenMode": "SHOW_ALL",
-        "viewMaximized": False,
-        "runListHidden": False,
-        "isAccordionReordered": True,
-        "useGroupedValuesInCharts": True,
-        "hideEmptyCharts": True,
-        "groupBy": None,
-        "groupsExpanded": {},
-        "globalLineChartConfig": {"xAxisKey": "step", "lineSmoothness": 0, "selectedXAxisMetricKey": ""},
-        "compareRunSections": [
-            {
-                "uuid": uid,
-                "name": name,
-                "display": True,
-                "isReordered": True,
-                "deleted": False,
-                "isGenerated": False,
-                "columns": columns,
-                "cardHeight": height,
-            }
-            for uid, name in sections
-        ],
+        **_filled(_TEMPLATES["state"] | view.get("state", {}), names),
+        "selectedColumns": columns,
+        "columnOrder": columns.copy(),
+        "columnWidths": dict.fromkeys(columns, 150),
+        "compareRunSections": sections,
         "compareRunCharts": charts,
     }
 
 
-def _chart(kind: str, uid: str, section: str, **options: Any) -> dict[str, Any]:
-    return (
-        {"uuid": uid, "type": kind, "metricSectionId": section, "runsCountToCompare": 100} | _OURS | options
-    )
-
-
-def _axis(name: str) -> dict[str, str]:
-    return {"key": name, "type": "METRIC"}
-
-
-def _scatter(x: str, y: str) -> dict[str, Any]:
-    return _chart("SCATTER", f"scatter-{x}", "tradeoff", xaxis=_axis(x), yaxis=_axis(y))
-
-
-def _bar(name: str) -> dict[str, Any]:
-    return _chart("BAR", f"bar-{name}", "bars", metricKey=name)
-
-
-def _line(name: str, section: str) -> dict[str, Any]:
-    return _chart(
-        "LINE",
-        f"line-{name}",
-        section,
-        metricKey=name,
-        selectedMetricKeys=[name],
-        selectedYAxisMetricKey=name,
-        yAxisKey="metric",
-        scaleType="linear",
-        xAxisScaleType="linear",
-        xAxisKey="step",
-        lineSmoothness=0,
-        displayPoints=True,
-        range={"xMin": None, "xMax": None, "yMin": None, "yMax": None},
-        ignoreOutliers=False,
-        useGlobalXaxisKey=True,
-        selectedXAxisMetricKey="",
-    )
+def _filled(node: Any, values: Mapping[str, str]) -> Any:
+    """A copy of a tree with the ``{name}`` in its strings replaced by values."""
+    if isinstance(node, str):
+        for name, value in values.items():
+            node = node.replace(f"{{{name}}}", value)
+        return node
+    if isinstance(node, dict):
+        return {key: _filled(value, values) for key, value in node.items()}
+    return [_filled(value, values) for value in node] if isinstance(node, list) else node

@@ -56,17 +56,17 @@ def plain(space: Space) -> Any:
     return {"low": space.low, "high": space.high, "log": space.log}
 
 
-def chosen(config: Mapping[str, Any], search: Sequence[str], own: Mapping[str, Space]) -> dict[str, Space]:
+def chosen(config: Mapping[str, Any], tune: Sequence[str], own: Mapping[str, Space]) -> dict[str, Space]:
     """What is searched of a resolved configuration, by dotted option.
 
     Args:
-        search: whole slots or single options; what a part does not have is left out.
+        tune: whole slots or single options; what a part does not have is left out.
         own: spaces that replace the annotated ones, or open an option that has none.
     """
     available = spaces(config)
     found = {
         key: space
-        for slot in search
+        for slot in tune
         for key, space in available.items()
         if key == slot or key.startswith(slot + ".")
     }

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-import fcntl
 import logging
 import os
 import re
 import time
+from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote, urlsplit
 
 from clplat.errors import UserError
+from clplat.locks import locked
 
 if TYPE_CHECKING:
     import optuna
@@ -62,7 +63,7 @@ def _journal(out: Path) -> optuna.storages.JournalStorage:
 
     out.mkdir(parents=True, exist_ok=True)
     path = out / JOURNAL
-    lock: Any = _Flock(path)  # Optuna asks for these two methods; its base class is not public
+    lock: Any = _JournalLock(path)  # Optuna asks for these two methods; its base class is not public
     return JournalStorage(JournalFileBackend(str(path), lock))
 
 
@@ -121,36 +122,26 @@ def _why(error: Exception, where: str) -> str:
     return said[:200]
 
 
-class _Flock:
+class _JournalLock:
     """A lock that the kernel takes back from a killed process at once; Optuna's own wait 30 s for that."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self.held: int | None = None
+        self._held = ExitStack()
 
     def acquire(self) -> bool:
-        self.held = os.open(f"{self.path}.lock", os.O_CREAT | os.O_RDWR)
-        fcntl.flock(self.held, fcntl.LOCK_EX)
+        self._held.enter_context(locked(Path(f"{self.path}.lock")))
         _cut_torn_line(self.path)
         return True
 
     def release(self) -> None:
-        if self.held is not None:
-            os.close(self.held)
-            self.held = None
+        self._held.close()
 
 
 def _cut_torn_line(path: Path) -> None:
     """Remove what a writer began and did not end, before the next one writes behind it."""
     with path.open("rb+") as file:
-        size = file.seek(0, os.SEEK_END)
-        start = size
-        while start:
-            start = max(0, start - 4096)
-            file.seek(start)
-            last = file.read(min(4096, size - start)).rfind(b"\n")
-            if last >= 0:
-                start += last + 1
-                break
-        if start < size:
-            file.truncate(start)
+        if file.seek(0, os.SEEK_END):
+            file.seek(-1, os.SEEK_END)
+            if file.read() != b"\n":
+                file.truncate(path.read_bytes().rfind(b"\n") + 1)

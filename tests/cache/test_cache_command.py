@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from clplat import terminal
-from clplat.cache.cache import in_words
+from clplat.cache.maintenance import in_words
 from clplat.cache.store import Store
 from clplat.cli import main
 

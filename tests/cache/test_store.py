@@ -71,7 +71,7 @@ def test_rows_come_back_bit_by_bit(
     assert reader.missing([*names, "new"]) == ["new"]
     assert torch.equal(reader.rows(names), values)
     assert reader.rows([]).shape == (0, *shape) and reader.rows([]).dtype == dtype
-    assert store.verify() == [] and store.problem == ""
+    assert store.verify() == [] and store.quota.problem == ""
 
 
 def test_stores_see_each_others_rows(folder: Path) -> None:
@@ -167,36 +167,7 @@ def test_many_rows_are_written_before_a_flush(folder: Path, monkeypatch: pytest.
         table.put(numbers(start, start + 3), rows_of(numbers(start, start + 3)))
     assert Store(folder).table(KEY).missing(numbers(0, 27)) == numbers(24, 27)
     assert torch.equal(table.rows(numbers(0, 27)), rows_of(numbers(0, 27)))
-    assert store.bytes_written == sum(path.stat().st_size for path in segments(folder)) > 0
-
-
-def test_many_small_segments_become_one(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(tables, "MOST_SMALL", 8)
-    table, reader = Store(folder).table(KEY), Store(folder).table(KEY)
-    for number in range(8):
-        fill(table, [str(number)])
-    with table.filling():
-        assert len(segments(folder)) == 8
-    assert reader.missing(numbers(0, 8)) == []
-    fill(table, ["8"])
-    with table.filling():
-        assert len(segments(folder)) == 1
-    late = Store(folder).table(KEY)
-    for each in (table, reader, late):
-        assert each.missing(numbers(0, 10)) == ["9"]
-        assert torch.equal(each.rows(numbers(0, 9)), rows_of(numbers(0, 9)))
-    assert Store(folder).verify() == []
-
-
-def test_merging_stops_at_a_size(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(tables, "MOST_SMALL", 8)
-    monkeypatch.setattr(tables, "MERGED_BYTES", 64)  # of four rows
-    table = Store(folder).table(KEY)
-    for number in range(9):
-        fill(table, [str(number)])
-    with table.filling():
-        assert len(segments(folder)) == 3
-    assert torch.equal(Store(folder).table(KEY).rows(numbers(0, 9)), rows_of(numbers(0, 9)))
+    assert store.quota.bytes_written == sum(path.stat().st_size for path in segments(folder)) > 0
 
 
 def test_old_rows_are_told_from_own_ones(folder: Path) -> None:
@@ -346,23 +317,23 @@ def aged(path: Path, seconds: float) -> None:
     os.utime(path, (then, then))
 
 
-def test_what_was_used_longest_ago_goes_first(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_tables_used_longest_ago_go_first_and_the_last_of_them_in_part(folder: Path) -> None:
     writer = Store(folder)
-    for number in range(10):
-        fill(writer.table({**KEY, "n": number % 2}), [str(number)])
-    by_number = sorted(segments(folder), key=lambda path: path.stat().st_mtime_ns)
-    size = by_number[0].stat().st_size
-    for number, path in enumerate(by_number):
-        aged(path, 1000 + [50, 10, 90, 20, 80, 30, 70, 40, 60, 0][number])
-    store = Store(folder, limit_bytes=10 * size + size // 2)  # the eleventh is too much; 90 % are nine
+    for number in range(12):
+        fill(writer.table({**KEY, "n": number // 3}), [str(number)])
+    size = segments(folder)[0].stat().st_size
+    for n, age in enumerate([4000, 1000, 3000, 2000]):
+        for path in segments(folder / writer.table({**KEY, "n": n}).digest[:2]):
+            aged(path, age)
+    store = Store(folder, limit_bytes=10 * size + size // 2)  # the thirteenth is too much; 90 % are nine
     assert torch.equal(store.table({**KEY, "n": 0}).rows(["2"]), rows_of(["2"]))  # the oldest, used now
-    aged(by_number[2], 5000)  # not ours to touch, say: the use counts all the same
-    fill(store.table({**KEY, "n": 2}), ["10"])
-    left = {
-        int(name) for n in range(3) for name in numbers(0, 11) if name in Store(folder).table({**KEY, "n": n})
-    }
-    assert left == set(range(11)) - {4, 6}
-    assert sum(path.stat().st_size for path in segments(folder)) <= 0.9 * store.limit_bytes
+    fill(store.table({**KEY, "n": 4}), ["12"])
+    left = [
+        int(name) for n in range(5) for name in numbers(0, 13) if name in Store(folder).table({**KEY, "n": n})
+    ]
+    assert left == [0, 1, 2, 3, 4, 5, 10, 11, 12], "table 2 is gone, table 3 has lost its oldest segment"
+    assert sum(path.stat().st_size for path in segments(folder)) <= 0.9 * store.quota.limit_bytes
+    assert len(list(folder.rglob("key.json"))) == 4
 
 
 def test_the_bound_holds_and_rows_serve_until_the_next_question(folder: Path) -> None:
@@ -373,13 +344,22 @@ def test_the_bound_holds_and_rows_serve_until_the_next_question(folder: Path) ->
     table = store.table(KEY)
     for number in range(1, 9):
         fill(table, [str(number)])
-        assert sum(path.stat().st_size for path in segments(folder)) <= store.limit_bytes
+        assert sum(path.stat().st_size for path in segments(folder)) <= store.quota.limit_bytes
     assert torch.equal(table.rows(numbers(0, 9)), rows_of(numbers(0, 9))), "deleted, but nobody asked since"
     absent = table.missing(numbers(0, 9))
     assert {"0", "1", "2"} <= set(absent) and "8" not in absent
     with pytest.raises(KeyError):
         table.rows(["0"])
     assert Store(folder).table(KEY).missing(numbers(0, 9)) == absent
+
+
+def test_a_table_larger_than_the_store_serves_what_was_asked_for(folder: Path) -> None:
+    table = Store(folder, limit_bytes=100).table(KEY)
+    for names in (numbers(0, 5), numbers(5, 10)):
+        with table.filling():
+            fill(table, names)
+        assert torch.equal(table.rows(names), rows_of(names)) and segments(folder) == []
+        assert table.missing(names) == names
 
 
 def test_a_use_is_noted_at_most_once_a_minute(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -399,7 +379,7 @@ def test_a_use_is_noted_at_most_once_a_minute(folder: Path, monkeypatch: pytest.
     assert time.time() - path.stat().st_mtime < 120
 
 
-def test_clearing_by_age_by_table_and_altogether(folder: Path) -> None:
+def test_clearing_by_age_and_altogether(folder: Path) -> None:
     store = Store(folder)
     for number in range(3):
         fill(store.table({**KEY, "n": number}), [str(number)])
@@ -413,26 +393,10 @@ def test_clearing_by_age_by_table_and_altogether(folder: Path) -> None:
     assert store.clear(older_than_days=2.5) == 0
     assert store.clear(older_than_days=1.5) == size
     assert store.table({**KEY, "n": 2}).missing(["2"]) == ["2"], "forgotten in this process as well"
-    assert store.clear(digest=store.table({**KEY, "n": 1}).digest) == size
-    assert [table.key["n"] for table in store.info()] == [0]
-    assert store.clear() == size and list(folder.iterdir()) == []
+    assert [table.key["n"] for table in store.info()] == [0, 1]
+    assert store.clear() == 2 * size and list(folder.iterdir()) == []
     fill(store.table(KEY), ["1"])
     assert "1" in Store(folder).table(KEY)
-
-
-def test_a_table_that_was_found_wrong_starts_over(folder: Path) -> None:
-    store = Store(folder)
-    table, other = store.table(KEY), store.table({**KEY, "weights": "right"})
-    fill(table, ["1", "2"])
-    fill(other, ["1"])
-    with table.filling():
-        table.put(["3"], rows_of(["3"]))
-        table.drop()
-        assert table.missing(["1", "2", "3"]) == ["1", "2", "3"]
-        table.put(["1"], torch.zeros(1, 4))
-    late = Store(folder)
-    assert late.table(KEY).rows(["1"]).sum() == 0 and "2" not in late.table(KEY)
-    assert "1" in late.table({**KEY, "weights": "right"}) and late.verify() == []
 
 
 def test_a_folder_that_cannot_be_written_means_memory(
@@ -441,11 +405,11 @@ def test_a_folder_that_cannot_be_written_means_memory(
     (tmp_path / "file").write_text("")
     monkeypatch.setenv("CLPLAT_CACHE", str(tmp_path / "file" / "below"))
     store = Store.default()
-    assert store.folder is None and str(tmp_path / "file" / "below") in store.problem
-    assert "\n" not in store.problem
+    assert store.folder is None and str(tmp_path / "file" / "below") in store.quota.problem
+    assert "\n" not in store.quota.problem
     with store.table(KEY).filling():
         fill(store.table(KEY), ["1"])
-    assert torch.equal(store.table(KEY).rows(["1"]), rows_of(["1"])) and store.bytes_written == 0
+    assert torch.equal(store.table(KEY).rows(["1"]), rows_of(["1"])) and store.quota.bytes_written == 0
     assert [table.rows for table in store.info()] == [1]
 
 
@@ -459,7 +423,7 @@ def test_a_full_disk_costs_no_row(folder: Path, monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setattr("clplat.files.os.replace", no_space)
     fill(table, ["2"])
     fill(table, ["3"])
-    assert "No space left on device" in store.problem
+    assert "No space left on device" in store.quota.problem
     assert torch.equal(table.rows(["3", "1", "2"]), rows_of(["3", "1", "2"]))
     monkeypatch.undo()
     fill(table, ["4"])  # there is room again
@@ -471,10 +435,10 @@ def test_the_folder_and_limit_of_the_user(tmp_path: Path, monkeypatch: pytest.Mo
     monkeypatch.delenv("CLPLAT_CACHE_LIMIT", raising=False)
     monkeypatch.setenv("HOME", str(tmp_path))
     assert Store.default().folder == tmp_path / ".cache" / "clplat"
-    assert Store.default().limit_bytes == 20 * 10**9
+    assert Store.default().quota.limit_bytes == 20 * 10**9
     monkeypatch.setenv("CLPLAT_CACHE", str(tmp_path / "mine"))
     monkeypatch.setenv("CLPLAT_CACHE_LIMIT", "500MB")
-    assert (Store.default().folder, Store.default().limit_bytes) == (tmp_path / "mine", 500 * 10**6)
+    assert (Store.default().folder, Store.default().quota.limit_bytes) == (tmp_path / "mine", 500 * 10**6)
     monkeypatch.setenv("CLPLAT_CACHE_LIMIT", "0")
     assert Store.default().folder is None
     monkeypatch.setenv("CLPLAT_CACHE_LIMIT", "a lot")

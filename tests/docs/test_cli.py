@@ -41,7 +41,7 @@ def test_every_command_and_option_is_on_the_page(capsys: pytest.CaptureFixture[s
             assert f"--{option}" in section, f"{command} --{option}"
         known |= set(found)
     mentioned = set(re.findall(r"--([a-z\-]+)(?![a-z.\-])", PAGE))
-    assert mentioned - known <= {*KINDS, "seed", "config"}
+    assert mentioned - known <= {*KINDS, "seed", "config", "recipe"}
 
 
 def test_the_slots_and_kinds_are_listed() -> None:

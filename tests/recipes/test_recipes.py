@@ -91,7 +91,7 @@ def test_notes_are_short_and_say_more_than_the_title() -> None:
     for one in RECIPES.values():
         assert 40 < len(one.note) < 500, one.name
         assert one.arxiv is None or len(one.arxiv) == len("2308.11485"), one.name
-    assert sum(recipe.id is not None for one in RECIPES.values()) >= 6
+    assert sum(one.id is not None for one in RECIPES.values()) >= 6
 
 
 def test_docs_systems_is_up_to_date() -> None:
@@ -152,4 +152,5 @@ def test_a_sweep_compares_recipes() -> None:
 def swept(words: list[str]) -> Sweep:
     parser, _ = cli._parser()
     options, rest = parser.parse_known_args(["sweep", *words])
+    options.own = []
     return from_flags(options, parse_arguments(rest))

@@ -181,8 +181,8 @@ def sweep(
         "constraints": {"forgetting": 5.0}, "budget": {"trials": trials, "seconds": None, "tflops": None},
         "seeds": list(seeds), "orders": [list(order) for order in orders], "rows": rows,
         "comparisons": comparisons,
-        "sentence": "replay (tuned) is ahead of naive (tuned) by 8.1 points (real); against ewc (tuned) the "
-        "difference could be luck.",
+        "sentence": "replay (tuned) is ahead of naive (tuned) by 8.1 points (significant); against "
+        "ewc (tuned) the difference could be luck.",
         "studies": [study_of(m, g, trials, objectives) for g in groups for m in tuned] if trials else [],
         "failures": [], "figure": None,
     }  # fmt: skip

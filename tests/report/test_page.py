@@ -98,7 +98,7 @@ def full(make_sweep: Make, tmp_path_factory: pytest.TempPathFactory) -> tuple[Ou
 def test_sections_stand_in_order(full: tuple[Outcome, Page, Path]) -> None:
     assert full[1].sections() == [
         "Answer",
-        "Which differences are real",
+        "Which differences are significant",
         "The question as a figure",
         "Over the stream",
         "Every domain after every domain",

@@ -113,7 +113,7 @@ def _written(path: Path, backbone: Path, **more: Any) -> Path:
     sweep = {
         "methods": ["naive"],
         "controls": ["frozen"],
-        "search": ["train.lr"],
+        "tune": ["train.lr"],
         "seeds": [0, 1],
         "orders": 1,
     }

@@ -17,7 +17,8 @@ import pytest
 from clplat.files import read_json
 from clplat.sweep import read_sweep
 from clplat.sweep.layout import Layout
-from clplat.sweep.queue import FINALS, Queue
+from clplat.sweep.queue import Queue
+from clplat.sweep.studies import FINALS
 from clplat.tuning.storage import open_storage
 
 CALL = "import sys; from clplat.cli import main; sys.exit(main(sys.argv[1:]))"
@@ -57,7 +58,7 @@ def test_kills_cost_nothing(small_backbone: Path, tmp_path: Path) -> None:
     out, log = tmp_path / "out", tmp_path / "log"
     words = "--scenario.domains 2 --scenario.train 16 --scenario.queries 10 --scenario.gallery 20 "
     words += "--scenario.size 16 --train.epochs 1 --train.batch_size 8 --adapter none --composer combiner "
-    words += "--strategies naive,ewc --controls frozen --trials 100 --search train.lr --sampler random "
+    words += "--strategies naive,ewc --controls frozen --trials 100 --tune train.lr --sampler random "
     words += f"--seeds 0 --workers 8 --no-track --backbone local-dir:{small_backbone} --out {out}"
     command = [sys.executable, "-c", CALL, "sweep", *words.split()]
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
@@ -79,12 +80,12 @@ def test_kills_cost_nothing(small_backbone: Path, tmp_path: Path) -> None:
     assert process.returncode == 0, log.read_text()[-2000:]
 
     queue = Queue(Layout(read_sweep(out / "sweep.yaml")), out, open_storage(None, out))
-    assert not queue.pending()
+    assert not queue.has_pending()
     outcome = read_json(out / "sweep.json")
     assert outcome["status"] == "complete" and outcome["failures"] == []
     returned = 0
     for entry in queue.layout.studies:
-        trials = queue.trials(entry)
+        trials = queue.studies.trials(entry.key)
         assert Counter(t.state.name for t in trials) == {"COMPLETE": 100}
         numbers = [t.user_attrs.get("continues", t.number) for t in trials]
         assert len(set(numbers)) == 100, "a trial was run twice"
@@ -94,9 +95,9 @@ def test_kills_cost_nothing(small_backbone: Path, tmp_path: Path) -> None:
             assert result["config"]["train"]["lr"] == trial.params["train.lr"], (
                 "values and folder belong together"
             )
-        everything = queue.study(entry.key).get_trials()
+        everything = queue.studies.records(entry.key)
         returned += sum(bool(t.user_attrs.get("returned")) for t in everything)
-    finals = [t for t in queue.study(FINALS).get_trials() if not t.user_attrs.get("returned")]
+    finals = queue.studies.trials(FINALS)
     names = [t.user_attrs["final"] for t in finals]
     assert sorted(names) == sorted(set(names)) and len(names) == sum(r["n"] for r in outcome["rows"])
     assert returned >= 5, "the kills did not meet trials at work"

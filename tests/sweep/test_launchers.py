@@ -15,8 +15,8 @@ import pytest
 from clplat.errors import UserError
 from clplat.sweep import Sweep, read_sweep
 from clplat.sweep.launchers import launch
-from clplat.sweep.orders import Orders
 from clplat.sweep.run import run_sweep
+from clplat.sweep.worker_spec import WorkerSpec, threads_per_worker
 
 #: What SLURM's programs do for a job array of submitit, and no more: each job is a process of this machine.
 SBATCH = """#!{python}
@@ -84,14 +84,14 @@ def called(name: str, out: Path, plan: Path | Sweep, workers: int = 1) -> list[s
     """What the launcher says when workers serve a sweep."""
     said: list[str] = []
     sweep = plan if isinstance(plan, Sweep) else read_sweep(plan)
-    launch(name, Orders(sweep.as_dict(), out, None, "session", workers, False), said.append)
+    launch(name, WorkerSpec(sweep, out, workers=workers, threads=1), said.append)
     return said
 
 
 def test_slurm_without_a_cluster_works_here(
     short_plan: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    outcome = run_sweep(read_sweep(short_plan), tmp_path, workers=2, launcher="slurm", track=False)
+    outcome = run_sweep(read_sweep(short_plan), tmp_path, workers=2, launcher="slurm")
     assert rows(outcome) == [("frozen", 2), ("naive", 2)] or rows(outcome) == [("naive", 2), ("frozen", 2)]
     assert "2 processes, as there is no SLURM here; logs in" in capfd.readouterr().out
     logs = "".join(path.read_text() for path in (tmp_path / ".slurm").glob("*/*_log.out"))
@@ -178,9 +178,7 @@ def test_a_ray_cluster_that_is_not_there_is_one_line(
     ("workers", "limit", "threads"),
     [(1, "", 8), (3, "", 2), (3, "1", 1), (3, "4", 2), (20, "", 1), (1, "no", 8)],
 )
-def test_cores_are_divided(
-    workers: int, limit: str, threads: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_cores_are_divided(workers: int, limit: str, threads: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(8)), raising=False)
     monkeypatch.setenv("OMP_NUM_THREADS", limit)
-    assert Orders({"base": {}}, tmp_path, None, "session", workers).threads == threads
+    assert threads_per_worker(workers) == threads

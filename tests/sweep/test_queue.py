@@ -14,8 +14,9 @@ from clplat.errors import UserError
 from clplat.events import Listener
 from clplat.sweep import Budget, Sweep
 from clplat.sweep.layout import Layout
-from clplat.sweep.queue import DEATHS, FINALS, Queue, Work, best_of
-from clplat.sweep.work import Pruned, Steered
+from clplat.sweep.queue import DEATHS, Job, Queue
+from clplat.sweep.studies import FINALS
+from clplat.sweep.worker import Pruned, TrialListener
 from clplat.tuning.storage import open_storage
 
 BASE = {
@@ -28,7 +29,7 @@ def sweep(**changes: Any) -> Sweep:
     plain: dict[str, Any] = {
         "base": BASE,
         "methods": ["naive"],
-        "search": ["train.lr"],
+        "tune": ["train.lr"],
         "seeds": [0, 1],
         "orders": 1,
         "budget": Budget(trials=3),
@@ -53,84 +54,83 @@ def result(
     }
 
 
-def finish(queue: Queue, **changes: Any) -> list[Work]:
+def finish(queue: Queue, **changes: Any) -> list[Job]:
     """Do everything that is left; a higher rate is better here."""
     done = []
-    while (work := queue.take()) is not None:
-        queue.complete(work, result(1000 * work.config["train"]["lr"], **changes))
-        done.append(work)
+    while (job := queue.claim()) is not None:
+        queue.complete(job, result(1000 * job.config["train"]["lr"], **changes))
+        done.append(job)
     return done
 
 
 def test_all_of_it_once_and_tuned_settings_last(tmp_path: Path) -> None:
     queue = queue_of(tmp_path)
     done = finish(queue)
-    folders = [work.folder for work in done]
+    folders = [job.folder for job in done]
     tuning, finals = folders[:3], folders[3:]
     assert tuning == [f"trials/naive/{i}" for i in range(3)]
     plain = {f"{name}-s{seed}" for name in ("naive", "frozen", "cumulative") for seed in (0, 1)}
-    best = max(done[:3], key=lambda work: work.config["train"]["lr"])
+    best = max(done[:3], key=lambda job: job.config["train"]["lr"])
     tuned = {"naive-tuned-s0", "naive-tuned-s1"} if best is not done[0] else set()
     assert set(finals) == plain | tuned and len(finals) == len(set(finals))
-    assert [work.config["evaluation"]["split"] for work in done] == ["val"] * 3 + ["test"] * len(finals)
+    assert [job.config["evaluation"]["split"] for job in done] == ["val"] * 3 + ["test"] * len(finals)
     assert done[0].params == {"train.lr": 0.001}, "the default setting is the first that is tried"
-    for work in done:
-        if work.folder in tuned:
-            assert work.config["train"]["lr"] == best.params["train.lr"]
-    assert not queue.pending() and queue.take() is None
+    for job in done:
+        if job.folder in tuned:
+            assert job.config["train"]["lr"] == best.params["train.lr"]
+    assert not queue.has_pending() and queue.claim() is None
 
 
 def test_a_default_that_stays_best_is_not_run_twice(tmp_path: Path) -> None:
     queue = queue_of(tmp_path)
-    while (work := queue.take()) is not None:
-        queue.complete(work, result(50.0 if work.params in ({}, {"train.lr": 0.001}) else 20.0))
-    assert not [name for name in queue.final_trials() if "tuned" in name]
-    assert queue.tuned(queue.layout.studies[0]) is None
+    while (job := queue.claim()) is not None:
+        queue.complete(job, result(50.0 if job.params in ({}, {"train.lr": 0.001}) else 20.0))
+    assert not [name for name in queue.studies.final_tries() if "tuned" in name]
+    assert queue.studies.tuned_params(queue.layout.studies[0]) is None
 
 
 def test_workers_share_and_the_dead_give_back(tmp_path: Path) -> None:
     first, second = queue_of(tmp_path, "now"), queue_of(tmp_path, "now")
-    one, two = first.take(), second.take()
+    one, two = first.claim(), second.claim()
     assert one is not None and two is not None and one.folder != two.folder
     lost = two.params
     del second, two  # as a killed process does: the kernel takes its lock away
-    assert first.pending()
+    assert first.has_pending()
     first.complete(one, result(30.0))
-    again = first.take()
+    again = first.claim()
     assert again is not None
     assert again.folder == "trials/naive/1" and again.params == lost, "its values, its folder, its checkpoint"
     first.complete(again, result(30.0))
     rest = finish(first)
-    assert [work.folder for work in rest][:1] == ["trials/naive/3"], "number 2 was the second life of 1"
-    entry = first.layout.studies[0]
-    assert [trial.state.name for trial in first.trials(entry)] == ["COMPLETE"] * 3
+    assert [job.folder for job in rest][:1] == ["trials/naive/3"], "number 2 was the second life of 1"
+    assert [trial.state.name for trial in first.studies.trials("naive")] == ["COMPLETE"] * 3
 
 
 def test_what_kills_its_process_every_time_is_given_up(tmp_path: Path) -> None:
     for _ in range(DEATHS):
         queue = queue_of(tmp_path, "now", methods=["naive"], budget=Budget(), seeds=[0], controls=[])
-        work = queue.take()
-        assert work is not None and work.folder == "naive-s0"
-        del queue, work
+        job = queue.claim()
+        assert job is not None and job.folder == "naive-s0"
+        del queue, job
     queue = queue_of(tmp_path, "now", methods=["naive"], budget=Budget(), seeds=[0], controls=[])
-    assert queue.take() is None and not queue.pending()
-    assert "killed 5 times" in queue.final_trials()["naive-s0"].user_attrs["why"]
+    assert queue.claim() is None and not queue.has_pending()
+    assert "killed 5 times" in queue.studies.final_tries()["naive-s0"][-1].user_attrs["why"]
     later = queue_of(tmp_path, "later", methods=["naive"], budget=Budget(), seeds=[0], controls=[])
-    assert later.take() is not None, "another call of the command tries again"
+    assert later.claim() is not None, "another call of the command tries again"
 
 
 def test_a_failure_stops_nobody_and_is_tried_again_by_the_next_call(tmp_path: Path) -> None:
     queue = queue_of(tmp_path, "first")
     seen = []
-    while (work := queue.take()) is not None:
-        seen.append(work.folder)
-        if work.folder == "naive-s1":
-            queue.failed(work, "the disk is full")
+    while (job := queue.claim()) is not None:
+        seen.append(job.folder)
+        if job.folder == "naive-s1":
+            queue.failed(job, "the disk is full")
         else:
-            queue.complete(work, result(30.0))
+            queue.complete(job, result(30.0))
     assert seen.count("naive-s1") == 1 and "cumulative-s1" in seen
-    assert queue.final_trials()["naive-s1"].user_attrs["why"] == "the disk is full"
-    again = [work.folder for work in finish(queue_of(tmp_path, "second"))]
+    assert queue.studies.final_tries()["naive-s1"][-1].user_attrs["why"] == "the disk is full"
+    again = [job.folder for job in finish(queue_of(tmp_path, "second"))]
     assert again == ["naive-s1"]
 
 
@@ -147,25 +147,25 @@ def test_budgets_are_equal_for_every_method(budget: Budget, expected: int, tmp_p
     queue = queue_of(tmp_path, methods=["naive", "ewc"], budget=budget, seeds=[0], controls=[])
     finish(queue)
     for entry in queue.layout.studies:
-        assert len(queue.trials(entry)) == expected
+        assert len(queue.studies.trials(entry.key)) == expected
 
 
 def test_what_never_succeeds_does_not_run_for_ever(tmp_path: Path) -> None:
     queue = queue_of(tmp_path, budget=Budget(seconds=1e9), seeds=[0], controls=[])
     tried = 0
-    while (work := queue.take()) is not None:
-        tried += work.final is None
-        queue.failed(work, "no")
+    while (job := queue.claim()) is not None:
+        tried += job.kind == "study"
+        queue.failed(job, "no")
     assert tried == 10
 
 
 def test_constraints_keep_what_breaks_them_out_of_the_finals(tmp_path: Path) -> None:
     queue = queue_of(tmp_path, constraints={"forgetting": 5.0, "plasticity": 20.0})
-    while (work := queue.take()) is not None:
-        rate = work.config["train"]["lr"]
-        queue.complete(work, result(1000 * rate, forgetting=9.0 if rate > 0.001 else 1.0))
-    best = best_of(queue.study("naive"), ["final"])
-    trials = queue.trials(queue.layout.studies[0])
+    while (job := queue.claim()) is not None:
+        rate = job.config["train"]["lr"]
+        queue.complete(job, result(1000 * rate, forgetting=9.0 if rate > 0.001 else 1.0))
+    best = queue.studies.best("naive")
+    trials = queue.studies.trials("naive")
     met = [t for t in trials if t.params["train.lr"] <= 0.001]
     assert best is not None and best.values[0] == max(t.values[0] for t in met)
     assert set(trials[0].constraints) == {"forgetting", "plasticity"}
@@ -177,20 +177,19 @@ def test_constraints_keep_what_breaks_them_out_of_the_finals(tmp_path: Path) -> 
 def test_several_objectives_keep_a_front(tmp_path: Path) -> None:
     queue = queue_of(tmp_path, objectives=["final", "forgetting"], budget=Budget(trials=6))
     dice = random.Random(0)
-    while (work := queue.take()) is not None:
-        queue.complete(work, result(dice.uniform(20, 60), forgetting=dice.uniform(0, 9)))
-    study = queue.study("naive")
-    best = best_of(study, ["final", "forgetting"])
+    while (job := queue.claim()) is not None:
+        queue.complete(job, result(dice.uniform(20, 60), forgetting=dice.uniform(0, 9)))
+    study, best = queue.studies.study("naive"), queue.studies.best("naive")
     assert best is not None and best.number in {t.number for t in study.best_trials}
     assert best.values[0] == max(t.values[0] for t in study.get_trials())
 
 
 def test_an_undefined_objective_fails_the_trial_and_says_why(tmp_path: Path) -> None:
     queue = queue_of(tmp_path, objectives=["zero_shot"])
-    work = queue.take()
-    assert work is not None
-    queue.complete(work, result(30.0))
-    trial = queue.trials(queue.layout.studies[0])[0]
+    job = queue.claim()
+    assert job is not None
+    queue.complete(job, result(30.0))
+    trial = queue.studies.trials("naive")[0]
     assert trial.state.name == "FAIL" and "'zero_shot' is undefined" in trial.user_attrs["why"]
 
 
@@ -200,19 +199,19 @@ def rows_of(*means: float, domains: int = 4) -> dict[str, Any]:
     return {**held, "metrics": {"R@5": [[m] * domains for m in means]}, "scores": [{} for _ in means]}
 
 
-def run_rows(queue: Queue, last: list[float], domains: int = 4, pruner: str = "halving") -> int:
+def run_rows(queue: Queue, last: list[float], domains: int = 4) -> int:
     """Tell a new trial its rows one by one; return after how many experiences it was stopped, 0 for never."""
-    work = queue.take()
-    assert work is not None and work.final is None
-    steered = Steered(Listener(), work, list(queue.layout.sweep.objectives), pruner)
-    steered.started(rows_of(10.0, domains=domains))
+    job = queue.claim()
+    assert job is not None and job.kind == "study"
+    listener = TrialListener(Listener(), queue, job)
+    listener.started(rows_of(10.0, domains=domains))
     for step in range(len(last)):
         try:
-            steered.row(rows_of(*[10.0, *last][: step + 2], domains=domains))
+            listener.row(rows_of(*[10.0, *last][: step + 2], domains=domains))
         except Pruned:
-            queue.pruned(work, steered.result)
+            queue.pruned(job, listener.result)
             return step + 1
-    queue.complete(work, rows_of(10.0, *last, domains=domains))
+    queue.complete(job, rows_of(10.0, *last, domains=domains))
     return 0
 
 
@@ -221,9 +220,10 @@ def test_the_worse_half_is_pruned_in_the_middle_of_a_long_stream_and_not_before(
     assert run_rows(queue, [20.0, 50.0, 50.0, 50.0]) == 0, "the first has nobody to be compared with"
     assert run_rows(queue, [5.0, 60.0, 50.0, 50.0]) == 0, "worse at first is no reason"
     assert run_rows(queue, [30.0, 20.0, 90.0, 90.0]) == 2
-    trial = queue.trials(queue.layout.studies[0])[-1]
+    trial = queue.studies.trials("naive")[-1]
     assert trial.state.name == "PRUNED" and trial.user_attrs["measures"]["final"] == 20.0
-    assert run_rows(queue, [30.0, 20.0, 50.0, 50.0], pruner="none") == 0
+    unpruned = queue_of(tmp_path, budget=Budget(trials=20), pruner="none")
+    assert run_rows(unpruned, [30.0, 20.0, 50.0, 50.0]) == 0
     assert run_rows(queue_of(tmp_path / "b", budget=Budget(trials=9)), [9.0, 8.0, 7.0], domains=3) == 0
     several = queue_of(tmp_path / "c", budget=Budget(trials=9), objectives=["final", "seconds"])
     assert [run_rows(several, [v, v, v, v]) for v in (50.0, 40.0, 30.0)] == [0, 0, 0]
@@ -233,11 +233,11 @@ def test_another_search_in_the_same_folder_is_refused(tmp_path: Path) -> None:
     finish(queue_of(tmp_path))
     other = queue_of(tmp_path, space={"train.lr": {"low": 1e-4, "high": 1e-3}}, budget=Budget(trials=5))
     with pytest.raises(UserError, match=r"'naive' in .* has another search space"):
-        other.take()
+        other.claim()
     with pytest.raises(UserError, match="has other constraints"):
-        queue_of(tmp_path, constraints={"forgetting": 1.0}, budget=Budget(trials=5)).take()
+        queue_of(tmp_path, constraints={"forgetting": 1.0}, budget=Budget(trials=5)).claim()
     more = queue_of(tmp_path, budget=Budget(trials=5))
-    assert len([w for w in finish(more) if w.final is None]) == 2, "more trials of the same search go on"
+    assert len([w for w in finish(more) if w.kind == "study"]) == 2, "more trials of the same search go on"
 
 
 def test_a_torn_line_of_the_journal_is_cut_off(tmp_path: Path) -> None:
@@ -257,26 +257,26 @@ def test_nothing_is_lost_or_doubled_whatever_happens(
 ) -> None:
     out = tmp_path_factory.mktemp("random")
     queues = [queue_of(out, "s", seeds=[0]) for _ in range(workers)]
-    held: list[Work | None] = [None] * workers
+    held: list[Job | None] = [None] * workers
     for turn, move in enumerate(moves):
         i = turn % workers
-        work = held[i]
-        if move == "take" and work is None:
-            held[i] = queues[i].take()
+        job = held[i]
+        if move == "take" and job is None:
+            held[i] = queues[i].claim()
         elif move == "die":
-            held[i] = work = None
+            held[i] = job = None
             queues[i] = queue_of(out, "s", seeds=[0])
-        elif work is not None and move in ("complete", "fail"):
-            queues[i].complete(work, result(40.0)) if move == "complete" else queues[i].failed(work, "no")
+        elif job is not None and move in ("complete", "fail"):
+            queues[i].complete(job, result(40.0)) if move == "complete" else queues[i].failed(job, "no")
             held[i] = None
     held.clear()
     queues.clear()
     last = queue_of(out, "s", seeds=[0])
     finish(last)
-    trials = last.trials(last.layout.studies[0])
+    trials = last.studies.trials("naive")
     assert len(trials) == 3 and all(t.state.is_finished() for t in trials)
     assert len({t.user_attrs.get("continues", t.number) for t in trials}) == 3
-    finals = [t for t in last.study(FINALS).get_trials() if not t.user_attrs.get("returned")]
+    finals = last.studies.trials(FINALS)
     names = [t.user_attrs["final"] for t in finals if t.state.name == "COMPLETE"]
     failed = {t.user_attrs["final"] for t in finals if t.state.name == "FAIL"}
     assert len(names) == len(set(names)) and not set(names) & failed

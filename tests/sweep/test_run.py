@@ -23,6 +23,7 @@ from clplat.sweep.layout import Layout
 from clplat.sweep.queue import Queue
 from clplat.sweep.run import gather, run_sweep
 from clplat.tables.sweep import markdown, plain
+from clplat.tracking.sweeps import SweepTracker
 from clplat.tuning.storage import open_storage
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -47,14 +48,14 @@ def tuned(base: dict[str, Any], tmp_path_factory: pytest.TempPathFactory) -> tup
         question="Does it run?",
         base=base,
         methods=["naive", {"name": "replay", "size": 8}],
-        search=["train.lr"],
+        tune=["train.lr"],
         space={"train.lr": [1e-4, 3e-3]},
         seeds=[0, 1],
         budget=Budget(trials=2),
         constraints={"trainable_parameters": 1e9},
         figure={"kind": "bars", "y": ["final"]},
     )
-    return out, run_sweep(sweep, out, workers=2, command="clplat sweep of a test")
+    return out, run_sweep(sweep, out, workers=2, tracker=SweepTracker, command="clplat sweep of a test")
 
 
 def test_rows_trials_and_files(tuned: tuple[Path, dict[str, Any]]) -> None:
@@ -95,7 +96,7 @@ def test_the_same_call_repeats_nothing_and_gather_finds_the_same(
 ) -> None:
     out, outcome = tuned
     before = {path: path.stat().st_mtime_ns for path in out.rglob("result.json")}
-    assert run_sweep(read_sweep(out / "sweep.yaml"), out, track=False, command=outcome["command"]) == outcome
+    assert run_sweep(read_sweep(out / "sweep.yaml"), out, command=outcome["command"]) == outcome
     assert {path: path.stat().st_mtime_ns for path in out.rglob("result.json")} == before
     assert gather(out) == outcome
     assert main(["report", str(out)]) == 0
@@ -174,7 +175,7 @@ def test_what_happens_to_one_run_does_not_stop_the_others(
     dying: Callable[..., Sweep], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     sweep, out = dying("kill", "nan", "defect", "once", "fine"), tmp_path / "out"
-    outcome = run_sweep(sweep, out, workers=2, track=False)
+    outcome = run_sweep(sweep, out, workers=2)
     why = {failure["label"]: failure["why"] for failure in outcome["failures"]}
     assert set(why) == {"kill s0", "nan s0", "defect s0"}
     assert "killed 5 times (out of memory?)" in why["kill s0"]
@@ -190,7 +191,7 @@ def test_what_happens_to_one_run_does_not_stop_the_others(
 
     for mark in tmp_path.glob("mark-*"):
         mark.unlink()
-    again = run_sweep(sweep, out, workers=1, track=False)
+    again = run_sweep(sweep, out, workers=1)
     assert [failure["label"] for failure in again["failures"]] == ["nan s0"]
 
 
@@ -227,12 +228,12 @@ def test_an_interrupted_sweep_loses_nothing(dying: Callable[..., Sweep], tmp_pat
     assert read_json(out / "sweep.json")["status"] == "complete"
     assert "2 rows known" in done.stdout or "3 rows known" in done.stdout or "mean R@5" in done.stdout
     queue = Queue(Layout(read_sweep(out / "sweep.yaml")), out, open_storage(None, out))
-    assert {t.state.name for t in queue.final_trials().values()} == {"COMPLETE"}
+    assert {t[-1].state.name for t in queue.studies.final_tries().values()} == {"COMPLETE"}
 
 
 def test_threads_of_the_parent_stay_as_they_were(base: dict[str, Any], tmp_path: Path) -> None:
     before = os.environ.get("OMP_NUM_THREADS"), torch.get_num_threads(), signal.getsignal(signal.SIGINT)
     sweep = Sweep(base=base, methods=["frozen"], controls=[], seeds=[0, 1])
-    run_sweep(sweep, tmp_path / "out", workers=2, track=False)
+    run_sweep(sweep, tmp_path / "out", workers=2)
     after = os.environ.get("OMP_NUM_THREADS"), torch.get_num_threads(), signal.getsignal(signal.SIGINT)
     assert before == after

@@ -28,7 +28,7 @@ from optuna.storages import run_grpc_proxy_server
 from clplat.tuning.storage import open_storage
 run_grpc_proxy_server(open_storage(None, Path(sys.argv[1])), host="127.0.0.1", port=int(sys.argv[2]))
 """
-#: A worker that takes a piece of work, says which, and goes no further.
+#: A worker that claims a job, says which, and goes no further.
 TAKE = """
 import json, sys
 from pathlib import Path
@@ -38,8 +38,8 @@ from clplat.sweep.queue import Queue
 from clplat.tuning.storage import open_storage
 plan, out, where = json.loads(sys.argv[1]), Path(sys.argv[2]), sys.argv[3]
 queue = Queue(Layout(read_sweep(plan)), out, open_storage(where, out))
-work = queue.take()
-print(json.dumps([work.folder, work.params]), flush=True)
+job = queue.claim()
+print(json.dumps([job.folder, job.params]), flush=True)
 sys.stdin.read()
 """
 
@@ -60,7 +60,7 @@ def measured(out: Path) -> dict[str, Any]:
 def alone(plan: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     """The same sweep by one worker on the journal."""
     out = tmp_path_factory.mktemp("alone")
-    run_sweep(read_sweep(plan), out, track=False)
+    run_sweep(read_sweep(plan), out)
     return measured(out)
 
 
@@ -94,7 +94,7 @@ def test_two_commands_share_the_work(
     assert sorted(done) == sorted(["naive trial 0", "naive trial 1", *finals, *tuned]), "each once"
     assert measured(out) == alone
     queue = Queue(Layout(read_sweep(plan)), out, open_storage(storage, out))
-    assert all(trial.state.name == "COMPLETE" for trial in queue.final_trials().values())
+    assert all(tries[-1].state.name == "COMPLETE" for tries in queue.studies.final_tries().values())
     assert not (out / "studies.journal").exists(), "the storage that was asked for, not the default one"
 
 
@@ -107,17 +107,17 @@ def test_a_new_database_may_be_opened_by_many_at_once(postgres: Any, tmp_path: P
 
 def test_what_a_killed_worker_held_comes_back(postgres: Any, tmp_path: Path) -> None:
     where = postgres.made("killed")
-    sweep = Sweep(methods=["naive"], search=["train.lr"], seeds=[0], budget=Budget(trials=2))
+    sweep = Sweep(methods=["naive"], tune=["train.lr"], seeds=[0], budget=Budget(trials=2))
     code = [sys.executable, "-c", TAKE, json.dumps(sweep.as_dict()), str(tmp_path), where]
     worker = subprocess.Popen(code, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
     assert worker.stdout is not None
     folder, params = json.loads(worker.stdout.readline())
     queue = Queue(Layout(sweep), tmp_path, open_storage(where, tmp_path))
-    other = queue.take()
+    other = queue.claim()
     assert other is not None and other.folder != folder, "what another worker holds is left to it"
     worker.kill()
     worker.communicate()
-    again = queue.take()
+    again = queue.claim()
     assert again is not None and (again.folder, again.params) == (folder, params)
 
 
@@ -130,10 +130,10 @@ def test_what_fails_for_good_ends_for_two_commands_too(postgres: Any, tmp_path: 
     tries = 0
     for _ in range(6):
         for queue in queues:
-            work = queue.take()
-            if work is not None:
+            job = queue.claim()
+            if job is not None:
                 tries += 1
-                queue.failed(work, "it never works")
+                queue.failed(job, "it never works")
     assert tries == len(queues)
 
 
@@ -143,8 +143,8 @@ def test_two_sweeps_in_one_database_do_not_mix(postgres: Any, tmp_path: Path) ->
     for name in ("a", "b"):  # equal names in different places, as `runs/sweep` of two people
         out = tmp_path / name / "sweep"
         queue = Queue(layout, out, open_storage(where, out))
-        work = queue.take()
-        assert work is not None and work.folder == "naive-s0" and queue.take() is None
+        job = queue.claim()
+        assert job is not None and job.folder == "naive-s0" and queue.claim() is None
 
 
 def test_errors_are_one_line_without_the_password(

@@ -21,7 +21,7 @@ from clplat.sweep import Sweep
 from clplat.sweep.layout import Layout
 from clplat.tuning.samplers import PRUNERS, SAMPLERS
 from sweeps import asked
-from sweeps.ledger import ROOT, scripts
+from sweeps.publish import ROOT, scripts
 
 SCRIPTS = scripts()
 PAGE = (ROOT / "docs" / "sweeps.md").read_text(encoding="utf-8")
@@ -147,7 +147,7 @@ def test_every_key_and_its_default_is_on_the_page() -> None:
         assert field.name in rows, field.name
     for name in ("sampler", "pruner", "name"):
         assert rows[name] == f"`{getattr(Sweep(), name)}`"
-    for name in ("controls", "search", "objectives"):
+    for name in ("controls", "tune", "objectives"):
         assert rows[name] == f"`[{', '.join(getattr(Sweep(), name))}]`"
     for word in (*MEASURES, *SAMPLERS, *PRUNERS):
         assert f"`{word}`" in PAGE, word

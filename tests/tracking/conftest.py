@@ -146,7 +146,7 @@ def forget_failures(monkeypatch: pytest.MonkeyPatch) -> None:
     from clplat.tracking import failures
 
     failures._reported.clear()
-    failures._silent_until.clear()
+    failures._paused_until.clear()
     for name in ("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "MLFLOW_HTTP_REQUEST_TIMEOUT"):
         monkeypatch.delenv(name, raising=False)
 

@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 
 from clplat.tracking import Tracker, tracking_uri
-from clplat.tracking.background import BackgroundLogger
+from clplat.tracking.background import background_logger
 from clplat.tracking.log_state import STATE_FILE
 from clplat.tracking.store import open_client
 
@@ -37,7 +37,7 @@ def steps(root: Path, run: Any) -> list[int]:
 @contextmanager
 def stopped_process() -> Iterator[int]:
     """The process that logs, which does nothing during the block."""
-    process = BackgroundLogger.of_process()._process
+    process = background_logger().process
     assert process is not None
     os.kill(process.pid, signal.SIGSTOP)
     try:
@@ -48,13 +48,13 @@ def stopped_process() -> Iterator[int]:
 
 def until(there: Callable[[], bool]) -> None:
     """Wait for what the process that logs does on its own, as long as it lives."""
-    process = BackgroundLogger.of_process()._process
+    process = background_logger().process
     while not there():
         assert process is not None and process.poll() is None
         time.sleep(0.05)
 
 
-def test_what_is_posted_is_there_when_the_tracker_is_closed(root: Path, make_result: Make) -> None:
+def test_what_is_sent_is_there_when_the_tracker_is_closed(root: Path, make_result: Make) -> None:
     said: list[str] = []
     with Tracker(root, warn=said.append) as tracker:
         tracker.start_background()
@@ -70,9 +70,9 @@ def test_what_is_posted_is_there_when_the_tracker_is_closed(root: Path, make_res
     assert [steps(root, run) for run in runs] == [[0, 1, 2, 3, 4]] * 2
     assert said == []
     ids = {run.info.run_id for run in runs}
-    # Nobody waits for figures.
+    # `close` does not wait for figures.
     until(lambda: len(list(root.glob("mlartifacts/**/accuracy_matrix.png"))) == 2)
-    assert Tracker(root).log(make_result("replay", 0), root / "0") in ids  # the same state serves both doors
+    assert Tracker(root).log(make_result("replay", 0), root / "0") in ids  # and by both ways there is one run
 
 
 def test_a_sender_that_is_killed_loses_and_doubles_nothing(root: Path, make_result: Make) -> None:
@@ -84,39 +84,39 @@ def test_a_sender_that_is_killed_loses_and_doubles_nothing(root: Path, make_resu
     )
     done = subprocess.run([sys.executable, "-c", code, str(root)])
     assert done.returncode == -9
-    Tracker(root).log(make_result("ewc", 0), root / "run")  # the rerun, while the letter is on its way
+    Tracker(root).log(make_result("ewc", 0), root / "run")  # the rerun, while the message is on its way
     (run,) = logged(root)
     assert steps(root, run) == [0, 1, 2, 3, 4]
 
 
-def test_a_run_that_goes_on_is_left_alone_between_deliveries(root: Path, make_result: Make) -> None:
+def test_a_run_that_goes_on_is_logged_with_pauses(root: Path, make_result: Make) -> None:
     folder, tracker = root / "0", Tracker(root)
 
     def rows_there() -> int:
         return int(json.loads((folder / STATE_FILE).read_text())["rows_logged"])
 
-    def post(rows: int) -> None:
+    def send(rows: int) -> None:
         tracker.log_async(make_result("ewc", 0, rows=rows), folder)
 
     def overtaken_by(seed: int) -> None:
-        """Letters are delivered in order, but for one that is left alone."""
+        """Messages are logged in order, except one that is due later."""
         later = root / str(seed)
         tracker.log_async(make_result("ewc", seed), later)
         until((later / STATE_FILE).exists)
 
-    post(1)
+    send(1)
     tracker.close()
-    post(2)
-    post(3)
+    send(2)
+    send(3)
     overtaken_by(1)
     assert rows_there() == 1
     tracker.close()
-    assert rows_there() == 3, "who waits is not made to wait"
-    post(4)
+    assert rows_there() == 3, "`close` ends the pause"
+    send(4)
     overtaken_by(2)
     assert rows_there() == 3
     tracker.log_async(make_result("ewc", 0), folder)
-    until(lambda: rows_there() == 5)  # what is over is delivered at once
+    until(lambda: rows_there() == 5)  # a run that is over is logged at once
     (run,) = (run for run in logged(root) if run.info.run_name == "ewc s0")
     assert steps(root, run) == [0, 1, 2, 3, 4]
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from clplat.formats import axis_title, number
+from clplat.measures import mean_of
 from clplat.plots.canvas import INK, SOFT, panels, titled
 from clplat.plots.heatmaps import draw_cells
 from clplat.plots.labels import label_text
@@ -88,10 +89,8 @@ def heatmap(request: FigureRequest) -> Drawing | None:
 
 def _newest(request: FigureRequest, row: Row, domain: str) -> float | None:
     """The newest value on one domain, mean over the replicates, wherever each stream had the domain."""
-    values = [
+    return mean_of(
         result["metrics"][request.primary][-1][result["domains"].index(domain)]
         for result in request.runs.of(row)
         if domain in result["domains"]
-    ]
-    known = [float(value) for value in values if value is not None]
-    return sum(known) / len(known) if known else None
+    )

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from clplat.errors import UserError
-from clplat.sweep.orders import Orders
+from clplat.sweep.worker_spec import WorkerSpec
 
 __all__ = ["LAUNCHERS", "launch"]
 
@@ -15,7 +15,7 @@ __all__ = ["LAUNCHERS", "launch"]
 LAUNCHERS = {"ray": "ray", "slurm": "submitit"}
 
 
-def launch(name: str, orders: Orders, say: Callable[[str], None]) -> None:
+def launch(name: str, spec: WorkerSpec, say: Callable[[str], None]) -> None:
     """Start workers by an engine and wait for their end.
 
     Raises:
@@ -24,4 +24,4 @@ def launch(name: str, orders: Orders, say: Callable[[str], None]) -> None:
     if importlib.util.find_spec(LAUNCHERS[name]) is None:
         raise UserError(f"the launcher '{name}' needs {LAUNCHERS[name]}: pip install 'clplat[{name}]'")
     module = importlib.import_module(f"clplat.sweep.launchers.{name}")
-    module.start(replace(orders, out=orders.out.resolve()), say)
+    module.start(replace(spec, out=spec.out.resolve()), say)

@@ -5,13 +5,14 @@ from __future__ import annotations
 import logging
 import os
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from clplat.errors import UserError
-from clplat.sweep.orders import Orders
 from clplat.sweep.queue import DEATHS
-from clplat.sweep.remote import serve
+from clplat.sweep.worker import run_unattended_worker
+from clplat.sweep.worker_spec import WorkerSpec
 
 __all__ = ["start"]
 
@@ -24,7 +25,7 @@ OURS = {
 }
 
 
-def start(orders: Orders, say: Callable[[str], None]) -> None:
+def start(spec: WorkerSpec, say: Callable[[str], None]) -> None:
     """Run tasks until nothing is left; each has a CPU, and a GPU where the device is ``cuda``.
 
     Raises:
@@ -33,12 +34,13 @@ def start(orders: Orders, say: Callable[[str], None]) -> None:
     address = os.environ.get("RAY_ADDRESS", "local")
     own: dict[str, Any] = {}
     if address == "local":
-        own = {"num_cpus": orders.workers, "include_dashboard": False}
+        own = {"num_cpus": spec.workers, "include_dashboard": False}
         # Ray reads these when it is imported.
         os.environ.update({key: value for key, value in OURS.items() if key not in os.environ})
     import ray
 
-    threads = orders.threads if own else None
+    if not own:  # the cluster knows its machines
+        spec = replace(spec, threads=None)
     passed = {key: value for key, value in os.environ.items() if key.startswith(("CLPLAT_", "MLFLOW_"))}
     failed = 0
     try:
@@ -47,12 +49,12 @@ def start(orders: Orders, say: Callable[[str], None]) -> None:
         why = " ".join(str(error).split())[:200]
         raise UserError(f"there is no Ray cluster at RAY_ADDRESS={address}: {why}") from error
     try:
-        if orders.cuda and "GPU" not in ray.cluster_resources():  # type: ignore[no-untyped-call]
-            # Ray itself would wait for ever.
+        if spec.cuda and "GPU" not in ray.cluster_resources():  # type: ignore[no-untyped-call]
+            # Ray itself would wait without end.
             raise UserError(f"the device is cuda, but the Ray cluster ({address}) has no GPU")
         # A killed worker is started anew; what it was at goes back to the queue.
-        task = ray.remote(num_cpus=1, num_gpus=int(orders.cuda), max_retries=DEATHS)(worker)
-        waiting = [task.remote(os.getcwd(), passed, orders, threads) for _ in range(orders.workers)]
+        task = ray.remote(num_cpus=1, num_gpus=int(spec.cuda), max_retries=DEATHS)(worker)
+        waiting = [task.remote(os.getcwd(), passed, spec) for _ in range(spec.workers)]
         while waiting:
             (ended, *_), waiting = ray.wait(waiting)
             try:
@@ -60,16 +62,16 @@ def start(orders: Orders, say: Callable[[str], None]) -> None:
             except ray.exceptions.RayError as error:
                 failed += 1
                 why = " ".join(str(getattr(error, "cause", None) or error).split())
-                if failed == orders.workers:
+                if failed == spec.workers:
                     raise UserError(f"no worker of the sweep could work: {why}") from error
                 say(f"a worker failed, the others go on: {why}")
     finally:
         ray.shutdown()
 
 
-def worker(folder: str, environment: dict[str, str], orders: Orders, threads: int | None) -> int:
-    """What a task runs, on whatever machine."""
+def worker(folder: str, environment: dict[str, str], spec: WorkerSpec) -> int:
+    """What a task runs, on any machine."""
     if Path(folder).is_dir():  # paths in the sweep may be relative
         os.chdir(folder)
     os.environ.update(environment)
-    return serve(orders, threads)
+    return run_unattended_worker(spec)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,19 +14,20 @@ import yaml
 from submitit.core.utils import DelayedSubmission
 
 from clplat.errors import UserError
-from clplat.sweep.orders import Orders
-from clplat.sweep.remote import serve
+from clplat.sweep.worker import run_unattended_worker
+from clplat.sweep.worker_spec import WorkerSpec
 
 __all__ = ["start"]
 
-#: What `CLPLAT_SLURM` may override: a day a job; a job that is stopped then is queued again, so often.
+#: What `CLPLAT_SLURM` may override: a day per job; a job that is stopped then is queued again.
 DEFAULTS = {"name": "clplat", "timeout_min": 24 * 60, "cpus_per_task": 4}
+#: How often.
 REQUEUES = 100
 #: Seconds between two looks at the jobs; submitit asks SLURM itself less often.
 POLL = 1.0
 
 
-def start(orders: Orders, say: Callable[[str], None]) -> None:
+def start(spec: WorkerSpec, say: Callable[[str], None]) -> None:
     """Run jobs until nothing is left; their logs are in ``.slurm`` in the folder of the sweep.
 
     ``CLPLAT_SLURM`` names a YAML file with what a job needs, in the words of submitit (``slurm_partition``,
@@ -39,21 +41,22 @@ def start(orders: Orders, say: Callable[[str], None]) -> None:
     slurm = asked != "local" and shutil.which("sbatch") is not None
     needs = (
         DEFAULTS
-        | ({"gpus_per_node": 1} if orders.cuda else {})
+        | ({"gpus_per_node": 1} if spec.cuda else {})
         | (_read(Path(asked)) if asked not in ("", "local") else {})
     )
-    logs = orders.out / ".slurm"
-    threads = None if slurm else orders.threads
+    logs = spec.out / ".slurm"
+    if slurm:  # which gives each job its cores
+        spec = replace(spec, threads=None)
     try:
         executor = submitit.AutoExecutor(
             folder=logs / "%j", cluster="slurm" if slurm else "local", slurm_max_num_timeout=REQUEUES
         )
         executor.update_parameters(**needs)
-        jobs = executor.map_array(_Worker(), *([value] * orders.workers for value in (orders, threads)))
+        jobs = executor.map_array(_Worker(), [spec] * spec.workers)
     except (AssertionError, NameError, ValueError, RuntimeError) as error:
         raise UserError(f"SLURM cannot be used as CLPLAT_SLURM={asked} says: {_line(error)}") from error
     who = "jobs of SLURM" if slurm else "processes, as there is no SLURM here"
-    say(f"{orders.workers} {who}; logs in {logs}")
+    say(f"{spec.workers} {who}; logs in {logs}")
     failed = 0
     try:
         for job in submitit.helpers.as_completed(jobs, poll_frequency=POLL):
@@ -61,7 +64,7 @@ def start(orders: Orders, say: Callable[[str], None]) -> None:
             if ended is not None:
                 failed += 1
                 why = f"{_line(ended)} (log: {job.paths.stderr})"
-                if failed == orders.workers:
+                if failed == spec.workers:
                     raise UserError(f"no job of the sweep could work: {why}")
                 say(f"job {job.job_id} failed, the others go on: {why}")
     except BaseException:  # Ctrl-C ends the sweep here as it does everywhere
@@ -73,11 +76,11 @@ def start(orders: Orders, say: Callable[[str], None]) -> None:
 class _Worker:
     """What a job runs; `checkpoint` has submitit queue a job again that SLURM stops or takes the node of."""
 
-    def __call__(self, orders: Orders, threads: int | None) -> int:
-        return serve(orders, threads)
+    def __call__(self, spec: WorkerSpec) -> int:
+        return run_unattended_worker(spec)
 
-    def checkpoint(self, orders: Orders, threads: int | None) -> DelayedSubmission:
-        return DelayedSubmission(self, orders, threads)
+    def checkpoint(self, spec: WorkerSpec) -> DelayedSubmission:
+        return DelayedSubmission(self, spec)
 
 
 def _read(path: Path) -> dict[str, Any]:

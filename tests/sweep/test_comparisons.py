@@ -2,19 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Any
-
 import numpy as np
 
 from clplat.evaluation.significance import Replicate
-from clplat.sweep.verdict import comparisons, sentence
-
-
-@dataclass
-class Row:
-    plain: dict[str, Any]
-    replicates: dict[tuple[int, int], Replicate]
+from clplat.sweep.comparisons import comparisons, sentence
+from clplat.sweep.rows import Row
 
 
 def row(method: str, level: float, *, kind: str = "default", group: str = "", seeds: int = 3) -> Row:
@@ -54,13 +46,14 @@ def test_a_tuned_row_stands_for_its_method_and_controls_for_nothing() -> None:
         assert entry["difference"] >= 0, "the better one first"
     said = sentence([r.plain for r in rows], found)
     assert said.startswith("good (tuned) has the best mean of 3 methods")
-    assert "really better than weak and weaker" in said and "Tuning really helped good (tuned)" in said
+    assert "significantly better (Holm, 5 %) than weak and weaker" in said
+    assert "Tuning significantly helped good (tuned)" in said
 
 
 def test_what_may_be_chance_is_called_so() -> None:
     rows = [row("a", 0.501), row("b", 0.5)]
     said = sentence([r.plain for r in rows], comparisons(rows))
-    assert "its lead over b may be chance" in said and "really" not in said
+    assert "its lead over b may be chance" in said and "significant" not in said
 
 
 def test_only_shared_replicates_are_compared_and_groups_apart() -> None:

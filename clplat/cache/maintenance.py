@@ -1,20 +1,17 @@
-"""The upkeep of the store's folders: what they take, whether they are whole, and how they go."""
+"""The upkeep of a store: what its tables take, and whether they are whole."""
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from clplat.cache.folder import KEY, LEFTOVER_SECONDS, LOCK, digest_of, lock_file, read_key
+from clplat.cache.folder import KEY, digest_of, read_key, stats_in
 from clplat.cache.segments import DamagedError, count_rows, open_segment, segments_in
-from clplat.files import remove_leftovers
 
-__all__ = ["TableInfo", "check", "delete", "describe", "in_words", "listing", "remove_folder", "stats_in"]
+__all__ = ["TableInfo", "check", "describe", "in_words", "listing"]
 
 
 @dataclass(frozen=True)
@@ -26,37 +23,6 @@ class TableInfo:
     rows: int
     bytes: int
     last_used: float
-
-
-def delete(path: Path) -> bool:
-    """Delete a segment; false where we may not. Whoever has it mapped goes on reading it."""
-    try:
-        path.unlink(missing_ok=True)
-    except OSError:
-        return False
-    return True
-
-
-def remove_folder(folder: Path) -> None:
-    """Delete a table's folder that has no segments any more, unless a process is filling it."""
-    if segments_in(folder):
-        return
-    remove_leftovers(folder, older_than=LEFTOVER_SECONDS)
-    with suppress(OSError):  # in use, or somebody is writing: it stays
-        with lock_file(folder / LOCK, wait=False):
-            for path in (folder / KEY, folder / LOCK):
-                path.unlink(missing_ok=True)
-            folder.rmdir()
-        folder.parent.rmdir()
-
-
-def stats_in(folder: Path) -> dict[Path, os.stat_result]:
-    """Size and last use (as the time of modification) of a table's segments."""
-    found = {}
-    for path in segments_in(folder):
-        with suppress(OSError):  # deleted by another process meanwhile
-            found[path] = path.stat()
-    return found
 
 
 def describe(folder: Path) -> TableInfo | None:
@@ -75,7 +41,7 @@ def check(folder: Path) -> list[str]:
     if segments and (key is None or digest_of(key) != folder.name):
         problems.append(f"{folder / KEY} is not the key of this table")
         key = None
-    for path in segments:
+    for path in segments.values():
         try:
             _, rows = open_segment(path, folder.name, check=True)
         except FileNotFoundError:  # deleted by another process meanwhile

@@ -12,31 +12,11 @@ from clplat.files import read_json
 from clplat.locks import locked
 from clplat.runs.run_folder import RESULT
 from clplat.sweep.layout import Entry, Layout
-from clplat.tracking import Tracker
+from clplat.sweep.queue import Job
+from clplat.tracking.listener import TrackedListener
+from clplat.tracking.tracker import Tracker
 
-__all__ = ["SweepTracker", "TrackedListener", "tracked"]
-
-
-class TrackedListener(Listener):
-    """Passes events on to the terminal and logs the result whenever it grew on disk; nothing waits."""
-
-    def __init__(self, shown: Listener, tracker: Tracker, folder: Path) -> None:
-        self.shown, self.tracker, self.folder = shown, tracker, folder
-        self.started, self.progress, self.cell = shown.started, shown.progress, shown.cell  # type: ignore[method-assign]
-        self.note, self.failed = shown.note, shown.failed  # type: ignore[method-assign]
-
-    def row(self, result: dict[str, Any]) -> None:
-        self.shown.row(result)
-        self.tracker.log_async(result, self.folder)
-
-    def finished(self, result: dict[str, Any]) -> None:
-        self.tracker.log_async(result, self.folder)
-        self.shown.finished(result)
-
-
-def tracked(shown: Listener, tracker: Tracker | None, folder: Path) -> Listener:
-    """A listener that also tracks; with no tracker, as it is."""
-    return shown if tracker is None else TrackedListener(shown, tracker, folder)
+__all__ = ["SweepTracker"]
 
 
 class SweepTracker:
@@ -45,7 +25,7 @@ class SweepTracker:
     Args:
         layout: of the sweep.
         out: its folder; the store is in it unless ``MLFLOW_TRACKING_URI`` says otherwise.
-        warn: gets one line when MLflow fails.
+        warn: prints a line: when MLflow fails, and which model is the champion.
     """
 
     def __init__(self, layout: Layout, out: Path, warn: Callable[[str], None]) -> None:
@@ -62,15 +42,9 @@ class SweepTracker:
         self.parents: dict[tuple[str, str], str | None] = {}
         self.loggers: dict[tuple[str, str], Tracker] = {}
 
-    def listener(self, shown: Listener, folder: str, key: str, kind: str) -> Listener:
-        """What logs one run, below the run of its method or study.
-
-        Args:
-            folder: of the run, in that of the sweep.
-            key: of its entry.
-            kind: ``study`` for a trial, else that of the final run.
-        """
-        return TrackedListener(shown, self._logger(key, kind), self.out / folder)
+    def listener(self, shown: Listener, job: Job) -> Listener:
+        """What logs one run, below the run of its method or study."""
+        return TrackedListener(shown, self._logger(job.entry, job.kind), self.out / job.folder)
 
     def _logger(self, key: str, kind: str) -> Tracker:
         if (key, kind) not in self.loggers:
@@ -104,14 +78,15 @@ class SweepTracker:
         level = "study" if kind == "study" else "trial"
         return Tracker(self.out, level=level, parent_run_id=self.sweep, warn=self.warn)
 
-    def finish(self, outcome: Mapping[str, Any], results: Mapping[str, Any], files: list[Path]) -> None:
+    def finish(self, outcome: Mapping[str, Any], files: list[Path]) -> None:
         """Close everything: means on the methods' pages, table, figure and report on the sweep's.
 
         Args:
             outcome: of `clplat.sweep.outcome.collect`.
-            results: folder -> complete result of every final run.
             files: to be logged with the sweep.
         """
+        folders = [folder for row in outcome["rows"] for folder in row["folders"]]
+        results = {folder: read_json(self.out / folder / RESULT) for folder in folders}
         self._close_failures(outcome)
         self.close()
         # Also those that a worker opened, here or on another machine: they are found by their keys.
@@ -134,13 +109,16 @@ class SweepTracker:
             failed=outcome["status"] != "complete",
         )
         self._views(outcome)
+        champion = self._set_champion(outcome)
+        if champion is not None:
+            self.warn(f"champion: clplat search --model models:/{champion}@champion --out {self.out} ...")
 
     def close(self) -> None:
         """Wait until the store has every run."""
         for tracker in self.loggers.values():
             tracker.close()
 
-    def set_champion(self, outcome: Mapping[str, Any]) -> str | None:
+    def _set_champion(self, outcome: Mapping[str, Any]) -> str | None:
         """Make the best contender's first replicate the registered champion; its name, None if that failed.
 
         The first, not the best: choosing among replicates by their test score would flatter it.

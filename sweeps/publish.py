@@ -5,8 +5,8 @@ seconds and the table. ``docs/findings.md`` and the table in README.md are writt
 test keeps them together.
 
     python sweeps/memory_size.py --workers 2 --out runs/memory-size
-    python -m sweeps.ledger record runs/memory-size     # finished; a script as it stands, or the demo
-    python -m sweeps.ledger pages
+    python -m sweeps.publish record runs/memory-size     # finished; a script as it stands, or the demo
+    python -m sweeps.publish pages
 """
 
 from __future__ import annotations
@@ -21,13 +21,13 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
-import yaml
 from PIL import Image
 
 from clplat.config.resolve import read_config
 from clplat.errors import UserError
 from clplat.files import read_json, write_atomically, write_json, write_text
-from clplat.sweep import Sweep
+from clplat.sweep import Sweep, read_sweep
+from clplat.sweep.comparisons import sentence
 from clplat.tables.sweep import markdown
 
 __all__ = ["PAGE", "README", "ROOT", "described", "findings", "read_ledger", "readme", "record", "scripts"]
@@ -36,18 +36,7 @@ ROOT = Path(__file__).resolve().parents[1]
 PAGE = ROOT / "docs" / "findings.md"
 README = ROOT / "README.md"
 DEMO = "demo"
-_KEPT = (
-    "name",
-    "question",
-    "command",
-    "versions",
-    "code",
-    "scenario",
-    "domains",
-    "primary",
-    "constraints",
-    "budget",
-)
+_LEFT_OUT = ("schema", "status", "objectives", "seeds", "orders", "studies")
 _MARKS = ("<!-- demo table -->\n", "\n<!-- /demo table -->")
 _WIDTH, _COLOURS = 1200, 128  # of a figure: small enough to be committed again and again
 
@@ -66,7 +55,7 @@ def described(plan: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
         UserError: none of the scripts has a sweep of this name.
     """
     if plan["name"] == DEMO:  # it has no script: what is measured stands in a file of clplat
-        return DEMO, _json({**plan, "base": read_config(ROOT / "clplat" / "demo.yaml")})
+        return DEMO, _json({**read_sweep(plan).as_dict(), "base": read_config(ROOT / "clplat" / "demo.yaml")})
     for script, sweep in scripts().items():
         if sweep.name == plan["name"]:
             return script, _json(sweep.as_dict())
@@ -90,7 +79,7 @@ def record(out: Path, root: Path = ROOT) -> Path:
     if not (out / "sweep.json").exists():
         raise UserError(f"there is no outcome in {out}: sweep.json is missing")
     outcome = read_json(out / "sweep.json")
-    plan = _json(yaml.safe_load((out / "sweep.yaml").read_text(encoding="utf-8")))
+    plan = _json(read_sweep(out / "sweep.yaml").as_dict())
     short = [row["label"] for row in outcome["rows"] if row["n"] < len(plan["seeds"])]
     if outcome["status"] != "complete" or short:
         why = f"'{short[0]}' lacks replicates" if short else f"its status is '{outcome['status']}'"
@@ -111,13 +100,11 @@ def record(out: Path, root: Path = ROOT) -> Path:
         _small(out / "figure.png", picture)
         figure = {"file": picture.name, "sha256": hashlib.sha256(picture.read_bytes()).hexdigest()}
     date = datetime.fromtimestamp((out / "sweep.json").stat().st_mtime, timezone.utc).date()
-    entry = {key: outcome[key] for key in _KEPT} | {
+    entry = {key: outcome[key] for key in outcome if key not in _LEFT_OUT} | {
         "date": date.isoformat(),
         "seconds": round(_seconds(outcome)),
         "description": plan,
         "rows": [{key: row[key] for key in row if key != "folders"} for row in outcome["rows"]],
-        "comparisons": outcome["comparisons"],
-        "sentence": outcome["sentence"],
         "failures": [f"{failure['label']}: {failure['why']}" for failure in outcome["failures"]],
         "figure": figure,
     }
@@ -138,12 +125,12 @@ def findings(ledger: Mapping[str, Mapping[str, Any]]) -> str:
     lines = [
         "# Findings",
         "",
-        "<!-- Written by `python -m sweeps.ledger pages` from results/; do not edit. -->",
+        "<!-- Written by `python -m sweeps.publish pages` from results/; do not edit. -->",
         "",
         "What the scripts in `sweeps/` said when they were last run, at the sizes that stand in them: a few",
         "hundred triplets of the drawn catalogue, a small CLIP, two cores. They show what a script answers,",
-        "and that its numbers are sane; they are no claims about photographs or large models. *Real* is a",
-        "difference that a paired test keeps after correction for the number of comparisons",
+        "and that its numbers are sane; they are no claims about photographs or large models. *Significant*",
+        "is a difference that a paired test keeps after correction for the number of comparisons",
         "([statistics.md](statistics.md), [sweeps.md](sweeps.md)). Seconds were measured on cores that did",
         "other work as well. The files behind this page: `results/`.",
         "",
@@ -169,7 +156,7 @@ def _section(script: str, entry: Mapping[str, Any]) -> list[str]:
         "",
         entry["question"],
         "",
-        f"**Answer.** {entry['sentence']}",
+        f"**Answer.** {sentence(entry['rows'], entry['comparisons'])}",
         "",
         *([f"![{entry['name']}](images/{figure['file']})", ""] if figure else []),
         markdown(entry),
@@ -205,7 +192,7 @@ def _json(value: Any) -> Any:
 def main() -> int:
     """Run one of the two commands."""
     parser = argparse.ArgumentParser(
-        prog="python -m sweeps.ledger", description=(__doc__ or "").split("\n")[0]
+        prog="python -m sweeps.publish", description=(__doc__ or "").split("\n")[0]
     )
     commands = parser.add_subparsers(dest="command", required=True)
     keep = commands.add_parser("record", help="keep the outcome of a finished sweep in results/")
@@ -222,7 +209,7 @@ def main() -> int:
         write_text(README, readme(README.read_text(encoding="utf-8"), ledger))
         print(PAGE, README, sep="\n")
     except UserError as error:
-        print(f"sweeps.ledger: {error}", file=sys.stderr)
+        print(f"sweeps.publish: {error}", file=sys.stderr)
         return 2
     return 0
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import hashlib
+import json
 import shutil
 from pathlib import Path
 from typing import Any
@@ -14,12 +15,12 @@ import yaml
 from clplat.config.resolve import read_config
 from clplat.errors import UserError
 from clplat.files import read_json, write_json, write_text
-from clplat.sweep import Sweep
+from clplat.sweep import Sweep, read_sweep
 from clplat.sweep.run import run_sweep
-from sweeps.ledger import PAGE, README, ROOT, described, findings, read_ledger, readme, record, scripts
+from sweeps.publish import PAGE, README, ROOT, described, findings, read_ledger, readme, record, scripts
 
 LEDGER = read_ledger()
-AGAIN = "run `python -m sweeps.ledger pages`"
+AGAIN = "run `python -m sweeps.publish pages`"
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -41,8 +42,8 @@ def test_every_script_has_an_entry_of_what_it_describes_now() -> None:
     for script, entry in LEDGER.items():
         name, now = described(entry["description"])
         assert name == script
-        assert entry["description"] == now, (
-            f"{script} changed: run it and `python -m sweeps.ledger record OUT`"
+        assert json.loads(json.dumps(read_sweep(entry["description"]).as_dict())) == now, (
+            f"{script} changed: run it and `python -m sweeps.publish record OUT`"
         )
 
 
@@ -127,7 +128,7 @@ def finished(small_backbone: Path, tmp_path_factory: pytest.TempPathFactory) -> 
         orders=1,
         figure={"kind": "bars", "y": ["final"]},
     )
-    run_sweep(sweep, out, track=False, command="a test")
+    run_sweep(sweep, out, command="a test")
     return out
 
 
@@ -138,7 +139,7 @@ def mine(finished: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Pat
     shutil.copytree(finished, out)
     plan: dict[str, Any] = yaml.safe_load((out / "sweep.yaml").read_text(encoding="utf-8"))
     monkeypatch.setattr(
-        "sweeps.ledger.scripts", lambda: {"memory_size": Sweep(**{**plan, "budget": Sweep().budget})}
+        "sweeps.publish.scripts", lambda: {"memory_size": Sweep(**{**plan, "budget": Sweep().budget})}
     )
     return out
 

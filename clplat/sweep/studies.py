@@ -1,0 +1,167 @@
+"""What is on record of a sweep: Optuna studies, of the trials of each method and of all final runs."""
+
+from __future__ import annotations
+
+import json
+import secrets
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from clplat.errors import UserError
+from clplat.files import write_text
+from clplat.measures import find_measure
+from clplat.sweep.allocation import State, TrialSummary, is_over
+from clplat.sweep.layout import Entry, FinalRun, Layout
+from clplat.tuning.spaces import plain
+
+if TYPE_CHECKING:
+    import optuna
+    from optuna.trial import FrozenTrial
+
+__all__ = ["FINALS", "Studies", "number_of", "state_of"]
+
+#: The study whose trials are the final runs.
+FINALS = "finals"
+_STATES: dict[str, State] = {
+    "WAITING": "waiting",
+    "RUNNING": "running",
+    "COMPLETE": "complete",
+    "PRUNED": "pruned",
+    "FAIL": "failed",
+}
+
+
+def state_of(trial: FrozenTrial) -> State:
+    """A state of Optuna's in our words."""
+    return _STATES[trial.state.name]
+
+
+def number_of(trial: FrozenTrial) -> int:
+    """The number that names a trial and its folder: that of the trial which it continues, if there is one."""
+    return int(trial.user_attrs.get("continues", trial.number))
+
+
+class Studies:
+    """The studies of a sweep in their storage.
+
+    Args:
+        layout: what there is to do.
+        out: folder of the sweep; all workers, of all machines, see the same.
+        storage: Optuna's, see `clplat.tuning.storage`.
+    """
+
+    def __init__(self, layout: Layout, out: Path, storage: optuna.storages.BaseStorage) -> None:
+        self.layout, self.out, self.storage = layout, out, storage
+        self._opened: dict[str, optuna.Study] = {}
+
+    def study(self, key: str) -> optuna.Study:
+        """The study of an entry, or `FINALS`; made if need be."""
+        import optuna
+
+        if key not in self._opened:
+            names = self.layout.sweep.objectives if key != FINALS else ("final",)
+            higher = [find_measure(name).better == "higher" for name in names]
+            self._opened[key] = optuna.create_study(
+                study_name=f"{self._prefix()}/{key}",
+                storage=self.storage,
+                directions=["maximize" if high else "minimize" for high in higher],
+                load_if_exists=True,
+            )
+        return self._opened[key]
+
+    @property
+    def keys(self) -> list[str]:
+        """Those of all studies."""
+        return [*(entry.key for entry in self.layout.studies), FINALS]
+
+    def records(self, key: str) -> list[FrozenTrial]:
+        """All trials of a study by number, not copied."""
+        return self.study(key).get_trials(deepcopy=False)
+
+    def trials(self, key: str) -> list[FrozenTrial]:
+        """The trials of a study by number, without those that only went back to the queue."""
+        return [trial for trial in self.records(key) if not trial.user_attrs.get("returned")]
+
+    def final_tries(self) -> dict[str, list[FrozenTrial]]:
+        """Folder -> the tries of each final run, the newest last."""
+        found: dict[str, list[FrozenTrial]] = {}
+        for trial in self.trials(FINALS):
+            if "final" in trial.user_attrs:
+                found.setdefault(str(trial.user_attrs["final"]), []).append(trial)
+        return found
+
+    def finals(self) -> Iterator[FinalRun]:
+        """Final runs that can be begun: default settings at once, tuned ones when their study is over."""
+        for entry in self.layout.entries:
+            yield from self.layout.finals(entry, "control" if entry.control else "default", {})
+        for entry in self.layout.studies:
+            params = self.tuned_params(entry)
+            if params is not None:
+                yield from self.layout.finals(entry, "tuned", params)
+
+    def tuned_params(self, entry: Entry) -> dict[str, Any] | None:
+        """The best setting of a study that is over; None before, or when nothing beats the default one."""
+        summaries = [summary(trial) for trial in self.trials(entry.key)]
+        best = self.best(entry.key) if is_over(self.layout.sweep.budget, summaries) else None
+        return None if best is None or best.params == entry.default else dict(best.params)
+
+    def best(self, key: str) -> FrozenTrial | None:
+        """The best complete trial that meets the constraints; of a front, the one with the best ``final``."""
+        objectives = self.layout.sweep.objectives
+        complete = [trial for trial in self.records(key) if state_of(trial) == "complete"]
+        feasible = [trial for trial in complete if all(v <= 0 for v in trial.constraints.values())]
+        if len(objectives) > 1:
+            front = {trial.number for trial in self.study(key).best_trials} if feasible else set()
+            feasible = [trial for trial in feasible if trial.number in front]
+            return max(feasible, key=lambda t: t.user_attrs["measures"]["final"] or 0.0, default=None)
+        sign = 1 if find_measure(objectives[0]).better == "higher" else -1
+        # Of equals the earlier one: the default stands where nothing is better.
+        return max(feasible, key=lambda t: (sign * t.values[0], -t.number), default=None)
+
+    def check_same(self, entry: Entry) -> None:
+        """A study is one search in one configuration: two of them could not be compared.
+
+        Raises:
+            UserError: the study on record has another configuration, space or constraints.
+        """
+        wanted = _json(
+            {
+                "config": {**self.layout.tuning(entry, entry.default), "device": None},
+                "space": {key: plain(space) for key, space in entry.space.items()},
+                "constraints": dict(self.layout.sweep.constraints),
+            }
+        )
+        study = self.study(entry.key)
+        held: Mapping[str, Any] | None = study.user_attrs.get("search")
+        if held is None:
+            study.set_user_attr("search", wanted)
+        elif held != wanted:
+            what = {"space": "another search space", "constraints": "other constraints"}
+            has = next((text for key, text in what.items() if held.get(key) != wanted[key]), None)
+            raise UserError(
+                f"the study '{entry.key}' in {self.out} has {has or 'another configuration'}; "
+                "choose another --out"
+            )
+
+    def _prefix(self) -> str:
+        """Tells this sweep's studies from those of another one in the same database."""
+        path = self.out / ".sweep-id"
+        if not path.exists():
+            write_text(path, f"{self.out.resolve().name}-{secrets.token_hex(4)}")
+        return path.read_text(encoding="utf-8")
+
+
+def summary(trial: FrozenTrial) -> TrialSummary:
+    """What allocation needs to know of a trial."""
+    known = trial.user_attrs.get("measures", {})
+    return TrialSummary(
+        state_of(trial),
+        seconds=known.get("seconds") or 0.0,
+        flops=known.get("training_flops") or 0.0,
+        session=str(trial.user_attrs.get("session", "")),
+    )
+
+
+def _json(value: Any) -> Any:
+    return json.loads(json.dumps(value, sort_keys=True))

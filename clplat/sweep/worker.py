@@ -1,0 +1,114 @@
+"""One worker: claims a job from the queue, runs it and reports how it ended, until nothing is left."""
+
+from __future__ import annotations
+
+import time
+import traceback
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from clplat.errors import UserError
+from clplat.events import Listener
+from clplat.files import write_text
+from clplat.sweep.queue import Job, Queue
+from clplat.sweep.worker_spec import WorkerSpec
+from clplat.terminal import Terminal
+
+__all__ = ["Pruned", "TrialListener", "run_unattended_worker", "run_worker"]
+
+#: Seconds between two looks at a queue in which only others have jobs.
+POLL = 1.0
+
+
+class Pruned(Exception):
+    """The run of a trial is stopped; what it measured is on disk."""
+
+
+class TrialListener(Listener):
+    """Passes events on, reports each row to the queue and stops the run of a trial that is pruned."""
+
+    def __init__(self, inner: Listener, queue: Queue, job: Job) -> None:
+        self.inner, self.queue, self.job = inner, queue, job
+        self.result: dict[str, Any] = {}
+        self.started, self.progress = inner.started, inner.progress  # type: ignore[method-assign]
+        self.cell, self.note = inner.cell, inner.note  # type: ignore[method-assign]
+
+    def row(self, result: dict[str, Any]) -> None:
+        self.result = result
+        self.inner.row(result)
+        if self.queue.should_prune(self.job, result):
+            raise Pruned
+
+    def finished(self, result: dict[str, Any]) -> None:
+        self.result = result
+        self.inner.finished(result)
+
+
+def run_worker(queue: Queue, listen: Callable[[Job], Listener]) -> None:
+    """Work until there is nothing left to do, for this worker or another.
+
+    Args:
+        listen: gives the listener of a job that is about to begin.
+    """
+    while True:
+        job = queue.claim()
+        if job is not None:
+            _run(queue, job, listen(job))
+        elif queue.has_pending():
+            time.sleep(POLL)
+        else:
+            return
+
+
+def run_unattended_worker(spec: WorkerSpec) -> int:
+    """The same in a process that no parent listens to: it prints a line per row and tracks for itself.
+
+    Returns:
+        How many jobs were done here.
+    """
+    import torch
+
+    if spec.threads is not None:
+        torch.set_num_threads(spec.threads)
+    queue, done = spec.queue(), 0
+    with Terminal(len(queue.layout.entries) * len(spec.sweep.seeds)) as terminal:
+        tracker = None if spec.tracker is None else spec.tracker(queue.layout, spec.out, terminal.say)
+
+        def listen(job: Job) -> Listener:
+            nonlocal done
+            done += 1
+            shown = terminal.listener(job.label)
+            return shown if tracker is None else tracker.listener(shown, job)
+
+        run_worker(queue, listen)
+        if tracker is not None:
+            tracker.close()
+    return done
+
+
+def _run(queue: Queue, job: Job, listener: Listener) -> None:
+    from clplat.runs.experiment import run
+
+    folder = queue.out / job.folder
+    watched = TrialListener(listener, queue, job)
+    try:
+        result = run(job.config, folder, listener=watched)
+    except Pruned:
+        queue.pruned(job, watched.result)
+        listener.finished({**watched.result, "status": "pruned"})
+    except UserError as error:
+        queue.failed(job, str(error))
+        listener.failed(str(error))
+    except Exception as error:  # a defect of one part must not take the other runs with it
+        why = _report(folder, error)
+        queue.failed(job, why)
+        listener.failed(why)
+    else:
+        queue.complete(job, result)
+
+
+def _report(folder: Path, error: Exception) -> str:
+    report = folder / "error.txt"
+    write_text(report, traceback.format_exc())
+    return f"{type(error).__name__}: {error} (this is a defect; details in {report})"
