@@ -16,8 +16,8 @@ from clplat.data.images import open_picture
 from clplat.data.records import Picture
 from clplat.errors import UserError, unknown_name
 from clplat.evaluation.index import KINDS, Index, build_index
-from clplat.grid import draw_grid
 from clplat.randomness import generator
+from clplat.retrieval_grid import draw_grid
 from clplat.runs.assembly import assemble
 from clplat.runs.load import config_of, put_version, version_file
 from clplat.runs.run_folder import CONFIG

@@ -423,8 +423,7 @@ def test_the_command_of_any_configuration_gives_that_configuration(data: st.Data
     if value == "null" and kind is not str:
         return
     config = resolve({**parts, **_required(parts), key: value})
-    slot, _, name = key.partition(".")
-    assert (config[slot][name] if name else config[slot]) == value
+    assert config.option(key) == value
     assert resolve(parse_arguments(shlex.split(command_of(config))[2:])) == config
     assert resolve(yaml.safe_load(yaml.safe_dump(config.as_dict()))) == config
 
