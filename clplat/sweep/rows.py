@@ -54,7 +54,7 @@ def row_of(
             "label": first.label,
             "strategy": strategy,
             "kind": first.kind,
-            "bound": first.entry.control and role_of({"strategy": strategy}) == "upper bound",
+            "bound": first.entry.control and role_of(done[complete[0].folder]) == "upper bound",
             "params": dict(first.params),
             "settings": {name: options.get(name) for name in _differing(layout)},
             "n": len(done),
