@@ -10,7 +10,8 @@ from PIL import Image, ImageDraw, ImageFont
 
 from clplat.data.records import Picture, RetrievalSet
 from clplat.evaluation.evaluator import VersionMetrics
-from clplat.evaluation.retrieval import target_rows, top_k
+from clplat.evaluation.ranking import top_k
+from clplat.evaluation.retrieval import target_rows
 
 __all__ = ["draw_grid", "query_grid"]
 
