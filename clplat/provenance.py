@@ -9,8 +9,6 @@ from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
-__all__ = ["code_fingerprint", "library_versions", "peak_memory_bytes"]
-
 _LIBRARIES = (
     "clplat",
     "torch",

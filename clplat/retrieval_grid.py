@@ -13,8 +13,6 @@ from clplat.evaluation.evaluator import VersionMetrics
 from clplat.evaluation.ranking import top_k
 from clplat.evaluation.retrieval import target_rows
 
-__all__ = ["draw_grid", "query_grid"]
-
 _RIGHT, _WRONG, _INK, _PAPER = "#009e73", "#d55e00", "#222222", "#ffffff"
 
 

@@ -16,8 +16,6 @@ from clplat.config.slots import PLAIN, chosen_parts, unknown_option
 from clplat.errors import UserError, nearest
 from clplat.kinds import KINDS
 
-__all__ = ["merge", "parse_arguments", "read_config", "unflatten"]
-
 
 def unflatten(value: Any) -> dict[str, Any]:
     """Sort dotted keys into their slots.

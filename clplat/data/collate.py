@@ -10,8 +10,6 @@ from clplat.data.augment import Augment
 from clplat.data.images import PixelStore
 from clplat.data.records import Batch, Picture, Triplet
 
-__all__ = ["Collate"]
-
 
 class Collate:
     """Joins triplets to a `Batch`; pictures are decoded when their pixels are asked for.

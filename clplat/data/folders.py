@@ -17,8 +17,6 @@ from clplat.data.images import open_picture
 from clplat.data.records import Picture
 from clplat.errors import UserError, nearest, unknown_name
 
-__all__ = ["SPLITS", "FolderTree", "read_folders", "split_of", "stable_hash", "to_words", "with_article"]
-
 SPLITS = ("train", "val", "test")
 _SUFFIXES = {".jpg", ".jpeg", ".png", ".webp", ".bmp"}
 _LAYOUT = "expected <root>/<domain>/<class>/*.jpg (or jpeg, png, webp, bmp)"

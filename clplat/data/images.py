@@ -18,8 +18,6 @@ from torch import Tensor
 from clplat.data.records import Images, Picture
 from clplat.errors import UserError, unknown_name
 
-__all__ = ["BadPicture", "PixelStore", "Preprocess", "open_picture", "to_rgb"]
-
 _ORIENTATION = 0x0112
 _WITH_ALPHA = {"RGBA", "LA", "PA", "RGBa", "La"}
 

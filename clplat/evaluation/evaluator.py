@@ -16,8 +16,6 @@ from clplat.data.records import Domain, Picture, Probe, Query, RetrievalSet
 from clplat.evaluation.probes import classification_accuracy, image_text_recall
 from clplat.evaluation.retrieval import per_query_metrics, target_rows
 
-__all__ = ["Encoder", "Evaluator", "VersionMetrics"]
-
 
 class Encoder(Protocol):
     """What the evaluator asks of a model; `ComposedRetriever` is one."""

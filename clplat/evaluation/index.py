@@ -17,8 +17,6 @@ from clplat.errors import UserError, unknown_name
 from clplat.evaluation.gallery import GalleryReader, Rows
 from clplat.evaluation.ranking import top_k
 
-__all__ = ["KINDS", "Index", "build_index"]
-
 #: ``hnsw`` walks a graph of neighbours (arXiv:1603.09320), ``ivf`` looks into the cells nearest to the query.
 KINDS = ("exact", "hnsw", "ivf")
 

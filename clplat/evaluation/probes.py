@@ -8,8 +8,6 @@ from torch import Tensor
 
 from clplat.evaluation.ranking import rank_of_targets, top_k
 
-__all__ = ["classification_accuracy", "image_text_recall"]
-
 
 def image_text_recall(
     images: Tensor, texts: Tensor, ks: Sequence[int] = (1, 5, 10), groups: Sequence[Hashable] | None = None

@@ -126,5 +126,5 @@ def _bfloat16_pays(queries: Tensor, size: int, kept: int) -> bool:
     """Does this processor multiply bfloat16, and is the product what takes the time?"""
     if queries.device.type != "cpu" or queries.shape[1] < 128 or len(queries) * size < 1 << 18:
         return False
-    able = getattr(torch.cpu, "get_capabilities", dict)()  # older versions of torch do not tell
+    able: dict[str, bool] = getattr(torch.cpu, "get_capabilities", dict)()  # older torch does not tell
     return 64 * kept <= size and bool(able.get("avx512_bf16") or able.get("amx_bf16"))

@@ -27,8 +27,6 @@ from clplat.provenance import library_versions
 from clplat.randomness import seeded
 from clplat.training.strategy import Strategy
 
-__all__ = ["Assembly", "assemble", "build_retriever"]
-
 
 @dataclass
 class Assembly:

@@ -21,13 +21,11 @@ from clplat.retrieval_grid import query_grid
 from clplat.runs.assembly import Assembly, assemble
 from clplat.runs.checkpoint import Weights, load_state, save_state, save_version
 from clplat.runs.index_versions import Versions
-from clplat.runs.results import SCHEMA, add_costs, add_row, blank
+from clplat.runs.results import add_costs, add_row, blank
 from clplat.runs.run_folder import CHECKPOINT, RESULT, claimed, default_folder
 from clplat.training.strategy import Strategy
 from clplat.training.trainer import NonFiniteLoss, Position, Trainer
 from clplat.trees import save_tree
-
-__all__ = ["SCHEMA", "Experiment", "make_trainer", "run"]
 
 #: Of the time, what checkpoints may take inside an experience.
 CHECKPOINT_SHARE = 0.01

@@ -13,8 +13,6 @@ from clplat.parts.projections.identity import Identity
 from clplat.runs.assembly import Assembly
 from clplat.trees import load_tree, save_tree
 
-__all__ = ["Versions"]
-
 
 class Versions:
     """Embeddings of the galleries by every version, and projections into each older version's space.
