@@ -7,7 +7,7 @@ from pathlib import Path
 
 import torch
 
-from clplat.config.parse import read_config
+from clplat.config.raw import read_config
 from clplat.config.resolve import resolve
 from clplat.config.resolved import Config
 from clplat.errors import UserError
