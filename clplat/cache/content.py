@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from clplat.models.hashes import Hashes
 
-__all__ = ["Part", "content_digest", "is_fickle", "is_loose", "tensors_of"]
+__all__ = ["Part", "content_digest", "is_stochastic", "is_stochastic_now", "tensors_of"]
 
 #: A named module or tensor of a tower, see `Backbone.stages`.
 Part: TypeAlias = tuple[str, nn.Module | Tensor]
@@ -47,7 +47,7 @@ def tensors_of(parts: Sequence[Part]) -> list[Tensor]:
     return [node for _, node in _walk(parts) if isinstance(node, Tensor)]
 
 
-def is_fickle(module: nn.Module) -> bool:
+def is_stochastic(module: nn.Module) -> bool:
     """Whether this module, in training mode, answers the same question differently each time."""
     if isinstance(module, nn.modules.batchnorm._NormBase):
         return True
@@ -56,8 +56,8 @@ def is_fickle(module: nn.Module) -> bool:
     return any(isinstance(rate, float) and rate > 0 for rate in rates) or hasattr(module, "active_adapters")
 
 
-def is_loose(module: nn.Module) -> bool:
-    """Whether a fickle module is so now: in training mode, or because it mixes the items of a batch."""
+def is_stochastic_now(module: nn.Module) -> bool:
+    """Whether a stochastic module is so now: in training mode, or because it mixes the items of a batch."""
     # Lily averages its routers over the batch, also in evaluation mode.
     return module.training or (hasattr(module, "lily_router") and not module.disable_adapters)
 

@@ -125,7 +125,7 @@ class Backbone(nn.Module):
         backbone = copy.deepcopy(loaded)
         own = backbone.base_state()
         for key, tensor in loaded.base_state().items():
-            backbone.hashes.learn(own[key], loaded.hashes.digest(tensor))
+            backbone.hashes.remember(own[key], loaded.hashes.digest(tensor))
         return backbone
 
     @classmethod

@@ -11,7 +11,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
-from clplat.cache.engine import Features
+from clplat.cache.engine import FeatureCache
 from clplat.cache.store import Store
 from clplat.config.resolve import build
 from clplat.data.augment import Augment
@@ -44,7 +44,7 @@ class Assembly:
     strategy: Strategy
     loss: Callable[..., Tensor]
     pixels: PixelStore
-    features: Features | None
+    cache: FeatureCache | None
     collate: Collate
     evaluator: Evaluator
     base_fingerprint: str
@@ -99,11 +99,11 @@ def assemble(config: Mapping[str, Any]) -> Assembly:
                 parameter.requires_grad_(False)
     retriever.to(device).eval()
 
-    store, features = None, None
+    store, cache = None, None
     if config["features"] != "off":
         store = _store(os.environ.get("CLPLAT_CACHE"), os.environ.get("CLPLAT_CACHE_LIMIT"))
         dtype = torch.float16 if config["features"] == "fp16" else torch.float32
-        retriever.features = features = Features(backbone, store, dtype)
+        retriever.cache = cache = FeatureCache(backbone, store, dtype)
     pixels = _pixels(backbone.image_size, data.preprocess, store)
     augment = Augment(data.augment, data.views, seed) if data.augment != "none" else None
     measure = build(config, "evaluation")
@@ -127,7 +127,7 @@ def assemble(config: Mapping[str, Any]) -> Assembly:
         strategy=build(config, "strategy"),
         loss=build(config, "loss"),
         pixels=pixels,
-        features=features,
+        cache=cache,
         collate=Collate(pixels, backbone.tokenize, augment),
         evaluator=evaluator,
         base_fingerprint=base_fingerprint,
