@@ -76,12 +76,14 @@ class TowerCuts:
     def is_stochastic_now(self) -> bool:
         """Whether some part now answers the same question differently each time, or by its company."""
         self._look()
-        return any(is_stochastic_now(module) for stage in self._stages for module in stage.stochastic)
+        modules = [module for stage in self._stages for module in stage.stochastic]
+        return any(is_stochastic_now(module, self.backbone.adapters) for module in modules)
 
     def _look(self) -> None:
         backbone = self.backbone
         prompts = (id(backbone.image_prompt), id(backbone.text_prompt))
-        structure = (backbone.active_adapter, tuple(backbone.adapters), prompts)
+        adapters = backbone.adapters
+        structure = (adapters.active, tuple(adapters.installed), prompts)
         if structure == self._structure:
             return
         self._structure = structure
@@ -92,13 +94,13 @@ class TowerCuts:
             modules = [m for _, part in parts if isinstance(part, nn.Module) for m in part.modules()]
             held: list[Tensor] = [t for m in modules for t in m.parameters(recurse=False)]
             held += [part for _, part in parts if isinstance(part, Tensor)]
-            self._stages.append(_Stage(parts, held, [m for m in modules if is_stochastic(m)]))
+            self._stages.append(_Stage(parts, held, [m for m in modules if is_stochastic(m, adapters)]))
 
     def _frozen_stages(self) -> int:
         """How many stages, from the bottom, compute the same until somebody changes them."""
         fixed = weights_are_fixed() and not torch.is_grad_enabled()
         for count, stage in enumerate(self._stages):
-            if any(map(is_stochastic_now, stage.stochastic)):
+            if any(is_stochastic_now(module, self.backbone.adapters) for module in stage.stochastic):
                 return count
             if not fixed and any(tensor.requires_grad for tensor in stage.tensors):
                 return count
@@ -106,9 +108,10 @@ class TowerCuts:
 
     def _content(self, count: int) -> str:
         if count not in self._below:
-            self._below[count] = [t for stage in self._stages[:count] for t in tensors_of(stage.parts)]
+            parts = [part for stage in self._stages[:count] for part in stage.parts]
+            self._below[count] = tensors_of(parts, self.backbone.adapters)
         state = (count, *map(self.backbone.hashes.state, self._below[count]))
         if state not in self._digests:
             parts = [part for stage in self._stages[:count] for part in stage.parts]
-            self._digests[state] = content_digest(parts, self.backbone.hashes)
+            self._digests[state] = content_digest(parts, self.backbone.hashes, self.backbone.adapters)
         return self._digests[state]

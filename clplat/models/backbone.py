@@ -8,7 +8,7 @@ import json
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 import torch
 from safetensors.torch import save_file
@@ -16,13 +16,15 @@ from torch import Tensor, nn
 
 from clplat.errors import UserError
 from clplat.files import write_atomically, write_json
-from clplat.models import loading, towers
+from clplat.models import loading
+from clplat.models.adapters import AdapterState
 from clplat.models.attention import merge_state_dict, split_attention, split_state_dict
 from clplat.models.features import ImageFeatures, TextFeatures
 from clplat.models.hashes import Hashes
-
-if TYPE_CHECKING:
-    from clplat.parts.prompts._base import TowerPrompt
+from clplat.models.image_tower import image_bottom, image_tower, is_open_image_tower
+from clplat.models.text_tower import is_open_text_tower, text_bottom, text_ends, text_tower
+from clplat.models.tokenizer import Tokenizer
+from clplat.models.towers import TowerPrompt
 
 __all__ = ["Backbone"]
 
@@ -41,8 +43,7 @@ class Backbone(nn.Module):
         preprocess_cfg: open_clip's whole preprocessing (interpolation, resize mode, ...).
         text_layers, image_layers: number of blocks, None for an opaque tower, which has pooled features only.
         text_prompt, image_prompt: what a prompt learner installed.
-        adapters: configuration by name of what weight adapters installed; active_adapter: the one in use.
-        rewritten_by: the adapter whose attaching changed the base weights.
+        adapters: the state of the weight adapters around the layers.
         base_keys: names of the base tensors in ``model``, without adapters.
 
     Example:
@@ -88,10 +89,10 @@ class Backbone(nn.Module):
         self.model: Any = model
         self._attention = split_attention(model)
         self.base_keys = frozenset(model.state_dict())
-        self._tokenizer_source = loaded.tokenizer
         text = self._text
-        open_text, open_image = towers.is_open_text_tower(text), towers.is_open_image_tower(model.visual)
+        open_text, open_image = is_open_text_tower(text), is_open_image_tower(model.visual)
         self.context_length = int(loaded.model_cfg["text_cfg"].get("context_length", 77))
+        self._tokenizer = Tokenizer(loaded.tokenizer, self.context_length)
         self.text_width = int(text.positional_embedding.shape[1]) if open_text else self.embed_dim
         self.text_layers = len(text.transformer.resblocks) if open_text else None
         self.image_width = int(model.visual.class_embedding.shape[0]) if open_image else None
@@ -99,9 +100,7 @@ class Backbone(nn.Module):
         self.register_module("text_prompt", None)
         self.register_module("image_prompt", None)
         self.hashes = Hashes()
-        self.adapters: dict[str, dict[str, Any]] = {}
-        self.active_adapter: str | None = None
-        self.rewritten_by: str | None = None
+        self.adapters = AdapterState()
         self.requires_grad_(False).eval()
 
     @classmethod
@@ -193,14 +192,12 @@ class Backbone(nn.Module):
             UserError: wrong size or type; ``tokens`` or ``hidden`` of an opaque tower.
         """
         if done:
-            return towers.image_tower(
-                self.model.visual, pixels, None, tokens=tokens, hidden=hidden, done=done
-            )
+            return image_tower(self.model.visual, pixels, None, tokens=tokens, hidden=hidden, done=done)
         pixels = self._normalised(pixels)
         if self.image_layers is None:
             self._refuse("image", tokens=tokens, hidden=hidden, prompt=self.image_prompt)
             return ImageFeatures(self.model.encode_image(pixels, normalize=False))
-        return towers.image_tower(self.model.visual, pixels, self.image_prompt, tokens=tokens, hidden=hidden)
+        return image_tower(self.model.visual, pixels, self.image_prompt, tokens=tokens, hidden=hidden)
 
     def image_bottom(self, pixels: Tensor, blocks: int) -> Tensor:
         """The output (B, 1 + N, W) of the first blocks for pictures, for `image` to go on from later.
@@ -213,7 +210,7 @@ class Backbone(nn.Module):
             UserError: an opaque tower, or one with a prompt.
         """
         self._refuse("image", blocks=self.image_layers is None, prompt=self.image_prompt)
-        return towers.image_bottom(self.model.visual, self._normalised(pixels), blocks)
+        return image_bottom(self.model.visual, self._normalised(pixels), blocks)
 
     def _normalised(self, pixels: Tensor) -> Tensor:
         size = self.image_size
@@ -248,7 +245,7 @@ class Backbone(nn.Module):
         ends = self.text_ends(input_ids)
         length = int(ends.max()) + 1 if length is None else length
         embeddings = self.embed_text(input_ids[:, :length])
-        features = towers.text_tower(
+        features = text_tower(
             self._text, embeddings, ends, self.text_prompt, tokens=tokens, hidden=hidden, length=length
         )
         features.input_ids = input_ids
@@ -257,7 +254,7 @@ class Backbone(nn.Module):
     def text_ends(self, input_ids: Tensor) -> Tensor:
         """The place (B,) of the EOT in token ids (B, L)."""
         self._refuse("text", ends=self.text_layers is None)
-        return towers.text_ends(self._text, input_ids)
+        return text_ends(self._text, input_ids)
 
     def text_bottom(self, input_ids: Tensor, blocks: int, length: int) -> Tensor:
         """The output (B, length, W) of the first blocks for texts; `text_from_embeddings` goes on from it.
@@ -266,7 +263,7 @@ class Backbone(nn.Module):
             UserError: an opaque tower, or one with a prompt.
         """
         self._refuse("text", blocks=self.text_layers is None, prompt=self.text_prompt)
-        return towers.text_bottom(self._text, self.embed_text(input_ids[:, :length]), blocks)
+        return text_bottom(self._text, self.embed_text(input_ids[:, :length]), blocks)
 
     def embed_text(self, input_ids: Tensor) -> Tensor:
         """Input embeddings (B, L, W) of token ids (B, L), without positions."""
@@ -298,7 +295,7 @@ class Backbone(nn.Module):
                 f"texts of {embeddings.shape[1]} embeddings; the context holds {self.context_length}"
             )
         prompt = None if done else self.text_prompt
-        return towers.text_tower(
+        return text_tower(
             self._text, embeddings, ends, prompt, tokens=tokens, hidden=hidden, length=length, done=done
         )
 
@@ -306,19 +303,12 @@ class Backbone(nn.Module):
         """Token ids (B, context_length), int64, padded; longer texts are cut, see `truncated`."""
         if isinstance(texts, str):
             raise UserError("tokenize takes a list of texts, not one text")
-        if not texts:
-            return torch.zeros(0, self.context_length, dtype=torch.int64)
-        return torch.stack([_ids(self._tokenizer_source, self.context_length, text) for text in texts])
+        return self._tokenizer.ids(texts)
 
     def truncated(self, texts: Sequence[str]) -> list[int]:
         """Indices of the texts that lose words: longer than the context, less the places of a text prompt."""
-        tokenizer = self._tokenizer()
         room = self.context_length - (self.text_prompt.length if self.text_prompt is not None else 0)
-        if hasattr(tokenizer, "tokenizer"):  # a Hugging Face one, which counts its special tokens itself
-            lengths = [len(ids) for ids in tokenizer.tokenizer(list(texts))["input_ids"]] if texts else []
-        else:
-            lengths = [_words(self._tokenizer_source, self.context_length, text) + 2 for text in texts]
-        return [i for i, length in enumerate(lengths) if length > room]
+        return [i for i, length in enumerate(self._tokenizer.lengths(texts)) if length > room]
 
     def stock_state_dict(self) -> dict[str, Tensor]:
         """The base weights under open_clip's own keys; of adapters and prompts nothing."""
@@ -344,8 +334,8 @@ class Backbone(nn.Module):
         Raises:
             UserError: an adapter is attached and not merged, or a prompt is: the folder could not hold it.
         """
-        if self.adapters:
-            names = ", ".join(self.adapters)
+        if self.adapters.installed:
+            names = ", ".join(self.adapters.installed)
             raise UserError(f"adapters are attached ({names}): merge one first, or save the adapter itself")
         if self.text_prompt is not None or self.image_prompt is not None:
             raise UserError("a prompt is attached, which an open_clip folder cannot hold")
@@ -362,7 +352,7 @@ class Backbone(nn.Module):
             folder / loading.CONFIG, {"model_cfg": self.model_cfg, "preprocess_cfg": self.preprocess_cfg}
         )
         if self.model_cfg["text_cfg"].get("hf_tokenizer_name"):
-            self._tokenizer().save_pretrained(folder)
+            self._tokenizer.save(folder)
 
     def fingerprint(self) -> str:
         """SHA-256 of all that determines the output: configuration, preprocessing, tokenizer, every tensor,
@@ -373,12 +363,12 @@ class Backbone(nn.Module):
             "model_cfg": self.model_cfg,
             "preprocess_cfg": self.preprocess_cfg,
             "tokenizer": text_cfg.get("hf_tokenizer_name") or f"clip-bpe/{self.context_length}",
-            "adapter": self.adapters.get(self.active_adapter or ""),
+            "adapter": self.adapters.installed.get(self.adapters.active or ""),
         }
         digest.update(json.dumps(header, sort_keys=True).encode())
         tensors = {f"base/{key}": tensor for key, tensor in self.base_state().items()}
-        if self.active_adapter is not None:
-            tensors |= {f"adapter/{key}": t for key, t in self.adapter_state(self.active_adapter).items()}
+        if self.adapters.active is not None:
+            tensors |= {f"adapter/{key}": t for key, t in self.adapter_state(self.adapters.active).items()}
         for kind in ("text_prompt", "image_prompt"):
             prompt = getattr(self, kind)
             if prompt is not None:
@@ -397,7 +387,7 @@ class Backbone(nn.Module):
 
     def base_key(self, key: str) -> str | None:
         """The name that a tensor of ``model`` has without adapters; None for the tensors of adapters."""
-        plain = key.replace(".base_layer", "")
+        plain = self.adapters.base_key(key)
         return plain if plain in self.base_keys else None
 
     def base_state(self) -> dict[str, Tensor]:
@@ -407,9 +397,6 @@ class Backbone(nn.Module):
             for key, t in self.model.state_dict().items()
             if (plain := self.base_key(key)) is not None
         }
-
-    def _tokenizer(self) -> Any:
-        return _tokenizer(self._tokenizer_source, self.context_length)
 
     def _refuse(self, tower: str, **asked: object) -> None:
         """An opaque tower gives pooled features only."""
@@ -425,23 +412,3 @@ class Backbone(nn.Module):
 def _loaded(name: str, pretrained: str | None, stamp: tuple[Any, ...]) -> Backbone:
     with torch.random.fork_rng(devices=[]):
         return Backbone(name, loading.load(name, pretrained))
-
-
-@lru_cache(maxsize=1 << 17)  # a training text comes back every epoch, and byte pairs take 0.1 ms to find
-def _ids(source: str, context_length: int, text: str) -> Tensor:
-    ids: Tensor = _tokenizer(source, context_length)([text], context_length=context_length)
-    return ids[0].to(torch.int64)
-
-
-@lru_cache(maxsize=1 << 17)
-def _words(source: str, context_length: int, text: str) -> int:
-    return len(_tokenizer(source, context_length).encode(text))
-
-
-@lru_cache(maxsize=8)  # building one takes 0.1 s, and copies of a backbone share it
-def _tokenizer(source: str, context_length: int) -> Any:
-    import open_clip
-
-    if not source:
-        return open_clip.SimpleTokenizer(context_length=context_length)
-    return open_clip.get_tokenizer(source, context_length=context_length)
