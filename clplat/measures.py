@@ -7,7 +7,7 @@ text with `heading`; MLflow keeps them under `mlflow`. No other module spells an
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -22,6 +22,7 @@ __all__ = [
     "describe",
     "evaluate_measures",
     "find_measure",
+    "mean_of",
 ]
 
 Result = Mapping[str, Any]
@@ -76,17 +77,27 @@ class Measure:
         return found
 
 
+def mean_of(values: Iterable[float | None]) -> float | None:
+    """The mean of the values that are known; None if there is none.
+
+    Example:
+        >>> mean_of([1.0, None, 3.0])
+        2.0
+    """
+    known = [value for value in values if value is not None]
+    return sum(known) / len(known) if known else None
+
+
 def _final(result: Result) -> float | None:
     """``mean_j R[T][j]`` of the primary metric: all domains of the stream after the newest experience."""
-    rows = result["metrics"].get(result["protocol"]["primary"]) or []
-    return sum(rows[-1]) / len(rows[-1]) if rows else None
+    rows = result["metrics"].get(result["protocol"]["primary"])
+    return mean_of(rows[-1]) if rows else None
 
 
 def _stability(result: Result) -> float | None:
     """``mean_{j<T} R[T][j]``, T - 1 domains: the primary metric on all trained domains but the newest."""
     rows = result["metrics"].get(result["protocol"]["primary"]) or []
-    earlier = rows[-1][: max(0, len(rows) - 2)] if rows else []
-    return sum(earlier) / len(earlier) if earlier else None
+    return mean_of(rows[-1][: max(0, len(rows) - 2)]) if rows else None
 
 
 def _seconds(result: Result) -> float | None:

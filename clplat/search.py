@@ -16,9 +16,9 @@ from clplat.data.images import open_picture
 from clplat.data.records import Picture
 from clplat.errors import UserError, unknown_name
 from clplat.evaluation.index import KINDS, Index, build_index
-from clplat.grid import draw_grid
 from clplat.models.frozen import weights_fixed
 from clplat.randomness import generator
+from clplat.retrieval_grid import draw_grid
 from clplat.runs.assembly import assemble
 from clplat.runs.checkpoint import Weights, load_version
 from clplat.runs.experiment import make_trainer

@@ -92,6 +92,13 @@ def test_help_names_every_command_and_how_to_go_on(capsys: Capture) -> None:
     assert "--strategy replay --strategy.size 200" in capsys.readouterr().out
 
 
+def test_the_package_is_the_command() -> None:
+    done = subprocess.run([sys.executable, "-m", "clplat", "--version"], capture_output=True, text=True)
+    assert done.returncode == 0 and done.stdout.startswith("clplat ")
+    done = subprocess.run([sys.executable, "-m", "clplat", "rn"], capture_output=True, text=True)
+    assert done.returncode == 2 and "did you mean 'run'" in done.stderr
+
+
 # -- list and help ----------------------------------------------------------------------------
 
 
@@ -228,7 +235,7 @@ def test_interrupted_by_hand(capsys: Capture, monkeypatch: pytest.MonkeyPatch) -
     def interrupt(*_: Any) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("clplat.config.resolve", interrupt)
+    monkeypatch.setattr("clplat.config.resolve.resolve", interrupt)
     assert main(["run"]) == 130
     assert capsys.readouterr().err == "clplat: interrupted; run the same command again to go on\n"
 

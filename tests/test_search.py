@@ -13,8 +13,8 @@ from clplat.cli import main
 from clplat.data.records import Picture
 from clplat.errors import UserError
 from clplat.files import read_json
-from clplat.grid import draw_grid
 from clplat.models.backbone import Backbone
+from clplat.retrieval_grid import draw_grid
 from clplat.runs.assembly import assemble
 from clplat.runs.experiment import run
 from clplat.search import Searcher, find_run, search

@@ -11,7 +11,7 @@ from clplat.plots.heatmaps import Rows
 from clplat.plots.labels import End, end_labels, label_text
 from clplat.plots.styles import SHAPES, Style
 
-__all__ = ["domain_curves", "strategy_curves", "stream_curves"]
+__all__ = ["domain_curves", "stream_curves"]
 
 Series = Mapping[str, Sequence[Sequence[float]]]
 _MARKERS = list(SHAPES)[:8]  # shape as well as colour tells the lines apart
@@ -24,7 +24,11 @@ def domain_curves(rows: Rows, domains: Sequence[str], *, metric: str = "R@5", ti
     Args:
         rows: R, as `accuracy_heatmap` takes it.
     """
-    figure, axes = _axes_of_steps(4.2, domains, metric)
+    figure, (axes,) = panels(1, 7.6, 4.2)
+    axes.grid(False, axis="x")
+    room = max(6, 84 // (len(domains) + 1))  # letters that fit between two ticks
+    axes.set_xticks(range(len(domains) + 1), ["zero-\nshot", *(label_text(name, room) for name in domains)])
+    axis_names(axes, _ACROSS, f"{metric} (%)")
     ends: list[End] = []
     for j, name in enumerate(domains):
         points = [(i, row[j]) for i, row in enumerate(rows) if j < len(row) and row[j] is not None]
@@ -42,31 +46,15 @@ def domain_curves(rows: Rows, domains: Sequence[str], *, metric: str = "R@5", ti
     return figure
 
 
-def strategy_curves(
-    series: Series,
-    domains: Sequence[str],
-    styles: Mapping[str, Style],
-    *,
-    metric: str = "R@5",
-    title: str = "Keeping up with the stream",
-) -> Any:
-    """One line per method: the mean over all domains after each step; the band is the range over seeds.
-
-    Args:
-        series: method -> one list of T + 1 means per seed (shorter where a run was cut off).
-        styles: by method.
-    """
-    figure, axes = _axes_of_steps(4.4, domains, metric)
-    end_labels(axes, _draw_means(axes, series, styles), 3.1)
-    band = "; band: range over seeds" if {len(seeds) for seeds in series.values()} != {1} else ""
-    headline(axes, title, f"mean {metric} over all domains of the stream{band}")
-    return figure
-
-
 def stream_curves(
     series: Series, places: Sequence[str], styles: Mapping[str, Style], metric: str, title: str
 ) -> tuple[Any, list[End]] | None:
-    """`strategy_curves` for a page: narrower, higher where there are many methods.
+    """One line per method: the mean over its seeds after each domain; the band is their range.
+
+    Args:
+        series: method -> one list of T + 1 values per seed (shorter where a run was cut off).
+        places: what was trained, from left to right.
+        styles: by method.
 
     Returns:
         The figure, and where each line ends: (step, value, method, colour); None if there is no line.
@@ -102,13 +90,3 @@ def _draw_means(axes: Any, series: Series, styles: Mapping[str, Style]) -> list[
             axes.fill_between(steps, low, high, color=style.colour, alpha=0.13, lw=0)
         ends.append((float(steps[-1]), means[-1], name, style.colour))
     return ends
-
-
-def _axes_of_steps(height: float, domains: Sequence[str], metric: str) -> tuple[Any, Any]:
-    """A figure as wide as MLflow shows it, with the stream from left to right."""
-    figure, (axes,) = panels(1, 7.6, height)
-    axes.grid(False, axis="x")
-    room = max(6, 84 // (len(domains) + 1))  # letters that fit between two ticks
-    axes.set_xticks(range(len(domains) + 1), ["zero-\nshot", *(label_text(name, room) for name in domains)])
-    axis_names(axes, _ACROSS, f"{metric} (%)")
-    return figure, axes

@@ -6,11 +6,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from clplat.plots.canvas import headline, panels, titled
+from clplat.plots.canvas import panels, titled
 from clplat.plots.labels import label_text, point_labels
 from clplat.plots.styles import Style
 
-__all__ = ["Point", "draw_points", "tradeoff"]
+__all__ = ["Point", "draw_points"]
 
 
 @dataclass(frozen=True)
@@ -25,8 +25,8 @@ class Point:
     y_sd: float = 0.0
 
 
-def draw_points(points: Sequence[Point], title: str, across: str, up: str) -> tuple[Any, Any]:
-    """Points with error bars, each with its name beside it; the figure and its axes."""
+def draw_points(points: Sequence[Point], title: str, across: str, up: str) -> Any:
+    """A figure of points with error bars, each with its name beside it."""
     width, height = 5.6, 4.2
     figure, (axes,) = panels(1, width, height)
     for point in points:
@@ -40,15 +40,4 @@ def draw_points(points: Sequence[Point], title: str, across: str, up: str) -> tu
     titled(axes, title, across, up)
     places = [(point.x, point.y, point.name, point.style.colour) for point in points]
     point_labels(axes, places, width - 0.7, height - 0.8, [(point.x_sd, point.y_sd) for point in points])
-    return figure, axes
-
-
-def tradeoff(
-    points: Sequence[Point], *, metric: str = "R@5", title: str = "What is kept against what is lost"
-) -> Any:
-    """Forgetting (x) against the final score (y), one point per method: the upper left corner is best."""
-    figure, axes = draw_points(
-        points, "", "forgetting (points; left is better)", f"{metric} after the last domain (%)"
-    )
-    headline(axes, title, "upper left is best")
     return figure

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from clplat.formats import axis_title, number
+from clplat.measures import mean_of
 from clplat.plots.curves import stream_curves
 from clplat.plots.points import Point, draw_points
 from clplat.plots.styles import Style
@@ -41,9 +42,11 @@ def curves_of(
     if drawn is None:
         return None
     figure, ends = drawn
-    said = ", ".join(f"{name} {number(value)}" for _, value, name, _ in sorted(ends, key=lambda end: -end[1]))
+    values = ", ".join(
+        f"{name} {number(value)}" for _, value, name, _ in sorted(ends, key=lambda end: -end[1])
+    )
     where = "the mean over all domains" if column is None else f"the first domain, {places[column]},"
-    return figure, f"{primary} on {where} over the stream. It ends at: {said}."
+    return figure, f"{primary} on {where} over the stream. It ends at: {values}."
 
 
 def plasticity_stability(rows: Sequence[Row], primary: str, styles: Mapping[str, Style]) -> Drawing | None:
@@ -66,7 +69,7 @@ def points_of(
     ]  # fmt: skip
     if not points:
         return None
-    figure, _ = draw_points(points, title, across, up)
+    figure = draw_points(points, title, across, up)
     right, top = max(points, key=lambda point: point.x), max(points, key=lambda point: point.y)
     return figure, (
         f"{up} against {across} of {len(points)} methods. "
@@ -84,7 +87,5 @@ def mean_and_sd(row: Row, name: str) -> tuple[float, float] | None:
 
 
 def _mean(values: Sequence[float | None], column: int | None) -> float:
-    known = [
-        value for value in (values if column is None else values[column : column + 1]) if value is not None
-    ]
-    return sum(known) / len(known) if known else float("nan")
+    mean = mean_of(values if column is None else values[column : column + 1])
+    return float("nan") if mean is None else mean

@@ -14,27 +14,19 @@ __all__ = ["Heat", "heat_maps"]
 
 
 @dataclass(frozen=True)
-class Square:
-    """One cell: its number, its colours, and whether its domain was trained just now or comes later."""
-
-    text: str
-    paper: str
-    ink: str
-    state: str
-
-
-@dataclass(frozen=True)
 class Heat:
     """R of one method: rows are what was trained so far, columns what is measured.
 
     Args:
         says: the main thing in words.
+        lines: of each row its name and its cells: text, colours of the cell and of its text, and whether the
+            domain was trained ``now``, will be ``later``, or was ``seen`` before.
     """
 
     title: str
     says: str
     columns: Sequence[str]
-    lines: Sequence[tuple[str, Sequence[Square]]]
+    lines: Sequence[tuple[str, Sequence[tuple[str, str, str, str]]]]
 
 
 def heat_maps(rows: Sequence[Mapping[str, Any]], runs: Runs, primary: str) -> list[Heat]:
@@ -50,7 +42,7 @@ def heat_maps(rows: Sequence[Mapping[str, Any]], runs: Runs, primary: str) -> li
         lines = [
             (
                 "untrained" if i == 0 else f"+ {places[i - 1]}",
-                [_square(value, low, high, i, j) for j, value in enumerate(line)],
+                [_cell(value, low, high, i, j) for j, value in enumerate(line)],
             )
             for i, line in enumerate(table)
         ]
@@ -58,11 +50,11 @@ def heat_maps(rows: Sequence[Mapping[str, Any]], runs: Runs, primary: str) -> li
     return maps
 
 
-def _square(value: float | None, low: float, high: float, i: int, j: int) -> Square:
+def _cell(value: float | None, low: float, high: float, i: int, j: int) -> tuple[str, str, str, str]:
     state = "now" if j == i - 1 else "later" if j >= i else "seen"
     if value is None:
-        return Square("–", "#ffffff", "#6b6b6b", state)
-    return Square(number(value), *cell_colours(value, low, high, pale=state == "later"), state)
+        return "–", "#ffffff", "#6b6b6b", state
+    return number(value), *cell_colours(value, low, high, pale=state == "later"), state
 
 
 def _says(table: Sequence[Sequence[float | None]], places: Sequence[str], primary: str) -> str:

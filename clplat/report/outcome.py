@@ -9,6 +9,7 @@ from typing import Any
 
 from clplat.errors import UserError
 from clplat.files import read_json
+from clplat.measures import mean_of
 from clplat.naming import stream_names
 
 __all__ = [
@@ -72,7 +73,10 @@ class Runs:
         """R of the primary metric by place in the stream, mean over the replicates that have the cell."""
         tables = [result["metrics"][primary] for result in self.of(row)]
         height = max(map(len, tables), default=0)
-        return [_column_means([table[i] for table in tables if len(table) > i]) for i in range(height)]
+        columns = (
+            zip(*(table[i] for table in tables if len(table) > i), strict=False) for i in range(height)
+        )
+        return [[mean_of(values) for values in row] for row in columns]
 
 
 def read_runs(outcome: Outcome, out: Path) -> Runs:
@@ -108,11 +112,3 @@ def is_contender(row: Mapping[str, Any]) -> bool:
 def study_name(study: Mapping[str, Any]) -> str:
     """The method of a study, and its group where there are several."""
     return f"{study['method']}, {study['group']}" if study["group"] else str(study["method"])
-
-
-def _column_means(rows: Sequence[Sequence[float | None]]) -> list[float | None]:
-    means: list[float | None] = []
-    for column in zip(*rows, strict=False):
-        known = [value for value in column if value is not None]
-        means.append(sum(known) / len(known) if known else None)
-    return means

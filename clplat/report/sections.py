@@ -1,4 +1,4 @@
-"""The sections of the page, in order; one without data is left out."""
+"""What each section of the page shows, by its key; titles and explanations stand in the template."""
 
 from __future__ import annotations
 
@@ -20,45 +20,33 @@ from clplat.report.trials import importance_table, trials_table
 
 __all__ = ["Section", "sections"]
 
-Groups = Mapping[str, Sequence[Row]]
 Styles = Mapping[str, Style]
 _COLUMN = 7.0  # inches: a wider figure needs the whole width, and scrolls on a phone
 
 
 @dataclass(frozen=True)
 class Section:
-    """One heading with what is below it. ``lead`` says how to read it."""
+    """What a section shows; one that shows nothing is left out."""
 
-    key: str
-    title: str
-    lead: str = ""
     tables: Sequence[Table] = ()
     pictures: Sequence[Picture] = ()
     heats: Sequence[tuple[str, Sequence[Heat]]] = ()
     strong: str = ""
-    small: bool = False
 
-    def holds_something(self) -> bool:
+    def __bool__(self) -> bool:
         return bool(self.tables or self.pictures or self.heats or self.strong)
 
 
-def sections(outcome: Outcome, runs: Runs, styles: Styles, out: Path) -> list[Section]:
-    """What the sweep has to show, from the answer to the retrieval grids."""
-    rows, primary = by_group(outcome["rows"]), outcome["primary"]
-    every = [
-        _answer(outcome, rows, styles),
-        _comparisons(outcome, styles),
-        _figure(outcome, runs, out),
-        _stream(rows, runs, primary, styles),
-        _matrices(rows, runs, primary),
-        _plane(rows, primary, styles),
-        _front(outcome, styles),
-        _costs(rows),
-        _importances(outcome),
-        _trials(outcome, styles),
-        _grids(rows, out),
-    ]
-    return [section for section in every if section.holds_something()]
+def sections(outcome: Outcome, runs: Runs, styles: Styles, out: Path) -> dict[str, Section]:
+    """The sections of the page, by key."""
+    groups = by_group(outcome["rows"])
+    return (
+        _answer(outcome, groups, styles)
+        | {"figure": Section(pictures=_figure(outcome, runs, out))}
+        | _course(groups, runs, outcome["primary"], styles)
+        | _tuning(outcome, styles)
+        | {"grids": Section(pictures=grid_pictures(next(iter(groups.values()), ()), out))}
+    )
 
 
 def _pictures(drawings: Iterable[tuple[str, Drawing | None]]) -> list[Picture]:
@@ -66,143 +54,74 @@ def _pictures(drawings: Iterable[tuple[str, Drawing | None]]) -> list[Picture]:
     return [Picture(svg_data(drawn[0]), drawn[1], caption) for caption, drawn in drawings if drawn]
 
 
-def _answer(outcome: Outcome, groups: Groups, styles: Styles) -> Section:
-    empty = "No method has finished yet: there is no answer so far."
-    return Section(
-        "answer",
-        "Answer",
-        "Compare methods within a table only." if len(groups) > 1 else "",
-        strong=outcome["sentence"] or ("" if outcome["rows"] else empty),
-        tables=[
-            table
-            for rows in groups.values()
-            for table in (answer_table(rows, outcome, styles), measure_table(rows, outcome))
-            if table
-        ],
-    )
+def _tables(tables: Iterable[Table | None]) -> list[Table]:
+    return [table for table in tables if table is not None]
 
 
-def _comparisons(outcome: Outcome, styles: Styles) -> Section:
-    what = "aired differences on equal seeds, stream orders and queries"
-    return Section(
-        "comparisons",
-        "Which differences are significant",
-        "A difference is called significant if its p-value, corrected for the number of comparisons (Holm), "
-        "is below 0.05.",
-        tables=[
-            comparison_table(found, styles, f"{group}: p{what}" if group else f"P{what}")
-            for group, found in by_group(outcome["comparisons"]).items()
-        ],
-    )
+def _answer(outcome: Outcome, groups: Mapping[str, Sequence[Row]], styles: Styles) -> dict[str, Section]:
+    """The table of each group with its other measures, what differs, and what it costs."""
+    answers = [
+        (answer_table(rows, outcome, styles), measure_table(rows, outcome)) for rows in groups.values()
+    ]
+    empty = "" if outcome["rows"] else "No method has finished yet: there is no answer so far."
+    paired = "aired differences on equal seeds, stream orders and queries"
+    return {
+        "answer": Section(
+            strong=outcome["sentence"] or empty, tables=_tables(t for both in answers for t in both)
+        ),
+        "comparisons": Section(
+            [
+                comparison_table(found, styles, f"{group}: p{paired}" if group else f"P{paired}")
+                for group, found in by_group(outcome["comparisons"]).items()
+            ]
+        ),
+        "costs": Section(
+            _tables(
+                cost_table(rows, f"{group}: costs of a run" if group else "Costs of a run")
+                for group, rows in groups.items()
+            )
+        ),
+    }
 
 
-def _figure(outcome: Outcome, runs: Runs, out: Path) -> Section:
+def _figure(outcome: Outcome, runs: Runs, out: Path) -> list[Picture]:
     drawn = draw_with_words(outcome, out, runs)
     wide = drawn is not None and drawn[0].get_figwidth() > _COLUMN
-    return Section(
-        "figure",
-        "The question as a figure",
-        "Error bars: the 95 % interval of the final score, one standard deviation of anything else.",
-        pictures=[replace(picture, wide=wide) for picture in _pictures([("", drawn)])],
+    return [replace(picture, wide=wide) for picture in _pictures([("", drawn)])]
+
+
+def _course(
+    groups: Mapping[str, Sequence[Row]], runs: Runs, primary: str, styles: Styles
+) -> dict[str, Section]:
+    """What happened over the stream: curves, matrices, and what was learnt against what was kept."""
+    curves = (
+        (group, curves_of(rows, runs, primary, styles, column))
+        for group, rows in groups.items()
+        for column in (None, 0)
     )
+    planes = ((group, plasticity_stability(rows, primary, styles)) for group, rows in groups.items())
+    heats = [(group, maps) for group, rows in groups.items() if (maps := heat_maps(rows, runs, primary))]
+    return {
+        "stream": Section(pictures=_pictures(curves)),
+        "matrices": Section(heats=heats),
+        "plane": Section(pictures=_pictures(planes)),
+    }
 
 
-def _stream(groups: Groups, runs: Runs, primary: str, styles: Styles) -> Section:
-    return Section(
-        "stream",
-        "Over the stream",
-        "Each line is the mean over replicates, the band their range. First: all domains, those to come "
-        "included. Second: what happens to the domain that was trained first, the forgetting curve.",
-        pictures=_pictures(
-            (group, curves_of(rows, runs, primary, styles, column))
-            for group, rows in groups.items()
-            for column in (None, 0)
+def _tuning(outcome: Outcome, styles: Styles) -> dict[str, Section]:
+    """What the studies tried, and what mattered."""
+    studies, primary = outcome["studies"], outcome["primary"]
+    known = styles_of_methods((study["method"] for study in studies), outcome["rows"], styles)
+    fronts = (
+        (group, pareto(found, pair, primary, known))
+        for group, found in by_group(studies).items()
+        for pair in pairs(outcome)
+    )
+    return {
+        "front": Section(pictures=_pictures(fronts)),
+        "importances": Section(_tables(map(importance_table, studies))),
+        "trials": Section(
+            [trials_table(study) for study in studies if study["trials"]],
+            _pictures(("", history(study, primary, known)) for study in studies),
         ),
-    )
-
-
-def _matrices(groups: Groups, runs: Runs, primary: str) -> Section:
-    return Section(
-        "matrices",
-        "Every domain after every domain",
-        f"{primary} in percent, mean over replicates; down: trained so far, across: measured on. Framed: "
-        "trained just now; pale and hatched: not trained yet. The colours have one scale within a group.",
-        heats=[(group, maps) for group, rows in groups.items() if (maps := heat_maps(rows, runs, primary))],
-    )
-
-
-def _plane(groups: Groups, primary: str, styles: Styles) -> Section:
-    return Section(
-        "plane",
-        "Plasticity and stability",
-        "Right: new domains are learnt well. Up: earlier ones are kept. Bars: one standard deviation "
-        "over replicates.",
-        pictures=_pictures(
-            (group, plasticity_stability(rows, primary, styles)) for group, rows in groups.items()
-        ),
-    )
-
-
-def _front(outcome: Outcome, styles: Styles) -> Section:
-    known = _styles_of_studies(outcome, styles)
-    return Section(
-        "front",
-        "What tuning could trade",
-        "Every finished trial of every study. Filled: all limits met; open: one is broken. The line joins "
-        "(with three objectives, rings mark) the trials that no other one beats in everything.",
-        pictures=_pictures(
-            (group, pareto(studies, pair, outcome["primary"], known))
-            for group, studies in by_group(outcome["studies"]).items()
-            for pair in pairs(outcome)
-        ),
-    )
-
-
-def _costs(groups: Groups) -> Section:
-    return Section(
-        "costs",
-        "What it costs",
-        "Means over replicates; a bar is the share of the most expensive method of the table. Backfill: "
-        "gallery vectors that the last update changed.",
-        tables=[
-            table
-            for group, rows in groups.items()
-            if (table := cost_table(rows, f"{group}: costs of a run" if group else "Costs of a run"))
-        ],
-    )
-
-
-def _importances(outcome: Outcome) -> Section:
-    return Section(
-        "importances",
-        "Which options mattered",
-        "The share of the spread between trials that an option explains.",
-        tables=[table for study in outcome["studies"] if (table := importance_table(study))],
-        small=True,
-    )
-
-
-def _trials(outcome: Outcome, styles: Styles) -> Section:
-    studies, known = outcome["studies"], _styles_of_studies(outcome, styles)
-    return Section(
-        "trials",
-        "Trials",
-        "Trials see the validation split only. Filled: complete; open: breaks a limit; ticks on the floor: "
-        "pruned; crosses: failed. The line is the best so far that meets every limit.",
-        pictures=_pictures(("", history(study, outcome["primary"], known)) for study in studies),
-        tables=[trials_table(study) for study in studies if study["trials"]],
-    )
-
-
-def _styles_of_studies(outcome: Outcome, styles: Styles) -> dict[str, Style]:
-    return styles_of_methods((study["method"] for study in outcome["studies"]), outcome["rows"], styles)
-
-
-def _grids(groups: Groups, out: Path) -> Section:
-    return Section(
-        "grids",
-        "What is found",
-        "Each line: the reference picture, the words, and what was found, best first. A thick frame with a "
-        "tick is a right answer. The best contender and, for contrast, the last.",
-        pictures=grid_pictures(next(iter(groups.values()), ()), out),
-    )
+    }

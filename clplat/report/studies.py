@@ -14,7 +14,7 @@ from clplat.plots.labels import label_text
 from clplat.plots.styles import Style
 from clplat.report.outcome import study_name
 
-__all__ = ["Pair", "feasible", "front", "history", "pairs", "pareto"]
+__all__ = ["Pair", "counted", "feasible", "front", "history", "pairs", "pareto"]
 
 Trial = Mapping[str, Any]
 Study = Mapping[str, Any]
@@ -47,14 +47,14 @@ def pairs(outcome: Mapping[str, Any]) -> list[Pair]:
     return [Pair(worst, objectives[0], (objectives[0], worst))]
 
 
-def front(spots: Sequence[Sequence[float]], lower: Sequence[bool]) -> list[int]:
-    """The indices that no other spot beats: at least as good in everything and better in something.
+def front(points: Sequence[Sequence[float]], lower: Sequence[bool]) -> list[int]:
+    """The indices that no other point beats: at least as good in everything and better in something.
 
     Example:
         >>> front([(50, 4), (48, 2), (47, 3)], lower=(False, True))
         [0, 1]
     """
-    better = [[-value if low else value for value, low in zip(spot, lower, strict=True)] for spot in spots]
+    better = [[-value if low else value for value, low in zip(point, lower, strict=True)] for point in points]
     return [
         k
         for k, mine in enumerate(better)
@@ -73,41 +73,44 @@ def pareto(
         return None
     figure, (axes,) = panels(1, 5.6, 4.2)
     (across, x_scale), (up, y_scale) = axis_title(pair.x, primary), axis_title(pair.y, primary)
-    methods = list(dict.fromkeys(method for method, _ in found))
-    for method in methods:
+
+    def plot(trials: Sequence[Trial], marker: str, **look: Any) -> None:
+        places = [(t["measures"][pair.x] / x_scale, t["measures"][pair.y] / y_scale) for t in trials]
+        axes.plot([x for x, _ in places], [y for _, y in places], marker, **look)
+
+    for method in dict.fromkeys(method for method, _ in found):
         colour, marker = styles[method].colour, styles[method].marker
         for met in (True, False):
-            mine = [t["measures"] for name, t in found if name == method and feasible(t) is met]
-            axes.plot(
-                [m[pair.x] / x_scale for m in mine], [m[pair.y] / y_scale for m in mine], marker, ls="",
-                color=colour, mfc=colour if met else "white", mec=colour, ms=6,
-            )  # fmt: skip
-        axes.plot([], [], marker, ls="", color=colour, ms=6, label=label_text(method))
+            mine = [trial for name, trial in found if name == method and feasible(trial) is met]
+            plot(mine, marker, ls="", color=colour, mfc=colour if met else "white", mec=colour, ms=6)
+        plot([], marker, ls="", color=colour, ms=6, label=label_text(method))
     allowed = [trial for _, trial in found if feasible(trial)]
-    spots = [[trial["measures"][name] for name in pair.all] for trial in allowed]
-    best = sorted(
-        (allowed[k]["measures"] for k in front(spots, [describe(name).lower_is_better for name in pair.all])),
-        key=lambda m: (m[pair.x], m[pair.y]),
-    )
+    best = _front_of(allowed, pair)
     # The front of three objectives is a surface: in two of them its members are ringed, there is no line.
-    flat = len(pair.all) == 2
-    of_front: dict[str, Any] = (
-        {"color": INK, "lw": 1} if flat else {"ls": "", "marker": "o", "ms": 12, "mec": INK}
-    )
-    axes.plot(
-        [m[pair.x] / x_scale for m in best], [m[pair.y] / y_scale for m in best], mfc="none", zorder=1,
-        label="front", **of_front,
-    )  # fmt: skip
+    if len(pair.all) == 2:
+        plot(best, "", mfc="none", zorder=1, label="front", color=INK, lw=1)
+    else:
+        plot(best, "o", mfc="none", zorder=1, label="front", ls="", ms=12, mec=INK)
     if len(allowed) < len(found):
-        axes.plot([], [], "o", ls="", color=SOFT, mfc="white", label="breaks a limit")
-    side = "left" if describe(pair.x).lower_is_better else "right"
-    corner = f"{'Lower' if describe(pair.y).lower_is_better else 'Upper'} {side} is best"
-    titled(axes, corner, across, up)
+        plot([], "o", ls="", color=SOFT, mfc="white", label="breaks a limit")
+    left, lower = (describe(name).lower_is_better for name in (pair.x, pair.y))
+    titled(axes, f"{'Lower' if lower else 'Upper'} {'left' if left else 'right'} is best", across, up)
     axes.legend(fontsize=8, frameon=False, ncols=3, loc="upper center", bbox_to_anchor=(0.5, -0.16))
-    members = "; ".join(f"{text(pair.y, m[pair.y])} at {text(pair.x, m[pair.x])}" for m in best[:8])
+    members = "; ".join(
+        f"{text(pair.y, t['measures'][pair.y])} at {text(pair.x, t['measures'][pair.x])}" for t in best[:8]
+    )
     return figure, (
         f"{len(found)} finished trials, {up} against {across}; {len(allowed)} meet every limit. "
         f"Front of those: {members or 'none'}{' and more' if len(best) > 8 else ''}."
+    )
+
+
+def _front_of(trials: Sequence[Trial], pair: Pair) -> list[Trial]:
+    """The trials that no other one beats, from left to right."""
+    places = [[trial["measures"][name] for name in pair.all] for trial in trials]
+    best = front(places, [describe(name).lower_is_better for name in pair.all])
+    return sorted(
+        (trials[k] for k in best), key=lambda trial: (trial["measures"][pair.x], trial["measures"][pair.y])
     )
 
 
@@ -142,11 +145,15 @@ def history(study: Study, primary: str, styles: Mapping[str, Style]) -> tuple[An
     axes.margins(y=0.2)
     axes.xaxis.get_major_locator().set_params(integer=True)
     titled(axes, study_name(study), "trial", up)
-    states = Counter(t["state"] for t in trials)
-    counted = ", ".join(f"{count} {state}" for state, count in states.items())
     best = next((t for t in done if t["number"] == study["best"]), None)
     ends = f"; best {up}: {number(best['values'][0] / scale)} in trial {best['number']}" if best else ""
-    return figure, f"Search of {study_name(study)}: {len(trials)} trials ({counted}){ends}."
+    return figure, f"Search of {study_name(study)}: {counted(trials)}{ends}."
+
+
+def counted(trials: Sequence[Trial]) -> str:
+    """How many trials there are, and how many of them in each state."""
+    states = Counter(trial["state"] for trial in trials)
+    return f"{len(trials)} trials ({', '.join(f'{count} {state}' for state, count in states.items())})"
 
 
 def _finished(studies: Sequence[Study], names: Sequence[str]) -> Iterator[tuple[Study, Trial]]:

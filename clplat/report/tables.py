@@ -1,28 +1,14 @@
-"""A table as the page lays it out: columns, and rows of cells in label_text parts."""
+"""A table as the page lays it out: columns that know their cells, and rows in named parts."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
 
 from markupsafe import Markup
 
-__all__ = ["Cell", "Column", "Part", "Table", "numbers", "words"]
-
-
-@dataclass(frozen=True)
-class Column:
-    """The head of a column.
-
-    Args:
-        title: what stands in it, with the unit.
-        kind: ``name`` (the head of each row), ``number``, ``text``, ``bar`` or ``drawing``.
-        drawing: a scale under the title.
-    """
-
-    title: str
-    kind: str = "text"
-    drawing: Markup | None = None
+__all__ = ["Cell", "Column", "Part", "Table"]
 
 
 @dataclass(frozen=True)
@@ -36,10 +22,31 @@ class Cell:
 
 
 @dataclass(frozen=True)
+class Column:
+    """A column.
+
+    Args:
+        title: what stands at its head, with the unit.
+        of: its cell in a row; text alone is enough.
+        kind: ``name`` (the head of each row), ``number``, ``text``, ``bar`` or ``drawing``.
+        drawing: a scale under the title.
+    """
+
+    title: str
+    of: Callable[[Any], Cell | str]
+    kind: str = "text"
+    drawing: Markup | None = None
+
+    def cell(self, row: Any) -> Cell:
+        found = self.of(row)
+        return Cell(found) if isinstance(found, str) else found
+
+
+@dataclass(frozen=True)
 class Part:
     """Rows that belong together; a title sets them apart."""
 
-    rows: Sequence[Sequence[Cell]]
+    rows: Sequence[Any]
     title: str = ""
     quiet: bool = False
 
@@ -50,15 +57,5 @@ class Table:
 
     caption: str
     columns: Sequence[Column]
-    parts: Sequence[Part] = field(default_factory=tuple)
+    parts: Sequence[Part]
     tall: bool = False
-
-
-def words(*titles: str) -> list[Column]:
-    """Columns of text, the first of which names the row."""
-    return [Column(title, "name" if k == 0 else "text") for k, title in enumerate(titles)]
-
-
-def numbers(*titles: str) -> list[Column]:
-    """Columns of numbers."""
-    return [Column(title, "number") for title in titles]

@@ -15,9 +15,9 @@ import yaml
 
 from clplat.measures import MEASURES
 from clplat.naming import label, stream_names, variant
-from clplat.plots.curves import domain_curves, strategy_curves
+from clplat.plots.curves import domain_curves, stream_curves
 from clplat.plots.heatmaps import accuracy_heatmap, compatibility_heatmap
-from clplat.plots.points import Point, tradeoff
+from clplat.plots.points import Point, draw_points
 from clplat.plots.styles import styles_of
 from clplat.tracking.metrics import primary, rows_done
 
@@ -158,15 +158,19 @@ def comparison_figures(
     for result in results:
         means = [sum(row) / len(row) for row in result["metrics"][primary(result)] if row and None not in row]
         series.setdefault(names[variant(result["config"])], []).append(means)
-    looks = styles_of(rows)
-    metric, lost = primary(results[0]), MEASURES["forgetting"].column
-    domains = stream_names([result["domains"] for result in results])
-    drawn = {"forgetting_curves": strategy_curves(series, domains, looks, metric=metric)}
+    looks, lost = styles_of(rows), MEASURES["forgetting"]
+    metric, domains = primary(results[0]), stream_names([result["domains"] for result in results])
+    figures = {}
+    drawn = stream_curves(series, domains, looks, metric, "Mean over all domains; band: range over seeds")
+    if drawn is not None:
+        figures["forgetting_curves"] = drawn[0]
     points = [
-        Point(row["label"], float(row[lost]), float(row["score"]), looks[row["label"]])
+        Point(row["label"], float(row[lost.column]), float(row["score"]), looks[row["label"]])
         for row in rows
-        if row[lost] is not None and row["score"] is not None
+        if row[lost.column] is not None and row["score"] is not None
     ]
     if points:
-        drawn["trade_off"] = tradeoff(points, metric=metric)
-    return drawn
+        title = "Kept against lost: upper left is best"
+        across = f"{lost.title} ({lost.unit})"
+        figures["trade_off"] = draw_points(points, title, across, f"{metric} after the last domain (%)")
+    return figures

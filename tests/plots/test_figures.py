@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 
 from clplat.plots.colours import STRATEGY_COLOURS, domain_colour, strategy_colour
-from clplat.plots.curves import domain_curves, strategy_curves
+from clplat.plots.curves import domain_curves, stream_curves
 from clplat.plots.heatmaps import accuracy_heatmap, compatibility_heatmap
-from clplat.plots.points import Point, tradeoff
+from clplat.plots.points import Point, draw_points
 from clplat.plots.styles import Style, styles_of
 
 Make = Callable[..., dict[str, Any]]
@@ -67,19 +67,23 @@ def test_compatible_cells_are_framed() -> None:
     assert sum(not patch.get_fill() for patch in axes.patches) == 0  # equal is not better
 
 
-def test_strategies_wear_their_colours() -> None:
+def test_strategies_have_their_colours() -> None:
     series = {"replay": [[40.0, 50.0], [41.0, 52.0]], "ewc": [[40.0]], "empty": []}
-    figure = strategy_curves(series, ["a"], by_name(*series))
+    figure, ends = stream_curves(series, ["a"], by_name(*series), "R@5", "") or (None, [])
+    assert figure is not None and [name for *_, name, _ in ends] == ["replay", "ewc"]
     lines = figure.axes[0].lines
     assert [line.get_color() for line in lines] == [STRATEGY_COLOURS["replay"], STRATEGY_COLOURS["ewc"]]
     assert list(lines[0].get_ydata()) == [40.5, 51.0]
     assert png(figure)
-    assert png(tradeoff([Point(name, 2.0, 60.0, style) for name, style in by_name("replay", "ewc").items()]))
+    points = [Point(name, 2.0, 60.0, style) for name, style in by_name("replay", "ewc").items()]
+    assert png(draw_points(points, "", "forgetting", "R@5"))
 
 
 def test_end_labels_do_not_overlap() -> None:
     series = {f"strategy {i}": [[40.0, 50.0 + 0.01 * i]] for i in range(6)}
-    axes = strategy_curves(series, ["a"], by_name(*series)).axes[0]
+    figure, _ = stream_curves(series, ["a"], by_name(*series), "R@5", "") or (None, [])
+    assert figure is not None
+    axes = figure.axes[0]
     heights = sorted(text.xyann[1] for text in axes.texts if hasattr(text, "xyann"))
     low, high = axes.get_ylim()
     assert all(b - a > 0.04 * (high - low) for a, b in itertools.pairwise(heights))
