@@ -14,9 +14,10 @@ from torch import Tensor
 
 from clplat.cache.engine import FeatureCache
 from clplat.cache.store import Store
+from clplat.data.batch import Batch
 from clplat.data.collate import Collate
 from clplat.data.images import PixelStore, Preprocess
-from clplat.data.records import Batch, Picture, Triplet
+from clplat.data.records import Picture, Triplet
 from clplat.models.backbone import Backbone
 from clplat.models.retriever import ComposedRetriever
 from clplat.parts.losses.info_nce import InfoNCE

@@ -14,7 +14,7 @@ from benchmarks import peers, synthetic
 from benchmarks.harness import in_turns, peak_megabytes, row
 from clplat.cache.engine import FeatureCache
 from clplat.cache.store import Store
-from clplat.data.records import Images, Texts
+from clplat.data.inputs import Images, Texts
 from clplat.models.backbone import Backbone
 
 CAPTIONS, TIMED = 2048, 256

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -15,11 +13,11 @@ from clplat.cache.counts import Counts
 from clplat.cache.cuts import Cut, TowerCuts
 from clplat.cache.filling import Filler, Items
 from clplat.cache.grouping import by_length, distinct, worthwhile
+from clplat.cache.keys import Setting, chunk_of, table_key
 from clplat.cache.store import Store, Table
-from clplat.data.records import Images, Texts
+from clplat.data.inputs import Images, Texts
 from clplat.models.backbone import Backbone
 from clplat.models.features import ImageFeatures, TextFeatures
-from clplat.provenance import library_versions
 
 __all__ = ["FeatureCache"]
 
@@ -53,7 +51,7 @@ class FeatureCache:
     def __init__(self, backbone: Backbone, store: Store, dtype: torch.dtype = torch.float32) -> None:
         self.backbone, self.store, self.dtype = backbone, store, dtype
         self.counts = {"image": Counts(), "text": Counts()}
-        self._filler, self._chunk = Filler(dtype), _chunk(backbone)
+        self._filler, self._chunk = Filler(dtype), chunk_of(backbone)
         self._image_cuts, self._text_cuts = TowerCuts(backbone, "image"), TowerCuts(backbone, "text")
         self._tables: dict[Any, Table] = {}
         self._announced: dict[str, list[tuple[frozenset[str], Any]]] = {"image": [], "text": []}
@@ -138,7 +136,13 @@ class FeatureCache:
         if cut.pooled:
             return TextFeatures(self._moved(tables[0][1].rows(texts.names)), input_ids=ids)
         length = max(table.key["shape"][0] for _, table in tables)
-        x = torch.zeros(len(texts), length, self.backbone.text_width, device=self._device, dtype=self._float)
+        x = torch.zeros(
+            len(texts),
+            length,
+            self.backbone.text_width,
+            device=self._device,
+            dtype=self.backbone.logit_scale.dtype,
+        )
         for rows, table in tables:
             found = self._moved(table.rows([texts.names[i] for i in rows]))
             x[rows, : found.shape[1]] = found
@@ -155,8 +159,6 @@ class FeatureCache:
             "bytes_written": self.store.quota.bytes_written - self._written_before,
         }
 
-    # -- rows ---------------------------------------------------------------------------------------------
-
     def _prefetch(
         self, tower: str, cut: Cut, names: Sequence[str], fill: Callable[[Cut, Any], object]
     ) -> None:
@@ -171,9 +173,7 @@ class FeatureCache:
     def _images(self, cut: Cut, images: Images) -> Table:
         """The table that holds these pictures at this cut, filled."""
         visual = self.backbone.model.visual
-        shape = [self.backbone.embed_dim]
-        if not cut.pooled:
-            shape = [len(visual.positional_embedding), visual.positional_embedding.shape[1]]
+        shape = [self.backbone.embed_dim] if cut.pooled else list(visual.positional_embedding.shape)
         # Where the tower is trained, a picture comes back for every version of it: keep its pixels.
         again = any(parameter.requires_grad for parameter in visual.parameters())
 
@@ -181,11 +181,9 @@ class FeatureCache:
             return images.at(rows, again).to(self._device, non_blocking=True)
 
         def encode(pixels: Tensor, _: int) -> Tensor:
-            return (
-                self.backbone.image(pixels).pooled
-                if cut.pooled
-                else self.backbone.image_bottom(pixels, cut.blocks)
-            )
+            if cut.pooled:
+                return self.backbone.image(pixels).pooled
+            return self.backbone.image_bottom(pixels, cut.blocks)
 
         table = self._table("image", cut, shape, images.kind)
         items = Items(images.names, load, encode, {0: range(len(images))}, {0: self._chunk})
@@ -222,34 +220,13 @@ class FeatureCache:
 
     def _table(self, what: str, cut: Cut, shape: list[int], kind: str) -> Table:
         """The table of everything that determines these rows."""
-        device = self._device.type
-        cast = torch.is_autocast_enabled(device)
-        precision = torch.get_autocast_dtype(device) if cast else self._float
-        threads = torch.get_num_threads() if device == "cpu" else 0
-        here = (what, cut, tuple(shape), kind, precision, threads)
+        setting = Setting.now(self.backbone)
+        here = (what, cut, tuple(shape), kind, setting)
         if here not in self._tables:
-            versions = library_versions()
-            config = json.dumps(self.backbone.model_cfg, sort_keys=True, default=str)
-            self._tables[here] = self.store.table(
-                {
-                    "what": what,
-                    "tap": str(cut),
-                    "from": kind,
-                    "content": cut.content,
-                    "config": hashlib.sha256(config.encode()).hexdigest(),
-                    "colours": [*self.backbone.mean, *self.backbone.std],
-                    "precision": str(precision).removeprefix("torch."),
-                    "device": device,
-                    "threads": threads,  # they decide how sums are split
-                    "chunk": self._chunk,
-                    "dtype": str(self.dtype).removeprefix("torch."),
-                    "shape": shape,
-                    "libraries": {name: versions[name] for name in ("torch", "open_clip_torch", "peft")},
-                }
-            )
+            key = table_key(self.backbone, what, cut, kind, setting, self._chunk)
+            stored = {"dtype": str(self.dtype).removeprefix("torch."), "shape": shape}
+            self._tables[here] = self.store.table(key | stored)
         return self._tables[here]
-
-    # -- live ---------------------------------------------------------------------------------------------
 
     def _live_texts(self, texts: Texts, ids: Tensor, tokens: bool) -> TextFeatures:
         """Through the whole tower: equal texts once, short ones apart from long ones where it pays."""
@@ -271,23 +248,7 @@ class FeatureCache:
     def _device(self) -> torch.device:
         return self.backbone.logit_scale.device
 
-    @property
-    def _float(self) -> torch.dtype:
-        return self.backbone.logit_scale.dtype
-
     def _moved(self, rows: Tensor) -> Tensor:
         if self._device.type == "cuda":
             rows = rows.pin_memory()
-        return rows.to(self._device, self._float, non_blocking=True)
-
-
-def _chunk(backbone: Backbone) -> int:
-    """Items a forward pass when rows are made; part of what determines their bits.
-
-    On a CPU sixteen pictures of a ViT-B/32 are as fast, each, as a hundred; of a tiny tower they are not.
-    """
-    if backbone.logit_scale.device.type != "cpu":
-        return 256
-    positions = len(getattr(backbone.model.visual, "positional_embedding", ()))
-    flops = 24 * positions * (backbone.image_width or 0) ** 2 * (backbone.image_layers or 0)
-    return 64 if 0 < flops < 1e9 else 16
+        return rows.to(self._device, self.backbone.logit_scale.dtype, non_blocking=True)

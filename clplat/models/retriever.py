@@ -11,7 +11,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from clplat.data.records import Batch, Images, Texts
+from clplat.data.batch import Batch
+from clplat.data.inputs import Images, Texts
 from clplat.mechanisms.routing import Router
 from clplat.models.backbone import Backbone
 from clplat.models.features import ImageFeatures, TextFeatures

@@ -15,7 +15,8 @@ from avalanche.training.templates import SupervisedTemplate
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
-from clplat.data.records import Batch, Triplet
+from clplat.data.batch import Batch
+from clplat.data.records import Triplet
 from clplat.flops import FlopCount
 from clplat.models.retriever import ComposedRetriever, Outputs
 from clplat.randomness import generator, seeded

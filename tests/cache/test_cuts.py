@@ -12,7 +12,7 @@ from torch import Tensor
 from clplat.cache.cuts import TowerCuts
 from clplat.cache.engine import FeatureCache
 from clplat.cache.store import Store
-from clplat.data.records import Images, Texts
+from clplat.data.inputs import Images, Texts
 from clplat.mechanisms.teacher import Teacher, snapshot
 from clplat.models import hashes
 from clplat.models.backbone import Backbone

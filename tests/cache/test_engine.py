@@ -20,7 +20,7 @@ from clplat.cache import engine
 from clplat.cache.engine import FeatureCache
 from clplat.cache.store import Store
 from clplat.cache.table import Table
-from clplat.data.records import Images, Texts
+from clplat.data.inputs import Images, Texts
 from clplat.models.backbone import Backbone
 from clplat.models.features import ImageFeatures, TextFeatures
 from clplat.models.frozen import weights_fixed

@@ -16,11 +16,12 @@ from hypothesis import strategies as st
 from PIL import Image
 from torch import Tensor
 
-from clplat.cache import engine
+from clplat.cache import keys
 from clplat.cache.engine import FeatureCache
 from clplat.cache.store import Store
 from clplat.data.images import BadPicture, PixelStore, Preprocess, open_picture
-from clplat.data.records import Images, Picture, Texts
+from clplat.data.inputs import Images, Texts
+from clplat.data.records import Picture
 from clplat.errors import UserError
 from clplat.models.backbone import Backbone
 from clplat.models.frozen import weights_fixed
@@ -376,9 +377,9 @@ def test_12_an_interrupted_write(tmp_path: Path) -> None:
 def test_other_libraries(opened: Callable[[], Store], monkeypatch: pytest.MonkeyPatch) -> None:
     backbone = tiny_backbone()
     asked(FeatureCache(backbone, opened()))
-    real = engine.library_versions()
+    real = keys.library_versions()
     for name, made in (("torch", 6), ("open_clip_torch", 6), ("peft", 6), ("mlflow", 0)):
-        monkeypatch.setattr(engine, "library_versions", lambda name=name: {**real, name: "0.0.1"})
+        monkeypatch.setattr(keys, "library_versions", lambda name=name: {**real, name: "0.0.1"})
         features = FeatureCache(backbone, opened())
         asked(features)
         assert encoded(features)[0] == made, name
