@@ -21,7 +21,7 @@ def draw_grid(
     rows: Sequence[tuple[str, Picture | Image.Image, str, Sequence[tuple[Picture, bool | None]]]],
     cell: int = 96,
 ) -> Image.Image:
-    """Draw one line a query: its title, the reference, the words, and the results in order.
+    """Draw one line per query: its title, the reference, the words, and the results in order.
 
     Args:
         rows: (title, reference, text, [(picture, right?)]); ``None`` where nothing is known about an answer.
