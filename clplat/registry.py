@@ -16,10 +16,10 @@ from pathlib import Path
 from typing import Any
 
 from clplat.errors import UserError, unknown_name
-from clplat.kinds import kind_named
+from clplat.kinds import Kind, kind_named
 from clplat.scan import ROOT, Place, class_in, docstring, scanned
 
-__all__ = ["classes_in", "describe", "exports", "load", "names", "place_of", "places", "singular"]
+__all__ = ["classes_in", "describe", "exports", "load", "maker", "names", "place_of", "places", "singular"]
 
 
 @cache
@@ -90,6 +90,12 @@ def load(kind: str, name: str) -> Any:
     except (ImportError, AttributeError) as error:
         what = f"{singular(kind)} '{name}'"
         raise UserError(f"cannot load the {what} from {place}: {_why(place, error)}") from error
+
+
+def maker(kind: Kind) -> Callable[..., Any]:
+    """What makes any part of a kind that is not scanned, by the part's name."""
+    made: Callable[..., Any] = EntryPoint(kind.slot, kind.maker, "").load()
+    return made
 
 
 def _why(place: Place, error: Exception) -> str:

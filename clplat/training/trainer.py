@@ -15,6 +15,7 @@ from avalanche.training.templates import SupervisedTemplate
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
+from clplat.config.groups import TrainConfig
 from clplat.data.batch import Batch
 from clplat.data.records import Triplet
 from clplat.flops import FlopCount
@@ -24,7 +25,6 @@ from clplat.training.accumulation import embed_in_parts, refuse_batch_statistics
 from clplat.training.batches import domain_batches, loaded
 from clplat.training.loss_log import Ledger, NonFiniteLoss, Position
 from clplat.training.plugin import AvalancheLearner, StrategyPlugin
-from clplat.training.settings import TrainConfig
 from clplat.training.step import compile_blocks, frozen_parts, numbers, refuse_dead_tensors
 from clplat.training.strategy import Strategy
 

@@ -51,7 +51,7 @@ class LoRAPerDomain(Strategy):
 
     any_module = False
     stores = "weights"
-    brings = ("adapter",)
+    brings = ("adapter", "prompt")
     state = ("_names", "_centres", "_radii")
 
     def __init__(
