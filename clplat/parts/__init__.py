@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from clplat.config.space import Choice as Choice
     from clplat.config.space import Float as Float
     from clplat.config.space import Int as Int
-    from clplat.data.records import Batch as Batch
+    from clplat.data.batch import Batch as Batch
     from clplat.data.records import Domain as Domain
     from clplat.data.records import Probe as Probe
     from clplat.errors import UserError as UserError
@@ -36,7 +36,8 @@ if TYPE_CHECKING:
 #: Module -> what it hands on. Imported one at a time: a strategy for a plain loop needs no backbone.
 _FROM = {
     "clplat.config.space": ("Choice", "Float", "Int"),
-    "clplat.data.records": ("Batch", "Domain", "Probe"),
+    "clplat.data.batch": ("Batch",),
+    "clplat.data.records": ("Domain", "Probe"),
     "clplat.errors": ("UserError",),
     "clplat.mechanisms.memory": ("Memory",),
     "clplat.mechanisms.teacher": ("Teacher",),
