@@ -77,7 +77,7 @@ class Trainer(SupervisedTemplate):  # type: ignore[misc]
             groups, lr=config.lr, weight_decay=config.weight_decay, foreach=True
         )
         model.precision = numbers(config.precision, torch.device(device))
-        self.strategy_plugin = StrategyPlugin(strategy)
+        self.strategy, self.strategy_plugin = strategy, StrategyPlugin(strategy)
         with warnings.catch_warnings():
             # Avalanche's own evaluation and loggers are not used: `Evaluator` and the tracker do that.
             warnings.filterwarnings("ignore", "No loggers specified")
