@@ -20,10 +20,11 @@ $(STAMP): pyproject.toml constraints.txt
 demo: $(STAMP) ## compare seven strategies on five domains
 	$(BIN)/python -m clplat demo
 
-check: $(STAMP) ## ruff and mypy
+check: $(STAMP) ## ruff, mypy and the layers of imports
 	$(BIN)/python -m ruff check .
 	$(BIN)/python -m ruff format --check .
 	$(BIN)/python -m mypy
+	$(BIN)/python -c 'from importlinter.cli import lint_imports_command as lint; lint()' --no-cache --no-logo
 
 test: check ## ruff, mypy and the tests, at most eight minutes on two cores
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n 2 --dist loadfile
@@ -35,8 +36,9 @@ format: $(STAMP) ## let ruff format and fix what it can
 	$(BIN)/python -m ruff format .
 	$(BIN)/python -m ruff check --fix .
 
-index: $(STAMP) ## write what editors read: which classes the packages of parts hand on
+index: $(STAMP) ## write what editors read, the classes of parts, and the table of rooms in docs/architecture.md
 	$(BIN)/python -m clplat.stubs
+	$(BIN)/python -m docs.generate.rooms
 
 pages: $(STAMP) ## write docs/systems.md from the recipes
 	$(BIN)/python -m docs.generate.systems

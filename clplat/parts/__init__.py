@@ -1,4 +1,4 @@
-"""All that whoever writes a part imports: the contracts, search spaces, and the error for a user's mistake.
+"""Parts by kind, and all that is imported to write one: contracts, search spaces, the error for a mistake.
 
 from clplat.parts import Composer, Float, ImageFeatures, TextFeatures
 """
@@ -21,14 +21,14 @@ if TYPE_CHECKING:
     from clplat.models.backbone import Backbone as Backbone
     from clplat.models.features import ImageFeatures as ImageFeatures
     from clplat.models.features import TextFeatures as TextFeatures
-    from clplat.models.retriever import ComposedRetriever as ComposedRetriever
-    from clplat.models.retriever import Outputs as Outputs
     from clplat.parts.adapters._base import Adapter as Adapter
     from clplat.parts.composers._base import Composer as Composer
     from clplat.parts.probes._base import Probes as Probes
     from clplat.parts.projections._base import Projection as Projection
     from clplat.parts.prompts._base import Prompt as Prompt
     from clplat.randomness import generator as generator
+    from clplat.retriever import ComposedRetriever as ComposedRetriever
+    from clplat.retriever import Outputs as Outputs
     from clplat.training.strategy import Learner as Learner
     from clplat.training.strategy import Strategy as Strategy
     from clplat.training.strategy import SupportsLearning as SupportsLearning
@@ -43,7 +43,7 @@ _FROM = {
     "clplat.mechanisms.teacher": ("Teacher",),
     "clplat.models.backbone": ("Backbone",),
     "clplat.models.features": ("ImageFeatures", "TextFeatures"),
-    "clplat.models.retriever": ("ComposedRetriever", "Outputs"),
+    "clplat.retriever": ("ComposedRetriever", "Outputs"),
     "clplat.parts.adapters._base": ("Adapter",),
     "clplat.parts.composers._base": ("Composer",),
     "clplat.parts.probes._base": ("Probes",),

@@ -14,10 +14,10 @@ from torch import Tensor
 from clplat.errors import UserError
 from clplat.mechanisms.teacher import Teacher, snapshot
 from clplat.models.backbone import Backbone
-from clplat.models.retriever import ComposedRetriever
 from clplat.parts.adapters._base import Adapter
 from clplat.parts.composers.sum import Sum
 from clplat.randomness import seeded
+from clplat.retriever import ComposedRetriever
 from clplat.testing.checks import check_refusals, difference, trainable, weights
 from clplat.testing.tiny import tiny_backbone, tiny_collate, tiny_domains, tiny_loss
 

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
-from clplat.models.retriever import ComposedRetriever
 from clplat.parts.losses.info_nce import InfoNCE
+from clplat.retriever import ComposedRetriever
 from clplat.testing.checks import trainable, weights
 from clplat.testing.tiny import tiny_collate, tiny_domains
 from clplat.training.strategy import Strategy

@@ -19,8 +19,8 @@ from clplat.config.groups import TrainConfig
 from clplat.data.batch import Batch
 from clplat.data.records import Triplet
 from clplat.flops import FlopCount
-from clplat.models.retriever import ComposedRetriever, Outputs
 from clplat.randomness import generator, seeded
+from clplat.retriever import ComposedRetriever, Outputs
 from clplat.training.accumulation import embed_in_parts, refuse_batch_statistics
 from clplat.training.batches import domain_batches, loaded
 from clplat.training.loss_log import Ledger, NonFiniteLoss, Position
