@@ -12,8 +12,8 @@ if TYPE_CHECKING:
     from clplat.config.space import Choice as Choice
     from clplat.config.space import Float as Float
     from clplat.config.space import Int as Int
+    from clplat.data.batch import Batch as Batch
     from clplat.data.images import open_picture as open_picture
-    from clplat.data.records import Batch as Batch
     from clplat.data.records import Domain as Domain
     from clplat.data.records import Gallery as Gallery
     from clplat.data.records import Picture as Picture
@@ -48,9 +48,9 @@ if TYPE_CHECKING:
 #: Module -> what it hands on. Imported one at a time: a strategy for a plain loop needs no backbone.
 _FROM = {
     "clplat.config.space": ("Choice", "Float", "Int"),
+    "clplat.data.batch": ("Batch",),
     "clplat.data.images": ("open_picture",),
     "clplat.data.records": (
-        "Batch",
         "Domain",
         "Gallery",
         "Picture",

@@ -21,7 +21,8 @@ from torch.utils._python_dispatch import TorchDispatchMode
 import clplat
 import strategies
 from clplat.config.groups import TrainConfig
-from clplat.data.records import Batch, Candidate
+from clplat.data.batch import Batch
+from clplat.data.records import Candidate
 from clplat.errors import UserError
 from clplat.models.retriever import ComposedRetriever, Outputs
 from clplat.parts.adapters.full import Full
