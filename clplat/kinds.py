@@ -51,7 +51,14 @@ KINDS: dict[str, Kind] = {
             tests="AdapterContract",
             optional=True,
         ),
-        Kind("prompt", "prompts", "none", contract="clplat.parts.prompts._base:Prompt", optional=True),
+        Kind(
+            "prompt",
+            "prompts",
+            "none",
+            contract="clplat.parts.prompts._base:Prompt",
+            tests="PromptContract",
+            optional=True,
+        ),
         Kind(
             "composer",
             "composers",

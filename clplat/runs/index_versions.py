@@ -9,7 +9,6 @@ from clplat.cache.settled import settled
 from clplat.data.records import Picture
 from clplat.evaluation.evaluator import Row
 from clplat.parts.projections._base import Projection
-from clplat.parts.projections.identity import Identity
 from clplat.runs.assembly import Assembly
 from clplat.trees import load_tree, save_tree
 
@@ -37,7 +36,7 @@ class Versions:
 
     @property
     def _projects(self) -> bool:
-        return not isinstance(self.parts.retriever.projection, Identity)
+        return self.parts.retriever.projection.fitted
 
     def _anchors(self, version: int) -> list[Picture]:
         """Training pictures that were at hand when ``version`` became old, evenly over domains."""
