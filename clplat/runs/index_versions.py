@@ -5,9 +5,9 @@ from __future__ import annotations
 import copy
 from pathlib import Path
 
-from clplat.cache.settled import settled
 from clplat.data.records import Picture
-from clplat.evaluation.evaluator import Row
+from clplat.evaluation.evaluator import VersionMetrics
+from clplat.models.frozen import weights_fixed
 from clplat.parts.projections._base import Projection
 from clplat.runs.assembly import Assembly
 from clplat.trees import load_tree, save_tree
@@ -51,11 +51,11 @@ class Versions:
     def remember_anchors(self, version: int) -> None:
         """Before the next experience: embed the anchors by the version that is about to become old."""
         if self._projects:
-            with settled():
+            with weights_fixed():
                 embedded = self.parts.evaluator.images(self.parts.retriever.eval(), self._anchors(version))
             save_tree(self._file("anchors", version), {"old": embedded})
 
-    def cells(self, version: int, row: Row) -> dict[str, list[float]]:
+    def cells(self, version: int, row: VersionMetrics) -> dict[str, list[float]]:
         """Row ``version`` of C for each metric: this version's queries in every index up to its own."""
         save_tree(self._file("galleries", version), row.galleries)
         out: dict[str, list[float]] = {}
@@ -65,11 +65,11 @@ class Versions:
             if self._projects and old < version:
                 projection = self._fitted(version, old)
                 queries = {name: projection(embedded) for name, embedded in queries.items()}
-            for metric, value in self.parts.evaluator.against(queries, galleries).items():
+            for metric, value in self.parts.evaluator.cross_version(queries, galleries).items():
                 out.setdefault(metric, []).append(value)
         return out
 
-    def backfill(self, version: int, row: Row) -> float | None:
+    def backfill(self, version: int, row: VersionMetrics) -> float | None:
         """The share in percent of gallery vectors that this version changed: what an index must take in anew.
 
         Exactly equal vectors need nothing; None for the untrained model. A picture of several galleries

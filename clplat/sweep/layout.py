@@ -10,13 +10,14 @@ from typing import Any
 
 import torch
 
-from clplat.config.parse import unflatten
-from clplat.config.resolve import build, merge, resolve, spaces
+from clplat.config.parse import merge, unflatten
+from clplat.config.resolve import resolve, spaces
+from clplat.config.resolved import Config
 from clplat.config.space import Space
 from clplat.errors import UserError, nearest
 from clplat.randomness import generator
 from clplat.sweep.plan import Sweep
-from clplat.tuning.spaces import chosen, read_space
+from clplat.tuning.spaces import read_space, tuned_spaces
 
 __all__ = ["Entry", "FinalRun", "Layout", "option", "permuted", "slug"]
 
@@ -45,7 +46,7 @@ class Entry:
     group: str
     method: str
     raw: dict[str, Any]
-    config: dict[str, Any]
+    config: Config
     space: dict[str, Space]
     control: bool
 
@@ -56,7 +57,7 @@ class Entry:
     @property
     def default(self) -> dict[str, Any]:
         """The searched options as they are without tuning."""
-        return {key: option(self.config, key) for key in self.space}
+        return {key: self.config.option(key) for key in self.space}
 
 
 @dataclass(frozen=True)
@@ -116,7 +117,7 @@ class Layout:
                     base.pop("strategy", None)
                 whole = merge(merge(base, common), raw)
                 config = resolve(whole)
-                space = chosen(config, sweep.tune, own) if sweep.budget.tunes and not control else {}
+                space = tuned_spaces(config, sweep.tune, own) if sweep.budget.tunes and not control else {}
                 self.entries.append(Entry(str(group), str(method), whole, config, space, control))
         place = list(methods)  # the first are begun first, in all groups
         self.entries.sort(key=lambda entry: place.index(entry.method))
@@ -149,28 +150,30 @@ class Layout:
 
     def _orders(self, entry: Entry) -> list[list[str] | None]:
         wanted = self.sweep.orders
-        scenario = entry.config["scenario"]
+        scenario = entry.config.parts["scenario"].options
         if not isinstance(wanted, int | None):
             return [list(order) for order in wanted]
-        if wanted is None:  # one a seed, unless the order cannot be changed or is what somebody chose
+        if wanted is None:  # one per seed, unless the order is fixed or was chosen
             free = "order" in scenario and scenario["order"] is None
             wanted = len(self.sweep.seeds) if free else 1
         if wanted == 1:
             return [None]
         if "order" not in scenario:
-            raise UserError(f"scenario '{scenario['name']}' has no option 'order'; use --orders 1")
-        domains, _ = build(entry.config, "scenario").build()
+            raise UserError(
+                f"scenario '{entry.config.name('scenario')}' has no option 'order'; use --orders 1"
+            )
+        domains, _ = entry.config.make("scenario").build()
         return permuted([domain.name for domain in domains], wanted)
 
-    def tuning(self, entry: Entry, params: Mapping[str, Any]) -> dict[str, Any]:
+    def trial_config(self, entry: Entry, params: Mapping[str, Any]) -> Config:
         """The configuration of one trial: the validation split, the first seed, the first order."""
         return self._placed(entry, {**params, "evaluation.split": "val"}, self.sweep.seeds[0], 0)
 
-    def config(self, final: FinalRun) -> dict[str, Any]:
+    def final_config(self, final: FinalRun) -> Config:
         """The configuration of a final run."""
         return self._placed(final.entry, final.params, final.seed, final.order)
 
-    def _placed(self, entry: Entry, params: Mapping[str, Any], seed: int, order: int) -> dict[str, Any]:
+    def _placed(self, entry: Entry, params: Mapping[str, Any], seed: int, order: int) -> Config:
         raw = entry.raw
         for key, value in params.items():
             slot, _, name = key.partition(".")

@@ -8,12 +8,13 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from clplat.config.resolve import completed
 from clplat.errors import UserError
 from clplat.files import write_text
 from clplat.measures import find_measure
 from clplat.sweep.allocation import State, TrialSummary, is_over
 from clplat.sweep.layout import Entry, FinalRun, Layout
-from clplat.tuning.spaces import plain
+from clplat.tuning.spaces import write_space
 
 if TYPE_CHECKING:
     import optuna
@@ -38,7 +39,7 @@ def state_of(trial: FrozenTrial) -> State:
 
 
 def number_of(trial: FrozenTrial) -> int:
-    """The number that names a trial and its folder: that of the trial which it continues, if there is one."""
+    """The number in the name of a trial and of its folder: that of the first trial which it continues."""
     return int(trial.user_attrs.get("continues", trial.number))
 
 
@@ -127,8 +128,8 @@ class Studies:
         """
         wanted = _json(
             {
-                "config": {**self.layout.tuning(entry, entry.default), "device": None},
-                "space": {key: plain(space) for key, space in entry.space.items()},
+                "config": {**self.layout.trial_config(entry, entry.default).as_dict(), "device": None},
+                "space": {key: write_space(space) for key, space in entry.space.items()},
                 "constraints": dict(self.layout.sweep.constraints),
             }
         )
@@ -136,7 +137,7 @@ class Studies:
         held: Mapping[str, Any] | None = study.user_attrs.get("search")
         if held is None:
             study.set_user_attr("search", wanted)
-        elif held != wanted:
+        elif {**held, "config": completed(held["config"])} != wanted:
             what = {"space": "another search space", "constraints": "other constraints"}
             has = next((text for key, text in what.items() if held.get(key) != wanted[key]), None)
             raise UserError(

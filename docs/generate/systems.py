@@ -67,7 +67,10 @@ def page(every: Sequence[Recipe]) -> str:
         "",
         "## What matches and what deviates",
         "",
-        *(f"- **{recipe.system}** (`{recipe.name}`). {recipe.note}" for recipe in every),
+        "The public code is the version that was read for the formula and the defaults. A reported number is "
+        "the paper's, on its own data; it was checked in the text that is named, and not reproduced here.",
+        "",
+        *(line for recipe in every for line in _described(recipe)),
         "",
         "## Not yet",
         "",
@@ -85,7 +88,20 @@ def _named(recipe: Recipe) -> str:
 
 
 def _cited(recipe: Recipe) -> str:
-    return recipe.paper if recipe.arxiv is None else f"{recipe.paper}, arXiv {recipe.arxiv}"
+    number = None if recipe.arxiv is None else f"arXiv {recipe.arxiv}"
+    return ", ".join(text for text in (recipe.paper, recipe.venue, number) if text)
+
+
+def _described(recipe: Recipe) -> list[str]:
+    """What the recipe is, and below it what deviates, the number of the paper and the code."""
+    below = list(recipe.deviates)
+    if recipe.reported is not None:
+        below.append("Reported: {metric}: {value} on {data}; {setting} ({table}).".format(**recipe.reported))
+    if recipe.code is not None:
+        url, commit = recipe.code["url"], recipe.code["commit"]
+        name = url.removeprefix("https://github.com/")
+        below.append(f"Code: [{name}]({url}/tree/{commit}) at `{commit[:7]}`.")
+    return [f"- **{recipe.system}** (`{recipe.name}`). {recipe.note}", *(f"    - {text}" for text in below)]
 
 
 def main() -> None:
