@@ -88,6 +88,7 @@ KINDS: dict[str, Kind] = {
             "probes",
             "catalogue",
             contract="clplat.parts.probes._base:Probes",
+            tests="ProbesContract",
             optional=True,
         ),
     )

@@ -107,7 +107,7 @@ class AdapterContract:
                 return
             raise AssertionError("there is no bare base: activate(backbone, None) must raise a UserError")
         adapter.activate(backbone, None)
-        assert not difference(embeddings(backbone), before), "without adapters the features are not the base's"
+        assert not difference(embeddings(backbone), before), "without adapters they are not the base's"
         adapter.activate(backbone, "default")
         assert not difference(embeddings(backbone), trained), "the adapter does not come back as it was"
         assert sorted(trainable(backbone)) == sorted(names), "activate changes requires_grad"
@@ -153,7 +153,7 @@ class AdapterContract:
         train_a_little(backbone)
         trained, saved = embeddings(backbone), {name: t.clone() for name, t in held.tensors().items()}
         with teacher.active(backbone):
-            assert not difference(embeddings(backbone), start), "a teacher's features are not those of its time"
+            assert not difference(embeddings(backbone), start), "a teacher's features are not of its time"
         assert not difference(embeddings(backbone), trained), "a teacher left something behind"
         attached(self.make(), again)
         Weights(again).restore(saved)

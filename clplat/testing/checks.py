@@ -13,7 +13,15 @@ from torch import Tensor, nn
 
 from clplat.config.options import arguments
 
-__all__ = ["check_constructor", "check_docstring", "check_refusals", "declared", "difference", "trainable", "weights"]
+__all__ = [
+    "check_constructor",
+    "check_docstring",
+    "check_refusals",
+    "declared",
+    "difference",
+    "trainable",
+    "weights",
+]
 
 
 def declared(contract: Any, part: Any, tag: str) -> Any:

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
 
 from clplat.data.records import Picture, Probe
 from clplat.data.validate import stream_fingerprint
+from clplat.parts.probes._base import Probes
 from clplat.testing.checks import check_constructor, check_docstring, check_refusals
 
 __all__ = ["ProbesContract"]
@@ -16,12 +16,13 @@ class ProbesContract:
     """Contract tests of a set of probes: subclass, override `make` with a small one, and pytest runs them.
 
     Example:
-        >>> class TestMyProbes(ProbesContract):
-        ...     def make(self) -> Any:
-        ...         return MyProbes(size=32)
+        >>> from scenarios.probes.catalogue import CatalogueProbes
+        >>> class TestSmallPictures(ProbesContract):
+        ...     def make(self) -> Probes:
+        ...         return CatalogueProbes(size=32)
     """
 
-    def make(self) -> Any:
+    def make(self) -> Probes:
         """A fresh set of probes; equal at every call."""
         raise NotImplementedError("return a new set of probes of the kind under test")
 
@@ -51,7 +52,8 @@ class ProbesContract:
 
     def test_building_twice_gives_the_same(self) -> None:
         probes = self.make()
-        found = {stream_fingerprint((), built) for built in (probes.build(), probes.build(), self.make().build())}
+        built = (probes.build(), probes.build(), self.make().build())
+        found = {stream_fingerprint((), each) for each in built}
         assert len(found) == 1, "two equal sets of probes hold different ones"
 
     def test_its_pictures_can_be_drawn_again(self) -> None:
