@@ -12,10 +12,10 @@ from clplat.parts.projections._base import Projection
 from clplat.runs.assembly import Assembly
 from clplat.trees import load_tree, save_tree
 
-__all__ = ["Versions"]
+__all__ = ["IndexVersions"]
 
 
-class Versions:
+class IndexVersions:
     """Embeddings of the galleries by every version, and projections into each older version's space.
 
     Queries of version i reach the index of version j through a projection fitted on pairs: training pictures

@@ -23,9 +23,9 @@ from clplat.models.retriever import ComposedRetriever, Outputs
 from clplat.randomness import generator, seeded
 from clplat.training.accumulation import embed_in_parts, refuse_batch_statistics
 from clplat.training.batches import domain_batches, loaded
-from clplat.training.loss_log import Ledger, NonFiniteLoss, Position
+from clplat.training.loss_log import LossLog, NonFiniteLoss, Position
 from clplat.training.plugin import AvalancheLearner, StrategyPlugin
-from clplat.training.step import compile_blocks, frozen_parts, numbers, refuse_dead_tensors
+from clplat.training.step import autocast_dtype, compile_blocks, frozen_parts, refuse_dead_tensors
 from clplat.training.strategy import Strategy
 
 __all__ = ["NonFiniteLoss", "Position", "TrainConfig", "Trainer", "domain_batches"]
@@ -47,6 +47,22 @@ class Trainer(SupervisedTemplate):  # type: ignore[misc]
             CPU, where looking is free and the weights from before a bad step stay intact, and 32 elsewhere,
             where each look stops the device. It also looks whenever somebody reads `losses`, as a checkpoint
             does before it is written, and at the end of an experience.
+
+    An experience, and where a strategy's hooks stand in it (Avalanche's own lie around them)::
+
+        before_experience(learner, experience)       freeze, grow, take a teacher; not when resumed inside
+        the optimizer takes what is trainable now, learning rates are set
+        training_set(experience)                     the data of this experience
+        for each epoch, for each batch of one domain that was not used before an interruption:
+            outputs = model(batch)                   frozen features come from the cache
+            task = loss(query, candidates, ...)
+            loss(learner, batch, outputs)            named terms, added to the task's
+            backward                                 in micro-batches where they are asked for
+            after_backward(learner)                  gradients are there, neither clipped nor used
+            clip, optimizer step, schedule step
+            after_step(learner)
+            on_step(trainer)                         checkpoints and progress
+        after_experience(learner, experience)        consolidate, merge, store exemplars
 
     Example:
         ``Trainer(...).train(benchmark.train_stream)`` trains experience by experience.
@@ -76,7 +92,7 @@ class Trainer(SupervisedTemplate):  # type: ignore[misc]
         optimizer = kinds[config.optimizer](
             groups, lr=config.lr, weight_decay=config.weight_decay, foreach=True
         )
-        model.precision = numbers(config.precision, torch.device(device))
+        model.precision = autocast_dtype(config.precision, torch.device(device))
         self.strategy_plugin = StrategyPlugin(strategy)
         with warnings.catch_warnings():
             # Avalanche's own evaluation and loggers are not used: `Evaluator` and the tracker do that.
@@ -97,7 +113,7 @@ class Trainer(SupervisedTemplate):  # type: ignore[misc]
         self.learner = AvalancheLearner(self)
         self.position = Position()
         self.step = 0
-        self.ledger = Ledger(check_every or (1 if self.device.type == "cpu" else 32))
+        self.loss_log = LossLog(check_every or (1 if self.device.type == "cpu" else 32))
         self.flops_per_step: dict[int, int] = {}
         self.flops = 0
         self.resuming = False
@@ -112,12 +128,12 @@ class Trainer(SupervisedTemplate):  # type: ignore[misc]
         Raises:
             NonFiniteLoss: one of them is not finite.
         """
-        self.ledger.read()
-        return self.ledger.losses
+        self.loss_log.read()
+        return self.loss_log.losses
 
     @losses.setter
     def losses(self, losses: list[dict[str, float]]) -> None:
-        self.ledger.losses = losses
+        self.loss_log.losses = losses
 
     def _before_training_exp(self, **kwargs: Any) -> None:
         if not self.resuming:
@@ -242,7 +258,7 @@ class Trainer(SupervisedTemplate):  # type: ignore[misc]
             self.make_train_dataloader()
             self.training_epoch()
             self._after_training_epoch()
-        self.ledger.read()  # before a strategy consolidates what was learnt
+        self.loss_log.read()  # before a strategy consolidates what was learnt
         self.resuming = False
 
     def _prepare(self) -> None:
@@ -289,7 +305,7 @@ class Trainer(SupervisedTemplate):  # type: ignore[misc]
         task = self.loss = self.criterion()
         self._before_backward()
         terms = {"task": task, **self.strategy_plugin.terms, "loss": self.loss}
-        self.ledger.loss(self.position, self.step, self.mbatch.ids, terms)
+        self.loss_log.loss(self.position, self.step, self.mbatch.ids, terms)
         self.backward()
         self._after_backward()
         if self.position.epoch == 0 and self.position.iteration == 0:
@@ -297,7 +313,7 @@ class Trainer(SupervisedTemplate):  # type: ignore[misc]
         # Frozen parts may hold a gradient of an earlier experience, which a resumed run has not.
         trained = [p for p in self._trained if p.requires_grad and p.grad is not None]
         norm = nn.utils.get_total_norm([p.grad for p in trained if p.grad is not None])
-        self.ledger.gradient(norm)
+        self.loss_log.gradient(norm)
         if self.config.clip is not None:
             nn.utils.clip_grads_with_norm_(trained, self.config.clip, norm)
         self._before_update()
