@@ -1,1 +1,1 @@
-"""Pages of the documentation that are made from the code: ``make pages``."""
+"""Pages of the site that are made from the code when it is built: ``make docs``. None of them is committed."""
