@@ -9,7 +9,7 @@ from typing import Any
 from PIL import Image, ImageDraw, ImageFont
 
 from clplat.data.records import Picture, RetrievalSet
-from clplat.evaluation.evaluator import Row
+from clplat.evaluation.evaluator import VersionMetrics
 from clplat.evaluation.retrieval import target_rows, top_k
 
 __all__ = ["draw_grid", "query_grid"]
@@ -21,7 +21,7 @@ def draw_grid(
     rows: Sequence[tuple[str, Picture | Image.Image, str, Sequence[tuple[Picture, bool | None]]]],
     cell: int = 96,
 ) -> Image.Image:
-    """Draw one line a query: its title, the reference, the words, and the results in order.
+    """Draw one line per query: its title, the reference, the words, and the results in order.
 
     Args:
         rows: (title, reference, text, [(picture, right?)]); ``None`` where nothing is known about an answer.
@@ -60,16 +60,18 @@ def draw_grid(
 
 
 def query_grid(
-    names: Sequence[str], sets: Sequence[RetrievalSet], row: Row, per_domain: int, k: int
+    names: Sequence[str], sets: Sequence[RetrievalSet], row: VersionMetrics, per_domain: int, k: int
 ) -> Image.Image:
     """The first queries of every domain with their k best candidates: the same queries for every version."""
     lines = []
-    for name, held in zip(names, sets, strict=True):
-        queries = held.queries[:per_domain]
-        targets, exclude = target_rows(queries, held.gallery, held.protocol.exclude_reference)
-        best = top_k(row.queries[name][: len(queries)], row.galleries[held.gallery.name], k, exclude)
+    for name, retrieval_set in zip(names, sets, strict=True):
+        queries = retrieval_set.queries[:per_domain]
+        targets, exclude = target_rows(
+            queries, retrieval_set.gallery, retrieval_set.protocol.exclude_reference
+        )
+        best = top_k(row.queries[name][: len(queries)], row.galleries[retrieval_set.gallery.name], k, exclude)
         for query, right, found in zip(queries, targets, best.tolist(), strict=True):
-            pictures = [(held.gallery.pictures[g], g in right) for g in found if g >= 0]
+            pictures = [(retrieval_set.gallery.pictures[g], g in right) for g in found if g >= 0]
             lines.append((name, query.reference, query.text, pictures))
     return draw_grid(lines)
 

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-__all__ = ["asked"]
+__all__ = ["question_of"]
 
 
-def asked(doc: str | None) -> str:
+def question_of(doc: str | None) -> str:
     """The question of a script: the first two paragraphs of its docstring, in one line.
 
     Example:
-        >>> asked("How large?\\n\\nTwo sizes\\nare compared.\\n\\n    python ...")
+        >>> question_of("How large?\\n\\nTwo sizes\\nare compared.\\n\\n    python ...")
         'How large? Two sizes are compared.'
     """
     return " ".join(" ".join((doc or "").split("\n\n")[:2]).split())

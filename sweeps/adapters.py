@@ -19,7 +19,7 @@ from typing import Any
 
 from clplat.cli import script
 from clplat.sweep import Budget, Sweep
-from sweeps import asked
+from sweeps import question_of
 
 PLACES: dict[str, int | None] = {"last block": 1, "all blocks": None}
 
@@ -31,7 +31,7 @@ def adapted(place: str, **adapter: Any) -> dict[str, Any]:
 
 SWEEP = Sweep(
     name="adapters",
-    question=asked(__doc__),
+    question=question_of(__doc__),
     base={
         "scenario": {"name": "catalogue", "domains": 3, "train": 256, "queries": 150, "gallery": 200},
         "train": {"epochs": 2},

@@ -19,7 +19,7 @@ from typing import Any
 
 from clplat.cli import script
 from clplat.sweep import Sweep
-from sweeps import asked
+from sweeps import question_of
 
 PROJECTIONS = ("identity", "procrustes", "ridge")
 TRAINING: dict[str, dict[str, Any]] = {
@@ -30,7 +30,7 @@ TRAINING: dict[str, dict[str, Any]] = {
 
 SWEEP = Sweep(
     name="compatibility",
-    question=asked(__doc__),
+    question=question_of(__doc__),
     base={
         "scenario": {"name": "catalogue", "domains": 3, "train": 256, "queries": 150, "gallery": 200},
         "train": {"epochs": 2},

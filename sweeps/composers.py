@@ -18,7 +18,7 @@ from typing import Any
 
 from clplat.cli import script
 from clplat.sweep import Sweep
-from sweeps import asked
+from sweeps import question_of
 
 TOWERS: dict[str, dict[str, Any]] = {"frozen": {"adapter": "none"}, "trained": {"adapter": "full"}}
 # Half way along the arc is the sum: the arc has something else to say only off the middle.
@@ -38,7 +38,7 @@ def method(towers: str, composer: str) -> dict[str, Any]:
 
 SWEEP = Sweep(
     name="composers",
-    question=asked(__doc__),
+    question=question_of(__doc__),
     base={
         "scenario": {"name": "catalogue", "domains": 4, "train": 256, "queries": 150, "gallery": 200},
         "train": {"epochs": 2},

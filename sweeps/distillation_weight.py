@@ -17,13 +17,13 @@ import sys
 
 from clplat.cli import script
 from clplat.sweep import Sweep
-from sweeps import asked
+from sweeps import question_of
 
 WEIGHTS = (1.0, 3.0, 10.0, 30.0)
 
 SWEEP = Sweep(
     name="distillation weight",
-    question=asked(__doc__),
+    question=question_of(__doc__),
     base={
         "scenario": {"name": "catalogue", "domains": 3, "train": 256, "queries": 150, "gallery": 200},
         "train": {"epochs": 2},

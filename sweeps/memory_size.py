@@ -18,13 +18,13 @@ import sys
 
 from clplat.cli import script
 from clplat.sweep import Sweep
-from sweeps import asked
+from sweeps import question_of
 
 SIZES = (8, 32, 128, 768)  # the last: all of three domains
 
 SWEEP = Sweep(
     name="memory size",
-    question=asked(__doc__),
+    question=question_of(__doc__),
     base={
         "scenario": {"name": "catalogue", "domains": 4, "train": 256, "queries": 150, "gallery": 200},
         "train": {"epochs": 2},

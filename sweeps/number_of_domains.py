@@ -18,13 +18,13 @@ import sys
 
 from clplat.cli import script
 from clplat.sweep import Sweep
-from sweeps import asked
+from sweeps import question_of
 
 LENGTHS = (2, 4, 6)
 
 SWEEP = Sweep(
     name="number of domains",
-    question=asked(__doc__),
+    question=question_of(__doc__),
     base={
         "scenario": {"name": "catalogue", "train": 192, "queries": 120, "gallery": 160},
         "train": {"epochs": 2},

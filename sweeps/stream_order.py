@@ -17,14 +17,14 @@ import sys
 
 from clplat.cli import script
 from clplat.sweep import Sweep
-from sweeps import asked
+from sweeps import question_of
 
 DOMAINS = ["dress-studio", "top-sketch", "shoe-textured"]
 ORDERS = [DOMAINS[i:] + DOMAINS[:i] for i in range(len(DOMAINS))]
 
 SWEEP = Sweep(
     name="stream order",
-    question=asked(__doc__),
+    question=question_of(__doc__),
     base={
         "scenario": {
             "name": "catalogue",

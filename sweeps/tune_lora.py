@@ -17,11 +17,11 @@ import sys
 
 from clplat.cli import script
 from clplat.sweep import Budget, Sweep
-from sweeps import asked
+from sweeps import question_of
 
 SWEEP = Sweep(
     name="tune lora",
-    question=asked(__doc__),
+    question=question_of(__doc__),
     base={
         "scenario": {"name": "catalogue", "domains": 3, "train": 256, "queries": 150, "gallery": 200},
         "train": {"epochs": 2},

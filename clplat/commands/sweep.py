@@ -28,11 +28,11 @@ def add_sweep(parser: ArgumentParser) -> None:
     option("strategies", "what is compared, by comma (default: the seven of the demo)", metavar="NAMES")
     option("recipes", "published systems to compare instead, by comma", metavar="NAMES")
     option("seeds", "of the final runs, by comma (default: 0,1,2)", metavar="NUMBERS")
-    option("orders", "stream orders, at most one a seed (default: as many)", type=at_least(1), metavar="N")
+    option("orders", "stream orders, at most one per seed (default: one each)", type=at_least(1), metavar="N")
     option("controls", "never tuned, by comma (default: frozen,cumulative)", metavar="NAMES")
-    option("trials", "tune each strategy with so many Optuna trials", type=at_least(1), metavar="N")
-    option("seconds", "tune each strategy for so long", type=float, metavar="S")
-    option("tflops", "tune each strategy with so much training", type=float, metavar="N")
+    option("trials", "tune each strategy with N Optuna trials", type=at_least(1), metavar="N")
+    option("seconds", "tune each strategy for S seconds", type=float, metavar="S")
+    option("tflops", "tune each strategy with N TFLOPs of training", type=float, metavar="N")
     option("tune", "slots or options to tune, by comma (default: strategy,train.lr)", metavar="NAMES")
     option("search", SUPPRESS, dest="tune")  # its older name
     text = "search space of an option: 'train.lr={low: 1e-5, high: 1e-2, log: true}', 'adapter.r=[4, 8]'"
@@ -89,7 +89,7 @@ def _swept(sweep: Sweep, options: Namespace) -> int:
     from clplat.terminal import plain_output
     from clplat.tracking import links
     from clplat.tracking.sweeps import SweepTracker
-    from clplat.tuning.storage import shown
+    from clplat.tuning.storage import without_password
 
     storage, said = getattr(options, "storage", None), options.said
     outcome = run_sweep(
@@ -99,7 +99,7 @@ def _swept(sweep: Sweep, options: Namespace) -> int:
         storage=storage,
         launcher=getattr(options, "launcher", "local"),
         tracker=None if options.no_track else SweepTracker,
-        command=said if storage is None else said.replace(storage, shown(storage)),
+        command=said if storage is None else said.replace(storage, without_password(storage)),
     )
     if outcome["rows"]:
         if plain_output():

@@ -16,7 +16,7 @@ from clplat.data.records import Domain, Picture, Probe, Query, RetrievalSet
 from clplat.evaluation.probes import classification_accuracy, image_text_recall
 from clplat.evaluation.retrieval import per_query_metrics, target_rows
 
-__all__ = ["Encoder", "Evaluator", "Row"]
+__all__ = ["Encoder", "Evaluator", "VersionMetrics"]
 
 
 class Encoder(Protocol):
@@ -32,7 +32,7 @@ class Encoder(Protocol):
 
 
 @dataclass
-class Row:
+class VersionMetrics:
     """All that is measured of one model version, in plain data, and its embeddings.
 
     ``ranks`` and ``values`` hold one number a query of each domain: the rank of its best-placed target, and
@@ -76,15 +76,19 @@ class Evaluator:
     ) -> None:
         self.names = [domain.name for domain in domains]
         self.sets = [{"val": domain.val, "test": domain.test}[split] for domain in domains]
-        self.tags = sorted({tag for held in self.sets for query in held.queries for tag in _tags_of(query)})
+        self.tags = sorted(
+            {tag for retrieval_set in self.sets for query in retrieval_set.queries for tag in _tags_of(query)}
+        )
         self.probes, self.pictures, self.tokenize = probes, pictures, tokenize
         self.composers, self.batch_size = composers, batch_size
         shown = [
-            p for held in self.sets for p in (*held.gallery.pictures, *(q.reference for q in held.queries))
+            p
+            for retrieval_set in self.sets
+            for p in (*retrieval_set.gallery.pictures, *(q.reference for q in retrieval_set.queries))
         ]
         shown += [picture for probe in probes for picture in probe.pictures]
         self._all_pictures = list({picture.key: picture for picture in shown}.values())
-        said = [query.text for held in self.sets for query in held.queries]
+        said = [query.text for retrieval_set in self.sets for query in retrieval_set.queries]
         self._all_texts = list(dict.fromkeys([*said, *(text for probe in probes for text in probe.texts)]))
 
     @torch.inference_mode()
@@ -114,19 +118,25 @@ class Evaluator:
         for start in range(0, len(items), self.batch_size):
             yield items[start : start + self.batch_size]
 
-    def row(self, encoder: Encoder, on_domain: Callable[[int, dict[str, float]], None] | None = None) -> Row:
+    def row(
+        self, encoder: Encoder, on_domain: Callable[[int, dict[str, float]], None] | None = None
+    ) -> VersionMetrics:
         """Measure one model version; ``on_domain(j, metrics)`` is called as each cell is known."""
-        row = Row()
+        row = VersionMetrics()
         encoder.prepare(self.pictures(self._all_pictures), self.tokenize(self._all_texts))
-        for name, held in zip(self.names, self.sets, strict=True):
-            if held.gallery.name not in row.galleries:
-                row.galleries[held.gallery.name] = self.images(encoder, held.gallery.pictures)
-            embedded = self.queries(encoder, held.queries)
+        for name, retrieval_set in zip(self.names, self.sets, strict=True):
+            if retrieval_set.gallery.name not in row.galleries:
+                row.galleries[retrieval_set.gallery.name] = self.images(
+                    encoder, retrieval_set.gallery.pictures
+                )
+            embedded = self.queries(encoder, retrieval_set.queries)
             row.queries[name] = embedded["own"]
-            values = {who: self._values(held, found, row.galleries) for who, found in embedded.items()}
+            values = {
+                who: self._values(retrieval_set, found, row.galleries) for who, found in embedded.items()
+            }
             own = values.pop("own")
             row.ranks[name], ties = own.pop("rank"), own.pop("ties")
-            row.values[name] = own[held.protocol.primary].float()
+            row.values[name] = own[retrieval_set.protocol.primary].float()
             row.ties.append(int(ties.sum()))
             cell = _means(own)
             _append(row.metrics, cell)
@@ -135,7 +145,7 @@ class Evaluator:
                     row.baselines.setdefault(who, {}), _means({k: v for k, v in blind.items() if k in own})
                 )
             for tag in self.tags:
-                mask = torch.tensor([tag in _tags_of(query) for query in held.queries])
+                mask = torch.tensor([tag in _tags_of(query) for query in retrieval_set.queries])
                 chosen = _means({k: v[mask] for k, v in own.items()}) if mask.any() else dict.fromkeys(own)
                 _append(row.tags.setdefault(tag, {}), chosen)
             if on_domain is not None:
@@ -145,9 +155,15 @@ class Evaluator:
         return row
 
     @staticmethod
-    def _values(held: RetrievalSet, queries: Tensor, galleries: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        targets, exclude = target_rows(held.queries, held.gallery, held.protocol.exclude_reference)
-        return per_query_metrics(queries, galleries[held.gallery.name], targets, exclude, held.protocol.ks)
+    def _values(
+        retrieval_set: RetrievalSet, queries: Tensor, galleries: Mapping[str, Tensor]
+    ) -> dict[str, Tensor]:
+        targets, exclude = target_rows(
+            retrieval_set.queries, retrieval_set.gallery, retrieval_set.protocol.exclude_reference
+        )
+        return per_query_metrics(
+            queries, galleries[retrieval_set.gallery.name], targets, exclude, retrieval_set.protocol.ks
+        )
 
     def _probe(self, encoder: Encoder, probe: Probe) -> dict[str, float]:
         images, texts = self.images(encoder, probe.pictures), self.texts(encoder, probe.texts)
@@ -155,11 +171,13 @@ class Evaluator:
             return image_text_recall(images, texts, groups=probe.texts)
         return {"accuracy": classification_accuracy(images, texts, torch.tensor(probe.labels))}
 
-    def against(self, queries: Mapping[str, Tensor], galleries: Mapping[str, Tensor]) -> dict[str, float]:
+    def cross_version(
+        self, queries: Mapping[str, Tensor], galleries: Mapping[str, Tensor]
+    ) -> dict[str, float]:
         """One cell of C: each metric's mean over domains, these queries in that version's galleries."""
         cells = []
-        for name, held in zip(self.names, self.sets, strict=True):
-            values = self._values(held, queries[name], galleries)
+        for name, retrieval_set in zip(self.names, self.sets, strict=True):
+            values = self._values(retrieval_set, queries[name], galleries)
             cells.append(_means({k: v for k, v in values.items() if k not in ("rank", "ties")}))
         return {metric: sum(cell[metric] for cell in cells) / len(cells) for metric in cells[0]}
 

@@ -70,10 +70,10 @@ def svg_data(figure: Any) -> str:
     Letters are outlines, the same everywhere; where our font lacks some (Chinese, for one), the reader's
     browser writes the text with its own.
     """
-    with warnings.catch_warnings(record=True) as said:
+    with warnings.catch_warnings(record=True) as warned:
         warnings.simplefilter("always")
         drawing = _svg(figure, "path")
-        if any(str(warning.message).startswith("Glyph") for warning in said):
+        if any(str(warning.message).startswith("Glyph") for warning in warned):
             drawing = _svg(figure, "none")
     return "data:image/svg+xml;base64," + base64.b64encode(drawing.encode()).decode()
 

@@ -24,7 +24,7 @@ STRATEGY_COLOURS = {
     "backward_compatible": "#8f6a2a",
 }
 
-# For names we do not know: hues between those above, so that a newcomer never wears a known colour.
+# For names we do not know: hues between those above, so that a new strategy never has a known colour.
 _OTHERS = ("#b2182b", "#1b7837", "#4d4dff", "#c51b7d", "#3b6e8f", "#a6761d", "#00868b", "#6b6b00")
 
 # Domains are another kind of thing than strategies: the eight of Tol's "muted" scheme.

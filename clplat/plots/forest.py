@@ -58,8 +58,8 @@ def head(axis: Axis) -> Markup:
         f'<text x="{axis.at(tick)}" y="14" text-anchor="middle">{number(tick, digits)}</text>'
         for tick in axis.ticks
     )
-    said = f"scale from {number(axis.low)} to {number(axis.high)}"
-    return _drawing(marks, said)
+    words = f"scale from {number(axis.low)} to {number(axis.high)}"
+    return _drawing(marks, words)
 
 
 def interval(axis: Axis, reach: Sequence[float | None], style: Style, zero: bool = False) -> Markup:
@@ -77,23 +77,23 @@ def interval(axis: Axis, reach: Sequence[float | None], style: Style, zero: bool
     ]
     if zero:
         parts.append(f'<line x1="{axis.at(0)}" x2="{axis.at(0)}" y1="0" y2="{_HIGH}" class="zero"/>')
-    middle, said = _HIGH / 2, number(mean)
+    middle, words = _HIGH / 2, number(mean)
     if low is not None and high is not None:
         left, right = axis.at(low), axis.at(high)
         parts.append(
             f'<path d="M{left} {middle}H{right}M{left} {middle - 4}v8M{right} {middle - 4}v8" '
             f'stroke="{style.colour}" stroke-width="1.8" fill="none"/>'
         )
-        said += f", interval {number(low)} to {number(high)}"
+        words += f", interval {number(low)} to {number(high)}"
     shape = SHAPES[style.marker]
     place = f'transform="translate({axis.at(mean)} {middle})" fill="{style.colour}" stroke="#fff"'
     parts.append(f'<polygon points="{shape}" {place}/>' if shape else f'<circle r="4.4" {place}/>')
-    return _drawing("".join(parts), said)
+    return _drawing("".join(parts), words)
 
 
-def _drawing(inside: str, said: str) -> Markup:
+def _drawing(inside: str, words: str) -> Markup:
     """An SVG with its words; ``inside`` is made of our own numbers only."""
     return Markup(
-        f'<svg class="forest" viewBox="0 0 {_WIDE} {_HIGH}" role="img" aria-label="{escape(said)}">'
+        f'<svg class="forest" viewBox="0 0 {_WIDE} {_HIGH}" role="img" aria-label="{escape(words)}">'
         f"{inside}</svg>"
     )

@@ -93,18 +93,20 @@ def point_labels(
         spreads: half lengths of the error bars of each point, which names avoid as far as they can.
     """
     (left, right), (low, high) = axes.get_xlim(), axes.get_ylim()
-    spots = [(width * (x - left) / (right - left), height * (y - low) / (high - low)) for x, y, *_ in points]
-    taken: list[Box] = [(x - 0.07, y - 0.07, x + 0.07, y + 0.07) for x, y in spots]
-    for (x, y), (wide, tall) in zip(spots, spreads, strict=True):
+    centres = [
+        (width * (x - left) / (right - left), height * (y - low) / (high - low)) for x, y, *_ in points
+    ]
+    taken: list[Box] = [(x - 0.07, y - 0.07, x + 0.07, y + 0.07) for x, y in centres]
+    for (x, y), (wide, tall) in zip(centres, spreads, strict=True):
         wide, tall = width * wide / (right - left), height * tall / (high - low)
         taken += [(x - wide, y - _BAR, x + wide, y + _BAR), (x - _BAR, y - tall, x + _BAR, y + tall)]
     places: list[Box] = []
-    for (_, _, name, _), spot in zip(points, spots, strict=True):
+    for (_, _, name, _), centre in zip(points, centres, strict=True):
         # Of places that cover equally little, the first: to the right of the point.
         cost, box = min(
             (
                 (sum(_overlap(box, other) for other in taken) + 0.1 * _outside(box, width, height), box)
-                for box in _around(spot, _WIDE * len(shorten(name)))
+                for box in _around(centre, _WIDE * len(shorten(name)))
             ),
             key=lambda choice: choice[0],
         )
@@ -113,7 +115,7 @@ def point_labels(
             return
         taken.append(box)
         places.append(box)
-    for (x, y, name, colour), (at_x, at_y), box in zip(points, spots, places, strict=True):
+    for (x, y, name, colour), (at_x, at_y), box in zip(points, centres, places, strict=True):
         shift = (72 * (box[0] - at_x), 72 * ((box[1] + box[3]) / 2 - at_y))
         axes.annotate(
             label_text(name), (x, y), shift, textcoords="offset points", color=colour, fontsize=_SIZE,
@@ -121,12 +123,12 @@ def point_labels(
         )  # fmt: skip
 
 
-def _around(spot: tuple[float, float], wide: float) -> Iterator[Box]:
+def _around(centre: tuple[float, float], wide: float) -> Iterator[Box]:
     """The boxes that a name of this width could fill: eight directions from the point, two distances."""
     for far in (0.11, 0.17):
         for across, up in ((1, 0), (-1, 0), (0, 1), (0, -1), (1, 1), (1, -1), (-1, 1), (-1, -1)):
-            left = spot[0] + across * far + (0 if across > 0 else -wide if across < 0 else -wide / 2)
-            low = spot[1] + up * far - _HIGH / 2
+            left = centre[0] + across * far + (0 if across > 0 else -wide if across < 0 else -wide / 2)
+            low = centre[1] + up * far - _HIGH / 2
             yield left, low, left + wide, low + _HIGH
 
 

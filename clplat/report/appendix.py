@@ -13,27 +13,27 @@ __all__ = ["facts", "failure_table", "folder_table", "notices"]
 
 def notices(outcome: Outcome, runs: Runs) -> list[str]:
     """What a reader must know before the answer: an unfinished sweep, missing replicates, failures."""
-    said = []
+    lines = []
     if outcome["status"] == "running":
-        said.append("This sweep is still running, or was interrupted: the page shows what there is so far.")
+        lines.append("This sweep is still running, or was interrupted: the page shows what there is so far.")
     most = max((row["n"] for row in outcome["rows"]), default=0)
     short = [f"{row['label']} ({row['n']} of {most})" for row in outcome["rows"] if row["n"] < most]
     if short:
-        said.append(f"Fewer replicates than the others: {', '.join(short)}.")
+        lines.append(f"Fewer replicates than the others: {', '.join(short)}.")
     failed = len(outcome["failures"])
     if failed:
-        said.append(
+        lines.append(
             f"{failed} {'run' if failed == 1 else 'runs'} failed; the reasons are near the end of this page."
         )
     if most == 1:
-        said.append(
-            "One replicate a method: intervals cover the choice of queries, not the luck of training."
+        lines.append(
+            "One replicate per method: intervals cover the choice of queries, not the luck of training."
         )
     if runs.unread:
-        said.append(
+        lines.append(
             f"{len(runs.unread)} of the runs could not be read: curves and matrices are without them."
         )
-    return said
+    return lines
 
 
 def failure_table(outcome: Outcome, runs: Runs) -> Table | None:
@@ -58,13 +58,13 @@ def facts(outcome: Outcome) -> list[tuple[str, str]]:
     budget = outcome["budget"]
     limits = {"trials": "{} trials", "seconds": "{} s", "tflops": "{} TFLOP"}
     allowed = [limits[key].format(setting(budget[key])) for key in limits if budget.get(key) is not None]
-    held = [f"{name} at most {number(float(value))}" for name, value in outcome["constraints"].items()]
+    limited = [f"{name} at most {number(float(value))}" for name, value in outcome["constraints"].items()]
     found = [
         ("scenario", outcome["scenario"]),
         ("domains", ", ".join(outcome["domains"])),
         ("seeds", ", ".join(map(str, outcome["seeds"]))),
         ("objectives", ", ".join(outcome["objectives"])),
-        ("limits", ", ".join(held)),
+        ("limits", ", ".join(limited)),
         ("budget of a study", ", ".join(allowed)),
         ("code", ", ".join(outcome["code"])),
         ("versions", ", ".join(f"{name} {version}" for name, version in sorted(outcome["versions"].items()))),

@@ -42,9 +42,11 @@ def curves_of(
     if drawn is None:
         return None
     figure, ends = drawn
-    said = ", ".join(f"{name} {number(value)}" for _, value, name, _ in sorted(ends, key=lambda end: -end[1]))
+    values = ", ".join(
+        f"{name} {number(value)}" for _, value, name, _ in sorted(ends, key=lambda end: -end[1])
+    )
     where = "the mean over all domains" if column is None else f"the first domain, {places[column]},"
-    return figure, f"{primary} on {where} over the stream. It ends at: {said}."
+    return figure, f"{primary} on {where} over the stream. It ends at: {values}."
 
 
 def plasticity_stability(rows: Sequence[Row], primary: str, styles: Mapping[str, Style]) -> Drawing | None:

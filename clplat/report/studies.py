@@ -47,14 +47,14 @@ def pairs(outcome: Mapping[str, Any]) -> list[Pair]:
     return [Pair(worst, objectives[0], (objectives[0], worst))]
 
 
-def front(spots: Sequence[Sequence[float]], lower: Sequence[bool]) -> list[int]:
-    """The indices that no other spot beats: at least as good in everything and better in something.
+def front(points: Sequence[Sequence[float]], lower: Sequence[bool]) -> list[int]:
+    """The indices that no other point beats: at least as good in everything and better in something.
 
     Example:
         >>> front([(50, 4), (48, 2), (47, 3)], lower=(False, True))
         [0, 1]
     """
-    better = [[-value if low else value for value, low in zip(spot, lower, strict=True)] for spot in spots]
+    better = [[-value if low else value for value, low in zip(point, lower, strict=True)] for point in points]
     return [
         k
         for k, mine in enumerate(better)

@@ -13,7 +13,7 @@ from clplat.cache.counts import added
 from clplat.cache.settled import settled
 from clplat.config.resolve import build, resolve
 from clplat.errors import UserError
-from clplat.evaluation.evaluator import Row
+from clplat.evaluation.evaluator import VersionMetrics
 from clplat.events import Listener
 from clplat.files import read_json, write_atomically, write_json
 from clplat.retrieval_grid import query_grid
@@ -195,7 +195,7 @@ class Experiment:
         report = {**features.report(), "pixels": since}
         self.result["measured"]["features"] = added(self._reused_before, report)
 
-    def _draw(self, version: int, row: Row) -> None:
+    def _draw(self, version: int, row: VersionMetrics) -> None:
         held = self.parts.evaluator.sets
         picture = query_grid(self.parts.evaluator.names, held, row, per_domain=1, k=6)
         path = self.folder / "grids" / f"step_{version}.png"

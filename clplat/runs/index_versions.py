@@ -7,7 +7,7 @@ from pathlib import Path
 
 from clplat.cache.settled import settled
 from clplat.data.records import Picture
-from clplat.evaluation.evaluator import Row
+from clplat.evaluation.evaluator import VersionMetrics
 from clplat.parts.projections._base import Projection
 from clplat.parts.projections.identity import Identity
 from clplat.runs.assembly import Assembly
@@ -56,7 +56,7 @@ class Versions:
                 embedded = self.parts.evaluator.images(self.parts.retriever.eval(), self._anchors(version))
             save_tree(self._file("anchors", version), {"old": embedded})
 
-    def cells(self, version: int, row: Row) -> dict[str, list[float]]:
+    def cells(self, version: int, row: VersionMetrics) -> dict[str, list[float]]:
         """Row ``version`` of C for each metric: this version's queries in every index up to its own."""
         save_tree(self._file("galleries", version), row.galleries)
         out: dict[str, list[float]] = {}
@@ -66,11 +66,11 @@ class Versions:
             if self._projects and old < version:
                 projection = self._fitted(version, old)
                 queries = {name: projection(embedded) for name, embedded in queries.items()}
-            for metric, value in self.parts.evaluator.against(queries, galleries).items():
+            for metric, value in self.parts.evaluator.cross_version(queries, galleries).items():
                 out.setdefault(metric, []).append(value)
         return out
 
-    def backfill(self, version: int, row: Row) -> float | None:
+    def backfill(self, version: int, row: VersionMetrics) -> float | None:
         """The share in percent of gallery vectors that this version changed: what an index must take in anew.
 
         Exactly equal vectors need nothing; None for the untrained model. A picture of several galleries

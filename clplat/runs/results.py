@@ -11,7 +11,7 @@ from clplat.config.resolve import command_of
 from clplat.data.validate import queries_fingerprint
 from clplat.evaluation.compatibility import compatibility_scores
 from clplat.evaluation.continual import continual_scores, zs_drop, zs_retention
-from clplat.evaluation.evaluator import Row
+from clplat.evaluation.evaluator import VersionMetrics
 from clplat.runs.assembly import Assembly
 from clplat.training.trainer import Trainer
 
@@ -64,7 +64,7 @@ def blank(config: Mapping[str, Any], parts: Assembly) -> dict[str, Any]:
 
 
 def add_row(
-    result: dict[str, Any], row: Row, cells: Mapping[str, Sequence[float]], backfill: float | None
+    result: dict[str, Any], row: VersionMetrics, cells: Mapping[str, Sequence[float]], backfill: float | None
 ) -> None:
     """Append what was measured of one model version, and every score up to it.
 

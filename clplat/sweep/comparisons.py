@@ -84,14 +84,14 @@ def _group(rows: Sequence[Mapping[str, Any]], found: Sequence[Mapping[str, Any]]
     tuned = {row["method"] for row in contenders if row["kind"] == "tuned"}
     best = next(row for row in contenders if row["kind"] == "tuned" or row["method"] not in tuned)
     pairs = [c for c in found if c["family"] == "contenders"]
-    said = [
+    parts = [
         _best(best, len({row["method"] for row in contenders})) + _lead(best["label"], pairs),
         _other_differences(best["label"], pairs),
         _gains([c for c in found if c["family"] == "tuning"]),
     ]
     if min(row["n"] for row in contenders) == 1:
-        said.append("One seed: the intervals cover the choice of queries, not the luck of training")
-    return ". ".join(filter(None, said)) + "."
+        parts.append("One seed: the intervals cover the choice of queries, not the luck of training")
+    return ". ".join(filter(None, parts)) + "."
 
 
 def _best(best: Mapping[str, Any], methods: int) -> str:

@@ -1,4 +1,4 @@
-"""From command-line options to a `Sweep`: what is said lies on top of a YAML file or of a script's sweep."""
+"""From command-line options to a `Sweep`: they lie on top of a YAML file or of the sweep of a script."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ def from_flags(options: Namespace, raw: Mapping[str, Any], start: Sweep | None =
     """Build the sweep that `clplat sweep` runs.
 
     Args:
-        options: parsed, see `clplat.cli`; None where nothing was said.
+        options: parsed, see `clplat.cli`; None where an option was not given.
         raw: configuration from the options of parts.
-        start: what nothing is said about; the defaults unless given.
+        start: what the options lie on; the defaults unless given.
 
     Raises:
         UserError: options that contradict each other, or values that cannot be.
@@ -32,37 +32,15 @@ def from_flags(options: Namespace, raw: Mapping[str, Any], start: Sweep | None =
     sweep = start or Sweep()
     if options.plan is not None:
         sweep = read_sweep(options.plan, sweep)
-    given: dict[str, Any] = {}
     base = dict(raw)
-    strategy = base.get("strategy")
-    if strategy is not None and (not isinstance(strategy, Mapping) or "name" in strategy):
-        if options.strategies is not None:
-            raise UserError("give --strategies to compare several, or --strategy for one, not both")
-        given["methods"] = [base.pop("strategy")]
+    given = _methods(options, base) | _values(options)
     refuse_named(base, "seed", "--seeds lists the seeds")
     if base:
         given["base"] = merge(sweep.base, base)
-    for name in ("strategies", "controls", "tune", "objective", "seeds"):
-        text = getattr(options, name)
-        if text is not None:
-            words = _words(text)
-            key = {"strategies": "methods", "objective": "objectives"}.get(name, name)
-            given[key] = [_whole(word) for word in words] if name == "seeds" else words
-    twice = [entry for entry in given.get("methods", []) if given["methods"].count(entry) > 1]
-    if twice:
-        raise UserError(f"--strategies names each entry once, not '{twice[0]}' several times")
-    if options.recipes is not None:
-        if "methods" in given or options.strategies is not None:
-            raise UserError("--recipes and --strategies both say what is compared: give one of them")
-        given["methods"] = {name: recipe(name).config for name in _words(options.recipes)}
-    for name in ("orders", "sampler", "pruner"):
-        if getattr(options, name) is not None:
-            given[name] = getattr(options, name)
-    budget = {
-        n: getattr(options, n) for n in ("trials", "seconds", "tflops") if getattr(options, n) is not None
-    }
-    if budget:
-        given["budget"] = replace(sweep.budget, **budget)
+    limits = {name: getattr(options, name) for name in ("trials", "seconds", "tflops")}
+    limits = {name: limit for name, limit in limits.items() if limit is not None}
+    if limits:
+        given["budget"] = replace(sweep.budget, **limits)
     if options.space:
         given["space"] = dict(sweep.space) | dict(map(_space, options.space))
     if options.constraint:
@@ -70,13 +48,43 @@ def from_flags(options: Namespace, raw: Mapping[str, Any], start: Sweep | None =
     if "seeds" in given and isinstance(sweep.orders, int) and "orders" not in given:
         given["orders"] = min(sweep.orders, len(given["seeds"]))
     made = read_sweep(given, sweep)
-    tuning = ("tune", "space", "objective", "constraint", "sampler", "pruner")
-    idle = [name for name in tuning if getattr(options, name) and not made.budget.tunes]
-    if idle:
-        raise UserError(
-            f"--{idle[0]} is about tuning; give a budget as well: --trials, --seconds or --tflops"
-        )
+    for name in ("tune", "space", "objective", "constraint", "sampler", "pruner"):
+        if getattr(options, name) and not made.budget.tunes:
+            raise UserError(
+                f"--{name} is about tuning; give a budget as well: --trials, --seconds or --tflops"
+            )
     return made
+
+
+def _methods(options: Namespace, base: dict[str, Any]) -> dict[str, Any]:
+    """What is compared, where an option says it; a single strategy is taken out of ``base``."""
+    listed, single = options.strategies, base.get("strategy")
+    if single is not None and (not isinstance(single, Mapping) or "name" in single):
+        if listed is not None:
+            raise UserError("give --strategies to compare several, or --strategy for one, not both")
+        listed = [base.pop("strategy")]
+    elif listed is not None:
+        listed = _words(listed)
+    if listed is None:
+        names = _words(options.recipes or "")
+        return {} if options.recipes is None else {"methods": {name: recipe(name).config for name in names}}
+    twice = [entry for entry in listed if listed.count(entry) > 1]
+    if twice:
+        raise UserError(f"--strategies names each entry once, not '{twice[0]}' several times")
+    if options.recipes is not None:
+        raise UserError("--recipes and --strategies both say what is compared: give one of them")
+    return {"methods": listed}
+
+
+def _values(options: Namespace) -> dict[str, Any]:
+    """Keys of a sweep that an option sets as it is, or as a list by comma."""
+    given = {name: getattr(options, name) for name in ("orders", "sampler", "pruner")}
+    for name, key in {"controls": "controls", "tune": "tune", "objective": "objectives"}.items():
+        text = getattr(options, name)
+        given[key] = None if text is None else _words(text)
+    if options.seeds is not None:
+        given["seeds"] = list(map(_whole, _words(options.seeds)))
+    return {key: value for key, value in given.items() if value is not None}
 
 
 def refuse_named(raw: Mapping[str, Any], key: str, instead: str) -> None:

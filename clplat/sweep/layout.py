@@ -16,7 +16,7 @@ from clplat.config.space import Space
 from clplat.errors import UserError, nearest
 from clplat.randomness import generator
 from clplat.sweep.plan import Sweep
-from clplat.tuning.spaces import chosen, read_space
+from clplat.tuning.spaces import read_space, tuned_spaces
 
 __all__ = ["Entry", "FinalRun", "Layout", "option", "permuted", "slug"]
 
@@ -116,7 +116,7 @@ class Layout:
                     base.pop("strategy", None)
                 whole = merge(merge(base, common), raw)
                 config = resolve(whole)
-                space = chosen(config, sweep.tune, own) if sweep.budget.tunes and not control else {}
+                space = tuned_spaces(config, sweep.tune, own) if sweep.budget.tunes and not control else {}
                 self.entries.append(Entry(str(group), str(method), whole, config, space, control))
         place = list(methods)  # the first are begun first, in all groups
         self.entries.sort(key=lambda entry: place.index(entry.method))
@@ -152,7 +152,7 @@ class Layout:
         scenario = entry.config["scenario"]
         if not isinstance(wanted, int | None):
             return [list(order) for order in wanted]
-        if wanted is None:  # one a seed, unless the order cannot be changed or is what somebody chose
+        if wanted is None:  # one per seed, unless the order is fixed or was chosen
             free = "order" in scenario and scenario["order"] is None
             wanted = len(self.sweep.seeds) if free else 1
         if wanted == 1:
@@ -162,11 +162,11 @@ class Layout:
         domains, _ = build(entry.config, "scenario").build()
         return permuted([domain.name for domain in domains], wanted)
 
-    def tuning(self, entry: Entry, params: Mapping[str, Any]) -> dict[str, Any]:
+    def trial_config(self, entry: Entry, params: Mapping[str, Any]) -> dict[str, Any]:
         """The configuration of one trial: the validation split, the first seed, the first order."""
         return self._placed(entry, {**params, "evaluation.split": "val"}, self.sweep.seeds[0], 0)
 
-    def config(self, final: FinalRun) -> dict[str, Any]:
+    def final_config(self, final: FinalRun) -> dict[str, Any]:
         """The configuration of a final run."""
         return self._placed(final.entry, final.params, final.seed, final.order)
 

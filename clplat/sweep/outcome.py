@@ -17,7 +17,7 @@ from clplat.sweep.comparisons import comparisons, sentence
 from clplat.sweep.layout import Entry, FinalRun, option
 from clplat.sweep.rows import rounded, row_of
 from clplat.sweep.studies import Studies, number_of, state_of
-from clplat.tuning.spaces import plain
+from clplat.tuning.spaces import write_space
 
 if TYPE_CHECKING:
     from optuna.trial import FrozenTrial
@@ -135,7 +135,7 @@ def _study(studies: Studies, entry: Entry) -> dict[str, Any]:
         "group": entry.group,
         "method": entry.method,
         "objectives": list(studies.layout.sweep.objectives),
-        "space": {key: plain(space) for key, space in entry.space.items()},
+        "space": {key: write_space(space) for key, space in entry.space.items()},
         "spent": {
             "trials": sum(trial["state"] not in ("waiting", "running") for trial in trials),
             "seconds": rounded(sum(m.get("seconds") or 0.0 for m in known)),

@@ -13,7 +13,7 @@ from clplat.config.options import coerce
 from clplat.errors import UserError, unknown_name
 from clplat.measures import find_measure
 from clplat.tuning.samplers import PRUNERS, SAMPLERS
-from clplat.tuning.spaces import plain, read_space
+from clplat.tuning.spaces import read_space, write_space
 
 __all__ = ["DEFAULT_STRATEGIES", "Budget", "Sweep", "read_sweep"]
 
@@ -138,7 +138,9 @@ class Sweep:
     def as_dict(self) -> dict[str, Any]:
         """Plain data, for `read_sweep` and for the outcome."""
         held: dict[str, Any] = _plain(asdict(self))
-        held["space"] = {key: _plain(plain(read_space(key, value))) for key, value in self.space.items()}
+        held["space"] = {
+            key: _plain(write_space(read_space(key, value))) for key, value in self.space.items()
+        }
         return held
 
 
@@ -209,7 +211,7 @@ def _budget(given: Any) -> Budget:
 
 
 def _plain(value: Any) -> Any:
-    """Dicts and lists for whatever mappings and sequences somebody used."""
+    """Dicts and lists for all mappings and sequences."""
     if isinstance(value, Mapping):
         return {str(key): _plain(entry) for key, entry in value.items()}
     return [_plain(entry) for entry in value] if isinstance(value, list | tuple) else value

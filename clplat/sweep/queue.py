@@ -20,7 +20,7 @@ from clplat.sweep.layout import Entry, FinalRun, Layout
 from clplat.sweep.studies import FINALS, Studies, number_of, state_of, summary
 from clplat.sweep.workers import Workers
 from clplat.tuning.samplers import make_pruner, make_sampler
-from clplat.tuning.spaces import drawn, holds
+from clplat.tuning.spaces import contains, draw
 
 if TYPE_CHECKING:
     import optuna
@@ -149,13 +149,13 @@ class Queue:
         self.studies.check_same(entry)
         study, known = self.studies.study(entry.key), self.studies.records(entry.key)
         study.sampler = make_sampler(self.layout.sweep.sampler, self.layout.sweep.seeds[0], len(known))
-        if not known and all(holds(space, entry.default[key]) for key, space in entry.space.items()):
+        if not known and all(contains(space, entry.default[key]) for key, space in entry.space.items()):
             study.enqueue_trial(entry.default)
         trial = self._ask(study)
-        params = drawn(trial, entry.space)
+        params = draw(trial, entry.space)
         number = trial.user_attrs.get("continues", trial.number)
         folder = f"trials/{entry.key}/{number}"
-        config = self.layout.tuning(entry, params)
+        config = self.layout.trial_config(entry, params)
         self._claimed[folder] = trial
         return Job(f"{entry.key} trial {number}", folder, entry.key, "study", config, params)
 
@@ -165,7 +165,7 @@ class Queue:
         trial.set_user_attr("final", final.folder)
         trial.set_user_attr("deaths", sum(bool(t.user_attrs.get("returned")) for t in tries))
         self._claimed[final.folder] = trial
-        config = self.layout.config(final)
+        config = self.layout.final_config(final)
         return Job(final.run_label, final.folder, final.entry.key, final.kind, config, final.params)
 
     def _ask(self, study: optuna.Study) -> optuna.Trial:

@@ -13,7 +13,7 @@ from clplat.files import write_text
 from clplat.measures import find_measure
 from clplat.sweep.allocation import State, TrialSummary, is_over
 from clplat.sweep.layout import Entry, FinalRun, Layout
-from clplat.tuning.spaces import plain
+from clplat.tuning.spaces import write_space
 
 if TYPE_CHECKING:
     import optuna
@@ -38,7 +38,7 @@ def state_of(trial: FrozenTrial) -> State:
 
 
 def number_of(trial: FrozenTrial) -> int:
-    """The number that names a trial and its folder: that of the trial which it continues, if there is one."""
+    """The number in the name of a trial and of its folder: that of the first trial which it continues."""
     return int(trial.user_attrs.get("continues", trial.number))
 
 
@@ -127,8 +127,8 @@ class Studies:
         """
         wanted = _json(
             {
-                "config": {**self.layout.tuning(entry, entry.default), "device": None},
-                "space": {key: plain(space) for key, space in entry.space.items()},
+                "config": {**self.layout.trial_config(entry, entry.default), "device": None},
+                "space": {key: write_space(space) for key, space in entry.space.items()},
                 "constraints": dict(self.layout.sweep.constraints),
             }
         )

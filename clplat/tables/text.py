@@ -6,7 +6,6 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from clplat.plots.colours import strategy_colour
-from clplat.roles import role_of
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -59,8 +58,9 @@ def coloured(
     for index, name in enumerate(head):
         table.add_column(name, justify="left" if index < words else "right", overflow="fold")
     for cells, row, stands_out in zip(body, rows, bold or [False] * len(body), strict=True):
-        # The black and grey of bounds would vanish on a dark terminal.
-        colour = strategy_colour(str(row["strategy"])) if role_of(row) == "method" else "dim"
+        colour = strategy_colour(str(row["strategy"]))
+        if colour[1:3] == colour[3:5] == colour[5:]:  # black and grey would vanish on a dark terminal
+            colour = "dim"
         style = f"bold {colour}" if stands_out else colour
         table.add_row(*(Text(cell, style=style if i == words - 1 else "") for i, cell in enumerate(cells)))
     return table

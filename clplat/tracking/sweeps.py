@@ -130,7 +130,7 @@ class SweepTracker:
         return self.top.set_champion(self.out / best["folders"][0], self.scenario)
 
     def _close_failures(self, outcome: Mapping[str, Any]) -> None:
-        """A run that was given up with its process never said that it failed."""
+        """Log the failure of runs that were given up because their process was killed."""
         kinds = {final: kind for final, kind in _kinds(outcome, self.layout)}
         for failure in outcome["failures"]:
             path = self.out / failure["folder"] / RESULT

@@ -13,7 +13,7 @@ from clplat.errors import UserError
 if TYPE_CHECKING:
     import optuna
 
-__all__ = ["chosen", "drawn", "holds", "plain", "read_space"]
+__all__ = ["contains", "draw", "read_space", "tuned_spaces", "write_space"]
 
 
 def read_space(key: str, value: Any) -> Space:
@@ -49,15 +49,17 @@ def read_space(key: str, value: Any) -> Space:
     return Float(float(low), float(high), log)
 
 
-def plain(space: Space) -> Any:
+def write_space(space: Space) -> Any:
     """The inverse of `read_space`, for JSON and YAML."""
     if isinstance(space, Choice):
         return list(space.values)
     return {"low": space.low, "high": space.high, "log": space.log}
 
 
-def chosen(config: Mapping[str, Any], tune: Sequence[str], own: Mapping[str, Space]) -> dict[str, Space]:
-    """What is searched of a resolved configuration, by dotted option.
+def tuned_spaces(
+    config: Mapping[str, Any], tune: Sequence[str], own: Mapping[str, Space]
+) -> dict[str, Space]:
+    """The spaces of a resolved configuration that are searched, by dotted option.
 
     Args:
         tune: whole slots or single options; what a part does not have is left out.
@@ -78,14 +80,14 @@ def chosen(config: Mapping[str, Any], tune: Sequence[str], own: Mapping[str, Spa
     return found
 
 
-def holds(space: Space, value: Any) -> bool:
+def contains(space: Space, value: Any) -> bool:
     """Whether a value may be drawn from a space."""
     if isinstance(space, Choice):
         return value in space.values
     return isinstance(value, int | float) and space.low <= value <= space.high
 
 
-def drawn(trial: optuna.Trial, space: Mapping[str, Space]) -> dict[str, Any]:
+def draw(trial: optuna.Trial, space: Mapping[str, Space]) -> dict[str, Any]:
     """Draw a value of every option."""
     return {key: _draw(trial, key, entry) for key, entry in space.items()}
 

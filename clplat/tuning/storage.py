@@ -17,14 +17,14 @@ from clplat.locks import locked
 if TYPE_CHECKING:
     import optuna
 
-__all__ = ["JOURNAL", "open_storage", "shown"]
+__all__ = ["JOURNAL", "open_storage", "without_password"]
 
 JOURNAL = "studies.journal"
 #: Seconds in which a server must answer.
 PATIENCE = 5
 #: Of the protocol, where an address names none.
 GRPC_PORT = 13000
-#: How often the tables of a new database are asked for.
+#: How often the tables of a new database are tried for.
 TRIES = 4
 
 
@@ -52,9 +52,13 @@ def open_storage(where: str | None, out: Path) -> optuna.storages.BaseStorage:
         return _proxy(where) if where.startswith("grpc://") else _database(where)
     except ImportError as error:
         hint = " (pip install 'clplat[postgres]')" if where.startswith("postgres") else ""
-        raise UserError(f"the storage {shown(where)} needs a driver: {_why(error, where)}{hint}") from error
+        raise UserError(
+            f"the storage {without_password(where)} needs a driver: {_why(error, where)}{hint}"
+        ) from error
     except Exception as error:  # those of SQLAlchemy, its drivers and gRPC have no common base
-        raise UserError(f"the storage {shown(where)} cannot be opened: {_why(error, where)}") from error
+        raise UserError(
+            f"the storage {without_password(where)} cannot be opened: {_why(error, where)}"
+        ) from error
 
 
 def _journal(out: Path) -> optuna.storages.JournalStorage:
@@ -100,11 +104,11 @@ def _database(where: str) -> optuna.storages.RDBStorage:
     return optuna.storages.RDBStorage(where, engine_kwargs=options)
 
 
-def shown(where: str) -> str:
+def without_password(where: str) -> str:
     """An address without its password and its options, which may hold one too.
 
     Example:
-        >>> shown("postgresql://ann:secret@db.lab:5432/optuna?sslmode=require")
+        >>> without_password("postgresql://ann:secret@db.lab:5432/optuna?sslmode=require")
         'postgresql://ann@db.lab:5432/optuna'
     """
     scheme, _, rest = where.partition("://")
@@ -113,13 +117,13 @@ def shown(where: str) -> str:
 
 
 def _why(error: Exception, where: str) -> str:
-    """What an error says, in one line, without the password."""
-    said = " ".join(str(getattr(error, "orig", None) or error).split())
+    """The text of an error in one line, without the password."""
+    text = " ".join(str(getattr(error, "orig", None) or error).split())
     login = where.partition("://")[2].rpartition("@")[0]
     password = login.partition(":")[2]
     for secret in {password, unquote(password)} - {""}:
-        said = said.replace(secret, "***")
-    return said[:200]
+        text = text.replace(secret, "***")
+    return text[:200]
 
 
 class _JournalLock:

@@ -1,1 +1,1 @@
-"""Pages of the site that are made from the code when it is built: ``make docs``. None of them is committed."""
+"""Pages of the site that are made from the code when it is built, by ``make docs``; none is committed."""

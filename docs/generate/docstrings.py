@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import textwrap
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 
 __all__ = ["cell", "formulas", "linked", "papers", "sections", "without_lone_formulas"]
 
@@ -79,10 +79,14 @@ def linked(text: str, address: Callable[[str], str | None]) -> str:
     return re.sub(r"(?<!`)`([A-Z]\w+)`(?!`)", link, text)
 
 
-def cell(text: str, marks: Mapping[str, str] = {"|": "\\|", "<": "&lt;", "*": "\\*"}) -> str:
-    """Text for a cell of a table: on one line, nothing of it read as markup, except in backticks."""
+def cell(text: str) -> str:
+    """Text for a cell of a table: on one line, and no product or comparison is read as markup.
+
+    Example:
+        >>> cell("at most r*r, i < 3")
+        'at most r\\\\*r, i &lt; 3'
+    """
     pieces = re.split(r"(`+[^`]*`+)", " ".join(text.split()))
     for i in range(0, len(pieces), 2):
-        for character, written in marks.items():
-            pieces[i] = pieces[i].replace(character, written)
+        pieces[i] = re.sub(r"(?<=\w)\*(?=\w)", r"\\*", pieces[i].replace("<", "&lt;").replace("|", "\\|"))
     return "".join(pieces)

@@ -1,4 +1,4 @@
-"""What mkdocs calls while it builds the site (`mkdocs.yml`): pages made from the code, and links set right."""
+"""What mkdocs calls while it builds the site (`mkdocs.yml`): pages made from the code, links set right."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from mkdocs.structure.pages import Page
 from clplat import registry
 from clplat.config.recipes import families, recipes
 from docs.generate.api import api_page
-from docs.generate.parts import SHOWN, part_pages
+from docs.generate.parts import SHOWN, link_names, part_pages
 from docs.generate.recipes import recipe_pages, table
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -57,6 +57,8 @@ def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Fil
     if name == "systems.md":
         assert RECIPES in markdown, "systems.md has no place for its table"
         markdown = markdown.replace(RECIPES, table(recipes()))
+    if name == "choosing.md":
+        markdown = link_names(markdown)
     source = next((above for above, inside in ABOVE.items() if inside == name), f"docs/{name}")
     return re.sub(
         r"(?<!!)\[([^\]\n]*)\]\(([^)\s#:]+)(#[^)\s]*)?\)|(!\[[^\]\n]*\]\()([^)\s:]+)\)",

@@ -1,4 +1,4 @@
-"""Do all links inside a built site lead somewhere, anchors included? ``python -m docs.generate.links site``."""
+"""Do all links inside a built site lead somewhere? ``python -m docs.generate.links site``."""
 
 from __future__ import annotations
 

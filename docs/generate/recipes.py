@@ -65,7 +65,6 @@ def recipe_page(recipe: Recipe) -> str:
         said = {"metric": "", "value": "", "data": "", "setting": "", "table": ""} | dict(recipe.reported)
         body = [[cell(str(value)) for value in said.values()]]
         lines += ["## Reported by the paper", "", markdown([*said], body, len(said)), ""]
-        lines += ["It was not measured here, and not on a composed retrieval stream.", ""]
     lines += ["## Configuration", "", "```yaml", _written(recipe.config), "```", ""]
     if recipe.small:
         lines += ["Tests run it smaller:", "", "```yaml", _written(recipe.small), "```", ""]
@@ -74,23 +73,21 @@ def recipe_page(recipe: Recipe) -> str:
 
 
 def _facts(recipe: Recipe) -> list[tuple[str, str]]:
+    family = f"[{_title(recipe.family).lower()}](../systems.md#{recipe.family.replace('_', '-')})"
     facts = [
-        ("recipe", f"`{recipe.name}`, family [{_title(recipe.family).lower()}](../systems.md#{_anchor(recipe)})"),
+        ("recipe", f"`{recipe.name}`, family {family}"),
         ("match", f"**{recipe.match}**: {MATCHES[recipe.match]}"),
         ("paper", cell(_cited(recipe, link=True))),
     ]
     if recipe.code:
         url, commit = recipe.code["url"], recipe.code["commit"]
-        facts.append(("public code that was read", f"[{url.partition('//')[2]}]({url}) at `{commit[:10]}`"))
+        link = f"[{url.partition('//')[2]}]({url}/tree/{commit}) at `{commit[:7]}`"
+        facts.append(("public code that was read", link))
     return facts
 
 
 def _title(family: str) -> str:
     return family.replace("_", " ").capitalize()
-
-
-def _anchor(recipe: Recipe) -> str:
-    return recipe.family.replace("_", "-")
 
 
 def _cited(recipe: Recipe, link: bool = False) -> str:

@@ -30,8 +30,10 @@ def experiment(domains: int, **changes: Any) -> dict[str, Any]:
 def pictures_of(config: dict[str, Any]) -> int:
     """Distinct pictures of all galleries, queries and probes."""
     parts = assemble(resolve(config))
-    shown = [p.key for held in parts.evaluator.sets for p in held.gallery.pictures]
-    shown += [query.reference.key for held in parts.evaluator.sets for query in held.queries]
+    shown = [p.key for retrieval_set in parts.evaluator.sets for p in retrieval_set.gallery.pictures]
+    shown += [
+        query.reference.key for retrieval_set in parts.evaluator.sets for query in retrieval_set.queries
+    ]
     shown += [picture.key for probe in parts.probes for picture in probe.pictures]
     return len(set(shown))
 
@@ -66,7 +68,7 @@ def test_a_row_sends_each_distinct_picture_and_text_through_the_towers_once() ->
         parts.evaluator.row(parts.retriever)
     report = parts.features.report()
     assert report["image"]["encoded"] == pictures_of(experiment(2))
-    said = Counter(query.text for held in parts.evaluator.sets for query in held.queries)
+    said = Counter(query.text for retrieval_set in parts.evaluator.sets for query in retrieval_set.queries)
     said += Counter(text for probe in parts.probes for text in probe.texts)
     assert report["text"]["encoded"] == len(said) < report["text"]["asked"]
     assert report["image"]["live"] == report["text"]["live"] == 0

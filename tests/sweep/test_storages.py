@@ -18,7 +18,7 @@ from clplat.sweep import Budget, Sweep, read_sweep
 from clplat.sweep.layout import Layout
 from clplat.sweep.queue import Queue
 from clplat.sweep.run import run_sweep
-from clplat.tuning.storage import open_storage, shown
+from clplat.tuning.storage import open_storage, without_password
 
 Begin = Callable[..., "subprocess.Popen[str]"]
 PROXY = """
@@ -173,7 +173,7 @@ def test_errors_are_one_line_without_the_password(
         assert all(part in said for part in expected), said
         if "s3cret@" in where:
             assert "s3cret" not in said
-    assert shown("postgresql://db.lab/optuna") == "postgresql://db.lab/optuna"
+    assert without_password("postgresql://db.lab/optuna") == "postgresql://db.lab/optuna"
 
 
 def test_the_right_password_is_accepted(

@@ -20,7 +20,7 @@ from clplat.measures import MEASURES
 from clplat.sweep import Sweep
 from clplat.sweep.layout import Layout
 from clplat.tuning.samplers import PRUNERS, SAMPLERS
-from sweeps import asked
+from sweeps import question_of
 from sweeps.publish import ROOT, scripts
 
 SCRIPTS = scripts()
@@ -47,7 +47,7 @@ def test_every_script_can_be_laid_out(name: str) -> None:
 def test_every_script_asks_one_question_and_draws_it(name: str) -> None:
     sweep, source = SCRIPTS[name], (ROOT / "sweeps" / f"{name}.py").read_text(encoding="utf-8")
     doc = ast.get_docstring(ast.parse(source)) or ""
-    assert sweep.question == asked(doc) and doc.split("\n")[0].endswith("?")
+    assert sweep.question == question_of(doc) and doc.split("\n")[0].endswith("?")
     assert f"python sweeps/{name}.py" in doc and "laptop size" in doc
     assert sweep.name == name.replace("_", " ")
     assert sweep.figure is not None
@@ -103,7 +103,7 @@ def swept(monkeypatch: pytest.MonkeyPatch) -> list[Sweep]:
     return seen
 
 
-def test_three_doors_lead_to_the_same_sweep(
+def test_three_ways_to_write_a_sweep_give_the_same(
     swept: list[Sweep], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     plan, script = tmp_path / "replay.yaml", tmp_path / "replay.py"

@@ -45,12 +45,12 @@ def curve(request: FigureRequest) -> Drawing | None:
     ordered = {name: sorted(line, key=lambda entry: entry[0]) for name, line in found.items()}
     log = bool(request.figure.get("log"))
     figure, drawn = _draw(request, ordered, level, option, lambda axes: _number_axis(axes, places, log))
-    said = []
+    words = []
     for measure, line, points in drawn:
         x, (best, *_) = (min if describe(measure).lower_is_better else max)(points, key=lambda p: p[1][0])
         up = axis_title(measure, request.primary)[0]
-        said.append(f"{up}, {line}: best {number(best)} at {option} = {setting(x)}")
-    return figure, "; ".join(said) + "."
+        words.append(f"{up}, {line}: best {number(best)} at {option} = {setting(x)}")
+    return figure, "; ".join(words) + "."
 
 
 def lines(request: FigureRequest) -> Drawing:
@@ -63,9 +63,9 @@ def lines(request: FigureRequest) -> Drawing:
     names = [label_text(group or "all", 18) for group in groups]
     figure, drawn = _draw(request, found, [], "", lambda axes: _name_axis(axes, names))
     first, *_, last = [*groups, *groups]
-    said = (f"{line} from {number(p[0][1][0])} to {number(p[-1][1][0])}" for _, line, p in drawn)
+    words = (f"{line} from {number(p[0][1][0])} to {number(p[-1][1][0])}" for _, line, p in drawn)
     measures = ", ".join(request.measures("y"))
-    return figure, f"{measures}, from {first or 'all'} to {last or 'all'}: {'; '.join(said)}."
+    return figure, f"{measures}, from {first or 'all'} to {last or 'all'}: {'; '.join(words)}."
 
 
 def _draw(
@@ -130,10 +130,10 @@ def _line_name(row: Row, option: str, request: FigureRequest) -> str:
             if key not in (option, "strategy") and value != row["settings"].get(key)
         }
     )
-    words = [f"{key.rpartition('.')[2]} {setting(row['settings'].get(key))}" for key in differ]
+    settings = [f"{key.rpartition('.')[2]} {setting(row['settings'].get(key))}" for key in differ]
     kinds = {other["kind"] for other in request.rows if is_contender(other)}
     group = [row["group"]] if row["group"] else []
-    return ", ".join([*group, row["strategy"], *words, *([row["kind"]] if len(kinds) > 1 else [])])
+    return ", ".join([*group, row["strategy"], *settings, *([row["kind"]] if len(kinds) > 1 else [])])
 
 
 def _number_axis(axes: Any, places: Sequence[float], log: bool) -> None:

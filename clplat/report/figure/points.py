@@ -29,18 +29,18 @@ def bars(request: FigureRequest) -> Drawing:
     names, labels = request.measures("y"), [label_text(request.name(row), 32) for row in request.rows]
     figure, every = panels(len(names), 5.2 if len(names) == 1 else 4.2, 1.2 + 0.34 * len(labels))
     hatched = "" if all(map(is_contender, request.rows)) else "; hatched: bounds and controls"
-    said = []
+    words = []
     for axes, name in zip(every, names, strict=True):
         up, scale = axis_title(name, request.primary)
         for i, row in enumerate(request.rows):
             mean = _bar(axes, i, row, name, scale, request.styles[row["label"]].colour)
-            said += [] if mean is None else [f"{request.name(row)} {number(mean)}"]
+            words += [] if mean is None else [f"{request.name(row)} {number(mean)}"]
         axes.grid(False, axis="y")
         axes.set_ylim(len(labels) - 0.4, -0.6)
         axes.set_yticks(range(len(labels)), labels if axes is every[0] else [""] * len(labels))
         axes.margins(x=0.14)
         titled(axes, request.title if axes is every[0] else "", up + hatched, "")
-    return figure, f"{', '.join(names)}: {', '.join(said)}."
+    return figure, f"{', '.join(names)}: {', '.join(words)}."
 
 
 def _bar(axes: Any, i: int, row: Row, name: str, scale: float, colour: str) -> float | None:
@@ -80,10 +80,10 @@ def heatmap(request: FigureRequest) -> Drawing | None:
     draw_cells(axes, cells, names, domains, framed=best)
     titled(axes, request.title, f"{request.primary} (%) after the last domain; framed: best contender", "")
     wins = {name: sum(i == k for i, _ in best) for k, name in enumerate(names)}
-    said = [f"{name} on {n}" for name, n in sorted(wins.items(), key=lambda win: -win[1]) if n]
+    words = [f"{name} on {n}" for name, n in sorted(wins.items(), key=lambda win: -win[1]) if n]
     return figure, (
         f"{request.primary} of {len(rows)} methods on {len(domains)} domains. "
-        f"Best contender: {', '.join(said) or 'none'}."
+        f"Best contender: {', '.join(words) or 'none'}."
     )
 
 

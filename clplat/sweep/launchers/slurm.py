@@ -37,12 +37,12 @@ def start(spec: WorkerSpec, say: Callable[[str], None]) -> None:
     Raises:
         UserError: a file that cannot be read, a key or value that is refused, or no job could work.
     """
-    asked = os.environ.get("CLPLAT_SLURM", "")
-    slurm = asked != "local" and shutil.which("sbatch") is not None
+    setting = os.environ.get("CLPLAT_SLURM", "")
+    slurm = setting != "local" and shutil.which("sbatch") is not None
     needs = (
         DEFAULTS
         | ({"gpus_per_node": 1} if spec.cuda else {})
-        | (_read(Path(asked)) if asked not in ("", "local") else {})
+        | (_read(Path(setting)) if setting not in ("", "local") else {})
     )
     logs = spec.out / ".slurm"
     if slurm:  # which gives each job its cores
@@ -54,7 +54,7 @@ def start(spec: WorkerSpec, say: Callable[[str], None]) -> None:
         executor.update_parameters(**needs)
         jobs = executor.map_array(_Worker(), [spec] * spec.workers)
     except (AssertionError, NameError, ValueError, RuntimeError) as error:
-        raise UserError(f"SLURM cannot be used as CLPLAT_SLURM={asked} says: {_line(error)}") from error
+        raise UserError(f"SLURM cannot be used as CLPLAT_SLURM={setting} says: {_line(error)}") from error
     who = "jobs of SLURM" if slurm else "processes, as there is no SLURM here"
     say(f"{spec.workers} {who}; logs in {logs}")
     failed = 0
