@@ -12,8 +12,8 @@ __all__ = ["api_page"]
 _HEAD = """\
 # Python
 
-What is on this page and in the contracts of the kinds of parts (the first page of each kind) keeps its
-meaning from one version to the next. Everything else is internal.
+The public interface: what is on this page, the parts, and their contracts (on the first page of each kind).
+Everything else is internal and may change.
 
 """
 

@@ -57,6 +57,10 @@ def index(kind: Kind) -> str:
         about = papers(cell(registry.describe(kind.plural, name)))
         body.append([f"[`{name}`]({name}.md)", *family, *said, about])
     head = [kind.slot, *(["family"] if families else []), *words, "what it is"]
+    contract = []
+    if kind.contract:
+        contract = ["## Contract", "", f"::: {kind.contract.replace(':', '.')}", ""]
+        contract += _tagged(kind, _contract(kind), "default")
     lines = [
         f"# {kind.plural.capitalize()}",
         "",
@@ -66,7 +70,7 @@ def index(kind: Kind) -> str:
         "",
         markdown(head, body, len(head)),
         "",
-        *(["## Contract", "", f"::: {kind.contract.replace(':', '.')}", ""] if kind.contract else []),
+        *contract,
         *([f"Its contract tests are `clplat.testing.{kind.tests}`.", ""] if kind.tests else []),
     ]
     return "\n".join(lines)
@@ -121,10 +125,10 @@ def tags(kind: Kind, made: type) -> dict[str, Any]:
     return {name: getattr(made, name) for name in _meanings(kind)}
 
 
-def _tagged(kind: Kind, made: type) -> list[str]:
+def _tagged(kind: Kind, made: type, second: str = "value") -> list[str]:
     meanings = _meanings(kind)
     body = [[f"`{tag}`", _words(value), cell(meanings[tag])] for tag, value in tags(kind, made).items()]
-    return ["## Tags", "", markdown(["tag", "value", "what it says"], body, 3), ""] if body else []
+    return ["## Tags", "", markdown(["tag", second, "what it says"], body, 3), ""] if body else []
 
 
 @cache
