@@ -20,7 +20,7 @@ from torch import Tensor, nn
 
 from benchmarks import peers, synthetic
 from benchmarks.harness import in_turns, peak_megabytes, row
-from clplat.data.records import Batch
+from clplat.data.batch import Batch
 from clplat.models.retriever import ComposedRetriever
 from clplat.parts.adapters.peft import LoRA
 from clplat.parts.composers.sum import Sum

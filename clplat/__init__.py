@@ -1,28 +1,43 @@
 """clplat: continual learning for CLIP-based composed image retrieval.
 
+What is public: the names below, what `clplat.parts` hands on for writing a part, the classes in `strategies`,
+`scenarios` and the folders of `clplat.parts`, the modules of `clplat.mechanisms`, and `clplat.testing`. Every
+other module is internal and may change.
+
 Importing this package is cheap; torch and the other heavy libraries load when something is used.
 """
 
 from __future__ import annotations
 
-from typing import Any
+import importlib
+from typing import TYPE_CHECKING, Any
 
-__all__ = ["UserError", "__version__", "load", "names", "run"]
+if TYPE_CHECKING:
+    from clplat.errors import UserError
+    from clplat.registry import load as part
+    from clplat.registry import names
+    from clplat.runs.experiment import run
+    from clplat.runs.load import load
+
+__all__ = ["UserError", "__version__", "load", "names", "part", "run"]
 
 __version__ = "0.1.0"
 
+_FROM = {
+    "UserError": ("clplat.errors", "UserError"),
+    "load": ("clplat.runs.load", "load"),
+    "names": ("clplat.registry", "names"),
+    "part": ("clplat.registry", "load"),
+    "run": ("clplat.runs.experiment", "run"),
+}
+
 
 def __getattr__(name: str) -> Any:
-    if name == "run":
-        from clplat.runs.experiment import run
+    if name not in _FROM:
+        raise AttributeError(f"module 'clplat' has no attribute '{name}'")
+    module, attribute = _FROM[name]
+    return getattr(importlib.import_module(module), attribute)
 
-        return run
-    if name in ("load", "names"):
-        from clplat import registry
 
-        return getattr(registry, name)
-    if name == "UserError":
-        from clplat.errors import UserError
-
-        return UserError
-    raise AttributeError(f"module 'clplat' has no attribute '{name}'")
+def __dir__() -> list[str]:
+    return __all__

@@ -13,7 +13,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn, TypeAlias
 
 from clplat.commands import cache, pretrain, run, search, show, sweep
-from clplat.config.slots import GROUPS, PLAIN
+from clplat.config.groups import GROUPS
+from clplat.config.slots import PLAIN
 from clplat.errors import UserError, nearest, unknown_name
 from clplat.kinds import KINDS
 

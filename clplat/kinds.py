@@ -24,6 +24,7 @@ class Kind:
         default: the part that fills the slot unless another is named.
         contract: class that every part of the kind extends, ``module:Class``; empty where any object with
             the right methods will do.
+        maker: what makes any part of the kind by its name, ``module:function``, where none is scanned.
         tests: class of `clplat.testing` that checks a part; empty for a kind without contract tests.
         optional: ``none`` leaves the slot empty.
         many: the slot takes a list of parts.
@@ -33,6 +34,7 @@ class Kind:
     plural: str
     default: str
     contract: str = ""
+    maker: str = ""
     tests: str = ""
     optional: bool = False
     many: bool = False
@@ -42,7 +44,7 @@ KINDS: dict[str, Kind] = {
     kind.slot: kind
     for kind in (
         Kind("scenario", "scenarios", "catalogue", tests="ScenarioContract"),
-        Kind("backbone", "", "clplat-tiny"),
+        Kind("backbone", "", "clplat-tiny", maker="clplat.models.backbone:Backbone.load"),
         Kind(
             "adapter",
             "adapters",
@@ -73,6 +75,13 @@ KINDS: dict[str, Kind] = {
             "naive",
             contract="clplat.training.strategy:Strategy",
             tests="StrategyContract",
+        ),
+        Kind(
+            "probes",
+            "probes",
+            "catalogue",
+            contract="clplat.parts.probes._base:Probes",
+            optional=True,
         ),
     )
 }

@@ -25,7 +25,6 @@ from clplat.errors import UserError
 from clplat.models.backbone import Backbone
 from clplat.parts.losses.info_nce import InfoNCE
 from clplat.randomness import generator, seeded
-from scenarios._catalogue import pretraining_pairs
 
 __all__ = ["TINY", "captioned_pictures", "pretrain"]
 
@@ -52,7 +51,8 @@ def captioned_pictures(source: str, pairs: int, seed: int) -> list[Picture]:
         UserError: an unknown source, a missing column, no pairs.
     """
     if source == "catalogue":
-        return pretraining_pairs(pairs, seed)
+        drawn: list[Picture] = registry.load("scenarios", "catalogue").pretraining_pairs(pairs, seed)
+        return drawn
     path = Path(source)
     if path.is_dir():
         nested = any(

@@ -16,10 +16,22 @@ from pathlib import Path
 from typing import Any
 
 from clplat.errors import UserError, unknown_name
-from clplat.kinds import kind_named
+from clplat.kinds import Kind, kind_named
 from clplat.scan import ROOT, Place, class_in, docstring, scanned
+from clplat.scan import tag as tag_in
 
-__all__ = ["classes_in", "describe", "exports", "load", "names", "place_of", "places", "singular"]
+__all__ = [
+    "classes_in",
+    "describe",
+    "exports",
+    "load",
+    "maker",
+    "names",
+    "place_of",
+    "places",
+    "singular",
+    "tag",
+]
 
 
 @cache
@@ -92,6 +104,12 @@ def load(kind: str, name: str) -> Any:
         raise UserError(f"cannot load the {what} from {place}: {_why(place, error)}") from error
 
 
+def maker(kind: Kind) -> Callable[..., Any]:
+    """What makes any part of a kind that is not scanned, by the part's name."""
+    made: Callable[..., Any] = EntryPoint(kind.slot, kind.maker, "").load()
+    return made
+
+
 def _why(place: Place, error: Exception) -> str:
     """Say so when a folder of the user's, ./strategies say, hides ours: the plain ImportError would not."""
     package = place.module.split(".")[0]
@@ -100,6 +118,16 @@ def _why(place: Place, error: Exception) -> str:
         if Path(shadow).resolve().parent != ROOT / package:
             return f"{shadow} shadows clplat's own '{package}' package; rename it or run from another folder"
     return str(error)
+
+
+def tag(kind: str, name: str, which: str, default: Any) -> Any:
+    """A class attribute of a part, such as a strategy's ``role``, read from its source without importing it.
+
+    Args:
+        default: what holds where the class does not set it, or no part has that name.
+    """
+    found = tag_in(place_of(kind, name), which) if name in places(kind) else None
+    return default if found is None else found
 
 
 def describe(kind: str, name: str) -> str:

@@ -11,19 +11,16 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from clplat.cache.settled import settled
-from clplat.config.resolve import read_config, resolve
 from clplat.data.images import open_picture
 from clplat.data.records import Picture
 from clplat.errors import UserError, unknown_name
 from clplat.evaluation.index import KINDS, Index, build_index
+from clplat.models.frozen import weights_fixed
 from clplat.randomness import generator
 from clplat.retrieval_grid import draw_grid
 from clplat.runs.assembly import assemble
-from clplat.runs.checkpoint import Weights, load_version
-from clplat.runs.experiment import make_trainer
+from clplat.runs.load import config_of, put_version, version_file
 from clplat.runs.run_folder import CONFIG
-from clplat.tracking.models import ELSEWHERE
 
 __all__ = ["Found", "Searcher", "find_run", "search"]
 
@@ -106,20 +103,10 @@ class Searcher:
     """
 
     def __init__(self, folder: Path, *, version: int | None = None) -> None:
-        there = _versions(folder)
-        if not there:
-            raise UserError(f"{folder} has no finished model version yet")
-        chosen = max(there) if version is None else version
-        if chosen not in there:
-            raise UserError(
-                f"{folder} has no version {chosen} (there are: {', '.join(map(str, sorted(there)))})"
-            )
-        config = resolve(read_config(folder / CONFIG))
-        self.seed: int = config["seed"]
+        path, config = version_file(folder, version), config_of(folder)
+        self.seed = config.seed
         self.parts = assemble(config)
-        trainer = make_trainer(config, self.parts)
-        load_version(there[chosen], trainer, Weights(self.parts.retriever))
-        self.parts.retriever.eval()
+        put_version(path, config, self.parts.retriever)
         sets = self.parts.evaluator.sets
         self._pictures = {p.key: p for held in sets for p in held.gallery.pictures}
         self._galleries: dict[str | None, tuple[list[Picture], Tensor]] = {}
@@ -161,7 +148,7 @@ class Searcher:
             raise UserError(f"the text is longer than the backbone's context of {limit} tokens")
         shown = self._reference(reference)
         pictures, gallery = self.gallery(domain)
-        with torch.inference_mode(), settled():
+        with torch.inference_mode(), weights_fixed():
             pixels = self.parts.pixels.get([shown], again=False)
             query = retriever.encode_queries(pixels, retriever.backbone.tokenize([text])).cpu()
         own = [i for i, p in enumerate(pictures) if p.key == shown.key]
@@ -182,10 +169,10 @@ class Searcher:
             sets = zip(evaluator.names, evaluator.sets, strict=True)
             held = [p for name, one in sets if domain in (None, name) for p in one.gallery.pictures]
             pictures = list({p.key: p for p in held}.values())
-            with torch.inference_mode(), settled():  # so that the next search finds the gallery embedded
+            with torch.inference_mode(), weights_fixed():  # the next search finds the gallery embedded
                 self._galleries[domain] = pictures, evaluator.images(self.parts.retriever, pictures)
-            if self.parts.features is not None:
-                self.parts.features.store.flush()
+            if self.parts.cache is not None:
+                self.parts.cache.store.flush()
         return self._galleries[domain]
 
     def _index(self, domain: str | None, kind: str) -> Index:
@@ -202,14 +189,6 @@ class Searcher:
         # What is computed from a picture is kept under its key; another picture may lie at this path later.
         content = hashlib.blake2b(Path(reference).read_bytes(), digest_size=16).hexdigest()
         return Picture(f"file/{content}", lambda: picture)
-
-
-def _versions(folder: Path) -> dict[int, Path]:
-    """The finished versions in a folder: files, or the path of one that was too large to copy."""
-    files = list((folder / "versions").glob("*.safetensors"))
-    if (folder / ELSEWHERE).exists():
-        files.append(Path((folder / ELSEWHERE).read_text(encoding="utf-8")))
-    return {int(path.stem): path for path in files}
 
 
 def _check_query(text: str, index: str) -> None:

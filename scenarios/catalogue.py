@@ -5,9 +5,10 @@ from __future__ import annotations
 from functools import cached_property, lru_cache
 from typing import Any
 
-from clplat.data.records import Domain, Probe
+from clplat.data.records import Domain, Picture, Probe
 from clplat.data.validate import stream_fingerprint
 from clplat.errors import nearest, unknown_name
+from scenarios import _catalogue
 from scenarios._catalogue import DOMAINS, build_domain, check_sizes
 from scenarios._catalogue import probes as catalogue_probes
 
@@ -77,6 +78,11 @@ class Catalogue:
     def fingerprint(self) -> str:
         """The sha256 of all keys, texts and labels, in stream order."""
         return stream_fingerprint(*self.build())
+
+    @staticmethod
+    def pretraining_pairs(n: int, seed: int = 0) -> list[Picture]:
+        """Captioned pictures of all categories in the general style, for ``clplat pretrain``."""
+        return _catalogue.pretraining_pairs(n, seed)
 
     @cached_property
     def _built(self) -> tuple[list[Domain], list[Probe]]:

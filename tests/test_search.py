@@ -10,6 +10,7 @@ import torch
 from PIL import Image, ImageChops
 
 from clplat.cli import main
+from clplat.config.resolve import resolve
 from clplat.data.records import Picture
 from clplat.errors import UserError
 from clplat.files import read_json
@@ -51,7 +52,7 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def world(runs: Path) -> Any:
     """The parts of the run, untrained: galleries and preprocessing."""
-    return assemble(read_json(runs / "naive" / "result.json")["config"])
+    return assemble(resolve(read_json(runs / "naive" / "result.json")["config"]))
 
 
 @pytest.fixture(scope="module")
@@ -81,7 +82,7 @@ def test_a_searcher_answers_like_a_search_and_embeds_each_gallery_once(
 def test_the_newest_version_answers_as_it_did_when_it_was_measured(name: str, runs: Path) -> None:
     """Recall@1 of the result is recovered by searching for each of a domain's queries."""
     result = read_json(runs / name / "result.json")
-    parts = assemble(result["config"])
+    parts = assemble(resolve(result["config"]))
     held, domain = parts.evaluator.sets[0], parts.evaluator.names[0]
     right = 0
     for query in held.queries[:6]:

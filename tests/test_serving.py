@@ -16,6 +16,7 @@ from typing import Any
 import pytest
 
 from clplat.cli import main
+from clplat.config.resolve import resolve
 from clplat.errors import UserError
 from clplat.files import read_json
 from clplat.runs.experiment import run
@@ -134,7 +135,7 @@ def keys_of(store: Path) -> list[str]:
     """Keys of gallery pictures of the run in ``store``."""
     from clplat.runs.assembly import assemble
 
-    parts = assemble(read_json(store / "naive" / "result.json")["config"])
+    parts = assemble(resolve(read_json(store / "naive" / "result.json")["config"]))
     return [picture.key for picture in parts.evaluator.sets[0].gallery.pictures]
 
 

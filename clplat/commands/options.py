@@ -13,7 +13,8 @@ __all__ = ["add_no_track", "add_out", "add_workers", "at_least", "raw_of"]
 
 def raw_of(options: Namespace, rest: list[str]) -> dict[str, Any] | None:
     """The raw configuration of dotted options; None when help on a part was asked for and printed."""
-    from clplat.config.resolve import help_on, parse_arguments
+    from clplat.config.help import help_on
+    from clplat.config.parse import parse_arguments
 
     for place, word in enumerate(rest):
         slot, _, tail = word.removeprefix("--").partition(".")

@@ -32,7 +32,7 @@ def run(options: Namespace, rest: list[str]) -> int:
     if options.print_config:
         import yaml
 
-        print(yaml.safe_dump(config, sort_keys=False, allow_unicode=True), end="")
+        print(yaml.safe_dump(config.as_dict(), sort_keys=False, allow_unicode=True), end="")
         return 0
     from clplat.runs.run_folder import default_folder
     from clplat.tables.comparison import plain
@@ -47,7 +47,7 @@ def run(options: Namespace, rest: list[str]) -> int:
             tracker.start_background()  # while we load torch
         from clplat.runs.experiment import run as run_experiment
 
-        listener = tracked(terminal.listener(config["strategy"]["name"]), tracker, folder)
+        listener = tracked(terminal.listener(config.name("strategy")), tracker, folder)
         result = run_experiment(config, folder, listener=listener, checkpoint_every=options.checkpoint_every)
         if tracker is not None:
             tracker.close()

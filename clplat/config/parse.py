@@ -11,7 +11,8 @@ from typing import Any
 
 import yaml
 
-from clplat.config.slots import GROUPS, PLAIN, chosen_parts, unknown_option
+from clplat.config.groups import GROUPS
+from clplat.config.slots import PLAIN, chosen_parts, unknown_option
 from clplat.errors import UserError, nearest
 from clplat.kinds import KINDS
 

@@ -1,10 +1,7 @@
 """Configuration: parts by name, their constructors' arguments by dotted path, YAML below the command line.
 
-A *raw* configuration is what a person wrote (see `clplat.config.parse`). A *resolved* one is a plain
-nested dict with every default filled in and every value checked::
-
-    {"scenario": {"name": "catalogue", "domains": 5, ...}, "strategy": {"name": "replay", "size": 200, ...},
-     "train": {"epochs": 4, ...}, ..., "seed": 0, "device": "cpu"}
+A *raw* configuration is what a person wrote: nested or dotted, with gaps (`clplat.config.parse`). `resolve`
+makes a `Config` of it, once; everything below is handed that.
 """
 
 from __future__ import annotations
@@ -17,47 +14,31 @@ from typing import Annotated, Any, get_args, get_origin
 
 import yaml
 
-from clplat import registry
-from clplat.config.options import coerce, describe_type
-from clplat.config.parse import merge, parse_arguments, read_config, unflatten
-from clplat.config.slots import (
-    GROUPS,
-    DataConfig,
-    EvaluationConfig,
-    chosen_parts,
-    constructor_of,
-    options_of,
-    options_of_all,
-    unknown_option,
-)
+from clplat.config.groups import GROUPS
+from clplat.config.options import coerce
+from clplat.config.parse import unflatten
+from clplat.config.resolved import Config, Part
+from clplat.config.slots import PLAIN, chosen_parts, options_of, options_of_all, unknown_option
 from clplat.config.space import Choice, Float, Int, Space
-from clplat.errors import UserError, nearest
+from clplat.errors import UserError
 from clplat.kinds import KINDS
 
-__all__ = [
-    "DataConfig",
-    "EvaluationConfig",
-    "build",
-    "command_of",
-    "help_on",
-    "merge",
-    "parse_arguments",
-    "read_config",
-    "resolve",
-    "spaces",
-]
+__all__ = ["command_of", "completed", "resolve", "spaces", "words_of"]
 
 
-def resolve(raw: Mapping[str, Any]) -> dict[str, Any]:
+def resolve(raw: Mapping[str, Any] | Config) -> Config:
     """Fill in every default and check every name, type and value, and that the parts go together.
 
     Args:
         raw: slots by name or mapping, dotted keys allowed: ``{"strategy": "replay", "strategy.size": 50}``.
+            What is resolved already is handed back.
 
     Raises:
         UserError: an unknown slot, part or option (nearest ones offered), a value of the wrong type or out
             of range, parts that cannot be combined.
     """
+    if isinstance(raw, Config):
+        return raw
     given = _flat(unflatten(raw))
     chosen = chosen_parts({key.partition(".")[0]: {"name": v} for key, v in given.items() if _names(key)})
     options = options_of_all(chosen)
@@ -71,18 +52,34 @@ def resolve(raw: Mapping[str, Any]) -> dict[str, Any]:
             values[key] = coerce(options[key].type, value)
         except ValueError as error:
             raise UserError(f"option '{key}' {error}") from None
-    resolved: dict[str, Any] = {slot: {"name": name} for slot, name in chosen.items()}
-    resolved |= {group: {} for group in GROUPS}
     for key, value in values.items():
-        slot, _, name = key.partition(".")
+        slot = key.partition(".")[0]
         if options[key].required and value is None:
             raise UserError(f"{slot} '{chosen[slot]}' needs --{key}: {options[key].help or 'no default'}")
-        if name:
-            resolved[slot][name] = value
-        else:
-            resolved[slot] = value
-    _check_parts(resolved)
-    return resolved
+    config = Config(
+        {slot: Part(name, _of(slot, values)) for slot, name in chosen.items()},
+        **{name: _group(name, _of(name, values)) for name in GROUPS},
+        **{name: values[name] for name in PLAIN},
+    )
+    _check_parts(config)
+    return config
+
+
+def _of(slot: str, values: Mapping[str, Any]) -> dict[str, Any]:
+    """The options of one slot or group, without their prefix."""
+    return {key.partition(".")[2]: value for key, value in values.items() if key.startswith(f"{slot}.")}
+
+
+def _group(name: str, values: Mapping[str, Any]) -> Any:
+    try:
+        return GROUPS[name](**values)
+    except (ValueError, TypeError) as error:
+        raise UserError(f"{name}: {error}") from error
+
+
+def completed(written: Mapping[str, Any]) -> dict[str, Any]:
+    """What an older release wrote down as resolved, with the defaults of the slots that it did not know."""
+    return {**resolve({}).as_dict(), **written}
 
 
 def _names(key: str) -> bool:
@@ -108,62 +105,39 @@ def _flat(raw: Mapping[str, Any]) -> dict[str, Any]:
     return flat
 
 
-def _check_parts(config: Mapping[str, Any]) -> None:
+def _check_parts(config: Config) -> None:
     """Build every part that is cheap to build, so that a wrong value is told before anything runs."""
-    parts = {slot: build(config, slot) for slot in (*KINDS, *GROUPS) if slot != "backbone"}
-    strategy = config["strategy"]["name"]
-    for slot, kind in KINDS.items():
-        if kind.optional and parts["strategy"].brings and parts[slot] is not None:
+    parts = {slot: config.make(slot) for slot, kind in KINDS.items() if kind.plural}
+    for slot in parts["strategy"].brings:
+        if parts[slot] is not None:
             raise UserError(
-                f"strategy '{strategy}' trains adapters of its own, which cannot be combined with {slot} "
-                f"'{config[slot]['name']}'; use --{slot} none"
+                f"strategy '{config.name('strategy')}' trains adapters of its own, which cannot be combined "
+                f"with {slot} '{config.name(slot)}'; use --{slot} none"
             )
     wanted = dict.fromkeys(("scale", "positive", "valid", "weights"))
     try:
         inspect.signature(parts["loss"]).bind(None, None, **wanted)
     except TypeError:
         raise UserError(
-            f"loss '{config['loss']['name']}' cannot be what a model is trained on: it does not take queries "
+            f"loss '{config.name('loss')}' cannot be what a model is trained on: it does not take queries "
             f"and candidates with {', '.join(wanted)}; use another loss, such as info_nce"
         ) from None
 
 
-def build(config: Mapping[str, Any], slot: str) -> Any:
-    """Make the part of a slot from a resolved configuration; ``None`` for an empty optional slot.
-
-    A part whose argument ``seed`` is None is given the experiment's.
-
-    Raises:
-        UserError: the constructor refuses a value.
-    """
-    entry = dict(config[slot])
-    name = entry.pop("name", "")
-    constructor = constructor_of(slot, name)
-    if constructor is None:
-        return None
-    if "seed" in entry and entry["seed"] is None:
-        entry["seed"] = config["seed"]
-    try:
-        return constructor(name, **entry) if slot == "backbone" else constructor(**entry)
-    except (ValueError, TypeError) as error:
-        raise UserError(f"{slot} '{name}': {error}" if name else f"{slot}: {error}") from error
-
-
-def command_of(config: Mapping[str, Any]) -> str:
+def command_of(config: Config) -> str:
     """The shortest `clplat run` command that gives this configuration."""
-    chosen = {slot: config[slot]["name"] for slot in KINDS}
-    usual = chosen_parts({"strategy": {"name": chosen["strategy"]}}) | {"strategy": KINDS["strategy"].default}
+    usual = chosen_parts({"strategy": {"name": config.name("strategy")}})
+    usual["strategy"] = KINDS["strategy"].default
     words = ["clplat", "run"]
-    for slot, name in chosen.items():
-        words += _words(slot, name) if name != usual[slot] else []
-    for key, option in options_of_all(chosen).items():
-        slot, _, name = key.partition(".")
-        value = config[slot][name] if name else config[slot]
-        words += _words(key, value) if value != option.default else []
+    for slot, name in config.names.items():
+        words += words_of(slot, name) if name != usual[slot] else []
+    for key, option in options_of_all(config.names).items():
+        value = config.option(key)
+        words += words_of(key, value) if value != option.default else []
     return shlex.join(words)
 
 
-def _words(key: str, value: Any) -> list[str]:
+def words_of(key: str, value: Any) -> list[str]:
     """An option as command-line words that are read as this value again."""
     if isinstance(value, Mapping | list):
         # JSON, because YAML leaves texts bare that another reader of YAML takes for numbers.
@@ -173,31 +147,11 @@ def _words(key: str, value: Any) -> list[str]:
     return [f"--{key}={text}"] if text.startswith("--") else [f"--{key}", text]
 
 
-def spaces(config: Mapping[str, Any]) -> dict[str, Space]:
+def spaces(config: Config) -> dict[str, Space]:
     """The annotated search spaces of all chosen parts, by dotted option."""
     found: dict[str, Space] = {}
-    for key, option in options_of_all({slot: config[slot]["name"] for slot in KINDS}).items():
+    for key, option in options_of_all(config.names).items():
         for mark in get_args(option.type)[1:] if get_origin(option.type) is Annotated else ():
             if isinstance(mark, Float | Int | Choice):
                 found[key] = mark
     return found
-
-
-def help_on(slot: str, name: str = "") -> str:
-    """What a part is and which options it takes; without a name, what can be chosen for the slot."""
-    if slot not in (*KINDS, *GROUPS):
-        raise UserError(f"there is no help on '{slot}'{nearest(slot, [*KINDS, *GROUPS])}")
-    kind = KINDS[slot].plural if slot in KINDS else ""
-    if kind and not name:
-        names = registry.names(kind)
-        width = max(map(len, names))
-        lines = [f"{part:{width}}  {registry.describe(kind, part)}" for part in names]
-        return "\n".join([*lines, "", f"for the options of one of them: --{slot}.help {names[-1]}"])
-    constructor = constructor_of(slot, name or (KINDS[slot].default if slot in KINDS else ""))
-    if constructor is None:
-        return f"--{slot} none leaves the slot empty"
-    lines = [(inspect.getdoc(constructor) or "").partition("\n\nArgs:")[0], ""]
-    for key, option in options_of(slot, name).items():
-        default = "required" if option.required else f"default: {_words(key, option.default)[-1]}"
-        lines.append(f"--{key}  {describe_type(option.type)} ({default})\n    {option.help}".rstrip())
-    return "\n".join(lines)

@@ -3,19 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from typing import Any, Literal
 
 from clplat import registry
+from clplat.config.groups import GROUPS
 from clplat.config.options import Argument, arguments
 from clplat.errors import UserError, nearest
 from clplat.kinds import KINDS
 
 __all__ = [
-    "GROUPS",
     "PLAIN",
-    "DataConfig",
-    "EvaluationConfig",
     "chosen_parts",
     "constructor_of",
     "options_of",
@@ -24,8 +21,6 @@ __all__ = [
 ]
 
 
-#: Groups of options with one fixed constructor each.
-GROUPS = ("train", "data", "evaluation")
 #: Options of no part.
 PLAIN = {
     "seed": Argument("seed", int, 0, "of everything random in the experiment", False),
@@ -40,63 +35,14 @@ PLAIN = {
 }
 
 
-@dataclass(frozen=True)
-class EvaluationConfig:
-    """How every model version is measured.
-
-    Args:
-        split: the queries and galleries that fill R: ``test``, or ``val`` while tuning.
-        batch_size: pictures or queries a forward pass.
-        anchors: training pictures, at most, on which a projection between two versions is fitted.
-    """
-
-    split: Literal["test", "val"] = "test"
-    batch_size: int = 256
-    anchors: int = 1024
-
-    def __post_init__(self) -> None:
-        for name, value in (("batch_size", self.batch_size), ("anchors", self.anchors)):
-            if value < 1:
-                raise ValueError(f"{name} must be at least 1, not {value}")
-
-
-@dataclass(frozen=True)
-class DataConfig:
-    """How pictures and texts are prepared, whatever the scenario.
-
-    Args:
-        preprocess: picture preparation; ``targetpad`` pads long pictures first (CLIP4Cir).
-        long_texts: texts longer than the tokenizer's context are refused, or cut and reported.
-        augment: random views of training pictures.
-        views: so many random views of each picture, computed once where frozen; 0 draws anew every time.
-    """
-
-    preprocess: Literal["clip", "targetpad"] = "clip"
-    long_texts: Literal["refuse", "cut"] = "refuse"
-    augment: Literal["none", "flip", "crop", "crop_flip"] = "none"
-    views: int = 0
-
-    def __post_init__(self) -> None:
-        if self.views < 0:
-            raise ValueError(f"views must be at least 0, not {self.views}")
-
-
 def constructor_of(slot: str, name: str = "") -> Callable[..., Any] | None:
     """What makes the part ``name`` of a slot, or a group's dataclass; None for an empty slot."""
-    if slot == "train":
-        from clplat.training.settings import TrainConfig
-
-        return TrainConfig
     if slot in GROUPS:
-        return DataConfig if slot == "data" else EvaluationConfig
-    if slot == "backbone":
-        from clplat.models.backbone import Backbone
-
-        return Backbone.load
+        return GROUPS[slot]
     kind = KINDS[slot]
     if kind.optional and name == "none":
         return None
-    found: Callable[..., Any] = registry.load(kind.plural, name)
+    found: Callable[..., Any] = registry.load(kind.plural, name) if kind.plural else registry.maker(kind)
     return found
 
 

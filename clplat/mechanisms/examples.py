@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from clplat.data.records import Batch
+from clplat.data.batch import Batch
 
 __all__ = ["join", "size_in_bytes", "split"]
 

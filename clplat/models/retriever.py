@@ -11,7 +11,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from clplat.data.records import Batch, Images, Texts
+from clplat.data.batch import Batch
+from clplat.data.inputs import Images, Texts
 from clplat.mechanisms.routing import Router
 from clplat.models.backbone import Backbone
 from clplat.models.features import ImageFeatures, TextFeatures
@@ -32,7 +33,7 @@ class Outputs:
 
 
 class FeatureSource(Protocol):
-    """Answers in place of the backbone's towers; `clplat.cache.engine.Features` is one."""
+    """Answers in place of the backbone's towers; `clplat.cache.engine.FeatureCache` is one."""
 
     def image(self, images: Images, *, tokens: bool = False) -> ImageFeatures: ...
 
@@ -57,7 +58,7 @@ class ComposedRetriever(nn.Module):
         head: turns embeddings into what is stored; applied to queries and gallery alike.
 
     ``router`` is set by strategies that keep one adapter per domain; a forward pass in training mode uses the
-    active adapter, embeddings in evaluation mode go through the router. ``features`` keeps what is frozen;
+    active adapter, embeddings in evaluation mode go through the router. ``cache`` keeps what is frozen;
     without it everything is computed by the towers. ``precision`` is what the towers compute in (autocast);
     embeddings are float32 whatever it is.
     """
@@ -75,7 +76,7 @@ class ComposedRetriever(nn.Module):
         self.projection = projection if projection is not None else Identity()
         self.head = head
         self.router: Router | None = None
-        self.features: FeatureSource | None = None
+        self.cache: FeatureSource | None = None
         self.precision: torch.dtype | None = None
         self._tokens = "tokens" in composer.needs
 
@@ -95,8 +96,8 @@ class ComposedRetriever(nn.Module):
         """The backbone's features of pictures, as they are or (B, 3, S, S); kept where they are frozen."""
         images = images if isinstance(images, Images) else Images.of(images)
         with self._cast():
-            if self.features is not None:
-                found = self.features.image(images, tokens=tokens)
+            if self.cache is not None:
+                found = self.cache.image(images, tokens=tokens)
             else:
                 found = self.backbone.image(images.pixels.to(self._device), tokens=tokens)
         found.pooled = found.pooled.float()
@@ -107,8 +108,8 @@ class ComposedRetriever(nn.Module):
         """The backbone's features of texts, or of their ids (B, L); kept where they are frozen."""
         with self._cast():
             texts = texts if isinstance(texts, Texts) else Texts(texts)
-            if self.features is not None:
-                found = self.features.text(texts, tokens=tokens)
+            if self.cache is not None:
+                found = self.cache.text(texts, tokens=tokens)
             else:
                 known = None if tokens or self.backbone.text_layers is None else max(texts.lengths)
                 found = self.backbone.text(texts.ids.to(self._device), tokens=tokens, length=known)
@@ -120,16 +121,16 @@ class ComposedRetriever(nn.Module):
         """Before these are asked for, in whatever order: make what of them is frozen, all at once."""
         if self.router is not None and not self.training:
             self.router.activate(None)  # the router looks at everything through the bare base
-        if self.features is not None:
+        if self.cache is not None:
             images = images if isinstance(images, Images) else Images.of(images)
             texts = texts if isinstance(texts, Texts) else Texts(texts)
             with self._cast():
-                self.features.prepare(images, texts, self._tokens, again=self.training)
+                self.cache.prepare(images, texts, self._tokens, again=self.training)
 
     @property
     def reads_pixels(self) -> bool:
         """Whether a training step needs pixels now, because nothing frozen stands in for them."""
-        return self.features is None or self.features.live_images(self._tokens)
+        return self.cache is None or self.cache.live_images(self._tokens)
 
     def encode_images(self, images: Images | Tensor) -> Tensor:
         """Gallery embeddings (B, D), unit rows, of pictures, as they are or (B, 3, S, S)."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, Literal
@@ -11,9 +11,9 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
-from clplat.cache.engine import Features
+from clplat.cache.engine import FeatureCache
 from clplat.cache.store import Store
-from clplat.config.resolve import build
+from clplat.config.resolved import Config
 from clplat.data.augment import Augment
 from clplat.data.collate import Collate
 from clplat.data.images import PixelStore, Preprocess
@@ -26,9 +26,8 @@ from clplat.parts.composers.text_only import TextOnly
 from clplat.provenance import library_versions
 from clplat.randomness import seeded
 from clplat.training.strategy import Strategy
-from scenarios._catalogue import probes as catalogue_probes
 
-__all__ = ["Assembly", "assemble"]
+__all__ = ["Assembly", "assemble", "build_retriever"]
 
 
 @dataclass
@@ -40,11 +39,10 @@ class Assembly:
     domains: list[Domain]
     probes: list[Probe]
     retriever: ComposedRetriever
-    adapter: Any
     strategy: Strategy
     loss: Callable[..., Tensor]
     pixels: PixelStore
-    features: Features | None
+    cache: FeatureCache | None
     collate: Collate
     evaluator: Evaluator
     base_fingerprint: str
@@ -67,55 +65,58 @@ def _store(folder: str | None, limit: str | None) -> Store:
     return Store.default()
 
 
-def assemble(config: Mapping[str, Any]) -> Assembly:
-    """Build every part of a resolved configuration.
+def build_retriever(config: Config) -> tuple[ComposedRetriever, str]:
+    """The model as it is before the stream, on its device, and the fingerprint of the backbone's weights.
 
     Raises:
-        UserError: parts that do not fit together, data that cannot be used.
+        UserError: a device that cannot be used, parts that do not fit together.
     """
-    seed, device = config["seed"], config["device"]
-    _check_device(device)
-    scenario = build(config, "scenario")
-    benchmark = scenario.benchmark()
-    domains = [experience.domain for experience in benchmark.train_stream]
-    outside = [stream for stream in benchmark.streams.values() if stream.name == "probe"]
-    probes = [experience.probe for stream in outside for experience in stream] or list(catalogue_probes())
-
-    backbone = build(config, "backbone")
-    base_fingerprint = backbone.fingerprint()
-    data = build(config, "data")
-    composer, prompt, adapter = build(config, "composer"), build(config, "prompt"), build(config, "adapter")
-    with seeded(seed, "initialisation"):
+    _check_device(config.device)
+    backbone = config.make("backbone")
+    fingerprint = backbone.fingerprint()
+    composer, prompt, adapter = config.make("composer"), config.make("prompt"), config.make("adapter")
+    with seeded(config.seed, "initialisation"):
         if adapter is not None:
             adapter.attach(backbone)
         if prompt is not None:
             prompt.attach(backbone)
-        retriever = ComposedRetriever(backbone, composer, build(config, "projection"))
-    # A prompt takes places of the context, so that texts are counted with it attached.
-    cut = _cut_texts(backbone, domains, probes, data.long_texts)
+        retriever = ComposedRetriever(backbone, composer, config.make("projection"))
     if "text" not in composer.reads:
         for name, parameter in backbone.named_parameters():
             if "visual" not in name and "image" not in name:
                 parameter.requires_grad_(False)
-    retriever.to(device).eval()
-
-    store, features = None, None
-    if config["features"] != "off":
+    retriever.to(config.device).eval()
+    if config.features != "off":
         store = _store(os.environ.get("CLPLAT_CACHE"), os.environ.get("CLPLAT_CACHE_LIMIT"))
-        dtype = torch.float16 if config["features"] == "fp16" else torch.float32
-        retriever.features = features = Features(backbone, store, dtype)
-    pixels = _pixels(backbone.image_size, data.preprocess, store)
-    augment = Augment(data.augment, data.views, seed) if data.augment != "none" else None
-    measure = build(config, "evaluation")
-    blind = {"image_only": ImageOnly(), "text_only": TextOnly()}
+        dtype = torch.float16 if config.features == "fp16" else torch.float32
+        retriever.cache = FeatureCache(backbone, store, dtype)
+    return retriever, fingerprint
+
+
+def assemble(config: Config) -> Assembly:
+    """Build every part of a configuration.
+
+    Raises:
+        UserError: parts that do not fit together, data that cannot be used.
+    """
+    scenario = config.make("scenario")
+    benchmark = scenario.benchmark()
+    domains = [experience.domain for experience in benchmark.train_stream]
+    probes = _probes(config, benchmark)
+    retriever, fingerprint = build_retriever(config)
+    backbone, cache = retriever.backbone, retriever.cache
+    assert cache is None or isinstance(cache, FeatureCache)
+    # A prompt takes places of the context, so that texts are counted with it attached.
+    cut = _cut_texts(backbone, domains, probes, config.data.long_texts)
+    pixels = _pixels(backbone.image_size, config.data.preprocess, cache.store if cache else None)
     evaluator = Evaluator(
         domains,
         probes,
-        split=measure.split,
+        split=config.evaluation.split,
         pictures=pixels.images,
         tokenize=backbone.tokenize,
-        composers={"own": retriever.composer, **blind},
-        batch_size=measure.batch_size,
+        composers={"own": retriever.composer, "image_only": ImageOnly(), "text_only": TextOnly()},
+        batch_size=config.evaluation.batch_size,
     )
     return Assembly(
         scenario=scenario,
@@ -123,16 +124,28 @@ def assemble(config: Mapping[str, Any]) -> Assembly:
         domains=domains,
         probes=probes,
         retriever=retriever,
-        adapter=adapter,
-        strategy=build(config, "strategy"),
-        loss=build(config, "loss"),
+        strategy=config.make("strategy"),
+        loss=config.make("loss"),
         pixels=pixels,
-        features=features,
-        collate=Collate(pixels, backbone.tokenize, augment),
+        cache=cache,
+        collate=Collate(pixels, backbone.tokenize, _augment(config)),
         evaluator=evaluator,
-        base_fingerprint=base_fingerprint,
+        base_fingerprint=fingerprint,
         cut_texts=cut,
     )
+
+
+def _probes(config: Config, benchmark: Any) -> list[Probe]:
+    """The scenario's own probes; where it has none, those of the configuration."""
+    outside = [stream for stream in benchmark.streams.values() if stream.name == "probe"]
+    own = [experience.probe for stream in outside for experience in stream]
+    chosen = config.make("probes")
+    return own or (list(chosen.build()) if chosen is not None else [])
+
+
+def _augment(config: Config) -> Augment | None:
+    data = config.data
+    return Augment(data.augment, data.views, config.seed) if data.augment != "none" else None
 
 
 def _check_device(device: str) -> None:

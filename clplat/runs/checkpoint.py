@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from clplat.errors import UserError
-from clplat.training.strategy import Strategy
+from clplat.training.strategy import Strategy, SupportsLearning
 from clplat.training.trainer import Position, Trainer
 from clplat.trees import load_tree, save_tree
 
@@ -135,11 +135,11 @@ def save_version(path: Path, trainer: Trainer, weights: Weights) -> None:
     save_tree(path, {"weights": weights.tensors(), "strategy": strategy.state_dict() if grows else None})
 
 
-def load_version(path: Path, trainer: Trainer, weights: Weights) -> None:
-    """Put a finished version into the model."""
+def load_version(path: Path, strategy: Strategy, learner: SupportsLearning) -> None:
+    """Put a finished version into the learner's model, which is as it was before the stream."""
+    weights = Weights(learner.model)
     state = load_tree(path)
     if state["strategy"] is not None:
-        strategy = trainer.strategy_plugin.strategy
         strategy.load_state_dict(state["strategy"])
-        strategy.rebuild(trainer.learner)
+        strategy.rebuild(learner)
     weights.restore(state["weights"])

@@ -10,12 +10,13 @@ from typing import Any
 import torch
 
 from clplat.cache.counts import added
-from clplat.cache.settled import settled
-from clplat.config.resolve import build, resolve
+from clplat.config.resolve import resolve
+from clplat.config.resolved import Config
 from clplat.errors import UserError
 from clplat.evaluation.evaluator import VersionMetrics
 from clplat.events import Listener
 from clplat.files import read_json, write_atomically, write_json
+from clplat.models.frozen import weights_fixed
 from clplat.retrieval_grid import query_grid
 from clplat.runs.assembly import Assembly, assemble
 from clplat.runs.checkpoint import Weights, load_state, save_state, save_version
@@ -33,7 +34,7 @@ CHECKPOINT_SHARE = 0.01
 
 
 def run(
-    config: Mapping[str, Any],
+    config: Mapping[str, Any] | Config,
     out: Path | str | None = None,
     *,
     listener: Listener | None = None,
@@ -42,7 +43,7 @@ def run(
     """Run an experiment, or finish or return the one that ``out`` holds.
 
     Args:
-        config: raw or resolved, see `clplat.config.resolve`.
+        config: raw or resolved, see `clplat.config.resolve.resolve`.
         out: folder of results and checkpoints; by default `clplat.runs.run_folder.default_folder`.
         listener: hears of the progress.
         checkpoint_every: optimizer steps between checkpoints inside an experience, 0 for none there; unless
@@ -76,7 +77,7 @@ class Experiment:
     """The walk of one experiment over its stream; `run` is the way in."""
 
     def __init__(
-        self, config: dict[str, Any], folder: Path, listener: Listener, checkpoint_every: int | None = None
+        self, config: Config, folder: Path, listener: Listener, checkpoint_every: int | None = None
     ) -> None:
         self.config, self.folder, self.listener = config, folder, listener
         self.checkpoint_every = checkpoint_every
@@ -84,7 +85,7 @@ class Experiment:
         _refuse_idle_parts(config, self.parts)
         self.trainer = make_trainer(config, self.parts, self._on_step)
         self.weights = Weights(self.parts.retriever)
-        self.versions = Versions(folder, self.parts, config["evaluation"]["anchors"])
+        self.versions = Versions(folder, self.parts, config.evaluation.anchors)
         self.checkpoint = folder / CHECKPOINT
         self._next_checkpoint = 0.0
         self.result = blank(config, self.parts)
@@ -96,7 +97,7 @@ class Experiment:
         if self.checkpoint.exists():
             self._resume()
         self.listener.started(self.result)
-        data = build(self.config, "data")
+        data = self.config.data
         if data.augment != "none":
             kept = (
                 f"{data.views} views of each are kept"
@@ -109,7 +110,7 @@ class Experiment:
         except UserError as error:
             raise self._failed(error) from error
         except torch.OutOfMemoryError as error:
-            less = UserError(f"{self.config['device']} is out of memory; try a smaller --train.batch_size")
+            less = UserError(f"{self.config.device} is out of memory; try a smaller --train.batch_size")
             raise self._failed(less) from error
         self.result["status"] = "complete"
         self._write()
@@ -161,9 +162,9 @@ class Experiment:
         """Fill one row of R and of C, and put everything on disk before anybody hears of it."""
         start = time.perf_counter()
         retriever = self.parts.retriever.eval()
-        if self.parts.features is not None:
-            self.parts.features.refresh()
-        with settled():
+        if self.parts.cache is not None:
+            self.parts.cache.refresh()
+        with weights_fixed():
             row = self.parts.evaluator.row(
                 retriever, lambda j, values: self.listener.cell(version, j, values)
             )
@@ -183,16 +184,16 @@ class Experiment:
 
     def _note_reuse(self) -> None:
         """What the feature store gave, before an interruption and since."""
-        features = self.parts.features
-        if features is None:
+        cache = self.parts.cache
+        if cache is None:
             return
-        features.store.flush()
-        if features.store.quota.problem and not self._told:
-            self.listener.note(features.store.quota.problem)
+        cache.store.flush()
+        if cache.store.quota.problem and not self._told:
+            self.listener.note(cache.store.quota.problem)
             self._told = True
         pixels = {"asked": self.parts.pixels.asked, "decoded": self.parts.pixels.decoded}
         since = {key: value - self._pixels_before[key] for key, value in pixels.items()}
-        report = {**features.report(), "pixels": since}
+        report = {**cache.report(), "pixels": since}
         self.result["measured"]["features"] = added(self._reused_before, report)
 
     def _draw(self, version: int, row: VersionMetrics) -> None:
@@ -242,32 +243,32 @@ class Experiment:
         write_json(self.folder / RESULT, self.result)
 
 
-def make_trainer(config: Mapping[str, Any], parts: Assembly, on_step: Any = None) -> Trainer:
+def make_trainer(config: Config, parts: Assembly, on_step: Any = None) -> Trainer:
     """The trainer of an assembled experiment."""
     return Trainer(
         model=parts.retriever,
         strategy=parts.strategy,
         collate=parts.collate,
         loss=parts.loss,
-        config=build(config, "train"),
-        seed=config["seed"],
-        device=config["device"],
+        config=config.train,
+        seed=config.seed,
+        device=config.device,
         on_step=on_step,
     )
 
 
-def _refuse_idle_parts(config: Mapping[str, Any], parts: Assembly) -> None:
+def _refuse_idle_parts(config: Config, parts: Assembly) -> None:
     """Refuse a combination in which something that was chosen to be trained never is."""
-    strategy, composer = config["strategy"]["name"], config["composer"]["name"]
+    strategy, composer = config.name("strategy"), config.name("composer")
     grows = type(parts.strategy).rebuild is not Strategy.rebuild
     if not parts.strategy.trains or grows:
         return
     trained = [name for name, p in parts.retriever.named_parameters() if p.requires_grad]
     inside = {"adapter": ("backbone.model.",), "prompt": ("backbone.text_prompt.", "backbone.image_prompt.")}
     for slot, starts in inside.items():
-        if config[slot]["name"] != "none" and not any(name.startswith(starts) for name in trained):
+        if config.name(slot) != "none" and not any(name.startswith(starts) for name in trained):
             raise UserError(
-                f"{slot} '{config[slot]['name']}' would never be trained: composer '{composer}' does not "
+                f"{slot} '{config.name(slot)}' would never be trained: composer '{composer}' does not "
                 f"read what it changes; choose another composer, another {slot}, or --{slot} none"
             )
     if not trained:

@@ -5,9 +5,9 @@ from __future__ import annotations
 import copy
 from pathlib import Path
 
-from clplat.cache.settled import settled
 from clplat.data.records import Picture
 from clplat.evaluation.evaluator import VersionMetrics
+from clplat.models.frozen import weights_fixed
 from clplat.parts.projections._base import Projection
 from clplat.parts.projections.identity import Identity
 from clplat.runs.assembly import Assembly
@@ -52,7 +52,7 @@ class Versions:
     def remember_anchors(self, version: int) -> None:
         """Before the next experience: embed the anchors by the version that is about to become old."""
         if self._projects:
-            with settled():
+            with weights_fixed():
                 embedded = self.parts.evaluator.images(self.parts.retriever.eval(), self._anchors(version))
             save_tree(self._file("anchors", version), {"old": embedded})
 

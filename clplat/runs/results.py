@@ -8,6 +8,7 @@ from typing import Any
 
 from clplat import provenance
 from clplat.config.resolve import command_of
+from clplat.config.resolved import Config
 from clplat.data.validate import queries_fingerprint
 from clplat.evaluation.compatibility import compatibility_scores
 from clplat.evaluation.continual import continual_scores, zs_drop, zs_retention
@@ -20,24 +21,24 @@ __all__ = ["SCHEMA", "add_costs", "add_row", "blank"]
 SCHEMA = 1
 
 
-def blank(config: Mapping[str, Any], parts: Assembly) -> dict[str, Any]:
+def blank(config: Config, parts: Assembly) -> dict[str, Any]:
     """The result before anything is measured."""
     names, held = parts.evaluator.names, parts.evaluator.sets
     protocol = held[0].protocol
     return {
         "schema": SCHEMA,
         "status": "running",
-        "name": f"{config['strategy']['name']} {config['scenario']['name']} s{config['seed']}",
+        "name": f"{config.name('strategy')} {config.name('scenario')} s{config.seed}",
         "command": command_of(config),
-        "config": config,
+        "config": config.as_dict(),
         "domains": names,
         "protocol": {
             "name": protocol.name,
             "exclude_reference": protocol.exclude_reference,
             "ks": list(protocol.ks),
             "primary": protocol.primary,
-            "split": config["evaluation"]["split"],
-            "preprocess": config["data"]["preprocess"],
+            "split": config.evaluation.split,
+            "preprocess": config.data.preprocess,
             "galleries": {name: len(s.gallery.pictures) for name, s in zip(names, held, strict=True)},
             "queries": {name: len(s.queries) for name, s in zip(names, held, strict=True)},
         },
@@ -53,7 +54,7 @@ def blank(config: Mapping[str, Any], parts: Assembly) -> dict[str, Any]:
         "data": {"cut_texts": parts.cut_texts, "report": getattr(parts.scenario, "report", {})},
         "fingerprints": {
             "data": parts.scenario.fingerprint(),
-            "queries": queries_fingerprint(parts.domains, config["evaluation"]["split"]),
+            "queries": queries_fingerprint(parts.domains, config.evaluation.split),
             "weights": parts.base_fingerprint,
             "code": provenance.code_fingerprint(),
         },

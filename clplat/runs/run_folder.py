@@ -2,31 +2,35 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
 import yaml
 
+from clplat.config.resolve import completed
+from clplat.config.resolved import Config
 from clplat.errors import UserError
 from clplat.files import remove_leftovers, write_text
 from clplat.locks import locked
 
-__all__ = ["CHECKPOINT", "CONFIG", "RESULT", "claimed", "default_folder"]
+__all__ = ["CHECKPOINT", "CONFIG", "RESULT", "VERSION_ELSEWHERE", "claimed", "default_folder"]
 
 RESULT, CHECKPOINT, CONFIG, LOCK = "result.json", "checkpoint.safetensors", "config.yaml", ".lock"
+#: In a logged model: the path of a version that was too large to copy.
+VERSION_ELSEWHERE = "version.path"
 
 
-def default_folder(config: Mapping[str, Any], root: Path = Path("runs")) -> Path:
-    """``runs/<scenario>-<strategy>-<adapter>-<composer>-s<seed>`` of a resolved configuration."""
-    words = [config[slot]["name"] for slot in ("scenario", "strategy", "adapter", "composer")]
-    return root / ("-".join(words).replace("/", "_").replace(":", "_") + f"-s{config['seed']}")
+def default_folder(config: Config, root: Path = Path("runs")) -> Path:
+    """``runs/<scenario>-<strategy>-<adapter>-<composer>-s<seed>``"""
+    words = [config.name(slot) for slot in ("scenario", "strategy", "adapter", "composer")]
+    return root / ("-".join(words).replace("/", "_").replace(":", "_") + f"-s{config.seed}")
 
 
 @contextmanager
-def claimed(folder: Path, config: dict[str, Any]) -> Iterator[None]:
-    """Take a folder for a resolved configuration, and for this process alone until the end of the block.
+def claimed(folder: Path, config: Config) -> Iterator[None]:
+    """Take a folder for a configuration, and for this process alone until the end of the block.
 
     A folder belongs to a configuration as soon as a row of the result is on disk; before that nothing is lost
     when another one, a mended one say, starts over in it.
@@ -47,17 +51,19 @@ def claimed(folder: Path, config: dict[str, Any]) -> Iterator[None]:
         if others and not described.exists():
             raise UserError(f"{folder} holds '{others[0]}' but no experiment; choose another --out")
         if (folder / CHECKPOINT).exists() or (folder / RESULT).exists():
-            other = _difference(_described(described), config)
+            other = _difference(_described(described), config.as_dict())
             if other:
                 raise UserError(f"{folder} holds another experiment ({other}); choose another --out")
         else:
-            write_text(described, yaml.safe_dump(config, sort_keys=False))
+            write_text(described, yaml.safe_dump(config.as_dict(), sort_keys=False))
         yield
 
 
 def _described(path: Path) -> Any:
+    """What the folder holds; options that are younger than it have their defaults."""
     try:
-        return yaml.safe_load(path.read_text(encoding="utf-8"))
+        written = yaml.safe_load(path.read_text(encoding="utf-8"))
+        return completed(written) if isinstance(written, dict) else written
     except (OSError, ValueError, yaml.YAMLError) as error:
         raise UserError(f"{path} is damaged, so it is not known what that folder holds: {error}") from None
 

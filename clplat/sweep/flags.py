@@ -10,8 +10,8 @@ from typing import Any
 
 import yaml
 
+from clplat.config.parse import merge
 from clplat.config.recipes import recipe
-from clplat.config.resolve import merge
 from clplat.errors import UserError
 from clplat.sweep.plan import Sweep, read_sweep
 

@@ -10,8 +10,9 @@ from typing import Any
 
 import torch
 
-from clplat.config.parse import unflatten
-from clplat.config.resolve import build, merge, resolve, spaces
+from clplat.config.parse import merge, unflatten
+from clplat.config.resolve import resolve, spaces
+from clplat.config.resolved import Config
 from clplat.config.space import Space
 from clplat.errors import UserError, nearest
 from clplat.randomness import generator
@@ -45,7 +46,7 @@ class Entry:
     group: str
     method: str
     raw: dict[str, Any]
-    config: dict[str, Any]
+    config: Config
     space: dict[str, Space]
     control: bool
 
@@ -56,7 +57,7 @@ class Entry:
     @property
     def default(self) -> dict[str, Any]:
         """The searched options as they are without tuning."""
-        return {key: option(self.config, key) for key in self.space}
+        return {key: self.config.option(key) for key in self.space}
 
 
 @dataclass(frozen=True)
@@ -149,7 +150,7 @@ class Layout:
 
     def _orders(self, entry: Entry) -> list[list[str] | None]:
         wanted = self.sweep.orders
-        scenario = entry.config["scenario"]
+        scenario = entry.config.parts["scenario"].options
         if not isinstance(wanted, int | None):
             return [list(order) for order in wanted]
         if wanted is None:  # one per seed, unless the order is fixed or was chosen
@@ -158,19 +159,21 @@ class Layout:
         if wanted == 1:
             return [None]
         if "order" not in scenario:
-            raise UserError(f"scenario '{scenario['name']}' has no option 'order'; use --orders 1")
-        domains, _ = build(entry.config, "scenario").build()
+            raise UserError(
+                f"scenario '{entry.config.name('scenario')}' has no option 'order'; use --orders 1"
+            )
+        domains, _ = entry.config.make("scenario").build()
         return permuted([domain.name for domain in domains], wanted)
 
-    def trial_config(self, entry: Entry, params: Mapping[str, Any]) -> dict[str, Any]:
+    def trial_config(self, entry: Entry, params: Mapping[str, Any]) -> Config:
         """The configuration of one trial: the validation split, the first seed, the first order."""
         return self._placed(entry, {**params, "evaluation.split": "val"}, self.sweep.seeds[0], 0)
 
-    def final_config(self, final: FinalRun) -> dict[str, Any]:
+    def final_config(self, final: FinalRun) -> Config:
         """The configuration of a final run."""
         return self._placed(final.entry, final.params, final.seed, final.order)
 
-    def _placed(self, entry: Entry, params: Mapping[str, Any], seed: int, order: int) -> dict[str, Any]:
+    def _placed(self, entry: Entry, params: Mapping[str, Any], seed: int, order: int) -> Config:
         raw = entry.raw
         for key, value in params.items():
             slot, _, name = key.partition(".")

@@ -62,7 +62,7 @@ def collect(studies: Studies, command: str) -> dict[str, Any]:
         "command": command,
         "versions": library_versions(),
         "code": sorted({result["fingerprints"]["code"] for r in replicates for result in r.done.values()}),
-        "scenario": layout.entries[0].config["scenario"]["name"],
+        "scenario": layout.entries[0].config.name("scenario"),
         "domains": first["domains"] if first else [],
         "primary": first["protocol"]["primary"] if first else "",
         "objectives": list(sweep.objectives),

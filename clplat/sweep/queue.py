@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from clplat.config.resolved import Config
 from clplat.locks import locked
 from clplat.measures import evaluate_measures, find_measure
 from clplat.sweep.allocation import next_final, next_study
@@ -49,7 +50,7 @@ class Job:
     folder: str
     entry: str
     kind: str
-    config: dict[str, Any]
+    config: Config
     params: dict[str, Any]
 
 

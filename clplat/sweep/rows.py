@@ -45,8 +45,8 @@ def row_of(
     replicates = {(f.seed, f.order): _replicate(out / f.folder, done[f.folder]) for f in complete}
     score = interval(list(replicates.values()))
     measures = _measures([done[final.folder] for final in complete])
-    options = flat(first.entry.config) | first.params
-    strategy = first.entry.config["strategy"]["name"]
+    options = flat(first.entry.config.as_dict()) | first.params
+    strategy = first.entry.config.name("strategy")
     return Row(
         {
             "group": first.entry.group,
@@ -54,7 +54,7 @@ def row_of(
             "label": first.label,
             "strategy": strategy,
             "kind": first.kind,
-            "bound": first.entry.control and role_of({"strategy": strategy}) == "upper bound",
+            "bound": first.entry.control and role_of(done[complete[0].folder]) == "upper bound",
             "params": dict(first.params),
             "settings": {name: options.get(name) for name in _differing(layout)},
             "n": len(done),
@@ -105,7 +105,7 @@ def _feasible(measures: Mapping[str, Any], constraints: Mapping[str, float]) -> 
 
 def _differing(layout: Layout) -> list[str]:
     """The options in which the methods of a sweep differ, beside what tuning chose."""
-    options = [flat(entry.config) for entry in layout.entries if not entry.control]
+    options = [flat(entry.config.as_dict()) for entry in layout.entries if not entry.control]
     keys = dict.fromkeys(key for entry in options for key in entry)
     return [key for key in keys if len({str(entry.get(key)) for entry in options}) > 1]
 

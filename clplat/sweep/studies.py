@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from clplat.config.resolve import completed
 from clplat.errors import UserError
 from clplat.files import write_text
 from clplat.measures import find_measure
@@ -127,7 +128,7 @@ class Studies:
         """
         wanted = _json(
             {
-                "config": {**self.layout.trial_config(entry, entry.default), "device": None},
+                "config": {**self.layout.trial_config(entry, entry.default).as_dict(), "device": None},
                 "space": {key: write_space(space) for key, space in entry.space.items()},
                 "constraints": dict(self.layout.sweep.constraints),
             }
@@ -136,7 +137,7 @@ class Studies:
         held: Mapping[str, Any] | None = study.user_attrs.get("search")
         if held is None:
             study.set_user_attr("search", wanted)
-        elif held != wanted:
+        elif {**held, "config": completed(held["config"])} != wanted:
             what = {"space": "another search space", "constraints": "other constraints"}
             has = next((text for key, text in what.items() if held.get(key) != wanted[key]), None)
             raise UserError(

@@ -143,7 +143,7 @@ class AdapterContract:
         adapter.merge(backbone)
         moved = _distance(_features(backbone), trained)
         assert moved <= self.tolerance, f"merging moved the features by {moved:.1e}"
-        assert set(backbone.stock_state_dict()) == stock and not backbone.adapters
+        assert set(backbone.stock_state_dict()) == stock and not backbone.adapters.installed
 
     def test_a_teacher_and_a_checkpoint_bring_it_back(self) -> None:
         """An earlier version is kept as its trained tensors: nothing else may decide about the output."""

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from clplat.errors import UserError
 from clplat.naming import part, run_name, variant
+from clplat.runs.run_folder import VERSION_ELSEWHERE
 from clplat.tracking.log_state import LogState, folder_lock
 from clplat.tracking.metrics import clean, rows_done
 from clplat.tracking.store import open_client
@@ -32,7 +33,6 @@ __all__ = [
 LIMIT_BYTES = 200_000_000
 CHAMPION = "champion"
 #: In a model's folder, the path of a version that was too large to copy.
-ELSEWHERE = "version.path"
 
 
 def registered_name(scenario: str) -> str:
@@ -126,7 +126,7 @@ def _lay_out(where: Path, folder: Path, version: Path, run_id: str, model_id: st
     if (folder / "config.yaml").exists():
         shutil.copyfile(folder / "config.yaml", where / "config.yaml")
     if version.stat().st_size > LIMIT_BYTES:
-        (where / ELSEWHERE).write_text(str(version.resolve()), encoding="utf-8")
+        (where / VERSION_ELSEWHERE).write_text(str(version.resolve()), encoding="utf-8")
     else:
         (where / "versions").mkdir()
         shutil.copyfile(version, where / "versions" / version.name)

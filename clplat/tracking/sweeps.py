@@ -31,7 +31,7 @@ class SweepTracker:
     def __init__(self, layout: Layout, out: Path, warn: Callable[[str], None]) -> None:
         self.layout, self.out, self.warn = layout, out, warn
         self.entries = {entry.key: entry for entry in layout.entries}
-        self.scenario = layout.entries[0].config["scenario"]["name"]
+        self.scenario = layout.entries[0].config.name("scenario")
         self.top = Tracker(out, level="sweep", warn=warn)
         sweep = layout.sweep
         note = f"{sweep.question}\n\n{len(layout.entries)} methods x {len(sweep.seeds)} seeds"
@@ -65,7 +65,7 @@ class SweepTracker:
                     self.scenario,
                     f"tune {_name(entry, kind)}" if kind == "study" else _name(entry, kind),
                     "study" if kind == "study" else "trial",
-                    params={"strategy": entry.config["strategy"]["name"]},
+                    params={"strategy": entry.config.name("strategy")},
                     key=f"{self.out.resolve()}/{kind}/{entry.key}",
                 )
         return self.parents[entry.key, kind]

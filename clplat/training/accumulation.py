@@ -27,7 +27,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from clplat.data.records import Batch
+from clplat.data.batch import Batch
 from clplat.errors import UserError
 from clplat.models.retriever import Outputs
 

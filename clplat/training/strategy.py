@@ -61,7 +61,7 @@ class Strategy:
     terms: ClassVar[tuple[str, ...]] = ()
     #: What it keeps of the past, beside the model.
     stores: ClassVar[Literal["nothing", "exemplars", "weights", "statistics", "everything"]] = "nothing"
-    #: Slots that it fills itself: a part for an optional slot would train beside its own, and is refused.
+    #: Slots that it fills itself or cannot share: a part there would train beside its own, and is refused.
     brings: ClassVar[tuple[str, ...]] = ()
     #: Attributes that a resumed run needs: tensors and plain data. The key has no leading underscore.
     state: ClassVar[tuple[str, ...]] = ()

@@ -15,7 +15,9 @@ from avalanche.training.templates import SupervisedTemplate
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
-from clplat.data.records import Batch, Triplet
+from clplat.config.groups import TrainConfig
+from clplat.data.batch import Batch
+from clplat.data.records import Triplet
 from clplat.flops import FlopCount
 from clplat.models.retriever import ComposedRetriever, Outputs
 from clplat.randomness import generator, seeded
@@ -23,7 +25,6 @@ from clplat.training.accumulation import embed_in_parts, refuse_batch_statistics
 from clplat.training.batches import domain_batches, loaded
 from clplat.training.loss_log import Ledger, NonFiniteLoss, Position
 from clplat.training.plugin import AvalancheLearner, StrategyPlugin
-from clplat.training.settings import TrainConfig
 from clplat.training.step import compile_blocks, frozen_parts, numbers, refuse_dead_tensors
 from clplat.training.strategy import Strategy
 
@@ -246,9 +247,9 @@ class Trainer(SupervisedTemplate):  # type: ignore[misc]
 
     def _prepare(self) -> None:
         """Compute what is frozen of this experience's data, once; growth may have changed what that is."""
-        if self.model.features is None:
+        if self.model.cache is None:
             return
-        self.model.features.refresh()
+        self.model.cache.refresh()
         for start in range(0, len(self._records), 1024):
             batch = self._moment()(self._records[start : start + 1024])
             self.model.prepare(batch.pictures, batch.texts)
@@ -268,8 +269,8 @@ class Trainer(SupervisedTemplate):  # type: ignore[misc]
                     # Compiled code does not tell what it computes.
                     eager = torch.compiler.set_stance("force_eager" if self.config.compile else "default")
                     # What is computed to be kept is no part of a step: the next one finds it.
-                    features = self.model.features
-                    keeping = features.counting() if features is not None else nullcontext(lambda: 0)
+                    cache = self.model.cache
+                    keeping = cache.counting() if cache is not None else nullcontext(lambda: 0)
                     with eager, FlopCount() as counter, keeping as kept:
                         self._one_step()
                     self.flops_per_step[place.experience] = counter.total - kept()

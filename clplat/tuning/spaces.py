@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 from clplat.config.options import coerce
 from clplat.config.resolve import spaces
+from clplat.config.resolved import Config
+from clplat.config.slots import options_of_all
 from clplat.config.space import Choice, Float, Int, Space
 from clplat.errors import UserError
 
@@ -56,9 +58,7 @@ def write_space(space: Space) -> Any:
     return {"low": space.low, "high": space.high, "log": space.log}
 
 
-def tuned_spaces(
-    config: Mapping[str, Any], tune: Sequence[str], own: Mapping[str, Space]
-) -> dict[str, Space]:
+def tuned_spaces(config: Config, tune: Sequence[str], own: Mapping[str, Space]) -> dict[str, Space]:
     """The spaces of a resolved configuration that are searched, by dotted option.
 
     Args:
@@ -73,9 +73,7 @@ def tuned_spaces(
         if key == slot or key.startswith(slot + ".")
     }
     for key, space in own.items():
-        slot, _, option = key.partition(".")
-        held = config.get(slot)
-        if option in held if isinstance(held, Mapping) else key in config:
+        if key in options_of_all(config.names):
             found[key] = space
     return found
 

@@ -6,8 +6,9 @@ from collections.abc import Callable, Mapping
 from functools import cache
 from typing import Any
 
+from clplat.config.parse import merge
 from clplat.config.recipes import Recipe
-from clplat.config.resolve import merge, resolve
+from clplat.config.resolve import resolve
 from clplat.errors import UserError
 from clplat.tables.sweep import markdown
 from sweeps.publish import read_ledger
@@ -60,7 +61,7 @@ def _config(sweep: str, label: str, group: str) -> dict[str, Any]:
     plan = entry["description"]
     raw = merge(plan["base"], plan["groups"].get(group, {}))
     try:
-        return resolve(merge(raw, _own(entry, row)))
+        return resolve(merge(raw, _own(entry, row))).as_dict()
     except UserError:  # the ledger is older than the options
         return {}
 

@@ -14,17 +14,11 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from clplat import registry
+from clplat.config.help import help_on
 from clplat.config.options import arguments, coerce, describe_type
-from clplat.config.resolve import (
-    build,
-    command_of,
-    help_on,
-    merge,
-    parse_arguments,
-    read_config,
-    resolve,
-    spaces,
-)
+from clplat.config.parse import merge, parse_arguments, read_config
+from clplat.config.resolve import command_of, resolve, spaces
+from clplat.config.resolved import Part
 from clplat.config.slots import options_of, options_of_all
 from clplat.config.space import Choice, Float, Int
 from clplat.errors import UserError
@@ -141,11 +135,9 @@ def test_a_message_shows_no_endless_value() -> None:
 
 def test_every_default_is_filled_in() -> None:
     config = resolve({})
-    assert {slot: config[slot]["name"] for slot in KINDS} == {
-        slot: entry.default for slot, entry in KINDS.items()
-    }
-    assert config["train"]["epochs"] == 4 and config["seed"] == 0 and config["device"] == "cpu"
-    assert set(config) == {*KINDS, "train", "data", "evaluation", "seed", "device", "features"}
+    assert config.names == {slot: kind.default for slot, kind in KINDS.items()}
+    assert config.option("train.epochs") == 4 and config.seed == 0 and config.device == "cpu"
+    assert set(config.as_dict()) == {*KINDS, "train", "data", "evaluation", "seed", "device", "features"}
 
 
 def test_names_mappings_and_dotted_keys_mean_the_same() -> None:
@@ -155,7 +147,7 @@ def test_names_mappings_and_dotted_keys_mean_the_same() -> None:
         {"strategy.name": "replay", "strategy": {"size": "50"}},
     ]
     first, *others = [resolve(way) for way in ways]
-    assert first["strategy"]["size"] == 50
+    assert first.option("strategy.size") == 50
     assert all(other == first for other in others)
 
 
@@ -163,7 +155,8 @@ def test_resolving_twice_changes_nothing() -> None:
     config = resolve(
         {"strategy": "replay", "scenario.order": ["top-sketch", "dress-studio"], "scenario.domains": 2}
     )
-    assert resolve(config) == config
+    assert resolve(config) is config
+    assert resolve(config.as_dict()) == config
 
 
 @pytest.mark.parametrize(
@@ -240,16 +233,16 @@ def test_an_option_of_the_command_itself_is_offered_too() -> None:
 
 
 def test_lora_per_domain_brings_its_own_adapters() -> None:
-    assert resolve({"strategy": "lora_per_domain"})["adapter"] == {"name": "none"}
-    assert resolve({"strategy": "naive"})["adapter"]["name"] == "full"
+    assert resolve({"strategy": "lora_per_domain"}).parts["adapter"] == Part("none", {})
+    assert resolve({"strategy": "naive"}).name("adapter") == "full"
 
 
 @pytest.mark.parametrize("text", ["--scenario.order=[top-sketch, dress-studio]", "--scenario.order"])
 def test_lists_and_null_on_the_command_line(text: str) -> None:
     words = [text] if "=" in text else [text, "[top-sketch,dress-studio]"]
     config = resolve(parse_arguments([*words, "--scenario.domains", "2", "--train.clip", "null"]))
-    assert config["scenario"]["order"] == ["top-sketch", "dress-studio"]
-    assert config["train"]["clip"] is None
+    assert config.option("scenario.order") == ["top-sketch", "dress-studio"]
+    assert config.option("train.clip") is None
 
 
 def test_negative_numbers_and_values_that_begin_with_dashes() -> None:
@@ -261,8 +254,8 @@ def test_negative_numbers_and_values_that_begin_with_dashes() -> None:
         "--scenario.root=--x",
     ]
     config = resolve(parse_arguments(words))
-    assert config["seed"] == -1
-    assert config["scenario"]["root"] == "--x"
+    assert config.seed == -1
+    assert config.option("scenario.root") == "--x"
 
 
 # -- files ------------------------------------------------------------------------------------
@@ -274,12 +267,12 @@ def test_the_command_line_lies_over_the_file(tmp_path: Path) -> None:
     config = resolve(
         parse_arguments(["--strategy.weight", "2", "--config", str(file), "--train.epochs", "1"])
     )
-    assert config["strategy"]["size"] == 50 and config["strategy"]["weight"] == 2.0
-    assert config["train"]["lr"] == 1e-4 and config["train"]["epochs"] == 1 and config["seed"] == 7
+    assert config.option("strategy.size") == 50 and config.option("strategy.weight") == 2.0
+    assert config.option("train.lr") == 1e-4 and config.option("train.epochs") == 1 and config.seed == 7
     other = resolve(parse_arguments(["--config", str(file), "--strategy", "agem"]))
-    assert other["strategy"]["size"] == 200, "options of another strategy are forgotten"
+    assert other.option("strategy.size") == 200, "options of another strategy are forgotten"
     same = resolve(parse_arguments(["--config", str(file), "--strategy", "replay"]))
-    assert same["strategy"]["size"] == 50
+    assert same.option("strategy.size") == 50
 
 
 def test_a_later_file_lies_over_an_earlier_one(tmp_path: Path) -> None:
@@ -287,12 +280,12 @@ def test_a_later_file_lies_over_an_earlier_one(tmp_path: Path) -> None:
     (tmp_path / "b.yaml").write_text("strategy: {size: 60}\n")
     words = ["--config", str(tmp_path / "a.yaml"), "--config", str(tmp_path / "b.yaml")]
     config = resolve(parse_arguments(words))
-    assert config["strategy"]["size"] == 60 and config["seed"] == 1
+    assert config.option("strategy.size") == 60 and config.seed == 1
 
 
 def test_options_without_a_name_belong_to_whichever_part_comes() -> None:
     raw = merge({"strategy": {"size": 50}}, {"strategy": {"name": "agem"}})
-    assert resolve(raw)["strategy"]["size"] == 50
+    assert resolve(raw).option("strategy.size") == 50
 
 
 @pytest.mark.parametrize(
@@ -340,7 +333,7 @@ def test_every_part_survives_yaml_and_its_own_command(slot: str, name: str, tmp_
         raw["scenario.root"] = "pictures"
     config = resolve(raw)
     file = tmp_path / "config.yaml"
-    file.write_text(yaml.safe_dump(config, sort_keys=False, allow_unicode=True))
+    file.write_text(yaml.safe_dump(config.as_dict(), sort_keys=False, allow_unicode=True))
     assert resolve(parse_arguments(["--config", str(file)])) == config
     assert resolve(parse_arguments(shlex.split(command_of(config))[2:])) == config
     assert len(command_of(config)) < 120, "the shortest command names only what is not default"
@@ -424,18 +417,15 @@ FREE = [
 @given(st.data())
 def test_the_command_of_any_configuration_gives_that_configuration(data: st.DataObject) -> None:
     key, parts = data.draw(st.sampled_from(FREE))
-    kind = options_of_all({slot: resolve({**parts, **_required(parts)})[slot]["name"] for slot in KINDS})[
-        key
-    ].type
+    kind = options_of_all(resolve({**parts, **_required(parts)}).names)[key].type
     value = data.draw(_values(kind))
     # "null" in quotes cannot be told from null where both are allowed; nobody names a domain so.
     if value == "null" and kind is not str:
         return
     config = resolve({**parts, **_required(parts), key: value})
-    slot, _, name = key.partition(".")
-    assert (config[slot][name] if name else config[slot]) == value
+    assert config.option(key) == value
     assert resolve(parse_arguments(shlex.split(command_of(config))[2:])) == config
-    assert resolve(yaml.safe_load(yaml.safe_dump(config))) == config
+    assert resolve(yaml.safe_load(yaml.safe_dump(config.as_dict()))) == config
 
 
 def _required(parts: dict[str, Any]) -> dict[str, Any]:
@@ -482,8 +472,8 @@ def part(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
 
 def test_a_dotted_path_is_a_part_with_options_like_any_other(part: str) -> None:
     config = resolve(parse_arguments(["--strategy", part, "--strategy.loss", "0.25", "--seed", "4"]))
-    assert config["strategy"] == {"name": part, "loss": 0.25, "names": ["a"], "seed": None}
-    made = build(config, "strategy")
+    assert config.parts["strategy"] == Part(part, {"loss": 0.25, "names": ["a"], "seed": None})
+    made = config.make("strategy")
     assert made.loss_weight == 0.25 and made.seed == 4, "a part without a seed has the experiment's"
     assert resolve(parse_arguments(shlex.split(command_of(config))[2:])) == config
     assert "loss must be at most 1, not 7" in complaint("--strategy", part, "--strategy.loss", "7")

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from clplat import registry
-from clplat.config.resolve import parse_arguments
+from clplat.config.parse import parse_arguments
 from clplat.kinds import KINDS
 
 PAGE = (Path(__file__).parents[2] / "docs" / "choosing.md").read_text(encoding="utf-8")

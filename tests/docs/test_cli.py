@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from clplat.cli import _parser, main
-from clplat.config.resolve import parse_arguments
+from clplat.config.parse import parse_arguments
 from clplat.kinds import KINDS
 from clplat.sweep.flags import from_flags
 from clplat.sweep.layout import Layout

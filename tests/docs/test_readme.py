@@ -9,7 +9,7 @@ import pytest
 
 from clplat import registry
 from clplat.cli import _parser
-from clplat.config.resolve import parse_arguments
+from clplat.config.parse import parse_arguments
 from clplat.kinds import KINDS
 
 ROOT = Path(__file__).parents[2]

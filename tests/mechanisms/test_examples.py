@@ -10,7 +10,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from clplat.data.records import Batch, Candidate
+from clplat.data.batch import Batch
+from clplat.data.records import Candidate
 from clplat.mechanisms.examples import join, size_in_bytes, split
 from clplat.testing import tiny_collate, tiny_domains
 from clplat.testing.checks import difference

@@ -12,9 +12,9 @@ import yaml
 
 from clplat import cli
 from clplat.cli import main
-from clplat.config.parse import unflatten
+from clplat.config.parse import merge, parse_arguments, unflatten
 from clplat.config.recipes import Recipe, families, parse_recipe, recipe, recipes
-from clplat.config.resolve import merge, parse_arguments, resolve
+from clplat.config.resolve import resolve
 from clplat.errors import UserError
 from clplat.models.backbone import Backbone
 from clplat.registry import load
@@ -69,7 +69,9 @@ def test_every_recipe_resolves_to_what_it_says(recipe: Recipe) -> None:
     config = resolve(recipe.config)
     for slot, options in recipe.config.items():
         for key, value in options.items():
-            assert config[slot][key] == value, f"{slot}.{key}"
+            assert (config.name(slot) if key == "name" else config.option(f"{slot}.{key}")) == value, (
+                f"{slot}.{key}"
+            )
 
 
 def test_the_published_sizes() -> None:

@@ -14,7 +14,8 @@ import pytest
 import torch
 
 from clplat.cli import main
-from clplat.config.resolve import command_of, parse_arguments, resolve
+from clplat.config.parse import parse_arguments
+from clplat.config.resolve import command_of, resolve
 from clplat.errors import UserError
 from clplat.events import Listener
 from clplat.files import read_json
@@ -203,7 +204,7 @@ def test_the_same_command_twice_gives_the_same_bytes(
     written = read_json(whole("replay") / "result.json")
     words = written["command"].split()
     again = resolve(parse_arguments(words[2:]))
-    assert again == written["config"] and command_of(again) == written["command"]
+    assert again.as_dict() == written["config"] and command_of(again) == written["command"]
     run(again, tmp_path / "again")
     assert content(tmp_path / "again") == content(whole("replay"))
 

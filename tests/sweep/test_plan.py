@@ -119,7 +119,7 @@ def test_the_default_is_an_honest_comparison() -> None:
     assert [name for name, entry in entries.items() if entry.control] == ["cumulative", "frozen"]
     replicates = list(layout.finals(entries["replay"], "default", {}))
     assert [(f.seed, f.order) for f in replicates] == [(0, 0), (1, 1), (2, 2)]
-    streams = [layout.final_config(f)["scenario"]["order"] for f in replicates]
+    streams = [layout.final_config(f).option("scenario.order") for f in replicates]
     assert streams[0] is None and sorted(streams[1]) == sorted(streams[2]) and streams[1] != streams[2]
     assert not layout.studies
 
@@ -131,7 +131,7 @@ def test_every_method_of_a_group_sees_the_same_streams() -> None:
     for group in ("2", "3"):
         entries = [entry for entry in layout.entries if entry.group == group]
         streams = [
-            [layout.final_config(f)["scenario"] for f in layout.finals(entry, "default", {})]
+            [layout.final_config(f).parts["scenario"] for f in layout.finals(entry, "default", {})]
             for entry in entries
         ]
         assert len(entries) == 4 and all(stream == streams[0] for stream in streams)
@@ -155,16 +155,16 @@ def test_tuning_sees_validation_only_and_the_controls_none_of_it() -> None:
     assert entry.space["train.lr"] == Float(1e-4, 1e-3, log=True)
     assert entry.default["strategy.size"] == 7
     trial = layout.trial_config(entry, {"strategy.size": 9})
-    assert trial["evaluation"]["split"] == "val" and trial["seed"] == 5 and trial["strategy"]["size"] == 9
+    assert trial.evaluation.split == "val" and trial.seed == 5 and trial.option("strategy.size") == 9
     final = next(iter(layout.finals(entry, "tuned", {"strategy.size": 9})))
-    assert layout.final_config(final)["evaluation"]["split"] == "test" and final.folder == "replay-tuned-s5"
+    assert layout.final_config(final).evaluation.split == "test" and final.folder == "replay-tuned-s5"
 
 
 def test_an_order_that_somebody_chose_stays() -> None:
     order = ["shoe-textured", "dress-studio", "top-sketch"]
     layout = Layout(Sweep(base={"scenario": {**BASE["scenario"], "order": order}}, methods=["naive"]))
     finals = list(layout.finals(layout.entries[0], "default", {}))
-    assert all(layout.final_config(final)["scenario"]["order"] == order for final in finals)
+    assert all(layout.final_config(final).option("scenario.order") == order for final in finals)
 
 
 @given(st.lists(st.text("abcdefgh", min_size=1), min_size=1, max_size=6, unique=True), st.integers(1, 4))

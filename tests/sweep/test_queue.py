@@ -58,7 +58,7 @@ def finish(queue: Queue, **changes: Any) -> list[Job]:
     """Do everything that is left; a higher rate is better here."""
     done = []
     while (job := queue.claim()) is not None:
-        queue.complete(job, result(1000 * job.config["train"]["lr"], **changes))
+        queue.complete(job, result(1000 * job.config.train.lr, **changes))
         done.append(job)
     return done
 
@@ -70,14 +70,14 @@ def test_all_of_it_once_and_tuned_settings_last(tmp_path: Path) -> None:
     tuning, finals = folders[:3], folders[3:]
     assert tuning == [f"trials/naive/{i}" for i in range(3)]
     plain = {f"{name}-s{seed}" for name in ("naive", "frozen", "cumulative") for seed in (0, 1)}
-    best = max(done[:3], key=lambda job: job.config["train"]["lr"])
+    best = max(done[:3], key=lambda job: job.config.train.lr)
     tuned = {"naive-tuned-s0", "naive-tuned-s1"} if best is not done[0] else set()
     assert set(finals) == plain | tuned and len(finals) == len(set(finals))
-    assert [job.config["evaluation"]["split"] for job in done] == ["val"] * 3 + ["test"] * len(finals)
+    assert [job.config.evaluation.split for job in done] == ["val"] * 3 + ["test"] * len(finals)
     assert done[0].params == {"train.lr": 0.001}, "the default setting is the first that is tried"
     for job in done:
         if job.folder in tuned:
-            assert job.config["train"]["lr"] == best.params["train.lr"]
+            assert job.config.train.lr == best.params["train.lr"]
     assert not queue.has_pending() and queue.claim() is None
 
 
@@ -162,7 +162,7 @@ def test_what_never_succeeds_does_not_run_for_ever(tmp_path: Path) -> None:
 def test_constraints_keep_what_breaks_them_out_of_the_finals(tmp_path: Path) -> None:
     queue = queue_of(tmp_path, constraints={"forgetting": 5.0, "plasticity": 20.0})
     while (job := queue.claim()) is not None:
-        rate = job.config["train"]["lr"]
+        rate = job.config.train.lr
         queue.complete(job, result(1000 * rate, forgetting=9.0 if rate > 0.001 else 1.0))
     best = queue.studies.best("naive")
     trials = queue.studies.trials("naive")

@@ -36,7 +36,7 @@ def test_every_script_can_be_laid_out(name: str) -> None:
     layout = Layout(sweep)
     contenders = {entry.method for entry in layout.entries if not entry.control}
     assert contenders == set(sweep.entries()) - set(sweep.controls)
-    assert len({entry.config["scenario"]["name"] for entry in layout.entries}) == 1
+    assert len({entry.config.name("scenario") for entry in layout.entries}) == 1
     for entry in layout.entries:
         runs = list(layout.finals(entry, "default", {}))
         assert len({run.folder for run in runs}) == len(sweep.seeds) >= 2
@@ -128,7 +128,7 @@ def test_three_ways_to_write_a_sweep_give_the_same(
         assert [e.space for e in layout.entries] == [e.space for e in layouts[0].entries]
     assert by_file.budget.trials == 8 and by_flags.constraints == {"zero_shot": 50}
     assert list(by_script.entries()) == ["replay", "ewc"]
-    assert layouts[0].entries[0].config["train"]["epochs"] == 2
+    assert layouts[0].entries[0].config.train.epochs == 2
 
 
 def test_flags_lie_on_top_of_a_script(swept: list[Sweep]) -> None:
@@ -137,8 +137,8 @@ def test_flags_lie_on_top_of_a_script(swept: list[Sweep]) -> None:
     assert main(words, sweep=start) == 0
     (made,) = swept
     assert list(made.seeds) == [0, 1, 2, 3, 4] and made.entries() == start.entries()
-    assert {e.config["scenario"]["train"] for e in Layout(made).entries} == {2000}
-    assert {e.config["scenario"]["domains"] for e in Layout(made).entries} == {4}
+    assert {e.config.option("scenario.train") for e in Layout(made).entries} == {2000}
+    assert {e.config.option("scenario.domains") for e in Layout(made).entries} == {4}
 
 
 def test_every_key_and_its_default_is_on_the_page() -> None:

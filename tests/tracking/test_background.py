@@ -21,6 +21,7 @@ from clplat.tracking.log_state import STATE_FILE
 from clplat.tracking.store import open_client
 
 Make = Callable[..., dict[str, Any]]
+LONG = 1800.0  # seconds that `close` may wait on a busy machine
 
 
 def logged(root: Path) -> list[Any]:
@@ -58,12 +59,13 @@ def test_what_is_sent_is_there_when_the_tracker_is_closed(root: Path, make_resul
     said: list[str] = []
     with Tracker(root, warn=said.append) as tracker:
         tracker.start_background()
-        with stopped_process():  # posting waits for nobody
+        with stopped_process():  # sending does not wait
             for seed in (0, 1):
                 tracker.log_async(make_result("replay", seed, rows=1), root / str(seed))
         for seed in (0, 1):
             for rows in (2, 3, 4, 5):
                 tracker.log_async(make_result("replay", seed, rows=rows), root / str(seed))
+        tracker.close(LONG)
     runs = logged(root)
     assert sorted(run.info.run_name for run in runs) == ["replay s0", "replay s1"]
     assert {run.info.status for run in runs} == {"FINISHED"}
@@ -105,12 +107,12 @@ def test_a_run_that_goes_on_is_logged_with_pauses(root: Path, make_result: Make)
         until((later / STATE_FILE).exists)
 
     send(1)
-    tracker.close()
+    tracker.close(LONG)
     send(2)
     send(3)
     overtaken_by(1)
     assert rows_there() == 1
-    tracker.close()
+    tracker.close(LONG)
     assert rows_there() == 3, "`close` ends the pause"
     send(4)
     overtaken_by(2)
@@ -140,10 +142,10 @@ def test_a_process_that_dies_is_told_and_replaced(root: Path, make_result: Make)
     with stopped_process() as process:
         tracker.log_async(make_result("replay", 0), root / "0")
         os.kill(process, signal.SIGKILL)
-    tracker.close()
+    tracker.close(LONG)
     assert len(said) == 1 and "the process that logs ended" in said[0]
     tracker.log_async(make_result("replay", 0), root / "0")
-    tracker.close()
+    tracker.close(LONG)
     (run,) = logged(root)
     assert run.info.status == "FINISHED"
 
@@ -157,5 +159,5 @@ def test_closing_takes_no_longer_than_it_may(root: Path, make_result: Make) -> N
         tracker.close(0.0)
     assert "it took more than 0 s" in said[0]
     tracker.log_async(make_result("replay", 0), root / "0")
-    tracker.close()
+    tracker.close(LONG)
     assert len(logged(root)) == 1

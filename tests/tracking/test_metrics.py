@@ -106,7 +106,7 @@ def test_variants_differ_in_more_than_the_seed(make_result: Make) -> None:
     assert variant(one) != variant(one | {"train": {"epochs": 3, "lr": 0.001}})
 
 
-def test_parameters_are_what_somebody_chose() -> None:
+def test_parameters_are_the_options_that_are_set() -> None:
     config = {
         "adapter": None,
         "backbone": {"name": "tiny", "pretrained": None},

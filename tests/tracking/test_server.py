@@ -54,7 +54,7 @@ def test_results_over_http(
     found = links(tmp_path)
     assert found["http: Leaderboard"].startswith(f"{live.url}/#/experiments/")
     said: list[str] = []
-    assert serve(tmp_path, say=said.append) == 0  # somebody's server: nothing to start
+    assert serve(tmp_path, say=said.append) == 0  # a server that runs already: nothing to start
     assert any("viewStateShareKey=leaderboard" in line for line in said)
 
 

@@ -117,7 +117,7 @@ def test_row_by_row_then_again_doubles_nothing(root: Path, make_result: Make) ->
     assert state["uri"] == tracking_uri(root)
 
 
-def test_figures_that_nobody_lived_to_draw_are_drawn_later(root: Path, make_result: Make) -> None:
+def test_figures_missing_after_a_kill_are_drawn_later(root: Path, make_result: Make) -> None:
     result = make_result("replay", 0)
     run_id = Tracker(root).log_metrics(result, folder_of(root, result))
     assert run_id is not None and all_runs(root)[0].info.status == "FINISHED"
@@ -136,7 +136,7 @@ def test_a_running_result_runs(root: Path, make_result: Make) -> None:
 
 
 @pytest.mark.parametrize("lost", ["run_id", "rows"])
-def test_killed_between_the_store_and_the_receipt(root: Path, make_result: Make, lost: str) -> None:
+def test_killed_between_the_store_and_the_state_file(root: Path, make_result: Make, lost: str) -> None:
     result = make_result("naive", 0, rows=3)
     folder = folder_of(root, result)
     log_result(result, folder)
@@ -336,7 +336,7 @@ def test_a_server_that_never_answers_is_asked_once(
     assert len(said) == 1
 
 
-def test_a_broken_receipt_or_picture_is_only_a_warning(root: Path, make_result: Make) -> None:
+def test_a_broken_state_file_or_picture_is_only_a_warning(root: Path, make_result: Make) -> None:
     said: list[str] = []
     result = make_result("replay", 0)
     folder = folder_of(root, result)

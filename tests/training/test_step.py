@@ -20,7 +20,9 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 import clplat
 import strategies
-from clplat.data.records import Batch, Candidate
+from clplat.config.groups import TrainConfig
+from clplat.data.batch import Batch
+from clplat.data.records import Candidate
 from clplat.errors import UserError
 from clplat.models.retriever import ComposedRetriever, Outputs
 from clplat.parts.adapters.full import Full
@@ -36,7 +38,6 @@ from clplat.testing import tiny_backbone, tiny_collate, tiny_domains, tiny_loss,
 from clplat.testing.checks import difference, weights
 from clplat.testing.runs import everything, finish, tiny_stream, tiny_trainer
 from clplat.training.accumulation import embed_in_parts
-from clplat.training.settings import TrainConfig
 from clplat.training.trainer import NonFiniteLoss, Position, Trainer
 from clplat.trees import load_tree
 from strategies import AGEM, EWC, BackwardCompatible, Distill, LoRAPerDomain, Naive, Replay

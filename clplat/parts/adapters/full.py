@@ -59,8 +59,8 @@ class Full(Adapter):
 
     def attach(self, backbone: Backbone, name: str = "default") -> list[str]:
         """Set ``requires_grad`` on the base weights and return their names; ``name`` does not matter."""
-        if backbone.adapters:
-            raise UserError(f"'{backbone.active_adapter}' is attached: merge it before full fine-tuning")
+        if backbone.adapters.installed:
+            raise UserError(f"'{backbone.adapters.active}' is attached: merge it before full fine-tuning")
         text = "text." if hasattr(backbone.model, "text") else "(?!visual|logit_)"
         image = r"visual\."
         tower = re.compile({"both": f"{image}|{text}", "image": image, "text": text}[self.towers])

@@ -1,4 +1,4 @@
-"""One door to the weight adapters of PEFT: a typed class for every row of `methods.METHODS`.
+"""The weight adapters of PEFT: a typed class for every row of `methods.METHODS`.
 
 The classes (``LoRA``, ``DoRA``, ``VeRA``, ...) are made on first use from PEFT's own configurations, because
 importing PEFT takes seconds: ``from clplat.parts.adapters.peft import LoRA`` imports it,
@@ -17,7 +17,7 @@ import re
 import tempfile
 from functools import cache
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, cast
 
 import torch
 from safetensors import SafetensorError
@@ -30,6 +30,7 @@ from clplat.models.backbone import Backbone
 from clplat.parts.adapters._base import Adapter
 from clplat.parts.adapters._methods import METHODS, UNSUITABLE, Method
 from clplat.parts.adapters._options import OWN, config_class, docstring, nested_class, parameters
+from clplat.parts.adapters._state import PeftState
 from clplat.parts.adapters._targets import pattern, resolve
 from clplat.parts.adapters._wrapping import digest_of, flags_of, forget, layers, quiet, undo
 
@@ -136,28 +137,30 @@ class PeftAdapter(Adapter):
         if row.rewrites_base:
             kept = {k: v.clone() for k, v in backbone.base_state().items() if k.rpartition(".")[0] in targets}
         before = flags_of(backbone)
-        door = backbone.__dict__.get("peft")
+        state = backbone.adapters
         try:
             with quiet():
-                if door is None:
-                    door = peft.get_peft_model(backbone.model, self._config(targets), adapter_name=name)
+                if isinstance(state, PeftState):
+                    state.peft_model.add_adapter(name, self._config(targets))
+                    # `activate(None)` may have switched them off.
+                    state.peft_model.base_model.enable_adapter_layers()
+                    state.peft_model.set_adapter(name)
                 else:
-                    door.add_adapter(name, self._config(targets))
-                    door.base_model.enable_adapter_layers()  # `activate(None)` may have switched them off
-                    door.set_adapter(name)
+                    state = PeftState(
+                        peft.get_peft_model(backbone.model, self._config(targets), adapter_name=name)
+                    )
         except (*_PEFT_ERRORS, ValueError) as error:
             undo(backbone, name, before, kept)
             raise UserError(f"{row.name} cannot wrap backbone '{backbone.name}': {error}") from error
-        # Kept out of the submodules: there, every tensor of the model would get a second name.
-        backbone.__dict__["peft"] = door
-        backbone.adapters[name] = {
+        backbone.adapters = state
+        state.installed[name] = {
             "method": self.method,
             "options": self.options,
             "targets": targets,
             "base": base,
         }
-        backbone.active_adapter = name
-        backbone.rewritten_by = name if row.rewrites_base else None
+        state.active = name
+        state.rewritten_by = name if row.rewrites_base else None
 
         trained = []
         for key, parameter in backbone.model.named_parameters():
@@ -174,24 +177,24 @@ class PeftAdapter(Adapter):
 
     def activate(self, backbone: Backbone, name: str | None) -> None:
         """Use the adapter ``name`` from now on, or with None the bare base; no ``requires_grad`` changes."""
-        if name == backbone.active_adapter:
+        state = backbone.adapters
+        if name == state.active:
             return
-        if name is not None and name not in backbone.adapters:
-            raise unknown_name("attached adapter", name, backbone.adapters)
-        if name is None and backbone.rewritten_by is not None:
+        if not isinstance(state, PeftState) or (name is not None and name not in state.installed):
+            raise unknown_name("attached adapter", name or "", state.installed)
+        if name is None and state.rewritten_by is not None:
             raise UserError(
-                f"attaching '{backbone.rewritten_by}' rewrote the base weights: there is no bare base"
+                f"attaching '{state.rewritten_by}' rewrote the base weights: there is no bare base"
             )
-        door = backbone.__dict__["peft"]
         before = [(parameter, parameter.requires_grad) for parameter in backbone.model.parameters()]
         if name is None:
-            door.base_model.disable_adapter_layers()
+            state.peft_model.base_model.disable_adapter_layers()
         else:
-            door.base_model.enable_adapter_layers()
-            door.set_adapter(name)
+            state.peft_model.base_model.enable_adapter_layers()
+            state.peft_model.set_adapter(name)
         for parameter, requires_grad in before:  # PEFT's switches set it too
             parameter.requires_grad_(requires_grad)
-        backbone.active_adapter = name
+        state.active = name
 
     def merge(self, backbone: Backbone) -> None:
         """Fold the active adapter into the base weights and drop all others: stock layers again.
@@ -199,10 +202,10 @@ class PeftAdapter(Adapter):
         Raises:
             UserError: none is active, its method cannot be merged, or it holds NaN or infinity.
         """
-        name = backbone.active_adapter
-        if name is None:
+        state, name = backbone.adapters, backbone.adapters.active
+        if not isinstance(state, PeftState) or name is None:
             raise UserError("no adapter is active, so there is nothing to merge")
-        row = METHODS[backbone.adapters[name]["method"]]
+        row = METHODS[state.installed[name]["method"]]
         if not row.mergeable:
             raise UserError(f"{row.name} cannot be merged into the base weights")
         for key, tensor in backbone.adapter_state(name).items():
@@ -210,22 +213,23 @@ class PeftAdapter(Adapter):
                 raise UserError(f"adapter '{name}' is not finite ({key}): merging it would destroy the base")
         flags = flags_of(backbone)
         with quiet():
-            backbone.__dict__["peft"].base_model.merge_and_unload(adapter_names=[name])
+            state.peft_model.base_model.merge_and_unload(adapter_names=[name])
         forget(backbone, flags)
 
     def save(self, backbone: Backbone, folder: Path, name: str = "default") -> None:
         """Write the attached adapter ``name`` as a PEFT adapter folder, with a note of its base."""
         import peft
 
-        if name not in backbone.adapters:
-            raise unknown_name("attached adapter", name, backbone.adapters)
-        door, folder, entry = backbone.__dict__["peft"], Path(folder), backbone.adapters[name]
-        tensors = peft.get_peft_model_state_dict(door, adapter_name=name)
+        state = backbone.adapters
+        if not isinstance(state, PeftState) or name not in state.installed:
+            raise unknown_name("attached adapter", name, state.installed)
+        folder, entry = Path(folder), state.installed[name]
+        tensors = peft.get_peft_model_state_dict(state.peft_model, adapter_name=name)
         # Cloned, because layers share some of them and safetensors refuses shared memory.
         tensors = {key: value.detach().cpu().clone().contiguous() for key, value in tensors.items()}
         write_atomically(folder / _WEIGHTS, lambda path: save_file(tensors, path))
         with tempfile.TemporaryDirectory() as scratch:
-            door.peft_config[name].save_pretrained(scratch)
+            state.peft_model.peft_config[name].save_pretrained(scratch)
             write_json(folder / _CONFIG, read_json(Path(scratch) / _CONFIG))
         base = entry["base"] or digest_of(backbone, entry["targets"])
         note = {"schema": 1, "method": entry["method"], "options": entry["options"], "base": base}
@@ -257,13 +261,13 @@ class PeftAdapter(Adapter):
             raise UserError(f"{folder / _WEIGHTS} is not readable: {error}") from error
         with torch.random.fork_rng(devices=[]):
             adapter.attach(backbone, name)
-        door = backbone.__dict__["peft"]
-        own = peft.get_peft_model_state_dict(door, adapter_name=name)
+        peft_model = cast("PeftState", backbone.adapters).peft_model
+        own = peft.get_peft_model_state_dict(peft_model, adapter_name=name)
         wrong = sorted(own.keys() ^ tensors.keys()) or [k for k in own if own[k].shape != tensors[k].shape]
         if wrong:
             raise UserError(f"{folder / _WEIGHTS} does not fit its own configuration: {wrong[0]}")
         with quiet():
-            peft.set_peft_model_state_dict(door, tensors, adapter_name=name)
+            peft.set_peft_model_state_dict(peft_model, tensors, adapter_name=name)
         return adapter
 
     def _check(self, backbone: Backbone, name: str, row: Method) -> None:
@@ -272,13 +276,12 @@ class PeftAdapter(Adapter):
             raise UserError(
                 f"'{name}' cannot name an adapter: letters, digits, _, -; no name of torch or the model"
             )
-        if name in backbone.adapters:
-            raise UserError(
-                f"an adapter '{name}' is attached already (attached: {', '.join(backbone.adapters)})"
-            )
-        if backbone.rewritten_by is not None:
-            raise UserError(f"attaching '{backbone.rewritten_by}' rewrote the base weights: merge it first")
-        for other, entry in backbone.adapters.items():
+        installed, rewritten_by = backbone.adapters.installed, backbone.adapters.rewritten_by
+        if name in installed:
+            raise UserError(f"an adapter '{name}' is attached already (attached: {', '.join(installed)})")
+        if rewritten_by is not None:
+            raise UserError(f"attaching '{rewritten_by}' rewrote the base weights: merge it first")
+        for other, entry in installed.items():
             if row.rewrites_base:
                 raise UserError(
                     f"{row.name} rewrites the base weights, on which '{other}' sits: merge it first"

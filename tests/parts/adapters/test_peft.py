@@ -156,7 +156,7 @@ def test_an_adapter_is_saved_loaded_and_merged(backbone: Backbone, method: str, 
     state = torch.get_rng_state()
     loaded = PeftAdapter.load(fresh, tmp_path, "again")
     assert torch.equal(torch.get_rng_state(), state)
-    assert loaded.options == adapter.options and fresh.active_adapter == "again"
+    assert loaded.options == adapter.options and fresh.adapters.active == "again"
     assert distance(outputs(fresh), trained) <= 1e-6
     with pytest.raises(UserError, match="merge one first"):
         backbone.save(tmp_path / "folder")
@@ -167,7 +167,7 @@ def test_an_adapter_is_saved_loaded_and_merged(backbone: Backbone, method: str, 
         return
     adapter.merge(backbone)
     assert distance(outputs(backbone), trained) <= 2e-6
-    assert set(backbone.model.state_dict()) == names and not backbone.adapters
+    assert set(backbone.model.state_dict()) == names and not backbone.adapters.installed
     assert not any(parameter.requires_grad for parameter in backbone.parameters())
     with pytest.raises(UserError, match="other base weights"):
         PeftAdapter.load(backbone, tmp_path)
@@ -235,7 +235,7 @@ def test_targets_that_would_be_silently_dead_are_refused(backbone: Backbone) -> 
         door.LoRA(targets=["attnpool.q_proj"]).attach(resnet)
     with pytest.raises(UserError, match="no 'both' modules in the image tower"):
         door.LoRA(towers="image").attach(resnet)
-    assert not backbone.adapters and set(backbone.model.state_dict()) == backbone.base_keys
+    assert not backbone.adapters.installed and set(backbone.model.state_dict()) == backbone.base_keys
 
 
 def test_a_failed_attach_leaves_nothing_behind(backbone: Backbone) -> None:
@@ -248,7 +248,7 @@ def test_a_failed_attach_leaves_nothing_behind(backbone: Backbone) -> None:
     with pytest.raises(UserError, match="C3A cannot wrap"):
         door.C3A(block_size=48).attach(backbone, "two")
     assert {name for name, p in backbone.named_parameters() if p.requires_grad} == trainable
-    assert list(backbone.adapters) == ["one"] and distance(outputs(backbone), before) <= 1e-6
+    assert list(backbone.adapters.installed) == ["one"] and distance(outputs(backbone), before) <= 1e-6
 
 
 def test_a_failed_attach_gives_the_base_back(backbone: Backbone, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -265,7 +265,7 @@ def test_a_failed_attach_gives_the_base_back(backbone: Backbone, monkeypatch: py
     monkeypatch.setattr(LoraLayer, "pissa_init", fail_at_the_third)
     with pytest.raises(UserError, match="did not converge"):
         door.PiSSA().attach(backbone)
-    assert backbone.fingerprint() == before and backbone.rewritten_by is None
+    assert backbone.fingerprint() == before and backbone.adapters.rewritten_by is None
 
 
 @pytest.mark.parametrize(
@@ -352,7 +352,7 @@ def test_damaged_adapter_folders_are_refused(backbone: Backbone, tmp_path: Path)
     file.write_bytes(file.read_bytes()[:100])
     with pytest.raises(UserError, match="not readable"):
         PeftAdapter.load(backbone, tmp_path)
-    assert not backbone.adapters
+    assert not backbone.adapters.installed
 
 
 def test_adapters_follow_the_mode_of_the_model(backbone: Backbone) -> None:

@@ -1,4 +1,4 @@
-"""How much of a tower is frozen right now: what lies below the tap is computed once and kept."""
+"""How much of a tower is frozen right now: what lies below the cut is computed once and kept."""
 
 from __future__ import annotations
 
@@ -8,16 +8,15 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from clplat.cache.content import content_digest, is_fickle, is_loose, tensors_of
-from clplat.cache.settled import is_settled
+from clplat.cache.content import content_digest, is_stochastic, is_stochastic_now, tensors_of
 from clplat.models.backbone import Backbone
-from clplat.models.hashes import state_of
+from clplat.models.frozen import weights_are_fixed
 
-__all__ = ["Tap", "TowerTaps"]
+__all__ = ["Cut", "TowerCuts"]
 
 
 @dataclass(frozen=True)
-class Tap:
+class Cut:
     """A cut through a tower: the output of its first ``blocks``, or the pooled features.
 
     ``content`` names what is below the cut: equal digests compute the same.
@@ -35,13 +34,13 @@ class Tap:
 class _Stage:
     parts: list[tuple[str, nn.Module | Tensor]]
     tensors: list[Tensor]
-    fickle: list[nn.Module]
+    stochastic: list[nn.Module]
 
 
-class TowerTaps:
-    """Finds the deepest tap of one tower at every call, from what requires gradients and what is in training.
+class TowerCuts:
+    """Finds the deepest cut of one tower at every call, from what requires gradients and what is in training.
 
-    Nobody declares anything: a strategy that grows, freezes or merges moves the tap. Changes of a tensor are
+    Nobody declares anything: a strategy that grows, freezes or merges moves the cut. Changes of a tensor are
     seen by its place and version; `refresh` also sees new modules, and what was written behind autograd's
     back (``weight.data.add_()``, as PEFT merges). Training and evaluation call it whenever they begin.
     """
@@ -57,7 +56,7 @@ class TowerTaps:
         """Look at every module and tensor again."""
         self._structure = None
 
-    def tap(self, tokens: bool) -> Tap | None:
+    def cut(self, tokens: bool) -> Cut | None:
         """The deepest cut below which nothing can change; None where there is none.
 
         Args:
@@ -67,22 +66,24 @@ class TowerTaps:
         frozen = self._frozen_stages()
         blocks = len(self._stages) - 2  # an entry, the blocks, an exit; -1 for an opaque tower
         if frozen == len(self._stages) and not tokens:
-            return Tap(0, True, self._content(frozen))
+            return Cut(0, True, self._content(frozen))
         split = min(frozen - 1, blocks if tokens else blocks - 1)
         prompt = self.backbone.image_prompt if self.tower == "image" else self.backbone.text_prompt
         if split < 1 or prompt is not None:
             return None
-        return Tap(split, False, self._content(split + 1))
+        return Cut(split, False, self._content(split + 1))
 
-    def fickle(self) -> bool:
+    def is_stochastic_now(self) -> bool:
         """Whether some part now answers the same question differently each time, or by its company."""
         self._look()
-        return any(is_loose(module) for stage in self._stages for module in stage.fickle)
+        modules = [module for stage in self._stages for module in stage.stochastic]
+        return any(is_stochastic_now(module, self.backbone.adapters) for module in modules)
 
     def _look(self) -> None:
         backbone = self.backbone
         prompts = (id(backbone.image_prompt), id(backbone.text_prompt))
-        structure = (backbone.active_adapter, tuple(backbone.adapters), prompts)
+        adapters = backbone.adapters
+        structure = (adapters.active, tuple(adapters.installed), prompts)
         if structure == self._structure:
             return
         self._structure = structure
@@ -93,13 +94,13 @@ class TowerTaps:
             modules = [m for _, part in parts if isinstance(part, nn.Module) for m in part.modules()]
             held: list[Tensor] = [t for m in modules for t in m.parameters(recurse=False)]
             held += [part for _, part in parts if isinstance(part, Tensor)]
-            self._stages.append(_Stage(parts, held, [m for m in modules if is_fickle(m)]))
+            self._stages.append(_Stage(parts, held, [m for m in modules if is_stochastic(m, adapters)]))
 
     def _frozen_stages(self) -> int:
         """How many stages, from the bottom, compute the same until somebody changes them."""
-        fixed = is_settled() and not torch.is_grad_enabled()
+        fixed = weights_are_fixed() and not torch.is_grad_enabled()
         for count, stage in enumerate(self._stages):
-            if any(map(is_loose, stage.fickle)):
+            if any(is_stochastic_now(module, self.backbone.adapters) for module in stage.stochastic):
                 return count
             if not fixed and any(tensor.requires_grad for tensor in stage.tensors):
                 return count
@@ -107,9 +108,10 @@ class TowerTaps:
 
     def _content(self, count: int) -> str:
         if count not in self._below:
-            self._below[count] = [t for stage in self._stages[:count] for t in tensors_of(stage.parts)]
-        state = (count, *map(state_of, self._below[count]))
+            parts = [part for stage in self._stages[:count] for part in stage.parts]
+            self._below[count] = tensors_of(parts, self.backbone.adapters)
+        state = (count, *map(self.backbone.hashes.state, self._below[count]))
         if state not in self._digests:
             parts = [part for stage in self._stages[:count] for part in stage.parts]
-            self._digests[state] = content_digest(parts, self.backbone.hashes)
+            self._digests[state] = content_digest(parts, self.backbone.hashes, self.backbone.adapters)
         return self._digests[state]

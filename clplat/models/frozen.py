@@ -6,21 +6,21 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 
-__all__ = ["is_settled", "settled"]
+__all__ = ["weights_are_fixed", "weights_fixed"]
 
-_DEPTH: ContextVar[int] = ContextVar("settled", default=0)
+_DEPTH: ContextVar[int] = ContextVar("weights_fixed", default=0)
 
 
 @contextmanager
-def settled() -> Iterator[None]:
+def weights_fixed() -> Iterator[None]:
     """Inside this block, whenever the model is asked the same without gradients, it is the same model.
 
     Weights that are trained change at every step, so that nothing beyond the frozen bottom of a tower is
     worth keeping. An evaluation, or a teacher that is asked again in every epoch, is another matter.
 
     Example:
-        >>> with settled():
-        ...     is_settled()
+        >>> with weights_fixed():
+        ...     weights_are_fixed()
         True
     """
     token = _DEPTH.set(_DEPTH.get() + 1)
@@ -30,6 +30,6 @@ def settled() -> Iterator[None]:
         _DEPTH.reset(token)
 
 
-def is_settled() -> bool:
+def weights_are_fixed() -> bool:
     """Whether the innermost caller made that promise."""
     return _DEPTH.get() > 0

@@ -9,14 +9,14 @@ import pytest
 import torch
 from torch import Tensor
 
-from clplat.cache.engine import Features
-from clplat.cache.settled import is_settled, settled
+from clplat.cache.cuts import TowerCuts
+from clplat.cache.engine import FeatureCache
 from clplat.cache.store import Store
-from clplat.cache.taps import TowerTaps
-from clplat.data.records import Images, Texts
+from clplat.data.inputs import Images, Texts
 from clplat.mechanisms.teacher import Teacher, snapshot
 from clplat.models import hashes
 from clplat.models.backbone import Backbone
+from clplat.models.frozen import weights_are_fixed, weights_fixed
 from clplat.parts.adapters.full import Full
 from clplat.parts.adapters.peft import METHODS, DoRA, LoRA, adapter_class
 from clplat.parts.prompts.context import ContextPrompt
@@ -46,17 +46,17 @@ class Watch:
     """Asks features and plain backbone the same, and tells which cut was used and what was computed."""
 
     def __init__(self, backbone: Backbone) -> None:
-        self.backbone, self.features = backbone, Features(backbone, Store(None))
+        self.backbone, self.features = backbone, FeatureCache(backbone, Store(None))
 
     def __call__(self, tokens: bool = False) -> tuple[str, str]:
         """The cuts of the image and of the text tower, whose features are right."""
         counts = self.features.counts
-        before = {tower: dict(held.taps) for tower, held in counts.items()}
+        before = {tower: dict(held.cuts) for tower, held in counts.items()}
         shown, said = self.ask(tokens)
         plain, ids = self.plain(tokens)
         assert torch.allclose(shown, plain, atol=1e-5), "features of pictures are stale"
         assert torch.allclose(said, ids, atol=1e-5), "features of texts are stale"
-        new = {t: [k for k, n in c.taps.items() if n != before[t].get(k, 0)] for t, c in counts.items()}
+        new = {t: [k for k, n in c.cuts.items() if n != before[t].get(k, 0)] for t, c in counts.items()}
         return new["image"][0], new["text"][0]
 
     def ask(self, tokens: bool = False) -> tuple[Tensor, Tensor]:
@@ -88,8 +88,8 @@ def watch() -> Watch:
 
 def contents(backbone: Backbone) -> tuple[str, ...]:
     """Digests of what is below the cuts, of a model that is looked at for the first time."""
-    with torch.no_grad(), settled():
-        found = [TowerTaps(backbone, tower).tap(False) for tower in ("image", "text")]
+    with torch.no_grad(), weights_fixed():
+        found = [TowerCuts(backbone, tower).cut(False) for tower in ("image", "text")]
     return tuple(tap.content for tap in found if tap is not None)
 
 
@@ -196,7 +196,7 @@ def test_merging_is_seen(method: str, watch: Watch) -> None:
     bare = contents(backbone)
     attach(adapter, backbone)
     drift(backbone)
-    with torch.no_grad(), settled():
+    with torch.no_grad(), weights_fixed():
         watch()
         trained = contents(backbone)
         adapter.merge(backbone)
@@ -217,7 +217,7 @@ def test_dropout_in_training_blocks_the_cut() -> None:
         one, other = watch.ask(), watch.ask()
     assert not torch.equal(one[0], other[0]) and not torch.equal(one[1], other[1]), "two draws"
     for counts in watch.features.counts.values():
-        assert counts.taps == {"pooled": 1, "block 1": 2}, "below the dropout it is as fixed as ever"
+        assert counts.cuts == {"pooled": 1, "block 1": 2}, "below the dropout it is as fixed as ever"
     backbone.eval()
     assert watch() == ("pooled", "pooled")
 
@@ -237,15 +237,15 @@ def test_without_the_promise_a_trained_tower_is_live(watch: Watch) -> None:
     attach(Full(), watch.backbone)
     assert watch() == ("live", "live")
     with torch.no_grad():
-        assert not is_settled() and watch() == ("live", "live")
-        with settled():
-            assert is_settled() and watch() == ("pooled", "pooled")
-            with settled():
+        assert not weights_are_fixed() and watch() == ("live", "live")
+        with weights_fixed():
+            assert weights_are_fixed() and watch() == ("pooled", "pooled")
+            with weights_fixed():
                 pass
             assert watch() == ("pooled", "pooled")
-    with settled():
+    with weights_fixed():
         assert watch() == ("live", "live"), "gradients are wanted"
-    assert not is_settled() and watch.features.counts["image"].encoded == len(PIXELS)
+    assert not weights_are_fixed() and watch.features.counts["image"].encoded == len(PIXELS)
 
 
 @pytest.mark.parametrize("adapter", [Full(), Full(last=1), LoRA(), LoRA(last=1), DoRA()])
@@ -266,7 +266,7 @@ def test_a_teacher_is_served_from_rows_of_its_own(adapter: Any, watch: Watch) ->
         _ = watch.encoded
         drift(backbone, step + 2)
         assert watch() == student
-        with torch.no_grad(), settled():
+        with torch.no_grad(), weights_fixed():
             assert watch() == ("pooled", "pooled") and watch.encoded == EVERYTHING, "the student has moved"
 
 
@@ -338,7 +338,7 @@ def test_every_trained_tensor_counts(method: str) -> None:
     trained = [(name, p) for name, p in backbone.named_parameters() if p.requires_grad]
     chosen = trained[:: max(1, len(trained) // 10)]
     seen: set[tuple[str, ...]] = set()
-    with torch.no_grad(), settled():
+    with torch.no_grad(), weights_fixed():
         assert watch() == ("pooled", "pooled")
         seen.add(contents(backbone))
         for name, parameter in chosen:
@@ -360,7 +360,7 @@ def test_every_trained_tensor_counts(method: str) -> None:
     "method", [pytest.param(m, marks=pytest.mark.slow) for m in METHODS if m not in MIXING]
 )
 def test_what_is_made_of_a_picture_does_not_depend_on_its_company(method: str) -> None:
-    """Whoever adds a method of which this is not true must tell `clplat.cache.content.is_loose`."""
+    """Whoever adds a method of which this is not true must tell `clplat.cache.content.is_stochastic_now`."""
     backbone = tiny_backbone()
     attach(adapter_class(method)(), backbone)
     drift(backbone)
@@ -380,13 +380,13 @@ def test_an_adapter_that_mixes_the_items_of_a_batch_is_live(method: str, watch: 
     with torch.no_grad():
         one, other = backbone.image(PIXELS[:2]).pooled, backbone.image(PIXELS).pooled[:2]
     assert not torch.allclose(one, other, atol=1e-4), "it does not mix any more: let it be kept"
-    with torch.no_grad(), settled():
+    with torch.no_grad(), weights_fixed():
         shown, said = watch.ask()
         texts = Texts(backbone.tokenize(WORDS))
         assert torch.allclose(shown, backbone.image(PIXELS).pooled, atol=1e-5)
         # Padding mixes in as well: the texts are cut where `Texts` says that they end.
         plain = backbone.text(texts.ids, length=max(texts.lengths)).pooled
         assert torch.allclose(said, plain, atol=1e-5) and watch.encoded == 0
-        assert all(counts.taps == {"pooled": 1, "live": 1} for counts in watch.features.counts.values())
+        assert all(counts.cuts == {"pooled": 1, "live": 1} for counts in watch.features.counts.values())
         adapter.activate(backbone, None)
         assert watch() == ("pooled", "pooled") and watch.encoded == 0, "the bare base, as before"

@@ -1,4 +1,4 @@
-"""How an experience is trained: the options of the trainer, apart from it so that reading them is cheap."""
+"""Options that belong to no part: how pictures are prepared, how a model is trained and measured."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 
 from clplat.config.space import Choice, Float, Int
 
-__all__ = ["TrainConfig"]
+__all__ = ["GROUPS", "DataConfig", "EvaluationConfig", "TrainConfig"]
 
 
 @dataclass(frozen=True)
@@ -65,3 +65,52 @@ class TrainConfig:
         for name, (fits, words) in allowed.items():
             if not fits:
                 raise ValueError(f"{name} must be {words}, not {getattr(self, name)}")
+
+
+@dataclass(frozen=True)
+class EvaluationConfig:
+    """How every model version is measured.
+
+    Args:
+        split: the queries and galleries that fill R: ``test``, or ``val`` while tuning.
+        batch_size: pictures or queries a forward pass.
+        anchors: training pictures, at most, on which a projection between two versions is fitted.
+    """
+
+    split: Literal["test", "val"] = "test"
+    batch_size: int = 256
+    anchors: int = 1024
+
+    def __post_init__(self) -> None:
+        for name, value in (("batch_size", self.batch_size), ("anchors", self.anchors)):
+            if value < 1:
+                raise ValueError(f"{name} must be at least 1, not {value}")
+
+
+@dataclass(frozen=True)
+class DataConfig:
+    """How pictures and texts are prepared, whatever the scenario.
+
+    Args:
+        preprocess: picture preparation; ``targetpad`` pads long pictures first (CLIP4Cir).
+        long_texts: texts longer than the tokenizer's context are refused, or cut and reported.
+        augment: random views of training pictures.
+        views: so many random views of each picture, computed once where frozen; 0 draws anew every time.
+    """
+
+    preprocess: Literal["clip", "targetpad"] = "clip"
+    long_texts: Literal["refuse", "cut"] = "refuse"
+    augment: Literal["none", "flip", "crop", "crop_flip"] = "none"
+    views: int = 0
+
+    def __post_init__(self) -> None:
+        if self.views < 0:
+            raise ValueError(f"views must be at least 0, not {self.views}")
+
+
+#: Name of the group -> its constructor.
+GROUPS: dict[str, type[TrainConfig] | type[DataConfig] | type[EvaluationConfig]] = {
+    "train": TrainConfig,
+    "data": DataConfig,
+    "evaluation": EvaluationConfig,
+}

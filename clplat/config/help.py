@@ -1,0 +1,35 @@
+"""The text of ``--<slot>.help NAME``: what a part is and which options it takes."""
+
+from __future__ import annotations
+
+import inspect
+
+from clplat import registry
+from clplat.config.groups import GROUPS
+from clplat.config.options import describe_type
+from clplat.config.resolve import words_of
+from clplat.config.slots import constructor_of, options_of
+from clplat.errors import UserError, nearest
+from clplat.kinds import KINDS
+
+__all__ = ["help_on"]
+
+
+def help_on(slot: str, name: str = "") -> str:
+    """What a part is and which options it takes; without a name, what can be chosen for the slot."""
+    if slot not in (*KINDS, *GROUPS):
+        raise UserError(f"there is no help on '{slot}'{nearest(slot, [*KINDS, *GROUPS])}")
+    kind = KINDS[slot].plural if slot in KINDS else ""
+    if kind and not name:
+        names = registry.names(kind)
+        width = max(map(len, names))
+        lines = [f"{part:{width}}  {registry.describe(kind, part)}" for part in names]
+        return "\n".join([*lines, "", f"for the options of one of them: --{slot}.help {names[-1]}"])
+    constructor = constructor_of(slot, name or (KINDS[slot].default if slot in KINDS else ""))
+    if constructor is None:
+        return f"--{slot} none leaves the slot empty"
+    lines = [(inspect.getdoc(constructor) or "").partition("\n\nArgs:")[0], ""]
+    for key, option in options_of(slot, name).items():
+        default = "required" if option.required else f"default: {words_of(key, option.default)[-1]}"
+        lines.append(f"--{key}  {describe_type(option.type)} ({default})\n    {option.help}".rstrip())
+    return "\n".join(lines)

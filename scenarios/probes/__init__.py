@@ -1,0 +1,1 @@
+"""Zero-shot probes made by our scenarios."""
