@@ -136,13 +136,7 @@ class FeatureCache:
         if cut.pooled:
             return TextFeatures(self._moved(tables[0][1].rows(texts.names)), input_ids=ids)
         length = max(table.key["shape"][0] for _, table in tables)
-        x = torch.zeros(
-            len(texts),
-            length,
-            self.backbone.text_width,
-            device=self._device,
-            dtype=self.backbone.logit_scale.dtype,
-        )
+        x = self.backbone.logit_scale.new_zeros(len(texts), length, self.backbone.text_width)
         for rows, table in tables:
             found = self._moved(table.rows([texts.names[i] for i in rows]))
             x[rows, : found.shape[1]] = found

@@ -195,7 +195,7 @@ class Encoders(nn.Module):
         length: int | None = None,
         done: int = 0,
     ) -> TextFeatures:
-        """Features of texts that are given as embeddings: the door of pseudo-words.
+        """Features of texts that are given as embeddings, as pseudo-words are.
 
         Args:
             embeddings: (B, L, W) without positions, the first token the SOS.

@@ -20,9 +20,9 @@ from clplat.models.frozen import weights_fixed
 from clplat.retrieval_grid import query_grid
 from clplat.runs.assembly import Assembly, assemble
 from clplat.runs.checkpoint import Weights, load_state, save_state, save_version
-from clplat.runs.index_versions import Versions
+from clplat.runs.index_versions import IndexVersions
 from clplat.runs.results import SCHEMA, add_costs, add_row, blank
-from clplat.runs.run_folder import CHECKPOINT, RESULT, claimed, default_folder
+from clplat.runs.run_folder import CHECKPOINT, RESULT, default_folder, locked_run_folder
 from clplat.training.strategy import Strategy
 from clplat.training.trainer import NonFiniteLoss, Position, Trainer
 from clplat.trees import save_tree
@@ -63,7 +63,7 @@ def run(
     resolved = resolve(config)
     listener = listener or Listener()
     folder = Path(out) if out is not None else default_folder(resolved)
-    with claimed(folder, resolved):
+    with locked_run_folder(folder, resolved):
         if (folder / RESULT).exists():
             result: dict[str, Any] = read_json(folder / RESULT)
             if result["status"] == "complete":
@@ -85,7 +85,7 @@ class Experiment:
         _refuse_idle_parts(config, self.parts)
         self.trainer = make_trainer(config, self.parts, self._on_step)
         self.weights = Weights(self.parts.retriever)
-        self.versions = Versions(folder, self.parts, config.evaluation.anchors)
+        self.versions = IndexVersions(folder, self.parts, config.evaluation.anchors)
         self.checkpoint = folder / CHECKPOINT
         self._next_checkpoint = 0.0
         self.result = blank(config, self.parts)

@@ -1,7 +1,7 @@
 """The table of weight adapters: what PEFT offers that works on CLIP towers, and what does not.
 
 Every row was run: identity at initialisation, a gradient for every trainable tensor, base weights unchanged,
-switching, saving and merging (``tests/models/test_adapters.py`` does it again for all rows). Our defaults
+switching, saving and merging (``tests/parts/adapters/test_peft.py`` does it again for all rows). Our defaults
 differ from PEFT's where those assume the widths of language models: blocks and vectors must divide the widths
 of small towers too.
 """

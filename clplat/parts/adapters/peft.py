@@ -340,6 +340,7 @@ def adapter_class(method: str) -> type[PeftAdapter]:
         "__module__": __name__,
         "method": method,
         "rewrites_base": row.rewrites_base,
+        "mergeable": row.mergeable,
         "identity_at_init": row.tolerance == 0.0,
         "tolerance": row.tolerance,
         "without_effect": row.without_effect,
