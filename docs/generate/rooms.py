@@ -19,7 +19,7 @@ __all__ = ["PAGE", "page", "table"]
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGE = ROOT / "docs" / "architecture.md"
-BEGIN, END = "<!-- rooms: written by `make index` -->\n\n", "\n<!-- end of rooms -->"
+BEGIN, END = "<!-- rooms: written by `make index` -->\n", "<!-- end of rooms -->\n"
 
 
 def table() -> str:
@@ -42,8 +42,9 @@ def table() -> str:
 
 def page() -> str:
     """The page with the table as it has to be."""
-    before, _, rest = PAGE.read_text(encoding="utf-8").partition(BEGIN)
-    return before + BEGIN + table() + END + rest.partition(END)[2]
+    text = PAGE.read_text(encoding="utf-8")
+    before, after = text[: text.index(BEGIN)], text[text.index(END) :]
+    return f"{before}{BEGIN}\n{table()}\n{after}"
 
 
 def _rooms(contracts: list[dict[str, Any]]) -> list[str]:
