@@ -60,7 +60,7 @@ def run(options: Namespace) -> int:
 @command(out("runs/demo"), workers(min(2, os.cpu_count() or 1)), NO_TRACK, parts=True)
 def demo(options: Namespace) -> int:
     """compare seven strategies on five domains, in about three minutes"""
-    from clplat.config.parse import merge, read_config
+    from clplat.config.raw import merge, read_config
     from clplat.sweep import Sweep
     from clplat.sweep.flags import refuse_named
 

@@ -27,7 +27,7 @@ def default_folder(config: Config, root: Path = Path("runs")) -> Path:
 
 
 @contextmanager
-def claimed(folder: Path, config: Config) -> Iterator[None]:
+def locked_run_folder(folder: Path, config: Config) -> Iterator[None]:
     """Take a folder for a configuration, and for this process alone until the end of the block.
 
     A folder belongs to a configuration as soon as a row of the result is on disk; before that nothing is lost
