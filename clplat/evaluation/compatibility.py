@@ -15,6 +15,8 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
+from clplat.evaluation.continual import mean_of_known
+
 
 def compatibility_scores(
     C: Sequence[Sequence[float | None]], independent: Sequence[float | None] | None = None
@@ -50,12 +52,12 @@ def compatibility_scores(
     best = independent or [None] * len(C)
     pairs = [(i, row[j], cells[j][j]) for i, row in enumerate(cells) for j in range(i)]
     return {
-        "AC": _mean([float(new > old) for _, new, old in pairs]),
+        "AC": mean_of_known(float(new > old) for _, new, old in pairs),
         "AC_ties": sum(new == old for _, new, old in pairs),
-        "AM": _mean([cell for row in cells for cell in row]),
-        "update_gain": _mean([_gain(new, old, best[i]) for i, new, old in pairs]),
-        "update_gain_own": _mean([_gain(new, old, cells[i][i]) for i, new, old in pairs]),
-        "price": _mean([None if b is None else cells[i][i] - b for i, b in enumerate(best) if i > 0]),
+        "AM": mean_of_known(cell for row in cells for cell in row),
+        "update_gain": mean_of_known(_gain(new, old, best[i]) for i, new, old in pairs),
+        "update_gain_own": mean_of_known(_gain(new, old, cells[i][i]) for i, new, old in pairs),
+        "price": mean_of_known(None if b is None else cells[i][i] - b for i, b in enumerate(best) if i > 0),
     }
 
 
@@ -75,8 +77,3 @@ def _triangle(C: Sequence[Sequence[float | None]]) -> list[list[float]]:
                 raise ValueError(f"C[{i}][{j}] is {cell}: the lower triangle must be complete")
             cells[i].append(cell)
     return cells
-
-
-def _mean(values: Sequence[float | None]) -> float | None:
-    known = [value for value in values if value is not None]
-    return math.fsum(known) / len(known) if known else None

@@ -54,18 +54,18 @@ def continual_scores(R: Matrix) -> dict[str, float | None]:
     untrained, A = _square(R)
     T, last = len(A), A[-1] if A else []
     return {
-        "acc_last": _mean(last),
-        "acc_all": _mean(cell for row in A for cell in row),
-        "acc_incremental": _mean(_mean(row[: t + 1]) for t, row in enumerate(A)),
-        "transfer": _mean(_mean(A[t][j] for t in range(j)) for j in range(1, T)),
-        "transfer_rows": _mean(_mean(row[t + 1 :]) for t, row in enumerate(A[:-1])),
-        "bwt": _mean(last[j] - A[j][j] for j in range(T - 1)),
-        "fwt_init": _mean(A[j - 1][j] - untrained[j] for j in range(1, T)),
-        "forgetting_first": _mean(A[j][j] - last[j] for j in range(T - 1)),
-        "forgetting_max": _mean(max(row[j] for row in A) - last[j] for j in range(T - 1)),
-        "plasticity": _mean(A[j][j] for j in range(T)),
-        "backward": _mean(cell for t, row in enumerate(A) for cell in row[:t]),
-        "forward": _mean(cell for t, row in enumerate(A) for cell in row[t + 1 :]),
+        "acc_last": mean_of_known(last),
+        "acc_all": mean_of_known(cell for row in A for cell in row),
+        "acc_incremental": mean_of_known(mean_of_known(row[: t + 1]) for t, row in enumerate(A)),
+        "transfer": mean_of_known(mean_of_known(A[t][j] for t in range(j)) for j in range(1, T)),
+        "transfer_rows": mean_of_known(mean_of_known(row[t + 1 :]) for t, row in enumerate(A[:-1])),
+        "bwt": mean_of_known(last[j] - A[j][j] for j in range(T - 1)),
+        "fwt_init": mean_of_known(A[j - 1][j] - untrained[j] for j in range(1, T)),
+        "forgetting_first": mean_of_known(A[j][j] - last[j] for j in range(T - 1)),
+        "forgetting_max": mean_of_known(max(row[j] for row in A) - last[j] for j in range(T - 1)),
+        "plasticity": mean_of_known(A[j][j] for j in range(T)),
+        "backward": mean_of_known(cell for t, row in enumerate(A) for cell in row[:t]),
+        "forward": mean_of_known(cell for t, row in enumerate(A) for cell in row[t + 1 :]),
     }
 
 
@@ -108,6 +108,7 @@ def _square(R: Matrix) -> tuple[list[float], list[list[float]]]:
     return list(R[0][:trained]), [list(row[:trained]) for row in R[1:]]
 
 
-def _mean(values: Iterable[float | None]) -> float | None:
+def mean_of_known(values: Iterable[float | None]) -> float | None:
+    """The mean of what is not None; None where nothing is left."""
     known = [value for value in values if value is not None]
     return math.fsum(known) / len(known) if known else None
