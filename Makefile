@@ -25,8 +25,8 @@ check: $(STAMP) ## ruff and mypy
 	$(BIN)/python -m ruff format --check .
 	$(BIN)/python -m mypy
 
-test: check ## ruff, mypy and the tests, at most eight minutes on two cores
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n 2 --dist loadfile
+test: check ## ruff, mypy and the tests, at most eight minutes on two cores; SHARD=1/3: a third of them
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n 2 --dist loadfile --shard $(or $(SHARD),1/1)
 
 test-all: check ## also the tests marked slow
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n 2 --dist loadfile -m 'slow or not slow'
