@@ -135,7 +135,8 @@ from clplat.cli import main
 from strategies import Shrink
 print("from", clplat.__file__)
 sizes = "--scenario.domains 1 --scenario.train 16 --scenario.queries 20 --scenario.gallery 20"
-run = ["run", "--no-track", *sizes.split(), *"--scenario.size 16 --train.epochs 1 --probes none --out".split()]
+more = "--scenario.size 16 --train.epochs 1 --probes none --out"
+run = ["run", "--no-track", *sizes.split(), *more.split()]
 codes = [
     *(main(["list", kind]) for kind in ("strategies", "composers", "losses", "recipes")),
     main([*run, "runs/strategy", "--strategy", "shrink"]),
