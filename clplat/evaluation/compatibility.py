@@ -43,7 +43,7 @@ def compatibility_scores(
 
     Example:
         >>> scores = compatibility_scores([[20.0, None, None], [22.0, 30.0, None], [20.0, 31.0, 40.0]])
-        >>> scores["AC"], scores["AC_ties"], scores["update_gain_own"]
+        >>> scores["AC"], scores["AC_ties"], round(scores["update_gain_own"], 3)
         (0.6666666666666666, 1, 0.1)
     """
     cells = _triangle(C)

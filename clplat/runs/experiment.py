@@ -196,7 +196,7 @@ class Experiment:
 
     def _draw(self, version: int, row: VersionMetrics) -> None:
         held = self.parts.evaluator.sets
-        picture = query_grid(self.parts.evaluator.names, held, row, per_domain=1, k=6)
+        picture = query_grid(self.parts.evaluator.names, held, row)
         path = self.folder / "grids" / f"step_{version}.png"
         write_atomically(path, lambda temporary: picture.save(temporary, format="PNG", compress_level=1))
 
