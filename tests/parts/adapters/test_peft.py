@@ -20,7 +20,7 @@ from clplat.models.backbone import Backbone
 from clplat.parts.adapters import peft as door
 from clplat.parts.adapters._base import Adapter
 from clplat.parts.adapters._targets import resolve
-from clplat.parts.adapters.peft import METHODS, UNSUITABLE, PeftAdapter, adapter_class
+from clplat.parts.adapters.peft import METHODS, UNSUITABLE, adapter_class, load_adapter
 
 TEXTS = ["a red shoe", "is blue and long", "dog", "cat on a mat"]
 
@@ -109,7 +109,7 @@ def test_an_adapter_is_saved_loaded_and_merged(backbone: Backbone, method: str, 
 
     adapter.save(backbone, tmp_path)
     state = torch.get_rng_state()
-    loaded = PeftAdapter.load(fresh, tmp_path, "again")
+    loaded = load_adapter(fresh, tmp_path, "again")
     assert torch.equal(torch.get_rng_state(), state)
     assert loaded.options == adapter.options and fresh.adapters.active == "again"
     assert distance(outputs(fresh), trained) <= 1e-6
@@ -125,7 +125,7 @@ def test_an_adapter_is_saved_loaded_and_merged(backbone: Backbone, method: str, 
     assert set(backbone.model.state_dict()) == names and not backbone.adapters.installed
     assert not any(parameter.requires_grad for parameter in backbone.parameters())
     with pytest.raises(UserError, match="other base weights"):
-        PeftAdapter.load(backbone, tmp_path)
+        load_adapter(backbone, tmp_path)
     adapter.attach(backbone)  # the next domain starts from the merged weights
 
 
@@ -298,7 +298,7 @@ def test_a_diverged_adapter_is_not_merged(backbone: Backbone) -> None:
 
 def test_damaged_adapter_folders_are_refused(backbone: Backbone, tmp_path: Path) -> None:
     with pytest.raises(UserError, match="no such file"):
-        PeftAdapter.load(backbone, tmp_path)
+        load_adapter(backbone, tmp_path)
     adapter = door.LoRA()
     adapter.attach(backbone)
     adapter.save(backbone, tmp_path)
@@ -306,7 +306,7 @@ def test_damaged_adapter_folders_are_refused(backbone: Backbone, tmp_path: Path)
     file = tmp_path / "adapter_model.safetensors"
     file.write_bytes(file.read_bytes()[:100])
     with pytest.raises(UserError, match="not readable"):
-        PeftAdapter.load(backbone, tmp_path)
+        load_adapter(backbone, tmp_path)
     assert not backbone.adapters.installed
 
 
