@@ -13,7 +13,7 @@ NAME_LENGTH = 24  # what the run column of MLflow shows
 
 
 def flat(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Nested dicts with dotted keys; ``None`` and empty values, which nobody chose, are left out.
+    """Nested dicts with dotted keys, without ``None`` and empty values.
 
     Example:
         >>> flat({"strategy": {"name": "replay", "size": 200}, "prompt": None, "seed": 0})
@@ -21,7 +21,7 @@ def flat(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     """
     found: dict[str, Any] = {}
     for key, value in tree.items():
-        # A part's name is the value of its slot: `strategy = replay` is what one groups by.
+        # A part's name is the value of its slot: `strategy = replay` is the key to group by.
         name = (prefix if key == "name" else f"{prefix}.{key}") if prefix else str(key)
         if isinstance(value, Mapping):
             found |= flat(value, name)
@@ -36,7 +36,7 @@ def part(config: Mapping[str, Any], slot: str) -> str:
     return str((value.get("name") if isinstance(value, Mapping) else value) or "")
 
 
-# What a slot holds when nobody chose: it tells nothing in a name.
+# Defaults of slots, which say nothing in a name.
 _PLAIN = ("", "none", "full", "identity")
 
 

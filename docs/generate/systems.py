@@ -74,7 +74,7 @@ def page(every: Sequence[Recipe]) -> str:
         "",
         "## Not yet",
         "",
-        "Near to a recipe, but the parts of today do not say it:",
+        "Near to a recipe, but today's parts cannot express them:",
         "",
         "| system | needs |",
         "|---|---|",

@@ -28,7 +28,7 @@ class Method:
         defaults: our defaults where they differ from PEFT's.
         hidden: options that do nothing here.
         nested: field of a sub-configuration, and its class, whose fields are options too.
-        types: of options whose type PEFT does not tell; space: search space where ours is special.
+        types: of options whose type PEFT does not state; space: search space where ours is special.
         targets: the kind of modules that it wraps by default; kinds: all that it can wrap; towers: default.
         without_effect: names of tensors that change no output, see `Adapter.without_effect`.
         rewrites_base: attaching changes the base weights; tolerance: deviation of normalised features that
@@ -56,7 +56,7 @@ class Method:
     mergeable: bool = True
 
 
-#: A shift of the keys adds one number to what a query has with every key: the softmax takes it away again.
+#: A shift of the keys adds one number to a query's scores with all keys: the softmax takes it away again.
 _SHIFT_OF_KEYS = r"\.k_proj\."
 _EVEN = Choice(2, 4, 8, 16, 32, 64)
 _LORA = {"r": 8, "lora_alpha": 16}
@@ -254,7 +254,7 @@ METHODS: dict[str, Method] = {
         "Huang et al. 2025, openreview TwJrTz9cRS",
         defaults={"r": 8},
     ),
-    "tinylora": Method("TinyLoRA", "TinyLoraConfig", "a handful of numbers a layer", "arXiv 2602.04118"),
+    "tinylora": Method("TinyLoRA", "TinyLoraConfig", "a handful of numbers per layer", "arXiv 2602.04118"),
     "peanut": Method(
         "PEANuT",
         "PeanutConfig",
