@@ -7,6 +7,8 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from clplat.kinds import KINDS
+
 __all__ = ["NAME_LENGTH", "flat", "label", "part", "run_name", "stream_names", "variant"]
 
 NAME_LENGTH = 24  # what the run column of MLflow shows
@@ -36,16 +38,13 @@ def part(config: Mapping[str, Any], slot: str) -> str:
     return str((value.get("name") if isinstance(value, Mapping) else value) or "")
 
 
-# Defaults of slots, which say nothing in a name.
-_PLAIN = ("", "none", "full", "identity")
-
-
 def label(config: Mapping[str, Any]) -> str:
     """What tells one method from another at a glance: ``"lora r8 ewc"``, or plain ``"replay"``."""
     words = []
     for slot in ("adapter", "prompt", "strategy", "projection"):
         name, value = part(config, slot), config.get(slot)
-        if name not in _PLAIN:
+        # The default of a slot says nothing in a name; the strategy is always named.
+        if name not in ("", "none") and (slot == "strategy" or name != KINDS[slot].default):
             rank = value.get("rank", value.get("r")) if isinstance(value, Mapping) else None
             words.append(name if rank is None else f"{name} r{rank}")
     return " ".join(words) or "run"

@@ -9,7 +9,6 @@ from clplat.data.records import Picture
 from clplat.evaluation.evaluator import VersionMetrics
 from clplat.models.frozen import weights_fixed
 from clplat.parts.projections._base import Projection
-from clplat.parts.projections.identity import Identity
 from clplat.runs.assembly import Assembly
 from clplat.trees import load_tree, save_tree
 
@@ -37,7 +36,7 @@ class IndexVersions:
 
     @property
     def _projects(self) -> bool:
-        return not isinstance(self.parts.retriever.projection, Identity)
+        return self.parts.retriever.projection.fitted
 
     def _anchors(self, version: int) -> list[Picture]:
         """Training pictures that were at hand when ``version`` became old, evenly over domains."""

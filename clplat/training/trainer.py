@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import warnings
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
@@ -24,6 +23,7 @@ from clplat.randomness import generator, seeded
 from clplat.training.accumulation import embed_in_parts, refuse_batch_statistics
 from clplat.training.batches import domain_batches, loaded
 from clplat.training.loss_log import LossLog, NonFiniteLoss, Position
+from clplat.training.optimizer import hold_trainable, new_optimizer, set_learning_rates
 from clplat.training.plugin import AvalancheLearner, StrategyPlugin
 from clplat.training.step import autocast_dtype, compile_blocks, frozen_parts, refuse_dead_tensors
 from clplat.training.strategy import Strategy
@@ -86,12 +86,6 @@ class Trainer(SupervisedTemplate):  # type: ignore[misc]
         on_step: Callable[[Trainer], None] | None = None,
         check_every: int | None = None,
     ) -> None:
-        kinds: dict[str, Any] = {"adamw": torch.optim.AdamW, "adam": torch.optim.Adam, "sgd": torch.optim.SGD}
-        groups: list[dict[str, Any]] = [{"params": [], "role": "backbone"}, {"params": [], "role": "head"}]
-        # One call for all tensors; the same bits as tensor by tensor, in half the time also on the CPU.
-        optimizer = kinds[config.optimizer](
-            groups, lr=config.lr, weight_decay=config.weight_decay, foreach=True
-        )
         model.precision = autocast_dtype(config.precision, torch.device(device))
         self.strategy_plugin = StrategyPlugin(strategy)
         with warnings.catch_warnings():
@@ -99,7 +93,7 @@ class Trainer(SupervisedTemplate):  # type: ignore[misc]
             warnings.filterwarnings("ignore", "No loggers specified")
             super().__init__(
                 model=model,
-                optimizer=optimizer,
+                optimizer=new_optimizer(config),
                 criterion=loss,
                 train_mb_size=config.batch_size,
                 train_epochs=config.epochs,
@@ -204,30 +198,10 @@ class Trainer(SupervisedTemplate):  # type: ignore[misc]
         self.make_optimizer()
 
     def make_optimizer(self, **_: Any) -> None:
-        """The optimizer holds exactly the trainable tensors, grouped by role; survivors keep their state."""
+        """Hold exactly the trainable tensors; after each experience the state is kept or reset."""
         if self.config.reset_optimizer and not self.resuming:
             self.optimizer.state.clear()
-        roles: dict[str, list[nn.Parameter]] = {"backbone": [], "head": []}
-        for name, parameter in self.model.named_parameters():
-            if parameter.requires_grad:
-                roles["backbone" if name.startswith("backbone.") else "head"].append(parameter)
-        alive = {id(parameter) for parameters in roles.values() for parameter in parameters}
-        for parameter in [p for p in self.optimizer.state if id(p) not in alive]:
-            del self.optimizer.state[parameter]
-        for group in self.optimizer.param_groups:
-            group["params"] = roles[group["role"]]
-        self._trained = [parameter for parameter in self.model.parameters() if parameter.requires_grad]
-
-    def _schedule(self) -> None:
-        config = self.config
-        total = max(1, self.steps_per_epoch * config.epochs)
-        done = self.position.epoch * self.steps_per_epoch + self.position.iteration
-        factor = min(1.0, (done + 1) / max(1.0, config.warmup * total))
-        if config.schedule == "cosine":
-            factor *= 0.5 * (1 + math.cos(math.pi * done / total))
-        for group in self.optimizer.param_groups:
-            base = config.head_lr if group["role"] == "head" and config.head_lr is not None else config.lr
-            group["lr"] = base * factor
+        self._trained = hold_trainable(self.optimizer, self.model)
 
     # -- loop ---------------------------------------------------------------------------------------------
 
@@ -277,24 +251,31 @@ class Trainer(SupervisedTemplate):  # type: ignore[misc]
             self.mbatch = batch
             place = self.position
             self._unpack_minibatch()
-            self._schedule()
+            steps = self.steps_per_epoch
+            done = place.epoch * steps + place.iteration
+            set_learning_rates(self.optimizer, self.config, done, max(1, steps * self.config.epochs))
             with seeded(self.seed, "step", place.experience, place.epoch, place.iteration):
                 if place.experience in self.flops_per_step:
                     self._one_step()
                 else:
-                    # Operations of compiled code cannot be counted.
-                    eager = torch.compiler.set_stance("force_eager" if self.config.compile else "default")
-                    # What is computed to be kept is no part of a step: the next one finds it.
-                    cache = self.model.cache
-                    keeping = cache.counting() if cache is not None else nullcontext(lambda: 0)
-                    with eager, FlopCount() as counter, keeping as kept:
-                        self._one_step()
-                    self.flops_per_step[place.experience] = counter.total - kept()
+                    self.flops_per_step[place.experience] = self._counted_step()
             self.flops += self.flops_per_step[place.experience]
             self.step += 1
             self.position = Position(place.experience, place.epoch, place.iteration + 1)
             if self.on_step is not None:
                 self.on_step(self)
+
+    def _counted_step(self) -> int:
+        """One step, and the floating-point operations that it took."""
+        # Operations of compiled code cannot be counted.
+        eager = torch.compiler.set_stance("force_eager" if self.config.compile else "default")
+        # What is computed to be kept is no part of a step: the next one finds it.
+        cache = self.model.cache
+        keeping = cache.counting() if cache is not None else nullcontext(lambda: 0)
+        with eager, FlopCount() as counter, keeping as kept:
+            self._one_step()
+        total: int = counter.total - kept()
+        return total
 
     def _one_step(self) -> None:
         self._before_training_iteration()

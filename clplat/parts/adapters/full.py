@@ -40,6 +40,7 @@ class Full(Adapter):
         ['model.transformer.resblocks.1.mlp.c_proj.bias', 'model.ln_final.weight', 'model.ln_final.bias']
     """
 
+    trains_base = True
     #: It adds the same number to a query's scores with all keys, and the softmax takes that away again.
     without_effect = (r"\.k_proj\.bias$",)
 
