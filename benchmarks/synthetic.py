@@ -19,8 +19,8 @@ from clplat.data.collate import Collate
 from clplat.data.images import PixelStore, Preprocess
 from clplat.data.records import Picture, Triplet
 from clplat.models.backbone import Backbone
-from clplat.models.retriever import ComposedRetriever
 from clplat.parts.losses.info_nce import InfoNCE
+from clplat.retriever import ComposedRetriever
 
 _WORDS = """
 the same dog in a different pose with two puppies standing on green grass near water show only one more person

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Any, Literal, Protocol
 
 import torch
 
 from clplat.mechanisms.examples import join_examples, size_in_bytes, split_batch
 from clplat.randomness import generator
-from clplat.training.strategy import SupportsLearning
 
 __all__ = ["Memory"]
+
+
+class Collates(Protocol):
+    """What a memory asks of the loop that it is filled in: to join examples to a batch."""
+
+    def collate(self, examples: list[Any]) -> Any: ...
 
 
 class Memory:
@@ -46,7 +51,7 @@ class Memory:
     def _integer(self, high: int) -> int:
         return int(torch.randint(high, (1,), generator=self._generator))
 
-    def add(self, learner: SupportsLearning, experience: Any) -> None:
+    def add(self, learner: Collates, experience: Any) -> None:
         """Choose among the examples of an experience and store the chosen ones."""
         data = getattr(experience, "dataset", experience)
         group = str(len(self._groups))

@@ -1,4 +1,4 @@
-"""All that a part imports, in one line: contracts, records, search spaces, the error for a user's mistake.
+"""Parts by kind, and all that one imports in one line: contracts, records, search spaces, errors of users.
 
 from clplat.parts import Composer, Float, ImageFeatures, TextFeatures
 """
@@ -30,8 +30,6 @@ if TYPE_CHECKING:
     from clplat.models.backbone import Backbone as Backbone
     from clplat.models.features import ImageFeatures as ImageFeatures
     from clplat.models.features import TextFeatures as TextFeatures
-    from clplat.models.retriever import ComposedRetriever as ComposedRetriever
-    from clplat.models.retriever import Outputs as Outputs
     from clplat.parts.adapters._base import Adapter as Adapter
     from clplat.parts.composers._base import Composer as Composer
     from clplat.parts.probes._base import Probes as Probes
@@ -40,6 +38,8 @@ if TYPE_CHECKING:
     from clplat.parts.projections._fitting import register_matrix as register_matrix
     from clplat.parts.prompts._base import Prompt as Prompt
     from clplat.randomness import generator as generator
+    from clplat.retriever import ComposedRetriever as ComposedRetriever
+    from clplat.retriever import Outputs as Outputs
     from clplat.training.strategy import Learner as Learner
     from clplat.training.strategy import Strategy as Strategy
     from clplat.training.strategy import SupportsLearning as SupportsLearning
@@ -66,7 +66,7 @@ _FROM = {
     "clplat.mechanisms.teacher": ("Teacher", "snapshot"),
     "clplat.models.backbone": ("Backbone",),
     "clplat.models.features": ("ImageFeatures", "TextFeatures"),
-    "clplat.models.retriever": ("ComposedRetriever", "Outputs"),
+    "clplat.retriever": ("ComposedRetriever", "Outputs"),
     "clplat.parts.adapters._base": ("Adapter",),
     "clplat.parts.composers._base": ("Composer",),
     "clplat.parts.probes._base": ("Probes",),

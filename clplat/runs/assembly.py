@@ -20,11 +20,11 @@ from clplat.data.images import PixelStore, Preprocess
 from clplat.data.records import Domain, Probe
 from clplat.errors import UserError
 from clplat.evaluation.evaluator import Evaluator
-from clplat.models.retriever import ComposedRetriever
 from clplat.parts.composers.image_only import ImageOnly
 from clplat.parts.composers.text_only import TextOnly
 from clplat.provenance import library_versions
 from clplat.randomness import seeded
+from clplat.retriever import ComposedRetriever
 from clplat.training.strategy import Strategy
 
 __all__ = ["Assembly", "assemble", "build_retriever"]

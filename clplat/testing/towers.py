@@ -9,9 +9,9 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from clplat.models.backbone import Backbone
-from clplat.models.retriever import ComposedRetriever
 from clplat.parts.composers.sum import Sum
 from clplat.randomness import seeded
+from clplat.retriever import ComposedRetriever
 from clplat.testing.tiny import tiny_collate, tiny_domains, tiny_loss
 
 __all__ = ["attached", "distance", "embeddings", "train_a_little"]

@@ -29,7 +29,7 @@ from torch.utils.checkpoint import checkpoint
 
 from clplat.data.batch import Batch
 from clplat.errors import UserError
-from clplat.models.retriever import Outputs
+from clplat.retriever import Outputs
 
 __all__ = ["embed_in_parts", "refuse_batch_statistics"]
 

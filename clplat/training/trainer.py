@@ -18,8 +18,8 @@ from clplat.config.groups import TrainConfig
 from clplat.data.batch import Batch
 from clplat.data.records import Triplet
 from clplat.flops import FlopCount
-from clplat.models.retriever import ComposedRetriever, Outputs
 from clplat.randomness import generator, seeded
+from clplat.retriever import ComposedRetriever, Outputs
 from clplat.training.accumulation import embed_in_parts, refuse_batch_statistics
 from clplat.training.batches import domain_batches, loaded
 from clplat.training.loss_log import LossLog, NonFiniteLoss, Position
@@ -87,7 +87,7 @@ class Trainer(SupervisedTemplate):  # type: ignore[misc]
         check_every: int | None = None,
     ) -> None:
         model.precision = autocast_dtype(config.precision, torch.device(device))
-        self.strategy_plugin = StrategyPlugin(strategy)
+        self.strategy, self.strategy_plugin = strategy, StrategyPlugin(strategy)
         with warnings.catch_warnings():
             # Avalanche's own evaluation and loggers are not used: `Evaluator` and the tracker do that.
             warnings.filterwarnings("ignore", "No loggers specified")

@@ -11,8 +11,8 @@ from clplat.config.space import Int
 from clplat.errors import UserError
 from clplat.mechanisms.routing import Router
 from clplat.models.frozen import weights_fixed
-from clplat.models.retriever import ComposedRetriever
 from clplat.parts.adapters.peft import LoRA
+from clplat.retriever import ComposedRetriever
 from clplat.training.strategy import Strategy, SupportsLearning
 
 __all__ = ["LoRAPerDomain"]

@@ -25,10 +25,10 @@ from clplat.data.records import Picture
 from clplat.errors import UserError
 from clplat.models.backbone import Backbone
 from clplat.models.frozen import weights_fixed
-from clplat.models.retriever import ComposedRetriever
 from clplat.parts.adapters.peft import LoRA, adapter_class
 from clplat.parts.composers.combiner import Combiner
 from clplat.randomness import generator, seeded
+from clplat.retriever import ComposedRetriever
 from clplat.testing import tiny_backbone
 
 KIND = Preprocess(16).fingerprint()

@@ -16,7 +16,8 @@ from hypothesis import strategies as st
 from clplat import registry
 from clplat.config.help import help_on
 from clplat.config.options import arguments, coerce, describe_type
-from clplat.config.parse import merge, parse_arguments, read_config
+from clplat.config.parse import parse_arguments
+from clplat.config.raw import merge, read_config
 from clplat.config.resolve import command_of, resolve, spaces
 from clplat.config.resolved import Part
 from clplat.config.slots import options_of, options_of_all

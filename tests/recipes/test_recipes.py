@@ -12,7 +12,8 @@ import yaml
 
 from clplat import cli
 from clplat.cli import main
-from clplat.config.parse import merge, parse_arguments, unflatten
+from clplat.config.parse import parse_arguments
+from clplat.config.raw import merge, unflatten
 from clplat.config.recipes import Recipe, families, parse_recipe, recipe, recipes
 from clplat.config.resolve import resolve
 from clplat.errors import UserError
