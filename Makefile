@@ -36,9 +36,9 @@ format: $(STAMP) ## let ruff format and fix what it can
 	$(BIN)/python -m ruff format .
 	$(BIN)/python -m ruff check --fix .
 
-index: $(STAMP) ## write what editors read, the classes of parts, and the table of rooms in docs/architecture.md
+index: $(STAMP) ## write what editors read, the classes of parts, and the table of layers in docs/architecture.md
 	$(BIN)/python -m clplat.stubs
-	$(BIN)/python -m docs.generate.rooms
+	$(BIN)/python -m docs.generate.layers
 
 docs: $(STAMP) ## build the site into site/ and check all its links; see it with `python -m http.server -d site`
 	$(BIN)/python -c 'import material, mkdocstrings_handlers.python' 2>/dev/null \
