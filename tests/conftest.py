@@ -44,7 +44,7 @@ def shared_data() -> Callable[[str], Path]:
 
 @pytest.fixture(scope="session")
 def small_backbone(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The folder of a random CLIP of two layers a tower, width 32 and 16 pixels, for ``local-dir:``."""
+    """The folder of a random CLIP of two layers per tower, width 32 and 16 pixels, for ``local-dir:``."""
     from clplat.models.backbone import Backbone
 
     tower = {"width": 32, "layers": 2}
@@ -101,6 +101,7 @@ SPENT: Counter[str] = Counter()
 def _warm_up() -> None:
     """What is paid once in a process, whichever part comes first: imports, and the first training."""
     import peft  # noqa: F401
+    import sklearn.cluster  # noqa: F401  # PEFT imports it when an adapter asks for it
 
     import clplat.testing.avalanche  # noqa: F401
     from clplat.testing.runs import finish, tiny_trainer
