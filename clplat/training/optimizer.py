@@ -1,4 +1,4 @@
-"""The optimizer of a stream: its groups, which tensors it holds now, learning rates, the norm of a gradient."""
+"""The optimizer of a stream: its groups, the tensors that it holds now, learning rates, clipping."""
 
 from __future__ import annotations
 

@@ -35,8 +35,8 @@ def table() -> str:
         path = ROOT.joinpath(*member.split("."))
         source = path / "__init__.py" if path.is_dir() else path.with_suffix(".py")
         name = f"{member.replace('.', '/')}/" if path.is_dir() else f"{member.replace('.', '/')}.py"
-        found = ", ".join(f"`{other.removeprefix('clplat.')}`" for other in _imported(graph, member, members))
-        lines.append(f"| `{name}` | {_docstring(source)} | {found or 'nothing'} |")
+        others = ", ".join(f"`{other.removeprefix('clplat.')}`" for other in _imported(graph, member, members))
+        lines.append(f"| `{name}` | {_docstring(source)} | {others or 'nothing'} |")
     return "\n".join(lines) + "\n"
 
 
@@ -66,8 +66,8 @@ def _forget(graph: grimp.ImportGraph, importer: str) -> None:
 def _imported(graph: grimp.ImportGraph, member: str, members: list[str]) -> list[str]:
     """What the modules of a package import of the others."""
     modules = {member, *graph.find_descendants(member)}
-    found = {found for module in modules for found in graph.find_modules_directly_imported_by(module)}
-    return [m for m in members if m != member and any(f == m or f.startswith(f"{m}.") for f in found)]
+    imported = set().union(*(graph.find_modules_directly_imported_by(module) for module in modules))
+    return [m for m in members if m != member and any(f"{name}.".startswith(f"{m}.") for name in imported)]
 
 
 def _docstring(source: Path) -> str:
