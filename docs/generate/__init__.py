@@ -1,1 +1,1 @@
-"""Documentation made from the code: pages of the site by ``make docs``, one table by ``make index``."""
+"""Documentation made from the code: pages of the site by ``make docs``, one table by ``make layers``."""
