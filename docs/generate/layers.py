@@ -19,7 +19,7 @@ __all__ = ["PAGE", "page", "table"]
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGE = ROOT / "docs" / "architecture.md"
-#: Packages that grow by parts and questions: what one of them imports more is no change of the layers.
+#: Packages that grow by parts and questions: what a new one imports is no change of the layers.
 OPEN = {"strategies", "scenarios", "sweeps", "clplat.parts"}
 BEGIN, END = "<!-- layers: written by `make layers` -->\n", "<!-- end of layers -->\n"
 
@@ -29,18 +29,12 @@ def table() -> str:
     options = read_configuration(str(ROOT / "pyproject.toml"))
     members = _members(options["contracts_options"])
     graph = grimp.build_graph(*options["session_options"]["root_packages"], cache_dir=None)
-    for contract in options["contracts_options"]:
-        for ignored in contract.get("ignore_imports", []):
-            _forget(graph, ignored.partition(" -> ")[0])
     lines = ["| package or module | holds | imports |", "|---|---|---|"]
     for member in members:
         path = ROOT.joinpath(*member.split("."))
         source = path / "__init__.py" if path.is_dir() else path.with_suffix(".py")
         name = f"{member.replace('.', '/')}/" if path.is_dir() else f"{member.replace('.', '/')}.py"
-        others = _imported(graph, member, members) if member not in OPEN else []
-        found = ", ".join(f"`{other.removeprefix('clplat.')}`" for other in others)
-        found = found or ("what it needs of what stands below" if member in OPEN else "nothing")
-        lines.append(f"| `{name}` | {_docstring(source)} | {found} |")
+        lines.append(f"| `{name}` | {_docstring(source)} | {_imports(graph, member, members)} |")
     return "\n".join(lines) + "\n"
 
 
@@ -61,17 +55,14 @@ def _members(contracts: list[dict[str, Any]]) -> list[str]:
     return members
 
 
-def _forget(graph: grimp.ImportGraph, importer: str) -> None:
-    """Leave out the imports of a module that only hands names on."""
-    for imported in graph.find_modules_directly_imported_by(importer):
-        graph.remove_import(importer=importer, imported=imported)
-
-
-def _imported(graph: grimp.ImportGraph, member: str, members: list[str]) -> list[str]:
+def _imports(graph: grimp.ImportGraph, member: str, members: list[str]) -> str:
     """What the modules of a package import of the others."""
+    if member in OPEN:
+        return "anything below"
     modules = {member, *graph.find_descendants(member)}
-    found = {found for module in modules for found in graph.find_modules_directly_imported_by(module)}
-    return [m for m in members if m != member and any(f == m or f.startswith(f"{m}.") for f in found)]
+    imported = set().union(*(graph.find_modules_directly_imported_by(module) for module in modules))
+    others = [m for m in members if m != member and any(f"{name}.".startswith(f"{m}.") for name in imported)]
+    return ", ".join(f"`{other.removeprefix('clplat.')}`" for other in others) or "nothing"
 
 
 def _docstring(source: Path) -> str:
