@@ -61,10 +61,6 @@ class Measure:
     column: str = ""
     signed: bool = False
 
-    @property
-    def lower_is_better(self) -> bool:
-        return self.better == "lower"
-
     def value(self, result: Result) -> float | None:
         """Its value; None where it is undefined."""
         if not isinstance(self.source, str):

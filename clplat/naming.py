@@ -1,4 +1,4 @@
-"""What runs are called: dotted parameters, labels, run names, and which runs differ only in their seed."""
+"""What runs are called and count as: parameters, labels, names, roles, which differ only in their seed."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-__all__ = ["NAME_LENGTH", "flat", "label", "part", "run_name", "stream_names", "variant"]
+__all__ = ["NAME_LENGTH", "flat", "label", "part", "role_of", "run_name", "stream_names", "variant"]
 
 NAME_LENGTH = 24  # what the run column of MLflow shows
 
@@ -34,6 +34,25 @@ def part(config: Mapping[str, Any], slot: str) -> str:
     """The name of the part in one slot, or an empty string."""
     value = config.get(slot)
     return str((value.get("name") if isinstance(value, Mapping) else value) or "")
+
+
+# Results of before 2026-12 do not say it. `cumulative` trains on everything at once, `frozen` never trains.
+_BY_NAME = {"cumulative": "upper bound", "frozen": "lower bound"}
+
+
+def role_of(entry: Mapping[str, Any]) -> str:
+    """The role of the strategy of a result or of a table's row: method, lower bound or upper bound.
+
+    Args:
+        entry: its ``strategy_role`` counts; without one, the name of the strategy does, in ``strategy`` or in
+            ``config``.
+
+    Example:
+        >>> role_of({"strategy": "cumulative"}), role_of({"config": {"strategy": {"name": "ewc"}}})
+        ('upper bound', 'method')
+    """
+    name = entry["strategy"] if "strategy" in entry else part(entry["config"], "strategy")
+    return str(entry.get("strategy_role", _BY_NAME.get(str(name), "method")))
 
 
 # What a slot holds when nobody chose: it tells nothing in a name.
