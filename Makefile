@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: demo test test-all check format install index pages bench clean help
+.PHONY: demo test test-all check format install index docs bench clean help
 
 help: ## what can be made
 	@grep -E '^[a-z-]+:.*## ' Makefile | sed 's/:.*## /\t/'
@@ -20,10 +20,11 @@ $(STAMP): pyproject.toml constraints.txt
 demo: $(STAMP) ## compare seven strategies on five domains
 	$(BIN)/python -m clplat demo
 
-check: $(STAMP) ## ruff and mypy
+check: index ## ruff, mypy and the layers of imports
 	$(BIN)/python -m ruff check .
 	$(BIN)/python -m ruff format --check .
 	$(BIN)/python -m mypy
+	$(BIN)/python -c 'from importlinter.cli import lint_imports_command as lint; lint()' --no-cache --no-logo
 
 test: check ## ruff, mypy and the tests, at most eight minutes on two cores
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n 2 --dist loadfile
@@ -35,14 +36,18 @@ format: $(STAMP) ## let ruff format and fix what it can
 	$(BIN)/python -m ruff format .
 	$(BIN)/python -m ruff check --fix .
 
-index: $(STAMP) ## write what editors read: which classes the packages of parts hand on
+index: $(STAMP) ## write what editors read, the classes of parts, and the table of rooms in docs/architecture.md
 	$(BIN)/python -m clplat.stubs
+	$(BIN)/python -m docs.generate.rooms
 
-pages: $(STAMP) ## write docs/systems.md from the recipes
-	$(BIN)/python -m docs.generate.systems
+docs: $(STAMP) ## build the site into site/ and check all its links; see it with `python -m http.server -d site`
+	$(BIN)/python -c 'import material, mkdocstrings_handlers.python' 2>/dev/null \
+		|| $(BIN)/python -m uv pip install --quiet --python $(BIN)/python -e '.[docs]' -c constraints.txt
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict --quiet
+	$(BIN)/python -m docs.generate.links site
 
 bench: $(STAMP) ## measure the speed: benchmarks/results.json and docs/performance.md, an hour
 	$(BIN)/python -m benchmarks
 
 clean: ## remove the environment and caches
-	rm -rf $(VENV) .mypy_cache .ruff_cache .hypothesis dist build
+	rm -rf $(VENV) .mypy_cache .ruff_cache .hypothesis dist build site

@@ -14,10 +14,10 @@ import torch
 
 from benchmarks import peers, synthetic
 from benchmarks.harness import in_turns, peak_megabytes, row
-from clplat.models.retriever import ComposedRetriever
 from clplat.parts.composers.combiner import Combiner
 from clplat.parts.composers.sum import Sum
 from clplat.parts.projections.linear import Linear
+from clplat.retriever import ComposedRetriever
 
 BATCH, TIMED = 1024, 32
 #: Projection and hidden width, and how many times as fast it should be.

@@ -20,10 +20,10 @@ from torch import Tensor, nn
 
 from benchmarks import peers, synthetic
 from benchmarks.harness import in_turns, peak_megabytes, row
-from clplat.data.records import Batch
-from clplat.models.retriever import ComposedRetriever
+from clplat.data.batch import Batch
 from clplat.parts.adapters.peft import LoRA
 from clplat.parts.composers.sum import Sum
+from clplat.retriever import ComposedRetriever
 
 BATCH, LAST, LAYERS, RANK = 16, 2, 12, 8
 #: Of ours, and the modules of stock open_clip that PEFT can reach with the same effect.

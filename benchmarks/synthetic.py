@@ -12,14 +12,15 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from clplat.cache.engine import Features
+from clplat.cache.engine import FeatureCache
 from clplat.cache.store import Store
+from clplat.data.batch import Batch
 from clplat.data.collate import Collate
 from clplat.data.images import PixelStore, Preprocess
-from clplat.data.records import Batch, Picture, Triplet
+from clplat.data.records import Picture, Triplet
 from clplat.models.backbone import Backbone
-from clplat.models.retriever import ComposedRetriever
 from clplat.parts.losses.info_nce import InfoNCE
+from clplat.retriever import ComposedRetriever
 
 _WORDS = """
 the same dog in a different pose with two puppies standing on green grass near water show only one more person
@@ -73,7 +74,7 @@ def collate(backbone: Backbone) -> Collate:
 
 def keep_features(retriever: ComposedRetriever, batches: Sequence[Batch]) -> None:
     """Give the retriever this process's store and make everything that these batches will ask for."""
-    retriever.features = Features(retriever.backbone, Store.default())
+    retriever.cache = FeatureCache(retriever.backbone, Store.default())
     for batch in batches:
         retriever.prepare(batch.pictures, batch.texts)
 

@@ -12,9 +12,9 @@ import torch
 
 from benchmarks import peers, synthetic
 from benchmarks.harness import in_turns, peak_megabytes, row
-from clplat.cache.engine import Features
+from clplat.cache.engine import FeatureCache
 from clplat.cache.store import Store
-from clplat.data.records import Images, Texts
+from clplat.data.inputs import Images, Texts
 from clplat.models.backbone import Backbone
 
 CAPTIONS, TIMED = 2048, 256
@@ -26,7 +26,7 @@ def encoder(backbone: Backbone) -> Callable[[], object]:
     none = Images([], lambda rows, again: torch.empty(0))
 
     def encode() -> torch.Tensor:
-        features = Features(backbone, Store(None))
+        features = FeatureCache(backbone, Store(None))
         texts = Texts(ids)
         features.prepare(none, texts)
         return features.text(texts).pooled

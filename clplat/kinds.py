@@ -53,7 +53,14 @@ KINDS: dict[str, Kind] = {
             tests="AdapterContract",
             optional=True,
         ),
-        Kind("prompt", "prompts", "none", contract="clplat.parts.prompts._base:Prompt", optional=True),
+        Kind(
+            "prompt",
+            "prompts",
+            "none",
+            contract="clplat.parts.prompts._base:Prompt",
+            tests="PromptContract",
+            optional=True,
+        ),
         Kind(
             "composer",
             "composers",
@@ -81,6 +88,7 @@ KINDS: dict[str, Kind] = {
             "probes",
             "catalogue",
             contract="clplat.parts.probes._base:Probes",
+            tests="ProbesContract",
             optional=True,
         ),
     )

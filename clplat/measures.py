@@ -14,16 +14,9 @@ from typing import Any
 from clplat.errors import unknown_name
 
 __all__ = [
-    "COMPARED",
-    "LOGGED_COSTS",
-    "MEASURES",
-    "Measure",
-    "Result",
-    "describe",
-    "evaluate_measures",
-    "find_measure",
-    "mean_of",
-]
+    "COMPARED", "LOGGED_COSTS", "MEASURES", "Measure", "Result", "describe", "evaluate_measures",
+    "find_measure", "mean_of",
+]  # fmt: skip
 
 Result = Mapping[str, Any]
 

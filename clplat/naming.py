@@ -1,4 +1,4 @@
-"""What runs are called and count as: parameters, labels, names, roles, which differ only in their seed."""
+"""What runs are called: dotted parameters, labels, run names, and which runs differ only in their seed."""
 
 from __future__ import annotations
 
@@ -7,7 +7,9 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-__all__ = ["NAME_LENGTH", "flat", "label", "part", "role_of", "run_name", "stream_names", "variant"]
+from clplat.kinds import KINDS
+
+__all__ = ["NAME_LENGTH", "flat", "label", "part", "run_name", "stream_names", "variant"]
 
 NAME_LENGTH = 24  # what the run column of MLflow shows
 
@@ -36,35 +38,13 @@ def part(config: Mapping[str, Any], slot: str) -> str:
     return str((value.get("name") if isinstance(value, Mapping) else value) or "")
 
 
-# Results of before 2026-12 do not say it. `cumulative` trains on everything at once, `frozen` never trains.
-_BY_NAME = {"cumulative": "upper bound", "frozen": "lower bound"}
-
-
-def role_of(entry: Mapping[str, Any]) -> str:
-    """The role of the strategy of a result or of a table's row: method, lower bound or upper bound.
-
-    Args:
-        entry: its ``strategy_role`` counts; without one, the name of the strategy does, in ``strategy`` or in
-            ``config``.
-
-    Example:
-        >>> role_of({"strategy": "cumulative"}), role_of({"config": {"strategy": {"name": "ewc"}}})
-        ('upper bound', 'method')
-    """
-    name = entry["strategy"] if "strategy" in entry else part(entry["config"], "strategy")
-    return str(entry.get("strategy_role", _BY_NAME.get(str(name), "method")))
-
-
-# What a slot holds when nobody chose: it tells nothing in a name.
-_PLAIN = ("", "none", "full", "identity")
-
-
 def label(config: Mapping[str, Any]) -> str:
     """What tells one method from another at a glance: ``"lora r8 ewc"``, or plain ``"replay"``."""
     words = []
     for slot in ("adapter", "prompt", "strategy", "projection"):
         name, value = part(config, slot), config.get(slot)
-        if name not in _PLAIN:
+        # What a slot holds when nobody chose tells nothing; the strategy is told always.
+        if name not in ("", "none") and (slot == "strategy" or name != KINDS[slot].default):
             rank = value.get("rank", value.get("r")) if isinstance(value, Mapping) else None
             words.append(name if rank is None else f"{name} r{rank}")
     return " ".join(words) or "run"

@@ -18,8 +18,20 @@ from typing import Any
 from clplat.errors import UserError, unknown_name
 from clplat.kinds import Kind, kind_named
 from clplat.scan import ROOT, Place, class_in, docstring, scanned
+from clplat.scan import tag as tag_in
 
-__all__ = ["classes_in", "describe", "exports", "load", "maker", "names", "place_of", "places", "singular"]
+__all__ = [
+    "classes_in",
+    "describe",
+    "exports",
+    "load",
+    "maker",
+    "names",
+    "place_of",
+    "places",
+    "singular",
+    "tag",
+]
 
 
 @cache
@@ -106,6 +118,16 @@ def _why(place: Place, error: Exception) -> str:
         if Path(shadow).resolve().parent != ROOT / package:
             return f"{shadow} shadows clplat's own '{package}' package; rename it or run from another folder"
     return str(error)
+
+
+def tag(kind: str, name: str, which: str, default: Any) -> Any:
+    """A class attribute of a part, such as a strategy's ``role``, read from its source without importing it.
+
+    Args:
+        default: what holds where the class does not set it, or no part has that name.
+    """
+    found = tag_in(place_of(kind, name), which) if name in places(kind) else None
+    return default if found is None else found
 
 
 def describe(kind: str, name: str) -> str:

@@ -24,7 +24,7 @@ from typing import Any
 from clplat.errors import UserError
 from clplat.kinds import KINDS
 
-__all__ = ["ROOT", "Place", "class_in", "docstring", "packages", "scanned"]
+__all__ = ["ROOT", "Place", "class_in", "docstring", "packages", "scanned", "tag"]
 
 #: The folder that holds `clplat` and the packages installed beside it.
 ROOT = Path(__file__).resolve().parents[1]
@@ -117,6 +117,17 @@ def class_in(path: Path) -> str:
 
 def docstring(place: Place) -> str | None:
     """What the source says of a class; None where it does not tell: made by a call, inherited, no source."""
+    node = _class(place)
+    return ast.get_docstring(node) if node is not None else None
+
+
+def tag(place: Place, name: str) -> Any:
+    """The value of ``name = <literal>`` in the body of a part's class; None where there is no such line."""
+    node = _class(place)
+    return _value_of(name, node.body) if node is not None else None
+
+
+def _class(place: Place) -> ast.ClassDef | None:
     path = place.path
     if path is None:
         try:  # finding a submodule imports its package, which is light; the module itself is not imported
@@ -127,12 +138,16 @@ def docstring(place: Place) -> str | None:
             return None
         path = Path(spec.origin)
     nodes = [n for n in _parsed(path).body if isinstance(n, ast.ClassDef) and n.name == place.attribute]
-    return ast.get_docstring(nodes[0]) if nodes else None
+    return nodes[0] if nodes else None
 
 
 def _literal(path: Path, name: str) -> Any:
     """The value of ``name = <literal>`` at the top of a file; None where there is no such line."""
-    for node in _parsed(path).body:
+    return _value_of(name, _parsed(path).body)
+
+
+def _value_of(name: str, body: list[ast.stmt]) -> Any:
+    for node in body:
         targets = node.targets if isinstance(node, ast.Assign) else [getattr(node, "target", None)]
         value = getattr(node, "value", None)
         if isinstance(value, ast.expr) and any(isinstance(t, ast.Name) and t.id == name for t in targets):

@@ -11,11 +11,11 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from clplat.cache.settled import settled
 from clplat.data.images import open_picture
 from clplat.data.records import Picture
 from clplat.errors import UserError, unknown_name
 from clplat.evaluation.index import KINDS, Index, build_index
+from clplat.models.frozen import weights_fixed
 from clplat.randomness import generator
 from clplat.retrieval_grid import draw_grid
 from clplat.runs.assembly import assemble
@@ -148,7 +148,7 @@ class Searcher:
             raise UserError(f"the text is longer than the backbone's context of {limit} tokens")
         shown = self._reference(reference)
         pictures, gallery = self.gallery(domain)
-        with torch.inference_mode(), settled():
+        with torch.inference_mode(), weights_fixed():
             pixels = self.parts.pixels.get([shown], again=False)
             query = retriever.encode_queries(pixels, retriever.backbone.tokenize([text])).cpu()
         own = [i for i, p in enumerate(pictures) if p.key == shown.key]
@@ -169,10 +169,10 @@ class Searcher:
             sets = zip(evaluator.names, evaluator.sets, strict=True)
             held = [p for name, one in sets if domain in (None, name) for p in one.gallery.pictures]
             pictures = list({p.key: p for p in held}.values())
-            with torch.inference_mode(), settled():  # so that the next search finds the gallery embedded
+            with torch.inference_mode(), weights_fixed():  # the next search finds the gallery embedded
                 self._galleries[domain] = pictures, evaluator.images(self.parts.retriever, pictures)
-            if self.parts.features is not None:
-                self.parts.features.store.flush()
+            if self.parts.cache is not None:
+                self.parts.cache.store.flush()
         return self._galleries[domain]
 
     def _index(self, domain: str | None, kind: str) -> Index:

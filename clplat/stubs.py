@@ -1,7 +1,8 @@
 """Type stubs for editors and type checkers: which classes a package of parts hands on, and from where.
 
 ``from strategies import EWC`` is answered at run time (`clplat.registry.exports`), which no editor can read.
-These files say the same in writing; ``make index`` writes them, and a test compares them with what there is.
+These files say the same in writing. ``make check`` writes them before mypy reads them, so that a new part
+needs nothing.
 """
 
 from __future__ import annotations
@@ -11,11 +12,11 @@ from pathlib import Path
 from clplat.files import write_text
 from clplat.kinds import KINDS
 from clplat.registry import classes_in
-from clplat.scan import packages
+from clplat.scan import ROOT, packages
 
 __all__ = ["main", "written"]
 
-_HEAD = "# Written by `make index`; do not edit.\n"
+_HEAD = "# Written by `make check`; do not edit.\n"
 
 
 def written(package: str) -> dict[Path, str]:
@@ -33,11 +34,13 @@ def _stub(package: str) -> str:
 
 
 def main() -> None:
-    """Write the stubs of our own packages."""
-    for package in packages():
-        for path, text in written(package).items():
-            write_text(path, text)
-            print(path)
+    """Write the stubs of our own packages that have changed."""
+    for package, folder in packages().items():
+        ours = folder == ROOT.joinpath(*package.split("."))
+        for path, text in written(package).items() if ours else ():
+            if not path.exists() or path.read_text(encoding="utf-8") != text:
+                write_text(path, text)
+                print(path)
 
 
 if __name__ == "__main__":

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import sys
+from collections.abc import Mapping
 from types import TracebackType
 from typing import Any
 
@@ -14,7 +15,6 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
-from clplat.cache.counts import in_words
 from clplat.events import Listener
 
 __all__ = ["Board", "Terminal", "plain_output"]
@@ -129,7 +129,7 @@ class Board(Listener):
             self.note(f"mean {result['protocol']['primary']} {sum(last) / len(last):.1f} in {spent:.0f} s")
         elif result["status"] == "pruned":
             self.note(f"pruned after {len(result['scores']) - 1} of {len(self.domains)} domains")
-        reuse = in_words(result["measured"].get("features", {}))
+        reuse = reuse_in_words(result["measured"].get("features", {}))
         if reuse and self.terminal.total == 1:
             self.note(reuse)
 
@@ -178,3 +178,25 @@ def _window(count: int, newest: int, room: int) -> range:
     room = min(max(room, 3), count)
     start = min(max(newest - room + 2, 0), count - room)
     return range(start, start + room)
+
+
+def reuse_in_words(report: Mapping[str, Any]) -> str:
+    """A report as one line for a person; empty where nothing was reused.
+
+    Example:
+        >>> image = {"asked": 688, "reused": 513, "seconds_saved": 25.7}
+        >>> text = {"asked": 307, "reused": 219, "seconds_saved": 1.3}
+        >>> reuse_in_words({"image": image, "text": text, "bytes_written": 812_091})
+        'computed once: 513 of 688 pictures and 219 of 307 texts were at hand, 27 s saved, 0.8 MB kept'
+    """
+    towers = {"image": "pictures", "text": "texts"}
+    parts = [
+        f"{report[tower]['reused']:,} of {report[tower]['asked']:,} {words}"
+        for tower, words in towers.items()
+        if tower in report and report[tower]["reused"]
+    ]
+    saved = sum(report[tower]["seconds_saved"] for tower in towers if tower in report)
+    if not parts:
+        return ""
+    size = report.get("bytes_written", 0) / 1e6
+    return f"computed once: {' and '.join(parts)} were at hand, {saved:.0f} s saved, {size:.1f} MB kept"

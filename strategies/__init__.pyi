@@ -1,4 +1,4 @@
-# Written by `make index`; do not edit.
+# Written by `make check`; do not edit.
 
 from strategies.baselines.cumulative import Cumulative as Cumulative
 from strategies.baselines.frozen import Frozen as Frozen

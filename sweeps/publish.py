@@ -23,7 +23,7 @@ from typing import Any
 
 from PIL import Image
 
-from clplat.config.parse import read_config
+from clplat.config.raw import read_config
 from clplat.errors import UserError
 from clplat.files import read_json, write_atomically, write_json, write_text
 from clplat.sweep import Sweep, read_sweep

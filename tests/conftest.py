@@ -1,10 +1,15 @@
-"""What many tests share: a feature store of their own, and a backbone that takes milliseconds."""
+"""What many tests share: a feature store, a small backbone; and rules: shards, CPU time of contract tests."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator
+import time
+import zlib
+from collections import Counter
+from collections.abc import Callable, Generator, Iterator
+from functools import cache
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, settings
@@ -64,3 +69,58 @@ def one_thread() -> Iterator[None]:
         patch.setenv("OMP_NUM_THREADS", "1")
         yield
     torch.set_num_threads(before)
+
+
+# -- pytest --shard 1/3: a third of the files, so that several machines can share a run -----------------
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--shard", default="1/1", metavar="I/N", help="run share I of N of the test files")
+
+
+def shard_of(file: str, count: int) -> int:
+    """The share, from 1 on, that a file belongs to; the same on every machine."""
+    return zlib.crc32(file.encode()) % count + 1
+
+
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    number, _, count = config.getoption("--shard").partition("/")
+    if not (number.isdigit() and count.isdigit() and 1 <= int(number) <= int(count)):
+        raise pytest.UsageError(f"--shard is I/N, such as 1/3, not '{config.getoption('--shard')}'")
+    file = collection_path.relative_to(config.rootpath).as_posix()
+    return True if collection_path.is_file() and shard_of(file, int(count)) != int(number) else None
+
+
+# -- the contract tests of one part take at most five seconds of one core -------------------------------
+
+BUDGET = 5.0
+SPENT: Counter[str] = Counter()
+
+
+@cache
+def _warm_up() -> None:
+    """What is paid once in a process, whichever part comes first: imports, and the first training."""
+    import peft  # noqa: F401
+
+    import clplat.testing.avalanche  # noqa: F401
+    from clplat.testing.runs import finish, tiny_trainer
+    from clplat.testing.tiny import tiny_retriever
+    from clplat.training.strategy import Strategy
+
+    finish(tiny_trainer(Strategy(), tiny_retriever()))
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_call(item: Any) -> Generator[None, Any, Any]:
+    classes = getattr(getattr(item, "cls", None), "__mro__", ())
+    if not any(cls.__module__.startswith("clplat.testing.") for cls in classes):
+        return (yield)
+    _warm_up()
+    start = time.process_time()
+    result = yield
+    parameters = getattr(item, "callspec", None)
+    part = f"{item.cls.__name__}[{parameters.id if parameters else ''}]"
+    SPENT[part] += time.process_time() - start  # type: ignore[assignment]
+    if SPENT[part] > BUDGET:
+        pytest.fail(f"the contract tests of {part} take more than {BUDGET:g} s of one core", pytrace=False)
+    return result

@@ -28,7 +28,7 @@ def forgetting(result: dict[str, Any]) -> float:
 
 def runner(base: dict[str, Any], root: Path) -> Run:
     """Run a configuration once and keep its result for all tests that ask for it."""
-    from clplat.config.parse import merge
+    from clplat.config.raw import merge
     from clplat.runs.experiment import run
 
     torch.set_num_threads(1)
@@ -54,7 +54,7 @@ def short(tmp_path_factory: pytest.TempPathFactory) -> Run:
 @pytest.fixture(scope="module")
 def demo(tmp_path_factory: pytest.TempPathFactory) -> Run:
     import clplat
-    from clplat.config.parse import read_config
+    from clplat.config.raw import read_config
 
     base = read_config(Path(clplat.__file__).parent / "demo.yaml")
     return runner(base, tmp_path_factory.mktemp("demo"))

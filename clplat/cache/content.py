@@ -9,9 +9,10 @@ from typing import Any, TypeAlias
 
 from torch import Tensor, nn
 
+from clplat.models.adapters import AdapterState
 from clplat.models.hashes import Hashes
 
-__all__ = ["Part", "content_digest", "is_fickle", "is_loose", "tensors_of"]
+__all__ = ["Part", "content_digest", "is_stochastic", "is_stochastic_now", "tensors_of"]
 
 #: A named module or tensor of a tower, see `Backbone.stages`.
 Part: TypeAlias = tuple[str, nn.Module | Tensor]
@@ -20,7 +21,7 @@ Part: TypeAlias = tuple[str, nn.Module | Tensor]
 _NO_CONTENT = {"training", "_parameters", "_buffers", "_modules", "_is_full_backward_hook"}
 
 
-def content_digest(parts: Sequence[Part], hashes: Hashes) -> str:
+def content_digest(parts: Sequence[Part], hashes: Hashes, adapters: AdapterState) -> str:
     """SHA-256 of everything that determines what these parts compute.
 
     A module counts with its class, its plain attributes (rates, scalings, switches) and its tensors. Of an
@@ -28,55 +29,53 @@ def content_digest(parts: Sequence[Part], hashes: Hashes) -> str:
 
     Args:
         hashes: of tensors that have not changed since.
+        adapters: around the modules.
 
     Example:
         >>> layer = nn.Linear(2, 2)
-        >>> before = content_digest([("layer", layer)], Hashes())
+        >>> before = content_digest([("layer", layer)], Hashes(), AdapterState())
         >>> _ = layer.weight.data.mul_(2)
-        >>> content_digest([("layer", layer)], Hashes()) == before
+        >>> content_digest([("layer", layer)], Hashes(), AdapterState()) == before
         False
     """
     digest = hashlib.sha256()
-    for name, node in _walk(parts):
+    for name, node in _walk(parts, adapters):
         digest.update(f"{name} {hashes.digest(node) if isinstance(node, Tensor) else node}\n".encode())
     return digest.hexdigest()
 
 
-def tensors_of(parts: Sequence[Part]) -> list[Tensor]:
+def tensors_of(parts: Sequence[Part], adapters: AdapterState) -> list[Tensor]:
     """All tensors that count in `content_digest`."""
-    return [node for _, node in _walk(parts) if isinstance(node, Tensor)]
+    return [node for _, node in _walk(parts, adapters) if isinstance(node, Tensor)]
 
 
-def is_fickle(module: nn.Module) -> bool:
+def is_stochastic(module: nn.Module, adapters: AdapterState) -> bool:
     """Whether this module, in training mode, answers the same question differently each time."""
     if isinstance(module, nn.modules.batchnorm._NormBase):
         return True
-    # Dropout of any kind, open_clip's patch dropout, attention with dropout; layers of PEFT that draw.
+    # Dropout of any kind, open_clip's patch dropout, attention with dropout.
     rates = [getattr(module, name, 0) for name in ("p", "dropout", "prob")]
-    return any(isinstance(rate, float) and rate > 0 for rate in rates) or hasattr(module, "active_adapters")
+    return any(isinstance(rate, float) and rate > 0 for rate in rates) or adapters.is_stochastic(module)
 
 
-def is_loose(module: nn.Module) -> bool:
-    """Whether a fickle module is so now: in training mode, or because it mixes the items of a batch."""
-    # Lily averages its routers over the batch, also in evaluation mode.
-    return module.training or (hasattr(module, "lily_router") and not module.disable_adapters)
+def is_stochastic_now(module: nn.Module, adapters: AdapterState) -> bool:
+    """Whether a stochastic module is so now: in training mode, or because it mixes the items of a batch."""
+    return module.training or adapters.mixes_items(module)
 
 
-def _walk(parts: Sequence[Part]) -> Iterator[tuple[str, Tensor | str]]:
+def _walk(parts: Sequence[Part], adapters: AdapterState) -> Iterator[tuple[str, Tensor | str]]:
     for name, part in parts:
         if isinstance(part, Tensor):
             yield name, part
         else:
-            yield from _module(name, part, frozenset())
+            yield from _module(name, part, adapters, frozenset())
 
 
-def _module(name: str, module: nn.Module, idle: frozenset[str]) -> Iterator[tuple[str, Tensor | str]]:
-    if hasattr(module, "active_adapters") and hasattr(module, "base_layer"):  # a layer of PEFT
-        known, active = _adapters(module)
-        if not active and not getattr(module, "merged_adapters", ()):
-            yield from _module(name, module.base_layer, frozenset())  # type: ignore[arg-type]
-            return
-        idle = frozenset(known - active)
+def _module(
+    name: str, module: nn.Module, adapters: AdapterState, idle: frozenset[str]
+) -> Iterator[tuple[str, Tensor | str]]:
+    module, own = adapters.in_use(module)
+    idle |= own
     kind = type(module)
     attributes = {
         k: _without(v, idle) for k, v in vars(module).items() if k not in _NO_CONTENT and _is_plain(v)
@@ -87,14 +86,7 @@ def _module(name: str, module: nn.Module, idle: frozenset[str]) -> Iterator[tupl
             yield f"{name}.{key}", tensor
     for key, child in module._modules.items():
         if child is not None and key not in idle:
-            yield from _module(f"{name}.{key}", child, frozenset() if key == "base_layer" else idle)
-
-
-def _adapters(layer: Any) -> tuple[set[str], set[str]]:
-    """Names of all adapters of a layer of PEFT, and of those in use."""
-    held = [getattr(layer, name, {}) for name in layer.adapter_layer_names]
-    known = {str(key) for entries in held if hasattr(entries, "keys") for key in entries}
-    return known, set() if layer.disable_adapters else known & set(layer.active_adapters)
+            yield from _module(f"{name}.{key}", child, adapters, idle)
 
 
 def _without(value: Any, idle: frozenset[str]) -> Any:

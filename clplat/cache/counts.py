@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-__all__ = ["Counts", "Rate", "added", "in_words"]
+__all__ = ["Counts", "Rate", "added"]
 
 
 @dataclass
@@ -29,7 +28,7 @@ class Rate:
 class Counts:
     """Items of one tower: ``asked`` for, ``encoded`` to be kept, sent ``live`` through the whole tower.
 
-    The rest, ``asked - encoded - live``, was there already. ``taps`` counts the calls by their cut
+    The rest, ``asked - encoded - live``, was there already. ``cuts`` counts the calls by their cut
     through the tower.
     """
 
@@ -37,11 +36,11 @@ class Counts:
     encoded: int = 0
     live: int = 0
     seconds_saved: float = 0.0
-    taps: dict[str, int] = field(default_factory=dict)
+    cuts: dict[str, int] = field(default_factory=dict)
 
-    def saw(self, tap: object) -> None:
-        name = str(tap) if tap is not None else "live"
-        self.taps[name] = self.taps.get(name, 0) + 1
+    def saw(self, cut: object) -> None:
+        name = str(cut) if cut is not None else "live"
+        self.cuts[name] = self.cuts.get(name, 0) + 1
 
     def report(self) -> dict[str, Any]:
         """As plain data, for the result."""
@@ -51,30 +50,8 @@ class Counts:
             "live": self.live,
             "reused": self.asked - self.encoded - self.live,
             "seconds_saved": round(self.seconds_saved, 3),
-            "taps": dict(self.taps),
+            "taps": dict(self.cuts),
         }
-
-
-def in_words(report: Mapping[str, Any]) -> str:
-    """A report as one line for a person; empty where nothing was reused.
-
-    Example:
-        >>> image = {"asked": 688, "reused": 513, "seconds_saved": 25.7}
-        >>> text = {"asked": 307, "reused": 219, "seconds_saved": 1.3}
-        >>> in_words({"image": image, "text": text, "bytes_written": 812_091})
-        'computed once: 513 of 688 pictures and 219 of 307 texts were at hand, 27 s saved, 0.8 MB kept'
-    """
-    towers = {"image": "pictures", "text": "texts"}
-    parts = [
-        f"{report[tower]['reused']:,} of {report[tower]['asked']:,} {words}"
-        for tower, words in towers.items()
-        if tower in report and report[tower]["reused"]
-    ]
-    saved = sum(report[tower]["seconds_saved"] for tower in towers if tower in report)
-    if not parts:
-        return ""
-    size = report.get("bytes_written", 0) / 1e6
-    return f"computed once: {' and '.join(parts)} were at hand, {saved:.0f} s saved, {size:.1f} MB kept"
 
 
 def added(left: Any, right: Any) -> Any:

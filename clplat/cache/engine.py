@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -12,16 +10,16 @@ import torch
 from torch import Tensor
 
 from clplat.cache.counts import Counts
+from clplat.cache.cuts import Cut, TowerCuts
 from clplat.cache.filling import Filler, Items
 from clplat.cache.grouping import by_length, distinct, worthwhile
+from clplat.cache.keys import Setting, chunk_of, table_key
 from clplat.cache.store import Store, Table
-from clplat.cache.taps import Tap, TowerTaps
-from clplat.data.records import Images, Texts
+from clplat.data.inputs import Images, Texts
 from clplat.models.backbone import Backbone
 from clplat.models.features import ImageFeatures, TextFeatures
-from clplat.provenance import library_versions
 
-__all__ = ["Features"]
+__all__ = ["FeatureCache"]
 
 #: A text is computed up to the next multiple of so many tokens.
 BUCKET = 4
@@ -29,10 +27,10 @@ BUCKET = 4
 LEAST_FLOPS = 5e8
 
 
-class Features:
+class FeatureCache:
     """Features of pictures and texts; what is frozen is computed once, ever, by any process of this machine.
 
-    As ``retriever.features`` it changes no result beyond the rounding of another order of summation. Rows are
+    As ``retriever.cache`` it changes no result beyond the rounding of another order of summation. Rows are
     kept as the towers give them, never normalised.
 
     Args:
@@ -43,7 +41,7 @@ class Features:
     Example:
         >>> from clplat.testing.tiny import tiny_backbone
         >>> backbone = tiny_backbone()
-        >>> features = Features(backbone, Store(None))
+        >>> features = FeatureCache(backbone, Store(None))
         >>> for epoch in range(3):
         ...     found = features.text(Texts(backbone.tokenize(["longer", "in green"])))
         >>> features.counts["text"].asked, features.counts["text"].encoded
@@ -53,11 +51,11 @@ class Features:
     def __init__(self, backbone: Backbone, store: Store, dtype: torch.dtype = torch.float32) -> None:
         self.backbone, self.store, self.dtype = backbone, store, dtype
         self.counts = {"image": Counts(), "text": Counts()}
-        self._filler, self._chunk = Filler(dtype), _chunk(backbone)
-        self._image_taps, self._text_taps = TowerTaps(backbone, "image"), TowerTaps(backbone, "text")
+        self._filler, self._chunk = Filler(dtype), chunk_of(backbone)
+        self._image_cuts, self._text_cuts = TowerCuts(backbone, "image"), TowerCuts(backbone, "text")
         self._tables: dict[Any, Table] = {}
-        self._coming: dict[str, list[tuple[frozenset[str], Any]]] = {"image": [], "text": []}
-        self._foreseen: set[Tap] = set()
+        self._announced: dict[str, list[tuple[frozenset[str], Any]]] = {"image": [], "text": []}
+        self._prefetched: set[Cut] = set()
         self._written_before = store.quota.bytes_written
 
     def __deepcopy__(self, memo: Any) -> None:
@@ -77,16 +75,16 @@ class Features:
 
     def refresh(self) -> None:
         """The model may have been changed in any way: look at all of it again."""
-        self.backbone.hashes.turn()
-        self._image_taps.refresh()
-        self._text_taps.refresh()
+        self.backbone.hashes.age()
+        self._image_cuts.refresh()
+        self._text_cuts.refresh()
         self._tables.clear()
-        self._coming = {"image": [], "text": []}
-        self._foreseen.clear()
+        self._announced = {"image": [], "text": []}
+        self._prefetched.clear()
 
     def live_images(self, tokens: bool = False) -> bool:
         """Whether pictures go through the whole tower now, so that their pixels will be asked for."""
-        return self._image_taps.tap(tokens) is None
+        return self._image_cuts.cut(tokens) is None
 
     def prepare(self, images: Images, texts: Texts, tokens: bool = False, again: bool = False) -> None:
         """Make all rows that will be asked for, long before anybody waits for one.
@@ -99,51 +97,51 @@ class Features:
                 then asks for some of them, as a teacher does in its first step, gets all of them made.
         """
         if again:
-            self._coming["image"].append((frozenset(images.names), images))
-            self._coming["text"].append((frozenset(texts.names), texts))
-        tap = self._image_taps.tap(tokens)
-        if tap is not None and images.kind:
-            self._images(tap, images)
-        tap = self._text_taps.tap(tokens)
-        if tap is not None:
-            self._texts(tap, texts)
+            self._announced["image"].append((frozenset(images.names), images))
+            self._announced["text"].append((frozenset(texts.names), texts))
+        cut = self._image_cuts.cut(tokens)
+        if cut is not None and images.kind:
+            self._images(cut, images)
+        cut = self._text_cuts.cut(tokens)
+        if cut is not None:
+            self._texts(cut, texts)
         self.store.flush()
 
     def image(self, images: Images, *, tokens: bool = False) -> ImageFeatures:
         """Features of pictures, as `Backbone.image` gives them."""
         counts = self.counts["image"]
         counts.asked += len(images)
-        tap = self._image_taps.tap(tokens) if images.kind else None
-        counts.saw(tap)
-        if tap is None:
+        cut = self._image_cuts.cut(tokens) if images.kind else None
+        counts.saw(cut)
+        if cut is None:
             counts.live += len(images)
             return self.backbone.image(images.pixels.to(self._device), tokens=tokens)
-        self._foresee("image", tap, images.names, self._images)
-        x = self._moved(self._images(tap, images).rows(images.names))
-        if tap.pooled:
+        self._prefetch("image", cut, images.names, self._images)
+        x = self._moved(self._images(cut, images).rows(images.names))
+        if cut.pooled:
             return ImageFeatures(x)
-        return self.backbone.image(x, tokens=tokens, done=tap.blocks)
+        return self.backbone.image(x, tokens=tokens, done=cut.blocks)
 
     def text(self, texts: Texts, *, tokens: bool = False) -> TextFeatures:
         """Features of texts, as `Backbone.text` gives them."""
         counts = self.counts["text"]
         counts.asked += len(texts)
-        tap = self._text_taps.tap(tokens)
-        counts.saw(tap)
+        cut = self._text_cuts.cut(tokens)
+        counts.saw(cut)
         ids = texts.ids.to(self._device, non_blocking=True)
-        if tap is None:
+        if cut is None:
             return self._live_texts(texts, ids, tokens)
-        self._foresee("text", tap, texts.names, self._texts)
-        tables = self._texts(tap, texts)
-        if tap.pooled:
+        self._prefetch("text", cut, texts.names, self._texts)
+        tables = self._texts(cut, texts)
+        if cut.pooled:
             return TextFeatures(self._moved(tables[0][1].rows(texts.names)), input_ids=ids)
         length = max(table.key["shape"][0] for _, table in tables)
-        x = torch.zeros(len(texts), length, self.backbone.text_width, device=self._device, dtype=self._float)
+        x = self.backbone.logit_scale.new_zeros(len(texts), length, self.backbone.text_width)
         for rows, table in tables:
             found = self._moved(table.rows([texts.names[i] for i in rows]))
             x[rows, : found.shape[1]] = found
         features = self.backbone.text_from_embeddings(
-            x, self.backbone.text_ends(ids), tokens=tokens, length=None if tokens else length, done=tap.blocks
+            x, self.backbone.text_ends(ids), tokens=tokens, length=None if tokens else length, done=cut.blocks
         )
         features.input_ids = ids
         return features
@@ -155,25 +153,21 @@ class Features:
             "bytes_written": self.store.quota.bytes_written - self._written_before,
         }
 
-    # -- rows ---------------------------------------------------------------------------------------------
-
-    def _foresee(
-        self, tower: str, tap: Tap, names: Sequence[str], fill: Callable[[Tap, Any], object]
+    def _prefetch(
+        self, tower: str, cut: Cut, names: Sequence[str], fill: Callable[[Cut, Any], object]
     ) -> None:
-        """Make at a new tap whatever else will be asked for there: many at once cost least."""
-        coming = self._coming[tower]
-        if tap in self._foreseen or all(known.isdisjoint(names) for known, _ in coming):
+        """Make at a new cut whatever else will be asked for there: many at once cost least."""
+        announced = self._announced[tower]
+        if cut in self._prefetched or all(known.isdisjoint(names) for known, _ in announced):
             return
-        self._foreseen.add(tap)
-        for _, items in coming:
-            fill(tap, items)
+        self._prefetched.add(cut)
+        for _, items in announced:
+            fill(cut, items)
 
-    def _images(self, tap: Tap, images: Images) -> Table:
-        """The table that holds these pictures at this tap, filled."""
+    def _images(self, cut: Cut, images: Images) -> Table:
+        """The table that holds these pictures at this cut, filled."""
         visual = self.backbone.model.visual
-        shape = [self.backbone.embed_dim]
-        if not tap.pooled:
-            shape = [len(visual.positional_embedding), visual.positional_embedding.shape[1]]
+        shape = [self.backbone.embed_dim] if cut.pooled else list(visual.positional_embedding.shape)
         # Where the tower is trained, a picture comes back for every version of it: keep its pixels.
         again = any(parameter.requires_grad for parameter in visual.parameters())
 
@@ -181,19 +175,17 @@ class Features:
             return images.at(rows, again).to(self._device, non_blocking=True)
 
         def encode(pixels: Tensor, _: int) -> Tensor:
-            return (
-                self.backbone.image(pixels).pooled
-                if tap.pooled
-                else self.backbone.image_bottom(pixels, tap.blocks)
-            )
+            if cut.pooled:
+                return self.backbone.image(pixels).pooled
+            return self.backbone.image_bottom(pixels, cut.blocks)
 
-        table = self._table("image", tap, shape, images.kind)
+        table = self._table("image", cut, shape, images.kind)
         items = Items(images.names, load, encode, {0: range(len(images))}, {0: self._chunk})
         self._filler.fill(table, self.counts["image"], items)
         return table
 
-    def _texts(self, tap: Tap, texts: Texts) -> list[tuple[Sequence[int], Table]]:
-        """The tables that hold these texts at this tap, filled, each with the texts' positions."""
+    def _texts(self, cut: Cut, texts: Texts) -> list[tuple[Sequence[int], Table]]:
+        """The tables that hold these texts at this cut, filled, each with the texts' positions."""
         groups = by_length(texts.lengths, BUCKET, texts.ids.shape[1])
         # As many tokens a pass as pictures have patches, about.
         most = 64 if self._device.type == "cpu" else 1024
@@ -203,58 +195,37 @@ class Features:
             return texts.ids[list(rows)].to(self._device, non_blocking=True)
 
         def encode(ids: Tensor, length: int) -> Tensor:
-            if not tap.pooled:
-                return self.backbone.text_bottom(ids, tap.blocks, length)
+            if not cut.pooled:
+                return self.backbone.text_bottom(ids, cut.blocks, length)
             return self.backbone.text(ids, length=length if self.backbone.text_layers else None).pooled
 
         kind = f"context {self.backbone.context_length}, up to a multiple of {BUCKET}"
-        if tap.pooled:
-            table = self._table("text", tap, [self.backbone.embed_dim], kind)
+        if cut.pooled:
+            table = self._table("text", cut, [self.backbone.embed_dim], kind)
             self._filler.fill(table, self.counts["text"], Items(texts.names, load, encode, groups, chunks))
             return [(range(len(texts)), table)]
         tables: list[tuple[Sequence[int], Table]] = []
         for length, rows in groups.items():
-            table = self._table("text", tap, [length, self.backbone.text_width], kind)
+            table = self._table("text", cut, [length, self.backbone.text_width], kind)
             items = Items(texts.names, load, encode, {length: rows}, chunks)
             self._filler.fill(table, self.counts["text"], items)
             tables.append((rows, table))
         return tables
 
-    def _table(self, what: str, tap: Tap, shape: list[int], kind: str) -> Table:
+    def _table(self, what: str, cut: Cut, shape: list[int], kind: str) -> Table:
         """The table of everything that determines these rows."""
-        device = self._device.type
-        cast = torch.is_autocast_enabled(device)
-        precision = torch.get_autocast_dtype(device) if cast else self._float
-        threads = torch.get_num_threads() if device == "cpu" else 0
-        here = (what, tap, tuple(shape), kind, precision, threads)
+        setting = Setting.now(self.backbone)
+        here = (what, cut, tuple(shape), kind, setting)
         if here not in self._tables:
-            versions = library_versions()
-            config = json.dumps(self.backbone.model_cfg, sort_keys=True, default=str)
-            self._tables[here] = self.store.table(
-                {
-                    "what": what,
-                    "tap": str(tap),
-                    "from": kind,
-                    "content": tap.content,
-                    "config": hashlib.sha256(config.encode()).hexdigest(),
-                    "colours": [*self.backbone.mean, *self.backbone.std],
-                    "precision": str(precision).removeprefix("torch."),
-                    "device": device,
-                    "threads": threads,  # they decide how sums are split
-                    "chunk": self._chunk,
-                    "dtype": str(self.dtype).removeprefix("torch."),
-                    "shape": shape,
-                    "libraries": {name: versions[name] for name in ("torch", "open_clip_torch", "peft")},
-                }
-            )
+            key = table_key(self.backbone, what, cut, kind, setting, self._chunk)
+            stored = {"dtype": str(self.dtype).removeprefix("torch."), "shape": shape}
+            self._tables[here] = self.store.table(key | stored)
         return self._tables[here]
-
-    # -- live ---------------------------------------------------------------------------------------------
 
     def _live_texts(self, texts: Texts, ids: Tensor, tokens: bool) -> TextFeatures:
         """Through the whole tower: equal texts once, short ones apart from long ones where it pays."""
         counts, backbone = self.counts["text"], self.backbone
-        if tokens or backbone.text_layers is None or self._text_taps.fickle():
+        if tokens or backbone.text_layers is None or self._text_cuts.is_stochastic_now():
             counts.live += len(texts)
             known = None if tokens or backbone.text_layers is None else max(texts.lengths)
             return backbone.text(ids, tokens=tokens, length=known)
@@ -271,23 +242,7 @@ class Features:
     def _device(self) -> torch.device:
         return self.backbone.logit_scale.device
 
-    @property
-    def _float(self) -> torch.dtype:
-        return self.backbone.logit_scale.dtype
-
     def _moved(self, rows: Tensor) -> Tensor:
         if self._device.type == "cuda":
             rows = rows.pin_memory()
-        return rows.to(self._device, self._float, non_blocking=True)
-
-
-def _chunk(backbone: Backbone) -> int:
-    """Items a forward pass when rows are made; part of what determines their bits.
-
-    On a CPU sixteen pictures of a ViT-B/32 are as fast, each, as a hundred; of a tiny tower they are not.
-    """
-    if backbone.logit_scale.device.type != "cpu":
-        return 256
-    positions = len(getattr(backbone.model.visual, "positional_embedding", ()))
-    flops = 24 * positions * (backbone.image_width or 0) ** 2 * (backbone.image_layers or 0)
-    return 64 if 0 < flops < 1e9 else 16
+        return rows.to(self._device, self.backbone.logit_scale.dtype, non_blocking=True)

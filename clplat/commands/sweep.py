@@ -68,7 +68,7 @@ def demo(options: Namespace, rest: list[str]) -> int:
     raw = raw_of(options, rest)
     if raw is None:
         return 0
-    from clplat.config.parse import merge, read_config
+    from clplat.config.raw import merge, read_config
     from clplat.sweep import Sweep
     from clplat.sweep.flags import refuse_named
 

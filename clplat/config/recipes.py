@@ -14,7 +14,7 @@ from typing import Any
 
 import yaml
 
-from clplat.config.parse import unflatten
+from clplat.config.raw import unflatten
 from clplat.errors import UserError, nearest, unknown_name
 from clplat.kinds import KINDS
 from clplat.scan import packages

@@ -16,7 +16,7 @@ import yaml
 
 from clplat.config.groups import GROUPS
 from clplat.config.options import coerce
-from clplat.config.parse import unflatten
+from clplat.config.raw import unflatten
 from clplat.config.resolved import Config, Part
 from clplat.config.slots import PLAIN, chosen_parts, options_of, options_of_all, unknown_option
 from clplat.config.space import Choice, Float, Int, Space

@@ -7,8 +7,9 @@ from collections.abc import Callable, Sequence
 from torch import Tensor
 
 from clplat.data.augment import Augment
+from clplat.data.batch import Batch
 from clplat.data.images import PixelStore
-from clplat.data.records import Batch, Picture, Triplet
+from clplat.data.records import Picture, Triplet
 
 __all__ = ["Collate"]
 

@@ -15,7 +15,8 @@ import torch
 from PIL import Image, ImageOps, UnidentifiedImageError
 from torch import Tensor
 
-from clplat.data.records import Images, Picture
+from clplat.data.inputs import Images
+from clplat.data.records import Picture
 from clplat.errors import UserError, unknown_name
 
 __all__ = ["BadPicture", "PixelStore", "Preprocess", "open_picture", "to_rgb"]

@@ -8,19 +8,19 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from clplat.data.records import Batch
+from clplat.data.batch import Batch
 
-__all__ = ["join", "size_in_bytes", "split"]
+__all__ = ["join_examples", "size_in_bytes", "split_batch"]
 
 #: Keys that tell a row of our `Batch` from a user's own dict.
 _ROW = frozenset({"id", "domain", "reference", "tokens", "candidates", "labels", "picture_kind", "weight"})
 
 
-def split(batch: Any) -> list[Any]:
+def split_batch(batch: Any) -> list[Any]:
     """One tree per example. Knows our `Batch`, and tensors, lists, tuples and dicts of tensors.
 
     Example:
-        >>> [row[1].item() for row in split((torch.zeros(2, 3), torch.tensor([5, 6])))]
+        >>> [row[1].item() for row in split_batch((torch.zeros(2, 3), torch.tensor([5, 6])))]
         [5, 6]
     """
     if isinstance(batch, Batch):
@@ -29,10 +29,10 @@ def split(batch: Any) -> list[Any]:
         # Copies: a view would keep the whole batch in memory for one stored row.
         return [row.clone() for row in batch.detach().cpu()]
     if isinstance(batch, dict):
-        columns = {key: split(value) for key, value in batch.items()}
+        columns = {key: split_batch(value) for key, value in batch.items()}
         return [dict(zip(columns, values, strict=True)) for values in zip(*columns.values(), strict=True)]
     if isinstance(batch, list | tuple) and any(map(_is_column, batch)):
-        return [tuple(values) for values in zip(*(split(part) for part in batch), strict=True)]
+        return [tuple(values) for values in zip(*(split_batch(part) for part in batch), strict=True)]
     if isinstance(batch, list | tuple):
         return list(batch)
     raise TypeError(f"a memory cannot split a batch of type {type(batch).__name__}")
@@ -45,17 +45,17 @@ def _is_column(part: Any) -> bool:
     return isinstance(part, Tensor) or (isinstance(part, tuple) and any(map(_is_column, part)))
 
 
-def join(rows: Sequence[Any]) -> Any:
-    """The inverse of `split`."""
+def join_examples(rows: Sequence[Any]) -> Any:
+    """The inverse of `split_batch`."""
     first = rows[0]
     if isinstance(first, dict) and first.keys() >= _ROW:
         return Batch.from_rows(rows)
     if isinstance(first, Tensor):
         return torch.stack(list(rows))
     if isinstance(first, dict):
-        return {key: join([row[key] for row in rows]) for key in first}
+        return {key: join_examples([row[key] for row in rows]) for key in first}
     if isinstance(first, tuple):
-        return [join(list(column)) for column in zip(*rows, strict=True)]
+        return [join_examples(list(column)) for column in zip(*rows, strict=True)]
     return list(rows)
 
 

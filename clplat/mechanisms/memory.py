@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Any, Literal, Protocol
 
 import torch
 
-from clplat.mechanisms.examples import join, size_in_bytes, split
+from clplat.mechanisms.examples import join_examples, size_in_bytes, split_batch
 from clplat.randomness import generator
-from clplat.training.strategy import SupportsLearning
 
 __all__ = ["Memory"]
+
+
+class Collates(Protocol):
+    """What a memory asks of the loop that it is filled in: to join examples to a batch."""
+
+    def collate(self, examples: list[Any]) -> Any: ...
 
 
 class Memory:
@@ -46,7 +51,7 @@ class Memory:
     def _integer(self, high: int) -> int:
         return int(torch.randint(high, (1,), generator=self._generator))
 
-    def add(self, learner: SupportsLearning, experience: Any) -> None:
+    def add(self, learner: Collates, experience: Any) -> None:
         """Choose among the examples of an experience and store the chosen ones."""
         data = getattr(experience, "dataset", experience)
         group = str(len(self._groups))
@@ -56,7 +61,7 @@ class Memory:
                 order = torch.randperm(len(rows), generator=self._generator)[:share].sort().values
                 self._groups[key] = [rows[i] for i in order.tolist()]
             chosen = torch.randperm(len(data), generator=self._generator)[:room].sort().values.tolist()
-            self._groups[group] = split(learner.collate([data[i] for i in chosen])) if chosen else []
+            self._groups[group] = split_batch(learner.collate([data[i] for i in chosen])) if chosen else []
             self._seen += len(data)
             return
         slots: list[tuple[str, int]] = [
@@ -70,7 +75,7 @@ class Memory:
                 slots[place] = (group, i)
         fresh = [i for key, i in slots if key == group]
         kept = {key: [rows[i] for k, i in slots if k == key] for key, rows in self._groups.items()}
-        kept[group] = split(learner.collate([data[i] for i in fresh])) if fresh else []
+        kept[group] = split_batch(learner.collate([data[i] for i in fresh])) if fresh else []
         self._groups = kept
 
     def sample(self, count: int) -> Any | None:
@@ -84,7 +89,7 @@ class Memory:
             return None
         rows = groups[self._integer(len(groups))]
         order = torch.randperm(len(rows), generator=self._generator)[:count]
-        return join([rows[i] for i in order.tolist()])
+        return join_examples([rows[i] for i in order.tolist()])
 
     def sample_each(self, count: int) -> list[Any]:
         """One batch of every stored experience, about ``count`` examples together, two each at least.
@@ -95,7 +100,7 @@ class Memory:
         batches = []
         for rows in groups:
             order = torch.randperm(len(rows), generator=self._generator)[: max(2, count // len(groups))]
-            batches.append(join([rows[i] for i in order.tolist()]))
+            batches.append(join_examples([rows[i] for i in order.tolist()]))
         return batches
 
     def state_dict(self) -> dict[str, Any]:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from typing import Literal
 
 import torch
 from torch import Tensor, nn
 
-from clplat.cache.settled import settled
+from clplat.models.frozen import weights_fixed
+from clplat.models.hashes import Hashes
 
 __all__ = ["Teacher", "snapshot"]
 
@@ -73,21 +74,21 @@ class Teacher:
         parameters = {**dict(model.named_parameters()), **dict(model.named_buffers())}
         modes = {module: module.training for module in model.modules()}
         current = {name: parameters[name].data for name in tensors}
-        before = {name: getattr(parameters[name], "stand_in", None) for name in tensors}
+        own = {name: tensor.to(current[name].device) for name, tensor in tensors.items()}
         try:
-            for name, tensor in tensors.items():
-                own = tensor.to(current[name].device)
-                parameters[name].data = own
-                parameters[name].stand_in = own  # type: ignore[attr-defined]  # see `features.content.state_of`
+            for name, tensor in own.items():
+                parameters[name].data = tensor
             model.eval()
-            with torch.no_grad(), settled():  # what it computes of a picture is the same in every epoch
+            with ExitStack() as stack:
+                for module in modes:
+                    if isinstance(hashes := getattr(module, "hashes", None), Hashes):
+                        stack.enter_context(hashes.alias((parameters[name], own[name]) for name in own))
+                stack.enter_context(torch.no_grad())
+                # What it computes of a picture is the same in every epoch.
+                stack.enter_context(weights_fixed())
                 yield
         finally:
             for name, data in current.items():
                 parameters[name].data = data
-                if before[name] is not None:
-                    parameters[name].stand_in = before[name]  # type: ignore[attr-defined]
-                elif hasattr(parameters[name], "stand_in"):
-                    delattr(parameters[name], "stand_in")
             for module, mode in modes.items():
                 module.training = mode

@@ -1,0 +1,1 @@
+"""CLIP models behind one interface: how they are loaded, their towers, and the backbone."""

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import torch
 from torch import Tensor
 
-__all__ = ["Hashes", "state_of"]
+__all__ = ["Hashes"]
 
-#: What was not asked for during so many turns is forgotten: the tensors of a teacher that is gone, say.
-TURNS = 2
+#: What was not asked for while `Hashes.age` was called more often is forgotten: a teacher that is gone, say.
+AGES = 2
 
 
 class Hashes:
@@ -32,47 +34,57 @@ class Hashes:
     def __init__(self) -> None:
         self._known: dict[Any, tuple[Tensor, str]] = {}
         self._used: dict[Any, int] = {}
-        self._turn = 0
+        self._age = 0
+        self._aliases: dict[int, Tensor] = {}
 
     def __deepcopy__(self, memo: Any) -> Hashes:
         """Copies of tensors lie elsewhere: nothing is known of them."""
         return Hashes()
 
-    def turn(self) -> None:
+    def age(self) -> None:
         """Forget what was not asked for lately."""
-        self._turn += 1
-        for place in [place for place, turn in self._used.items() if turn < self._turn - TURNS]:
-            del self._known[place], self._used[place]
+        self._age += 1
+        for identity in [one for one, age in self._used.items() if age < self._age - AGES]:
+            del self._known[identity], self._used[identity]
 
     def digest(self, tensor: Tensor) -> str:
         """SHA-256 of a tensor's type, shape and bytes."""
-        place = _place(tensor)
-        if place not in self._known:
-            self._known[place] = (tensor.detach(), _sha256(tensor))
-        self._used[place] = self._turn
-        return self._known[place][1]
+        identity = self._identity(tensor)
+        if identity not in self._known:
+            self._known[identity] = (tensor.detach(), _sha256(tensor))
+        self._used[identity] = self._age
+        return self._known[identity][1]
 
-    def learn(self, tensor: Tensor, digest: str) -> None:
+    def remember(self, tensor: Tensor, digest: str) -> None:
         """Take over the digest of an equal tensor."""
-        place = _place(tensor)
-        self._known[place], self._used[place] = (tensor.detach(), digest), self._turn
+        identity = self._identity(tensor)
+        self._known[identity], self._used[identity] = (tensor.detach(), digest), self._age
 
+    @contextmanager
+    def alias(self, pairs: Iterable[tuple[Tensor, Tensor]]) -> Iterator[None]:
+        """Inside, the first tensor of each pair has the ``data`` of the second, and goes by its version.
 
-def state_of(tensor: Tensor) -> tuple[int, int]:
-    """Place in memory and version.
+        A parameter whose ``data`` was exchanged, as a teacher does, keeps a version count of its own, which
+        training moves. The other tensor knows better.
+        """
+        before = self._aliases
+        self._aliases = before | {id(tensor): other for tensor, other in pairs}
+        try:
+            yield
+        finally:
+            self._aliases = before
 
-    A parameter whose ``data`` was exchanged for another tensor's, as a teacher does, keeps a version count of
-    its own, which training moves. The other tensor, its ``stand_in``, knows better.
-    """
-    tensor = getattr(tensor, "stand_in", tensor)
-    return tensor.data_ptr(), 0 if tensor.is_inference() else tensor._version  # inference tensors count none
+    def state(self, tensor: Tensor) -> tuple[int, int]:
+        """Place in memory and version."""
+        tensor = self._aliases.get(id(tensor), tensor)
+        version = 0 if tensor.is_inference() else tensor._version  # inference tensors count none
+        return tensor.data_ptr(), version
 
-
-def _place(tensor: Tensor) -> tuple[Any, ...]:
-    words = tensor.detach().contiguous().flatten().view(torch.uint8)
-    words = words.view(torch.int64) if words.numel() % 8 == 0 else words
-    sums = torch.stack([words.sum(), words[::3].sum()]).tolist()
-    return (*state_of(tensor), tensor.shape, tensor.stride(), tensor.dtype, *sums)
+    def _identity(self, tensor: Tensor) -> tuple[Any, ...]:
+        words = tensor.detach().contiguous().flatten().view(torch.uint8)
+        words = words.view(torch.int64) if words.numel() % 8 == 0 else words
+        sums = torch.stack([words.sum(), words[::3].sum()]).tolist()
+        return (*self.state(tensor), tensor.shape, tensor.stride(), tensor.dtype, *sums)
 
 
 def _sha256(tensor: Tensor) -> str:

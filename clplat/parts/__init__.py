@@ -1,4 +1,4 @@
-"""All that whoever writes a part imports: the contracts, search spaces, and the error for a user's mistake.
+"""Parts by kind, and all that one imports in one line: contracts, records, search spaces, errors of users.
 
 from clplat.parts import Composer, Float, ImageFeatures, TextFeatures
 """
@@ -12,57 +12,81 @@ if TYPE_CHECKING:
     from clplat.config.space import Choice as Choice
     from clplat.config.space import Float as Float
     from clplat.config.space import Int as Int
-    from clplat.data.records import Batch as Batch
+    from clplat.data.batch import Batch as Batch
+    from clplat.data.images import open_picture as open_picture
     from clplat.data.records import Domain as Domain
+    from clplat.data.records import Gallery as Gallery
+    from clplat.data.records import Picture as Picture
     from clplat.data.records import Probe as Probe
+    from clplat.data.records import Protocol as Protocol
+    from clplat.data.records import Query as Query
+    from clplat.data.records import RetrievalSet as RetrievalSet
+    from clplat.data.records import Triplet as Triplet
+    from clplat.data.validate import stream_fingerprint as stream_fingerprint
     from clplat.errors import UserError as UserError
     from clplat.mechanisms.memory import Memory as Memory
     from clplat.mechanisms.teacher import Teacher as Teacher
+    from clplat.mechanisms.teacher import snapshot as snapshot
     from clplat.models.backbone import Backbone as Backbone
     from clplat.models.features import ImageFeatures as ImageFeatures
     from clplat.models.features import TextFeatures as TextFeatures
-    from clplat.models.retriever import ComposedRetriever as ComposedRetriever
-    from clplat.models.retriever import Outputs as Outputs
     from clplat.parts.adapters._base import Adapter as Adapter
     from clplat.parts.composers._base import Composer as Composer
     from clplat.parts.probes._base import Probes as Probes
     from clplat.parts.projections._base import Projection as Projection
+    from clplat.parts.projections._fitting import apply_matrix as apply_matrix
+    from clplat.parts.projections._fitting import register_matrix as register_matrix
     from clplat.parts.prompts._base import Prompt as Prompt
     from clplat.randomness import generator as generator
+    from clplat.retriever import ComposedRetriever as ComposedRetriever
+    from clplat.retriever import Outputs as Outputs
     from clplat.training.strategy import Learner as Learner
     from clplat.training.strategy import Strategy as Strategy
     from clplat.training.strategy import SupportsLearning as SupportsLearning
+    from clplat.training.streams import build_benchmark as build_benchmark
 
 #: Module -> what it hands on. Imported one at a time: a strategy for a plain loop needs no backbone.
 _FROM = {
     "clplat.config.space": ("Choice", "Float", "Int"),
-    "clplat.data.records": ("Batch", "Domain", "Probe"),
+    "clplat.data.batch": ("Batch",),
+    "clplat.data.images": ("open_picture",),
+    "clplat.data.records": (
+        "Domain",
+        "Gallery",
+        "Picture",
+        "Probe",
+        "Protocol",
+        "Query",
+        "RetrievalSet",
+        "Triplet",
+    ),
+    "clplat.data.validate": ("stream_fingerprint",),
     "clplat.errors": ("UserError",),
     "clplat.mechanisms.memory": ("Memory",),
-    "clplat.mechanisms.teacher": ("Teacher",),
+    "clplat.mechanisms.teacher": ("Teacher", "snapshot"),
     "clplat.models.backbone": ("Backbone",),
     "clplat.models.features": ("ImageFeatures", "TextFeatures"),
-    "clplat.models.retriever": ("ComposedRetriever", "Outputs"),
+    "clplat.retriever": ("ComposedRetriever", "Outputs"),
     "clplat.parts.adapters._base": ("Adapter",),
     "clplat.parts.composers._base": ("Composer",),
     "clplat.parts.probes._base": ("Probes",),
     "clplat.parts.projections._base": ("Projection",),
+    "clplat.parts.projections._fitting": ("apply_matrix", "register_matrix"),
     "clplat.parts.prompts._base": ("Prompt",),
     "clplat.randomness": ("generator",),
     "clplat.training.strategy": ("Learner", "Strategy", "SupportsLearning"),
+    "clplat.training.streams": ("build_benchmark",),
 }
-_MODULE = {name: module for module, names in _FROM.items() for name in names}
+_MODULES = {name: module for module, names in _FROM.items() for name in names}
 
-__all__ = [
-    *_MODULE,
-]
+__all__ = [*_MODULES]
 
 
 def __getattr__(name: str) -> Any:
-    if name not in _MODULE:
+    if name not in _MODULES:
         raise AttributeError(f"module 'clplat.parts' has no attribute '{name}'")
-    return getattr(importlib.import_module(_MODULE[name]), name)
+    return getattr(importlib.import_module(_MODULES[name]), name)
 
 
 def __dir__() -> list[str]:
-    return sorted(_MODULE)
+    return sorted(_MODULES)

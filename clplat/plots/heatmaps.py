@@ -69,8 +69,8 @@ def draw_heatmap(
                 continue
             soft = (i, j) in pale
             paper, ink = colours(value, soft)
-            box = Rectangle((j + 0.02, tops[i] + 0.02), 0.96, 0.96, fc=paper, ec="#fff", lw=0)
-            box.set_hatch("//" if soft else None)
+            hatch = "//" if soft else None
+            box = Rectangle((j + 0.02, tops[i] + 0.02), 0.96, 0.96, fc=paper, ec="#fff", lw=0, hatch=hatch)
             axes.add_patch(box)
             axes.text(j + 0.5, tops[i] + 0.5, number(value), ha="center", va="center", size=size, color=ink)
     for i, j in framed:

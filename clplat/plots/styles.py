@@ -26,9 +26,8 @@ class Style:
     @property
     def line(self) -> dict[str, Any]:
         """What matplotlib is told to draw a line of this method."""
-        return {
-            "color": self.colour, "marker": self.marker, "ls": self.dash, "lw": self.weight, "mec": "white",
-        }  # fmt: skip
+        look = {"color": self.colour, "marker": self.marker, "ls": self.dash, "lw": self.weight}
+        return {**look, "mec": "white"}
 
     @property
     def polygon(self) -> str:

@@ -41,8 +41,9 @@ def answer_table(rows: Sequence[Row], outcome: Outcome, styles: Mapping[str, Sty
         columns.append(Column("chosen by tuning", lambda row: settings_text(row["params"])))
     spread = any(row["score"]["sd"] is not None for row in rows)
     caption = (
-        f"{rows[0]['group']}{': ' if rows[0]['group'] else ''}{primary} after the last domain, "
-        f"mean over {len(outcome['domains'])} domains, test split, best first{'; ± is one standard deviation over replicates' if spread else ''}."
+        f"{rows[0]['group']}{': ' if rows[0]['group'] else ''}{primary} after the last domain, mean over "
+        f"{len(outcome['domains'])} domains, test split, best first"
+        f"{'; ± is one standard deviation over replicates' if spread else ''}."
     )
     return Table(caption, columns, _parts(rows))
 

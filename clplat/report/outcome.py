@@ -11,7 +11,7 @@ from typing import Any
 from clplat.errors import UserError
 from clplat.files import read_json
 from clplat.formats import setting
-from clplat.measures import mean_of
+from clplat.measures import Result, mean_of
 from clplat.naming import stream_names
 
 __all__ = [
@@ -21,7 +21,6 @@ __all__ = [
 
 Outcome = Mapping[str, Any]
 Row = Mapping[str, Any]  # of an outcome's `rows`, `comparisons` or `studies`
-Result = Mapping[str, Any]
 
 _SCHEMA = 1
 

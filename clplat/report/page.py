@@ -71,7 +71,6 @@ def write_report(out: Path) -> Path:
     templates.filters["number"] = number
     page = templates.get_template("page.html.j2").render(
         outcome=outcome,
-        paragraphs=[part for part in outcome["question"].split("\n\n") if part.strip()],
         notices=notices(outcome, runs),
         sections=_rows(outcome, runs, styles)
         | _figures(outcome, runs, styles, out)
@@ -89,11 +88,9 @@ def _rows(outcome: Outcome, runs: Runs, styles: Styles) -> dict[str, Section]:
     """Tables: the answer of each group with its other measures, what differs, what it costs, matrices."""
     groups, primary = by_group(outcome["rows"]), outcome["primary"]
     empty = "" if outcome["rows"] else "No method has finished yet: there is no answer so far."
-    answers = [
-        t
-        for rows in groups.values()
-        for t in (answer_table(rows, outcome, styles), measure_table(rows, outcome))
-    ]
+    answers: list[Table | None] = []
+    for rows in groups.values():
+        answers += [answer_table(rows, outcome, styles), measure_table(rows, outcome)]
     compared = [comparison_table(entries, styles) for entries in by_group(outcome["comparisons"]).values()]
     heats = [(group, maps) for group, rows in groups.items() if (maps := heat_maps(rows, runs, primary))]
     return {

@@ -77,7 +77,7 @@ def pareto(
 
     def plot(trials: Sequence[Trial], marker: str, **look: Any) -> None:
         places = [(t["measures"][pair.x] / x_scale, t["measures"][pair.y] / y_scale) for t in trials]
-        axes.plot([x for x, _ in places], [y for _, y in places], marker, **look)
+        axes.plot([x for x, _ in places], [y for _, y in places], marker=marker, **look)
 
     for method in dict.fromkeys(method for method, _ in found):
         style = styles[method]

@@ -11,7 +11,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
-from clplat.cache.engine import Features
+from clplat.cache.engine import FeatureCache
 from clplat.cache.store import Store
 from clplat.config.resolved import Config
 from clplat.data.augment import Augment
@@ -20,11 +20,11 @@ from clplat.data.images import PixelStore, Preprocess
 from clplat.data.records import Domain, Probe
 from clplat.errors import UserError
 from clplat.evaluation.evaluator import Evaluator
-from clplat.models.retriever import ComposedRetriever
 from clplat.parts.composers.image_only import ImageOnly
 from clplat.parts.composers.text_only import TextOnly
 from clplat.provenance import library_versions
 from clplat.randomness import seeded
+from clplat.retriever import ComposedRetriever
 from clplat.training.strategy import Strategy
 
 __all__ = ["Assembly", "assemble", "build_retriever"]
@@ -42,7 +42,7 @@ class Assembly:
     strategy: Strategy
     loss: Callable[..., Tensor]
     pixels: PixelStore
-    features: Features | None
+    cache: FeatureCache | None
     collate: Collate
     evaluator: Evaluator
     base_fingerprint: str
@@ -89,7 +89,7 @@ def build_retriever(config: Config) -> tuple[ComposedRetriever, str]:
     if config.features != "off":
         store = _store(os.environ.get("CLPLAT_CACHE"), os.environ.get("CLPLAT_CACHE_LIMIT"))
         dtype = torch.float16 if config.features == "fp16" else torch.float32
-        retriever.features = Features(backbone, store, dtype)
+        retriever.cache = FeatureCache(backbone, store, dtype)
     return retriever, fingerprint
 
 
@@ -104,11 +104,11 @@ def assemble(config: Config) -> Assembly:
     domains = [experience.domain for experience in benchmark.train_stream]
     probes = _probes(config, benchmark)
     retriever, fingerprint = build_retriever(config)
-    backbone, features = retriever.backbone, retriever.features
-    assert features is None or isinstance(features, Features)
+    backbone, cache = retriever.backbone, retriever.cache
+    assert cache is None or isinstance(cache, FeatureCache)
     # A prompt takes places of the context, so that texts are counted with it attached.
     cut = _cut_texts(backbone, domains, probes, config.data.long_texts)
-    pixels = _pixels(backbone.image_size, config.data.preprocess, features.store if features else None)
+    pixels = _pixels(backbone.image_size, config.data.preprocess, cache.store if cache else None)
     evaluator = Evaluator(
         domains,
         probes,
@@ -127,7 +127,7 @@ def assemble(config: Config) -> Assembly:
         strategy=config.make("strategy"),
         loss=config.make("loss"),
         pixels=pixels,
-        features=features,
+        cache=cache,
         collate=Collate(pixels, backbone.tokenize, _augment(config)),
         evaluator=evaluator,
         base_fingerprint=fingerprint,

@@ -76,7 +76,7 @@ def save_state(path: Path, trainer: Trainer, weights: Weights, result: dict[str,
             "weights": weights.tensors(),
             "trainable": [name for name, p in trainer.model.named_parameters() if p.requires_grad],
             "optimizer": _moments(trainer),
-            "strategy": trainer.strategy_plugin.strategy.state_dict(),
+            "strategy": trainer.strategy.state_dict(),
             "result": result,
         },
     )
@@ -89,7 +89,7 @@ def load_state(path: Path, trainer: Trainer, weights: Weights) -> dict[str, Any]
         raise UserError(f"{path} was written by another version of clplat")
     place = Position(*state["position"])
     if place != Position():  # before its first experience a strategy is as it was made
-        strategy = trainer.strategy_plugin.strategy
+        strategy = trainer.strategy
         strategy.load_state_dict(_floats_on(trainer.device, state["strategy"]))
         strategy.rebuild(trainer.learner)
     # In the middle of an experience `before_experience`, which may freeze and unfreeze, is not called again.
@@ -130,7 +130,7 @@ def _moments(trainer: Trainer) -> dict[str, Any]:
 
 def save_version(path: Path, trainer: Trainer, weights: Weights) -> None:
     """Write one finished model version: its weights, and what a growing strategy needs to rebuild it."""
-    strategy = trainer.strategy_plugin.strategy
+    strategy = trainer.strategy
     grows = type(strategy).rebuild is not Strategy.rebuild and trainer.position != Position()
     save_tree(path, {"weights": weights.tensors(), "strategy": strategy.state_dict() if grows else None})
 

@@ -10,19 +10,19 @@ from typing import Any
 import torch
 
 from clplat.cache.counts import added
-from clplat.cache.settled import settled
 from clplat.config.resolve import resolve
 from clplat.config.resolved import Config
 from clplat.errors import UserError
 from clplat.evaluation.evaluator import VersionMetrics
 from clplat.events import Listener
 from clplat.files import read_json, write_atomically, write_json
+from clplat.models.frozen import weights_fixed
 from clplat.retrieval_grid import query_grid
 from clplat.runs.assembly import Assembly, assemble
 from clplat.runs.checkpoint import Weights, load_state, save_state, save_version
-from clplat.runs.index_versions import Versions
+from clplat.runs.index_versions import IndexVersions
 from clplat.runs.results import SCHEMA, add_costs, add_row, blank
-from clplat.runs.run_folder import CHECKPOINT, RESULT, claimed, default_folder
+from clplat.runs.run_folder import CHECKPOINT, RESULT, default_folder, locked_run_folder
 from clplat.training.strategy import Strategy
 from clplat.training.trainer import NonFiniteLoss, Position, Trainer
 from clplat.trees import save_tree
@@ -63,7 +63,7 @@ def run(
     resolved = resolve(config)
     listener = listener or Listener()
     folder = Path(out) if out is not None else default_folder(resolved)
-    with claimed(folder, resolved):
+    with locked_run_folder(folder, resolved):
         if (folder / RESULT).exists():
             result: dict[str, Any] = read_json(folder / RESULT)
             if result["status"] == "complete":
@@ -85,7 +85,7 @@ class Experiment:
         _refuse_idle_parts(config, self.parts)
         self.trainer = make_trainer(config, self.parts, self._on_step)
         self.weights = Weights(self.parts.retriever)
-        self.versions = Versions(folder, self.parts, config.evaluation.anchors)
+        self.versions = IndexVersions(folder, self.parts, config.evaluation.anchors)
         self.checkpoint = folder / CHECKPOINT
         self._next_checkpoint = 0.0
         self.result = blank(config, self.parts)
@@ -162,9 +162,9 @@ class Experiment:
         """Fill one row of R and of C, and put everything on disk before anybody hears of it."""
         start = time.perf_counter()
         retriever = self.parts.retriever.eval()
-        if self.parts.features is not None:
-            self.parts.features.refresh()
-        with settled():
+        if self.parts.cache is not None:
+            self.parts.cache.refresh()
+        with weights_fixed():
             row = self.parts.evaluator.row(
                 retriever, lambda j, values: self.listener.cell(version, j, values)
             )
@@ -184,16 +184,16 @@ class Experiment:
 
     def _note_reuse(self) -> None:
         """What the feature store gave, before an interruption and since."""
-        features = self.parts.features
-        if features is None:
+        cache = self.parts.cache
+        if cache is None:
             return
-        features.store.flush()
-        if features.store.quota.problem and not self._told:
-            self.listener.note(features.store.quota.problem)
+        cache.store.flush()
+        if cache.store.quota.problem and not self._told:
+            self.listener.note(cache.store.quota.problem)
             self._told = True
         pixels = {"asked": self.parts.pixels.asked, "decoded": self.parts.pixels.decoded}
         since = {key: value - self._pixels_before[key] for key, value in pixels.items()}
-        report = {**features.report(), "pixels": since}
+        report = {**cache.report(), "pixels": since}
         self.result["measured"]["features"] = added(self._reused_before, report)
 
     def _draw(self, version: int, row: VersionMetrics) -> None:

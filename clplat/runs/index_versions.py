@@ -5,18 +5,17 @@ from __future__ import annotations
 import copy
 from pathlib import Path
 
-from clplat.cache.settled import settled
 from clplat.data.records import Picture
 from clplat.evaluation.evaluator import VersionMetrics
+from clplat.models.frozen import weights_fixed
 from clplat.parts.projections._base import Projection
-from clplat.parts.projections.identity import Identity
 from clplat.runs.assembly import Assembly
 from clplat.trees import load_tree, save_tree
 
-__all__ = ["Versions"]
+__all__ = ["IndexVersions"]
 
 
-class Versions:
+class IndexVersions:
     """Embeddings of the galleries by every version, and projections into each older version's space.
 
     Queries of version i reach the index of version j through a projection fitted on pairs: training pictures
@@ -37,7 +36,7 @@ class Versions:
 
     @property
     def _projects(self) -> bool:
-        return not isinstance(self.parts.retriever.projection, Identity)
+        return self.parts.retriever.projection.fitted
 
     def _anchors(self, version: int) -> list[Picture]:
         """Training pictures that were at hand when ``version`` became old, evenly over domains."""
@@ -52,7 +51,7 @@ class Versions:
     def remember_anchors(self, version: int) -> None:
         """Before the next experience: embed the anchors by the version that is about to become old."""
         if self._projects:
-            with settled():
+            with weights_fixed():
                 embedded = self.parts.evaluator.images(self.parts.retriever.eval(), self._anchors(version))
             save_tree(self._file("anchors", version), {"old": embedded})
 

@@ -7,11 +7,11 @@ from pathlib import Path
 
 import torch
 
-from clplat.config.parse import read_config
+from clplat.config.raw import read_config
 from clplat.config.resolve import resolve
 from clplat.config.resolved import Config
 from clplat.errors import UserError
-from clplat.models.retriever import ComposedRetriever
+from clplat.retriever import ComposedRetriever
 from clplat.runs.assembly import build_retriever
 from clplat.runs.checkpoint import load_version
 from clplat.runs.run_folder import CONFIG, VERSION_ELSEWHERE

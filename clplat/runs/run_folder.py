@@ -15,7 +15,7 @@ from clplat.errors import UserError
 from clplat.files import remove_leftovers, write_text
 from clplat.locks import locked
 
-__all__ = ["CHECKPOINT", "CONFIG", "RESULT", "VERSION_ELSEWHERE", "claimed", "default_folder"]
+__all__ = ["CHECKPOINT", "CONFIG", "RESULT", "VERSION_ELSEWHERE", "default_folder", "locked_run_folder"]
 
 RESULT, CHECKPOINT, CONFIG, LOCK = "result.json", "checkpoint.safetensors", "config.yaml", ".lock"
 #: In a logged model: the path of a version that was too large to copy.
@@ -29,7 +29,7 @@ def default_folder(config: Config, root: Path = Path("runs")) -> Path:
 
 
 @contextmanager
-def claimed(folder: Path, config: Config) -> Iterator[None]:
+def locked_run_folder(folder: Path, config: Config) -> Iterator[None]:
     """Take a folder for a configuration, and for this process alone until the end of the block.
 
     A folder belongs to a configuration as soon as a row of the result is on disk; before that nothing is lost

@@ -10,7 +10,7 @@ from typing import Any
 
 import yaml
 
-from clplat.config.parse import merge
+from clplat.config.raw import merge
 from clplat.config.recipes import recipe
 from clplat.errors import UserError
 from clplat.sweep.plan import Sweep, read_sweep

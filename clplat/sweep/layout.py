@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 
-from clplat.config.parse import merge, unflatten
+from clplat.config.raw import merge, unflatten
 from clplat.config.resolve import resolve, spaces
 from clplat.config.resolved import Config
 from clplat.config.space import Space

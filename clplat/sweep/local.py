@@ -12,6 +12,7 @@ import time
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from multiprocessing.connection import wait
 from typing import Any
 
@@ -178,29 +179,13 @@ class PipeListener(Listener):
 
     def __init__(self, outbox: queues.SimpleQueue[tuple[str, Any] | None]) -> None:
         self.outbox = outbox
-
-    def _send(self, name: str, *values: Any) -> None:
-        # The result goes on growing here while the message waits.
-        self.outbox.put((name, copy.deepcopy(values)))
-
-    def started(self, result: dict[str, Any]) -> None:
-        self._send("started", result)
+        for name in ("started", "cell", "row", "finished", "failed", "note"):
+            setattr(self, name, partial(self._send, name))
 
     def progress(self, experience: int, done: int, total: int) -> None:
         if done % 5 == 0:
             self._send("progress", experience, done, total)
 
-    def cell(self, row: int, column: int, metrics: dict[str, float]) -> None:
-        self._send("cell", row, column, metrics)
-
-    def row(self, result: dict[str, Any]) -> None:
-        self._send("row", result)
-
-    def finished(self, result: dict[str, Any]) -> None:
-        self._send("finished", result)
-
-    def failed(self, why: str) -> None:
-        self._send("failed", why)
-
-    def note(self, text: str) -> None:
-        self._send("note", text)
+    def _send(self, name: str, *values: Any) -> None:
+        # The result goes on growing here while the message waits.
+        self.outbox.put((name, copy.deepcopy(values)))

@@ -10,7 +10,8 @@ from typing import Any
 
 from clplat.evaluation.significance import Replicate, interval
 from clplat.measures import MEASURES, evaluate_measures
-from clplat.naming import flat, role_of
+from clplat.naming import flat
+from clplat.roles import role_of
 from clplat.sweep.layout import FinalRun, Layout
 from clplat.trees import load_tree
 

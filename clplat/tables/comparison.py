@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from clplat.measures import COMPARED, MEASURES
-from clplat.naming import role_of
-from clplat.tables.text import aligned, mlflow_markdown
+from clplat.roles import role_of
+from clplat.tables.text import aligned, mean_text, mlflow_markdown
 
 __all__ = ["markdown", "plain", "winner_line"]
 
@@ -26,16 +27,13 @@ _MAIN = (
 
 def _heading(name: str) -> str:
     """``"R5"`` -> ``"R@5"``."""
-    return name.replace("mAP", "mAP@") if name.startswith("mAP") else name.replace("R", "R@", 1)
+    return re.sub(r"^(R|mAP)(?=\d)", r"\1@", name)
 
 
 def _number(row: Row, key: str, digits: int) -> str:
-    value, spread = row.get(key), row.get(f"{key}_std")
-    if value is None:
-        return "–"
     # The spread of the two numbers that decide; of all of them it would only widen the table.
-    decides = key in ("score", _LOST, row["primary"]) and spread is not None
-    return f"{value:.{digits}f}" + (f"±{spread:.{digits}f}" if decides else "")
+    decides = key in ("score", _LOST, row["primary"])
+    return mean_text(row.get(key), digits, row.get(f"{key}_std") if decides else None)
 
 
 def _is_bound(row: Row) -> bool:

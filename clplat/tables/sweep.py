@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from clplat.measures import MEASURES, Measure
+from clplat.measures import MEASURES
+from clplat.tables.text import mean_text
 
 __all__ = ["sweep_table"]
 
@@ -30,14 +31,11 @@ def sweep_table(outcome: Mapping[str, Any]) -> tuple[list[str], list[list[str]],
     body = []
     for row in rows:
         score = row["score"]
-        spread = "" if score["sd"] is None else f"±{score['sd']:.1f}"
-        cells = [row["label"] + " (bound)" * row["bound"], f"{score['mean']:.1f}{spread}"]
-        cells += [f"{score['low']:.1f} to {score['high']:.1f}", *(_cell(row, measure) for measure in shown)]
+        cells = [row["label"] + " (bound)" * row["bound"], mean_text(score["mean"], 1, score["sd"])]
+        cells.append(f"{score['low']:.1f} to {score['high']:.1f}")
+        for measure in shown:
+            entry = row["measures"].get(measure.name)
+            cells.append(mean_text(entry and entry["mean"] / measure.scale, measure.digits))
         fits = ["yes" if row["feasible"] else "no"] * limits
         body.append([row["group"]] * groups + cells + [str(row["n"]), *fits])
     return head + ["fits"] * limits, body, 1 + groups
-
-
-def _cell(row: Mapping[str, Any], measure: Measure) -> str:
-    entry = row["measures"].get(measure.name)
-    return "–" if entry is None else f"{entry['mean'] / measure.scale:.{measure.digits}f}"

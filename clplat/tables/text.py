@@ -10,10 +10,17 @@ from clplat.plots.colours import strategy_colour
 if TYPE_CHECKING:
     from rich.table import Table
 
-__all__ = ["aligned", "coloured", "markdown", "mlflow_markdown"]
+__all__ = ["aligned", "coloured", "markdown", "mean_text", "mlflow_markdown"]
 
 Head = Sequence[str]
 Body = Sequence[Sequence[str]]
+
+
+def mean_text(mean: float | None, digits: int, spread: float | None = None) -> str:
+    """A number, behind it its spread if there is one; a dash if it is undefined."""
+    if mean is None:
+        return "–"
+    return f"{mean:.{digits}f}" + ("" if spread is None else f"±{spread:.{digits}f}")
 
 
 def aligned(head: Head, body: Body, words: int) -> str:

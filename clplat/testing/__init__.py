@@ -16,7 +16,9 @@ from clplat.testing.adapters import AdapterContract
 from clplat.testing.composers import ComposerContract
 from clplat.testing.loop import TinyTowers, plain_loop, plain_step, tiny_learner
 from clplat.testing.losses import LossContract
+from clplat.testing.probes import ProbesContract
 from clplat.testing.projections import ProjectionContract
+from clplat.testing.prompts import PromptContract
 from clplat.testing.scenarios import ScenarioContract
 from clplat.testing.strategies import StrategyContract
 from clplat.testing.tiny import (
@@ -33,7 +35,9 @@ __all__ = [
     "AdapterContract",
     "ComposerContract",
     "LossContract",
+    "ProbesContract",
     "ProjectionContract",
+    "PromptContract",
     "ScenarioContract",
     "StrategyContract",
     "TinyTowers",

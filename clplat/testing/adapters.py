@@ -4,22 +4,18 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
-from typing import Any, ClassVar
+from typing import ClassVar
 from unittest import SkipTest
 
 import torch
-import torch.nn.functional as F
-from torch import Tensor
 
 from clplat.errors import UserError
 from clplat.mechanisms.teacher import Teacher, snapshot
 from clplat.models.backbone import Backbone
-from clplat.models.retriever import ComposedRetriever
 from clplat.parts.adapters._base import Adapter
-from clplat.parts.composers.sum import Sum
-from clplat.randomness import seeded
-from clplat.testing.checks import check_refusals, difference, trainable, weights
-from clplat.testing.tiny import tiny_backbone, tiny_collate, tiny_domains, tiny_loss
+from clplat.testing.checks import check_refusals, declared, difference, trainable, weights
+from clplat.testing.tiny import tiny_backbone
+from clplat.testing.towers import attached, distance, embeddings, train_a_little
 
 __all__ = ["AdapterContract"]
 
@@ -30,15 +26,13 @@ class AdapterContract:
     Example:
         >>> from clplat.parts.adapters.full import Full
         >>> class TestLastBlock(AdapterContract):
-        ...     trains_base, mergeable = True, False
         ...     def make(self) -> Adapter:
         ...         return Full(last=1)
     """
 
-    #: The base weights themselves are trained: there is no bare base to go back to.
-    trains_base: ClassVar[bool] = False
-    #: `merge` folds it into the base weights.
-    mergeable: ClassVar[bool] = True
+    #: Instead of what the adapter says of itself (`Adapter.trains_base`, `Adapter.mergeable`).
+    trains_base: ClassVar[bool | None] = None
+    mergeable: ClassVar[bool | None] = None
     #: How far normalised features may move when it is merged.
     tolerance: ClassVar[float] = 1e-5
 
@@ -50,6 +44,9 @@ class AdapterContract:
         """What it is attached to; override it where the tiny one does not suit."""
         return tiny_backbone()
 
+    def _has_bare_base(self, adapter: Adapter) -> bool:
+        return not declared(self, adapter, "trains_base") and not adapter.rewrites_base
+
     # -- the contract -------------------------------------------------------------------------------------
 
     def test_a_wrong_value_is_refused_by_a_value_error(self) -> None:
@@ -57,150 +54,112 @@ class AdapterContract:
 
     def test_attaching_names_what_is_trained_and_changes_nothing(self) -> None:
         adapter, backbone = self.make(), self.backbone()
-        before = _features(backbone)
-        names = _attach(adapter, backbone)
+        before = embeddings(backbone)
+        names = attached(adapter, backbone)
         assert names and len(set(names)) == len(names)
         assert sorted(names) == sorted(trainable(backbone)), "attach returns other names than it trains"
         if adapter.identity_at_init:
-            moved = _distance(_features(backbone), before)
+            moved = distance(embeddings(backbone), before)
             assert moved <= 1e-5, f"features moved by {moved:.1e}, but identity_at_init is set"
         again = self.backbone()
-        _attach(self.make(), again)
+        attached(self.make(), again)
         found = difference(weights(again), weights(backbone))
         assert not found, f"the same seed gives another start: {found}"
 
     def test_training_reaches_every_named_tensor_and_no_other(self) -> None:
         adapter, backbone = self.make(), self.backbone()
-        names = set(_attach(adapter, backbone))
+        names = set(attached(adapter, backbone))
         before = weights(backbone)
-        untrained = _features(backbone)
-        missed = names - _idle(adapter, names) - _train(backbone)
+        untrained = embeddings(backbone)
+        missed = names - _idle(adapter, names) - train_a_little(backbone)
         assert not missed, f"no gradient reaches {', '.join(sorted(missed)[:3])}"
         after = weights(backbone)
         parameters = dict(backbone.named_parameters())
         changed = {name for name in parameters if not torch.equal(before[name], after[name])}
         wrong = (changed ^ names) - _idle(adapter, names)
         assert not wrong, f"wrong tensors changed: {', '.join(sorted(wrong)[:3])}"
-        assert _distance(_features(backbone), untrained) > 1e-6, "training has no effect on the features"
+        assert distance(embeddings(backbone), untrained) > 1e-6, "training has no effect on the features"
 
     def test_what_is_declared_without_effect_has_none(self) -> None:
         adapter, backbone = self.make(), self.backbone()
-        names = set(_attach(adapter, backbone))
-        _train(backbone)
+        names = set(attached(adapter, backbone))
+        train_a_little(backbone)
         for pattern in adapter.without_effect:
             matched = [name for name in names if re.search(pattern, name)]
             assert matched, f"without_effect: no trained tensor is called {pattern}"
-            before = _features(backbone)
+            before = embeddings(backbone)
             with torch.no_grad():
                 for name in matched:
                     backbone.get_parameter(name).add_(1.0)
-            moved = _distance(_features(backbone), before)
+            moved = distance(embeddings(backbone), before)
             assert moved <= 1e-5, f"without_effect: {pattern} moved the features by {moved:.1e}"
 
     def test_none_is_the_bare_base(self) -> None:
         adapter, backbone = self.make(), self.backbone()
-        before = _features(backbone)
-        names = _attach(adapter, backbone)
-        _train(backbone)
-        trained = _features(backbone)
-        if self.trains_base or adapter.rewrites_base:
+        before = embeddings(backbone)
+        names = attached(adapter, backbone)
+        train_a_little(backbone)
+        trained = embeddings(backbone)
+        if not self._has_bare_base(adapter):
             try:
                 adapter.activate(backbone, None)
             except UserError:
                 return
             raise AssertionError("there is no bare base: activate(backbone, None) must raise a UserError")
         adapter.activate(backbone, None)
-        assert torch.equal(_features(backbone), before), "without adapters the features are not the base's"
+        assert not difference(embeddings(backbone), before), "without adapters they are not the base's"
         adapter.activate(backbone, "default")
-        assert torch.equal(_features(backbone), trained), "the adapter does not come back as it was"
+        assert not difference(embeddings(backbone), trained), "the adapter does not come back as it was"
         assert sorted(trainable(backbone)) == sorted(names), "activate changes requires_grad"
 
     def test_a_second_one_is_active_wherever_the_switch_stood(self) -> None:
         adapter, backbone = self.make(), self.backbone()
-        if self.trains_base or adapter.rewrites_base:
+        if not self._has_bare_base(adapter):
             raise SkipTest("one at a time")
-        before = _features(backbone)
-        _attach(adapter, backbone, "first")
-        _train(backbone)
-        first = _features(backbone)
+        before = embeddings(backbone)
+        attached(adapter, backbone, "first")
+        train_a_little(backbone)
+        first = embeddings(backbone)
         adapter.activate(backbone, None)
-        names = _attach(adapter, backbone, "second")
+        names = attached(adapter, backbone, "second")
         assert sorted(trainable(backbone)) == sorted(names), "attaching does not freeze the one before"
         if adapter.identity_at_init:
-            assert _distance(_features(backbone), before) <= 1e-5, "a second one starts from the first"
-        missed = set(names) - _idle(adapter, names) - _train(backbone)
+            assert distance(embeddings(backbone), before) <= 1e-5, "a second one starts from the first"
+        missed = set(names) - _idle(adapter, names) - train_a_little(backbone)
         assert not missed, f"the second adapter gets no gradient: {', '.join(sorted(missed)[:3])}"
         adapter.activate(backbone, "first")
-        assert torch.equal(_features(backbone), first), "training the second one changed the first"
+        assert not difference(embeddings(backbone), first), "training the second one changed the first"
 
     def test_merging_keeps_the_features(self) -> None:
         adapter, backbone = self.make(), self.backbone()
-        _attach(adapter, backbone)
-        _train(backbone)
-        trained, stock = _features(backbone), set(backbone.stock_state_dict())
-        if not self.mergeable and not self.trains_base:
+        attached(adapter, backbone)
+        train_a_little(backbone)
+        trained, stock = embeddings(backbone), set(backbone.stock_state_dict())
+        if not declared(self, adapter, "mergeable"):
             raise SkipTest("declared as not mergeable")
         adapter.merge(backbone)
-        moved = _distance(_features(backbone), trained)
+        moved = distance(embeddings(backbone), trained)
         assert moved <= self.tolerance, f"merging moved the features by {moved:.1e}"
-        assert set(backbone.stock_state_dict()) == stock and not backbone.adapters
+        assert set(backbone.stock_state_dict()) == stock and not backbone.adapters.installed
 
     def test_a_teacher_and_a_checkpoint_bring_it_back(self) -> None:
         """An earlier version is kept as its trained tensors: nothing else may decide about the output."""
         from clplat.runs.checkpoint import Weights
 
         backbone, again = self.backbone(), self.backbone()
-        _attach(self.make(), backbone)
-        start, teacher = _features(backbone), Teacher(snapshot(backbone))
+        attached(self.make(), backbone)
+        start, teacher = embeddings(backbone), Teacher(snapshot(backbone))
         held = Weights(backbone)
-        _train(backbone)
-        trained, saved = _features(backbone), {name: t.clone() for name, t in held.tensors().items()}
+        train_a_little(backbone)
+        trained, saved = embeddings(backbone), {name: t.clone() for name, t in held.tensors().items()}
         with teacher.active(backbone):
-            assert torch.equal(_features(backbone), start), "a teacher's features are not those of its time"
-        assert torch.equal(_features(backbone), trained), "a teacher left something behind"
-        _attach(self.make(), again)
+            assert not difference(embeddings(backbone), start), "a teacher's features are not of its time"
+        assert not difference(embeddings(backbone), trained), "a teacher left something behind"
+        attached(self.make(), again)
         Weights(again).restore(saved)
-        assert torch.equal(_features(again), trained), "the saved tensors do not restore the features"
-
-
-def _attach(adapter: Adapter, backbone: Backbone, name: str = "default") -> list[str]:
-    with seeded(0, "contract", "attach"):
-        return adapter.attach(backbone, name)
+        assert not difference(embeddings(again), trained), "the saved tensors do not restore the features"
 
 
 def _idle(adapter: Adapter, names: Iterable[str]) -> set[str]:
     """The trained tensors whose gradient is zero but for rounding."""
     return {name for name in names if any(re.search(part, name) for part in adapter.without_effect)}
-
-
-def _features(backbone: Backbone) -> Tensor:
-    batch = tiny_collate()(tiny_domains()[0].train[:6])
-    mode = backbone.training
-    backbone.eval()
-    with torch.no_grad():
-        picture, text = backbone.image(batch.reference).pooled, backbone.text(batch.tokens).pooled
-    backbone.train(mode)
-    return F.normalize(torch.cat([picture, text]), dim=-1)
-
-
-def _distance(one: Tensor, two: Tensor) -> float:
-    return float((one - two).abs().max())
-
-
-def _train(backbone: Backbone, steps: int = 2) -> set[str]:
-    """A few steps of composed retrieval; the names of all tensors that had a gradient other than zero."""
-    retriever = ComposedRetriever(backbone, Sum())
-    named = {name: p for name, p in backbone.named_parameters() if p.requires_grad}
-    optimizer: Any = torch.optim.Adam(named.values(), lr=1e-2)
-    reached: set[str] = set()
-    backbone.train()
-    with seeded(0, "contract", "train"):
-        for step in range(steps):
-            batch = tiny_collate()(tiny_domains()[step % 2].train[8 * step % 24 :][:8])
-            optimizer.zero_grad()
-            loss = tiny_loss(batch, retriever(batch))
-            loss.backward()  # type: ignore[no-untyped-call]
-            reached |= {name for name, p in named.items() if p.grad is not None and bool(p.grad.any())}
-            optimizer.step()
-    backbone.eval()
-    return reached

@@ -13,7 +13,21 @@ from torch import Tensor, nn
 
 from clplat.config.options import arguments
 
-__all__ = ["check_constructor", "check_docstring", "check_refusals", "difference", "trainable", "weights"]
+__all__ = [
+    "check_constructor",
+    "check_docstring",
+    "check_refusals",
+    "declared",
+    "difference",
+    "trainable",
+    "weights",
+]
+
+
+def declared(contract: Any, part: Any, tag: str) -> Any:
+    """What a part says of itself, unless the class of its contract tests says otherwise."""
+    own = getattr(contract, tag)
+    return getattr(part, tag) if own is None else own
 
 
 def check_constructor(part: Any) -> None:

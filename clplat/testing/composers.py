@@ -10,9 +10,9 @@ from torch import Tensor, nn
 from torch.nn.functional import normalize
 
 from clplat.models.features import ImageFeatures, TextFeatures
-from clplat.models.retriever import ComposedRetriever
 from clplat.parts.composers._base import Composer
 from clplat.randomness import generator, seeded
+from clplat.retriever import ComposedRetriever
 from clplat.testing.checks import check_docstring, check_refusals, difference, weights
 from clplat.testing.tiny import tiny_backbone, tiny_collate, tiny_domains
 

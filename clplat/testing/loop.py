@@ -10,9 +10,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from clplat.data.records import Batch, Domain
-from clplat.models.retriever import Outputs
+from clplat.data.batch import Batch
+from clplat.data.records import Domain
 from clplat.randomness import seeded
+from clplat.retriever import Outputs
 from clplat.testing.tiny import CONTEXT, SIZE, tiny_collate, tiny_domains, tiny_loss
 from clplat.training.strategy import Learner, Strategy
 

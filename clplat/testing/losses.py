@@ -18,7 +18,7 @@ __all__ = ["LossContract"]
 class LossContract:
     """Contract tests of a loss: subclass, override `make`, and pytest runs them all.
 
-    A loss that takes anything else than queries and candidates also overrides `call`.
+    A loss of similarities says so: ``takes = "similarities"``. One of anything else overrides `call`.
 
     Example:
         >>> from clplat.parts.losses.info_nce import InfoNCE
@@ -35,8 +35,13 @@ class LossContract:
         raise NotImplementedError("return a new loss of the kind under test")
 
     def call(self, loss: Callable[..., Tensor], query: Tensor, candidates: Tensor) -> Tensor:
-        """The loss of a batch in which candidate i answers query i, called as the trainer calls it."""
+        """The loss of a batch in which candidate i answers query i.
+
+        Called as the trainer calls it, or with a teacher that knows the answers.
+        """
         rows = len(query)
+        if getattr(loss, "takes", "embeddings") == "similarities":
+            return loss(student=query @ candidates.T, teacher=torch.eye(rows))
         return loss(
             query,
             candidates,

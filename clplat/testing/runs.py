@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
-from clplat.models.retriever import ComposedRetriever
 from clplat.parts.losses.info_nce import InfoNCE
+from clplat.retriever import ComposedRetriever
 from clplat.testing.checks import trainable, weights
 from clplat.testing.tiny import tiny_collate, tiny_domains
 from clplat.training.strategy import Strategy
@@ -32,8 +32,7 @@ class Run:
 
     @property
     def strategy(self) -> Strategy:
-        strategy: Strategy = self.trainer.strategy_plugin.strategy
-        return strategy
+        return self.trainer.strategy
 
 
 def tiny_stream() -> Any:
@@ -74,5 +73,5 @@ def everything(trainer: Trainer) -> dict[str, Any]:
     """All that two runs that ended alike have in common: weights, optimizer state by name, strategy state."""
     names = {parameter: name for name, parameter in trainer.model.named_parameters()}
     moments = {names[parameter]: dict(state) for parameter, state in trainer.optimizer.state.items()}
-    strategy = trainer.strategy_plugin.strategy.state_dict()
+    strategy = trainer.strategy.state_dict()
     return {"weights": weights(trainer.model), "moments": dict(sorted(moments.items())), "strategy": strategy}

@@ -10,8 +10,8 @@ from unittest import SkipTest
 
 import torch
 
-from clplat.models.retriever import ComposedRetriever
 from clplat.parts.adapters.full import Full
+from clplat.retriever import ComposedRetriever
 from clplat.testing.checks import check_constructor, check_docstring, check_refusals, difference, weights
 from clplat.testing.loop import TinyTowers, plain_loop, tiny_learner
 from clplat.testing.runs import Run, everything, finish, tiny_stream, tiny_trainer

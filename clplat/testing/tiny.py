@@ -12,16 +12,17 @@ import torch
 from PIL import Image, ImageDraw
 from torch import Tensor, nn
 
+from clplat.data.batch import Batch
 from clplat.data.collate import Collate
 from clplat.data.images import PixelStore, Preprocess
-from clplat.data.records import Batch, Domain, Gallery, Picture, Protocol, Query, RetrievalSet, Triplet
+from clplat.data.records import Domain, Gallery, Picture, Protocol, Query, RetrievalSet, Triplet
 from clplat.models.backbone import Backbone
-from clplat.models.retriever import ComposedRetriever, Outputs
 from clplat.parts.adapters._base import Adapter
 from clplat.parts.composers._base import Composer
 from clplat.parts.composers.combiner import Combiner
 from clplat.parts.losses.info_nce import InfoNCE
 from clplat.randomness import generator, seeded
+from clplat.retriever import ComposedRetriever, Outputs
 
 __all__ = [
     "nudge",

@@ -27,9 +27,9 @@ import torch
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from clplat.data.records import Batch
+from clplat.data.batch import Batch
 from clplat.errors import UserError
-from clplat.models.retriever import Outputs
+from clplat.retriever import Outputs
 
 __all__ = ["embed_in_parts", "refuse_batch_statistics"]
 

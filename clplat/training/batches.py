@@ -6,7 +6,8 @@ from collections.abc import Callable, Sequence
 
 import torch
 
-from clplat.data.records import Batch, Triplet
+from clplat.data.batch import Batch
+from clplat.data.records import Triplet
 
 __all__ = ["domain_batches", "loaded"]
 

@@ -1,7 +1,7 @@
 """What the steps leave behind: their places, their loss terms, and whether all of it was finite.
 
 Reading one number of a GPU (``.item()``, ``float``, ``bool``) makes the Python program wait until all work
-that was handed over is done, and the GPU then waits for Python. A `Ledger` therefore keeps the terms and the
+that was handed over is done, and the GPU then waits for Python. A `LossLog` therefore keeps the terms and the
 gradient's norm of each step where they are and reads those of many steps in one transfer.
 """
 
@@ -16,7 +16,7 @@ from torch import Tensor
 
 from clplat.errors import UserError
 
-__all__ = ["Ledger", "NonFiniteLoss", "Position"]
+__all__ = ["LossLog", "NonFiniteLoss", "Position"]
 
 
 @dataclass(frozen=True)
@@ -54,7 +54,7 @@ class _Entry:
     checked: list[Tensor]  # the whole loss and the gradient's norm, as far as they are known
 
 
-class Ledger:
+class LossLog:
     """The loss terms of all steps so far; those of the last ones are still on the device.
 
     Args:

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.utils.data import default_collate
 
-from clplat.training.strategy import Strategy
+from clplat.training.hooks import Hooks
 
 __all__ = ["AvalancheLearner", "StrategyPlugin"]
 
@@ -71,7 +71,7 @@ class StrategyPlugin(SupervisedPlugin):  # type: ignore[misc]
     after that, so that weights which a strategy adds are trained (``before_training_exp`` is too late).
     """
 
-    def __init__(self, strategy: Strategy) -> None:
+    def __init__(self, strategy: Hooks) -> None:
         super().__init__()
         self.strategy = strategy
         self.terms: dict[str, Tensor] = {}

@@ -7,10 +7,10 @@ from torch import nn
 
 from clplat.errors import UserError
 
-__all__ = ["compile_blocks", "frozen_parts", "numbers", "refuse_dead_tensors"]
+__all__ = ["autocast_dtype", "compile_blocks", "frozen_parts", "refuse_dead_tensors"]
 
 
-def numbers(precision: str, device: torch.device) -> torch.dtype | None:
+def autocast_dtype(precision: str, device: torch.device) -> torch.dtype | None:
     """What the towers compute in under ``TrainConfig.precision``; None for fp32.
 
     Raises:

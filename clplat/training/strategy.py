@@ -16,36 +16,20 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, ClassVar, Literal, Protocol
+from typing import Any, ClassVar, Literal
 
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
+from clplat.training.hooks import Hooks, SupportsLearning
+
 __all__ = ["Learner", "Strategy", "SupportsLearning"]
 
 
-class SupportsLearning(Protocol):
-    """What a strategy may ask of the loop that it runs in."""
-
-    # Read-only: a strategy changes what is inside the model, never which model it is.
-    @property
-    def model(self) -> nn.Module: ...
-
-    @property
-    def optimizer(self) -> Optimizer: ...
-
-    @property
-    def step(self) -> int: ...
-
-    def predict(self, batch: Any) -> Any: ...
-
-    def task_loss(self, batch: Any, outputs: Any) -> Tensor: ...
-
-    def collate(self, examples: list[Any]) -> Any: ...
-
-
-class Strategy:
+class Strategy(Hooks):
     """Base of all strategies; every hook does nothing, so that a method writes only what it changes.
+
+    What a training loop calls is in `clplat.training.hooks.Hooks`.
 
     The constructor's typed arguments are the configuration; it only stores them. A part whose constructor
     takes ``seed: int | None = None`` is given the experiment's seed.
@@ -65,26 +49,6 @@ class Strategy:
     brings: ClassVar[tuple[str, ...]] = ()
     #: Attributes that a resumed run needs: tensors and plain data. The key has no leading underscore.
     state: ClassVar[tuple[str, ...]] = ()
-
-    def before_experience(self, learner: SupportsLearning, experience: Any) -> None:
-        """Before the optimizer is built: grow, freeze, snapshot a teacher."""
-
-    def training_set(self, experience: Any) -> Any:
-        """The data set that this experience trains on; by default its own."""
-        return experience.dataset
-
-    def loss(self, learner: SupportsLearning, batch: Any, outputs: Any) -> dict[str, Tensor]:
-        """Named scalar terms, already weighted, that are added to the task loss of this step."""
-        return {}
-
-    def after_backward(self, learner: SupportsLearning) -> None:
-        """Gradients are there and not yet used: project or record them."""
-
-    def after_step(self, learner: SupportsLearning) -> None:
-        """The optimizer has stepped: average or clip weights."""
-
-    def after_experience(self, learner: SupportsLearning, experience: Any) -> None:
-        """Consolidate, merge, store exemplars."""
 
     def state_dict(self) -> dict[str, Any]:
         """Everything that a resumed run needs: the attributes in `state`, and the state of its parts.

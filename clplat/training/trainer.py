@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import warnings
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
@@ -16,15 +15,17 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
 from clplat.config.groups import TrainConfig
-from clplat.data.records import Batch, Triplet
+from clplat.data.batch import Batch
+from clplat.data.records import Triplet
 from clplat.flops import FlopCount
-from clplat.models.retriever import ComposedRetriever, Outputs
 from clplat.randomness import generator, seeded
+from clplat.retriever import ComposedRetriever, Outputs
 from clplat.training.accumulation import embed_in_parts, refuse_batch_statistics
 from clplat.training.batches import domain_batches, loaded
-from clplat.training.loss_log import Ledger, NonFiniteLoss, Position
+from clplat.training.loss_log import LossLog, NonFiniteLoss, Position
+from clplat.training.optimizer import hold_trainable, new_optimizer, set_learning_rates
 from clplat.training.plugin import AvalancheLearner, StrategyPlugin
-from clplat.training.step import compile_blocks, frozen_parts, numbers, refuse_dead_tensors
+from clplat.training.step import autocast_dtype, compile_blocks, frozen_parts, refuse_dead_tensors
 from clplat.training.strategy import Strategy
 
 __all__ = ["NonFiniteLoss", "Position", "TrainConfig", "Trainer", "domain_batches"]
@@ -46,6 +47,22 @@ class Trainer(SupervisedTemplate):  # type: ignore[misc]
             CPU, where looking is free and the weights from before a bad step stay intact, and 32 elsewhere,
             where each look stops the device. It also looks whenever somebody reads `losses`, as a checkpoint
             does before it is written, and at the end of an experience.
+
+    An experience, and where a strategy's hooks stand in it (Avalanche's own lie around them)::
+
+        before_experience(learner, experience)       freeze, grow, take a teacher; not when resumed inside
+        the optimizer takes what is trainable now, learning rates are set
+        training_set(experience)                     the data of this experience
+        for each epoch, for each batch of one domain that was not used before an interruption:
+            outputs = model(batch)                   frozen features come from the cache
+            task = loss(query, candidates, ...)
+            loss(learner, batch, outputs)            named terms, added to the task's
+            backward                                 in micro-batches where they are asked for
+            after_backward(learner)                  gradients are there, neither clipped nor used
+            clip, optimizer step, schedule step
+            after_step(learner)
+            on_step(trainer)                         checkpoints and progress
+        after_experience(learner, experience)        consolidate, merge, store exemplars
 
     Example:
         ``Trainer(...).train(benchmark.train_stream)`` trains experience by experience.
@@ -69,20 +86,14 @@ class Trainer(SupervisedTemplate):  # type: ignore[misc]
         on_step: Callable[[Trainer], None] | None = None,
         check_every: int | None = None,
     ) -> None:
-        kinds: dict[str, Any] = {"adamw": torch.optim.AdamW, "adam": torch.optim.Adam, "sgd": torch.optim.SGD}
-        groups: list[dict[str, Any]] = [{"params": [], "role": "backbone"}, {"params": [], "role": "head"}]
-        # One call for all tensors; the same bits as tensor by tensor, in half the time also on the CPU.
-        optimizer = kinds[config.optimizer](
-            groups, lr=config.lr, weight_decay=config.weight_decay, foreach=True
-        )
-        model.precision = numbers(config.precision, torch.device(device))
-        self.strategy_plugin = StrategyPlugin(strategy)
+        model.precision = autocast_dtype(config.precision, torch.device(device))
+        self.strategy, self.strategy_plugin = strategy, StrategyPlugin(strategy)
         with warnings.catch_warnings():
             # Avalanche's own evaluation and loggers are not used: `Evaluator` and the tracker do that.
             warnings.filterwarnings("ignore", "No loggers specified")
             super().__init__(
                 model=model,
-                optimizer=optimizer,
+                optimizer=new_optimizer(config),
                 criterion=loss,
                 train_mb_size=config.batch_size,
                 train_epochs=config.epochs,
@@ -96,7 +107,7 @@ class Trainer(SupervisedTemplate):  # type: ignore[misc]
         self.learner = AvalancheLearner(self)
         self.position = Position()
         self.step = 0
-        self.ledger = Ledger(check_every or (1 if self.device.type == "cpu" else 32))
+        self.loss_log = LossLog(check_every or (1 if self.device.type == "cpu" else 32))
         self.flops_per_step: dict[int, int] = {}
         self.flops = 0
         self.resuming = False
@@ -111,12 +122,12 @@ class Trainer(SupervisedTemplate):  # type: ignore[misc]
         Raises:
             NonFiniteLoss: one of them is not finite.
         """
-        self.ledger.read()
-        return self.ledger.losses
+        self.loss_log.read()
+        return self.loss_log.losses
 
     @losses.setter
     def losses(self, losses: list[dict[str, float]]) -> None:
-        self.ledger.losses = losses
+        self.loss_log.losses = losses
 
     def _before_training_exp(self, **kwargs: Any) -> None:
         if not self.resuming:
@@ -187,30 +198,10 @@ class Trainer(SupervisedTemplate):  # type: ignore[misc]
         self.make_optimizer()
 
     def make_optimizer(self, **_: Any) -> None:
-        """The optimizer holds exactly the trainable tensors, grouped by role; survivors keep their state."""
+        """Hold exactly the trainable tensors; after each experience the state is kept or reset."""
         if self.config.reset_optimizer and not self.resuming:
             self.optimizer.state.clear()
-        roles: dict[str, list[nn.Parameter]] = {"backbone": [], "head": []}
-        for name, parameter in self.model.named_parameters():
-            if parameter.requires_grad:
-                roles["backbone" if name.startswith("backbone.") else "head"].append(parameter)
-        alive = {id(parameter) for parameters in roles.values() for parameter in parameters}
-        for parameter in [p for p in self.optimizer.state if id(p) not in alive]:
-            del self.optimizer.state[parameter]
-        for group in self.optimizer.param_groups:
-            group["params"] = roles[group["role"]]
-        self._trained = [parameter for parameter in self.model.parameters() if parameter.requires_grad]
-
-    def _schedule(self) -> None:
-        config = self.config
-        total = max(1, self.steps_per_epoch * config.epochs)
-        done = self.position.epoch * self.steps_per_epoch + self.position.iteration
-        factor = min(1.0, (done + 1) / max(1.0, config.warmup * total))
-        if config.schedule == "cosine":
-            factor *= 0.5 * (1 + math.cos(math.pi * done / total))
-        for group in self.optimizer.param_groups:
-            base = config.head_lr if group["role"] == "head" and config.head_lr is not None else config.lr
-            group["lr"] = base * factor
+        self._trained = hold_trainable(self.optimizer, self.model)
 
     # -- loop ---------------------------------------------------------------------------------------------
 
@@ -241,14 +232,14 @@ class Trainer(SupervisedTemplate):  # type: ignore[misc]
             self.make_train_dataloader()
             self.training_epoch()
             self._after_training_epoch()
-        self.ledger.read()  # before a strategy consolidates what was learnt
+        self.loss_log.read()  # before a strategy consolidates what was learnt
         self.resuming = False
 
     def _prepare(self) -> None:
         """Compute what is frozen of this experience's data, once; growth may have changed what that is."""
-        if self.model.features is None:
+        if self.model.cache is None:
             return
-        self.model.features.refresh()
+        self.model.cache.refresh()
         for start in range(0, len(self._records), 1024):
             batch = self._moment()(self._records[start : start + 1024])
             self.model.prepare(batch.pictures, batch.texts)
@@ -260,24 +251,31 @@ class Trainer(SupervisedTemplate):  # type: ignore[misc]
             self.mbatch = batch
             place = self.position
             self._unpack_minibatch()
-            self._schedule()
+            steps = self.steps_per_epoch
+            done = place.epoch * steps + place.iteration
+            set_learning_rates(self.optimizer, self.config, done, max(1, steps * self.config.epochs))
             with seeded(self.seed, "step", place.experience, place.epoch, place.iteration):
                 if place.experience in self.flops_per_step:
                     self._one_step()
                 else:
-                    # Compiled code does not tell what it computes.
-                    eager = torch.compiler.set_stance("force_eager" if self.config.compile else "default")
-                    # What is computed to be kept is no part of a step: the next one finds it.
-                    features = self.model.features
-                    keeping = features.counting() if features is not None else nullcontext(lambda: 0)
-                    with eager, FlopCount() as counter, keeping as kept:
-                        self._one_step()
-                    self.flops_per_step[place.experience] = counter.total - kept()
+                    self.flops_per_step[place.experience] = self._counted_step()
             self.flops += self.flops_per_step[place.experience]
             self.step += 1
             self.position = Position(place.experience, place.epoch, place.iteration + 1)
             if self.on_step is not None:
                 self.on_step(self)
+
+    def _counted_step(self) -> int:
+        """One step, and the floating-point operations that it took."""
+        # Compiled code does not tell what it computes.
+        eager = torch.compiler.set_stance("force_eager" if self.config.compile else "default")
+        # What is computed to be kept is no part of a step: the next one finds it.
+        cache = self.model.cache
+        keeping = cache.counting() if cache is not None else nullcontext(lambda: 0)
+        with eager, FlopCount() as counter, keeping as kept:
+            self._one_step()
+        total: int = counter.total - kept()
+        return total
 
     def _one_step(self) -> None:
         self._before_training_iteration()
@@ -288,7 +286,7 @@ class Trainer(SupervisedTemplate):  # type: ignore[misc]
         task = self.loss = self.criterion()
         self._before_backward()
         terms = {"task": task, **self.strategy_plugin.terms, "loss": self.loss}
-        self.ledger.loss(self.position, self.step, self.mbatch.ids, terms)
+        self.loss_log.loss(self.position, self.step, self.mbatch.ids, terms)
         self.backward()
         self._after_backward()
         if self.position.epoch == 0 and self.position.iteration == 0:
@@ -296,7 +294,7 @@ class Trainer(SupervisedTemplate):  # type: ignore[misc]
         # Frozen parts may hold a gradient of an earlier experience, which a resumed run has not.
         trained = [p for p in self._trained if p.requires_grad and p.grad is not None]
         norm = nn.utils.get_total_norm([p.grad for p in trained if p.grad is not None])
-        self.ledger.gradient(norm)
+        self.loss_log.gradient(norm)
         if self.config.clip is not None:
             nn.utils.clip_grads_with_norm_(trained, self.config.clip, norm)
         self._before_update()

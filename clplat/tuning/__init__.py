@@ -1,0 +1,1 @@
+"""Tuning with Optuna: search spaces, samplers and storages."""

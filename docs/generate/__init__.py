@@ -1,1 +1,1 @@
-"""Pages of the documentation that are made from the code: ``make pages``."""
+"""Pages of the site that are made from the code when it is built, by ``make docs``; none is committed."""

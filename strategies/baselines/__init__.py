@@ -1,0 +1,1 @@
+"""Bounds and the plain baseline: never train, only fine-tune, train on everything."""

@@ -34,7 +34,7 @@ class BackwardCompatible(Strategy):
 
     Needs:
         A learner with ``predict`` whose outputs have ``query`` (B, D) and ``candidates`` (C, D), and a batch
-        with ``positive`` and ``valid`` (B, C), as `clplat.data.records.Batch`.
+        with ``positive`` and ``valid`` (B, C), as `clplat.data.batch.Batch`.
 
     Relations:
         A projection (`--projection procrustes`) repairs compatibility after training instead; both combine.

@@ -1,0 +1,1 @@
+"""Methods that hold the model to what an earlier version of it says."""

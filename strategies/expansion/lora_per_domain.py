@@ -7,12 +7,12 @@ from typing import Annotated, Any, Literal
 import torch
 from torch import Tensor
 
-from clplat.cache.settled import settled
 from clplat.config.space import Int
 from clplat.errors import UserError
 from clplat.mechanisms.routing import Router
-from clplat.models.retriever import ComposedRetriever
+from clplat.models.frozen import weights_fixed
 from clplat.parts.adapters.peft import LoRA
+from clplat.retriever import ComposedRetriever
 from clplat.training.strategy import Strategy, SupportsLearning
 
 __all__ = ["LoRAPerDomain"]
@@ -115,7 +115,7 @@ class LoRAPerDomain(Strategy):
         if self._names:
             self.adapter.activate(retriever.backbone, None)
         data, parts = experience.dataset, []
-        with settled():
+        with weights_fixed():
             for start in range(0, len(data), 128):
                 batch = learner.collate([data[i] for i in range(start, min(start + 128, len(data)))])
                 parts.append(retriever.image_features(batch.pictures).pooled)

@@ -1,0 +1,1 @@
+"""Methods that hold important weights near their earlier values."""

@@ -1,0 +1,1 @@
+"""Methods that combine the weights of model versions after training."""

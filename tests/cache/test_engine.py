@@ -17,13 +17,13 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from clplat.cache import engine
-from clplat.cache.engine import Features
-from clplat.cache.settled import settled
+from clplat.cache.engine import FeatureCache
 from clplat.cache.store import Store
 from clplat.cache.table import Table
-from clplat.data.records import Images, Texts
+from clplat.data.inputs import Images, Texts
 from clplat.models.backbone import Backbone
 from clplat.models.features import ImageFeatures, TextFeatures
+from clplat.models.frozen import weights_fixed
 from clplat.parts.adapters.full import Full
 from clplat.parts.adapters.peft import LoRA
 from clplat.parts.composers._base import Composer
@@ -77,12 +77,12 @@ def train_exit(backbone: Backbone) -> None:
 
 
 @cache
-def system(name: str) -> tuple[Backbone, Features]:
+def system(name: str) -> tuple[Backbone, FeatureCache]:
     """One for all examples: what was asked before is there, the rest is not."""
     backbone = tiny_backbone()
     with seeded(0, "attach"):
         SYSTEMS[name][0](backbone)
-    return drift(backbone), Features(backbone, Store(None))
+    return drift(backbone), FeatureCache(backbone, Store(None))
 
 
 def close(found: Tensor | None, plain: Tensor | None) -> bool:
@@ -106,7 +106,7 @@ def test_pictures_are_those_of_the_plain_backbone(name: str, rows: list[int], to
     plain = backbone.image(PIXELS[rows], tokens=tokens)
     assert close(found.pooled, plain.pooled) and close(found.tokens, plain.tokens)
     taps = {SYSTEMS[name][1], SYSTEMS[name][2]}
-    assert set(features.counts["image"].taps) <= taps, "the cut is elsewhere"
+    assert set(features.counts["image"].cuts) <= taps, "the cut is elsewhere"
 
 
 @pytest.mark.parametrize("name", SYSTEMS)
@@ -124,19 +124,19 @@ def test_texts_are_those_of_the_plain_backbone(name: str, rows: list[int], token
         for place, end in enumerate(plain.ends.tolist()):  # what stands behind the EOT means nothing
             assert close(found.tokens[place, : end + 1], plain.tokens[place, : end + 1])
     assert found.input_ids is not None and torch.equal(found.input_ids, asked.ids)
-    assert set(features.counts["text"].taps) <= {SYSTEMS[name][1], SYSTEMS[name][2]}
+    assert set(features.counts["text"].cuts) <= {SYSTEMS[name][1], SYSTEMS[name][2]}
 
 
 @pytest.mark.parametrize("name", SYSTEMS)
 def test_the_cut_is_as_deep_as_can_be(name: str) -> None:
     backbone, _ = system(name)
-    features = Features(backbone, Store(None))
+    features = FeatureCache(backbone, Store(None))
     for tokens, tap in ((False, SYSTEMS[name][1]), (True, SYSTEMS[name][2])):
-        before = {tower: dict(counts.taps) for tower, counts in features.counts.items()}
+        before = {tower: dict(counts.cuts) for tower, counts in features.counts.items()}
         features.image(pictures([0]), tokens=tokens)
         features.text(texts(backbone, [0]), tokens=tokens)
         for tower, counts in features.counts.items():
-            assert counts.taps[tap] == before[tower].get(tap, 0) + 1, f"{tower}: {counts.taps}"
+            assert counts.cuts[tap] == before[tower].get(tap, 0) + 1, f"{tower}: {counts.cuts}"
 
 
 class Words(Composer):
@@ -159,8 +159,8 @@ def test_gradients_are_those_of_the_live_towers(adapter: Any, composer: Callable
     drift(model.backbone)
     batch = tiny_collate()(tiny_domains()[0].train[:10])
     grads: list[dict[str, Tensor]] = []
-    for features in (None, Features(model.backbone, Store(None))):
-        model.features = features
+    for features in (None, FeatureCache(model.backbone, Store(None))):
+        model.cache = features
         model.eval().zero_grad()  # without dropout; gradients flow all the same
         loss = tiny_loss(batch, model(batch))
         if loss.requires_grad:
@@ -183,12 +183,12 @@ def test_gradients_are_those_of_the_live_towers(adapter: Any, composer: Callable
 def test_bits_of_a_row_depend_on_the_item_alone(name: str, random: Any, size: int) -> None:
     backbone, _ = system(name)
     names = [f"picture {row}" for row in range(100)]
-    whole = Features(backbone, Store(None))
+    whole = FeatureCache(backbone, Store(None))
     whole.image(pictures(range(100)))
     whole.text(texts(backbone, range(len(WORDS))))
 
     order = random.sample(range(100), 100)
-    parts = Features(backbone, Store(None))
+    parts = FeatureCache(backbone, Store(None))
     for start in range(0, 100, size):
         parts.image(pictures(order[start : start + size] + order[:3]))  # some of them are known already
     for row in random.sample(range(len(WORDS)), len(WORDS)):
@@ -215,7 +215,7 @@ def test_a_second_process_encodes_nothing_and_gets_the_same_bits(
     found: list[tuple[Tensor, Tensor]] = []
     for encoded in (30, 0):
         backbone = copy.deepcopy(system(name)[0])
-        features = Features(backbone, Store(tmp_path))
+        features = FeatureCache(backbone, Store(tmp_path))
         asked = texts(backbone, [0, 3, 1])
         features.prepare(pictures(range(30)), asked, tokens)
         assert features.counts["image"].asked == 0, "nobody asked for these yet"
@@ -234,7 +234,7 @@ def test_a_second_process_encodes_nothing_and_gets_the_same_bits(
 
 def test_what_is_not_asked_through_the_store_is_not_written(tmp_path: Path) -> None:
     backbone, _ = system("full")
-    features = Features(backbone, Store(tmp_path))
+    features = FeatureCache(backbone, Store(tmp_path))
     features.image(pictures([1, 2]))
     features.text(texts(backbone, [1, 2]))
     features.prepare(pictures([1, 2]), texts(backbone, [1, 2]))
@@ -245,7 +245,7 @@ def test_half_the_bytes_at_half_precision() -> None:
     backbone, _ = system("frozen")
     sizes, rows = [], []
     for dtype in (torch.float32, torch.float16):
-        features = Features(backbone, Store(None), dtype)
+        features = FeatureCache(backbone, Store(None), dtype)
         found = features.image(pictures(range(50))).pooled
         assert found.dtype == torch.float32
         rows.append(found)
@@ -259,11 +259,11 @@ def test_half_the_bytes_at_half_precision() -> None:
 
 def test_rows_are_not_normalised() -> None:
     backbone, _ = system("frozen")
-    features = Features(backbone, Store(None))
+    features = FeatureCache(backbone, Store(None))
     for found in (features.image(pictures(range(6))).pooled, features.text(texts(backbone, range(6))).pooled):
         assert (found.norm(dim=1) - 1).abs().min() > 0.05
     model = tiny_retriever()
-    model.features = Features(model.backbone, Store(None))
+    model.cache = FeatureCache(model.backbone, Store(None))
     embedded = model.eval().encode_images(pictures(range(6)))
     assert torch.allclose(embedded.norm(dim=1), torch.ones(6), atol=1e-5)
     assert not torch.allclose(model.image_features(pictures(range(6))).pooled, embedded, atol=0.05)
@@ -271,7 +271,7 @@ def test_rows_are_not_normalised() -> None:
 
 def test_what_a_caller_does_to_its_features_does_not_reach_the_store() -> None:
     backbone, _ = system("frozen")
-    features = Features(backbone, Store(None))
+    features = FeatureCache(backbone, Store(None))
     first = features.image(pictures([1])).pooled
     before = first.clone()
     first.zero_()
@@ -284,7 +284,7 @@ def test_what_a_caller_does_to_its_features_does_not_reach_the_store() -> None:
 @pytest.mark.parametrize("name", ["frozen", "full, last block", "full"])
 def test_equal_texts_are_encoded_once(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     backbone = copy.deepcopy(system(name)[0])
-    features = Features(backbone, Store(None))
+    features = FeatureCache(backbone, Store(None))
     features.text(texts(backbone, [2, 3, 2, 2, 0]))
     counts = features.counts["text"]
     assert counts.asked == 5 and counts.encoded + counts.live == 3
@@ -298,7 +298,7 @@ def test_equal_texts_are_encoded_once(name: str, monkeypatch: pytest.MonkeyPatch
 def test_grouping_live_texts_by_length_changes_nothing(least: float, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(engine, "LEAST_FLOPS", least)
     backbone = copy.deepcopy(system("full")[0])
-    features = Features(backbone, Store(None))
+    features = FeatureCache(backbone, Store(None))
     asked = texts(backbone, [3, 0, 4, 0, 2, 3])
     assert len({min(-(-n // engine.BUCKET) * engine.BUCKET, 12) for n in asked.lengths}) > 1
     passes: list[int] = []
@@ -333,7 +333,7 @@ def test_what_another_process_made_while_we_waited_is_taken_and_counted(
 ) -> None:
     backbone = tiny_backbone()
     words = Texts(backbone.tokenize([f"number {i} of {i % 7}" for i in range(200)]))
-    ours, theirs = (Features(backbone, Store(tmp_path)) for _ in range(2))
+    ours, theirs = (FeatureCache(backbone, Store(tmp_path)) for _ in range(2))
     filling = Table.filling
 
     @contextmanager
@@ -354,7 +354,7 @@ def test_what_another_process_made_while_we_waited_is_taken_and_counted(
 @pytest.mark.parametrize("name", SYSTEMS)
 def test_counts_add_up(name: str) -> None:
     backbone, _ = system(name)
-    features = Features(backbone, Store(None))
+    features = FeatureCache(backbone, Store(None))
     features.prepare(pictures([0, 1, 2, 2]), texts(backbone, [0, 1, 1]))
     for rows in ([0, 1, 2], [5, 5, 0], [7]):
         features.image(pictures(rows))
@@ -375,7 +375,7 @@ def test_counts_add_up(name: str) -> None:
 
 def test_operations_on_what_is_kept_are_counted_apart() -> None:
     backbone, _ = system("frozen")
-    features = Features(backbone, Store(None))
+    features = FeatureCache(backbone, Store(None))
     with features.counting() as spent:
         features.image(pictures([0]))
         once = spent()
@@ -398,10 +398,10 @@ def test_an_opaque_tower_is_kept_when_it_is_frozen() -> None:
     backbone = Backbone.random(RESNET, seed=0)
     pixels = torch.randint(0, 256, (5, 3, 32, 32), dtype=torch.uint8, generator=generator(0, "large"))
     shown = Images.of(pixels, list("abcde"), "clip-32")
-    features = Features(backbone, Store(None))
+    features = FeatureCache(backbone, Store(None))
     for _ in range(2):
         assert close(features.image(shown).pooled, backbone.image(pixels).pooled)
-    assert features.counts["image"].encoded == 5 and features.counts["image"].taps == {"pooled": 2}
+    assert features.counts["image"].encoded == 5 and features.counts["image"].cuts == {"pooled": 2}
 
     for parameter in list(backbone.model.visual.attnpool.parameters()):
         parameter.requires_grad_(True)
@@ -426,18 +426,18 @@ def test_a_prompt_is_live_in_training_and_kept_when_it_rests(prompt: Any) -> Non
     with seeded(0, "prompt"):
         prompt.attach(backbone)
     drift(backbone)
-    features = Features(backbone, Store(None))
+    features = FeatureCache(backbone, Store(None))
     rows = [0, 1, 4, 1]
 
     def same() -> dict[str, str]:
         """The cuts of both towers, which give what the plain backbone does."""
-        before = {tower: dict(counts.taps) for tower, counts in features.counts.items()}
+        before = {tower: dict(counts.cuts) for tower, counts in features.counts.items()}
         asked = texts(backbone, rows)
         shown, said = features.image(pictures(rows)), features.text(asked)
         assert close(shown.pooled, backbone.image(PIXELS[rows]).pooled)
         assert close(said.pooled, backbone.text(asked.ids).pooled)
         new = {
-            tower: set(held.taps.items()) - set(before[tower].items())
+            tower: set(held.cuts.items()) - set(before[tower].items())
             for tower, held in features.counts.items()
         }
         return {tower: next(iter(taps))[0] for tower, taps in new.items()}
@@ -446,10 +446,10 @@ def test_a_prompt_is_live_in_training_and_kept_when_it_rests(prompt: Any) -> Non
     assert same() == {"image": image, "text": "live"}
     with torch.no_grad():
         assert same() == {"image": image, "text": "live"}, "it may be trained in between"
-        with settled():
+        with weights_fixed():
             assert same() == {"image": "pooled", "text": "pooled"}
         drift(backbone)
-        with settled():
+        with weights_fixed():
             assert same() == {"image": "pooled", "text": "pooled"}
     backbone.requires_grad_(False)
     assert same() == {"image": "pooled", "text": "pooled"}
@@ -462,7 +462,7 @@ def test_a_prompt_is_live_in_training_and_kept_when_it_rests(prompt: Any) -> Non
 
 def test_pictures_of_unknown_make_are_never_kept() -> None:
     backbone, _ = system("frozen")
-    features = Features(backbone, Store(None))
+    features = FeatureCache(backbone, Store(None))
     for rows in ([0, 1], [1, 2]):
         # All of one name: what they would be kept under tells nothing about them.
         shown = Images.of(PIXELS[rows], ["same", "same"])
@@ -474,9 +474,9 @@ def test_pictures_of_unknown_make_are_never_kept() -> None:
 
 def test_a_copy_of_a_retriever_leaves_the_features_behind() -> None:
     model = tiny_retriever()
-    model.features = Features(model.backbone, Store(None))
+    model.cache = FeatureCache(model.backbone, Store(None))
     twin = copy.deepcopy(model)
-    assert twin.features is None and model.features is not None and twin.reads_pixels
+    assert twin.cache is None and model.cache is not None and twin.reads_pixels
     with torch.no_grad():
         twin.backbone.model.visual.proj.mul_(2)
         one, other = (m.eval().image_features(pictures([0])).pooled for m in (model, twin))
@@ -485,7 +485,7 @@ def test_a_copy_of_a_retriever_leaves_the_features_behind() -> None:
 
 def test_pixels_are_decoded_only_for_what_is_missing() -> None:
     backbone, _ = system("frozen")
-    features = Features(backbone, Store(None))
+    features = FeatureCache(backbone, Store(None))
     decoded: list[int] = []
 
     def load(rows: Sequence[int], again: bool) -> Tensor:

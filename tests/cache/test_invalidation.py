@@ -16,18 +16,19 @@ from hypothesis import strategies as st
 from PIL import Image
 from torch import Tensor
 
-from clplat.cache import engine
-from clplat.cache.engine import Features
-from clplat.cache.settled import settled
+from clplat.cache import keys
+from clplat.cache.engine import FeatureCache
 from clplat.cache.store import Store
 from clplat.data.images import BadPicture, PixelStore, Preprocess, open_picture
-from clplat.data.records import Images, Picture, Texts
+from clplat.data.inputs import Images, Texts
+from clplat.data.records import Picture
 from clplat.errors import UserError
 from clplat.models.backbone import Backbone
-from clplat.models.retriever import ComposedRetriever
+from clplat.models.frozen import weights_fixed
 from clplat.parts.adapters.peft import LoRA, adapter_class
 from clplat.parts.composers.combiner import Combiner
 from clplat.randomness import generator, seeded
+from clplat.retriever import ComposedRetriever
 from clplat.testing import tiny_backbone
 
 KIND = Preprocess(16).fingerprint()
@@ -68,11 +69,11 @@ def drift(backbone: Backbone) -> None:
                 parameter.add_(torch.randn(parameter.shape, generator=draw), alpha=0.05)
 
 
-def asked(features: Features) -> tuple[Tensor, Tensor]:
+def asked(features: FeatureCache) -> tuple[Tensor, Tensor]:
     """Features of pictures and texts: checked against the plain backbone, then written to disk."""
     backbone = features.backbone
     texts = Texts(backbone.tokenize(WORDS))
-    with torch.no_grad(), settled():
+    with torch.no_grad(), weights_fixed():
         found = features.image(shown()).pooled, features.text(texts).pooled
         plain = backbone.image(PIXELS[:6]).pooled, backbone.text(texts.ids).pooled
     features.store.flush()
@@ -81,7 +82,7 @@ def asked(features: Features) -> tuple[Tensor, Tensor]:
     return found
 
 
-def encoded(features: Features) -> tuple[int, int]:
+def encoded(features: FeatureCache) -> tuple[int, int]:
     return features.counts["image"].encoded, features.counts["text"].encoded
 
 
@@ -95,23 +96,23 @@ def digests(store: Store) -> set[str]:
 @pytest.mark.parametrize("method", ["pissa", "olora"])
 def test_1_attaching_that_rewrites_the_base(method: str, opened: Callable[[], Store]) -> None:
     backbone, adapter = tiny_backbone(), adapter_class(method)()
-    asked(Features(backbone, opened()))
+    asked(FeatureCache(backbone, opened()))
     with seeded(0, "attach"):
         adapter.attach(backbone)
-    features = Features(backbone, opened())
+    features = FeatureCache(backbone, opened())
     asked(features)
     drift(backbone)
     asked(features)
     assert encoded(features) == (12, 6), "as attached, and as trained"
     adapter.merge(backbone)
-    merged = Features(backbone, opened())
+    merged = FeatureCache(backbone, opened())
     asked(merged)
     assert encoded(merged) == (6, 3)
 
 
 def test_1_merging(opened: Callable[[], Store]) -> None:
     backbone, adapter = tiny_backbone(), LoRA()
-    features = Features(backbone, opened())
+    features = FeatureCache(backbone, opened())
     bare = asked(features)
     with seeded(0, "attach"):
         adapter.attach(backbone)
@@ -130,7 +131,7 @@ def test_2_other_preprocessing(opened: Callable[[], Store]) -> None:
     found = []
     for preprocess in (Preprocess(16), Preprocess(16, "targetpad"), Preprocess(16, "targetpad", ratio=2.0)):
         images = PixelStore(preprocess).images([picture])
-        features = Features(backbone, opened())
+        features = FeatureCache(backbone, opened())
         kept = features.image(images).pooled
         assert encoded(features) == (1, 0)
         assert torch.allclose(kept, backbone.image(preprocess(wide)[None]).pooled, atol=1e-5)
@@ -144,7 +145,7 @@ def test_2_another_size(opened: Callable[[], Store]) -> None:
     assert len(set(kinds)) == 4
     backbone = tiny_backbone()
     for place, kind in enumerate(kinds):
-        features = Features(backbone, opened())
+        features = FeatureCache(backbone, opened())
         images = Images.of(PIXELS[place : place + 1], ["picture"], kind)
         assert torch.allclose(features.image(images).pooled, backbone.image(images.pixels).pooled, atol=1e-5)
         features.store.flush()
@@ -155,7 +156,7 @@ def test_3_another_variant_of_a_caption_is_another_text(opened: Callable[[], Sto
     backbone = tiny_backbone()
     both = ["is red and is longer", "is longer and is red", "is red and is longer,", "is red is longer"]
     for number, text in enumerate(both):
-        features = Features(backbone, opened())
+        features = FeatureCache(backbone, opened())
         ids = backbone.tokenize([text])
         assert torch.allclose(features.text(Texts(ids)).pooled, backbone.text(ids).pooled, atol=1e-5)
         features.store.flush()
@@ -182,11 +183,11 @@ def test_4_rows_are_kept_as_the_towers_give_them(opened: Callable[[], Store]) ->
     backbone = tiny_backbone()
     with seeded(0, "composer"):
         model = ComposedRetriever(backbone, Combiner(8, 16, start="random")).eval()
-    model.features = Features(backbone, opened())
+    model.cache = FeatureCache(backbone, opened())
     unit = model.encode_images(shown())
     assert torch.allclose(unit.norm(dim=1), torch.ones(6), atol=1e-5)
-    model.features.store.flush()
-    model.features = Features(backbone, opened())
+    model.cache.store.flush()
+    model.cache = FeatureCache(backbone, opened())
     plain = backbone.image(PIXELS[:6]).pooled
     assert (plain.norm(dim=1) - 1).abs().min() > 0.05
     assert torch.allclose(model.image_features(shown()).pooled, plain, atol=1e-5)
@@ -194,16 +195,16 @@ def test_4_rows_are_kept_as_the_towers_give_them(opened: Callable[[], Store]) ->
 
 def test_5_adapters_that_are_active_or_not(opened: Callable[[], Store]) -> None:
     backbone, adapter = tiny_backbone(), LoRA()
-    bare = asked(Features(backbone, opened()))
+    bare = asked(FeatureCache(backbone, opened()))
     found = []
     for name in ("first", "second"):
         with seeded(0, "attach", name):
             adapter.attach(backbone, name)
         drift(backbone)
-        found.append(asked(Features(backbone, opened())))
+        found.append(asked(FeatureCache(backbone, opened())))
     for name, wanted in (("first", found[0]), (None, bare), ("second", found[1])):
         adapter.activate(backbone, name)
-        features = Features(backbone, opened())
+        features = FeatureCache(backbone, opened())
         assert torch.equal(asked(features)[0], wanted[0]) and encoded(features) == (0, 0)
     assert not torch.allclose(bare[0], found[0][0], atol=1e-3)
     assert not torch.allclose(found[0][0], found[1][0], atol=1e-3)
@@ -212,7 +213,7 @@ def test_5_adapters_that_are_active_or_not(opened: Callable[[], Store]) -> None:
 def test_5_a_disabled_adapter_with_a_trained_bias(opened: Callable[[], Store]) -> None:
     """As PEFT's ``bias="lora_only"``: the base's own bias was trained with the adapter, and stays."""
     backbone, adapter = tiny_backbone(), LoRA()
-    bare = asked(Features(backbone, opened()))
+    bare = asked(FeatureCache(backbone, opened()))
     with seeded(0, "attach"):
         adapter.attach(backbone)
     for name, parameter in backbone.model.named_parameters():
@@ -220,7 +221,7 @@ def test_5_a_disabled_adapter_with_a_trained_bias(opened: Callable[[], Store]) -
             parameter.requires_grad_(True)
     drift(backbone)
     adapter.activate(backbone, None)
-    features = Features(backbone, opened())
+    features = FeatureCache(backbone, opened())
     assert not torch.allclose(asked(features)[0], bare[0], atol=1e-3)
     assert encoded(features) == (6, 3)
 
@@ -232,17 +233,17 @@ def test_5_another_scaling(opened: Callable[[], Store]) -> None:
         with seeded(0, "attach"):
             LoRA(lora_alpha=alpha).attach(backbone)
         drift(backbone)
-        found.append(asked(Features(backbone, opened()))[0])
+        found.append(asked(FeatureCache(backbone, opened()))[0])
     assert not torch.allclose(*found, atol=1e-3)
 
 
 def test_6_rows_of_other_precision_at_rest(opened: Callable[[], Store]) -> None:
     backbone = tiny_backbone()
-    half = Features(backbone, opened(), torch.float16)
+    half = FeatureCache(backbone, opened(), torch.float16)
     half.image(shown())
     half.store.flush()
-    asked(Features(backbone, opened()))
-    half = Features(backbone, opened(), torch.float16)
+    asked(FeatureCache(backbone, opened()))
+    half = FeatureCache(backbone, opened(), torch.float16)
     found = half.image(shown()).pooled
     assert encoded(half) == (0, 0)
     assert 0 < (found - backbone.image(PIXELS[:6]).pooled).abs().max() < 1e-2
@@ -250,8 +251,8 @@ def test_6_rows_of_other_precision_at_rest(opened: Callable[[], Store]) -> None:
 
 def test_6_towers_of_other_precision(opened: Callable[[], Store]) -> None:
     backbone = tiny_backbone()
-    exact = asked(Features(backbone, opened()))[0]
-    features = Features(copy.deepcopy(backbone).to(torch.bfloat16), opened())
+    exact = asked(FeatureCache(backbone, opened()))[0]
+    features = FeatureCache(copy.deepcopy(backbone).to(torch.bfloat16), opened())
     found = features.image(shown()).pooled
     assert found.dtype == torch.bfloat16 and encoded(features) == (6, 0)
     assert 0 < (found.float() - exact).abs().max() < 0.2
@@ -267,7 +268,7 @@ def test_7_another_context_length_or_template(opened: Callable[[], Store]) -> No
             text.positional_embedding.copy_(torch.linspace(-1, 1, 32).expand(length, -1))
         for template in ("$", "a picture that is $", "$ is in this picture"):
             said = [template.replace("$", word) for word in ("red", "blue", "so long")]
-            features = Features(backbone, opened())
+            features = FeatureCache(backbone, opened())
             ids = backbone.tokenize(said)
             assert ids.shape[1] == length
             assert torch.allclose(features.text(Texts(ids)).pooled, backbone.text(ids).pooled, atol=1e-5)
@@ -290,7 +291,7 @@ def test_8_a_missing_picture_raises_and_leaves_no_row(tmp_path: Path, opened: Ca
         return PixelStore(Preprocess(16)).images(made)
 
     backbone = tiny_backbone()
-    features = Features(backbone, opened())
+    features = FeatureCache(backbone, opened())
     with pytest.raises(BadPicture, match=r"no such picture.*3\.png"):
         features.image(images())
     features.store.flush()
@@ -299,7 +300,7 @@ def test_8_a_missing_picture_raises_and_leaves_no_row(tmp_path: Path, opened: Ca
     with pytest.raises(BadPicture, match=r"cannot read picture.*3\.png"):
         features.image(images())
     files[3].write_bytes(bad)
-    features = Features(backbone, opened())
+    features = FeatureCache(backbone, opened())
     found = features.image(images()).pooled
     assert encoded(features) == (5, 0) and bool(found.abs().sum(1).gt(0).all())
     assert torch.allclose(found, backbone.image(images().pixels).pooled, atol=1e-5)
@@ -309,8 +310,8 @@ def test_9_a_tower_that_drops_patches_in_training() -> None:
     vision = {**CONFIG["vision_cfg"], "patch_dropout": 0.5}
     backbone = Backbone.random({**CONFIG, "vision_cfg": vision}, seed=0)
     backbone.train()
-    features = Features(backbone, Store(None))
-    with seeded(0, "dropout"), torch.no_grad(), settled():
+    features = FeatureCache(backbone, Store(None))
+    with seeded(0, "dropout"), torch.no_grad(), weights_fixed():
         one, other = features.image(shown()).pooled, features.image(shown()).pooled
     assert not torch.equal(one, other) and features.store.info() == []
     assert features.counts["image"].live == 12
@@ -322,12 +323,12 @@ def test_9_a_tower_that_drops_patches_in_training() -> None:
 def test_10_other_weights(opened: Callable[[], Store]) -> None:
     """Of the same name, configuration and sizes."""
     for seed in (0, 1):
-        features = Features(Backbone.random(CONFIG, seed), opened())
+        features = FeatureCache(Backbone.random(CONFIG, seed), opened())
         asked(features)
         assert encoded(features) == (6, 3)
     for key in [info.key for info in features.store.info()]:
         assert len(key["content"]) == 64, "the key holds the digest of the weights"
-    again = Features(Backbone.random(CONFIG, 0), opened())
+    again = FeatureCache(Backbone.random(CONFIG, 0), opened())
     asked(again)
     assert encoded(again) == (0, 0), "equal weights, built anew, share rows"
 
@@ -346,26 +347,26 @@ def test_11_the_same_weights_under_another_configuration(
     change: dict[str, Any], opened: Callable[[], Store]
 ) -> None:
     first = Backbone.random(CONFIG, 0)
-    before = asked(Features(first, opened()))[0]
+    before = asked(FeatureCache(first, opened()))[0]
     backbone = Backbone.random({"model_cfg": CONFIG, "preprocess_cfg": {}} | change, 0)
     backbone.load_stock_state_dict(first.stock_state_dict())
-    features = Features(backbone, opened())
+    features = FeatureCache(backbone, opened())
     assert not torch.allclose(asked(features)[0], before, atol=1e-3)
     assert features.counts["image"].encoded == 6
 
 
 def test_12_an_interrupted_write(tmp_path: Path) -> None:
     backbone = tiny_backbone()
-    asked(Features(backbone, Store(tmp_path)))
+    asked(FeatureCache(backbone, Store(tmp_path)))
     for path in tmp_path.rglob("*.safetensors"):
         content = path.read_bytes()
         path.unlink()
         path.write_bytes(content[: len(content) - 40])
         (path.parent / f".{path.name}.clplat-tmp").write_bytes(content[:100])
-    features = Features(backbone, Store(tmp_path))
+    features = FeatureCache(backbone, Store(tmp_path))
     asked(features)
     assert encoded(features) == (6, 3), "made again"
-    last = Features(backbone, Store(tmp_path))
+    last = FeatureCache(backbone, Store(tmp_path))
     asked(last)
     assert encoded(last) == (0, 0)
 
@@ -375,11 +376,11 @@ def test_12_an_interrupted_write(tmp_path: Path) -> None:
 
 def test_other_libraries(opened: Callable[[], Store], monkeypatch: pytest.MonkeyPatch) -> None:
     backbone = tiny_backbone()
-    asked(Features(backbone, opened()))
-    real = engine.library_versions()
+    asked(FeatureCache(backbone, opened()))
+    real = keys.library_versions()
     for name, made in (("torch", 6), ("open_clip_torch", 6), ("peft", 6), ("mlflow", 0)):
-        monkeypatch.setattr(engine, "library_versions", lambda name=name: {**real, name: "0.0.1"})
-        features = Features(backbone, opened())
+        monkeypatch.setattr(keys, "library_versions", lambda name=name: {**real, name: "0.0.1"})
+        features = FeatureCache(backbone, opened())
         asked(features)
         assert encoded(features)[0] == made, name
 
@@ -387,7 +388,7 @@ def test_other_libraries(opened: Callable[[], Store], monkeypatch: pytest.Monkey
 def test_another_number_of_threads(opened: Callable[[], Store]) -> None:
     """They decide how a sum is split, and so its last bits."""
     backbone = tiny_backbone()
-    features = Features(backbone, opened())
+    features = FeatureCache(backbone, opened())
     asked(features)
     torch.set_num_threads(2)
     asked(features)
@@ -399,8 +400,8 @@ def test_another_number_of_threads(opened: Callable[[], Store]) -> None:
 
 def test_another_precision_of_the_forward_pass(opened: Callable[[], Store]) -> None:
     backbone = tiny_backbone()
-    exact = asked(Features(backbone, opened()))[0]
-    features = Features(backbone, opened())
+    exact = asked(FeatureCache(backbone, opened()))[0]
+    features = FeatureCache(backbone, opened())
     with torch.autocast("cpu", torch.bfloat16):
         rough = features.image(shown()).pooled.float()
     assert encoded(features) == (6, 0) and 0 < (rough - exact).abs().max() < 0.2
@@ -411,7 +412,7 @@ def test_another_precision_of_the_forward_pass(opened: Callable[[], Store]) -> N
 def test_pictures_do_not_meet_texts_of_equal_name(opened: Callable[[], Store]) -> None:
     backbone = tiny_backbone()
     ids = backbone.tokenize(["red"])
-    features = Features(backbone, opened())
+    features = FeatureCache(backbone, opened())
     said = features.text(Texts(ids)).pooled
     images = Images.of(PIXELS[:1], Texts(ids).names, KIND)
     assert not torch.allclose(features.image(images).pooled, said, atol=1e-3)
@@ -424,10 +425,10 @@ WRONG = r"not what the model computes.*clplat cache clear.*--features off"
 
 def test_two_pictures_that_share_a_key(tmp_path: Path) -> None:
     backbone = tiny_backbone()
-    features = Features(backbone, Store(tmp_path))
+    features = FeatureCache(backbone, Store(tmp_path))
     features.image(shown())
     features.store.flush()
-    other = Features(backbone, Store(tmp_path))
+    other = FeatureCache(backbone, Store(tmp_path))
     swapped = Images.of(PIXELS[10:16], [f"picture {row}" for row in range(6)], KIND)
     with pytest.raises(UserError, match=WRONG):
         other.image(swapped)
@@ -439,7 +440,7 @@ def test_two_pictures_that_share_a_key(tmp_path: Path) -> None:
 def test_rows_that_somebody_wrote_wrongly(wrong: str, what: str, dtype: torch.dtype, tmp_path: Path) -> None:
     backbone = tiny_backbone()
     texts = Texts(backbone.tokenize(WORDS))
-    first = Features(backbone, Store(None), dtype)
+    first = FeatureCache(backbone, Store(None), dtype)
     first.image(shown())
     first.text(texts)
     (key,) = [info.key for info in first.store.info() if info.key["what"] == what]
@@ -454,11 +455,11 @@ def test_rows_that_somebody_wrote_wrongly(wrong: str, what: str, dtype: torch.dt
     store = Store(tmp_path)
     store.table(key).put(names, made)
     store.flush()
-    features = Features(backbone, Store(tmp_path), dtype)
+    features = FeatureCache(backbone, Store(tmp_path), dtype)
     with pytest.raises(UserError, match=WRONG):
         _ = features.image(shown()) if what == "image" else features.text(texts)
     assert store.clear() > 0
-    features = Features(backbone, Store(tmp_path), dtype)
+    features = FeatureCache(backbone, Store(tmp_path), dtype)
     found = (features.image(shown()) if what == "image" else features.text(texts)).pooled
     plain = (backbone.image(PIXELS[:6]) if what == "image" else backbone.text(texts.ids)).pooled
     assert torch.allclose(found, plain, atol=5e-3)
@@ -466,7 +467,7 @@ def test_rows_that_somebody_wrote_wrongly(wrong: str, what: str, dtype: torch.dt
 
 def test_bytes_that_flipped_on_disk(tmp_path: Path) -> None:
     backbone = tiny_backbone()
-    features = Features(backbone, Store(tmp_path))
+    features = FeatureCache(backbone, Store(tmp_path))
     asked(features)
     (info,) = [info for info in features.store.info() if info.key["what"] == "image"]
     (path,) = tmp_path.glob(f"*/{info.digest}/*.safetensors")
@@ -479,26 +480,26 @@ def test_bytes_that_flipped_on_disk(tmp_path: Path) -> None:
     os.replace(temporary, path)
     assert len(Store(tmp_path).verify()) == 1
     with pytest.raises(UserError, match=WRONG):
-        Features(backbone, Store(tmp_path)).image(shown())
+        FeatureCache(backbone, Store(tmp_path)).image(shown())
 
 
 def test_wrong_rows_under_a_prefix(tmp_path: Path) -> None:
     backbone = tiny_backbone()
     with seeded(0, "attach"):
         LoRA(last=1).attach(backbone)
-    features = Features(backbone, Store(tmp_path))
+    features = FeatureCache(backbone, Store(tmp_path))
     features.image(shown())
     features.store.flush()
     swapped = Images.of(PIXELS[10:16], [f"picture {row}" for row in range(6)], KIND)
     with pytest.raises(UserError, match=WRONG):
-        Features(backbone, Store(tmp_path)).image(swapped)
+        FeatureCache(backbone, Store(tmp_path)).image(swapped)
 
 
 def test_right_rows_raise_nothing_whatever_order_made_them(tmp_path: Path) -> None:
     backbone = tiny_backbone()
     for rows in ([0, 1, 2], [30, 2, 7], list(range(40))):
         for dtype in (torch.float32, torch.float16):
-            features = Features(backbone, Store(tmp_path), dtype)
+            features = FeatureCache(backbone, Store(tmp_path), dtype)
             found = features.image(shown(rows)).pooled
             assert torch.allclose(found, backbone.image(PIXELS[rows]).pooled, atol=5e-3)
             features.store.flush()
@@ -506,10 +507,10 @@ def test_right_rows_raise_nothing_whatever_order_made_them(tmp_path: Path) -> No
 
 def test_wrong_rows_that_are_asked_for_later(tmp_path: Path) -> None:
     backbone = tiny_backbone()
-    features = Features(backbone, Store(tmp_path))
+    features = FeatureCache(backbone, Store(tmp_path))
     features.image(shown(range(6)))
     features.store.flush()
-    other = Features(backbone, Store(tmp_path))
+    other = FeatureCache(backbone, Store(tmp_path))
     other.image(shown(range(20, 26)))  # of these nothing is on disk
     swapped = Images.of(PIXELS[10:16], [f"picture {row}" for row in range(6)], KIND)
     with pytest.raises(UserError, match=WRONG):

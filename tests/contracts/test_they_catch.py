@@ -2,24 +2,30 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from PIL import Image
 from torch import Tensor, nn
 from torch.nn.functional import normalize
 
+from clplat.data.records import Picture, Probe
 from clplat.errors import UserError
-from clplat.parts.adapters._base import Adapter
 from clplat.parts.adapters.full import Full
 from clplat.parts.composers.sum import Sum
+from clplat.parts.projections.identity import Identity
 from clplat.parts.projections.procrustes import Procrustes
+from clplat.parts.prompts.context import ContextPrompt
 from clplat.testing import (
     AdapterContract,
     ComposerContract,
     LossContract,
+    ProbesContract,
     ProjectionContract,
+    PromptContract,
     StrategyContract,
 )
 from clplat.training.strategy import Strategy
@@ -180,6 +186,146 @@ class Backward:
         return (query * candidates).sum(1).mean()
 
 
+class Boasting(Full):
+    """Says that it leaves a bare base behind."""
+
+    trains_base = False
+
+    def activate(self, backbone: Any, name: str | None) -> None:
+        """Does nothing."""
+
+
+class Learning(Identity):
+    """Says that it needs a fit."""
+
+    fitted = True
+
+
+class Nameless(ContextPrompt):
+    """Trains what it does not name."""
+
+    def attach(self, backbone: Any) -> list[str]:
+        super().attach(backbone)
+        return []
+
+
+class Warping(ContextPrompt):
+    """Changes the base."""
+
+    def attach(self, backbone: Any) -> list[str]:
+        backbone.model.ln_final.weight.data.mul_(1.1)
+        return super().attach(backbone)
+
+
+class Spilling(ContextPrompt):
+    """Moves the tower beside the one that it prompts."""
+
+    def attach(self, backbone: Any) -> list[str]:
+        backbone.model.visual.proj.data.mul_(-1.0)
+        return super().attach(backbone)
+
+
+class Sliding(ContextPrompt):
+    """Takes the place of the prompt that is there."""
+
+    def attach(self, backbone: Any) -> list[str]:
+        backbone.text_prompt = None
+        return super().attach(backbone)
+
+
+class Handing(ContextPrompt):
+    """Installs vectors of another behaviour than its own."""
+
+    vectors: Any
+
+    def attach(self, backbone: Any) -> list[str]:
+        names, own = super().attach(backbone), type(self).vectors
+        backbone.text_prompt.forward = lambda layer: own(backbone.text_prompt, layer)
+        return names
+
+
+class Ragged(Handing):
+    """Gives the second layer more vectors than the first."""
+
+    def vectors(self: Any, layer: int) -> Tensor:
+        return self.vectors if layer == 0 else torch.cat([self.vectors, self.vectors])
+
+
+class Idle(Handing):
+    """Trains nothing that it shows."""
+
+    def vectors(self: Any, layer: int) -> Tensor | None:
+        return self.vectors.detach() if layer == 0 else None
+
+
+class Noisy(Handing):
+    """Draws at evaluation."""
+
+    def vectors(self: Any, layer: int) -> Tensor | None:
+        return self.vectors + torch.randn(self.vectors.shape) if layer == 0 else None
+
+
+class Fading(Handing):
+    """Keeps a count of its own, which no checkpoint has."""
+
+    def vectors(self: Any, layer: int) -> Tensor | None:
+        self.calls = getattr(self, "calls", 0) + (layer == 0)
+        return self.vectors / self.calls if layer == 0 else None
+
+
+def shown(*keys: str, captions: tuple[str, ...] = ("a red square", "a blue square")) -> Probe:
+    pictures = tuple(Picture(key, lambda: Image.new("RGB", (8, 8))) for key in keys)
+    return Probe("shown", "retrieval", pictures, captions)
+
+
+class Twice:
+    """Shows one picture twice."""
+
+    def build(self) -> list[Probe]:
+        return [shown("a", "a")]
+
+
+class Mute:
+    """Has pictures without texts."""
+
+    def build(self) -> list[Probe]:
+        return [shown("a", "b", captions=())]
+
+
+class Labelled:
+    """Has a class that no picture shows."""
+
+    def build(self) -> list[Probe]:
+        return [replace(shown("a", "b"), kind="classification", labels=(0, 0))]
+
+
+class Varying:
+    """Is another one at every call."""
+
+    calls = 0
+
+    def build(self) -> list[Probe]:
+        self.calls += 1
+        return [shown("a", f"b{self.calls}")]
+
+
+class Flickering:
+    """Draws another picture at every call."""
+
+    def build(self) -> list[Probe]:
+        drawn = iter(range(99))
+        picture = Picture("a", lambda: Image.new("RGB", (8, 8), (next(drawn), 0, 0)))
+        return [Probe("flickering", "retrieval", (picture,), ("a square",))]
+
+
+class Sharing:
+    """Gives two pictures one key."""
+
+    def build(self) -> list[Probe]:
+        two = [Picture("a", lambda: Image.new("RGB", (8, 8)), caption=text) for text in ("red", "blue")]
+        return [Probe(picture.caption, "retrieval", (picture,), ("a square",)) for picture in two]
+
+
 CASES: list[tuple[type, Any, str]] = [
     (StrategyContract, Forgetful, "test_it_resumes_in_the_middle_of_an_experience"),
     (StrategyContract, ForgetfulMemory, "test_its_state_survives_the_disk"),
@@ -199,6 +345,22 @@ CASES: list[tuple[type, Any, str]] = [
     (ComposerContract, Blind, "test_it_reads_what_it_says_and_nothing_else"),
     (ComposerContract, Dead, "test_gradients_reach_every_parameter_and_every_input_that_it_reads"),
     (ProjectionContract, Long, "test_rows_have_unit_length_whatever_theirs_was"),
+    (AdapterContract, Boasting, "test_none_is_the_bare_base"),
+    (ProjectionContract, Learning, "test_an_unfitted_one_says_so"),
+    (PromptContract, Nameless, "test_attaching_names_what_is_trained_and_leaves_the_base"),
+    (PromptContract, Warping, "test_attaching_names_what_is_trained_and_leaves_the_base"),
+    (PromptContract, Spilling, "test_it_changes_the_towers_that_it_prompts_and_no_other"),
+    (PromptContract, Sliding, "test_a_second_one_is_refused"),
+    (PromptContract, Ragged, "test_its_vectors_fit_the_tower"),
+    (PromptContract, Idle, "test_training_reaches_every_named_tensor_and_no_other"),
+    (PromptContract, Noisy, "test_evaluation_draws_nothing"),
+    (PromptContract, Fading, "test_a_teacher_and_a_checkpoint_bring_it_back"),
+    (ProbesContract, Twice, "test_its_probes_are_complete"),
+    (ProbesContract, Mute, "test_its_probes_are_complete"),
+    (ProbesContract, Labelled, "test_its_probes_are_complete"),
+    (ProbesContract, Varying, "test_building_twice_gives_the_same"),
+    (ProbesContract, Flickering, "test_its_pictures_can_be_drawn_again"),
+    (ProbesContract, Sharing, "test_equal_keys_are_equal_pictures"),
     (LossContract, Ordered, "test_the_order_of_the_batch_does_not_matter"),
     (LossContract, Backward, "test_right_answers_cost_less_than_random_ones"),
 ]
@@ -207,9 +369,7 @@ CASES: list[tuple[type, Any, str]] = [
 @pytest.mark.filterwarnings("ignore::UserWarning")
 @pytest.mark.parametrize(("contract", "part", "test"), CASES, ids=[f"{case[1].__name__}" for case in CASES])
 def test_a_broken_part_is_caught(contract: type, part: Any, test: str, tmp_path: Path) -> None:
-    made: Any = type(
-        "Made", (contract,), {"make": lambda self: part(), "trains_base": issubclass(part, Adapter)}
-    )()
+    made: Any = type("Made", (contract,), {"make": lambda self: part()})()
     method = getattr(made, test)
     needs_folder = "tmp_path" in method.__code__.co_varnames[: method.__code__.co_argcount]
     with pytest.raises(AssertionError), torch.random.fork_rng(devices=[]):

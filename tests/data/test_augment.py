@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from clplat.cache.engine import Features
+from clplat.cache.engine import FeatureCache
 from clplat.cache.store import Store
 from clplat.data.augment import Augment
 from clplat.data.collate import Collate
@@ -69,7 +69,7 @@ def test_a_crop_keeps_most_of_the_picture() -> None:
 
 def test_pictures_that_do_not_come_back_go_through_the_tower_and_are_not_kept() -> None:
     retriever = tiny_retriever()
-    retriever.features = features = Features(retriever.backbone, Store(None))
+    retriever.cache = features = FeatureCache(retriever.backbone, Store(None))
     triplets = tiny_domains()[0].train[:8]
     for views, live in ((0, 16), (3, 0)):
         collate = Collate(PixelStore(Preprocess(16)), retriever.backbone.tokenize, Augment("crop", views, 0))

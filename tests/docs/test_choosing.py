@@ -1,4 +1,4 @@
-"""docs/choosing.md names every part that exists, and none that does not."""
+"""docs/choosing.md gives advice on parts that exist; the site has a page for each (test_site.py)."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ def named(kind: str) -> set[str]:
 
 
 @pytest.mark.parametrize("kind", PLURALS)
-def test_the_tables_hold_what_is_registered(kind: str) -> None:
-    assert named(kind) == set(registry.names(kind))
+def test_the_tables_are_about_what_is_registered(kind: str) -> None:
+    assert named(kind) and named(kind) <= set(registry.names(kind))
 
 
 def test_every_command_on_the_page_is_accepted() -> None:

@@ -10,11 +10,11 @@ import pytest
 from clplat import registry
 from clplat.cli import _parser
 from clplat.config.parse import parse_arguments
-from clplat.parts.adapters._methods import METHODS
+from clplat.kinds import KINDS
 
 ROOT = Path(__file__).parents[2]
 PAGE = (ROOT / "README.md").read_text(encoding="utf-8")
-PAGES = [ROOT / "README.md", ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").glob("*.md"))]
+PAGES = [ROOT / "README.md", ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").rglob("*.md"))]
 
 
 def test_the_code_is_that_of_the_examples() -> None:
@@ -26,11 +26,13 @@ def test_the_code_is_that_of_the_examples() -> None:
             assert line in lines, f"{file}: {line}"
 
 
-def test_the_table_names_everything() -> None:
-    named = set(re.findall(r"`([a-z0-9_]+)`", PAGE))
-    for kind in ("strategies", "prompts", "composers", "projections", "losses", "scenarios"):
-        assert set(registry.names(kind)) <= named, kind
-    assert f"{len(METHODS) + 1} in all" in PAGE
+def test_the_table_has_examples_of_every_kind() -> None:
+    table = PAGE.partition("## What there is\n")[2].partition("\n## ")[0]
+    for kind in KINDS.values():
+        cell = re.search(rf"^\| {kind.plural or 'backbones'} \| (.*) \|$", table, re.MULTILINE)
+        assert cell, kind.slot
+        named = set(re.findall(r"`([a-z0-9_]+)`", cell.group(1)))
+        assert not kind.plural or (named and named <= set(registry.names(kind.plural))), kind.slot
 
 
 def test_the_commands_are_accepted() -> None:

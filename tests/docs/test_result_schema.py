@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from clplat.config.parse import merge
+from clplat.config.raw import merge
 from clplat.errors import UserError
 from clplat.files import read_json
 from clplat.runs.experiment import run

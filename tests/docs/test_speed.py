@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 
-from clplat.cache.engine import Features
+from clplat.cache.engine import FeatureCache
 from clplat.cache.store import Store
 from clplat.testing.tiny import tiny_collate, tiny_domains, tiny_retriever
 
@@ -21,13 +21,13 @@ def test_the_code_of_the_page_runs_and_encodes_each_picture_once() -> None:
     exec(compile(code, "docs/speed.md", "exec"), space)
     retriever: Any = space["retriever"]
     distinct = {p.key for t in tiny_domains()[0].train for p in (t.reference, t.target)}
-    report = retriever.features.report()["image"]
+    report = retriever.cache.report()["image"]
     assert report["encoded"] == len(distinct) < report["asked"]
 
 
 def test_every_number_of_the_report_is_named() -> None:
     retriever = tiny_retriever()
-    retriever.features = features = Features(retriever.backbone, Store(None))
+    retriever.cache = features = FeatureCache(retriever.backbone, Store(None))
     with torch.no_grad():
         retriever(tiny_collate()(tiny_domains()[0].train[:4]))
     report = features.report()

@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 import torch
 
-from clplat.cache.settled import settled
 from clplat.config.resolve import resolve
+from clplat.models.frozen import weights_fixed
 from clplat.runs.assembly import assemble
 from clplat.runs.experiment import run
 
@@ -63,10 +63,10 @@ def test_anchors_of_projections_are_embedded_once_a_version_too(tmp_path: Path) 
 @pytest.mark.usefixtures("own_store")
 def test_a_row_sends_each_distinct_picture_and_text_through_the_towers_once() -> None:
     parts = assemble(resolve(experiment(2)))
-    assert parts.features is not None
-    with settled():
+    assert parts.cache is not None
+    with weights_fixed():
         parts.evaluator.row(parts.retriever)
-    report = parts.features.report()
+    report = parts.cache.report()
     assert report["image"]["encoded"] == pictures_of(experiment(2))
     said = Counter(query.text for retrieval_set in parts.evaluator.sets for query in retrieval_set.queries)
     said += Counter(text for probe in parts.probes for text in probe.texts)
@@ -79,8 +79,8 @@ def test_the_zero_shot_row_is_computed_once_for_all_strategies() -> None:
     rows = []
     for strategy in ("naive", "ewc", "replay"):
         parts = assemble(resolve(experiment(2, strategy=strategy)))
-        assert parts.features is not None
-        with settled():
+        assert parts.cache is not None
+        with weights_fixed():
             rows.append(parts.evaluator.row(parts.retriever))
-        assert (parts.features.report()["image"]["encoded"] == 0) == (strategy != "naive")
+        assert (parts.cache.report()["image"]["encoded"] == 0) == (strategy != "naive")
     assert all(torch.equal(row.queries[name], rows[0].queries[name]) for row in rows for name in row.queries)

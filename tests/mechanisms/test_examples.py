@@ -10,8 +10,9 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from clplat.data.records import Batch, Candidate
-from clplat.mechanisms.examples import join, size_in_bytes, split
+from clplat.data.batch import Batch
+from clplat.data.records import Candidate
+from clplat.mechanisms.examples import join_examples, size_in_bytes, split_batch
 from clplat.testing import tiny_collate, tiny_domains
 from clplat.testing.checks import difference
 
@@ -44,8 +45,8 @@ def batches(draw: st.DrawFn) -> Any:
 @settings(max_examples=80, deadline=None)
 @given(batches())
 def test_joining_what_was_split_gives_the_batch_back(batch: Any) -> None:
-    rows = split(batch)
-    assert not difference(join(rows), batch)
+    rows = split_batch(batch)
+    assert not difference(join_examples(rows), batch)
     assert len(rows) == len(batch if isinstance(batch, torch.Tensor) else next(iter(split_columns(batch))))
 
 
@@ -56,9 +57,9 @@ def split_columns(batch: Any) -> list[Any]:
 @settings(max_examples=40, deadline=None)
 @given(batches(), st.randoms(use_true_random=False))
 def test_rows_may_be_chosen_and_reordered(batch: Any, random: Any) -> None:
-    rows = split(batch)
+    rows = split_batch(batch)
     order = random.sample(range(len(rows)), random.randint(1, len(rows)))
-    again = split(join([rows[i] for i in order]))
+    again = split_batch(join_examples([rows[i] for i in order]))
     assert not difference(again, [rows[i] for i in order])
 
 
@@ -77,7 +78,7 @@ def test_our_batch_with_extra_candidates_comes_back(extras: list[list[tuple[int,
         made = tuple(Candidate(train[i].target, train[i].label, "near_miss", scope) for i, scope in wanted)  # type: ignore[arg-type]
         triplets.append(replace(triplet, extras=made, weight=1.0 + len(made)))
     batch = tiny_collate()(triplets)
-    again = join(split(batch))
+    again = join_examples(split_batch(batch))
     assert isinstance(again, Batch) and not difference(plain(again), plain(batch))
 
 
@@ -91,7 +92,7 @@ def plain(batch: Batch) -> dict[str, Any]:
 
 def test_rows_are_copies_without_a_graph() -> None:
     weights = torch.ones(3, 2, requires_grad=True)
-    rows = split((2 * weights, torch.arange(3)))
+    rows = split_batch((2 * weights, torch.arange(3)))
     assert all(not part.requires_grad for row in rows for part in row)
 
 
@@ -108,14 +109,14 @@ def test_bytes_by_hand() -> None:
 
 def test_what_cannot_be_split_is_named() -> None:
     with pytest.raises(TypeError, match="cannot split a batch of type int"):
-        split(3)
+        split_batch(3)
 
 
 def test_nested_columns_are_columns() -> None:
     batch = ((torch.arange(3), torch.zeros(3, 2)), (torch.ones(3), torch.ones(3)))
-    assert len(split(batch)) == 3
+    assert len(split_batch(batch)) == 3
 
 
 def test_a_foreign_dict_may_have_tokens_and_candidates() -> None:
     batch = {"tokens": torch.zeros(3, 4), "candidates": torch.ones(3, 2)}
-    assert not difference(join(split(batch)), batch)
+    assert not difference(join_examples(split_batch(batch)), batch)

@@ -7,10 +7,16 @@ from typing import Any
 import pytest
 
 from clplat.data.validate import validate_domain
+from clplat.testing import ScenarioContract
 from scenarios._catalogue import DOMAINS
 from scenarios.catalogue import Catalogue
 
 SMALL: dict[str, Any] = {"train": 12, "queries": 10, "gallery": 40}
+
+
+class TestCatalogue(ScenarioContract):
+    def make(self) -> Catalogue:
+        return Catalogue(domains=2, **SMALL)
 
 
 def names(scenario: Catalogue) -> list[str]:

@@ -18,6 +18,7 @@ from clplat.data.folders import split_of
 from clplat.data.records import Domain
 from clplat.data.validate import validate_domain
 from clplat.errors import UserError
+from clplat.testing import ScenarioContract
 from scenarios.domain_folders import DomainFolders
 
 DOMAINS = ["art_painting", "photo", "sketch"]
@@ -40,6 +41,40 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> str:
     counts = {(domain, category): 30 for domain in DOMAINS for category in CLASSES}
     counts["sketch", "horse"] = 20  # a class that one domain alone has
     return make_tree(tmp_path_factory.mktemp("tree"), counts)
+
+
+@pytest.fixture(scope="module")
+def coloured(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """Two domains of two classes, thirty pictures each."""
+    root = tmp_path_factory.mktemp("coloured")
+    for domain, ground in (("photo", "white"), ("sketch", "black")):
+        for category, colour in (("cat", "red"), ("dog", "blue")):
+            folder = root / domain / category
+            folder.mkdir(parents=True)
+            for i in range(30):
+                picture = Image.new("RGB", (16, 16), ground)
+                picture.paste(colour, (i % 8, 2, i % 8 + 6, 10 + i % 5))
+                picture.save(folder / f"{i:02d}.png")
+    return str(root)
+
+
+class TestDomainFolders(ScenarioContract):
+    @pytest.fixture(autouse=True)
+    def _root(self, coloured: str) -> None:
+        self.root = coloured
+
+    def make(self) -> DomainFolders:
+        return DomainFolders(self.root, train=12, queries=10)
+
+
+def test_a_folder_tree_may_lie_anywhere(coloured: str, tmp_path: Path) -> None:
+    elsewhere = tmp_path / Path(coloured).name
+    Path(coloured).rename(elsewhere)
+    try:
+        moved = DomainFolders(str(elsewhere), train=12, queries=10).fingerprint()
+    finally:
+        elsewhere.rename(coloured)
+    assert moved == DomainFolders(coloured, train=12, queries=10).fingerprint()
 
 
 def small(root: str, order: list[str] | None = None, **settings: object) -> DomainFolders:

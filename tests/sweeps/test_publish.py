@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 import yaml
 
-from clplat.config.parse import read_config
+from clplat.config.raw import read_config
 from clplat.errors import UserError
 from clplat.files import read_json, write_json, write_text
 from clplat.sweep import Sweep, read_sweep

@@ -7,8 +7,8 @@ import io
 import pytest
 from rich.console import Console
 
-from clplat.naming import role_of
 from clplat.plots.colours import strategy_colour
+from clplat.roles import role_of
 from clplat.tables.text import coloured, markdown
 
 
@@ -37,8 +37,8 @@ def test_markdown_puts_numbers_to_the_right() -> None:
         ({"strategy": "cumulative"}, "upper bound"),
         ({"config": {"strategy": {"name": "frozen"}}}, "lower bound"),
         ({"config": {"strategy": {"name": "mine"}}}, "method"),
-        ({"config": {"strategy": {"name": "mine"}}, "strategy_role": "upper bound"}, "upper bound"),
+        ({"strategy": "naive"}, "lower bound"),
     ],
 )  # fmt: skip
-def test_the_role_is_what_a_result_says_and_by_name_in_old_ones(entry: dict[str, object], role: str) -> None:
+def test_the_role_is_what_the_class_of_the_strategy_says(entry: dict[str, object], role: str) -> None:
     assert role_of(entry) == role

@@ -11,10 +11,11 @@ from typing import Any
 import pytest
 
 from clplat.errors import UserError
+from clplat.runs.run_folder import VERSION_ELSEWHERE
 from clplat.tracking import Tracker, tracking_uri
 from clplat.tracking import models as tracking_models
 from clplat.tracking.log_state import STATE_FILE
-from clplat.tracking.models import ELSEWHERE, download
+from clplat.tracking.models import download
 from clplat.tracking.store import open_client
 
 Make = Callable[..., dict[str, Any]]
@@ -127,7 +128,7 @@ def test_a_large_version_is_named_and_not_copied(
     tracker.set_champion(folder, "catalogue")
     where = download("models:/clplat-catalogue@champion", tracking_uri(root), tmp_path_factory.mktemp("got"))
     assert not (where / "versions").exists()
-    assert (where / ELSEWHERE).read_text() == str(folder.resolve() / "versions" / "1.safetensors")
+    assert (where / VERSION_ELSEWHERE).read_text() == str(folder.resolve() / "versions" / "1.safetensors")
 
 
 def test_no_champion_without_a_model(root: Path, make_result: Make) -> None:

@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from clplat.data.records import Batch
+from clplat.data.batch import Batch
 from clplat.parts.adapters.full import Full
 from clplat.parts.composers.combiner import Combiner
 from clplat.randomness import generator

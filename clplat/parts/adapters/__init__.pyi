@@ -1,4 +1,4 @@
-# Written by `make index`; do not edit.
+# Written by `make check`; do not edit.
 
 from clplat.parts.adapters.full import Full as Full
 from clplat.parts.adapters.peft import AdaMSS as AdaMSS

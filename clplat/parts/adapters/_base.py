@@ -19,6 +19,10 @@ class Adapter:
 
     #: Attaching rewrites base weights (PiSSA, OLoRA, ...): a second one on the same base is refused.
     rewrites_base: ClassVar[bool] = False
+    #: The trained tensors are base weights: there is no bare base to go back to.
+    trains_base: ClassVar[bool] = False
+    #: `merge` folds it into the base weights; False: it cannot, and `merge` raises a `UserError`.
+    mergeable: ClassVar[bool] = True
     #: Embeddings are the same before and after `attach`.
     identity_at_init: ClassVar[bool] = True
     #: Regular expressions of the names of trained tensors that, with default options, change no output: their

@@ -1,129 +1,22 @@
 """The table of weight adapters: what PEFT offers that works on CLIP towers, and what does not.
 
 Every row was run: identity at initialisation, a gradient for every trainable tensor, base weights unchanged,
-switching, saving and merging (``tests/models/test_adapters.py`` does it again for all rows). Our defaults
+switching, saving and merging (``tests/parts/adapters/test_peft.py`` does it again for all rows). Our defaults
 differ from PEFT's where those assume the widths of language models: blocks and vectors must divide the widths
 of small towers too.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Literal
 
-from clplat.config.space import Choice, Space
+from clplat.config.space import Choice
+from clplat.parts.adapters._low_rank import LOW_RANK
+from clplat.parts.adapters._method import EVEN, SHIFT_OF_KEYS, Method
 
 __all__ = ["METHODS", "UNSUITABLE", "Method"]
 
-
-@dataclass(frozen=True)
-class Method:
-    """One PEFT method as we offer it.
-
-    Attributes:
-        name: of the public class; config: of PEFT's configuration class.
-        title: what it is; paper: where it is from; remark: what a user must know.
-        fixed: fields of the configuration that are not options.
-        defaults: our defaults where they differ from PEFT's.
-        hidden: options that do nothing here.
-        nested: field of a sub-configuration, and its class, whose fields are options too.
-        types: of options whose type PEFT does not tell; space: search space where ours is special.
-        targets: the kind of modules that it wraps by default; kinds: all that it can wrap; towers: default.
-        without_effect: names of tensors that change no output, see `Adapter.without_effect`.
-        rewrites_base: attaching changes the base weights; tolerance: deviation of normalised features that
-            attaching may cause (0: identity up to rounding);
-            mergeable: can be folded into the base weights.
-    """
-
-    name: str
-    config: str
-    title: str
-    paper: str
-    remark: str = ""
-    fixed: Mapping[str, Any] = field(default_factory=dict)
-    defaults: Mapping[str, Any] = field(default_factory=dict)
-    hidden: tuple[str, ...] = ()
-    nested: tuple[str, str] | None = None
-    targets: str = "both"
-    kinds: tuple[str, ...] = ("mlp", "attention", "both")
-    towers: str = "both"
-    types: Mapping[str, Any] = field(default_factory=dict)
-    space: Mapping[str, Space] = field(default_factory=dict)
-    without_effect: tuple[str, ...] = ()
-    rewrites_base: bool = False
-    tolerance: float = 0.0
-    mergeable: bool = True
-
-
-#: A shift of the keys adds one number to what a query has with every key: the softmax takes it away again.
-_SHIFT_OF_KEYS = r"\.k_proj\."
-_EVEN = Choice(2, 4, 8, 16, 32, 64)
-_LORA = {"r": 8, "lora_alpha": 16}
-
-
-def _lora(name: str, title: str, paper: str, remark: str = "", **more: Any) -> Method:
-    return Method(name, "LoraConfig", title, paper, remark, defaults=_LORA, **more)
-
-
-METHODS: dict[str, Method] = {
-    "lora": _lora("LoRA", "low-rank updates B A of the weights", "Hu et al. 2021, arXiv 2106.09685"),
-    "rslora": _lora(
-        "RsLoRA",
-        "LoRA scaled by alpha / sqrt(r), so that high ranks keep learning",
-        "Kalajdzievski 2023, arXiv 2312.03732",
-        fixed={"use_rslora": True},
-    ),
-    "dora": _lora(
-        "DoRA",
-        "LoRA on directions, with magnitudes learned apart",
-        "Liu et al. 2024, arXiv 2402.09353",
-        "A training step takes about 1.5 times that of LoRA.",
-        fixed={"use_dora": True},
-    ),
-    "pissa": _lora(
-        "PiSSA",
-        "LoRA that starts from the leading singular vectors",
-        "Meng et al. 2024, arXiv 2404.02948",
-        fixed={"init_lora_weights": "pissa"},
-        rewrites_base=True,
-    ),
-    "olora": _lora(
-        "OLoRA",
-        "LoRA that starts from an orthonormal factor of the weights",
-        "Büyükakyüz 2024, arXiv 2406.01775",
-        fixed={"init_lora_weights": "olora"},
-        rewrites_base=True,
-    ),
-    "velora": _lora(
-        "VeLoRA",
-        "LoRA whose backward pass stores compressed activations",
-        "Miles et al. 2024, arXiv 2405.17991",
-        "Gradients are approximate.",
-        nested=("velora_config", "VeloraConfig"),
-    ),
-    "vera": Method(
-        "VeRA",
-        "VeraConfig",
-        "scaling vectors around random matrices that all layers share",
-        "Kopiczko et al. 2023, arXiv 2310.11454",
-    ),
-    "pvera": Method(
-        "PVeRA",
-        "PveraConfig",
-        "VeRA with learned distributions of the vectors",
-        "arXiv 2512.07703",
-        hidden=("sample_at_inference",),
-    ),
-    "loha": Method(
-        "LoHa",
-        "LoHaConfig",
-        "Hadamard products of two low-rank updates",
-        "Hyeon-Woo et al. 2021, arXiv 2108.06098",
-    ),
-    "lokr": Method(
-        "LoKr", "LoKrConfig", "Kronecker products of small factors", "Yeh et al. 2023, arXiv 2309.14859"
-    ),
+METHODS: dict[str, Method] = LOW_RANK | {
     "oft": Method(
         "OFT",
         "OFTConfig",
@@ -143,7 +36,7 @@ METHODS: dict[str, Method] = {
         "HRAConfig",
         "chains of Householder reflections",
         "Yuan et al. 2024, arXiv 2405.17484",
-        space={"r": _EVEN},
+        space={"r": EVEN},
     ),
     "psoft": Method(
         "PSOFT",
@@ -170,21 +63,6 @@ METHODS: dict[str, Method] = {
         targets="norm",
         kinds=("norm",),
     ),
-    "vblora": Method(
-        "VBLoRA",
-        "VBLoRAConfig",
-        "low-rank updates mixed from one bank of vectors",
-        "Li et al. 2024, arXiv 2405.15179",
-        defaults={"vector_length": 16},
-        tolerance=1e-2,
-    ),
-    "unilora": Method(
-        "UniLoRA",
-        "UniLoraConfig",
-        "low-rank updates projected from one vector",
-        "Li et al. 2025, arXiv 2506.00799",
-        tolerance=1e-2,
-    ),
     "fourierft": Method(
         "FourierFT",
         "FourierFTConfig",
@@ -209,69 +87,14 @@ METHODS: dict[str, Method] = {
         "Bilican et al. 2025, arXiv 2505.12532",
         defaults={"n_frequency": 1000},
     ),
-    "miss": Method(
-        "MiSS",
-        "MissConfig",
-        "one small matrix, shared by the shards of a layer",
-        "Kang and Yin 2024, arXiv 2409.15371",
-        defaults={"r": 8},
-    ),
-    "randlora": Method(
-        "RandLoRA",
-        "RandLoraConfig",
-        "full-rank sums of scaled random low-rank bases",
-        "Albert et al. 2025, arXiv 2502.00987",
-    ),
-    "shira": Method(
-        "SHiRA",
-        "ShiraConfig",
-        "a sparse random subset of the weights",
-        "Bhardwaj et al. 2024, arXiv 2406.13175",
-        hidden=("mask_type",),
-        defaults={"r": 8},
-    ),
-    "delora": Method(
-        "DeLoRA", "DeloraConfig", "low-rank updates of bounded length", "Bini et al. 2025, arXiv 2503.18225"
-    ),
     "osf": Method(
         "OSF",
         "OSFConfig",
         "all but the leading singular directions, which stay frozen: made for continual learning",
         "Nayak et al. 2025, arXiv 2504.07097",
     ),
-    "gralora": Method(
-        "GraLoRA",
-        "GraloraConfig",
-        "LoRA in blocks of the weight",
-        "Jung et al. 2025, arXiv 2505.20355",
-        defaults={"r": 8, "alpha": 16},
-        space={"r": _EVEN},
-    ),
-    "hira": Method(
-        "HiRA",
-        "HiraConfig",
-        "low-rank updates multiplied with the weights",
-        "Huang et al. 2025, openreview TwJrTz9cRS",
-        defaults={"r": 8},
-    ),
-    "tinylora": Method("TinyLoRA", "TinyLoraConfig", "a handful of numbers a layer", "arXiv 2602.04118"),
-    "peanut": Method(
-        "PEANuT",
-        "PeanutConfig",
-        "small networks of the weights as the update",
-        "arXiv 2410.01870",
-        defaults={"r": 8},
-    ),
     "beft": Method(
-        "BEFT", "BeftConfig", "the biases", "arXiv 2509.15974", without_effect=(_SHIFT_OF_KEYS + "beft_bias",)
-    ),
-    "lily": Method(
-        "Lily",
-        "LilyConfig",
-        "low-rank factors shared between layers",
-        "Zhong et al. 2024, arXiv 2407.09946",
-        defaults={"r": 8},
-        mergeable=False,
+        "BEFT", "BeftConfig", "the biases", "arXiv 2509.15974", without_effect=(SHIFT_OF_KEYS + "beft_bias",)
     ),
     "frod": Method(
         "FRoD",
@@ -281,15 +104,6 @@ METHODS: dict[str, Method] = {
         "Towers of different widths cannot share a basis, so one tower is the default.",
         towers="image",
         fixed={"progressbar": False},
-    ),
-    "glora": Method(
-        "GLoRA",
-        "GloraConfig",
-        "scales and shifts of weights and biases",
-        "Chavan et al. 2023, arXiv 2306.07967",
-        # E is one number for all outputs: where they are added to the residual stream, the mean that every
-        # later layer norm takes away.
-        without_effect=(_SHIFT_OF_KEYS + "glora_[CDE]", r"\.(out_proj|c_proj)\.glora_E"),
     ),
     "adamss": Method(
         "AdaMSS",

@@ -11,7 +11,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from clplat.models.adapters import AdapterState
 from clplat.models.backbone import Backbone
+from clplat.parts.adapters._state import PeftState
 
 __all__ = ["digest_of", "flags_of", "forget", "layers", "quiet", "undo"]
 
@@ -30,11 +32,10 @@ def flags_of(backbone: Backbone) -> dict[str, bool]:
 
 def undo(backbone: Backbone, name: str, flags: dict[str, bool], base: dict[str, Tensor]) -> None:
     """Take out what a failed `attach` left, and put the ``base`` tensors back that it may have rewritten."""
-    door = backbone.__dict__.get("peft")
-    if door is not None:
+    if isinstance(backbone.adapters, PeftState):
         for layer in layers(backbone):
             layer.delete_adapter(name)
-        door.peft_config.pop(name, None)
+        backbone.adapters.peft_model.peft_config.pop(name, None)
         for key, parameter in backbone.model.named_parameters():
             parameter.requires_grad_(flags[backbone.base_key(key) or key])
         return
@@ -52,9 +53,7 @@ def forget(backbone: Backbone, flags: dict[str, bool]) -> None:
     """Leave a backbone without adapters as if there had never been one."""
     if hasattr(backbone.model, "peft_config"):
         del backbone.model.peft_config
-    backbone.__dict__.pop("peft", None)
-    backbone.adapters.clear()
-    backbone.active_adapter = backbone.rewritten_by = None
+    backbone.adapters = AdapterState()
     for key, parameter in backbone.model.named_parameters():
         parameter.requires_grad_(flags[key])
     assert backbone.base_keys == set(backbone.model.state_dict()), "an adapter left tensors behind"

@@ -40,6 +40,7 @@ class Full(Adapter):
         ['model.transformer.resblocks.1.mlp.c_proj.bias', 'model.ln_final.weight', 'model.ln_final.bias']
     """
 
+    trains_base = True
     #: It adds the same number to what a query has with every key, and the softmax takes that away again.
     without_effect = (r"\.k_proj\.bias$",)
 
@@ -59,8 +60,8 @@ class Full(Adapter):
 
     def attach(self, backbone: Backbone, name: str = "default") -> list[str]:
         """Set ``requires_grad`` on the base weights and return their names; ``name`` does not matter."""
-        if backbone.adapters:
-            raise UserError(f"'{backbone.active_adapter}' is attached: merge it before full fine-tuning")
+        if backbone.adapters.installed:
+            raise UserError(f"'{backbone.adapters.active}' is attached: merge it before full fine-tuning")
         text = "text." if hasattr(backbone.model, "text") else "(?!visual|logit_)"
         image = r"visual\."
         tower = re.compile({"both": f"{image}|{text}", "image": image, "text": text}[self.towers])

@@ -1,4 +1,4 @@
-"""One door to the weight adapters of PEFT: a typed class for every row of `methods.METHODS`.
+"""The weight adapters of PEFT: a typed class for every row of `methods.METHODS`.
 
 The classes (``LoRA``, ``DoRA``, ``VeRA``, ...) are made on first use from PEFT's own configurations, because
 importing PEFT takes seconds: ``from clplat.parts.adapters.peft import LoRA`` imports it,
@@ -13,27 +13,18 @@ Example:
 from __future__ import annotations
 
 import inspect
-import re
-import tempfile
 from functools import cache
 from pathlib import Path
-from typing import Any, ClassVar
-
-import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
-from torch import nn
+from typing import Any
 
 from clplat.errors import UserError, unknown_name
-from clplat.files import read_json, write_atomically, write_json
+from clplat.files import read_json
 from clplat.models.backbone import Backbone
-from clplat.parts.adapters._base import Adapter
-from clplat.parts.adapters._methods import METHODS, UNSUITABLE, Method
-from clplat.parts.adapters._options import OWN, config_class, docstring, nested_class, parameters
-from clplat.parts.adapters._targets import pattern, resolve
-from clplat.parts.adapters._wrapping import digest_of, flags_of, forget, layers, quiet, undo
+from clplat.parts.adapters._methods import METHODS, UNSUITABLE
+from clplat.parts.adapters._options import docstring, parameters
+from clplat.parts.adapters._peft import NOTE, PeftAdapter
 
-__all__ = ["METHODS", "UNSUITABLE", "PeftAdapter", "adapter_class"]
+__all__ = ["METHODS", "UNSUITABLE", "PeftAdapter", "adapter_class", "load_adapter"]
 
 #: The adapters that this module makes, by name; read as text by `clplat.scan`.
 PARTS = {
@@ -77,234 +68,6 @@ PARTS = {
     "supertuning": "SuperTuning",
 }
 
-_NAME = re.compile(r"[A-Za-z0-9_-]+")
-_CONFIG, _WEIGHTS, _OURS = "adapter_config.json", "adapter_model.safetensors", "clplat.json"
-# What PEFT raises for values and layers that do not go together.
-_PEFT_ERRORS = (
-    AssertionError,
-    AttributeError,
-    IndexError,
-    KeyError,
-    NotImplementedError,
-    RuntimeError,
-    TypeError,
-)
-
-
-class PeftAdapter(Adapter):
-    """What all weight adapters share. Several of one method can be attached under different names.
-
-    Attributes:
-        options: the values of all constructor arguments.
-    """
-
-    #: The row of `METHODS`.
-    method: ClassVar[str]
-    #: How far attaching may move normalised features, where it is not the identity.
-    tolerance: ClassVar[float] = 0.0
-
-    def __init__(self, **options: Any) -> None:
-        self.options = options
-        row = METHODS[self.method]
-        if options["towers"] not in ("both", "image", "text"):
-            raise ValueError(f"towers is '{options['towers']}'; allowed: both, image, text")
-        if isinstance(options["targets"], str) and options["targets"] not in row.kinds:
-            raise ValueError(
-                f"targets is '{options['targets']}'; allowed: {', '.join(row.kinds)}, or a list of modules"
-            )
-        self._config(["any"])  # PEFT checks the values now, not after the model is loaded
-
-    def __repr__(self) -> str:
-        default = inspect.signature(type(self)).parameters
-        changed = [f"{key}={value!r}" for key, value in self.options.items() if value != default[key].default]
-        return f"{type(self).__name__}({', '.join(changed)})"
-
-    def attach(self, backbone: Backbone, name: str = "default") -> list[str]:
-        """Install the adapter and make it the active one; adapters attached before it are frozen.
-
-        Raises:
-            UserError: the name is taken or not allowed, a target matches nothing or is never called, the base
-                carries another method or was rewritten, or PEFT refuses the layers.
-        """
-        import peft
-
-        row = METHODS[self.method]
-        self._check(backbone, name, row)
-        targets = resolve(backbone, self.options["targets"], self.options["towers"], self.options["last"])
-        base = digest_of(backbone, targets) if row.rewrites_base else None
-        kept = {}
-        if row.rewrites_base:
-            kept = {k: v.clone() for k, v in backbone.base_state().items() if k.rpartition(".")[0] in targets}
-        before = flags_of(backbone)
-        door = backbone.__dict__.get("peft")
-        try:
-            with quiet():
-                if door is None:
-                    door = peft.get_peft_model(backbone.model, self._config(targets), adapter_name=name)
-                else:
-                    door.add_adapter(name, self._config(targets))
-                    door.base_model.enable_adapter_layers()  # `activate(None)` may have switched them off
-                    door.set_adapter(name)
-        except (*_PEFT_ERRORS, ValueError) as error:
-            undo(backbone, name, before, kept)
-            raise UserError(f"{row.name} cannot wrap backbone '{backbone.name}': {error}") from error
-        # Kept out of the submodules: there, every tensor of the model would get a second name.
-        backbone.__dict__["peft"] = door
-        backbone.adapters[name] = {
-            "method": self.method,
-            "options": self.options,
-            "targets": targets,
-            "base": base,
-        }
-        backbone.active_adapter = name
-        backbone.rewritten_by = name if row.rewrites_base else None
-
-        trained = []
-        for key, parameter in backbone.model.named_parameters():
-            plain = backbone.base_key(key)
-            if plain is not None:
-                parameter.requires_grad_(before[plain])
-            elif key in before:
-                parameter.requires_grad_(False)
-            elif parameter.requires_grad:
-                trained.append(f"model.{key}")
-        for layer in layers(backbone):
-            layer.train(backbone.training)
-        return trained
-
-    def activate(self, backbone: Backbone, name: str | None) -> None:
-        """Use the adapter ``name`` from now on, or with None the bare base; no ``requires_grad`` changes."""
-        if name == backbone.active_adapter:
-            return
-        if name is not None and name not in backbone.adapters:
-            raise unknown_name("attached adapter", name, backbone.adapters)
-        if name is None and backbone.rewritten_by is not None:
-            raise UserError(
-                f"attaching '{backbone.rewritten_by}' rewrote the base weights: there is no bare base"
-            )
-        door = backbone.__dict__["peft"]
-        before = [(parameter, parameter.requires_grad) for parameter in backbone.model.parameters()]
-        if name is None:
-            door.base_model.disable_adapter_layers()
-        else:
-            door.base_model.enable_adapter_layers()
-            door.set_adapter(name)
-        for parameter, requires_grad in before:  # PEFT's switches set it too
-            parameter.requires_grad_(requires_grad)
-        backbone.active_adapter = name
-
-    def merge(self, backbone: Backbone) -> None:
-        """Fold the active adapter into the base weights and drop all others: stock layers again.
-
-        Raises:
-            UserError: none is active, its method cannot be merged, or it holds NaN or infinity.
-        """
-        name = backbone.active_adapter
-        if name is None:
-            raise UserError("no adapter is active, so there is nothing to merge")
-        row = METHODS[backbone.adapters[name]["method"]]
-        if not row.mergeable:
-            raise UserError(f"{row.name} cannot be merged into the base weights")
-        for key, tensor in backbone.adapter_state(name).items():
-            if not bool(torch.isfinite(tensor).all()):
-                raise UserError(f"adapter '{name}' is not finite ({key}): merging it would destroy the base")
-        flags = flags_of(backbone)
-        with quiet():
-            backbone.__dict__["peft"].base_model.merge_and_unload(adapter_names=[name])
-        forget(backbone, flags)
-
-    def save(self, backbone: Backbone, folder: Path, name: str = "default") -> None:
-        """Write the attached adapter ``name`` as a PEFT adapter folder, with a note of its base."""
-        import peft
-
-        if name not in backbone.adapters:
-            raise unknown_name("attached adapter", name, backbone.adapters)
-        door, folder, entry = backbone.__dict__["peft"], Path(folder), backbone.adapters[name]
-        tensors = peft.get_peft_model_state_dict(door, adapter_name=name)
-        # Cloned, because layers share some of them and safetensors refuses shared memory.
-        tensors = {key: value.detach().cpu().clone().contiguous() for key, value in tensors.items()}
-        write_atomically(folder / _WEIGHTS, lambda path: save_file(tensors, path))
-        with tempfile.TemporaryDirectory() as scratch:
-            door.peft_config[name].save_pretrained(scratch)
-            write_json(folder / _CONFIG, read_json(Path(scratch) / _CONFIG))
-        base = entry["base"] or digest_of(backbone, entry["targets"])
-        note = {"schema": 1, "method": entry["method"], "options": entry["options"], "base": base}
-        write_json(folder / _OURS, note)
-
-    @classmethod
-    def load(cls, backbone: Backbone, folder: Path, name: str = "default") -> PeftAdapter:
-        """Attach what `save` wrote, whatever its method, and return it; torch's generator is untouched.
-
-        Raises:
-            UserError: the folder is missing or damaged, or the adapter was trained on other base weights.
-        """
-        import peft
-
-        folder = Path(folder)
-        note = read_json(folder / _OURS)
-        try:
-            adapter = adapter_class(note["method"])(**note["options"])
-        except ValueError as error:
-            raise UserError(f"{folder / _OURS}: {error}") from error
-        targets = resolve(backbone, *(note["options"][key] for key in OWN))
-        if digest_of(backbone, targets) != note["base"]:
-            raise UserError(
-                f"{folder} was trained on other base weights than those of backbone '{backbone.name}'"
-            )
-        try:
-            tensors = load_file(folder / _WEIGHTS)
-        except (OSError, SafetensorError) as error:
-            raise UserError(f"{folder / _WEIGHTS} is not readable: {error}") from error
-        with torch.random.fork_rng(devices=[]):
-            adapter.attach(backbone, name)
-        door = backbone.__dict__["peft"]
-        own = peft.get_peft_model_state_dict(door, adapter_name=name)
-        wrong = sorted(own.keys() ^ tensors.keys()) or [k for k in own if own[k].shape != tensors[k].shape]
-        if wrong:
-            raise UserError(f"{folder / _WEIGHTS} does not fit its own configuration: {wrong[0]}")
-        with quiet():
-            peft.set_peft_model_state_dict(door, tensors, adapter_name=name)
-        return adapter
-
-    def _check(self, backbone: Backbone, name: str, row: Method) -> None:
-        taken = hasattr(nn.ModuleDict, name) or hasattr(nn.ParameterDict, name)
-        if taken or not _NAME.fullmatch(name) or any(name in key.split(".") for key in backbone.base_keys):
-            raise UserError(
-                f"'{name}' cannot name an adapter: letters, digits, _, -; no name of torch or the model"
-            )
-        if name in backbone.adapters:
-            raise UserError(
-                f"an adapter '{name}' is attached already (attached: {', '.join(backbone.adapters)})"
-            )
-        if backbone.rewritten_by is not None:
-            raise UserError(f"attaching '{backbone.rewritten_by}' rewrote the base weights: merge it first")
-        for other, entry in backbone.adapters.items():
-            if row.rewrites_base:
-                raise UserError(
-                    f"{row.name} rewrites the base weights, on which '{other}' sits: merge it first"
-                )
-            if METHODS[entry["method"]].config != row.config:
-                raise UserError(f"'{other}' is attached, of another kind ({entry['method']}): merge it first")
-
-    def _config(self, targets: list[str]) -> Any:
-        """PEFT's configuration for these modules and no others."""
-        row = METHODS[self.method]
-        values = {key: value for key, value in self.options.items() if key not in OWN} | dict(row.fixed)
-        values["target_modules"] = pattern(targets)
-        if row.config == "IA3Config":  # where the input is scaled, not the output
-            values["feedforward_modules"] = pattern([t for t in targets if t.endswith(("c_proj", "fc2"))])
-        try:
-            if row.nested is not None:
-                inner = nested_class(row)
-                known = inspect.signature(inner).parameters
-                values[row.nested[0]] = inner(
-                    **{key: values.pop(key) for key in list(values) if key in known}
-                )
-            with quiet():
-                return config_class(row)(**values)
-        except (TypeError, ValueError) as error:
-            raise ValueError(str(error)) from error
-
 
 @cache
 def adapter_class(method: str) -> type[PeftAdapter]:
@@ -337,11 +100,28 @@ def adapter_class(method: str) -> type[PeftAdapter]:
         "__module__": __name__,
         "method": method,
         "rewrites_base": row.rewrites_base,
+        "mergeable": row.mergeable,
         "identity_at_init": row.tolerance == 0.0,
         "tolerance": row.tolerance,
         "without_effect": row.without_effect,
     }
     return type(row.name, (PeftAdapter,), body)
+
+
+def load_adapter(backbone: Backbone, folder: Path, name: str = "default") -> PeftAdapter:
+    """Attach what `PeftAdapter.save` wrote, whatever its method; torch's generator is untouched.
+
+    Raises:
+        UserError: the folder is missing or damaged, or the adapter was trained on other base weights.
+    """
+    folder = Path(folder)
+    note = read_json(folder / NOTE)
+    try:
+        adapter = adapter_class(note["method"])(**note["options"])
+    except ValueError as error:
+        raise UserError(f"{folder / NOTE}: {error}") from error
+    adapter.restore(backbone, folder, name, note["base"])
+    return adapter
 
 
 def __getattr__(name: str) -> type[PeftAdapter]:

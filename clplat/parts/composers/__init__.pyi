@@ -1,4 +1,4 @@
-# Written by `make index`; do not edit.
+# Written by `make check`; do not edit.
 
 from clplat.parts.composers.combiner import Combiner as Combiner
 from clplat.parts.composers.image_only import ImageOnly as ImageOnly

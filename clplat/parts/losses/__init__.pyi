@@ -1,4 +1,4 @@
-# Written by `make index`; do not edit.
+# Written by `make check`; do not edit.
 
 from clplat.parts.losses.info_nce import InfoNCE as InfoNCE
 from clplat.parts.losses.similarity_distillation import SimilarityDistillation as SimilarityDistillation

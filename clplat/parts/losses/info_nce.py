@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
 import torch
 from torch import Tensor
@@ -43,6 +43,9 @@ class InfoNCE:
         >>> loss(torch.eye(2), torch.eye(2))
         tensor(0.1269)
     """
+
+    #: What a call is given: queries and candidates.
+    takes: ClassVar[Literal["embeddings", "similarities"]] = "embeddings"
 
     def __init__(
         self,

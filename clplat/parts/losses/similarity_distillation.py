@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
 import torch
 from torch import Tensor
@@ -53,6 +53,9 @@ class SimilarityDistillation:
         >>> distil(student=torch.eye(2), teacher=2 * torch.eye(2))
         tensor(0.)
     """
+
+    #: What a call is given: similarities of a student and of a teacher, not queries and candidates.
+    takes: ClassVar[Literal["embeddings", "similarities"]] = "similarities"
 
     def __init__(
         self,

@@ -1,4 +1,4 @@
-# Written by `make index`; do not edit.
+# Written by `make check`; do not edit.
 
 from clplat.parts.projections.identity import Identity as Identity
 from clplat.parts.projections.linear import Linear as Linear

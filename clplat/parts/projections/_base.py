@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 from torch import Tensor, nn
 
 __all__ = ["Projection"]
@@ -13,6 +15,9 @@ class Projection(nn.Module):
     The constructor is the configuration. `fit` learns from paired embeddings of the same *training* pictures
     (never of the gallery that is evaluated); `forward` maps and returns unit vectors.
     """
+
+    #: It learns from pairs. False for a fixed map, which is usable at once and needs no anchors.
+    fitted: ClassVar[bool] = True
 
     def fit(self, new: Tensor, old: Tensor) -> None:
         """Learn from N pairs: ``new`` (N, D_new), ``old`` (N, D_old), unit rows of the same pictures."""

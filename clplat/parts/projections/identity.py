@@ -23,6 +23,8 @@ class Identity(Projection):
         tensor([[0.6000, 0.8000]])
     """
 
+    fitted = False
+
     def fit(self, new: Tensor, old: Tensor) -> None:
         """Check the pairs.
 

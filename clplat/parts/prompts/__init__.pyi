@@ -1,4 +1,4 @@
-# Written by `make index`; do not edit.
+# Written by `make check`; do not edit.
 
 from clplat.parts.prompts.context import ContextPrompt as ContextPrompt
 from clplat.parts.prompts.deep import DeepPrompt as DeepPrompt

@@ -15,13 +15,8 @@ from clplat.report.outcome import Outcome, Runs, read_outcome, read_runs
 
 __all__ = ["draw", "save_figure"]
 
-_KINDS: dict[str, Callable[[FigureRequest], Drawing | None]] = {
-    "curve": curve,
-    "scatter": scatter,
-    "lines": lines,
-    "heatmap": heatmap,
-    "bars": bars,
-}
+_Kind = Callable[[FigureRequest], Drawing | None]
+_KINDS: dict[str, _Kind] = {kind.__name__: kind for kind in (curve, scatter, lines, heatmap, bars)}
 
 
 def draw(outcome: Outcome, out: Path, runs: Runs | None = None) -> Drawing | None:

@@ -1,0 +1,112 @@
+"""The forward pass of open_clip's causal text towers, see `clplat.models.towers`."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from clplat.models.features import TextFeatures
+from clplat.models.towers import TowerPrompt, drop, first_vectors, insert, run_blocks
+
+__all__ = ["is_open_text_tower", "text_bottom", "text_ends", "text_tower"]
+
+
+def is_open_text_tower(text: nn.Module) -> bool:
+    """True for a causal transformer pooled at its EOT token, which is what `text_tower` can run."""
+    from open_clip import CLIP
+    from open_clip.transformer import TextTransformer
+
+    return (
+        isinstance(text, CLIP | TextTransformer)
+        and text.attn_mask is not None
+        and getattr(text, "cls_emb", None) is None
+        and _pool_type(text) in ("argmax", "eos")
+        and text.transformer.batch_first
+    )
+
+
+def _pool_type(text: Any) -> str:
+    return str(getattr(text, "text_pool_type", None) or text.pool_type)
+
+
+def text_ends(text: Any, input_ids: Tensor) -> Tensor:
+    """The place of the EOT token of every text, (B,)."""
+    if _pool_type(text) == "eos":
+        eos = getattr(text, "text_eos_id", None)
+        found: Tensor = input_ids == (text.eos_id if eos is None else eos)
+        return found.int().argmax(dim=-1)
+    return input_ids.argmax(dim=-1)  # the EOT has the largest id of CLIP's vocabulary
+
+
+def text_tower(
+    text: Any,
+    x: Tensor,
+    ends: Tensor,
+    prompt: TowerPrompt | None,
+    *,
+    tokens: bool,
+    hidden: bool,
+    length: int | None = None,
+    done: int = 0,
+) -> TextFeatures:
+    """Run a causal text tower on embeddings (B, L, W) without positions, whose EOT stands at ``ends`` (B,).
+
+    Nothing after the EOT can influence it, so the batch is cut at its longest text, or at ``length`` where
+    the caller knows it: reading ``ends`` makes a GPU wait. A prompt takes its places from the texts: what
+    then exceeds the context loses its last words, never its EOT. With ``done`` the input is what the first
+    blocks gave.
+    """
+    x, inserted = x[:, : length if length is not None else int(ends.max()) + 1], 0
+    if prompt is not None:
+        inserted = prompt.length
+        x, ends = _shorten(x, ends, len(text.positional_embedding) - inserted)
+        x = insert(x, first_vectors(prompt))
+    n = x.shape[1]
+    if not done:
+        x = x + text.positional_embedding[:n].to(x.dtype)
+
+    rows = torch.arange(len(x), device=x.device)
+    places = ends + inserted
+    select = masked = None
+    if not tokens and not hidden:
+        masked = (torch.arange(n, device=x.device) > places[:, None])[:, None, None]
+
+        def select(t: Tensor) -> Tensor:
+            return t[rows, places].unsqueeze(1)
+
+    mask = text.attn_mask[:n, :n].to(x.dtype)
+    x, layers = run_blocks(text.transformer, x, mask, prompt, select, masked, hidden, start=done)
+    if tokens:
+        x = text.ln_final(x)
+        pooled = x[rows, places]
+    else:
+        pooled = text.ln_final(x[:, 0] if select is not None else x[rows, places])
+    projection = text.text_projection
+    if projection is not None:
+        pooled = projection(pooled) if isinstance(projection, nn.Module) else pooled @ projection
+    return TextFeatures(
+        pooled,
+        drop(x, inserted) if tokens else None,
+        [drop(layer, inserted) for layer in layers] if hidden else [],
+        ends,
+    )
+
+
+def text_bottom(text: Any, embeddings: Tensor, stop: int) -> Tensor:
+    """The output (B, L, W) of the first ``stop`` blocks of a causal text tower without prompt."""
+    n = embeddings.shape[1]
+    x = embeddings + text.positional_embedding[:n].to(embeddings.dtype)
+    mask = text.attn_mask[:n, :n].to(x.dtype)
+    return run_blocks(text.transformer, x, mask, None, None, None, False, stop=stop)[0]
+
+
+def _shorten(embeddings: Tensor, ends: Tensor, room: int) -> tuple[Tensor, Tensor]:
+    """Cut texts to ``room`` places; the EOT moves to the last one."""
+    if embeddings.shape[1] <= room:
+        return embeddings, ends
+    new = ends.clamp(max=room - 1)
+    places = torch.arange(room, device=ends.device).expand(len(ends), -1)
+    places = torch.where(places == new[:, None], ends[:, None], places)
+    return embeddings.gather(1, places[..., None].expand(-1, -1, embeddings.shape[2])), new

@@ -1,0 +1,139 @@
+"""What every prompt learner must do."""
+
+from __future__ import annotations
+
+import torch
+
+from clplat.errors import UserError
+from clplat.mechanisms.teacher import Teacher, snapshot
+from clplat.models.backbone import Backbone
+from clplat.parts.prompts._base import Prompt, TowerPrompt
+from clplat.testing.checks import (
+    check_constructor,
+    check_docstring,
+    check_refusals,
+    difference,
+    trainable,
+    weights,
+)
+from clplat.testing.tiny import tiny_backbone
+from clplat.testing.towers import attached, distance, embeddings, train_a_little
+
+__all__ = ["PromptContract"]
+
+
+class PromptContract:
+    """Contract tests of a prompt learner: subclass, override `make`, and pytest runs them all.
+
+    Example:
+        >>> from clplat.parts.prompts.context import ContextPrompt
+        >>> class TestTwoWords(PromptContract):
+        ...     def make(self) -> Prompt:
+        ...         return ContextPrompt(length=2)
+    """
+
+    def make(self) -> Prompt:
+        """A fresh prompt learner; equal at every call."""
+        raise NotImplementedError("return a new prompt of the kind under test")
+
+    def backbone(self) -> Backbone:
+        """What it is attached to; override it where the tiny one does not suit."""
+        return tiny_backbone()
+
+    def _attached(self) -> Backbone:
+        backbone = self.backbone()
+        attached(self.make(), backbone)
+        return backbone
+
+    # -- the contract -------------------------------------------------------------------------------------
+
+    def test_the_constructor_stores_its_typed_arguments(self) -> None:
+        check_constructor(self.make())
+
+    def test_the_docstring_says_what_it_is(self) -> None:
+        check_docstring(self.make())
+
+    def test_a_wrong_value_is_refused_by_a_value_error(self) -> None:
+        check_refusals(self.make())
+
+    def test_attaching_names_what_is_trained_and_leaves_the_base(self) -> None:
+        backbone = self.backbone()
+        before = weights(backbone)
+        names = attached(self.make(), backbone)
+        assert names and len(set(names)) == len(names)
+        assert sorted(names) == sorted(trainable(backbone)), "attach returns other names than it trains"
+        base = {name: tensor for name, tensor in weights(backbone).items() if name in before}
+        assert not difference(base, before), f"attaching changed the base: {difference(base, before)}"
+        found = difference(weights(self._attached()), weights(backbone))
+        assert not found, f"the same seed gives another start: {found}"
+
+    def test_it_changes_the_towers_that_it_prompts_and_no_other(self) -> None:
+        before, backbone = embeddings(self.backbone()), self._attached()
+        prompts, after = _prompts(backbone), embeddings(backbone)
+        assert prompts, "neither backbone.text_prompt nor backbone.image_prompt is set"
+        for tower in before:
+            moved = float((after[tower] - before[tower]).abs().max())
+            assert (moved > 1e-6) == (tower in prompts), f"features of the {tower} tower moved by {moved:.1e}"
+
+    def test_its_vectors_fit_the_tower(self) -> None:
+        backbone = self._attached()
+        for tower, prompt in _prompts(backbone).items():
+            image = tower == "image"
+            width = backbone.image_width if image else backbone.text_width
+            layers = backbone.image_layers if image else backbone.text_layers
+            first = prompt(0)
+            assert first is not None, f"the {tower} prompt has nothing for the first layer"
+            for layer in range(layers or 1):
+                given = prompt(layer)
+                assert given is None or given.shape == (prompt.length, width), f"{tower} layer {layer}"
+
+    def test_training_reaches_every_named_tensor_and_no_other(self) -> None:
+        backbone = self._attached()
+        names, before, untrained = set(trainable(backbone)), weights(backbone), embeddings(backbone)
+        missed = names - train_a_little(backbone)
+        assert not missed, f"no gradient reaches {', '.join(sorted(missed)[:3])}"
+        after = weights(backbone)
+        wrong = {name for name in before if not torch.equal(before[name], after[name])} ^ names
+        assert not wrong, f"wrong tensors changed: {', '.join(sorted(wrong)[:3])}"
+        assert distance(embeddings(backbone), untrained) > 1e-6, "training has no effect on the features"
+
+    def test_rows_do_not_depend_on_each_other(self) -> None:
+        backbone = self._attached()
+        whole, alone = embeddings(backbone), embeddings(backbone, rows=1)
+        moved = distance(alone, {tower: rows[:1] for tower, rows in whole.items()})
+        assert moved <= 1e-5, f"a row depends on the others of its batch: {moved:.1e}"
+
+    def test_evaluation_draws_nothing(self) -> None:
+        backbone, state = self._attached(), torch.get_rng_state()
+        assert not difference(embeddings(backbone), embeddings(backbone)), "the same input, other features"
+        assert torch.equal(torch.get_rng_state(), state), "a forward pass in evaluation mode draws numbers"
+
+    def test_a_second_one_is_refused(self) -> None:
+        backbone = self._attached()
+        before = embeddings(backbone)
+        try:
+            attached(self.make(), backbone)
+        except UserError:
+            assert not difference(embeddings(backbone), before), "the refused one left something behind"
+        else:
+            raise AssertionError("a second prompt in one tower must be refused by a UserError")
+
+    def test_a_teacher_and_a_checkpoint_bring_it_back(self) -> None:
+        """An earlier version is kept as its trained tensors: nothing else may decide about the output."""
+        from clplat.runs.checkpoint import Weights
+
+        backbone, again = self._attached(), self._attached()
+        start, teacher, held = embeddings(backbone), Teacher(snapshot(backbone)), Weights(backbone)
+        train_a_little(backbone)
+        trained, saved = embeddings(backbone), {name: t.clone() for name, t in held.tensors().items()}
+        with teacher.active(backbone):
+            assert not difference(embeddings(backbone), start), "a teacher's features are not of its time"
+        assert not difference(embeddings(backbone), trained), "a teacher left something behind"
+        Weights(again).restore(saved)
+        assert not difference(embeddings(again), trained), "the saved tensors do not restore the features"
+
+
+def _prompts(backbone: Backbone) -> dict[str, TowerPrompt]:
+    """The prompts that are installed, by tower."""
+    found = {"image": backbone.image_prompt, "text": backbone.text_prompt}
+    return {tower: prompt for tower, prompt in found.items() if prompt is not None}

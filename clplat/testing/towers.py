@@ -1,0 +1,64 @@
+"""What contracts of adapters and prompts do with a backbone: embed, compare, train a little."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from clplat.models.backbone import Backbone
+from clplat.parts.composers.sum import Sum
+from clplat.randomness import seeded
+from clplat.retriever import ComposedRetriever
+from clplat.testing.tiny import tiny_collate, tiny_domains, tiny_loss
+
+__all__ = ["attached", "distance", "embeddings", "train_a_little"]
+
+
+def attached(part: Any, backbone: Backbone, *name: str) -> list[str]:
+    """Attach an adapter or a prompt, always from the same seed; the names that it trains."""
+    with seeded(0, "contract", "attach"):
+        names: list[str] = part.attach(backbone, *name)
+    return names
+
+
+def embeddings(backbone: Backbone, rows: int = 6) -> dict[str, Tensor]:
+    """Unit rows (rows, D) of ``image`` and ``text``, in evaluation mode."""
+    batch = tiny_collate()(tiny_domains()[0].train[:rows])
+    mode = backbone.training
+    backbone.eval()
+    with torch.no_grad():
+        found = {
+            "image": backbone.image(batch.reference).pooled,
+            "text": backbone.text(batch.tokens).pooled,
+        }
+    backbone.train(mode)
+    return {tower: F.normalize(pooled, dim=-1) for tower, pooled in found.items()}
+
+
+def distance(one: dict[str, Tensor], two: dict[str, Tensor]) -> float:
+    """The largest deviation between two sets of embeddings."""
+    return max(float((one[tower] - two[tower]).abs().max()) for tower in one)
+
+
+def train_a_little(backbone: Backbone, steps: int = 2) -> set[str]:
+    """A few steps of composed retrieval; the names of all tensors that had a gradient other than zero."""
+    retriever = ComposedRetriever(backbone, Sum())
+    named = {name: p for name, p in backbone.named_parameters() if p.requires_grad}
+    optimizer: Any = torch.optim.Adam(named.values(), lr=1e-2)
+    reached: set[str] = set()
+    backbone.train()
+    with seeded(0, "contract", "train"):
+        for step in range(steps):
+            batch = tiny_collate()(tiny_domains()[step % 2].train[8 * step % 24 :][:8])
+            optimizer.zero_grad()
+            loss = tiny_loss(batch, retriever(batch))
+            if not loss.requires_grad:
+                break
+            loss.backward()  # type: ignore[no-untyped-call]
+            reached |= {name for name, p in named.items() if p.grad is not None and bool(p.grad.any())}
+            optimizer.step()
+    backbone.eval()
+    return reached

@@ -1,0 +1,57 @@
+"""The optimizer of a stream: its groups, which tensors it holds now, and the learning rate of each step."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import torch
+from torch import nn
+from torch.optim import Optimizer
+
+from clplat.config.groups import TrainConfig
+
+__all__ = ["hold_trainable", "new_optimizer", "set_learning_rates"]
+
+
+def new_optimizer(config: TrainConfig) -> Optimizer:
+    """An empty optimizer with one group for the backbone's weights and one for all others."""
+    kinds: dict[str, Any] = {"adamw": torch.optim.AdamW, "adam": torch.optim.Adam, "sgd": torch.optim.SGD}
+    groups: list[dict[str, Any]] = [{"params": [], "role": "backbone"}, {"params": [], "role": "head"}]
+    # One call for all tensors; the same bits as tensor by tensor, in half the time also on the CPU.
+    made: Optimizer = kinds[config.optimizer](
+        groups, lr=config.lr, weight_decay=config.weight_decay, foreach=True
+    )
+    return made
+
+
+def hold_trainable(optimizer: Optimizer, model: nn.Module) -> list[nn.Parameter]:
+    """Let the optimizer hold exactly the trainable tensors, grouped by role; survivors keep their state.
+
+    Returns:
+        The trainable tensors, in the model's order.
+    """
+    roles: dict[str, list[nn.Parameter]] = {"backbone": [], "head": []}
+    for name, parameter in model.named_parameters():
+        if parameter.requires_grad:
+            roles["backbone" if name.startswith("backbone.") else "head"].append(parameter)
+    alive = {id(parameter) for parameters in roles.values() for parameter in parameters}
+    for gone in [p for p in optimizer.state if id(p) not in alive]:
+        del optimizer.state[gone]
+    for group in optimizer.param_groups:
+        group["params"] = roles[group["role"]]
+    return [parameter for parameter in model.parameters() if parameter.requires_grad]
+
+
+def set_learning_rates(optimizer: Optimizer, config: TrainConfig, done: int, total: int) -> None:
+    """Warm up linearly over ``warmup * total`` steps; decay to zero along a cosine, or stay constant.
+
+    Args:
+        done: steps of this experience so far; total: all of them.
+    """
+    factor = min(1.0, (done + 1) / max(1.0, config.warmup * total))
+    if config.schedule == "cosine":
+        factor *= 0.5 * (1 + math.cos(math.pi * done / total))
+    for group in optimizer.param_groups:
+        base = config.head_lr if group["role"] == "head" and config.head_lr is not None else config.lr
+        group["lr"] = base * factor

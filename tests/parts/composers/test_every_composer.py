@@ -1,0 +1,99 @@
+"""What every registered composer keeps to, beside its contract."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch.nn.functional import normalize
+
+from clplat import registry
+from clplat.config.resolve import resolve, spaces
+from clplat.config.space import Choice
+from clplat.models.features import ImageFeatures, TextFeatures
+from clplat.parts.composers._base import Composer
+
+WIDTH = 16
+
+
+every_composer = pytest.mark.parametrize("name", registry.names("composers"))
+
+
+def built(name):
+    composer = registry.load("composers", name)()
+    torch.manual_seed(0)
+    composer.build(WIDTH)
+    return composer.eval()
+
+
+@every_composer
+def test_returns_finite_rows_of_the_joint_space(features, name):
+    composer = built(name)
+    assert isinstance(composer, Composer)
+    query = composer(*features())
+    assert query.shape == (5, WIDTH) and query.dtype == torch.float32
+    assert torch.isfinite(query).all()
+    assert composer(*features(rows=1)).shape == (1, WIDTH)
+
+
+@every_composer
+def test_rows_do_not_depend_on_each_other(features, name):
+    composer, (image, text) = built(name), features()
+    whole = composer(image, text)
+    alone = composer(
+        ImageFeatures(image.pooled[2:3], image.tokens[2:3]),
+        TextFeatures(text.pooled[2:3], text.tokens[2:3], ends=text.ends[2:3]),
+    )
+    assert torch.allclose(whole[2:3], alone, atol=1e-5)
+
+
+@every_composer
+def test_same_seed_same_composer_and_the_state_moves(features, name):
+    composer, twin = built(name), built(name)
+    assert torch.equal(composer(*features()), twin(*features()))
+    with torch.no_grad():
+        for parameter in composer.parameters():
+            parameter.add_(0.01)
+    twin.load_state_dict(composer.state_dict())
+    assert torch.equal(composer(*features()), twin(*features()))
+
+
+@every_composer
+def test_reads_what_it_says(features, name):
+    composer, (image, text) = built(name), features()
+    image.pooled.requires_grad_()
+    text.pooled.requires_grad_()
+    composer(image, text).square().mul(torch.arange(WIDTH)).sum().backward()
+    for kind, pooled in (("image", image.pooled), ("text", text.pooled)):
+        grad = pooled.grad
+        if kind in composer.reads:
+            assert torch.isfinite(grad).all() and (grad.norm(dim=1) > 0).all()
+        else:
+            assert grad is None
+
+
+@every_composer
+def test_every_parameter_has_a_gradient_and_moves_after_one_step(features, name):
+    """A zeroed output layer hides those behind it at the first step only."""
+    composer = built(name).train()
+    parameters = dict(composer.named_parameters())
+    if not parameters:
+        return
+    goal = torch.randn(64, WIDTH, generator=torch.Generator().manual_seed(3))
+    optimizer = torch.optim.SGD(composer.parameters(), lr=0.1)
+    for step in range(2):
+        optimizer.zero_grad()
+        (1 - (composer(*features(rows=64)) * normalize(goal, dim=1)).sum(1)).mean().backward()
+        assert all(p.grad is not None and torch.isfinite(p.grad).all() for p in parameters.values())
+        if step == 1:
+            assert [n for n, p in parameters.items() if p.grad.abs().max() == 0] == []
+        optimizer.step()
+
+
+@every_composer
+def test_the_search_space_can_be_built(name):
+    part = registry.load("composers", name)
+    for key, space in spaces(resolve({"composer": name})).items():
+        slot, _, argument = key.partition(".")
+        for value in space.values if isinstance(space, Choice) else (space.low, space.high):
+            if slot == "composer":
+                part(**{argument: value})

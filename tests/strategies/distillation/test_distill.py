@@ -1,0 +1,79 @@
+"""Distill against its formula, computed slowly: loops and float64."""
+
+from __future__ import annotations
+
+import math
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from clplat.testing import (
+    TinyTowers,
+    nudge,
+    tiny_collate,
+    tiny_domains,
+    tiny_learner,
+)
+from clplat.training.strategy import Learner
+from strategies import Distill
+
+BATCH = tiny_collate()(tiny_domains()[0].train[:8])
+FIRST, SECOND = (SimpleNamespace(dataset=domain.train) for domain in tiny_domains())
+
+
+def slow_kl(teacher: Tensor, student: Tensor, temperature: float) -> float:
+    """The mean over the rows of KL(softmax(teacher / T) || softmax(student / T))."""
+    total = 0.0
+    for t, s in zip(teacher.double().tolist(), student.double().tolist(), strict=True):
+        p, q = ([math.exp(x / temperature) for x in row] for row in (t, s))
+        p, q = [x / sum(p) for x in p], [x / sum(q) for x in q]
+        total += sum(a * (math.log(a) - math.log(b)) for a, b in zip(p, q, strict=True))
+    return total / len(teacher)
+
+
+def cosines(outputs: Any) -> Tensor:
+    return (outputs.query @ outputs.candidates.T).detach()
+
+
+@pytest.mark.parametrize("which", ["previous", "initial"])
+def test_distill_is_the_mean_kl_of_rows_and_columns(which: Any) -> None:
+    strategy, model = Distill(weight=1.5, teacher=which, temperature=0.1), TinyTowers()
+    learner, old = tiny_learner(model), []
+    for experience in (FIRST, SECOND):
+        old.append(cosines(model(BATCH)))
+        strategy.before_experience(learner, experience)
+        nudge(model, 0.3)
+    outputs = model(BATCH)
+    teacher, student = old[-1 if which == "previous" else 0], cosines(outputs)
+    rows, columns = slow_kl(teacher, student, 0.1), slow_kl(teacher.T, student.T, 0.1)
+    expected = pytest.approx(1.5 * (rows + columns) / 2, rel=1e-3)
+    assert rows > 1e-3 and columns > 1e-3
+    assert float(strategy.loss(learner, BATCH, outputs)["distill"].detach()) == expected
+
+    def pair(batch: Any) -> tuple[Tensor, Tensor]:
+        made = model(batch)
+        return made.query, made.candidates
+
+    in_pairs = Learner(model, learner.optimizer, predict_fn=pair)
+    assert float(strategy.loss(in_pairs, BATCH, pair(BATCH))["distill"].detach()) == expected
+
+
+def test_distill_is_zero_until_the_model_moves() -> None:
+    strategy, model = Distill(), TinyTowers()
+    learner = tiny_learner(model)
+    strategy.before_experience(learner, FIRST)
+    assert abs(float(strategy.loss(learner, BATCH, model(BATCH))["distill"].detach())) < 1e-6
+    nudge(model, 0.3)
+    assert float(strategy.loss(learner, BATCH, model(BATCH))["distill"].detach()) > 1e-3
+
+
+def test_a_learner_without_outputs_says_so() -> None:
+    model = TinyTowers()
+    bare = Learner(model, torch.optim.SGD(model.parameters(), lr=0.1), collate_fn=tiny_collate())
+    strategy = Distill()
+    strategy.before_experience(bare, FIRST)
+    with pytest.raises(TypeError, match="predict_fn"):
+        strategy.loss(bare, BATCH, model(BATCH))

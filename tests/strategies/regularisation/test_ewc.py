@@ -1,0 +1,77 @@
+"""EWC against its formula, computed slowly: number by number, in float64."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+
+import pytest
+import torch
+from torch import Tensor
+
+from clplat.testing import (
+    TinyTowers,
+    nudge,
+    plain_loop,
+    plain_step,
+    task_gradients,
+    tiny_collate,
+    tiny_domains,
+    tiny_learner,
+)
+from clplat.testing.checks import weights
+from strategies import EWC
+
+BATCH = tiny_collate()(tiny_domains()[0].train[:8])
+OTHER = tiny_collate()(tiny_domains()[1].train[:8])
+FIRST, SECOND = (SimpleNamespace(dataset=domain.train) for domain in tiny_domains())
+
+
+def slow_fisher(gradients: list[dict[str, Tensor]], decay: float) -> dict[str, Tensor]:
+    """The running mean of squared gradients, divided by its mean over all weights; number by number."""
+    out = {}
+    for name in gradients[0]:
+        flat = [0.0] * gradients[0][name].numel()
+        for gradient in gradients:
+            for i, g in enumerate(gradient[name].double().flatten().tolist()):
+                flat[i] = decay * flat[i] + (1 - decay) * g * g
+        out[name] = torch.tensor(flat, dtype=torch.float64).reshape(gradients[0][name].shape)
+    mean = sum(float(f.sum()) for f in out.values()) / sum(f.numel() for f in out.values())
+    return {name: f / mean for name, f in out.items()}
+
+
+@pytest.mark.parametrize("gamma", [1.0, 0.6])
+def test_ewc_fisher_and_penalty(gamma: float) -> None:
+    strategy, model = EWC(lam=2.0, gamma=gamma, decay=0.8), TinyTowers()
+    learner, fishers, anchor = tiny_learner(model), [], {}
+    for experience, batch in ((FIRST, BATCH), (SECOND, OTHER)):
+        strategy.before_experience(learner, experience)
+        seen = []
+        for _ in range(3):
+            seen.append(task_gradients(model, batch))  # of the task alone, whatever the penalty pulls
+            plain_step(strategy, learner, batch)
+        strategy.after_experience(learner, experience)
+        fishers.append(slow_fisher(seen, 0.8))
+        anchor = {name: value.double() for name, value in weights(model).items()}
+    nudge(model, 0.05)
+    penalty = 0.0
+    for name in fishers[0]:
+        value = model.get_parameter(name).detach().double()
+        fisher = gamma * fishers[0][name] + fishers[1][name]
+        assert torch.allclose(strategy.fisher[name].double(), fisher, rtol=1e-3, atol=1e-5), name
+        for f, p, a in zip(fisher.flatten(), value.flatten(), anchor[name].flatten(), strict=True):
+            penalty += 2.0 / 2 * float(f) * (float(p) - float(a)) ** 2
+    found = strategy.loss(learner, BATCH, model(BATCH))["ewc"]
+    assert penalty > 0.01 and float(found.detach()) == pytest.approx(penalty, rel=1e-3)
+
+
+def test_ewc_holds_the_second_domain_near_the_first() -> None:
+    ends = {}
+    for lam in (0.0, 3.0):  # at rate 0.1 and momentum 0.9 a stiffer spring would oscillate
+        model = TinyTowers()
+        history = plain_loop(EWC(lam=lam), model, steps=8)
+        assert not any("ewc" in terms for terms in history[:8]) and all("ewc" in t for t in history[8:])
+        ends[lam] = weights(model)["picture.weight"]
+    model = TinyTowers()
+    plain_loop(EWC(), model, tiny_domains()[:1], steps=8)
+    first = weights(model)["picture.weight"]
+    assert (ends[3.0] - first).norm() < 0.8 * (ends[0.0] - first).norm()

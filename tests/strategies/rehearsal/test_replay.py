@@ -1,0 +1,53 @@
+"""Replay adds what its formula says."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+
+import pytest
+import torch
+
+from clplat.testing import (
+    TinyTowers,
+    plain_step,
+    task_gradients,
+    tiny_collate,
+    tiny_domains,
+    tiny_learner,
+    tiny_loss,
+)
+from clplat.training.strategy import Learner
+from strategies import Replay
+
+BATCH = tiny_collate()(tiny_domains()[0].train[:8])
+OTHER = tiny_collate()(tiny_domains()[1].train[:8])
+FIRST, SECOND = (SimpleNamespace(dataset=domain.train) for domain in tiny_domains())
+
+
+def test_replay_adds_the_weighted_task_loss_of_the_memory() -> None:
+    strategy, model = Replay(size=6, batch_size=6, weight=0.25), TinyTowers()
+    learner = tiny_learner(model)
+    assert strategy.loss(learner, BATCH, model(BATCH)) == {}
+    strategy.after_experience(learner, FIRST)
+    rows = strategy.memory.state_dict()["groups"]["0"]
+    stored = [triplet for triplet in FIRST.dataset if triplet.id in {row["id"] for row in rows}]
+    assert len(stored) == 6
+    together = tiny_collate()(stored)
+    expected = 0.25 * tiny_loss(together, model(together)).detach()
+    term = strategy.loss(learner, OTHER, model(OTHER))["replay"]
+    assert torch.allclose(term.detach(), expected, atol=1e-6)
+
+    alone, replayed = task_gradients(model, OTHER), task_gradients(model, together)
+    plain_step(strategy, learner, OTHER)
+    for name, p in model.named_parameters():
+        if p.requires_grad:
+            assert torch.allclose(p.grad, alone[name] + 0.25 * replayed[name], atol=1e-6), name
+
+
+def test_a_learner_without_outputs_says_so() -> None:
+    model = TinyTowers()
+    bare = Learner(model, torch.optim.SGD(model.parameters(), lr=0.1), collate_fn=tiny_collate())
+    replay = Replay(size=4)
+    replay.after_experience(bare, FIRST)
+    with pytest.raises(TypeError, match="predict_fn"):
+        replay.loss(bare, BATCH, model(BATCH))
