@@ -64,7 +64,7 @@ def curve(request: FigureRequest) -> Drawing | None:
         line.sort(key=lambda entry: entry[0])
     places = sorted({x for line in found.values() for x, _ in line})
     ticks = {x: setting(int(x) if x == int(x) else x) for x in places}
-    return _draw(request, found, level, option, ticks, bool(request.figure.get("log")))
+    return _draw(request, found, level, option, ticks)
 
 
 def lines(request: FigureRequest) -> Drawing:
@@ -74,16 +74,11 @@ def lines(request: FigureRequest) -> Drawing:
     for k, rows in enumerate(groups.values()):
         for row in rows:
             found.setdefault(row["label"], []).append((float(k), row))
-    return _draw(request, found, [], "", {float(k): group or "all" for k, group in enumerate(groups)}, False)
+    return _draw(request, found, [], "", {float(k): group or "all" for k, group in enumerate(groups)})
 
 
 def _draw(
-    request: FigureRequest,
-    found: Lines,
-    level: Sequence[Row],
-    across: str,
-    ticks: Mapping[float, str],
-    log: bool,
+    request: FigureRequest, found: Lines, level: Sequence[Row], across: str, ticks: Mapping[float, str]
 ) -> Drawing:
     """One panel per measure of ``y``, with lines over ``ticks`` and level lines."""
     names = request.measures("y")
@@ -107,7 +102,7 @@ def _draw(
                 colour = request.styles[row["label"]].colour
                 axes.axhline(spread[0], color=colour, ls=":", lw=1.3)
                 ends.append((max(ticks), spread[0], row["label"], colour))
-        if log and max(ticks) > 0:
+        if across and request.figure.get("log") and max(ticks) > 0:
             # A size of 0 has a place too: linear up to the smallest size, logarithmic beyond.
             linear = {} if min(ticks) > 0 else {"linthresh": min(x for x in ticks if x > 0)}
             axes.set_xscale("symlog" if linear else "log", **linear)
