@@ -26,8 +26,8 @@ check: index ## ruff, mypy and the layers of imports
 	$(BIN)/python -m mypy
 	$(BIN)/python -c 'from importlinter.cli import lint_imports_command as lint; lint()' --no-cache --no-logo
 
-test: check ## ruff, mypy and the tests, at most eight minutes on two cores
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n 2 --dist loadfile
+test: check ## ruff, mypy and the tests, at most eight minutes on two cores; SHARD=1/3: a third of them
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n 2 --dist loadfile --shard $(or $(SHARD),1/1)
 
 test-all: check ## also the tests marked slow
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n 2 --dist loadfile -m 'slow or not slow'
@@ -36,9 +36,9 @@ format: $(STAMP) ## let ruff format and fix what it can
 	$(BIN)/python -m ruff format .
 	$(BIN)/python -m ruff check --fix .
 
-index: $(STAMP) ## write what editors read, the classes of parts, and the table of rooms in docs/architecture.md
+index: $(STAMP) ## write what editors read, the classes of parts, and the table of layers in docs/architecture.md
 	$(BIN)/python -m clplat.stubs
-	$(BIN)/python -m docs.generate.rooms
+	$(BIN)/python -m docs.generate.layers
 
 docs: $(STAMP) ## build the site into site/ and check all its links; see it with `python -m http.server -d site`
 	$(BIN)/python -c 'import material, mkdocstrings_handlers.python' 2>/dev/null \

@@ -22,7 +22,7 @@ from clplat.retriever import ComposedRetriever
 BATCH, TIMED = 1024, 32
 #: Projection and hidden width, and how many times as fast it should be.
 SIZES = {"large": (2560, 5120, 25), "small": (640, 1280, 150)}
-#: Steps of the projection, pairs a step, and pictures, of which features are kept.
+#: Steps of the projection, pairs per step, and pictures whose features are kept.
 STEPS, PAIRS, PICTURES = 100, 512, 512
 
 

@@ -4,8 +4,8 @@
   seeding, progress, FLOP counting, the beginning and the end of the experience) against the loop that one
   would write by hand around the same model, collate, loss, optimizer, schedule and clipping. Once with a live
   LoRA, once with a frozen backbone whose features are kept, where a step takes milliseconds.
-* Growth: seconds a step in the last experience of 20 domains against the last of 5, for strategies whose
-  memory is constant, and the seconds a domain that evaluating all of them takes.
+* Growth: seconds per step in the last experience of 20 domains against the last of 5, for strategies whose
+  memory is constant, and the seconds per domain that evaluating all of them takes.
 
 Both sides run in turns in one process on one thread, which a neighbour disturbs least; medians.
 ``python -m benchmarks.overhead`` prints the rows as JSON.
@@ -46,7 +46,7 @@ def experiment(folder: Path, **options: Any) -> Experiment:
 
 
 def by_hand(made: Experiment) -> None:
-    """The first experience, as anybody would write it."""
+    """The first experience in a plain loop."""
     config, parts = made.trainer.config, made.parts
     model, data = parts.retriever.train(), list(parts.domains[0].train)
     parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]

@@ -44,7 +44,7 @@ SWEEP = Sweep(
 
 
 def curves(out: Path) -> dict[str, list[list[float]]]:
-    """Method -> one list a trial: mean over all domains after 1, 2, ... experiences."""
+    """Method -> one list per trial: mean over all domains after 1, 2, ... experiences."""
     found: dict[str, list[list[float]]] = {}
     for entry in SWEEP.entries():
         for path in sorted((out / "trials" / entry).glob("*/result.json")):

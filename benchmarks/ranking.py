@@ -1,4 +1,4 @@
-"""Ranking against the public codes, and against the bare matrix product that nobody can do without.
+"""Ranking against the public codes, and against the bare matrix product that every method needs.
 
 * CIRR's validation size (4,181 queries, 2,297 pictures, d = 512): R@K, mAP@K and MRR by `retrieval_metrics`,
   against CLIP4Cir's ``validate.py`` (all similarities, a sort of every row, an array of names in that order,

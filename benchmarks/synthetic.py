@@ -55,7 +55,7 @@ def captions(count: int, seed: int = 0) -> list[str]:
 
 
 def triplets(count: int, pictures: int) -> list[Triplet]:
-    """Triplets with captions of their own, of so many distinct pictures: 224 x 224 pixels of noise."""
+    """Triplets with captions of their own, of this many distinct pictures: 224 x 224 pixels of noise."""
     shown = [Picture(f"noise/{i}", partial(_noise, i)) for i in range(pictures)]
     return [
         Triplet(f"{i}", shown[2 * i % pictures], text, shown[(2 * i + 1) % pictures], f"{i}", "noise")

@@ -3,7 +3,7 @@
 One with a core as well: what the workers cost each other (the queue, the store, memory). One with both cores:
 what there is to gain here, which is less the better a training uses two threads.
 
-Each side is a whole `clplat sweep` in a process of its own, with the pictures and frozen features at hand (an
+Each side is a whole `clplat sweep` in a process of its own, with the pictures and frozen features on disk (an
 untimed study made them). Naive fine-tuning of all weights, so that a trial computes and does not only read.
 Counted is the time from the beginning of the first trial to the end of the last run, as the storage has it;
 starting up is the same for both.

@@ -1,4 +1,4 @@
-"""What an experiment tells while it runs; the terminal, a sweep and a test listen by overriding methods."""
+"""Events of a running experiment; the terminal, a sweep and a test receive them by overriding methods."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ __all__ = ["Listener"]
 
 
 class Listener:
-    """Hears of an experiment's progress; every method may be left out."""
+    """Receives the events of an experiment; every method may be left out."""
 
     def started(self, result: dict[str, Any]) -> None:
         """The experiment begins or goes on; ``result`` holds what is known already."""

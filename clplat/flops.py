@@ -11,7 +11,7 @@ __all__ = ["FlopCount"]
 
 
 class FlopCount(TorchDispatchMode):  # type: ignore[no-untyped-call]
-    """Counts what torch's `FlopCounterMode` counts, without its book of modules: in a quarter of the time."""
+    """Counts what torch's `FlopCounterMode` counts, without its list of modules: a quarter of the time."""
 
     def __init__(self) -> None:
         super().__init__()  # type: ignore[no-untyped-call]

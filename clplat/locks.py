@@ -1,4 +1,4 @@
-"""Locks among processes, on files: exclusive, and taken back by the kernel from whoever is killed.
+"""Locks among processes, on files: exclusive, and released by the kernel when their process is killed.
 
 A lock is a file, which stays when the lock is released. Two threads of one process keep each other out as two
 processes do. A forked child does not keep the lock of its parent, and a symbolic link is not followed.
@@ -24,7 +24,7 @@ def locked(path: Path, wait: bool = True) -> Iterator[None]:
     """Hold the exclusive lock on a file for the block; the file and its folder are made if need be.
 
     Args:
-        path: of the lock. Only its holder may delete it; those who wait make the file anew.
+        path: of the lock. Only its holder may delete it; waiting processes make the file anew.
         wait: for the process that holds it; otherwise that is an error.
 
     Raises:

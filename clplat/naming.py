@@ -15,7 +15,7 @@ NAME_LENGTH = 24  # what the run column of MLflow shows
 
 
 def flat(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Nested dicts with dotted keys; ``None`` and empty values, which nobody chose, are left out.
+    """Nested dicts with dotted keys, without ``None`` and empty values.
 
     Example:
         >>> flat({"strategy": {"name": "replay", "size": 200}, "prompt": None, "seed": 0})
@@ -23,7 +23,7 @@ def flat(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     """
     found: dict[str, Any] = {}
     for key, value in tree.items():
-        # A part's name is the value of its slot: `strategy = replay` is what one groups by.
+        # A part's name is the value of its slot: `strategy = replay` is the key to group by.
         name = (prefix if key == "name" else f"{prefix}.{key}") if prefix else str(key)
         if isinstance(value, Mapping):
             found |= flat(value, name)
@@ -43,7 +43,7 @@ def label(config: Mapping[str, Any]) -> str:
     words = []
     for slot in ("adapter", "prompt", "strategy", "projection"):
         name, value = part(config, slot), config.get(slot)
-        # What a slot holds when nobody chose tells nothing; the strategy is told always.
+        # The default of a slot says nothing in a name; the strategy is always named.
         if name not in ("", "none") and (slot == "strategy" or name != KINDS[slot].default):
             rank = value.get("rank", value.get("r")) if isinstance(value, Mapping) else None
             words.append(name if rank is None else f"{name} r{rank}")

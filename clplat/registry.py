@@ -111,7 +111,7 @@ def maker(kind: Kind) -> Callable[..., Any]:
 
 
 def _why(place: Place, error: Exception) -> str:
-    """Say so when a folder of the user's, ./strategies say, hides ours: the plain ImportError would not."""
+    """The reason; names a folder of the user's that hides ours, ./strategies say, as ImportError does not."""
     package = place.module.split(".")[0]
     if place.path is not None and place.path.is_relative_to(ROOT):
         shadow = getattr(importlib.import_module(package), "__file__", None) or f"./{package}"

@@ -118,7 +118,7 @@ class ComposedRetriever(nn.Module):
         return found
 
     def prepare(self, images: Images | Tensor, texts: Texts | Tensor) -> None:
-        """Before these are asked for, in whatever order: make what of them is frozen, all at once."""
+        """Compute, all at once, the frozen features of inputs that will be used in any order."""
         if self.router is not None and not self.training:
             self.router.activate(None)  # the router looks at everything through the bare base
         if self.cache is not None:
@@ -129,7 +129,7 @@ class ComposedRetriever(nn.Module):
 
     @property
     def reads_pixels(self) -> bool:
-        """Whether a training step needs pixels now, because nothing frozen stands in for them."""
+        """Whether a training step needs pixels now, because no kept features replace them."""
         return self.cache is None or self.cache.live_images(self._tokens)
 
     def encode_images(self, images: Images | Tensor) -> Tensor:

@@ -1,4 +1,4 @@
-"""Which parts are written where, told from file names and source text: nothing is imported.
+"""Which parts are written where, read from file names and source text: nothing is imported.
 
 An entry point of the group ``clplat.packages`` names a package to scan. Below it, a file's kind is the
 nearest folder that bears a kind's name, and what lies between that folder and the file is the part's family::
@@ -116,7 +116,7 @@ def class_in(path: Path) -> str:
 
 
 def docstring(place: Place) -> str | None:
-    """What the source says of a class; None where it does not tell: made by a call, inherited, no source."""
+    """The docstring of a class in its source; None without one: made by a call, inherited, no source."""
     node = _class(place)
     return ast.get_docstring(node) if node is not None else None
 

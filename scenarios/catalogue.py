@@ -1,4 +1,4 @@
-"""The embedded catalogue: product pictures drawn on demand, one category in one rendering style a domain."""
+"""The embedded catalogue: product pictures drawn on demand, a category and a rendering style per domain."""
 
 from __future__ import annotations
 
@@ -27,8 +27,8 @@ class Catalogue:
         domains: how many domains, in the order of `DOMAINS`, or which ones by name. The first six differ from
             each other in category and style; up to 36 are other pairs of these.
         order: the same domains in the order of the stream; by default as listed.
-        train: training triplets a domain.
-        queries: test queries a domain, at most as many as gallery pictures; validation has half as many.
+        train: training triplets per domain.
+        queries: test queries per domain, at most as many as gallery pictures; validation has half as many.
         gallery: pictures in a domain's test gallery; validation has half as many.
         negatives: near misses that every training triplet brings along, 0 to 4.
         size: width and height in pixels at which pictures are drawn.
@@ -70,7 +70,7 @@ class Catalogue:
         return self._built[1]
 
     def benchmark(self) -> Any:
-        """Return the Avalanche benchmark: one experience a domain, and the stream ``probe``."""
+        """Return the Avalanche benchmark: one experience per domain, and the stream ``probe``."""
         from clplat.training.streams import build_benchmark
 
         return build_benchmark(*self.build())

@@ -60,13 +60,13 @@ class DomainFolders:
     Args:
         root: the folder of domain folders.
         order: the domains in stream order; by default all, by name.
-        train: training triplets a domain; fewer where the pictures do not give as many distinct ones.
-        queries: queries a domain, for val and test each, half of them of each kind.
-        gallery: at most so many gallery pictures, balanced over domains and classes; by default all.
+        train: training triplets per domain; fewer where the pictures do not give that many distinct ones.
+        queries: queries per domain in val and in test, half of them of each kind.
+        gallery: the most gallery pictures, balanced over domains and classes; by default all.
         classes: the classes to use; by default all.
         words: nouns for folder names that do not read well, e.g. ``{"real": "real photo"}``.
         holdout: a domain left out of the stream; its test pictures become a zero-shot probe.
-        bad_pictures: refuse the tree if files cannot be read, or drop them and say so in `report`.
+        bad_pictures: refuse the tree if files cannot be read, or drop them and list them in `report`.
         negatives: each training triplet brings its reference along as a candidate, or nothing. Targets of a
             batch are all of one domain: only the references teach what tells the domains apart.
         seed: of the training triplets.
@@ -114,7 +114,7 @@ class DomainFolders:
         return self._built
 
     def benchmark(self) -> Any:
-        """Return the Avalanche benchmark: one experience a domain."""
+        """Return the Avalanche benchmark: one experience per domain."""
         from clplat.training.streams import build_benchmark
 
         return build_benchmark(*self.build())
@@ -124,7 +124,7 @@ class DomainFolders:
 
         Args:
             split: ``"train"``, ``"val"`` or ``"test"``.
-            domains: of which domains, the only ones that are then read; by default those of the stream.
+            domains: the domains to read; by default those of the stream.
         """
         if split not in SPLITS:
             raise unknown_name("split", split, SPLITS)
@@ -189,7 +189,7 @@ class DomainFolders:
             raise UserError(f"domain '{domain}' has training pictures of {len(own)} classes; it needs two")
         draw = random.Random(stable_hash("train", self.seed or 0, domain, *sorted(earlier)))
         found: dict[tuple[str, str, str], Triplet] = {}
-        for _ in range(20 * self.train):  # a small tree may not have as many distinct triplets
+        for _ in range(20 * self.train):  # a small tree may have fewer distinct triplets
             wanted = draw.choice(own)
             others = [category for category in own if category != wanted]
             sources = [name for name in sorted(earlier) if pictures(name, wanted, "train")]

@@ -1,4 +1,4 @@
-"""Runnable questions: edit the sweep at the top of a script, run it, read the report."""
+"""One question per script: edit the sweep at its top, run it, read the report."""
 
 from __future__ import annotations
 

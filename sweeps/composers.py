@@ -21,7 +21,7 @@ from clplat.sweep import Sweep
 from sweeps import question_of
 
 TOWERS: dict[str, dict[str, Any]] = {"frozen": {"adapter": "none"}, "trained": {"adapter": "full"}}
-# Half way along the arc is the sum: the arc has something else to say only off the middle.
+# Half way along the arc is the sum: the arc differs from it only off the middle.
 COMPOSERS: dict[str, dict[str, Any]] = {
     "sum": {"name": "sum"},
     "arc, more picture": {"name": "slerp", "alpha": 0.35},

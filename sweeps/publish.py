@@ -1,6 +1,6 @@
-"""What the scripts of this folder found when they were last run, and the pages that say so.
+"""What the scripts of this folder found when they were last run, and the pages made from it.
 
-``results/<script>.json`` keeps what an outcome says without its folders: command, versions, code, date,
+``results/<script>.json`` keeps an outcome without its folders: command, versions, code, date,
 seconds and the table. ``docs/findings.md`` and the table in README.md are written from these files alone; a
 test keeps them together.
 
@@ -128,7 +128,7 @@ def findings(ledger: Mapping[str, Mapping[str, Any]]) -> str:
         "",
         "<!-- Written by `python -m sweeps.publish pages` from results/; do not edit. -->",
         "",
-        "What the scripts in `sweeps/` said when they were last run, at the sizes that stand in them: a few",
+        "What the scripts in `sweeps/` found when they were last run, at the sizes that stand in them: a few",
         "hundred triplets of the drawn catalogue, a small CLIP, two cores. They show what a script answers,",
         "and that its numbers are sane; they are no claims about photographs or large models. *Significant*",
         "is a difference that a paired test keeps after correction for the number of comparisons",
@@ -169,7 +169,7 @@ def _section(script: str, entry: Mapping[str, Any]) -> list[str]:
 
 
 def _seconds(outcome: Mapping[str, Any]) -> float:
-    """Of all runs, trials included."""
+    """Seconds of all runs, trials included."""
     rows = sum(row["n"] * row["measures"]["seconds"]["mean"] for row in outcome["rows"])
     return float(rows + sum(study["spent"]["seconds"] for study in outcome["studies"]))
 

@@ -44,7 +44,7 @@ def shared_data() -> Callable[[str], Path]:
 
 @pytest.fixture(scope="session")
 def small_backbone(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The folder of a random CLIP of two layers a tower, width 32 and 16 pixels, for ``local-dir:``."""
+    """The folder of a random CLIP of two layers per tower, width 32 and 16 pixels, for ``local-dir:``."""
     from clplat.models.backbone import Backbone
 
     tower = {"width": 32, "layers": 2}

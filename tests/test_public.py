@@ -1,4 +1,4 @@
-"""The public doors: one import line for parts, a trained model in one call, ``python -m clplat``."""
+"""The public names: one import line for parts, a trained model in one call, ``python -m clplat``."""
 
 from __future__ import annotations
 

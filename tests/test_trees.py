@@ -70,7 +70,7 @@ def test_a_tree_comes_back_as_it_was(tree: Any, tmp_path_factory: pytest.TempPat
     path = tmp_path_factory.mktemp("tree") / "x.safetensors"
     save_tree(path, tree)
     assert same(load_tree(path), tree)
-    with safe_open(path, framework="pt") as file:  # readable by anybody's safetensors
+    with safe_open(path, framework="pt") as file:  # readable by plain safetensors
         assert list(file.metadata()) == ["tree"]
 
 

@@ -24,8 +24,8 @@ _NO_CONTENT = {"training", "_parameters", "_buffers", "_modules", "_is_full_back
 def content_digest(parts: Sequence[Part], hashes: Hashes, adapters: AdapterState) -> str:
     """SHA-256 of everything that determines what these parts compute.
 
-    A module counts with its class, its plain attributes (rates, scalings, switches) and its tensors. Of an
-    adapter that is not in use nothing counts: a bare base is itself again, whatever was grown beside it.
+    A module counts with its class, its plain attributes (rates, scalings, switches) and its tensors. Nothing
+    of an adapter that is not in use counts: a bare base is itself again, whatever was grown beside it.
 
     Args:
         hashes: of tensors that have not changed since.
@@ -50,7 +50,7 @@ def tensors_of(parts: Sequence[Part], adapters: AdapterState) -> list[Tensor]:
 
 
 def is_stochastic(module: nn.Module, adapters: AdapterState) -> bool:
-    """Whether this module, in training mode, answers the same question differently each time."""
+    """Whether this module, in training mode, gives different results for equal inputs."""
     if isinstance(module, nn.modules.batchnorm._NormBase):
         return True
     # Dropout of any kind, open_clip's patch dropout, attention with dropout.

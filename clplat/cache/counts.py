@@ -1,4 +1,4 @@
-"""What was asked of the towers, what had to be computed for it, and what that would have cost otherwise."""
+"""What was requested of the towers, what had to be computed for it, and what the rest would have cost."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class Rate:
         self.seconds_a_row = min(self.seconds_a_row, seconds / rows)
 
     def of(self, rows: int) -> float:
-        """Seconds that so many rows would take; 0 while none was made here."""
+        """Seconds that this many rows would take; 0 while none was made here."""
         return rows * self.seconds_a_row if math.isfinite(self.seconds_a_row) else 0.0
 
 

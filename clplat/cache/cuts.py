@@ -40,7 +40,7 @@ class _Stage:
 class TowerCuts:
     """Finds the deepest cut of one tower at every call, from what requires gradients and what is in training.
 
-    Nobody declares anything: a strategy that grows, freezes or merges moves the cut. Changes of a tensor are
+    Nothing is declared: a strategy that grows, freezes or merges moves the cut. Changes of a tensor are
     seen by its place and version; `refresh` also sees new modules, and what was written behind autograd's
     back (``weight.data.add_()``, as PEFT merges). Training and evaluation call it whenever they begin.
     """
@@ -74,7 +74,7 @@ class TowerCuts:
         return Cut(split, False, self._content(split + 1))
 
     def is_stochastic_now(self) -> bool:
-        """Whether some part now answers the same question differently each time, or by its company."""
+        """Whether some part now gives different results for equal inputs, or in another batch."""
         self._look()
         modules = [module for stage in self._stages for module in stage.stochastic]
         return any(is_stochastic_now(module, self.backbone.adapters) for module in modules)
@@ -97,7 +97,7 @@ class TowerCuts:
             self._stages.append(_Stage(parts, held, [m for m in modules if is_stochastic(m, adapters)]))
 
     def _frozen_stages(self) -> int:
-        """How many stages, from the bottom, compute the same until somebody changes them."""
+        """How many stages, from the bottom, compute the same until they are changed."""
         fixed = weights_are_fixed() and not torch.is_grad_enabled()
         for count, stage in enumerate(self._stages):
             if any(is_stochastic_now(module, self.backbone.adapters) for module in stage.stochastic):

@@ -1,4 +1,4 @@
-"""What a retriever asks of its towers: from the store as far as they are frozen, computed above that."""
+"""Features of a retriever's towers: from the store as far as they are frozen, computed above that."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ from clplat.models.features import ImageFeatures, TextFeatures
 
 __all__ = ["FeatureCache"]
 
-#: A text is computed up to the next multiple of so many tokens.
+#: A text is computed up to the next multiple of this many tokens.
 BUCKET = 4
-#: A group of texts goes through the tower apart from longer ones if that saves so many operations.
+#: A group of texts goes through the tower apart from longer ones if that saves this many operations.
 LEAST_FLOPS = 5e8
 
 
@@ -59,11 +59,11 @@ class FeatureCache:
         self._written_before = store.quota.bytes_written
 
     def __deepcopy__(self, memo: Any) -> None:
-        """The copy of a retriever computes for itself: this belongs to one backbone."""
+        """The copy of a retriever has no cache: this one belongs to one backbone."""
 
     @contextmanager
     def counting(self) -> Iterator[Callable[[], int]]:
-        """Inside, the yielded function tells the floating-point operations spent on rows that are kept.
+        """Inside, the yielded function returns the floating-point operations spent on rows that are kept.
 
         They belong to no training step: the next one finds the rows.
         """
@@ -83,18 +83,18 @@ class FeatureCache:
         self._prefetched.clear()
 
     def live_images(self, tokens: bool = False) -> bool:
-        """Whether pictures go through the whole tower now, so that their pixels will be asked for."""
+        """Whether pictures go through the whole tower now, so that their pixels will be needed."""
         return self._image_cuts.cut(tokens) is None
 
     def prepare(self, images: Images, texts: Texts, tokens: bool = False, again: bool = False) -> None:
-        """Make all rows that will be asked for, long before anybody waits for one.
+        """Make all rows that will be needed, ahead of their use.
 
         Args:
             images: as in `image`; each may stand here several times.
             texts: as in `text`.
-            tokens: they will be asked for with tokens.
-            again: they will be asked for until `refresh`, perhaps of another state of the model as well: who
-                then asks for some of them, as a teacher does in its first step, gets all of them made.
+            tokens: the rows will be needed with tokens.
+            again: the rows will be needed until `refresh`, perhaps of another state of the model as well: the
+                first request for some of them, as in a teacher's first step, then makes them all.
         """
         if again:
             self._announced["image"].append((frozenset(images.names), images))
@@ -156,7 +156,7 @@ class FeatureCache:
     def _prefetch(
         self, tower: str, cut: Cut, names: Sequence[str], fill: Callable[[Cut, Any], object]
     ) -> None:
-        """Make at a new cut whatever else will be asked for there: many at once cost least."""
+        """Make at a new cut all other rows that will be needed there: many at once cost least."""
         announced = self._announced[tower]
         if cut in self._prefetched or all(known.isdisjoint(names) for known, _ in announced):
             return
@@ -187,7 +187,7 @@ class FeatureCache:
     def _texts(self, cut: Cut, texts: Texts) -> list[tuple[Sequence[int], Table]]:
         """The tables that hold these texts at this cut, filled, each with the texts' positions."""
         groups = by_length(texts.lengths, BUCKET, texts.ids.shape[1])
-        # As many tokens a pass as pictures have patches, about.
+        # About as many tokens per pass as pictures have patches.
         most = 64 if self._device.type == "cpu" else 1024
         chunks = {length: min(most, max(16, 32 * self._chunk // length)) for length in groups}
 

@@ -30,15 +30,15 @@ Encode: TypeAlias = Callable[[Tensor, int], Tensor]
 
 @dataclass(frozen=True)
 class Items:
-    """What rows are asked for, and how they are made.
+    """Which rows are needed, and how they are made.
 
     Args:
         names: of all items; equal names are one item.
         load: decodes items, say; called with positions of one group.
         encode: makes their rows.
         groups: positions by group; texts of one length are a group.
-        chunks: items a forward pass, for each group. Always as many, padded by repetition: matrix products of
-            other shapes round otherwise.
+        chunks: items per forward pass, for each group. Always this many, padded by repetition:
+            matrix products of other shapes round otherwise.
     """
 
     names: Sequence[str]
@@ -77,7 +77,7 @@ class Filler:
         wanted = [items.names[i] for rows in items.groups.values() for i in rows]
         missing = set(table.missing(wanted))
         if len(missing) > MANY:
-            with table.filling():  # another process may be at it: what it made need not be made again
+            with table.filling():  # another process may be making them: its rows need not be made again
                 made = self._make(table, items, set(table.missing(wanted)))
         elif missing:
             made = self._make(table, items, missing)
@@ -88,7 +88,7 @@ class Filler:
                 counts.seconds_saved += rate.of(len(rows) - made[group])
 
     def _make(self, table: Table, items: Items, missing: set[str]) -> dict[int, int]:
-        """Make these rows; how many of each group."""
+        """Make these rows; return how many of each group."""
         made = {}
         for group, rows in items.groups.items():
             place = {items.names[i]: i for i in reversed(rows) if items.names[i] in missing}

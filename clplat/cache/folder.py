@@ -1,4 +1,4 @@
-"""The folder of one table: ``key.json``, which anybody can read, immutable segments, and a lock."""
+"""The folder of one table: ``key.json`` in plain text, immutable segments, and a lock."""
 
 from __future__ import annotations
 

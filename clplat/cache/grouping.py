@@ -37,7 +37,7 @@ def by_length(lengths: Sequence[int], bucket: int, limit: int) -> dict[int, list
 
 
 def worthwhile(groups: dict[int, list[int]], least_tokens: float) -> dict[int, list[int]]:
-    """Join groups with the next longer one until each that stands alone saves at least so many tokens.
+    """Join groups with the next longer one until each that stands alone saves at least ``least_tokens``.
 
     A pass of its own costs a while, whatever its size: ten texts of a small model are not worth it.
 

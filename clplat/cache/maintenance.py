@@ -35,7 +35,7 @@ def describe(folder: Path) -> TableInfo | None:
 
 
 def check(folder: Path) -> list[str]:
-    """Read a table's folder to the last byte; what is wrong with it, a line each."""
+    """Read a table's folder to the last byte; return its problems, one line each."""
     problems = []
     segments, key = segments_in(folder), read_key(folder)
     if segments and (key is None or digest_of(key) != folder.name):

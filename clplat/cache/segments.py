@@ -51,7 +51,7 @@ def write_segment(folder: Path, digest: str, names: Sequence[str], rows: Tensor)
     letters = np.frombuffer(json.dumps(list(names)).encode(), dtype=np.uint8).copy()
     tensors = {"names": torch.from_numpy(letters), "rows": rows.contiguous()}
     metadata = {"digest": digest, "sha256": _checksum(tensors["names"], tensors["rows"])}
-    # Not save_file: it renames a temporary file of its own, which nobody would know to remove after a kill.
+    # Not save_file: it renames a temporary file of its own, which would stay after a kill.
     write_atomically(path, lambda temporary: temporary.write_bytes(save(tensors, metadata)))
     return path
 
@@ -66,7 +66,7 @@ def open_segment(path: Path, digest: str, check: bool = False) -> tuple[list[str
 
     Raises:
         DamagedError: cut short, of another key, with other bytes than were written, or no segment at all.
-        FileNotFoundError: somebody deleted it.
+        FileNotFoundError: it was deleted.
     """
     try:
         with safe_open(path, framework="pt") as file:

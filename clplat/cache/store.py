@@ -116,7 +116,7 @@ class Store:
         return sorted(found, key=lambda table: (-table.last_used, table.digest))
 
     def verify(self) -> list[str]:
-        """Read every segment and compare checksum, rows, shape and key; the problems, a line each."""
+        """Read every segment and compare checksum, rows, shape and key; the problems, one line each."""
         return [problem for folder in table_folders(self.folder) for problem in check(folder)]
 
     def clear(self, older_than_days: float | None = None) -> int:

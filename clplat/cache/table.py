@@ -24,7 +24,7 @@ from clplat.locks import locked
 
 __all__ = ["Table"]
 
-SEGMENT_BYTES = 32 * 2**20  # pending rows are written when there are as many
+SEGMENT_BYTES = 32 * 2**20  # pending rows are written when they reach this size
 _TOUCH_SECONDS = 60.0
 
 

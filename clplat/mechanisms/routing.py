@@ -1,4 +1,4 @@
-"""A training-free router: which domain's adapter a picture goes to, told by the bare backbone's features."""
+"""A training-free router: the bare backbone's features decide which domain's adapter a picture goes to."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ class Router(nn.Module):
     """Nearest domain prototypes under the frozen base model; far from all of them: the base itself.
 
     Each domain is described by a few prototypes (k-means centres of its training pictures' features) and by
-    how far its own pictures lie from them. A picture goes to the domain of the nearest prototype, or to none
+    how far its own pictures are from them. A picture goes to the domain of the nearest prototype, or to none
     (-1) when it lies further away than nearly all training pictures of that domain did.
 
     Args:

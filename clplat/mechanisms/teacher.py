@@ -1,4 +1,4 @@
-"""An earlier version of the model, kept as the tensors that were trainable and swapped in when asked."""
+"""An earlier version of the model, kept as the tensors that were trainable and swapped in on request."""
 
 from __future__ import annotations
 

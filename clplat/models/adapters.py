@@ -1,4 +1,4 @@
-"""What a backbone knows of the adapters around its layers: nothing, until one hangs its own state there."""
+"""What a backbone knows of the adapters around its layers: nothing, until one puts its state there."""
 
 from __future__ import annotations
 

@@ -35,7 +35,7 @@ class Backbone(Encoders):
     Made by `load` or `random`, not by the constructor. Features are not normalised.
 
     Attributes:
-        name: as asked for; embed_dim: width D of the joint space; image_size: pixels a side.
+        name: as requested; embed_dim: width D of the joint space; image_size: pixels per side.
         mean, std: of the three colours, applied to uint8 pixels.
         preprocess_cfg: open_clip's whole preprocessing (interpolation, resize mode, ...).
         text_layers, image_layers: number of blocks, None for an opaque tower, which has pooled features only.
@@ -137,7 +137,7 @@ class Backbone(Encoders):
         """Write a folder that ``open_clip.create_model("local-dir:<folder>")`` and `load` read.
 
         Args:
-            half: store 16-bit floats, half the size; whoever loads them computes in 32 bits.
+            half: store 16-bit floats, half the size; they are loaded as 32-bit floats.
 
         Raises:
             UserError: an adapter is attached and not merged, or a prompt is: the folder could not hold it.

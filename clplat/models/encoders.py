@@ -19,7 +19,7 @@ __all__ = ["Encoders"]
 
 
 class Encoders(nn.Module):
-    """The forward passes of a `clplat.models.backbone.Backbone`, whose weights are looked after there."""
+    """The forward passes of a `clplat.models.backbone.Backbone`, which holds the weights."""
 
     text_prompt: TowerPrompt | None
     image_prompt: TowerPrompt | None
@@ -60,7 +60,7 @@ class Encoders(nn.Module):
 
     @property
     def logit_scale(self) -> nn.Parameter:
-        """The logarithm of the inverse temperature; frozen unless somebody sets ``requires_grad``."""
+        """The logarithm of the inverse temperature; frozen unless ``requires_grad`` is set."""
         scale: nn.Parameter = self.model.logit_scale
         return scale
 
@@ -213,9 +213,9 @@ class Encoders(nn.Module):
             self._text, embeddings, ends, prompt, tokens=tokens, hidden=hidden, length=length, done=done
         )
 
-    def _refuse(self, tower: str, **asked: object) -> None:
+    def _refuse(self, tower: str, **requested: object) -> None:
         """An opaque tower gives pooled features only."""
-        wanted = [name for name, value in asked.items() if value is not None and value is not False]
+        wanted = [name for name, value in requested.items() if value is not None and value is not False]
         if wanted:
             raise UserError(
                 f"the {tower} tower of backbone '{self.name}' is not a standard CLIP transformer: it has no "

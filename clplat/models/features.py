@@ -14,7 +14,7 @@ class ImageFeatures:
     """Features of B pictures.
 
     ``pooled`` (B, D) lies in the joint space and is *not* normalised; ``tokens`` (B, N, W) are the patch
-    tokens after the last block; ``hidden`` holds the output of every block. The last two only when asked for.
+    tokens after the last block; ``hidden`` holds the output of every block. The last two only on request.
     """
 
     pooled: Tensor

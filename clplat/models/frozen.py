@@ -13,10 +13,10 @@ _DEPTH: ContextVar[int] = ContextVar("weights_fixed", default=0)
 
 @contextmanager
 def weights_fixed() -> Iterator[None]:
-    """Inside this block, whenever the model is asked the same without gradients, it is the same model.
+    """Promise that inside this block the model is the same at every call without gradients.
 
     Weights that are trained change at every step, so that nothing beyond the frozen bottom of a tower is
-    worth keeping. An evaluation, or a teacher that is asked again in every epoch, is another matter.
+    worth keeping. An evaluation, or a teacher that is called again in every epoch, is another matter.
 
     Example:
         >>> with weights_fixed():
@@ -31,5 +31,5 @@ def weights_fixed() -> Iterator[None]:
 
 
 def weights_are_fixed() -> bool:
-    """Whether the innermost caller made that promise."""
+    """Whether that promise holds now."""
     return _DEPTH.get() > 0

@@ -12,16 +12,16 @@ from torch import Tensor
 
 __all__ = ["Hashes"]
 
-#: What was not asked for while `Hashes.age` was called more often is forgotten: a teacher that is gone, say.
+#: A digest that was not requested during more calls of `Hashes.age` is forgotten: of an old teacher, say.
 AGES = 2
 
 
 class Hashes:
     """Remembers the digests of tensors.
 
-    A tensor is known by its place, its version and two checksums, which are ten times as fast as a digest and
-    see what was written behind autograd's back. What is known is held on to, so that no other tensor can take
-    its place in memory meanwhile.
+    A tensor is identified by its address, its version and two checksums, which are ten times as fast as a
+    digest and notice what was written behind autograd's back. It is kept alive, so that no other tensor can
+    take its address meanwhile.
 
     Example:
         >>> hashes, weight = Hashes(), torch.ones(4)
@@ -38,11 +38,11 @@ class Hashes:
         self._aliases: dict[int, Tensor] = {}
 
     def __deepcopy__(self, memo: Any) -> Hashes:
-        """Copies of tensors lie elsewhere: nothing is known of them."""
+        """Copies of tensors have other addresses: no digest is known."""
         return Hashes()
 
     def age(self) -> None:
-        """Forget what was not asked for lately."""
+        """Forget digests that were not requested lately."""
         self._age += 1
         for identity in [one for one, age in self._used.items() if age < self._age - AGES]:
             del self._known[identity], self._used[identity]
@@ -65,7 +65,7 @@ class Hashes:
         """Inside, the first tensor of each pair has the ``data`` of the second, and goes by its version.
 
         A parameter whose ``data`` was exchanged, as a teacher does, keeps a version count of its own, which
-        training moves. The other tensor knows better.
+        training moves. The version of the other tensor is the right one.
         """
         before = self._aliases
         self._aliases = before | {id(tensor): other for tensor, other in pairs}
@@ -75,7 +75,7 @@ class Hashes:
             self._aliases = before
 
     def state(self, tensor: Tensor) -> tuple[int, int]:
-        """Place in memory and version."""
+        """Address and version."""
         tensor = self._aliases.get(id(tensor), tensor)
         version = 0 if tensor.is_inference() else tensor._version  # inference tensors count none
         return tensor.data_ptr(), version

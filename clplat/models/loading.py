@@ -186,7 +186,7 @@ def _download(name: str, tag: str, cfg: Mapping[str, Any]) -> Path:
 
 
 def _fill(model: Any, weights: Path) -> None:
-    """Load ``weights`` strictly, and say which tensor does not fit."""
+    """Load ``weights`` strictly; the error names the tensor that does not fit."""
     import open_clip
 
     try:
@@ -202,7 +202,7 @@ def _fill(model: Any, weights: Path) -> None:
             open_clip.load_checkpoint(model, str(weights), strict=True)
     except UserError:
         raise
-    except Exception as error:  # a damaged file fails in as many ways as there are readers
+    except Exception as error:  # each reader fails on a damaged file in its own way
         raise UserError(
             f"{weights} {_reason(str(error)) or f'is not a readable weights file: {error}'}"
         ) from error

@@ -78,7 +78,7 @@ def _selected(block: Any, x: Tensor, select: Callable[[Tensor], Tensor], masked:
 
 
 def _is_plain(block: nn.Module) -> bool:
-    """A stock block that nobody watches: its parts may be called one by one."""
+    """Whether this is a stock block without hooks, whose parts may be called one by one."""
     return (
         type(block).__name__ == "ResidualAttentionBlock"
         and isinstance(getattr(block, "attn", None), SplitAttention)

@@ -1,4 +1,4 @@
-"""Sweeps: what is compared, how it is tuned, who runs it and what came out."""
+"""Sweeps: what is compared, how it is tuned, how it is run and what came out."""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
 """What a worker does next: the policy of a sweep, as functions of plain data.
 
-Tuning comes first. Of all studies that may begin a trial, the one with the fewest begun trials gets the next:
-the methods advance together. A study may begin a trial while one waits for a worker, or while the trials that
-it has begun leave something of every limit of the budget. Final runs come when no study may begin a trial, in
+Tuning comes first. The next trial goes to the study with the fewest begun trials, among those that may begin
+one: the methods advance together. A study may begin a trial while one waits for a worker, or while the trials
+it has begun leave something of every limit of the budget. Final runs come when no study may begin one, in
 their given order; one that failed is tried once more by every later call of the command.
 """
 

@@ -74,7 +74,7 @@ def _noticing_interrupts() -> Iterator[Callable[[], None]]:
 
 def _again(worker: _Worker, say: Callable[[str], None]) -> bool:
     """Whether a dead process is worth another: not one that could not even begin."""
-    say(f"worker {worker.place + 1} {worker.how_it_ended}; what it was at goes back to the queue")
+    say(f"worker {worker.place + 1} {worker.how_it_ended}; its job goes back to the queue")
     return worker.listener is not None or time.monotonic() - worker.born > 20
 
 

@@ -17,7 +17,7 @@ from clplat.tuning.spaces import read_space, write_space
 
 __all__ = ["DEFAULT_STRATEGIES", "Budget", "Sweep", "read_sweep"]
 
-# The longest first: the last job to begin should not be the one that everybody waits for.
+# The longest first: the last job to begin should not be the one that all workers wait for.
 DEFAULT_STRATEGIES = ("cumulative", "replay", "distill", "ewc", "naive", "patch", "frozen")
 
 
@@ -68,7 +68,7 @@ class Sweep:
         space: option -> search space, over the annotated one or where there is none.
         seeds: one replicate each.
         orders: how many stream orders, replicate i in order i modulo their number, the first being the
-            scenario's own; or the orders themselves. As many as seeds unless given.
+            scenario's own; or the orders themselves. One per seed unless given.
         budget: of tuning.
         objectives: what tuning maximises or minimises, names of `clplat.measures`. With several, the front is
             kept and its member with the best ``final`` is measured on test.
@@ -180,7 +180,7 @@ def read_sweep(source: Path | Mapping[str, Any], over: Sweep | None = None) -> S
 
 
 def _read(where: str, key: str, kind: Any, value: Any) -> Any:
-    if key in ("base", "methods", "groups", "space", "figure"):  # read by those who know what is in them
+    if key in ("base", "methods", "groups", "space", "figure"):  # checked where they are used
         wanted = Mapping if key in ("base", "groups", "space") else (Mapping, list, tuple)
         if value is not None and (isinstance(value, str) or not isinstance(value, wanted)):
             raise UserError(f"'{key}' in {where} takes a mapping, not {value!r}")

@@ -47,7 +47,7 @@ def run_sweep(
         out: folder of the sweep: its runs, ``trials/``, ``sweep.json``, ``report.html``.
         workers: processes; the machine's cores are divided among them. One works here.
         storage: where the queue is, see `clplat.tuning.storage.open_storage`.
-        launcher: who starts the workers: ``local``, ``ray`` or ``slurm``.
+        launcher: what starts the workers: ``local``, ``ray`` or ``slurm``.
         tracker: `clplat.tracking.sweeps.SweepTracker` to log to MLflow, whose store is in ``out`` unless
             MLFLOW_TRACKING_URI says otherwise.
         command: for the report: how it was called.

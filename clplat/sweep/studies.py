@@ -1,4 +1,4 @@
-"""What is on record of a sweep: Optuna studies, of the trials of each method and of all final runs."""
+"""The records of a sweep: Optuna studies of the trials of each method and of all final runs."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ _STATES: dict[str, State] = {
 
 
 def state_of(trial: FrozenTrial) -> State:
-    """A state of Optuna's in our words."""
+    """Our word for a state of Optuna's."""
     return _STATES[trial.state.name]
 
 
@@ -73,7 +73,7 @@ class Studies:
 
     @property
     def keys(self) -> list[str]:
-        """Those of all studies."""
+        """The keys of all studies."""
         return [*(entry.key for entry in self.layout.studies), FINALS]
 
     def records(self, key: str) -> list[FrozenTrial]:
@@ -117,7 +117,7 @@ class Studies:
             feasible = [trial for trial in feasible if trial.number in front]
             return max(feasible, key=lambda t: t.user_attrs["measures"]["final"] or 0.0, default=None)
         sign = 1 if find_measure(objectives[0]).better == "higher" else -1
-        # Of equals the earlier one: the default stands where nothing is better.
+        # The earlier one of equals: the default stands where nothing is better.
         return max(feasible, key=lambda t: (sign * t.values[0], -t.number), default=None)
 
     def check_same(self, entry: Entry) -> None:

@@ -1,4 +1,4 @@
-"""What every worker of a sweep needs to know, wherever it runs, and who else may listen to a sweep."""
+"""What every worker of a sweep needs to know, wherever it runs, and what else may listen to a sweep."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ class WorkerSpec:
         session: the call of the command, see `Queue`.
         workers: how many share the work.
         threads: of torch in each worker; None leaves that to whatever starts its process.
-        tracker: makes what else listens, in the process of an unattended worker; None for nothing.
+        tracker: makes a further listener, in the process of an unattended worker; None for none.
     """
 
     sweep: Sweep

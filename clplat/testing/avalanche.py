@@ -1,4 +1,4 @@
-"""A stock Avalanche template on composed retrieval: what somebody without our trainer would write."""
+"""A stock Avalanche template on composed retrieval: training without our trainer."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ class StockTemplate(SupervisedTemplate):  # type: ignore[misc]
 
 
 def stock_template(model: nn.Module, *plugins: Any) -> StockTemplate:
-    """A template that trains one epoch an experience with SGD."""
+    """A template that trains one epoch per experience with SGD."""
     return StockTemplate(
         model=model,
         optimizer=torch.optim.SGD(model.parameters(), lr=0.1),

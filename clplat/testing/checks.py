@@ -69,8 +69,8 @@ def check_refusals(part: Any) -> None:
             except ValueError:
                 pass
             except Exception as error:
-                said = f"{argument.name}={value!r} raises {type(error).__name__}"
-                raise AssertionError(f"{said}: a constructor refuses a value by ValueError") from error
+                raised = f"{argument.name}={value!r} raises {type(error).__name__}"
+                raise AssertionError(f"{raised}: a constructor refuses a value by ValueError") from error
 
 
 def _doubtful(kind: Any) -> list[Any]:

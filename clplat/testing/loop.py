@@ -1,4 +1,4 @@
-"""The loop that anybody would write around a strategy, and a module that is no retriever."""
+"""A plain training loop around a strategy, and a module that is no retriever."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def tiny_learner(model: nn.Module) -> Learner:
 
 
 def plain_step(strategy: Strategy, learner: Learner, batch: Batch) -> dict[str, float]:
-    """One step, as anybody would write it: task loss plus the strategy's terms; returns them by name."""
+    """One step of a plain loop: task loss plus the strategy's terms; returns them by name."""
     outputs = learner.model(batch)
     terms = {"task": tiny_loss(batch, outputs), **strategy.loss(learner, batch, outputs)}
     learner.optimizer.zero_grad()

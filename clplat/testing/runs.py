@@ -48,7 +48,7 @@ def tiny_trainer(
     on_step: Callable[[Any], None] | None = None,
     **settings: Any,
 ) -> Trainer:
-    """A trainer of two epochs in batches of eight: six steps an experience. Settings: `TrainConfig`."""
+    """A trainer of two epochs in batches of eight: six steps per experience. Settings: `TrainConfig`."""
     from clplat.training.trainer import TrainConfig, Trainer
 
     return Trainer(

@@ -25,7 +25,7 @@ _RUNS: dict[str, Run] = {}
 
 
 class _Stop(Exception):
-    """The plug is pulled."""
+    """A simulated power cut."""
 
 
 class StrategyContract:

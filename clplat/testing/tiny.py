@@ -56,7 +56,7 @@ def _base() -> Backbone:
 
 
 def tiny_backbone() -> Backbone:
-    """A random CLIP of two layers a tower, width 32 and 16 pixels; a fresh copy at every call.
+    """A random CLIP of two layers per tower, width 32 and 16 pixels; a fresh copy at every call.
 
     Example:
         >>> tiny_backbone().image_size
@@ -71,7 +71,7 @@ def tiny_domains(count: int = 2, train: int = 24) -> list[Domain]:
 
     Args:
         count: at most 4.
-        train: triplets a domain, at most 30 of them distinct.
+        train: triplets per domain, at most 30 of them distinct.
 
     Example:
         >>> [(domain.name, len(domain.train)) for domain in tiny_domains()]

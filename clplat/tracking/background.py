@@ -76,7 +76,7 @@ class BackgroundLogger:
         assert process.stdout is not None
         for line in process.stdout:
             answer = json.loads(line)
-            if answer["failure"]:  # before those who wait go on
+            if answer["failure"]:  # before the waiting callers go on
                 warn_once(self._pending[answer["folder"]][1], answer["failure"])
             with self._changed:
                 if self._pending[answer["folder"]][0] == answer["number"]:

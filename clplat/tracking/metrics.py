@@ -141,7 +141,7 @@ def _compatibility(result: Mapping[str, Any], row: int) -> dict[str, Any]:
 
 
 def _retention(result: Mapping[str, Any], row: int) -> float | None:
-    """What is left of the zero-shot probes in percent, when the scores do not say."""
+    """What is left of the zero-shot probes in percent, when the scores do not include it."""
     ratios = []
     for metrics in (result.get("probes") or {}).values():
         values = next(iter(metrics.values()), None)

@@ -2,7 +2,7 @@
 
 A contrastive loss does not split: every query is contrasted with the candidates of the whole batch, so that
 summing the gradients of small batches is another, easier loss. But it depends on the towers only through the
-embeddings, a few numbers a triplet. With e = f(x; theta) of all parts and the loss L(e)::
+embeddings, a few numbers per triplet. With e = f(x; theta) of all parts and the loss L(e)::
 
     dL/dtheta = sum over parts p of (dL/de_p) (de_p/dtheta)
 
@@ -40,7 +40,7 @@ def embed_in_parts(model: nn.Module, batch: Batch, size: int) -> Outputs:
     Args:
         model: ``Batch -> Outputs``; each triplet's embeddings depend on that triplet alone.
         batch: the order of its candidates is the order of the result's.
-        size: triplets a part.
+        size: triplets per part.
     """
     starts = range(0, len(batch), size)
     if len(starts) == 1:

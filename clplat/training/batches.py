@@ -1,4 +1,4 @@
-"""Which triplets make a batch, and who decodes their pictures."""
+"""Which triplets make a batch, and where their pictures are decoded."""
 
 from __future__ import annotations
 

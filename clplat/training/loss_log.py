@@ -77,7 +77,7 @@ class LossLog:
             terms: of its loss by name; ``loss`` is the whole.
 
         Raises:
-            NonFiniteLoss: where every step is read, before anybody computes a gradient of it.
+            NonFiniteLoss: where every step is read, before its gradient is computed.
         """
         kept = {name: term.detach() for name, term in terms.items()}
         self._open = _Entry(position, step, ids, kept, [kept["loss"]])

@@ -85,7 +85,7 @@ class Strategy(Hooks):
 
 
 def _stateful(strategy: Strategy) -> list[tuple[str, Any]]:
-    """The parts that a strategy holds, by attribute; modules without tensors have nothing to say."""
+    """The parts that a strategy holds, by attribute; modules without tensors have no state."""
     held = [(name, part) for name, part in vars(strategy).items() if hasattr(part, "load_state_dict")]
     return [(name, part) for name, part in held if not isinstance(part, nn.Module) or part.state_dict()]
 

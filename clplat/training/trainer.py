@@ -37,16 +37,16 @@ class Trainer(SupervisedTemplate):  # type: ignore[misc]
     Args:
         model: the retriever.
         strategy: runs as a plugin, as in any other Avalanche template.
-        collate: list of `Triplet` -> `Batch`; one with ``at(moment)`` is told the epoch, see `Collate`.
+        collate: list of `Triplet` -> `Batch`; one with ``at(moment)`` gets the epoch, see `Collate`.
         loss: ``(query, candidates, scale=, positive=, valid=, weights=) -> scalar``.
         config: see `TrainConfig`.
         seed: of orders and dropout.
         plugins: further Avalanche plugins.
         on_step: called after every optimizer step with the trainer; checkpoints and progress hang here.
-        check_every: steps between two looks at whether loss and gradient were finite. By default 1 on the
-            CPU, where looking is free and the weights from before a bad step stay intact, and 32 elsewhere,
-            where each look stops the device. It also looks whenever somebody reads `losses`, as a checkpoint
-            does before it is written, and at the end of an experience.
+        check_every: steps between two checks that loss and gradient were finite. By default 1 on the CPU,
+            where a check is free and the weights from before a bad step stay intact, and 32 elsewhere, where
+            each check stops the device. Reading `losses` also checks, as every checkpoint does before it is
+            written, and so does the end of an experience.
 
     An experience, and where a strategy's hooks stand in it (Avalanche's own lie around them)::
 
@@ -103,7 +103,7 @@ class Trainer(SupervisedTemplate):  # type: ignore[misc]
                 eval_every=-1,
             )
         self.collate, self.config, self.seed, self.on_step = collate, config, seed, on_step
-        self.plugins.remove(self.evaluator)  # it has no metrics, and hears of every hook of every step
+        self.plugins.remove(self.evaluator)  # it has no metrics, but a hook for every moment of a step
         self.learner = AvalancheLearner(self)
         self.position = Position()
         self.step = 0
@@ -143,7 +143,7 @@ class Trainer(SupervisedTemplate):  # type: ignore[misc]
     def make_train_dataloader(self, **_: Any) -> None:
         """Batches of the current epoch, from the current iteration on; skipped batches are never decoded."""
         if self.adapted_dataset is not self._source:
-            # Records are light, and Avalanche's indexing is not: once an experience instead of every epoch.
+            # Records are light, and Avalanche's indexing is not: once per experience, not per epoch.
             self._source = data = self.adapted_dataset
             self._records = [data[i] for i in range(len(data))]
         place = self.position
@@ -161,10 +161,10 @@ class Trainer(SupervisedTemplate):  # type: ignore[misc]
         )
 
     def _moment(self) -> Callable[[Sequence[Triplet]], Batch]:
-        """What joins the batches of this epoch: random views differ from epoch to epoch."""
+        """The collate function of this epoch: random views differ from epoch to epoch."""
         place = self.position
-        tell = getattr(self.collate, "at", None)
-        return tell(f"{place.experience}/{place.epoch}") if tell is not None else self.collate
+        at = getattr(self.collate, "at", None)
+        return at(f"{place.experience}/{place.epoch}") if at is not None else self.collate
 
     def _unpack_minibatch(self) -> None:
         self.mbatch = self.mbatch.to(self.device)
@@ -267,7 +267,7 @@ class Trainer(SupervisedTemplate):  # type: ignore[misc]
 
     def _counted_step(self) -> int:
         """One step, and the floating-point operations that it took."""
-        # Compiled code does not tell what it computes.
+        # Operations of compiled code cannot be counted.
         eager = torch.compiler.set_stance("force_eager" if self.config.compile else "default")
         # What is computed to be kept is no part of a step: the next one finds it.
         cache = self.model.cache

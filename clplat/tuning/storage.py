@@ -22,9 +22,9 @@ __all__ = ["JOURNAL", "open_storage", "without_password"]
 JOURNAL = "studies.journal"
 #: Seconds in which a server must answer.
 PATIENCE = 5
-#: Of the protocol, where an address names none.
+#: The port where an address names none.
 GRPC_PORT = 13000
-#: How often the tables of a new database are tried for.
+#: How often making the tables of a new database is tried.
 TRIES = 4
 
 

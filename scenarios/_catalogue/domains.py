@@ -33,7 +33,7 @@ DOMAINS = tuple(
     for turn in range(len(STYLES))
     for i, category in enumerate(CATEGORIES)
 )
-# Part of every key: raise it when pictures change, and what was encoded from the old ones is not mistaken.
+# Part of every key: raise it when pictures change, and features of old ones are not taken for theirs.
 _VERSION = 1
 
 

@@ -1,4 +1,4 @@
-"""LoRA per domain: one low-rank expert for each domain, and a router that is not told the domain."""
+"""LoRA per domain: one low-rank expert for each domain, and a router that does not know the domain."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ class LoRAPerDomain(Strategy):
         and frozen afterwards.
 
     Relations:
-        `Frozen` is its behaviour outside the stream; cost grows by one LoRA a domain.
+        `Frozen` is its behaviour outside the stream; cost grows by one LoRA per domain.
 
     Example:
         >>> from strategies import LoRAPerDomain

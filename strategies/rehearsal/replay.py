@@ -23,7 +23,7 @@ class Replay(Strategy):
 
     Args:
         size: exemplars in the memory, over all domains.
-        batch_size: exemplars a step.
+        batch_size: exemplars per step.
         weight: of the replay term.
         policy: ``"balanced"`` gives every domain an equal share, ``"reservoir"`` every example.
         seed: of the memory; by default the experiment's.

@@ -1,4 +1,4 @@
-"""Where a tower is cut follows what happens to the model, and nobody has to say so."""
+"""Where a tower is cut follows what happens to the model, without any declaration."""
 
 from __future__ import annotations
 
@@ -230,7 +230,7 @@ def test_a_prompt_has_no_prefix(watch: Watch) -> None:
     assert watch() == ("pooled", "live")
 
 
-# -- settled, and the teacher --------------------------------------------------------------------------------
+# -- fixed weights, and the teacher --------------------------------------------------------------------------
 
 
 def test_without_the_promise_a_trained_tower_is_live(watch: Watch) -> None:
@@ -360,7 +360,7 @@ def test_every_trained_tensor_counts(method: str) -> None:
     "method", [pytest.param(m, marks=pytest.mark.slow) for m in METHODS if m not in MIXING]
 )
 def test_what_is_made_of_a_picture_does_not_depend_on_its_company(method: str) -> None:
-    """Whoever adds a method of which this is not true must tell `clplat.cache.content.is_stochastic_now`."""
+    """A method of which this is not true must be known to `clplat.cache.content.is_stochastic_now`."""
     backbone = tiny_backbone()
     attach(adapter_class(method)(), backbone)
     drift(backbone)

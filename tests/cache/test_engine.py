@@ -218,7 +218,7 @@ def test_a_second_process_encodes_nothing_and_gets_the_same_bits(
         features = FeatureCache(backbone, Store(tmp_path))
         asked = texts(backbone, [0, 3, 1])
         features.prepare(pictures(range(30)), asked, tokens)
-        assert features.counts["image"].asked == 0, "nobody asked for these yet"
+        assert features.counts["image"].asked == 0, "these were not requested yet"
         assert features.counts["image"].encoded == encoded
         assert features.counts["text"].encoded == (3 if encoded else 0)
         shown = features.image(pictures([5, 29, 5]), tokens=tokens)

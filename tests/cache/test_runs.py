@@ -321,7 +321,7 @@ def test_two_experiments_at_once_on_one_store(
         process.join()
     assert [process.exitcode for process in processes] == [0, 0]
     for name in names:
-        # Each process hashed the code for itself; somebody may be editing it while the tests run.
+        # Each process hashed the code for itself; it may be edited while the tests run.
         assert content(tmp_path / name, "fingerprints") == content(whole(name), "fingerprints")
         one, other = tensors(tmp_path / name), tensors(whole(name))
         assert all(one[key].numpy().tobytes() == other[key].numpy().tobytes() for key in other)

@@ -345,7 +345,7 @@ def test_the_bound_holds_and_rows_serve_until_the_next_question(folder: Path) ->
     for number in range(1, 9):
         fill(table, [str(number)])
         assert sum(path.stat().st_size for path in segments(folder)) <= store.quota.limit_bytes
-    assert torch.equal(table.rows(numbers(0, 9)), rows_of(numbers(0, 9))), "deleted, but nobody asked since"
+    assert torch.equal(table.rows(numbers(0, 9)), rows_of(numbers(0, 9))), "deleted, but not requested since"
     absent = table.missing(numbers(0, 9))
     assert {"0", "1", "2"} <= set(absent) and "8" not in absent
     with pytest.raises(KeyError):

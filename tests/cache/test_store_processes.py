@@ -1,4 +1,4 @@
-"""The feature store among processes: rows are computed once, and a killed writer harms nobody."""
+"""The feature store among processes: rows are computed once, and a killed writer does no harm."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def forked(work: Callable[[], object]) -> int:
     child = os.fork()
     if child == 0:
         code = 1
-        signal.alarm(600)  # whoever waits for a lock for ever has failed
+        signal.alarm(600)  # a process that waits for a lock this long has failed
         try:
             work()
             code = 0
@@ -110,7 +110,7 @@ def test_processes_over_the_limit_still_read_right(tmp_path: Path) -> None:
 
 
 def test_a_writer_killed_at_any_instant(tmp_path: Path) -> None:
-    """What was flushed is there, what is there is right, and nobody waits for the dead one."""
+    """What was flushed is there, what is there is right, and no process waits for the dead one."""
     draw = random.Random(0)
     flushed = 0
     for attempt in range(20):
@@ -205,7 +205,7 @@ def test_a_child_that_outlives_the_filling_does_not_keep_the_lock(tmp_path: Path
 
 
 def test_clearing_while_another_process_fills(tmp_path: Path) -> None:
-    """Whoever waits for a lock whose file is deleted meanwhile must not believe to hold one."""
+    """A process that waits for a lock whose file is deleted meanwhile must not believe to hold one."""
 
     def work() -> None:
         table = Store(tmp_path / "store").table(KEY)

@@ -419,7 +419,7 @@ def test_the_command_of_any_configuration_gives_that_configuration(data: st.Data
     key, parts = data.draw(st.sampled_from(FREE))
     kind = options_of_all(resolve({**parts, **_required(parts)}).names)[key].type
     value = data.draw(_values(kind))
-    # "null" in quotes cannot be told from null where both are allowed; nobody names a domain so.
+    # "null" in quotes cannot be told from null where both are allowed; no domain is called that.
     if value == "null" and kind is not str:
         return
     config = resolve({**parts, **_required(parts), key: value})

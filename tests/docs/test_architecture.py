@@ -1,16 +1,16 @@
-"""The table of rooms in docs/architecture.md is that of the code, and every package says what it holds."""
+"""The table of layers in docs/architecture.md is that of the code, and every package says what it holds."""
 
 from __future__ import annotations
 
 import ast
 from pathlib import Path
 
-from docs.generate.rooms import PAGE, page
+from docs.generate.layers import PAGE, page
 
 ROOT = Path(__file__).parents[2]
 
 
-def test_table_of_rooms_is_up_to_date() -> None:
+def test_table_of_layers_is_up_to_date() -> None:
     assert PAGE.read_text(encoding="utf-8") == page(), "run `make index`"
 
 

@@ -1,4 +1,4 @@
-"""docs/performance.md is what was measured: nobody edits it by hand, and no target is left out."""
+"""docs/performance.md is what was measured: it is not edited by hand, and no target is left out."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What an evaluation costs: each distinct picture once a model version, however often it is asked for."""
+"""What an evaluation costs: each distinct picture once per model version, however often it is needed."""
 
 from __future__ import annotations
 

@@ -420,7 +420,7 @@ class World:
         return 100 * stats.norm.pdf(self.ability).mean()
 
     def methods(self, gaps, generator: np.random.Generator, sds=None):
-        """Replicates of methods that are so many points better than the plain one, and their abilities.
+        """Replicates of methods that are some points better than the plain one, and their abilities.
 
         ``sds`` are those of the methods, where they differ from ``sd``.
         """

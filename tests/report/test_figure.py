@@ -146,7 +146,7 @@ def test_a_heat_map_frames_the_best_contender_by_name_of_domain(make_sweep: Make
             assert f"{sum(values) / 2:.1f}" in texts
     frames = [patch for patch in axes.patches if not patch.get_fill()]
     labels = [tick.get_text() for tick in axes.get_yticklabels()]
-    assert len(frames) == 3  # one a column, none of them the bound
+    assert len(frames) == 3  # one per column, none of them the bound
     assert "cumulative" not in {labels[int(frame.get_y())] for frame in frames}
 
 

@@ -364,7 +364,7 @@ def position():
 def replacing(*names, **where):
     replace(*names, **where)
     if eval(moment):
-        door.send("there")
+        pipe.send("there")
         threading.Event().wait()
 
 replace, os.replace = os.replace, replacing
@@ -390,7 +390,7 @@ def test_killed_with_signal_9_at_every_stage_it_goes_on(
     context.set_forkserver_preload(["clplat.runs.experiment"])
     for place, moment in KILLS.items():
         ours, theirs = context.Pipe(duplex=False)
-        known = {"words": words, "moment": moment, "folder": folder, "door": theirs}
+        known = {"words": words, "moment": moment, "folder": folder, "pipe": theirs}
         process = context.Process(target=exec, args=(STOPPED, known))
         process.start()
         theirs.close()
@@ -402,6 +402,6 @@ def test_killed_with_signal_9_at_every_stage_it_goes_on(
             not (folder / "result.json").exists() or read_json(folder / "result.json")["status"] == "running"
         )
     assert main(words) == 0
-    # Each process hashed the code for itself; somebody may be editing it while the tests run.
+    # Each process hashed the code for itself; it may be edited while the tests run.
     assert content(folder, code=False) == content(whole("replay"), code=False)
     assert files(folder) == files(whole("replay"))

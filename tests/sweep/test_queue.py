@@ -194,7 +194,7 @@ def test_an_undefined_objective_fails_the_trial_and_says_why(tmp_path: Path) -> 
 
 
 def rows_of(*means: float, domains: int = 4) -> dict[str, Any]:
-    """A running result with so many rows."""
+    """A running result with this many rows."""
     held = {**result(0.0), "domains": list("abcdefgh")[:domains]}
     return {**held, "metrics": {"R@5": [[m] * domains for m in means]}, "scores": [{} for _ in means]}
 
@@ -217,7 +217,7 @@ def run_rows(queue: Queue, last: list[float], domains: int = 4) -> int:
 
 def test_the_worse_half_is_pruned_in_the_middle_of_a_long_stream_and_not_before(tmp_path: Path) -> None:
     queue = queue_of(tmp_path, budget=Budget(trials=20))
-    assert run_rows(queue, [20.0, 50.0, 50.0, 50.0]) == 0, "the first has nobody to be compared with"
+    assert run_rows(queue, [20.0, 50.0, 50.0, 50.0]) == 0, "the first has none to be compared with"
     assert run_rows(queue, [5.0, 60.0, 50.0, 50.0]) == 0, "worse at first is no reason"
     assert run_rows(queue, [30.0, 20.0, 90.0, 90.0]) == 2
     trial = queue.studies.trials("naive")[-1]

@@ -123,7 +123,7 @@ def test_what_a_killed_worker_held_comes_back(postgres: Any, tmp_path: Path) -> 
 
 @pytest.mark.slow
 def test_what_fails_for_good_ends_for_two_commands_too(postgres: Any, tmp_path: Path) -> None:
-    """Each call tries a failed run once more; two calls at the same time must not do so for ever."""
+    """Each call tries a failed run once more; two calls at the same time must not do so without end."""
     where = postgres.made("failing")
     layout = Layout(read_sweep({"methods": ["naive"], "controls": [], "seeds": [0], "orders": 1}))
     queues = [Queue(layout, tmp_path, open_storage(where, tmp_path), session) for session in ("one", "two")]

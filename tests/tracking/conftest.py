@@ -18,7 +18,7 @@ import pytest
 
 Result = dict[str, Any]
 DOMAINS = ["shoes", "lamps", "chairs", "bags"]
-# name -> (gain when trained, loss a step afterwards)
+# name -> (gain when trained, loss per step afterwards)
 TEMPERS = {
     "frozen": (0.0, 0.0),
     "naive": (22.0, 7.0),

@@ -22,7 +22,7 @@ Make = Callable[..., dict[str, Any]]
 
 
 def folder_of(root: Path, result: dict[str, Any], versions: int = 5) -> Path:
-    """A run's folder with as many versions, which here are only bytes."""
+    """A run's folder with this many versions, which here are only bytes."""
     folder = root / str(result["name"])
     (folder / "versions").mkdir(parents=True, exist_ok=True)
     (folder / "config.yaml").write_text("seed: 0\n")

@@ -127,7 +127,7 @@ LOW_RANK: dict[str, Method] = {
         "Huang et al. 2025, openreview TwJrTz9cRS",
         defaults={"r": 8},
     ),
-    "tinylora": Method("TinyLoRA", "TinyLoraConfig", "a handful of numbers a layer", "arXiv 2602.04118"),
+    "tinylora": Method("TinyLoRA", "TinyLoraConfig", "a handful of numbers per layer", "arXiv 2602.04118"),
     "peanut": Method(
         "PEANuT",
         "PeanutConfig",

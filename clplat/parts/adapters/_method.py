@@ -22,7 +22,7 @@ class Method:
         defaults: our defaults where they differ from PEFT's.
         hidden: options that do nothing here.
         nested: field of a sub-configuration, and its class, whose fields are options too.
-        types: of options whose type PEFT does not tell; space: search space where ours is special.
+        types: of options whose type PEFT does not state; space: search space where ours is special.
         targets: the kind of modules that it wraps by default; kinds: all that it can wrap; towers: default.
         without_effect: names of tensors that change no output, see `Adapter.without_effect`.
         rewrites_base: attaching changes the base weights; tolerance: deviation of normalised features that
@@ -50,6 +50,6 @@ class Method:
     mergeable: bool = True
 
 
-#: A shift of the keys adds one number to what a query has with every key: the softmax takes it away again.
+#: A shift of the keys adds one number to a query's scores with all keys: the softmax takes it away again.
 SHIFT_OF_KEYS = r"\.k_proj\."
 EVEN = Choice(2, 4, 8, 16, 32, 64)

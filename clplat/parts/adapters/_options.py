@@ -54,7 +54,7 @@ def parameters(method: Method) -> tuple[list[inspect.Parameter], dict[str, str]]
     texts = {
         "targets": f"modules that are wrapped: {kinds}, or names of modules.",
         "towers": "one tower or both.",
-        "last": "only the last so many blocks of each tower; default all.",
+        "last": "only this many last blocks of each tower; default all.",
     }
     for field, hint in _fields(method):
         default = method.defaults.get(field.name, field.default)

@@ -27,7 +27,7 @@ class PeftState(AdapterState):
         return key.replace(".base_layer", "")
 
     def in_use(self, module: nn.Module) -> tuple[nn.Module, frozenset[str]]:
-        """Of an adapter that is not in use nothing counts: a bare base is itself again."""
+        """Nothing of an adapter that is not in use counts: a bare base is itself again."""
         layer: Any = module
         if not hasattr(layer, "active_adapters") or not hasattr(layer, "base_layer"):
             return module, frozenset()

@@ -39,7 +39,7 @@ def resolve(backbone: Backbone, targets: str | Sequence[str], towers: Towers, la
     Args:
         targets: a kind (``"mlp"``, ``"attention"``, ``"both"``, ``"norm"``), or names of modules, in full or
             the last parts of them (``"c_fc"``, ``"mlp.c_fc"``).
-        towers: restrict to one tower; last: restrict to the last so many blocks of each tower.
+        towers: restrict to one tower; last: restrict to this many last blocks of each tower.
 
     Raises:
         UserError: a target matches nothing, or a module whose forward is never called.
@@ -107,7 +107,7 @@ def in_last_blocks(names: Sequence[str], last: int) -> list[str]:
     """Those of ``names`` in the last blocks of their tower, or behind all blocks.
 
     Raises:
-        UserError: no tower has so many blocks (a shallower tower gives all of its own).
+        UserError: no tower has this many blocks (a shallower tower gives all of its own).
     """
     depth = {"image": 0, "text": 0}
     for name in names:

@@ -1,4 +1,4 @@
-"""What PEFT puts around the layers of a backbone: found, taken off again, and told from the base weights."""
+"""What PEFT puts around the layers of a backbone: find it, remove it, keep it apart from the base weights."""
 
 from __future__ import annotations
 

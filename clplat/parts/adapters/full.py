@@ -20,7 +20,7 @@ class Full(Adapter):
 
     Args:
         towers: train one tower or both.
-        last: only the last so many blocks of each tower and what stands behind them (final layer norm,
+        last: only this many last blocks of each tower and what stands behind them (final layer norm,
             projection); default everything.
         embeddings: train the token embedding too. It is by far the largest tensor of a small model, and few
             of its rows occur in a stream: the others drift by weight decay alone.
@@ -41,7 +41,7 @@ class Full(Adapter):
     """
 
     trains_base = True
-    #: It adds the same number to what a query has with every key, and the softmax takes that away again.
+    #: It adds the same number to a query's scores with all keys, and the softmax takes that away again.
     without_effect = (r"\.k_proj\.bias$",)
 
     def __init__(

@@ -27,7 +27,7 @@ class InfoNCE:
     denominator, as in SupCon.
 
     Args:
-        temperature: the scale is 1 / temperature. None: the model's own logit scale, which the call hands in.
+        temperature: the scale is 1 / temperature. None: the model's own logit scale, an argument of the call.
         symmetric: average with the loss of the first B candidates as anchors over the B queries. Extra
             candidates are never anchors.
         multi: form for several positives.

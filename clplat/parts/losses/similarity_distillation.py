@@ -16,7 +16,7 @@ class SimilarityDistillation:
     """KL divergence between the softmax of a teacher's and of a student's similarity matrix.
 
     ``KL(p || q)`` with ``p = softmax(S_teacher / T_t)``, ``q = softmax(S_student / T_s)``, along the rows,
-    the columns, or the mean of both. Which matrix it is decides the caller: query x target, image x text,
+    the columns, or the mean of both. The caller decides which matrix it is: query x target, image x text,
     image x image, item x queue. The cross-entropy form that some papers print differs by a constant and has
     the same gradients.
 

@@ -14,5 +14,5 @@ class Probes:
     """
 
     def build(self) -> list[Probe]:
-        """The probes, equal at every call; pictures are loaded when they are asked for."""
+        """The probes, equal at every call; pictures are loaded when they are needed."""
         raise NotImplementedError

@@ -1,4 +1,4 @@
-"""A linear map trained to find its old self among the old embeddings."""
+"""A linear map trained so that each new embedding finds its own old one among all old ones."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class Linear(Projection):
 
     ``loss = mean_i (1 - cos(y_i, o_i)) + contrast mean_i -log softmax_j(cos(y_i, o_j) / temperature)_i`` over
     batches of pairs: every new embedding is pulled to its own old one and must find it among the others',
-    which is the ranking that an old index will be asked for.
+    which is the ranking in an old index.
 
     Args:
         steps: of Adam.
@@ -29,7 +29,7 @@ class Linear(Projection):
         temperature: of the contrast; small looks at the nearest wrong candidates only.
         contrast: weight of the contrastive term; 0 leaves the cosine alone.
         start: where training begins; with few pairs it stays near.
-        batch_size: pairs a step, all of them where there are fewer.
+        batch_size: pairs per step, all of them where there are fewer.
         seed: of the batches; None is 0.
 
     Raises:

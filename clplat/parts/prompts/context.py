@@ -19,7 +19,7 @@ class ContextPrompt(Prompt):
     """CoOp: learned vectors between the SOS and the words of every text (Zhou et al. 2022, arXiv 2109.01134).
 
     Attaching changes the embeddings of texts: the vectors are new words in front of the caption, and the
-    caption moves by as many places. Texts that no longer fit lose their last words (`Backbone.truncated`).
+    caption moves by their number. Texts that no longer fit lose their last words (`Backbone.truncated`).
 
     Args:
         length: number of vectors.

@@ -26,7 +26,7 @@ class DeepPrompt(Prompt):
     Args:
         length: prompt tokens at each layer.
         depth: number of layers with vectors of their own, from the first on; default all. A tower with fewer
-            layers takes as many as it has.
+            layers has them at all of its layers.
         coupled: image prompts are linear maps of the text prompts; otherwise each tower learns its own.
         std: of the normal distribution from which the vectors start.
 

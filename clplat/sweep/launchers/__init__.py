@@ -1,4 +1,4 @@
-"""Who starts the workers of a sweep on other machines: engines that exist, by name."""
+"""How the workers of a sweep are started on other machines: by existing engines, found by name."""
 
 from __future__ import annotations
 

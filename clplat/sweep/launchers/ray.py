@@ -16,7 +16,7 @@ from clplat.sweep.worker_spec import WorkerSpec
 
 __all__ = ["start"]
 
-#: For a Ray that is ours: quiet, every line shown, nothing sent home, nothing listening on the network.
+#: For a Ray that we start: quiet, every line shown, no telemetry, nothing listening on the network.
 OURS = {
     "RAY_COLOR_PREFIX": "0",
     "RAY_DEDUP_LOGS": "0",
@@ -52,7 +52,7 @@ def start(spec: WorkerSpec, say: Callable[[str], None]) -> None:
         if spec.cuda and "GPU" not in ray.cluster_resources():  # type: ignore[no-untyped-call]
             # Ray itself would wait without end.
             raise UserError(f"the device is cuda, but the Ray cluster ({address}) has no GPU")
-        # A killed worker is started anew; what it was at goes back to the queue.
+        # A killed worker is started anew; its job goes back to the queue.
         task = ray.remote(num_cpus=1, num_gpus=int(spec.cuda), max_retries=DEATHS)(worker)
         waiting = [task.remote(os.getcwd(), passed, spec) for _ in range(spec.workers)]
         while waiting:

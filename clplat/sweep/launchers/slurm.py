@@ -21,7 +21,7 @@ __all__ = ["start"]
 
 #: What `CLPLAT_SLURM` may override: a day per job; a job that is stopped then is queued again.
 DEFAULTS = {"name": "clplat", "timeout_min": 24 * 60, "cpus_per_task": 4}
-#: How often.
+#: How often a stopped job is queued again.
 REQUEUES = 100
 #: Seconds between two looks at the jobs; submitit asks SLURM itself less often.
 POLL = 1.0

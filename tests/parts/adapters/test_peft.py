@@ -17,7 +17,7 @@ from clplat.config.resolve import resolve as resolve_config
 from clplat.config.resolve import spaces
 from clplat.errors import UserError
 from clplat.models.backbone import Backbone
-from clplat.parts.adapters import peft as door
+from clplat.parts.adapters import peft
 from clplat.parts.adapters._base import Adapter
 from clplat.parts.adapters._targets import resolve
 from clplat.parts.adapters.peft import METHODS, UNSUITABLE, adapter_class, load_adapter
@@ -132,7 +132,7 @@ def test_an_adapter_is_saved_loaded_and_merged(backbone: Backbone, method: str, 
 @pytest.mark.parametrize("method", METHODS)
 def test_the_constructor_is_the_configuration(method: str) -> None:
     cls = adapter_class(method)
-    assert getattr(door, cls.__name__) is cls and cls.__name__ == METHODS[method].name
+    assert getattr(peft, cls.__name__) is cls and cls.__name__ == METHODS[method].name
     signature = inspect.signature(cls)
     assert list(signature.parameters)[:3] == ["targets", "towers", "last"]
     assert all(option.annotation is not inspect.Parameter.empty for option in signature.parameters.values())
@@ -145,7 +145,7 @@ def test_the_constructor_is_the_configuration(method: str) -> None:
 
 
 def test_options_reach_peft_and_bad_ones_are_refused(backbone: Backbone) -> None:
-    adapter = door.LoRA("mlp", r=2, lora_alpha=6, towers="image", last=1)
+    adapter = peft.LoRA("mlp", r=2, lora_alpha=6, towers="image", last=1)
     assert repr(adapter) == "LoRA(targets='mlp', towers='image', last=1, r=2, lora_alpha=6)"
     names = adapter.attach(backbone, "domain_1")
     assert names == [
@@ -156,11 +156,11 @@ def test_options_reach_peft_and_bad_ones_are_refused(backbone: Backbone) -> None
     assert backbone.get_parameter(names[0]).shape == (2, 48)
     assert str(spaces(resolve_config({"adapter": "lora"}))["adapter.r"]) == "Int(low=2, high=64, log=True)"
     with pytest.raises(TypeError, match="rank"):
-        door.LoRA(rank=3)
+        peft.LoRA(rank=3)
     with pytest.raises(ValueError, match="towers is 'left'"):
-        door.LoRA(towers="left")
+        peft.LoRA(towers="left")
     with pytest.raises(ValueError, match="divisible"):
-        door.GraLoRA(r=3)
+        peft.GraLoRA(r=3)
     with pytest.raises(UserError, match="did you mean 'lora'"):
         adapter_class("lorra")
     with pytest.raises(UserError, match="outside its state"):
@@ -170,7 +170,7 @@ def test_options_reach_peft_and_bad_ones_are_refused(backbone: Backbone) -> None
 @pytest.mark.parametrize("towers", ["image", "text"])
 def test_one_tower_means_one_tower(backbone: Backbone, towers: str) -> None:
     # PEFT matches ends of names, and the text tower's names are the ends of the image tower's.
-    names = door.LoRA(towers=towers).attach(backbone)
+    names = peft.LoRA(towers=towers).attach(backbone)
     assert {name.startswith("model.visual.") for name in names} == {towers == "image"}
 
 
@@ -178,30 +178,30 @@ def test_targets_that_would_be_silently_dead_are_refused(
     backbone: Backbone, random_model: Callable[..., Backbone]
 ) -> None:
     with pytest.raises(UserError, match="did you mean 'c_fc'"):
-        door.LoRA(targets=["c_fcc"]).attach(backbone)
+        peft.LoRA(targets=["c_fcc"]).attach(backbone)
     with pytest.raises(ValueError, match="allowed: mlp, attention, both"):
-        door.LoRA(targets="atention")
+        peft.LoRA(targets="atention")
     with pytest.raises(UserError, match="towers have 2 blocks"):
-        door.LoRA(last=3).attach(backbone)
+        peft.LoRA(last=3).attach(backbone)
     with pytest.raises(UserError, match="cannot wrap"):
-        door.LoRA(targets=["ln_1"]).attach(backbone)
+        peft.LoRA(targets=["ln_1"]).attach(backbone)
     resnet = random_model(vision_cfg={"image_size": 32, "layers": [1, 1, 1, 1], "width": 8, "head_width": 16})
     with pytest.raises(UserError, match="never called"):
-        door.LoRA(targets=["attnpool.q_proj"]).attach(resnet)
+        peft.LoRA(targets=["attnpool.q_proj"]).attach(resnet)
     with pytest.raises(UserError, match="no 'both' modules in the image tower"):
-        door.LoRA(towers="image").attach(resnet)
+        peft.LoRA(towers="image").attach(resnet)
     assert not backbone.adapters.installed and set(backbone.model.state_dict()) == backbone.base_keys
 
 
 def test_a_failed_attach_leaves_nothing_behind(backbone: Backbone) -> None:
     before = outputs(backbone)
     with pytest.raises(UserError, match="C3A cannot wrap"):
-        door.C3A(block_size=48).attach(backbone)  # divides the image tower's width, not the text tower's
+        peft.C3A(block_size=48).attach(backbone)  # divides the image tower's width, not the text tower's
     assert set(backbone.model.state_dict()) == backbone.base_keys
-    door.C3A().attach(backbone, "one")
+    peft.C3A().attach(backbone, "one")
     trainable = {name for name, p in backbone.named_parameters() if p.requires_grad}
     with pytest.raises(UserError, match="C3A cannot wrap"):
-        door.C3A(block_size=48).attach(backbone, "two")
+        peft.C3A(block_size=48).attach(backbone, "two")
     assert {name for name, p in backbone.named_parameters() if p.requires_grad} == trainable
     assert list(backbone.adapters.installed) == ["one"] and distance(outputs(backbone), before) <= 1e-6
 
@@ -219,7 +219,7 @@ def test_a_failed_attach_gives_the_base_back(backbone: Backbone, monkeypatch: py
 
     monkeypatch.setattr(LoraLayer, "pissa_init", fail_at_the_third)
     with pytest.raises(UserError, match="did not converge"):
-        door.PiSSA().attach(backbone)
+        peft.PiSSA().attach(backbone)
     assert backbone.fingerprint() == before and backbone.adapters.rewritten_by is None
 
 
@@ -230,7 +230,7 @@ def test_a_failed_attach_gives_the_base_back(backbone: Backbone, monkeypatch: py
 def test_options_work_through_a_whole_life(
     backbone: Backbone, adapter: tuple[str, dict[str, object]]
 ) -> None:
-    made = getattr(door, adapter[0])(targets=["mlp.c_fc", "out_proj"], **adapter[1])
+    made = getattr(peft, adapter[0])(targets=["mlp.c_fc", "out_proj"], **adapter[1])
     train(backbone, made, made.attach(backbone))
     trained = outputs(backbone)
     made.merge(backbone)
@@ -240,7 +240,7 @@ def test_options_work_through_a_whole_life(
 def test_named_adapters_switch_exactly(backbone: Backbone) -> None:
     before = outputs(backbone)
     torch.manual_seed(0)
-    adapter = door.LoRA(r=2)
+    adapter = peft.LoRA(r=2)
     backbone.logit_scale.requires_grad_(True)
     seen = {}
     for name in ("one", "two", "three"):
@@ -261,9 +261,9 @@ def test_named_adapters_switch_exactly(backbone: Backbone) -> None:
         with pytest.raises(UserError, match="cannot name an adapter"):
             adapter.attach(backbone, name)
     with pytest.raises(UserError, match="of another kind"):
-        door.IA3().attach(backbone, "four")
+        peft.IA3().attach(backbone, "four")
     with pytest.raises(UserError, match="rewrites the base weights"):
-        door.PiSSA().attach(backbone, "four")
+        peft.PiSSA().attach(backbone, "four")
     adapter.merge(backbone)
     assert distance(outputs(backbone), seen["one"]) <= 2e-6 and backbone.logit_scale.requires_grad
 
@@ -272,13 +272,13 @@ def test_the_same_seed_gives_the_same_adapter(backbone: Backbone) -> None:
     other = copy.deepcopy(backbone)
     for one in (backbone, other):
         torch.manual_seed(3)
-        door.LoRA().attach(one)
+        peft.LoRA().attach(one)
     assert backbone.fingerprint() == other.fingerprint()
 
 
 def test_targets_stand_in_the_order_of_the_model(backbone: Backbone) -> None:
     """Whatever sets and processes do: they are part of the fingerprint."""
-    door.LoRA(targets="both").attach(backbone)
+    peft.LoRA(targets="both").attach(backbone)
     found = resolve(backbone, "both", "both", None)
     model = [name.replace(".base_layer", "") for name, _ in backbone.model.named_modules()]
     assert found == [name for name in dict.fromkeys(model) if name in found] and len(found) == 24
@@ -287,7 +287,7 @@ def test_targets_stand_in_the_order_of_the_model(backbone: Backbone) -> None:
 
 
 def test_a_diverged_adapter_is_not_merged(backbone: Backbone) -> None:
-    adapter = door.LoRA()
+    adapter = peft.LoRA()
     names = adapter.attach(backbone)
     backbone.get_parameter(names[1]).data.fill_(float("nan"))
     before = backbone.stock_state_dict()
@@ -299,7 +299,7 @@ def test_a_diverged_adapter_is_not_merged(backbone: Backbone) -> None:
 def test_damaged_adapter_folders_are_refused(backbone: Backbone, tmp_path: Path) -> None:
     with pytest.raises(UserError, match="no such file"):
         load_adapter(backbone, tmp_path)
-    adapter = door.LoRA()
+    adapter = peft.LoRA()
     adapter.attach(backbone)
     adapter.save(backbone, tmp_path)
     adapter.merge(backbone)
@@ -311,5 +311,5 @@ def test_damaged_adapter_folders_are_refused(backbone: Backbone, tmp_path: Path)
 
 
 def test_adapters_follow_the_mode_of_the_model(backbone: Backbone) -> None:
-    door.LoRA(lora_dropout=0.5).attach(backbone.eval())
+    peft.LoRA(lora_dropout=0.5).attach(backbone.eval())
     assert not any(module.training for module in backbone.model.modules())

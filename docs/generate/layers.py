@@ -1,6 +1,6 @@
-"""The table of rooms in docs/architecture.md, from layers, docstrings and the imports that there are.
+"""The table of layers in docs/architecture.md: the contract on imports, docstrings, and the actual imports.
 
-python -m docs.generate.rooms
+python -m docs.generate.layers
 """
 
 from __future__ import annotations
@@ -19,23 +19,23 @@ __all__ = ["PAGE", "page", "table"]
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGE = ROOT / "docs" / "architecture.md"
-BEGIN, END = "<!-- rooms: written by `make index` -->\n", "<!-- end of rooms -->\n"
+BEGIN, END = "<!-- layers: written by `make index` -->\n", "<!-- end of layers -->\n"
 
 
 def table() -> str:
-    """One row per room, from the top layer down: where it is, what it holds, which rooms it imports."""
+    """One row per package or module, from the top layer down: what it holds, which others it imports."""
     options = read_configuration(str(ROOT / "pyproject.toml"))
-    rooms = _rooms(options["contracts_options"])
+    members = _members(options["contracts_options"])
     graph = grimp.build_graph(*options["session_options"]["root_packages"], cache_dir=None)
     for contract in options["contracts_options"]:
         for ignored in contract.get("ignore_imports", []):
             _forget(graph, ignored.partition(" -> ")[0])
-    lines = ["| room | holds | imports |", "|---|---|---|"]
-    for room in rooms:
-        path = ROOT.joinpath(*room.split("."))
+    lines = ["| package or module | holds | imports |", "|---|---|---|"]
+    for member in members:
+        path = ROOT.joinpath(*member.split("."))
         source = path / "__init__.py" if path.is_dir() else path.with_suffix(".py")
-        name = f"{room.replace('.', '/')}/" if path.is_dir() else f"{room.replace('.', '/')}.py"
-        found = ", ".join(f"`{other.removeprefix('clplat.')}`" for other in _imported(graph, room, rooms))
+        name = f"{member.replace('.', '/')}/" if path.is_dir() else f"{member.replace('.', '/')}.py"
+        found = ", ".join(f"`{other.removeprefix('clplat.')}`" for other in _imported(graph, member, members))
         lines.append(f"| `{name}` | {_docstring(source)} | {found or 'nothing'} |")
     return "\n".join(lines) + "\n"
 
@@ -47,14 +47,14 @@ def page() -> str:
     return f"{before}{BEGIN}\n{table()}\n{after}"
 
 
-def _rooms(contracts: list[dict[str, Any]]) -> list[str]:
-    """All rooms, those of the top layer first."""
-    rooms = []
+def _members(contracts: list[dict[str, Any]]) -> list[str]:
+    """All packages and modules of the layers, those of the top layer first."""
+    members = []
     for contract in reversed([contract for contract in contracts if contract["type"] == "layers"]):
         above = "".join(f"{container}." for container in contract.get("containers", []))
-        rooms += [above + room for layer in contract["layers"] for room in re.split(r" *[|:] *", layer)]
-    rooms.remove("clplat")
-    return rooms
+        members += [above + member for layer in contract["layers"] for member in re.split(r" *[|:] *", layer)]
+    members.remove("clplat")
+    return members
 
 
 def _forget(graph: grimp.ImportGraph, importer: str) -> None:
@@ -63,11 +63,11 @@ def _forget(graph: grimp.ImportGraph, importer: str) -> None:
         graph.remove_import(importer=importer, imported=imported)
 
 
-def _imported(graph: grimp.ImportGraph, room: str, rooms: list[str]) -> list[str]:
-    """The rooms that the modules of a room import."""
-    modules = {room, *graph.find_descendants(room)}
+def _imported(graph: grimp.ImportGraph, member: str, members: list[str]) -> list[str]:
+    """What the modules of a package import of the others."""
+    modules = {member, *graph.find_descendants(member)}
     found = {found for module in modules for found in graph.find_modules_directly_imported_by(module)}
-    return [r for r in rooms if r != room and any(f == r or f.startswith(f"{r}.") for f in found)]
+    return [m for m in members if m != member and any(f == m or f.startswith(f"{m}.") for f in found)]
 
 
 def _docstring(source: Path) -> str:
