@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: demo test test-all check format install index docs bench clean help
+.PHONY: demo test test-all check format install index layers docs bench clean help
 
 help: ## what can be made
 	@grep -E '^[a-z-]+:.*## ' Makefile | sed 's/:.*## /\t/'
@@ -36,8 +36,10 @@ format: $(STAMP) ## let ruff format and fix what it can
 	$(BIN)/python -m ruff format .
 	$(BIN)/python -m ruff check --fix .
 
-index: $(STAMP) ## write what editors read, the classes of parts, and the table of layers in docs/architecture.md
+index: $(STAMP) ## write what editors read: which classes the packages of parts hand on
 	$(BIN)/python -m clplat.stubs
+
+layers: $(STAMP) ## write the table of layers in docs/architecture.md
 	$(BIN)/python -m docs.generate.layers
 
 docs: $(STAMP) ## build the site into site/ and check all its links; see it with `python -m http.server -d site`

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from functools import cached_property
-from typing import Any, Literal, TypeVar
+from typing import Any, Literal
 
 from clplat.data.folders import SPLITS, FolderTree, read_folders, stable_hash, to_words, with_article
 from clplat.data.records import (
@@ -16,34 +16,17 @@ from clplat.data.records import (
     Picture,
     Probe,
     Protocol,
-    Query,
     RetrievalSet,
     Triplet,
 )
 from clplat.data.validate import stream_fingerprint, validate_domain
 from clplat.errors import UserError, unknown_name
+from scenarios._folder_queries import CLASS_CHANGE, DOMAIN_CHANGE, balanced, draw_queries
 
 __all__ = ["DomainFolders"]
 
-_CLASS_CHANGE = (
-    "{} instead",
-    "change it to {}",
-    "make it {}",
-    "replace it with {}",
-    "show {} in the same style",
-    "I want {} here",
-)
-_DOMAIN_CHANGE = (
-    "the same thing as {}",
-    "the same as {}",
-    "turn it into {}",
-    "show it as {}",
-    "what it shows, as {}",
-)
 _CAPTIONS = ("{style} of {thing}", "{style} showing {thing}", "{thing} in {style}", "{thing}, {style}")
 _PROTOCOL = Protocol("domain-folders/all-domains", exclude_reference=True, ks=(1, 5, 10), primary="mAP@10")
-
-Cell = TypeVar("Cell", bound=Hashable)
 
 
 class DomainFolders:
@@ -197,10 +180,10 @@ class DomainFolders:
                 continue
             if sources and (not others or draw.random() < 0.5):
                 shown = (draw.choice(sources), wanted)
-                text = draw.choice(_DOMAIN_CHANGE).format(self._noun(domain))
+                text = draw.choice(DOMAIN_CHANGE).format(self._noun(domain))
             else:
                 shown = (domain, draw.choice(others))
-                text = draw.choice(_CLASS_CHANGE).format(self._noun(wanted))
+                text = draw.choice(CLASS_CHANGE).format(self._noun(wanted))
             reference = draw.choice(pictures(*shown, "train"))
             target = draw.choice(pictures(domain, wanted, "train"))
             name, label = f"{domain}/train/{len(found):05d}", f"{domain}/{wanted}"
@@ -222,40 +205,16 @@ class DomainFolders:
             if self.gallery < len(cells):
                 raise UserError(f"gallery {self.gallery} is too small for {len(cells)} domains x classes")
             capped: dict[tuple[str, str], list[Picture]] = {}
-            for cell, picture in _balanced(cells, self.gallery):
+            for cell, picture in balanced(cells, self.gallery):
                 capped.setdefault(cell, []).append(picture)
             cells = {cell: tuple(pictures) for cell, pictures in capped.items()}
         pictures = tuple(sorted((p for cell in cells.values() for p in cell), key=lambda p: p.key))
         content = stable_hash(*(p.key for p in pictures))
         gallery = Gallery(f"{self._tree.root.name}/{split}@{content:016x}", pictures)
-        return {d: RetrievalSet(self._queries(d, split, cells), gallery, _PROTOCOL) for d in everywhere}
-
-    def _queries(
-        self, domain: str, split: str, cells: Mapping[tuple[str, str], Sequence[Picture]]
-    ) -> tuple[Query, ...]:
-        """Queries of both kinds, balanced over what is wanted and where the reference comes from."""
-        own = [category for name, category in cells if name == domain]
-        kinds: dict[str, dict[tuple[str, str, str], Sequence[Picture]]] = {
-            "class": {(w, domain, c): cells[domain, c] for w in own for c in own if c != w},
-            "domain": {(w, d, w): cells[d, w] for w in own for d, c in cells if d != domain and c == w},
+        return {
+            d: RetrievalSet(draw_queries(d, split, cells, self.queries, self._noun), gallery, _PROTOCOL)
+            for d in everywhere
         }
-        there = {kind: sum(map(len, of_kind.values())) for kind, of_kind in kinds.items()}
-        by_domain = min(there["domain"], max(self.queries // 2, self.queries - there["class"]))
-        count = {"class": self.queries - by_domain, "domain": by_domain}
-        queries = []
-        for kind, of_kind in kinds.items():
-            for (wanted, _, _), reference in _balanced(of_kind, count[kind]):
-                name = f"{split}/{reference.key} -> {domain}/{wanted}"
-                forms, noun = (_CLASS_CHANGE, wanted) if kind == "class" else (_DOMAIN_CHANGE, domain)
-                text = forms[stable_hash("text", name) % len(forms)].format(self._noun(noun))
-                targets = tuple(picture.key for picture in cells[domain, wanted])
-                queries.append(Query(name, reference, text, targets, {"change": kind}))
-        if not queries:
-            raise UserError(
-                f"domain '{domain}' has too few pictures in its {split} split: a query needs two of its "
-                "classes, or one class in two domains"
-            )
-        return tuple(queries)
 
     def _probes(self) -> list[Probe]:
         if self.holdout is None:
@@ -274,13 +233,3 @@ class DomainFolders:
     def _caption(self, picture: Picture, domain: str, category: str) -> str:
         form = _CAPTIONS[stable_hash("caption", picture.key) % len(_CAPTIONS)]
         return form.format(style=self._noun(domain), thing=self._noun(category))
-
-
-def _balanced(cells: Mapping[Cell, Sequence[Picture]], limit: int) -> list[tuple[Cell, Picture]]:
-    """Take up to ``limit`` pictures, one of each cell in turn, both in the order of a stable hash."""
-    ranked = []
-    for cell, pictures in cells.items():
-        order = sorted(pictures, key=lambda picture: stable_hash(cell, picture.key))
-        ranked += [(rank, stable_hash("cell", cell), cell, picture) for rank, picture in enumerate(order)]
-    ranked.sort(key=lambda row: row[:2])
-    return [(cell, picture) for _, _, cell, picture in ranked[:limit]]

@@ -101,6 +101,7 @@ SPENT: Counter[str] = Counter()
 def _warm_up() -> None:
     """What is paid once in a process, whichever part comes first: imports, and the first training."""
     import peft  # noqa: F401
+    import sklearn.cluster  # noqa: F401  # PEFT imports it when an adapter asks for it
 
     import clplat.testing.avalanche  # noqa: F401
     from clplat.testing.runs import finish, tiny_trainer

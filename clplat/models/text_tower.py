@@ -83,15 +83,21 @@ def text_tower(
         pooled = x[rows, places]
     else:
         pooled = text.ln_final(x[:, 0] if select is not None else x[rows, places])
-    projection = text.text_projection
-    if projection is not None:
-        pooled = projection(pooled) if isinstance(projection, nn.Module) else pooled @ projection
     return TextFeatures(
-        pooled,
+        _projected(text, pooled),
         drop(x, inserted) if tokens else None,
         [drop(layer, inserted) for layer in layers] if hidden else [],
         ends,
     )
+
+
+def _projected(text: Any, pooled: Tensor) -> Tensor:
+    """The pooled feature (B, W) in the joint space (B, D), where the tower has a projection."""
+    projection = text.text_projection
+    if projection is None:
+        return pooled
+    projected: Tensor = projection(pooled) if isinstance(projection, nn.Module) else pooled @ projection
+    return projected
 
 
 def text_bottom(text: Any, embeddings: Tensor, stop: int) -> Tensor:

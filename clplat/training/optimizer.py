@@ -1,17 +1,18 @@
-"""The optimizer of a stream: its groups, which tensors it holds now, and the learning rate of each step."""
+"""The optimizer of a stream: its groups, the tensors that it holds now, learning rates, clipping."""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from clplat.config.groups import TrainConfig
 
-__all__ = ["hold_trainable", "new_optimizer", "set_learning_rates"]
+__all__ = ["clip_gradient", "hold_trainable", "new_optimizer", "set_learning_rates"]
 
 
 def new_optimizer(config: TrainConfig) -> Optimizer:
@@ -55,3 +56,11 @@ def set_learning_rates(optimizer: Optimizer, config: TrainConfig, done: int, tot
     for group in optimizer.param_groups:
         base = config.head_lr if group["role"] == "head" and config.head_lr is not None else config.lr
         group["lr"] = base * factor
+
+
+def clip_gradient(trained: Sequence[nn.Parameter], limit: float | None) -> Tensor:
+    """The norm of the gradient of these tensors, which is cut to ``limit`` if one is given."""
+    norm = nn.utils.get_total_norm([p.grad for p in trained if p.grad is not None])
+    if limit is not None:
+        nn.utils.clip_grads_with_norm_(trained, limit, norm)
+    return norm

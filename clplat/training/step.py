@@ -1,13 +1,18 @@
-"""How a step is computed: in which numbers, by which code, in which mode."""
+"""How a step is computed: in which numbers, by which code, in which mode, at what cost."""
 
 from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import nullcontext
 
 import torch
 from torch import nn
 
 from clplat.errors import UserError
+from clplat.flops import FlopCount
+from clplat.retriever import FeatureSource
 
-__all__ = ["autocast_dtype", "compile_blocks", "frozen_parts", "refuse_dead_tensors"]
+__all__ = ["autocast_dtype", "compile_blocks", "flops_of", "frozen_parts", "refuse_dead_tensors"]
 
 
 def autocast_dtype(precision: str, device: torch.device) -> torch.dtype | None:
@@ -83,3 +88,15 @@ def refuse_dead_tensors(model: nn.Module, optimizer: torch.optim.Optimizer) -> N
             f"{len(dead)} trainable tensors get no gradient: {', '.join(dead[:3])}{more}; "
             "the composer or the adapter's targets do not use them"
         )
+
+
+def flops_of(step: Callable[[], None], cache: FeatureSource | None, compiled: bool) -> int:
+    """Make one step; return the floating-point operations that it took."""
+    # Operations of compiled code cannot be counted.
+    eager = torch.compiler.set_stance("force_eager" if compiled else "default")
+    # What is computed to be kept is no part of a step: the next one finds it.
+    keeping = cache.counting() if cache is not None else nullcontext(lambda: 0)
+    with eager, FlopCount() as counter, keeping as kept:
+        step()
+    total: int = counter.total - kept()
+    return total

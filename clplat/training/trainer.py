@@ -4,34 +4,32 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Sequence
-from contextlib import nullcontext
 from functools import partial
 from typing import Any
 
 import torch
 from avalanche.training.plugins import EvaluationPlugin
-from avalanche.training.templates import SupervisedTemplate
-from torch import Tensor, nn
+from torch import Tensor
 from torch.utils.data import DataLoader
 
 from clplat.config.groups import TrainConfig
 from clplat.data.batch import Batch
 from clplat.data.records import Triplet
-from clplat.flops import FlopCount
 from clplat.randomness import generator, seeded
-from clplat.retriever import ComposedRetriever, Outputs
-from clplat.training.accumulation import embed_in_parts, refuse_batch_statistics
+from clplat.retriever import ComposedRetriever
+from clplat.training.accumulation import refuse_batch_statistics
 from clplat.training.batches import domain_batches, loaded
 from clplat.training.loss_log import LossLog, NonFiniteLoss, Position
-from clplat.training.optimizer import hold_trainable, new_optimizer, set_learning_rates
+from clplat.training.optimizer import clip_gradient, new_optimizer, set_learning_rates
 from clplat.training.plugin import AvalancheLearner, StrategyPlugin
-from clplat.training.step import autocast_dtype, compile_blocks, frozen_parts, refuse_dead_tensors
+from clplat.training.step import autocast_dtype, compile_blocks, flops_of, frozen_parts, refuse_dead_tensors
 from clplat.training.strategy import Strategy
+from clplat.training.template import RetrievalTemplate
 
 __all__ = ["NonFiniteLoss", "Position", "TrainConfig", "Trainer", "domain_batches"]
 
 
-class Trainer(SupervisedTemplate):  # type: ignore[misc]
+class Trainer(RetrievalTemplate):
     """Trains a `ComposedRetriever` on a stream with one strategy; any Avalanche plugin may join.
 
     Args:
@@ -67,10 +65,6 @@ class Trainer(SupervisedTemplate):  # type: ignore[misc]
     Example:
         ``Trainer(...).train(benchmark.train_stream)`` trains experience by experience.
     """
-
-    mbatch: Any
-    model: Any
-    _stop_training: bool
 
     def __init__(
         self,
@@ -113,7 +107,6 @@ class Trainer(SupervisedTemplate):  # type: ignore[misc]
         self.resuming = False
         self._source: Any = None
         self._records: list[Triplet] = []
-        self._trained: list[nn.Parameter] = []
 
     @property
     def losses(self) -> list[dict[str, float]]:
@@ -165,43 +158,6 @@ class Trainer(SupervisedTemplate):  # type: ignore[misc]
         place = self.position
         at = getattr(self.collate, "at", None)
         return at(f"{place.experience}/{place.epoch}") if at is not None else self.collate
-
-    def _unpack_minibatch(self) -> None:
-        self.mbatch = self.mbatch.to(self.device)
-
-    mb_x = property(lambda self: self.mbatch)
-    mb_y = property(lambda self: self.mbatch.labels)
-    mb_task_id = property(lambda self: None)
-
-    def forward(self) -> Outputs:
-        if self.config.micro_batch is not None:
-            return embed_in_parts(self.model, self.mbatch, self.config.micro_batch)
-        outputs: Outputs = self.model(self.mbatch)
-        return outputs
-
-    def criterion(self) -> Tensor:
-        batch, outputs = self.mbatch, self.mb_output
-        loss: Tensor = self._criterion(
-            outputs.query,
-            outputs.candidates,
-            scale=outputs.scale,
-            positive=batch.positive,
-            valid=batch.valid,
-            weights=batch.weights,
-        )
-        return loss
-
-    # -- model and optimizer ------------------------------------------------------------------------------
-
-    def check_model_and_optimizer(self, **_: Any) -> None:
-        self.model = self.model.to(self.device)
-        self.make_optimizer()
-
-    def make_optimizer(self, **_: Any) -> None:
-        """Hold exactly the trainable tensors; after each experience the state is kept or reset."""
-        if self.config.reset_optimizer and not self.resuming:
-            self.optimizer.state.clear()
-        self._trained = hold_trainable(self.optimizer, self.model)
 
     # -- loop ---------------------------------------------------------------------------------------------
 
@@ -258,24 +214,14 @@ class Trainer(SupervisedTemplate):  # type: ignore[misc]
                 if place.experience in self.flops_per_step:
                     self._one_step()
                 else:
-                    self.flops_per_step[place.experience] = self._counted_step()
+                    self.flops_per_step[place.experience] = flops_of(
+                        self._one_step, self.model.cache, self.config.compile
+                    )
             self.flops += self.flops_per_step[place.experience]
             self.step += 1
             self.position = Position(place.experience, place.epoch, place.iteration + 1)
             if self.on_step is not None:
                 self.on_step(self)
-
-    def _counted_step(self) -> int:
-        """One step, and the floating-point operations that it took."""
-        # Operations of compiled code cannot be counted.
-        eager = torch.compiler.set_stance("force_eager" if self.config.compile else "default")
-        # What is computed to be kept is no part of a step: the next one finds it.
-        cache = self.model.cache
-        keeping = cache.counting() if cache is not None else nullcontext(lambda: 0)
-        with eager, FlopCount() as counter, keeping as kept:
-            self._one_step()
-        total: int = counter.total - kept()
-        return total
 
     def _one_step(self) -> None:
         self._before_training_iteration()
@@ -293,10 +239,7 @@ class Trainer(SupervisedTemplate):  # type: ignore[misc]
             refuse_dead_tensors(self.model, self.optimizer)
         # Frozen parts may hold a gradient of an earlier experience, which a resumed run has not.
         trained = [p for p in self._trained if p.requires_grad and p.grad is not None]
-        norm = nn.utils.get_total_norm([p.grad for p in trained if p.grad is not None])
-        self.loss_log.gradient(norm)
-        if self.config.clip is not None:
-            nn.utils.clip_grads_with_norm_(trained, self.config.clip, norm)
+        self.loss_log.gradient(clip_gradient(trained, self.config.clip))
         self._before_update()
         self.optimizer_step()
         self._after_update()

@@ -1,1 +1,1 @@
-"""Pages of the site that are made from the code when it is built, by ``make docs``; none is committed."""
+"""Documentation made from the code: pages of the site by ``make docs``, one table by ``make layers``."""

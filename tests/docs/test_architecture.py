@@ -11,7 +11,7 @@ ROOT = Path(__file__).parents[2]
 
 
 def test_table_of_layers_is_up_to_date() -> None:
-    assert PAGE.read_text(encoding="utf-8") == page(), "run `make index`"
+    assert PAGE.read_text(encoding="utf-8") == page(), "run `make layers`"
 
 
 def test_every_package_says_in_one_line_what_it_holds() -> None:

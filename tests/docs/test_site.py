@@ -11,10 +11,14 @@ from pathlib import Path
 import pytest
 import yaml
 
+import clplat
+import clplat.parts
+import clplat.testing
 from clplat import registry
 from clplat.config.options import arguments
 from clplat.config.recipes import MATCHES, Recipe, recipes
 from clplat.kinds import Kind
+from docs.generate.api import api_page
 from docs.generate.docstrings import formulas
 from docs.generate.links import broken
 from docs.generate.parts import SHOWN, index, link_names, part_page, part_pages, tags
@@ -112,6 +116,17 @@ def test_names_in_tables_about_parts_are_links() -> None:
     text = "| `ewc` | a\n## Strategies\n| `ewc`, `agem` | `naive` |\n## Then\n| `ewc` | b"
     linked = "| [`ewc`](strategies/ewc.md), [`agem`](strategies/agem.md) | `naive` |"
     assert link_names(text) == text.replace("| `ewc`, `agem` | `naive` |", linked)
+
+
+def test_the_page_of_the_interface_holds_what_is_public_once() -> None:
+    page, contracts = api_page(), {kind.contract.replace(":", ".") for kind in SHOWN}
+    shown = re.findall(r"^::: (\S+)$", page, re.MULTILINE)
+    assert len(shown) == len(set(shown)) and not contracts & set(shown)
+    for module in (clplat, clplat.parts, clplat.testing):
+        for name in module.__all__:
+            made = getattr(module, name)
+            if inspect.isclass(made) or inspect.isfunction(made):
+                assert f"{made.__module__}.{made.__qualname__}" in {*shown, *contracts}, name
 
 
 def test_links_that_lead_nowhere_are_found(tmp_path: Path) -> None:

@@ -21,7 +21,7 @@ from clplat.parts.adapters._methods import METHODS, Method
 from clplat.parts.adapters._options import OWN, config_class, nested_class
 from clplat.parts.adapters._state import PeftState
 from clplat.parts.adapters._targets import pattern, resolve
-from clplat.parts.adapters._wrapping import digest_of, flags_of, forget, layers, quiet, undo
+from clplat.parts.adapters._wrapping import digest_of, flags_of, forget, layers, quiet, train_only_new, undo
 
 __all__ = ["NOTE", "PeftAdapter"]
 
@@ -111,15 +111,7 @@ class PeftAdapter(Adapter):
         state.active = name
         state.rewritten_by = name if row.rewrites_base else None
 
-        trained = []
-        for key, parameter in backbone.model.named_parameters():
-            plain = backbone.base_key(key)
-            if plain is not None:
-                parameter.requires_grad_(before[plain])
-            elif key in before:
-                parameter.requires_grad_(False)
-            elif parameter.requires_grad:
-                trained.append(f"model.{key}")
+        trained = train_only_new(backbone, before)
         for layer in layers(backbone):
             layer.train(backbone.training)
         return trained

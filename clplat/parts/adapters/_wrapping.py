@@ -15,7 +15,7 @@ from clplat.models.adapters import AdapterState
 from clplat.models.backbone import Backbone
 from clplat.parts.adapters._state import PeftState
 
-__all__ = ["digest_of", "flags_of", "forget", "layers", "quiet", "undo"]
+__all__ = ["digest_of", "flags_of", "forget", "layers", "quiet", "train_only_new", "undo"]
 
 
 def layers(backbone: Backbone) -> list[Any]:
@@ -28,6 +28,20 @@ def layers(backbone: Backbone) -> list[Any]:
 def flags_of(backbone: Backbone) -> dict[str, bool]:
     """``requires_grad`` by name, base tensors under their own names whatever is wrapped around them."""
     return {backbone.base_key(key) or key: p.requires_grad for key, p in backbone.model.named_parameters()}
+
+
+def train_only_new(backbone: Backbone, flags: dict[str, bool]) -> list[str]:
+    """Base tensors as their ``flags`` were, earlier adapters frozen; the names of what is new and trained."""
+    trained = []
+    for key, parameter in backbone.model.named_parameters():
+        plain = backbone.base_key(key)
+        if plain is not None:
+            parameter.requires_grad_(flags[plain])
+        elif key in flags:
+            parameter.requires_grad_(False)
+        elif parameter.requires_grad:
+            trained.append(f"model.{key}")
+    return trained
 
 
 def undo(backbone: Backbone, name: str, flags: dict[str, bool], base: dict[str, Tensor]) -> None:
