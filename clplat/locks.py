@@ -51,8 +51,8 @@ def locked(path: Path, wait: bool = True) -> Iterator[None]:
         except FileNotFoundError:
             continue  # the folder was deleted while we waited
         except Timeout:
-            held = "another process holds this lock"
-            raise BlockingIOError(errno.EWOULDBLOCK, held, str(path)) from None
+            reason = "another process holds this lock"
+            raise BlockingIOError(errno.EWOULDBLOCK, reason, str(path)) from None
     try:
         yield
     finally:

@@ -92,9 +92,9 @@ class TowerCuts:
         self._stages = []
         for parts in backbone.stages(self.tower):
             modules = [m for _, part in parts if isinstance(part, nn.Module) for m in part.modules()]
-            held: list[Tensor] = [t for m in modules for t in m.parameters(recurse=False)]
-            held += [part for _, part in parts if isinstance(part, Tensor)]
-            self._stages.append(_Stage(parts, held, [m for m in modules if is_stochastic(m, adapters)]))
+            tensors: list[Tensor] = [t for m in modules for t in m.parameters(recurse=False)]
+            tensors += [part for _, part in parts if isinstance(part, Tensor)]
+            self._stages.append(_Stage(parts, tensors, [m for m in modules if is_stochastic(m, adapters)]))
 
     def _frozen_stages(self) -> int:
         """How many stages, from the bottom, compute the same until they are changed."""

@@ -124,8 +124,8 @@ class Filler:
             began = time.perf_counter()
             made = items.encode(x, group).float().cpu()
         self._rates.setdefault((table.digest, group), Rate()).add(len(known), time.perf_counter() - began)
-        held = table.rows(known).float()
-        gap = float((made - held).abs().max() / made.abs().max().clamp_min(1e-12))
+        stored = table.rows(known).float()
+        gap = float((made - stored).abs().max() / made.abs().max().clamp_min(1e-12))
         if not gap <= TOLERANCE[self.dtype]:
             key = json.dumps(dict(table.key), sort_keys=True)
             raise UserError(

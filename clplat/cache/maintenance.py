@@ -49,8 +49,8 @@ def check(folder: Path) -> list[str]:
         except DamagedError as error:
             problems.append(f"{path} {error}")
             continue
-        held = {"dtype": str(rows.dtype).removeprefix("torch."), "shape": list(rows.shape[1:])}
-        for entry, value in held.items():
+        actual = {"dtype": str(rows.dtype).removeprefix("torch."), "shape": list(rows.shape[1:])}
+        for entry, value in actual.items():
             if key and key.get(entry, value) != value:
                 problems.append(f"{path} has rows of {entry} {value}, its key says {key[entry]}")
     return problems

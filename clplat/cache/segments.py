@@ -48,8 +48,8 @@ def write_segment(folder: Path, digest: str, names: Sequence[str], rows: Tensor)
     last = max(segments_in(folder), default="0-")
     # Another process may take the same number now: the random part tells the two apart.
     path = folder / f"{int(last.partition('-')[0]) + 1:08d}-{secrets.token_hex(4)}.safetensors"
-    letters = np.frombuffer(json.dumps(list(names)).encode(), dtype=np.uint8).copy()
-    tensors = {"names": torch.from_numpy(letters), "rows": rows.contiguous()}
+    encoded = np.frombuffer(json.dumps(list(names)).encode(), dtype=np.uint8).copy()
+    tensors = {"names": torch.from_numpy(encoded), "rows": rows.contiguous()}
     metadata = {"digest": digest, "sha256": _checksum(tensors["names"], tensors["rows"])}
     # Not save_file: it renames a temporary file of its own, which would stay after a kill.
     write_atomically(path, lambda temporary: temporary.write_bytes(save(tensors, metadata)))
@@ -71,8 +71,8 @@ def open_segment(path: Path, digest: str, check: bool = False) -> tuple[list[str
     try:
         with safe_open(path, framework="pt") as file:
             metadata = file.metadata() or {}
-            letters, rows = file.get_tensor("names"), file.get_tensor("rows")
-        names = json.loads(letters.numpy().tobytes())
+            encoded, rows = file.get_tensor("names"), file.get_tensor("rows")
+        names = json.loads(encoded.numpy().tobytes())
     except (OSError, SafetensorError, RuntimeError, ValueError) as error:
         if not path.exists():  # deleted before, or between reading the header and mapping the rest
             raise FileNotFoundError(path) from error
@@ -81,7 +81,7 @@ def open_segment(path: Path, digest: str, check: bool = False) -> tuple[list[str
         raise DamagedError("belongs to another key")
     if not isinstance(names, list) or not rows.dim() or len(names) != len(rows):
         raise DamagedError("has another number of names than of rows")
-    if check and metadata.get("sha256") != _checksum(letters, rows):
+    if check and metadata.get("sha256") != _checksum(encoded, rows):
         raise DamagedError("has other bytes than were written (wrong checksum)")
     return names, rows
 

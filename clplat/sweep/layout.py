@@ -90,10 +90,10 @@ class FinalRun:
 def option(config: Mapping[str, Any], key: str) -> Any:
     """The value at a dotted option of a resolved configuration; None where there is none."""
     slot, _, name = key.partition(".")
-    held = config.get(slot)
-    if isinstance(held, Mapping):
-        return held.get(name or "name")
-    return held
+    value = config.get(slot)
+    if isinstance(value, Mapping):
+        return value.get(name or "name")
+    return value
 
 
 class Layout:

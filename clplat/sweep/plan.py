@@ -137,11 +137,11 @@ class Sweep:
 
     def as_dict(self) -> dict[str, Any]:
         """Plain data, for `read_sweep` and for the outcome."""
-        held: dict[str, Any] = _plain(asdict(self))
-        held["space"] = {
+        plain: dict[str, Any] = _plain(asdict(self))
+        plain["space"] = {
             key: _plain(write_space(read_space(key, value))) for key, value in self.space.items()
         }
-        return held
+        return plain
 
 
 def read_sweep(source: Path | Mapping[str, Any], over: Sweep | None = None) -> Sweep:

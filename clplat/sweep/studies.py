@@ -134,12 +134,12 @@ class Studies:
             }
         )
         study = self.study(entry.key)
-        held: Mapping[str, Any] | None = study.user_attrs.get("search")
-        if held is None:
+        recorded: Mapping[str, Any] | None = study.user_attrs.get("search")
+        if recorded is None:
             study.set_user_attr("search", wanted)
-        elif {**held, "config": completed(held["config"])} != wanted:
+        elif {**recorded, "config": completed(recorded["config"])} != wanted:
             what = {"space": "another search space", "constraints": "other constraints"}
-            has = next((text for key, text in what.items() if held.get(key) != wanted[key]), None)
+            has = next((text for key, text in what.items() if recorded.get(key) != wanted[key]), None)
             raise UserError(
                 f"the study '{entry.key}' in {self.out} has {has or 'another configuration'}; "
                 "choose another --out"

@@ -40,13 +40,13 @@ class AvalancheLearner:
     def _looking_at(self, batch: Any, outputs: Any) -> Iterator[None]:
         # A template computes on its attributes; what the loop holds there is put back afterwards.
         template = self.template
-        held = template.mbatch, template.mb_output
+        before = template.mbatch, template.mb_output
         template.mbatch, template.mb_output = batch, outputs
         try:
             template._unpack_minibatch()
             yield
         finally:
-            template.mbatch, template.mb_output = held
+            template.mbatch, template.mb_output = before
 
     def predict(self, batch: Any) -> Any:
         with self._looking_at(batch, None):

@@ -74,8 +74,8 @@ def frozen_parts(model: nn.Module) -> list[nn.Module]:
 
 def refuse_dead_tensors(model: nn.Module, optimizer: torch.optim.Optimizer) -> None:
     """After the first backward pass every trainable tensor must have a gradient, and an optimizer."""
-    held = {id(p) for group in optimizer.param_groups for p in group["params"]}
-    late = [name for name, p in model.named_parameters() if p.requires_grad and id(p) not in held]
+    optimized = {id(p) for group in optimizer.param_groups for p in group["params"]}
+    late = [name for name, p in model.named_parameters() if p.requires_grad and id(p) not in optimized]
     if late:
         raise UserError(
             f"{len(late)} tensors became trainable after the optimizer was built: {', '.join(late[:3])}; "

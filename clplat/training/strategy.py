@@ -35,7 +35,7 @@ class Strategy(Hooks):
     takes ``seed: int | None = None`` is given the experiment's seed.
     """
 
-    #: What it is in a comparison: a method, or one of the controls that a method is held against.
+    #: What it is in a comparison: a method, or one of the controls that methods are compared with.
     role: ClassVar[Literal["method", "lower bound", "upper bound"]] = "method"
     #: It changes weights. False for a strategy that never updates.
     trains: ClassVar[bool] = True
@@ -86,8 +86,8 @@ class Strategy(Hooks):
 
 def _stateful(strategy: Strategy) -> list[tuple[str, Any]]:
     """The parts that a strategy holds, by attribute; modules without tensors have no state."""
-    held = [(name, part) for name, part in vars(strategy).items() if hasattr(part, "load_state_dict")]
-    return [(name, part) for name, part in held if not isinstance(part, nn.Module) or part.state_dict()]
+    stateful = [(name, part) for name, part in vars(strategy).items() if hasattr(part, "load_state_dict")]
+    return [(name, part) for name, part in stateful if not isinstance(part, nn.Module) or part.state_dict()]
 
 
 @dataclass
