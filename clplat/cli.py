@@ -66,7 +66,7 @@ _TAKES_PARTS = ("demo", "run", "sweep")
 
 
 class _Parser(argparse.ArgumentParser):
-    """Tells mistakes as everything else here does: in one line, without a page of usage."""
+    """Reports mistakes as everything else here does: in one line, without a page of usage."""
 
     def __init__(self, **kwargs: Any) -> None:
         super().__init__(allow_abbrev=False, formatter_class=argparse.RawDescriptionHelpFormatter, **kwargs)

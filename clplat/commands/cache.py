@@ -19,7 +19,7 @@ CACHE_ACTIONS = ("info", "verify", "clear")
 def add_cache(parser: ArgumentParser) -> None:
     """The options of ``clplat cache``."""
     parser.add_argument("action", metavar="ACTION", help=", ".join(CACHE_ACTIONS))
-    text = "clear only what was not used for so many days"
+    text = "clear only what was not used for this many days"
     parser.add_argument("--older-than", type=at_least(0), metavar="DAYS", help=text)
 
 

@@ -12,7 +12,7 @@ __all__ = ["add_no_track", "add_out", "add_workers", "at_least", "raw_of"]
 
 
 def raw_of(options: Namespace, rest: list[str]) -> dict[str, Any] | None:
-    """The raw configuration of dotted options; None when help on a part was asked for and printed."""
+    """The raw configuration of dotted options; None when help on a part was requested and printed."""
     from clplat.config.help import help_on
     from clplat.config.parse import parse_arguments
 

@@ -1,4 +1,4 @@
-"""``clplat pretrain``: a small CLIP of one's own."""
+"""``clplat pretrain``: train a small CLIP."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def add_pretrain(parser: ArgumentParser) -> None:
 
 
 def pretrain(options: Namespace, rest: list[str]) -> int:
-    """A small CLIP of one's own."""
+    """Train a small CLIP."""
     from clplat.pretrain import pretrain as train
 
     train(

@@ -21,7 +21,7 @@ def add_search(parser: ArgumentParser) -> None:
     text = "a picture file, or the key of a gallery picture"
     parser.add_argument("--reference", required=True, metavar="PICTURE", help=text)
     parser.add_argument("--text", required=True, help="the change in words")
-    parser.add_argument("--domain", help="whose gallery (default: all)")
+    parser.add_argument("--domain", help="search the gallery of this domain only (default: all)")
     parser.add_argument("--k", type=at_least(1), default=10, help="pictures to find (default: %(default)s)")
     text = "experiences trained (default: the newest)"
     parser.add_argument("--model-version", type=at_least(0), metavar="N", help=text)

@@ -21,7 +21,7 @@ def add_list(parser: ArgumentParser) -> None:
 
 
 def list_parts(options: Namespace, rest: list[str]) -> int:
-    """The parts of one kind, the recipes or the systems, a line each."""
+    """The parts of one kind, the recipes or the systems, one line each."""
     lines = _parts(options) if options.kind not in ("recipes", "systems") else _recipes(options)
     width = max(len(name) for name, _ in lines)
     for name, text in lines:

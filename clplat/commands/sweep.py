@@ -43,7 +43,7 @@ def add_sweep(parser: ArgumentParser) -> None:
     option("sampler", "tpe, random, gp, cmaes, nsga2, nsga3, qmc (default: tpe)", metavar="NAME")
     option("pruner", "halving or none (default: halving)", metavar="NAME")
     option("storage", "postgresql://... or grpc://host:port (default: a file in --out)", metavar="ADDRESS")
-    text = "who starts the workers: local, ray (extra [ray]), slurm (extra [slurm]) (default: %(default)s)"
+    text = "what starts the workers: local, ray (extra [ray]), slurm (extra [slurm]) (default: %(default)s)"
     option("launcher", text, default="local", metavar="NAME")
 
 

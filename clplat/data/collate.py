@@ -15,7 +15,7 @@ __all__ = ["Collate"]
 
 
 class Collate:
-    """Joins triplets to a `Batch`; pictures are decoded when their pixels are asked for.
+    """Joins triplets to a `Batch`; pictures are decoded when their pixels are read.
 
     Args:
         pixels: decodes and preprocesses each distinct picture once.

@@ -97,7 +97,7 @@ def price(new_new: float, best_new: float) -> float:
 
 
 def pairs(C: Triangle, independent: Sequence[float | None] | None = None) -> list[dict[str, Any]]:
-    """One plain dict a pair of versions ``new > old``, with both terms of every comparison.
+    """One plain dict per pair of versions ``new > old``, with both terms of every comparison.
 
     Args:
         C: the matrix.

@@ -165,7 +165,7 @@ def continual_scores(R: Matrix) -> dict[str, float | None]:
 
 
 def score_rows(R: Matrix) -> list[dict[str, float | None]]:
-    """`continual_scores` after 0, 1, ..., T experiences: one dict a row of R."""
+    """`continual_scores` after 0, 1, ..., T experiences: one dict per row of R."""
     return [continual_scores(R[: i + 1]) for i in range(len(R))]
 
 
@@ -173,7 +173,7 @@ def zs_drop(values: Sequence[float]) -> float | None:
     """``v_0 - v_T``: percentage points that a zero-shot probe lost against the untrained model.
 
     Args:
-        values: one value a row of R, ``values[0]`` of the untrained model. Average several probes first.
+        values: one value per row of R, ``values[0]`` of the untrained model. Average several probes first.
 
     Example:
         >>> zs_drop([60.0, 58.0, 57.0])

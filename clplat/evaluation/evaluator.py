@@ -20,7 +20,7 @@ __all__ = ["Encoder", "Evaluator", "VersionMetrics"]
 
 
 class Encoder(Protocol):
-    """What the evaluator asks of a model; `ComposedRetriever` is one."""
+    """What the evaluator needs of a model; `ComposedRetriever` is one."""
 
     def prepare(self, images: Any, texts: Tensor) -> None: ...
 
@@ -35,7 +35,7 @@ class Encoder(Protocol):
 class VersionMetrics:
     """All that is measured of one model version, in plain data, and its embeddings.
 
-    ``ranks`` and ``values`` hold one number a query of each domain: the rank of its best-placed target, and
+    ``ranks`` and ``values`` hold one number per query of each domain: the rank of its best-placed target, and
     the primary metric, 0 to 1.
     """
 
@@ -60,7 +60,7 @@ class Evaluator:
         pictures: pictures -> what the encoder takes: `Images`, or pixels (N, 3, S, S).
         tokenize: texts -> (N, L).
         composers: name -> composer, the retriever's own under ``"own"``; the others are blind baselines.
-        batch_size: pictures or queries a forward pass.
+        batch_size: pictures or queries per forward pass.
     """
 
     def __init__(

@@ -19,7 +19,7 @@ from torch import Tensor
 __all__ = ["Embeddings", "GalleryReader"]
 
 #: A gallery (G, D): a matrix, which may be memory-mapped, or a sequence of blocks (n, D), which may load each
-#: when asked for it.
+#: when it is read.
 Embeddings: TypeAlias = Tensor | NDArray[Any] | Sequence[Tensor] | Sequence[NDArray[Any]]
 
 

@@ -1,4 +1,4 @@
-"""Retrieval metrics from embeddings: R@K, mAP@K and MRR, for any number of right answers a query."""
+"""Retrieval metrics from embeddings: R@K, mAP@K and MRR, for any number of right answers per query."""
 
 from __future__ import annotations
 
@@ -92,7 +92,7 @@ def per_query_metrics(
     Args:
         queries: (Q, D) embeddings, unit rows for cosine scores.
         gallery: (G, D) embeddings, in memory or not (see `Embeddings`).
-        targets: rows of the right answers, at least one a query (see `Rows`).
+        targets: rows of the right answers, at least one per query (see `Rows`).
         exclude: rows that are no candidates for a query, e.g. its own reference.
         ks: cut-offs.
         block: scores held at once.

@@ -12,7 +12,7 @@ from clplat.evaluation.gallery import GalleryReader
 
 __all__ = ["Rows", "candidate_rows", "distinct_rows"]
 
-#: Gallery rows of each query: (Q,), (Q, P) padded with -1, or one list or LongTensor a query.
+#: Gallery rows of each query: (Q,), (Q, P) padded with -1, or one list or LongTensor per query.
 Rows: TypeAlias = Tensor | Sequence[int] | Sequence[Sequence[int]] | Sequence[Tensor]
 
 

@@ -127,7 +127,7 @@ def _relative_error(width: int) -> float:
         precise = torch.get_float32_matmul_precision() == "highest"
     except RuntimeError:  # the old and the new settings are mixed: any may hold
         precise = False
-    # Adding one by one rounds once a product, adding by halves log2(width) times: 32 is ample. TF32 and
+    # Adding one by one rounds once per product, adding by halves log2(width) times: 32 is ample. TF32 and
     # bfloat16, where the user allows them, round both inputs.
     return 1.01 * (width + 32) * 2.0**-24 + (0.0 if precise else 2.0**-6)
 
@@ -138,5 +138,5 @@ def _bfloat16_pays(queries: Tensor, size: int, kept: int) -> bool:
         return False
     able: dict[str, object] = getattr(
         torch.cpu, "get_capabilities", dict
-    )()  # older versions of torch do not tell
+    )()  # older versions of torch cannot answer
     return 64 * kept <= size and bool(able.get("avx512_bf16") or able.get("amx_bf16"))

@@ -53,7 +53,7 @@ def _option(name: str, trial: Mapping[str, Any]) -> str:
 
 
 def importance_table(study: Mapping[str, Any]) -> Table | None:
-    """Options by importance, the greatest first; None if a study is too small to tell."""
+    """Options by importance, the greatest first; None if a study is too small for that."""
     found = sorted(study["importances"].items(), key=lambda entry: -entry[1])
     columns = [
         Column("option", lambda entry: str(entry[0]), "name"),

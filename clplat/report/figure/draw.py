@@ -1,4 +1,4 @@
-"""Draw the figure that a sweep asks for, or write it to its folder."""
+"""Draw the sweep's own figure, or write it to its folder."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ _DPI = 130
 
 
 def draw(outcome: Outcome, out: Path) -> Any | None:
-    """The matplotlib figure that a sweep asks for; None if it asks for none or nothing is there yet.
+    """The sweep's own figure in matplotlib; None if it has none or nothing is there yet.
 
     Args:
         outcome: the content of ``sweep.json``. Its ``figure`` is None or a dict with ``kind``: ``curve``

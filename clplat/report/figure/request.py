@@ -1,4 +1,4 @@
-"""What a sweep asks to be drawn, with everything that the drawing reads."""
+"""The description of a sweep's own figure, with everything that the drawing reads."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ Spread = tuple[float, float, float]
 
 @dataclass(frozen=True)
 class FigureRequest:
-    """A figure that is asked for.
+    """A figure that a sweep requests.
 
     Args:
         figure: ``outcome["figure"]``.
