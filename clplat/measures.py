@@ -14,16 +14,9 @@ from typing import Any
 from clplat.errors import unknown_name
 
 __all__ = [
-    "COMPARED",
-    "LOGGED_COSTS",
-    "MEASURES",
-    "Measure",
-    "Result",
-    "describe",
-    "evaluate_measures",
-    "find_measure",
-    "mean_of",
-]
+    "COMPARED", "LOGGED_COSTS", "MEASURES", "Measure", "Result", "describe", "evaluate_measures",
+    "find_measure", "mean_of",
+]  # fmt: skip
 
 Result = Mapping[str, Any]
 
@@ -60,10 +53,6 @@ class Measure:
     scale: float = 1.0
     column: str = ""
     signed: bool = False
-
-    @property
-    def lower_is_better(self) -> bool:
-        return self.better == "lower"
 
     def value(self, result: Result) -> float | None:
         """Its value; None where it is undefined."""

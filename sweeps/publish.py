@@ -28,7 +28,8 @@ from clplat.errors import UserError
 from clplat.files import read_json, write_atomically, write_json, write_text
 from clplat.sweep import Sweep, read_sweep
 from clplat.sweep.comparisons import sentence
-from clplat.tables.sweep import markdown
+from clplat.tables.sweep import sweep_table
+from clplat.tables.text import markdown
 
 __all__ = ["PAGE", "README", "ROOT", "described", "findings", "read_ledger", "readme", "record", "scripts"]
 
@@ -145,7 +146,7 @@ def readme(text: str, ledger: Mapping[str, Mapping[str, Any]]) -> str:
     start, end = _MARKS
     before, _, rest = text.partition(start)
     after = rest.partition(end)[2]
-    return f"{before}{start}{markdown(ledger[DEMO])}{end}{after}"
+    return f"{before}{start}{markdown(*sweep_table(ledger[DEMO]))}{end}{after}"
 
 
 def _section(script: str, entry: Mapping[str, Any]) -> list[str]:
@@ -159,7 +160,7 @@ def _section(script: str, entry: Mapping[str, Any]) -> list[str]:
         f"**Answer.** {sentence(entry['rows'], entry['comparisons'])}",
         "",
         *([f"![{entry['name']}](images/{figure['file']})", ""] if figure else []),
-        markdown(entry),
+        markdown(*sweep_table(entry)),
         "",
         *(f"Failed: {failure}\n" for failure in entry["failures"]),
         f"Repeat: `{command}`. Measured {entry['date']} with code {code}, torch "

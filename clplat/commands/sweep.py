@@ -85,7 +85,8 @@ def _swept(sweep: Sweep, options: Namespace) -> int:
     from rich.console import Console
 
     from clplat.sweep.run import run_sweep
-    from clplat.tables.sweep import plain, render
+    from clplat.tables.sweep import sweep_table
+    from clplat.tables.text import aligned, coloured
     from clplat.terminal import plain_output
     from clplat.tracking import links
     from clplat.tracking.sweeps import SweepTracker
@@ -102,10 +103,11 @@ def _swept(sweep: Sweep, options: Namespace) -> int:
         command=said if storage is None else said.replace(storage, without_password(storage)),
     )
     if outcome["rows"]:
+        table = sweep_table(outcome)
         if plain_output():
-            print(plain(outcome))
+            print(aligned(*table))
         else:
-            Console().print(render(outcome))
+            Console().print(coloured(*table, [row["strategy"] for row in outcome["rows"]]))
         print(outcome["sentence"])
         print(f"report: {options.out / 'report.html'}")
     for failure in outcome["failures"]:

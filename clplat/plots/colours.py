@@ -5,8 +5,8 @@ The palette extends Okabe and Ito's, which stays apart under the three common ki
 
 from __future__ import annotations
 
+import colorsys
 import hashlib
-import math
 
 __all__ = ["DOMAIN_COLOURS", "STRATEGY_COLOURS", "domain_colour", "strategy_colour"]
 
@@ -40,10 +40,8 @@ def strategy_colour(name: str) -> str:
         >>> strategy_colour("mine") == strategy_colour("mine")
         True
     """
-    known = STRATEGY_COLOURS.get(name)
-    if known is not None:
-        return known
-    return _OTHERS[int.from_bytes(hashlib.sha256(name.encode()).digest()[:4], "big") % len(_OTHERS)]
+    stable = int.from_bytes(hashlib.sha256(name.encode()).digest()[:4], "big")
+    return STRATEGY_COLOURS.get(name) or _OTHERS[stable % len(_OTHERS)]
 
 
 def domain_colour(index: int, count: int) -> str:
@@ -55,7 +53,5 @@ def domain_colour(index: int, count: int) -> str:
     """
     if count <= len(DOMAIN_COLOURS):
         return DOMAIN_COLOURS[index]
-    # A cosine palette of darkened hues: many domains stay apart, if not by name.
-    angle = 2 * math.pi * index / count
-    channels = (0.45 + 0.4 * math.cos(angle + shift) for shift in (0.0, 2.1, 4.2))
+    channels = colorsys.hls_to_rgb(index / count, 0.4, 0.6)
     return "#" + "".join(f"{round(255 * channel):02x}" for channel in channels)

@@ -2,27 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from clplat.plots.colours import strategy_colour
 
-__all__ = ["SHAPES", "Style", "styles_of", "styles_of_methods"]
+__all__ = ["MARKERS", "Style", "styles_of", "styles_of_methods"]
 
-# matplotlib's marker -> the same shape as an SVG polygon around (0, 0), 10 units wide. "o" is a circle.
-SHAPES = {
-    "o": "",
-    "s": "-4,-4 4,-4 4,4 -4,4",
-    "D": "0,-5 5,0 0,5 -5,0",
-    "^": "0,-5 5,4 -5,4",
-    "v": "0,5 5,-4 -5,-4",
-    "P": "-2,-5 2,-5 2,-2 5,-2 5,2 2,2 2,5 -2,5 -2,2 -5,2 -5,-2 -2,-2",
-    "X": "-5,-3 -3,-5 0,-2 3,-5 5,-3 2,0 5,3 3,5 0,2 -3,5 -5,3 -2,0",
-    "<": "-5,0 4,-5 4,5",
-    ">": "5,0 -4,-5 -4,5",
-    "*": "0,-5 1.3,-1.6 4.8,-1.5 2,0.7 3,4.2 0,2.2 -3,4.2 -2,0.7 -4.8,-1.5 -1.3,-1.6",
-}
+MARKERS = "osD^vPX<>*"  # of matplotlib
 _DASHES = ("-", "--", "-.", ":")
 
 
@@ -32,8 +20,23 @@ class Style:
 
     colour: str
     marker: str
-    dash: str
-    weight: float
+    dash: str = "-"
+    weight: float = 1.0
+
+    @property
+    def line(self) -> dict[str, Any]:
+        """The arguments with which matplotlib draws a line of this method."""
+        look = {"color": self.colour, "marker": self.marker, "ls": self.dash, "lw": self.weight}
+        return {**look, "mec": "white"}
+
+    @property
+    def polygon(self) -> str:
+        """The marker as corners of an SVG polygon around (0, 0), 9 units wide."""
+        from matplotlib.markers import MarkerStyle
+
+        marker = MarkerStyle(self.marker)
+        outlines: Any = marker.get_path().transformed(marker.get_transform()).to_polygons()
+        return " ".join(f"{9 * x:.1f},{-9 * y:.1f}" for x, y in outlines[0])
 
 
 def styles_of(rows: Iterable[Mapping[str, Any]]) -> dict[str, Style]:
@@ -51,21 +54,19 @@ def styles_of(rows: Iterable[Mapping[str, Any]]) -> dict[str, Style]:
             continue
         again = seen.get(row["strategy"], 0)
         seen[row["strategy"]] = again + 1
+        control = row.get("kind") == "control"
         found[row["label"]] = Style(
-            colour=strategy_colour(row["strategy"]),
-            marker=list(SHAPES)[len(found) % len(SHAPES)],
-            dash=":" if row.get("kind") == "control" else _DASHES[again % len(_DASHES)],
-            weight=1.3 if row.get("kind") == "control" else 1.9,
+            strategy_colour(row["strategy"]),
+            MARKERS[len(found) % len(MARKERS)],
+            ":" if control else _DASHES[again % len(_DASHES)],
+            1.3 if control else 1.9,
         )
     return found
 
 
 def styles_of_methods(
-    methods: Iterable[str], rows: Iterable[Mapping[str, Any]], styles: Mapping[str, Style]
+    methods: Iterable[str], rows: Sequence[Mapping[str, Any]], styles: Mapping[str, Style]
 ) -> dict[str, Style]:
     """The style by method: that of its first row, or one of its own while it has no row yet."""
-    known: dict[str, Style] = {}
-    for row in rows:
-        known.setdefault(row["method"], styles[row["label"]])
-    fresh = [m for m in dict.fromkeys(methods) if m not in known]
-    return known | styles_of({"label": m, "strategy": m, "kind": "tuned"} for m in fresh)
+    fresh = styles_of({"label": method, "strategy": method} for method in methods)
+    return fresh | {row["method"]: styles[row["label"]] for row in reversed(rows)}

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from clplat.formats import number
-from clplat.plots.heatmaps import cell_colours, span
-from clplat.report.outcome import Runs
+from clplat.plots.heatmaps import Rows, colour_scale
+from clplat.report.outcome import Row, Runs
 
 __all__ = ["Heat", "heat_maps"]
 
@@ -29,46 +28,34 @@ class Heat:
     lines: Sequence[tuple[str, Sequence[tuple[str, str, str, str]]]]
 
 
-def heat_maps(rows: Sequence[Mapping[str, Any]], runs: Runs, primary: str) -> list[Heat]:
+def heat_maps(rows: Sequence[Row], runs: Runs, primary: str) -> list[Heat]:
     """The heat maps of the rows that have measured something, means over their replicates."""
     tables = {row["label"]: runs.mean_table(row, primary) for row in rows}
-    low, high = span([line for table in tables.values() for line in table])
+    colours = colour_scale([line for table in tables.values() for line in table])
+
+    def cell(value: float | None, i: int, j: int) -> tuple[str, str, str, str]:
+        state = "now" if j == i - 1 else "later" if j >= i else "seen"
+        look = ("#fff", "#6b6b6b") if value is None else colours(value, state == "later")
+        return number(value), *look, state
+
     maps = []
     for row in rows:
-        table = tables[row["label"]]
-        if not table:
-            continue
-        places = runs.positions([row])
-        lines = [
-            (
-                "untrained" if i == 0 else f"+ {places[i - 1]}",
-                [_cell(value, low, high, i, j) for j, value in enumerate(line)],
-            )
-            for i, line in enumerate(table)
-        ]
-        maps.append(Heat(row["label"], _says(table, places, primary), places, lines))
+        places, table = runs.positions([row]), tables[row["label"]]
+        names = ["untrained", *(f"+ {place}" for place in places)]
+        cells = [[cell(value, i, j) for j, value in enumerate(line)] for i, line in enumerate(table)]
+        if table:
+            says = f"{primary}: {_greatest_loss(table, places)}"
+            maps.append(Heat(row["label"], says, places, list(zip(names, cells, strict=False))))
     return maps
 
 
-def _cell(value: float | None, low: float, high: float, i: int, j: int) -> tuple[str, str, str, str]:
-    state = "now" if j == i - 1 else "later" if j >= i else "seen"
-    if value is None:
-        return "–", "#ffffff", "#6b6b6b", state
-    return number(value), *cell_colours(value, low, high, pale=state == "later"), state
-
-
-def _says(table: Sequence[Sequence[float | None]], places: Sequence[str], primary: str) -> str:
+def _greatest_loss(table: Rows, places: Sequence[str]) -> str:
     """The greatest loss of a trained domain, from right after its training until now, in words."""
-    losses = []
-    for j, place in enumerate(places[: len(table) - 1]):
-        then, now = table[j + 1][j], table[-1][j]
-        if then is not None and now is not None:
-            losses.append((then - now, place, then, now))
+    ends = [(table[j + 1][j], table[-1][j], place) for j, place in enumerate(places[: len(table) - 1])]
+    losses = [(a - b, place, a, b) for a, b, place in ends if a is not None and b is not None]
     if not losses:
-        return f"{primary}: no domain trained yet."
+        return "no domain trained yet."
     loss, place, then, now = max(losses)
     if loss <= 0:
-        return f"{primary}: no domain is below its value right after its training."
-    return (
-        f"{primary}: greatest loss on {place}, from {number(then)} right after its training to {number(now)}."
-    )
+        return "no domain is below its value right after its training."
+    return f"greatest loss on {place}, from {number(then)} right after its training to {number(now)}."

@@ -4,37 +4,28 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 
 from clplat.errors import UserError
 from clplat.files import read_json
-from clplat.measures import mean_of
+from clplat.formats import setting
+from clplat.measures import Result, mean_of
 from clplat.naming import stream_names
 
 __all__ = [
-    "SCHEMA",
-    "Outcome",
-    "Result",
-    "Row",
-    "Runs",
-    "Table",
-    "by_group",
-    "is_contender",
-    "read_outcome",
-    "read_runs",
-    "study_name",
-]
+    "Outcome", "Row", "Runs", "by_group", "is_contender", "name_of", "read_outcome", "read_runs",
+    "settings_text",
+]  # fmt: skip
 
 Outcome = Mapping[str, Any]
-Row = Mapping[str, Any]
-Result = Mapping[str, Any]
-Table = list[list[float | None]]
+Row = Mapping[str, Any]  # of an outcome's `rows`, `comparisons` or `studies`
 
-SCHEMA = 1
+_SCHEMA = 1
 
 
-def read_outcome(out: Path) -> dict[str, Any]:
+def read_outcome(out: Path) -> Outcome:
     """Read ``out/sweep.json``.
 
     Raises:
@@ -43,8 +34,8 @@ def read_outcome(out: Path) -> dict[str, Any]:
     path = out / "sweep.json"
     outcome = read_json(path)
     schema = outcome.get("schema") if isinstance(outcome, dict) else None
-    if schema != SCHEMA:
-        raise UserError(f"{path} has schema {schema!r}; this version of clplat reads schema {SCHEMA}")
+    if schema != _SCHEMA:
+        raise UserError(f"{path} has schema {schema!r}; this version of clplat reads schema {_SCHEMA}")
     return dict(outcome)
 
 
@@ -55,28 +46,20 @@ class Runs:
     results: Mapping[str, Result]
     unread: Mapping[str, str]
 
-    def of(self, row: Mapping[str, Any]) -> list[Result]:
+    def of(self, row: Row) -> list[Result]:
         """The results of a row's replicates that have measured something, in the order of its folders."""
         found = (self.results.get(folder) for folder in row["folders"])
         return [result for result in found if result is not None]
 
-    def orders(self, rows: Sequence[Mapping[str, Any]]) -> list[list[str]]:
-        """The stream orders that the runs of these rows really had, each once."""
-        orders = [tuple(result["domains"]) for row in rows for result in self.of(row)]
-        return [list(order) for order in dict.fromkeys(orders)]
-
-    def positions(self, rows: Sequence[Mapping[str, Any]]) -> list[str]:
+    def positions(self, rows: Sequence[Row]) -> list[str]:
         """Names of the places in the stream: the domains, or "1st", "2nd", ... where the orders differ."""
-        return stream_names(self.orders(rows))
+        return stream_names([result["domains"] for row in rows for result in self.of(row)])
 
-    def mean_table(self, row: Mapping[str, Any], primary: str) -> Table:
+    def mean_table(self, row: Row, primary: str) -> list[list[float | None]]:
         """R of the primary metric by place in the stream, mean over the replicates that have the cell."""
         tables = [result["metrics"][primary] for result in self.of(row)]
-        height = max(map(len, tables), default=0)
-        columns = (
-            zip(*(table[i] for table in tables if len(table) > i), strict=False) for i in range(height)
-        )
-        return [[mean_of(values) for values in row] for row in columns]
+        lines = zip_longest(*tables, fillvalue=())  # replicates may have got to different rows
+        return [[mean_of(cells) for cells in zip_longest(*line)] for line in lines]
 
 
 def read_runs(outcome: Outcome, out: Path) -> Runs:
@@ -86,13 +69,11 @@ def read_runs(outcome: Outcome, out: Path) -> Runs:
     for folder in dict.fromkeys(folder for row in outcome["rows"] for folder in row["folders"]):
         try:
             result = read_json(out / folder / "result.json")
+            if not result["metrics"].get(outcome["primary"]):
+                raise UserError("nothing was measured yet")
+            results[folder] = result
         except UserError as error:
             unread[folder] = str(error)
-            continue
-        if result["metrics"].get(outcome["primary"]):
-            results[folder] = result
-        else:
-            unread[folder] = "nothing was measured yet"
     return Runs(results, unread)
 
 
@@ -104,11 +85,17 @@ def by_group(entries: Sequence[Row]) -> dict[str, list[Row]]:
     return found
 
 
-def is_contender(row: Mapping[str, Any]) -> bool:
+def is_contender(row: Row) -> bool:
     """Whether a row may win: controls and upper bounds are there to be compared with."""
     return row["kind"] != "control" and not row["bound"]
 
 
-def study_name(study: Mapping[str, Any]) -> str:
-    """The method of a study, and its group where there are several."""
-    return f"{study['method']}, {study['group']}" if study["group"] else str(study["method"])
+def name_of(entry: Row) -> str:
+    """The label of a row or the method of a study, and its group where there are several."""
+    name = str(entry.get("label") or entry["method"])
+    return f"{name}, {entry['group']}" if entry["group"] else name
+
+
+def settings_text(values: Mapping[str, Any]) -> str:
+    """Options with their values, as ``train.lr = 0.001, strategy.size = 50``."""
+    return ", ".join(f"{name} = {setting(value)}" for name, value in values.items()) or "–"

@@ -3,57 +3,39 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from clplat.measures import MEASURES
-from clplat.tables import text
+from clplat.tables.text import mean_text
 
-if TYPE_CHECKING:
-    from rich.table import Table
-
-__all__ = ["markdown", "plain", "render", "table_of"]
+__all__ = ["sweep_table"]
 
 
-def table_of(outcome: Mapping[str, Any]) -> tuple[list[str], list[list[str]]]:
-    """Heading and lines: the primary metric with its interval, what was lost, what it cost."""
+def sweep_table(outcome: Mapping[str, Any]) -> tuple[list[str], list[list[str]], int]:
+    """The primary metric with its interval, what was lost, what it cost: what `clplat.tables.text` lays out.
+
+    Returns:
+        Head, lines, and how many columns are words.
+    """
     rows: Sequence[Mapping[str, Any]] = outcome["rows"]
     shown = [m for m in MEASURES.values() if m.heading and any(row["measures"].get(m.name) for row in rows)]
     groups = len({row["group"] for row in rows}) > 1
     limits = bool(outcome["constraints"])
-    head = [*(["group"] if groups else []), "method", outcome["primary"], "95 % interval"]
-    head += [measure.heading for measure in shown] + ["n"] + (["fits"] if limits else [])
+    head = ["group"] * groups + [
+        "method",
+        outcome["primary"],
+        "95 % interval",
+        *(m.heading for m in shown),
+        "n",
+    ]
     body = []
     for row in rows:
         score = row["score"]
-        spread = "" if score["sd"] is None else f"±{score['sd']:.1f}"
-        cells = [row["group"]] if groups else []
-        cells += [row["label"] + (" (bound)" if row["bound"] else ""), f"{score['mean']:.1f}{spread}"]
+        cells = [row["label"] + " (bound)" * row["bound"], mean_text(score["mean"], 1, score["sd"])]
         cells.append(f"{score['low']:.1f} to {score['high']:.1f}")
         for measure in shown:
             entry = row["measures"].get(measure.name)
-            cells.append("–" if entry is None else f"{entry['mean'] / measure.scale:.{measure.digits}f}")
-        cells.append(str(row["n"]))
-        body.append(cells + (["yes" if row["feasible"] else "no"] if limits else []))
-    return head, body
-
-
-def plain(outcome: Mapping[str, Any]) -> str:
-    """The table as text."""
-    head, body = table_of(outcome)
-    return text.aligned(head, body, _words(head))
-
-
-def markdown(outcome: Mapping[str, Any]) -> str:
-    """The table for a page of documentation."""
-    head, body = table_of(outcome)
-    return text.markdown(head, body, _words(head))
-
-
-def render(outcome: Mapping[str, Any]) -> Table:
-    """The table with each method in the colour of its strategy."""
-    head, body = table_of(outcome)
-    return text.coloured(head, body, _words(head), outcome["rows"])
-
-
-def _words(head: Sequence[str]) -> int:
-    return 2 if head[0] == "group" else 1
+            cells.append(mean_text(entry and entry["mean"] / measure.scale, measure.digits))
+        fits = ["yes" if row["feasible"] else "no"] * limits
+        body.append([row["group"]] * groups + cells + [str(row["n"]), *fits])
+    return head + ["fits"] * limits, body, 1 + groups

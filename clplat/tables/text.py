@@ -2,18 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from clplat.plots.colours import strategy_colour
 
 if TYPE_CHECKING:
     from rich.table import Table
 
-__all__ = ["aligned", "coloured", "markdown", "mlflow_markdown"]
+__all__ = ["aligned", "coloured", "markdown", "mean_text", "mlflow_markdown"]
 
 Head = Sequence[str]
 Body = Sequence[Sequence[str]]
+
+
+def mean_text(mean: float | None, digits: int, spread: float | None = None) -> str:
+    """A number, behind it its spread if there is one; a dash if it is undefined."""
+    if mean is None:
+        return "–"
+    return f"{mean:.{digits}f}" + ("" if spread is None else f"±{spread:.{digits}f}")
 
 
 def aligned(head: Head, body: Body, words: int) -> str:
@@ -25,44 +32,27 @@ def aligned(head: Head, body: Body, words: int) -> str:
         a     10
     """
     widths = [max(len(line[i]) for line in [head, *body]) for i in range(len(head))]
-    lines = [
-        "  ".join(
-            cell.ljust(width) if i < words else cell.rjust(width)
-            for i, (cell, width) in enumerate(zip(line, widths, strict=True))
-        ).rstrip()
-        for line in [head, *body]
-    ]
+    lines = []
+    for line in (head, *body):
+        cells = [cell.ljust(widths[i]) if i < words else cell.rjust(widths[i]) for i, cell in enumerate(line)]
+        lines.append("  ".join(cells).rstrip())
     return "\n".join(lines)
 
 
-def coloured(
-    head: Head,
-    body: Body,
-    words: int,
-    rows: Sequence[Mapping[str, Any]],
-    bold: Sequence[bool] = (),
-    title: str | None = None,
-) -> Table:
-    """A rich table: ``words`` columns of text, the last in the colour of its row's strategy, then numbers.
-
-    Args:
-        rows: what the lines of ``body`` show, each with the name of its ``strategy``.
-        bold: which lines stand out; none if it is empty.
-    """
+def coloured(head: Head, body: Body, words: int, strategies: Sequence[str]) -> Table:
+    """A rich table: ``words`` columns of text, the last in its strategy's colour, then numbers."""
     from rich import box
     from rich.table import Table
     from rich.text import Text
 
-    table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False)
-    table.collapse_padding = True
+    table = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False, collapse_padding=True)
     for index, name in enumerate(head):
         table.add_column(name, justify="left" if index < words else "right", overflow="fold")
-    for cells, row, stands_out in zip(body, rows, bold or [False] * len(body), strict=True):
-        colour = strategy_colour(str(row["strategy"]))
+    for cells, strategy in zip(body, strategies, strict=True):
+        colour = strategy_colour(strategy)
         if colour[1:3] == colour[3:5] == colour[5:]:  # black and grey would vanish on a dark terminal
             colour = "dim"
-        style = f"bold {colour}" if stands_out else colour
-        table.add_row(*(Text(cell, style=style if i == words - 1 else "") for i, cell in enumerate(cells)))
+        table.add_row(*(Text(cell, style=colour if i == words - 1 else "") for i, cell in enumerate(cells)))
     return table
 
 

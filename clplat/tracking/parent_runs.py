@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from clplat.measures import mean_of
 from clplat.naming import NAME_LENGTH, label, part, stream_names, variant
 from clplat.plots.colours import strategy_colour
 from clplat.plots.heatmaps import accuracy_heatmap
@@ -104,24 +105,14 @@ def _write_means(client: MlflowClient, run_id: str, results: Sequence[Mapping[st
             send_metrics(client, run_id, points(rounded, step, now_ms()))
     main = primary(results[0])
     domains = stream_names([result["domains"] for result in results])
-    mean = {
-        **results[0],
-        "domains": domains,
-        "metrics": {main: _mean_rows([result["metrics"][main] for result in results])},
-    }
+    matrices = zip(*(result["metrics"][main] for result in results), strict=False)
+    means_of_r = [[mean_of(cells) for cells in zip(*rows, strict=True)] for rows in matrices]
+    mean = {**results[0], "domains": domains, "metrics": {main: means_of_r}}
     log_tables(client, run_id, {"tables/accuracy_matrix.json": accuracy_table(mean)})
     title = label(mean["config"]) + (f", mean of {len(results)}" if len(results) > 1 else "")
     drawn = accuracy_heatmap(mean["metrics"][main], mean["domains"], metric=main, title=title)
     log_figures(client, run_id, {"accuracy_matrix": drawn})
     return markdown(from_results(results))
-
-
-def _mean_rows(matrices: Sequence[Sequence[Sequence[float | None]]]) -> list[list[float | None]]:
-    mean: list[list[float | None]] = []
-    for rows in zip(*matrices, strict=False):
-        columns = [[value for value in column if value is not None] for column in zip(*rows, strict=True)]
-        mean.append([statistics.fmean(column) if column else None for column in columns])
-    return mean
 
 
 def _write_comparison(client: MlflowClient, run_id: str, results: Sequence[Mapping[str, Any]]) -> str:

@@ -10,7 +10,8 @@ from clplat.config.parse import merge
 from clplat.config.recipes import Recipe
 from clplat.config.resolve import resolve
 from clplat.errors import UserError
-from clplat.tables.sweep import markdown
+from clplat.tables.sweep import sweep_table
+from clplat.tables.text import markdown
 from sweeps.publish import read_ledger
 
 __all__ = ["rows_of_part", "rows_of_recipe"]
@@ -41,7 +42,7 @@ def _tables(keep: Callable[[Row, Row], bool]) -> list[str]:
         if rows:
             anchor = entry["name"].lower().replace(" ", "-")
             title = f"[{entry['name'].capitalize()}](../findings.md#{anchor}), measured {entry['date']}:"
-            lines += [title, "", markdown({**entry, "rows": rows}), ""]
+            lines += [title, "", markdown(*sweep_table({**entry, "rows": rows})), ""]
     return lines
 
 

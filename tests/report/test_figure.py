@@ -11,7 +11,8 @@ from typing import Any
 import pytest
 
 from clplat.errors import UserError
-from clplat.report import draw, save_figure
+from clplat.report import draw as draw_with_words
+from clplat.report import save_figure
 
 Outcome = dict[str, Any]
 Make = Callable[..., Outcome]
@@ -22,6 +23,11 @@ def png(figure: Any) -> bytes:
     target = io.BytesIO()
     figure.savefig(target, format="png", dpi=40)
     return target.getvalue()
+
+
+def draw(outcome: Outcome, out: Path) -> Any | None:
+    drawing = draw_with_words(outcome, out)
+    return None if drawing is None else drawing[0]
 
 
 def words(figure: Any) -> str:

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from clplat.plots.labels import spread
+from clplat.plots.canvas import spread
 from clplat.plots.styles import styles_of, styles_of_methods
 from clplat.report.studies import feasible, front, history, pairs, pareto
 

@@ -22,7 +22,8 @@ from clplat.sweep import Budget, Sweep, read_sweep
 from clplat.sweep.layout import Layout
 from clplat.sweep.queue import Queue
 from clplat.sweep.run import gather, run_sweep
-from clplat.tables.sweep import markdown, plain
+from clplat.tables.sweep import sweep_table
+from clplat.tables.text import aligned, markdown
 from clplat.tracking.sweeps import SweepTracker
 from clplat.tuning.storage import open_storage
 
@@ -75,7 +76,7 @@ def test_rows_trials_and_files(tuned: tuple[Path, dict[str, Any]]) -> None:
             ("top-sketch", "dress-studio"),
         }
         assert row["feasible"] is True
-        assert (row["label"] in plain(outcome)) and (row["label"] in markdown(outcome))
+        assert all(row["label"] in shown(*sweep_table(outcome)) for shown in (aligned, markdown))
     for study in outcome["studies"]:
         assert [trial["state"] for trial in study["trials"]] == ["complete"] * 2
         assert study["spent"]["trials"] == 2 and study["spent"]["tflops"] >= 0

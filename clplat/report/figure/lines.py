@@ -1,25 +1,44 @@
-"""Figures of lines: measures over an option, or over the groups of a sweep."""
+"""Figures of lines: measures over an option or over groups, and the primary metric over the stream."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from collections.abc import Mapping, Sequence
 
 from clplat.errors import UserError
 from clplat.formats import axis_title, number, setting
-from clplat.measures import describe
+from clplat.measures import describe, mean_of
 from clplat.naming import flat
-from clplat.plots.canvas import panels, titled
-from clplat.plots.labels import End, end_labels, label_text
-from clplat.plots.styles import Style
-from clplat.report.figure.request import FigureRequest, Spread, spread_of
-from clplat.report.figures import Drawing
+from clplat.plots.canvas import End, end_labels, label_text, panels, titled
+from clplat.plots.curves import stream_curves
+from clplat.report.figure.request import Drawing, FigureRequest
 from clplat.report.outcome import Row, by_group, is_contender
 
-__all__ = ["curve", "lines"]
+__all__ = ["curve", "lines", "over_stream"]
 
-Lines = Mapping[str, Sequence[tuple[float, Row]]]  # name -> its rows, each with its place from left to right
-Points = Sequence[tuple[float, Spread]]
+Lines = dict[str, list[tuple[float, Row]]]  # name -> its rows, each with its place from left to right
+
+
+def over_stream(request: FigureRequest, first_only: bool) -> Drawing | None:
+    """The primary metric after each domain, over all domains or of the first; None if no run has a row."""
+
+    def mean(values: Sequence[float | None]) -> float:
+        found = mean_of(values[:1] if first_only else values)
+        return float("nan") if found is None else found
+
+    primary, places = request.primary, request.runs.positions(request.rows)
+    if not places:
+        return None
+    series = {
+        row["label"]: [list(map(mean, r["metrics"][primary])) for r in request.runs.of(row)]
+        for row in request.rows
+    }
+    title = f"The first domain only ({places[0]})" if first_only else "Mean over all domains"
+    drawn = stream_curves(series, places, request.styles, primary, title)
+    if drawn is None:
+        return None
+    figure, ends = drawn
+    values = (f"{name} {number(value)}" for _, value, name, _ in sorted(ends, key=lambda end: -end[1]))
+    return figure, f"{title}: {primary} over the stream. It ends at: {', '.join(values)}."
 
 
 def curve(request: FigureRequest) -> Drawing | None:
@@ -28,7 +47,7 @@ def curve(request: FigureRequest) -> Drawing | None:
     Rows that differ in x alone are a line; rows without x, such as controls, are level lines.
     """
     option = str(request.figure.get("x"))
-    found: dict[str, list[tuple[float, Row]]] = {}
+    found: Lines = {}
     level: list[Row] = []
     for row in request.rows:
         x = _option_of(row, option, request)
@@ -41,71 +60,58 @@ def curve(request: FigureRequest) -> Drawing | None:
     if not found:
         known = ", ".join(sorted({key for row in request.rows for key in row["settings"]})) or "none"
         raise UserError(f"the figure's x '{option}' is no number in any row (settings that differ: {known})")
+    for line in found.values():
+        line.sort(key=lambda entry: entry[0])
     places = sorted({x for line in found.values() for x, _ in line})
-    ordered = {name: sorted(line, key=lambda entry: entry[0]) for name, line in found.items()}
-    log = bool(request.figure.get("log"))
-    figure, drawn = _draw(request, ordered, level, option, lambda axes: _number_axis(axes, places, log))
-    words = []
-    for measure, line, points in drawn:
-        x, (best, *_) = (min if describe(measure).lower_is_better else max)(points, key=lambda p: p[1][0])
-        up = axis_title(measure, request.primary)[0]
-        words.append(f"{up}, {line}: best {number(best)} at {option} = {setting(x)}")
-    return figure, "; ".join(words) + "."
+    ticks = {x: setting(int(x) if x == int(x) else x) for x in places}
+    return _draw(request, found, level, option, ticks)
 
 
 def lines(request: FigureRequest) -> Drawing:
     """The groups from left to right, one line per method, one panel per measure."""
     groups = by_group(request.rows)
-    found: dict[str, list[tuple[float, Row]]] = {row["label"]: [] for row in request.rows}
+    found: Lines = {}
     for k, rows in enumerate(groups.values()):
         for row in rows:
-            found[row["label"]].append((float(k), row))
-    names = [label_text(group or "all", 18) for group in groups]
-    figure, drawn = _draw(request, found, [], "", lambda axes: _name_axis(axes, names))
-    first, *_, last = [*groups, *groups]
-    words = (f"{line} from {number(p[0][1][0])} to {number(p[-1][1][0])}" for _, line, p in drawn)
-    measures = ", ".join(request.measures("y"))
-    return figure, f"{measures}, from {first or 'all'} to {last or 'all'}: {'; '.join(words)}."
+            found.setdefault(row["label"], []).append((float(k), row))
+    return _draw(request, found, [], "", {float(k): group or "all" for k, group in enumerate(groups)})
 
 
 def _draw(
-    request: FigureRequest, lines: Lines, level: Sequence[Row], across: str, scale_axis: Callable[[Any], None]
-) -> tuple[Any, list[tuple[str, str, Points]]]:
-    """One panel per measure of ``y``; the figure, and (measure, line, points) of all that is drawn."""
+    request: FigureRequest, found: Lines, level: Sequence[Row], across: str, ticks: Mapping[float, str]
+) -> Drawing:
+    """One panel per measure of ``y``, with lines over ``ticks`` and level lines."""
     names = request.measures("y")
-    height = max(3.6, 1.6 + 0.17 * (len(lines) + len(level)))
-    figure, every = panels(len(names), 5.0, height)
-    right = max(x for line in lines.values() for x, _ in line)
-    drawn: list[tuple[str, str, Points]] = []
+    figure, every = panels(len(names), 5.0, max(3.6, 1.6 + 0.17 * (len(found) + len(level))))
+    words = []
     for axes, name in zip(every, names, strict=True):
-        up, scale = axis_title(name, request.primary)
-        ends: list[End] = []
-        for title, line in lines.items():
-            points = [(x, s) for x, row in line if (s := spread_of(row, name, scale)) is not None]
-            if points:
-                style = request.styles[line[0][1]["label"]]
-                _line(axes, points, style)
-                ends.append((points[-1][0], points[-1][1][0], title, style.colour))
-                drawn.append((name, title, points))
+        up, ends = axis_title(name, request.primary)[0], list[End]()
+        for title, line in found.items():
+            points = [(x, *s) for x, row in line if (s := request.spread(row, name)) is not None]
+            if not points:
+                continue
+            xs, means, down, above = zip(*points, strict=True)
+            style = request.styles[line[0][1]["label"]]
+            axes.errorbar(xs, means, (down, above), **style.line, ms=6, mew=0.6, capsize=2.5, elinewidth=1)
+            ends.append((xs[-1], means[-1], title, style.colour))
+            best = (min if describe(name).better == "lower" else max)(points, key=lambda point: point[1])
+            shown = dict.fromkeys((points[0], best, points[-1]))
+            words.append(f"{up}, {title}: {', '.join(f'{number(y)} at {ticks[x]}' for x, y, *_ in shown)}")
         for row in level:
-            if (spread := spread_of(row, name, scale)) is not None:
-                style = request.styles[row["label"]]
-                axes.axhline(spread[0], color=style.colour, ls=":", lw=1.3)
-                ends.append((right, spread[0], row["label"], style.colour))
-        scale_axis(axes)
+            if (spread := request.spread(row, name)) is not None:
+                colour = request.styles[row["label"]].colour
+                axes.axhline(spread[0], color=colour, ls=":", lw=1.3)
+                ends.append((max(ticks), spread[0], row["label"], colour))
+        if across and request.figure.get("log") and max(ticks) > 0:
+            # A size of 0 has a place too: linear up to the smallest size, logarithmic beyond.
+            linear = {} if min(ticks) > 0 else {"linthresh": min(x for x in ticks if x > 0)}
+            axes.set_xscale("symlog" if linear else "log", **linear)
+        if len(ticks) <= 8 or not across:
+            axes.minorticks_off()
+            axes.set_xticks(list(ticks), [label_text(text, 18) for text in ticks.values()])
         titled(axes, request.title if axes is every[0] else "", across, up)
-        end_labels(axes, ends, height - 1)
-    return figure, drawn
-
-
-def _line(axes: Any, points: Points, style: Style) -> None:
-    """Draw (x, spread) in the style of a method."""
-    reach = [[down for _, (_, down, _) in points], [above for _, (_, _, above) in points]]
-    axes.errorbar(
-        [x for x, _ in points], [mean for _, (mean, _, _) in points], yerr=reach, color=style.colour,
-        marker=style.marker, ls=style.dash, lw=style.weight, ms=6, mec="white", mew=0.6, capsize=2.5,
-        elinewidth=1,
-    )  # fmt: skip
+        end_labels(axes, ends)
+    return figure, f"First, best and last over {across or 'the groups'}: {'; '.join(words)}."
 
 
 def _option_of(row: Row, option: str, request: FigureRequest) -> float | None:
@@ -121,33 +127,14 @@ def _option_of(row: Row, option: str, request: FigureRequest) -> float | None:
 
 def _line_name(row: Row, option: str, request: FigureRequest) -> str:
     """What the rows of a line have in common: group, strategy, kind, and the other settings that differ."""
-    peers = [other for other in request.rows if option in other["settings"]]
-    differ = sorted(
-        {
-            key
-            for other in peers
-            for key, value in other["settings"].items()
-            if key not in (option, "strategy") and value != row["settings"].get(key)
-        }
-    )
-    settings = [f"{key.rpartition('.')[2]} {setting(row['settings'].get(key))}" for key in differ]
+    differ = {
+        key
+        for other in request.rows
+        if option in other["settings"]
+        for key, value in other["settings"].items()
+        if key not in (option, "strategy") and value != row["settings"].get(key)
+    }
+    settings = [f"{key.rpartition('.')[2]} {setting(row['settings'].get(key))}" for key in sorted(differ)]
     kinds = {other["kind"] for other in request.rows if is_contender(other)}
-    group = [row["group"]] if row["group"] else []
-    return ", ".join([*group, row["strategy"], *settings, *([row["kind"]] if len(kinds) > 1 else [])])
-
-
-def _number_axis(axes: Any, places: Sequence[float], log: bool) -> None:
-    positive = [x for x in places if x > 0]
-    if log and len(positive) == len(places):
-        axes.set_xscale("log")
-    elif log and positive:
-        # A size of 0 has a place too: linear up to the smallest size, logarithmic beyond.
-        axes.set_xscale("symlog", linthresh=positive[0])
-    if len(places) <= 8:
-        axes.minorticks_off()
-        axes.set_xticks(places, [setting(int(x) if x == int(x) else x) for x in places])
-
-
-def _name_axis(axes: Any, names: Sequence[str]) -> None:
-    axes.set_xticks(range(len(names)), names)
-    axes.set_xlim(-0.2, len(names) - 0.8)
+    words = [row["group"], row["strategy"], *settings, row["kind"] if len(kinds) > 1 else ""]
+    return ", ".join(filter(None, words))

@@ -1,40 +1,37 @@
-"""The description of a sweep's own figure, with everything that the drawing reads."""
+"""What is to be drawn, with everything that the drawing reads."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from clplat.errors import unknown_name
+from clplat.formats import axis_title
 from clplat.plots.styles import Style
-from clplat.report.figures import mean_and_sd
 from clplat.report.outcome import Outcome, Row, Runs
 
-__all__ = ["FigureRequest", "Spread", "spread_of"]
+__all__ = ["Drawing", "FigureRequest", "Spread"]
 
-Spread = tuple[float, float, float]
+Drawing = tuple[Any, str]  # a figure, and what it says in words
+Spread = tuple[float, float, float]  # mean, how far down, how far up
 
 
 @dataclass(frozen=True)
 class FigureRequest:
-    """A figure that a sweep requests.
+    """A figure of some rows.
 
     Args:
-        figure: ``outcome["figure"]``.
+        rows: best first within each group.
         styles: by label.
+        figure: ``outcome["figure"]``, if that is what is drawn.
     """
 
     outcome: Outcome
-    figure: Mapping[str, Any]
+    rows: Sequence[Row]
     runs: Runs
     styles: Mapping[str, Style]
-
-    @property
-    def rows(self) -> Sequence[Row]:
-        """All rows, best first within each group."""
-        rows: Sequence[Row] = self.outcome["rows"]
-        return rows
+    figure: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def primary(self) -> str:
@@ -43,7 +40,8 @@ class FigureRequest:
     @property
     def title(self) -> str:
         """The figure's own title, or the name of the sweep."""
-        return str(self.figure.get("title") or self.outcome["name"])
+        title = self.figure.get("title")
+        return str(self.outcome["name"] if title is None else title)
 
     def measures(self, key: str) -> list[str]:
         """The measures that ``figure[key]`` names, one or a list.
@@ -64,19 +62,12 @@ class FigureRequest:
         several = len({other["group"] for other in self.rows}) > 1
         return f"{row['label']}, {row['group']}" if several else str(row["label"])
 
-
-def spread_of(row: Row, name: str, scale: float) -> Spread | None:
-    """(mean, how far down, how far up): the interval of the final score, one sd of anything else.
-
-    Args:
-        scale: what all three are divided by.
-    """
-    known = mean_and_sd(row, name)
-    if known is None:
-        return None
-    mean, sd = known
-    down = up = sd
-    score = row["score"]
-    if name == "final" and score["low"] is not None and score["high"] is not None:
-        down, up = max(0.0, mean - score["low"]), max(0.0, score["high"] - mean)
-    return mean / scale, down / scale, up / scale
+    def spread(self, row: Row, name: str) -> Spread | None:
+        """A measure in the units of its axis: the interval of the final score, one sd of anything else."""
+        entry = row["score"] if name == "final" else row["measures"].get(name)
+        if entry is None or entry["mean"] is None:
+            return None
+        mean, sd, scale = entry["mean"], entry["sd"] or 0.0, axis_title(name, self.primary)[1]
+        low, high = entry.get("low"), entry.get("high")
+        down, up = (sd, sd) if low is None or high is None else (max(0, mean - low), max(0, high - mean))
+        return mean / scale, down / scale, up / scale
