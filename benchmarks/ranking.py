@@ -25,7 +25,8 @@ from torch import Tensor
 from torch.nn.functional import normalize
 
 from benchmarks.harness import ROOT, in_turns, peak_megabytes, row
-from clplat.evaluation.retrieval import retrieval_metrics, top_k
+from clplat.evaluation.ranking import top_k
+from clplat.evaluation.retrieval import retrieval_metrics
 
 KS = (1, 5, 10, 50)
 

@@ -8,11 +8,13 @@ import re
 import shlex
 import sys
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NoReturn, TypeAlias
+from typing import TYPE_CHECKING, Any, NoReturn
 
-from clplat.commands import cache, pretrain, run, search, show, sweep
+from clplat.commands import Command
+from clplat.commands.experiments import demo, report, run, sweep, track
+from clplat.commands.results import cache, compare, list_, pretrain, search, ui
 from clplat.config.groups import GROUPS
 from clplat.config.slots import PLAIN
 from clplat.errors import UserError, nearest, unknown_name
@@ -21,8 +23,6 @@ from clplat.kinds import KINDS
 if TYPE_CHECKING:
     from clplat.sweep import Sweep
 
-__all__ = ["main", "script"]
-
 _PARTS = f"""\
 Parts are chosen by name and configured with dotted options; --config FILE.yaml goes below both:
   {" ".join(f"--{slot}" for slot in KINDS)}
@@ -30,39 +30,7 @@ Parts are chosen by name and configured with dotted options; --config FILE.yaml 
 for example: --strategy replay --strategy.size 200 --adapter lora --adapter.r 8 --train.epochs 2
 What there is: clplat list strategies; what it takes: clplat run --strategy.help replay, --train.help"""
 
-_Call: TypeAlias = Callable[[argparse.Namespace, list[str]], int]
-#: Name -> what the command does, what adds its options, and what it is for.
-_COMMANDS: dict[str, tuple[_Call, Callable[[argparse.ArgumentParser], None], str]] = {
-    "demo": (sweep.demo, sweep.add_demo, "compare seven strategies on five domains, in about three minutes"),
-    "run": (run.run, run.add_run, "run one experiment, or go on with an interrupted one"),
-    "sweep": (
-        sweep.sweep,
-        sweep.add_sweep,
-        "methods x seeds x stream orders, each tuned first where there is a budget",
-    ),
-    "report": (sweep.report, sweep.add_report, "write OUT/report.html of a sweep anew, also while it runs"),
-    "compare": (show.compare, show.add_compare, "the table of finished runs, from MLflow"),
-    "ui": (show.ui, show.add_ui, "start MLflow on this machine and print the link to the comparison"),
-    "list": (show.list_parts, show.add_list, f"what exists: {show.LISTED}"),
-    "search": (
-        search.search,
-        search.add_search,
-        "search a gallery with a trained run: a table and a picture",
-    ),
-    "cache": (
-        cache.cache,
-        cache.add_cache,
-        "the feature store: what it holds, whether it is whole, and how to empty it",
-    ),
-    "track": (run.track, run.add_track, "log finished or running experiments to MLflow (again)"),
-    "pretrain": (
-        pretrain.pretrain,
-        pretrain.add_pretrain,
-        "train a small CLIP on captioned pictures; --backbone local-dir: loads it",
-    ),
-}
-#: Commands that take the options of parts, which `clplat.config.parse` reads.
-_TAKES_PARTS = ("demo", "run", "sweep")
+_COMMANDS = (demo, run, sweep, report, compare, ui, list_, search, cache, track, pretrain)
 
 
 class _Parser(argparse.ArgumentParser):
@@ -126,15 +94,23 @@ def _dispatch(words: list[str], start: Sweep | None, script: str | None) -> int:
     parser, commands = _parser()
     if words and not words[0].startswith("-") and words[0] not in commands:
         raise unknown_name("command", words[0], commands)
-    known, rest = parser.parse_known_args(words)
-    known.own = re.findall(r"--[\w-]+", commands[known.command].format_usage())
-    if rest and not known.takes_parts:
+    options, rest = parser.parse_known_args(words)
+    chosen: Command = options.chosen
+    own = re.findall(r"--[\w-]+", commands[chosen.name].format_usage())
+    if chosen.parts:
+        from clplat.config.help import help_asked_for
+        from clplat.config.parse import parse_arguments
+
+        if (shown := help_asked_for(rest)) is not None:
+            print(shown)
+            return 0
+        options.raw = parse_arguments(rest, also=own)
+    elif rest:
         what = "option" if rest[0].startswith("-") else "word"
-        near = nearest(rest[0].partition("=")[0], known.own)
-        raise UserError(f"unknown {what} '{rest[0]}' of clplat {known.command}{near}")
-    known.start, known.said = start, script or shlex.join(["clplat", *words])
-    call: _Call = known.call
-    return call(known, rest)
+        near = nearest(rest[0].partition("=")[0], own)
+        raise UserError(f"unknown {what} '{rest[0]}' of clplat {chosen.name}{near}")
+    options.start, options.said = start, script or shlex.join(["clplat", *words])
+    return chosen.call(options)
 
 
 def _parser() -> tuple[_Parser, dict[str, _Parser]]:
@@ -145,9 +121,10 @@ def _parser() -> tuple[_Parser, dict[str, _Parser]]:
     parser.add_argument("--version", action="version", version=f"clplat {__version__}")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     made: dict[str, _Parser] = {}
-    for name, (call, add_options, text) in _COMMANDS.items():
-        parts = name in _TAKES_PARTS
-        made[name] = commands.add_parser(name, help=text, description=text, epilog=_PARTS if parts else None)
-        made[name].set_defaults(call=call, takes_parts=parts)
-        add_options(made[name])
+    for each in _COMMANDS:
+        more = _PARTS if each.parts else None
+        made[each.name] = commands.add_parser(each.name, help=each.text, description=each.text, epilog=more)
+        made[each.name].set_defaults(chosen=each)
+        for add in each.options:
+            add(made[each.name])
     return parser, made

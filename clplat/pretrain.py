@@ -26,8 +26,6 @@ from clplat.models.backbone import Backbone
 from clplat.parts.losses.info_nce import InfoNCE
 from clplat.randomness import generator, seeded
 
-__all__ = ["TINY", "captioned_pictures", "pretrain"]
-
 #: About a million parameters beside the vocabulary; small enough to train on two cores in minutes.
 TINY: dict[str, Any] = {
     "embed_dim": 64,

@@ -9,8 +9,6 @@ from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
-__all__ = ["code_fingerprint", "library_versions", "peak_memory_bytes"]
-
 _LIBRARIES = (
     "clplat",
     "torch",
@@ -35,20 +33,15 @@ def code_fingerprint() -> str:
     return digest.hexdigest()
 
 
-@cache
-def _versions() -> tuple[tuple[str, str], ...]:
-    found = [("python", platform.python_version())]
-    for name in _LIBRARIES:
-        try:
-            found.append((name, version(name)))
-        except PackageNotFoundError:
-            found.append((name, "not installed"))
-    return tuple(found)
-
-
 def library_versions() -> dict[str, str]:
     """Versions of Python and of the libraries that decide about numbers."""
-    return dict(_versions())
+    found = {"python": platform.python_version()}
+    for name in _LIBRARIES:
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:
+            found[name] = "not installed"
+    return found
 
 
 def peak_memory_bytes() -> int:

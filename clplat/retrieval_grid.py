@@ -10,29 +10,26 @@ from PIL import Image, ImageDraw, ImageFont
 
 from clplat.data.records import Picture, RetrievalSet
 from clplat.evaluation.evaluator import VersionMetrics
-from clplat.evaluation.retrieval import target_rows, top_k
+from clplat.evaluation.ranking import top_k
+from clplat.evaluation.retrieval import target_rows
 
-__all__ = ["draw_grid", "query_grid"]
-
+_CELL = 96  # side of a picture, in pixels
 _RIGHT, _WRONG, _INK, _PAPER = "#009e73", "#d55e00", "#222222", "#ffffff"
 
 
-def draw_grid(
-    rows: Sequence[tuple[str, Picture | Image.Image, str, Sequence[tuple[Picture, bool | None]]]],
-    cell: int = 96,
-) -> Image.Image:
+def draw_grid(rows: Sequence[tuple[str, Picture, str, Sequence[tuple[Picture, bool | None]]]]) -> Image.Image:
     """Draw one line per query: its title, the reference, the words, and the results in order.
 
     Args:
         rows: (title, reference, text, [(picture, right?)]); ``None`` where nothing is known about an answer.
-        cell: side of a picture, in pixels. Right answers have a solid green frame with a tick, wrong ones a
-            thin orange one, so that colour is not the only sign.
+            Right answers have a solid green frame with a tick, wrong ones a thin orange one, so that colour
+            is not the only sign.
     """
     if not rows:
         raise ValueError("a grid needs at least one query")
-    size = max(11, cell // 8)
+    cell, size, gap = _CELL, 12, 8
     font = ImageFont.load_default(size=size)
-    words, gap = int(1.9 * cell), max(4, cell // 12)
+    words = int(1.9 * cell)
     columns = max(len(found) for *_, found in rows)
     width = gap + cell + gap + words + (columns * (cell + gap)) + gap
     height = gap + len(rows) * (cell + 2 * gap)
@@ -40,15 +37,14 @@ def draw_grid(
     draw = ImageDraw.Draw(sheet)
     for row, (title, reference, text, found) in enumerate(rows):
         top = gap + row * (cell + 2 * gap)
-        own = _thumbnail(reference, cell) if isinstance(reference, Picture) else _fit(reference, cell)
-        sheet.paste(own, (gap, top))
+        sheet.paste(_thumbnail(reference), (gap, top))
         lines = [*_wrapped(title, font, words - gap)[:1], *_wrapped(f"“{text}”", font, words - gap)]
         room = max(2, cell // (size + 3))
         body = "\n".join(lines if len(lines) <= room else [*lines[: room - 1], lines[room - 1][:-1] + "…"])
         draw.multiline_text((2 * gap + cell, top), body, fill=_INK, font=font, spacing=2)
         for place, (picture, right) in enumerate(found):
             left = 2 * gap + cell + words + place * (cell + gap)
-            sheet.paste(_thumbnail(picture, cell), (left, top))
+            sheet.paste(_thumbnail(picture), (left, top))
             if right is not None:
                 frame = (left - 2, top - 2, left + cell + 1, top + cell + 1)
                 draw.rectangle(frame, outline=_RIGHT if right else _WRONG, width=4 if right else 1)
@@ -59,20 +55,15 @@ def draw_grid(
     return sheet
 
 
-def query_grid(
-    names: Sequence[str], sets: Sequence[RetrievalSet], row: VersionMetrics, per_domain: int, k: int
-) -> Image.Image:
-    """The first queries of every domain with their k best candidates: the same queries for every version."""
+def query_grid(names: Sequence[str], sets: Sequence[RetrievalSet], row: VersionMetrics) -> Image.Image:
+    """The first query of every domain with its six best candidates: the same queries for every version."""
     lines = []
-    for name, retrieval_set in zip(names, sets, strict=True):
-        queries = retrieval_set.queries[:per_domain]
-        targets, exclude = target_rows(
-            queries, retrieval_set.gallery, retrieval_set.protocol.exclude_reference
-        )
-        best = top_k(row.queries[name][: len(queries)], row.galleries[retrieval_set.gallery.name], k, exclude)
-        for query, right, found in zip(queries, targets, best.tolist(), strict=True):
-            pictures = [(retrieval_set.gallery.pictures[g], g in right) for g in found if g >= 0]
-            lines.append((name, query.reference, query.text, pictures))
+    for name, held in zip(names, sets, strict=True):
+        query, gallery = held.queries[0], held.gallery
+        [right], exclude = target_rows([query], gallery, held.protocol.exclude_reference)
+        [best] = top_k(row.queries[name][:1], row.galleries[gallery.name], 6, exclude).tolist()
+        pictures = [(gallery.pictures[g], g in right) for g in best if g >= 0]
+        lines.append((name, query.reference, query.text, pictures))
     return draw_grid(lines)
 
 
@@ -92,13 +83,9 @@ def _wrapped(text: str, font: Any, width: float) -> list[str]:
 
 
 @lru_cache(maxsize=1024)  # every version of every run of a comparison shows the same queries
-def _thumbnail(picture: Picture, cell: int) -> Image.Image:
-    return _fit(picture.load(), cell)
-
-
-def _fit(picture: Image.Image, cell: int) -> Image.Image:
-    copy = picture.convert("RGB")
-    copy.thumbnail((cell, cell))
-    square = Image.new("RGB", (cell, cell), "#f4f4f4")
-    square.paste(copy, ((cell - copy.width) // 2, (cell - copy.height) // 2))
+def _thumbnail(picture: Picture) -> Image.Image:
+    copy = picture.load().convert("RGB")
+    copy.thumbnail((_CELL, _CELL))
+    square = Image.new("RGB", (_CELL, _CELL), "#f4f4f4")
+    square.paste(copy, ((_CELL - copy.width) // 2, (_CELL - copy.height) // 2))
     return square

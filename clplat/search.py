@@ -22,8 +22,6 @@ from clplat.runs.assembly import assemble
 from clplat.runs.load import config_of, put_version, version_file
 from clplat.runs.run_folder import CONFIG
 
-__all__ = ["Found", "Searcher", "find_run", "search"]
-
 #: Gallery pictures that an index looks up again to measure its recall.
 SAMPLE = 256
 

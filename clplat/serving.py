@@ -23,8 +23,6 @@ from clplat.search import Found, Searcher
 if TYPE_CHECKING:
     from pandas import DataFrame  # type: ignore[import-untyped]
 
-__all__ = ["Served"]
-
 
 def _load_pyfunc(path: str) -> Served:
     """The function that MLflow calls for ``loader_module: clplat.serving`` in an MLmodel file."""

@@ -17,8 +17,6 @@ from rich.text import Text
 
 from clplat.events import Listener
 
-__all__ = ["Board", "Terminal", "plain_output"]
-
 
 def plain_output() -> bool:
     """True when output should be plain lines: not a terminal, or NO_COLOR is set."""

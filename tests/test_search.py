@@ -228,7 +228,7 @@ def square(colour: str, size: tuple[int, int] = (40, 40)) -> Picture:
 
 def test_a_grid_shows_reference_words_and_results_and_marks_the_right_ones() -> None:
     rows = [("photo", square("red"), "make it blue", [(square("blue"), True), (square("green"), False)])]
-    sheet = draw_grid(rows, cell=96)
+    sheet = draw_grid(rows)
     colours = [sheet.getpixel((8 + 48, 8 + 48))]
     assert colours == [(255, 0, 0)]
     seen = {colour for _, colour in sheet.getcolors(1 << 16) or []}

@@ -1,1 +1,75 @@
 """What the commands do, and the options of each. Heavy libraries load only in the command that needs them."""
+
+from __future__ import annotations
+
+import re
+from argparse import ArgumentTypeError, Namespace
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeAlias
+
+#: Adds itself to a parser, or to a group of options of one.
+Option: TypeAlias = Callable[[Any], Any]
+
+
+@dataclass(frozen=True)
+class Command:
+    """One command; ``parts`` says that it takes the options of parts too, as ``raw`` of its options."""
+
+    name: str
+    text: str
+    options: tuple[Option, ...]
+    parts: bool
+    call: Callable[[Namespace], int]
+
+
+def command(
+    *options: Option, parts: bool = False, text: str = ""
+) -> Callable[[Callable[[Namespace], int]], Command]:
+    """Make a command of the function that does it; its name and docstring are those of the command."""
+    return lambda f: Command(f.__name__.strip("_"), text or f.__doc__ or "", options, parts, f)
+
+
+def option(name: str, text: str = "", **how: Any) -> Option:
+    """An option as argparse declares it, ``"--seed N"`` say; its help ends with its default if it has one."""
+    name, *metavar = name.split()
+    how |= {"metavar": metavar[0]} if metavar else {}
+    if how.get("default") is not None and "default" not in text:
+        text = f"{text} (default: %(default)s)".strip()
+    return lambda parser: parser.add_argument(name, help=text, **how)
+
+
+def one_of(*options: Option) -> Option:
+    """Options of which exactly one is given."""
+
+    def add(parser: Any) -> None:
+        group = parser.add_mutually_exclusive_group(required=True)
+        for each in options:
+            each(group)
+
+    return add
+
+
+def at_least(low: int) -> Callable[[str], int]:
+    """A check of an option's value: a whole number, not below ``low``."""
+
+    def whole(word: str) -> int:
+        if not re.fullmatch(r"[+-]?\d+", word) or int(word) < low:
+            raise ArgumentTypeError(f"takes a whole number of at least {low}, not '{word}'")
+        return int(word)
+
+    return whole
+
+
+def out(default: str) -> Option:
+    """``--out``, the folder of the runs."""
+    return option("--out", "folder of runs", type=Path, default=Path(default))
+
+
+def workers(default: int) -> Option:
+    """``--workers``, of a command that runs more than one experiment."""
+    return option("--workers N", "processes", type=at_least(1), default=default)
+
+
+NO_TRACK = option("--no-track", "do not log to MLflow", action="store_true")

@@ -7,8 +7,6 @@ from typing import Annotated, Literal
 
 from clplat.config.space import Choice, Float, Int
 
-__all__ = ["GROUPS", "DataConfig", "EvaluationConfig", "TrainConfig"]
-
 
 @dataclass(frozen=True)
 class TrainConfig:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+from collections.abc import Sequence
 
 from clplat import registry
 from clplat.config.groups import GROUPS
@@ -12,7 +13,17 @@ from clplat.config.slots import constructor_of, options_of
 from clplat.errors import UserError, nearest
 from clplat.kinds import KINDS
 
-__all__ = ["help_on"]
+
+def help_asked_for(words: Sequence[str]) -> str | None:
+    """The text that ``--<slot>.help`` among command-line words asks for, or None."""
+    for place, word in enumerate(words):
+        slot, _, tail = word.removeprefix("--").partition(".")
+        key, _, name = tail.partition("=")
+        if key == "help":
+            after = [w for w in words[place + 1 : place + 2] if not w.startswith("--")]
+            chosen = [words[i + 1] for i, w in enumerate(words[:-1]) if w == f"--{slot}"]
+            return help_on(slot, next(iter([*filter(None, [name]), *after, *chosen]), ""))
+    return None
 
 
 def help_on(slot: str, name: str = "") -> str:

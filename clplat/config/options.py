@@ -25,8 +25,6 @@ from clplat.errors import UserError
 if TYPE_CHECKING:
     from pydantic import TypeAdapter
 
-__all__ = ["Argument", "arguments", "coerce", "describe_type"]
-
 _SHORT = reprlib.Repr()
 _SHORT.maxstring = _SHORT.maxother = 60
 

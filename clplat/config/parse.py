@@ -16,8 +16,6 @@ from clplat.config.slots import PLAIN, chosen_parts, unknown_option
 from clplat.errors import UserError, nearest
 from clplat.kinds import KINDS
 
-__all__ = ["parse_arguments"]
-
 
 def parse_arguments(argv: Sequence[str], also: Sequence[str] = ()) -> dict[str, Any]:
     """Read ``--config FILE``, ``--recipe NAME``, ``--slot NAME``, ``--slot.key VALUE``; options lie on top.

@@ -14,8 +14,6 @@ import yaml
 from clplat.errors import UserError
 from clplat.kinds import KINDS
 
-__all__ = ["merge", "read_config", "unflatten"]
-
 
 def unflatten(value: Any) -> dict[str, Any]:
     """Sort dotted keys into their slots.

@@ -19,8 +19,6 @@ from clplat.errors import UserError, nearest, unknown_name
 from clplat.kinds import KINDS
 from clplat.scan import packages
 
-__all__ = ["MATCHES", "Recipe", "families", "parse_recipe", "recipe", "recipes"]
-
 MATCHES = {
     "whole": "the mechanism of the paper as far as it applies to composed retrieval",
     "core": "its central formula; the deviations say which piece is missing or different",

@@ -23,8 +23,6 @@ from clplat.config.space import Choice, Float, Int, Space
 from clplat.errors import UserError
 from clplat.kinds import KINDS
 
-__all__ = ["command_of", "completed", "resolve", "spaces", "words_of"]
-
 
 def resolve(raw: Mapping[str, Any] | Config) -> Config:
     """Fill in every default and check every name, type and value, and that the parts go together.

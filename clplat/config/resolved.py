@@ -10,8 +10,6 @@ from clplat.config.groups import GROUPS, DataConfig, EvaluationConfig, TrainConf
 from clplat.config.slots import PLAIN, constructor_of
 from clplat.errors import UserError
 
-__all__ = ["Config", "Part"]
-
 
 @dataclass(frozen=True)
 class Part:

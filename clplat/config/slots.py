@@ -11,16 +11,6 @@ from clplat.config.options import Argument, arguments
 from clplat.errors import UserError, nearest
 from clplat.kinds import KINDS
 
-__all__ = [
-    "PLAIN",
-    "chosen_parts",
-    "constructor_of",
-    "options_of",
-    "options_of_all",
-    "unknown_option",
-]
-
-
 #: Options of no part.
 PLAIN = {
     "seed": Argument("seed", int, 0, "of everything random in the experiment", False),

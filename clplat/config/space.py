@@ -10,8 +10,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
-__all__ = ["Choice", "Float", "Int", "Space"]
-
 
 @dataclass(frozen=True)
 class Float:

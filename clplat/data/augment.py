@@ -15,8 +15,6 @@ from clplat.data.records import Picture
 from clplat.errors import UserError
 from clplat.randomness import derive, generator
 
-__all__ = ["Augment"]
-
 
 class Augment:
     """A random crop, a flip or both, drawn anew at every moment of training or from a few kept views.

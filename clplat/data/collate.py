@@ -11,8 +11,6 @@ from clplat.data.batch import Batch
 from clplat.data.images import PixelStore
 from clplat.data.records import Picture, Triplet
 
-__all__ = ["Collate"]
-
 
 class Collate:
     """Joins triplets to a `Batch`; pictures are decoded when their pixels are read.

@@ -17,9 +17,7 @@ from clplat.data.images import open_picture
 from clplat.data.records import Picture
 from clplat.errors import UserError, nearest, unknown_name
 
-__all__ = ["SPLITS", "FolderTree", "read_folders", "split_of", "stable_hash", "to_words", "with_article"]
-
-SPLITS = ("train", "val", "test")
+SPLITS = ("train", "val", "test")  # 60, 15 and 25 % of the pictures
 _SUFFIXES = {".jpg", ".jpeg", ".png", ".webp", ".bmp"}
 _LAYOUT = "expected <root>/<domain>/<class>/*.jpg (or jpeg, png, webp, bmp)"
 _EDGE = 1 << 16
@@ -31,15 +29,15 @@ def stable_hash(*parts: object) -> int:
     return int.from_bytes(hashlib.blake2b(os.fsencode(text), digest_size=8).digest(), "big")
 
 
-def split_of(relative: str, shares: Sequence[float] = (0.60, 0.15, 0.25)) -> str:
+def split_of(relative: str) -> str:
     """The split of a picture, from its relative path alone, so that other files never move it.
 
     Example:
         >>> split_of("photo/dog/056_0001.jpg") == split_of("photo/dog/056_0001.jpg")
         True
     """
-    place = stable_hash("split", relative) / 2**64 * sum(shares)
-    return SPLITS[0] if place < shares[0] else SPLITS[1] if place < shares[0] + shares[1] else SPLITS[2]
+    place = stable_hash("split", relative) / 2**64
+    return "train" if place < 0.60 else "val" if place < 0.75 else "test"
 
 
 def to_words(name: str) -> str:
@@ -89,7 +87,6 @@ def read_folders(
     domains: Sequence[str] | None = None,
     classes: Sequence[str] | None = None,
     bad_pictures: Literal["refuse", "drop"] = "refuse",
-    shares: Sequence[float] = (0.60, 0.15, 0.25),
 ) -> FolderTree:
     """Read a tree of pictures. Every file is checked now and decoded only when it is needed.
 
@@ -99,7 +96,6 @@ def read_folders(
         domains: the domains to read; by default all.
         classes: the classes to read; by default all. A domain need not have every class.
         bad_pictures: what to do with files that cannot be read: refuse the tree, or leave them out.
-        shares: of the train, val and test split.
 
     Raises:
         UserError: the root, a domain, a class or a picture is missing, empty or broken.
@@ -114,7 +110,9 @@ def read_folders(
     for domain in _chosen("domain", domains, base):
         for category in _chosen("class", None, base / domain):
             if classes is None or category in classes:
-                found[domain, category] = _files(base / domain / category)
+                found[domain, category] = names = _names(base / domain / category, False)
+                if not names:
+                    raise UserError(f"no pictures in {base / domain / category}; {_LAYOUT}")
     known = {category for _, category in found}
     for category in classes or ():
         if category not in known:
@@ -125,7 +123,7 @@ def read_folders(
             raise UserError(f"domain '{domain}' in {base} has none of the classes {', '.join(classes or ())}")
     if len(known) < 2:
         raise UserError(f"{base} has the single class '{next(iter(known), '')}'; at least two are needed")
-    return _checked(base, found, bad_pictures, shares)
+    return _checked(base, found, bad_pictures)
 
 
 def _names(folder: Path, folders: bool) -> list[str]:
@@ -152,16 +150,7 @@ def _chosen(kind: str, wanted: Sequence[str] | None, folder: Path) -> list[str]:
     return names if wanted is None else sorted(set(wanted))
 
 
-def _files(folder: Path) -> list[str]:
-    names = _names(folder, False)
-    if not names:
-        raise UserError(f"no pictures in {folder}; {_LAYOUT}")
-    return names
-
-
-def _checked(
-    base: Path, found: Mapping[tuple[str, str], list[str]], policy: str, shares: Sequence[float]
-) -> FolderTree:
+def _checked(base: Path, found: Mapping[tuple[str, str], list[str]], policy: str) -> FolderTree:
     cells: dict[tuple[str, str, str], list[Picture]] = {}
     bad: list[str] = []
     for (domain, category), names in found.items():
@@ -175,7 +164,7 @@ def _checked(
                 continue
             # A partial, unlike a lambda, can be sent to the workers of a DataLoader.
             picture = Picture(f"{relative}@{digest}", partial(open_picture, path))
-            cells.setdefault((domain, category, split_of(relative, shares)), []).append(picture)
+            cells.setdefault((domain, category, split_of(relative)), []).append(picture)
         if policy == "drop" and len(bad) - before == len(names):
             raise UserError(f"none of the {len(names)} pictures in {base / domain / category} can be read")
     if bad and policy == "refuse":

@@ -19,8 +19,6 @@ from clplat.data.inputs import Images
 from clplat.data.records import Picture
 from clplat.errors import UserError, unknown_name
 
-__all__ = ["BadPicture", "PixelStore", "Preprocess", "open_picture", "to_rgb"]
-
 _ORIENTATION = 0x0112
 _WITH_ALPHA = {"RGBA", "LA", "PA", "RGBa", "La"}
 

@@ -11,8 +11,6 @@ from typing import Any, TypeVar
 from clplat.data.records import Domain, Picture, Probe, RetrievalSet
 from clplat.errors import UserError
 
-__all__ = ["queries_fingerprint", "stream_fingerprint", "validate", "validate_domain"]
-
 T = TypeVar("T", bound=Hashable)
 
 

@@ -1,4 +1,4 @@
-"""Continual-learning scores from the matrix R: every convention is a function of its own name.
+"""Continual-learning scores from the matrix R: every convention has a name of its own.
 
 ``R[i][j]`` is the metric (percent) on domain j after i experiences; row 0 is the untrained model. Domains are
 trained in order: domain j during experience j + 1. In the formulas below T is the number of experiences
@@ -6,150 +6,40 @@ trained, and ``A[t][j] = R[t + 1][j]``, t = 0..T-1, is the matrix without row 0.
 
 **A prefix.** After T of N experiences, every score is that of the stream cut off there: only the first T
 domains count, so R is row 0 and a T x T square. Scores that need more experiences than there are give None.
+
+References:
+    Lopez-Paz and Ranzato, "Gradient Episodic Memory for Continual Learning", NeurIPS 2017, arXiv:1706.08840
+    (bwt). Zheng et al., "Preventing Zero-Shot Transfer Degradation in Continual Learning of Vision-Language
+    Models", ICCV 2023, arXiv:2303.06628 (MTIL). Garg et al., "TiC-CLIP: Continual Training of CLIP Models",
+    ICLR 2024, arXiv:2310.16226.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from typing import TypeAlias
-
-__all__ = [
-    "Matrix",
-    "acc_all",
-    "acc_incremental",
-    "acc_last",
-    "backward",
-    "bwt",
-    "continual_scores",
-    "forgetting_first",
-    "forgetting_max",
-    "forward",
-    "fwt_init",
-    "plasticity",
-    "score_rows",
-    "transfer",
-    "transfer_rows",
-    "zs_drop",
-    "zs_retention",
-]
 
 Matrix: TypeAlias = Sequence[Sequence[float]]
 
 
-def acc_last(R: Matrix) -> float | None:
-    """``mean_j A[T-1][j]``: the last model on the domains seen (MTIL "Last", macro average accuracy).
-
-    Example:
-        >>> acc_last([[10.0, 20.0], [50.0, 25.0], [40.0, 60.0]])
-        50.0
-    """
-    _, A = _square(R)
-    return _mean(A[-1]) if A else None
-
-
-def acc_all(R: Matrix) -> float | None:
-    """``mean_{t,j} A[t][j]`` over all T x T cells, those not yet trained included (MTIL "Avg")."""
-    _, A = _square(R)
-    return _mean(cell for row in A for cell in row)
-
-
-def acc_incremental(R: Matrix) -> float | None:
-    """``mean_t mean_{j<=t} A[t][j]``: the mean over time of the accuracy on what was seen until then."""
-    _, A = _square(R)
-    return _mean(_mean(row[: t + 1]) for t, row in enumerate(A))
-
-
-def transfer(R: Matrix) -> float | None:
-    """``mean_{j>=1} mean_{t<j} A[t][j]``: MTIL Transfer, column first, row 0 of R and domain 0 left out.
-
-    Reference:
-        Zheng et al., "Preventing Zero-Shot Transfer Degradation in Continual Learning of Vision-Language
-        Models", ICCV 2023, arXiv:2303.06628.
-    """
-    _, A = _square(R)
-    return _mean(_mean(A[t][j] for t in range(j)) for j in range(1, len(A)))
-
-
-def transfer_rows(R: Matrix) -> float | None:
-    """``mean_{t<T-1} mean_{j>t} A[t][j]``: row first (Mammoth "AVG Transfer"); not the same as `transfer`."""
-    _, A = _square(R)
-    return _mean(_mean(row[t + 1 :]) for t, row in enumerate(A[:-1]))
-
-
-def bwt(R: Matrix) -> float | None:
-    """``1/(T-1) sum_{j<T-1} (A[T-1][j] - A[j][j])``: backward transfer; below 0 is forgetting.
-
-    Reference:
-        Lopez-Paz and Ranzato, "Gradient Episodic Memory for Continual Learning", NeurIPS 2017,
-        arXiv:1706.08840.
-    """
-    _, A = _square(R)
-    return _mean(A[-1][j] - A[j][j] for j in range(len(A) - 1))
-
-
-def fwt_init(R: Matrix) -> float | None:
-    """``1/(T-1) sum_{j>=1} (A[j-1][j] - R[0][j])``: what earlier domains gave to j before it was trained."""
-    zero_shot, A = _square(R)
-    return _mean(A[j - 1][j] - zero_shot[j] for j in range(1, len(A)))
-
-
-def forgetting_first(R: Matrix) -> float | None:
-    """``mean_{j<T-1} (A[j][j] - A[T-1][j])``: just trained against now (Avalanche); equals -bwt."""
-    _, A = _square(R)
-    return _mean(A[j][j] - A[-1][j] for j in range(len(A) - 1))
-
-
-def forgetting_max(R: Matrix) -> float | None:
-    """``1/(T-1) sum_{j<T-1} (max_t A[t][j] - A[T-1][j])``: best ever against now, never below 0.
-
-    The maximum runs over all trained rows, the last and those before j was trained included (Mammoth, PyCIL).
-    Row 0 of R is left out: `zs_drop` measures the loss against zero-shot.
-    """
-    _, A = _square(R)
-    return _mean(max(row[j] for row in A) - A[-1][j] for j in range(len(A) - 1))
-
-
-def plasticity(R: Matrix) -> float | None:
-    """``mean_j A[j][j]``: each domain just after its training (TiC-CLIP "in-domain")."""
-    _, A = _square(R)
-    return _mean(A[j][j] for j in range(len(A)))
-
-
-def backward(R: Matrix) -> float | None:
-    """Mean of all cells below the diagonal of A, ``j < t``: earlier domains (TiC-CLIP "backward").
-
-    Reference:
-        Garg et al., "TiC-CLIP: Continual Training of CLIP Models", ICLR 2024, arXiv:2310.16226.
-    """
-    _, A = _square(R)
-    return _mean(cell for t, row in enumerate(A) for cell in row[:t])
-
-
-def forward(R: Matrix) -> float | None:
-    """Mean of all cells above the diagonal of A, ``j > t``: domains still to come (TiC-CLIP "forward")."""
-    _, A = _square(R)
-    return _mean(cell for t, row in enumerate(A) for cell in row[t + 1 :])
-
-
-_SCORES: tuple[Callable[[Matrix], float | None], ...] = (
-    acc_last,
-    acc_all,
-    acc_incremental,
-    transfer,
-    transfer_rows,
-    bwt,
-    fwt_init,
-    forgetting_first,
-    forgetting_max,
-    plasticity,
-    backward,
-    forward,
-)
-
-
 def continual_scores(R: Matrix) -> dict[str, float | None]:
-    """Every score of this module that derives from R, by name; None where it is undefined.
+    """Every score that derives from R, by name; None where it is undefined.
+
+    - ``acc_last``: ``mean_j A[T-1][j]``, the last model on the domains seen (MTIL "Last", macro average).
+    - ``acc_all``: ``mean_{t,j} A[t][j]``, all T x T cells, those not yet trained included (MTIL "Avg").
+    - ``acc_incremental``: ``mean_t mean_{j<=t} A[t][j]``, the mean over time of what was seen until then.
+    - ``transfer``: ``mean_{j>=1} mean_{t<j} A[t][j]``, column first, without row 0 of R (MTIL "Transfer").
+    - ``transfer_rows``: ``mean_{t<T-1} mean_{j>t} A[t][j]``, row first (Mammoth "AVG Transfer").
+    - ``bwt``: ``mean_{j<T-1} (A[T-1][j] - A[j][j])``, backward transfer; below 0 is forgetting.
+    - ``fwt_init``: ``mean_{j>=1} (A[j-1][j] - R[0][j])``, what earlier domains gave to j before its training.
+    - ``forgetting_first``: ``mean_{j<T-1} (A[j][j] - A[T-1][j])``, just trained against now (Avalanche).
+    - ``forgetting_max``: ``mean_{j<T-1} (max_t A[t][j] - A[T-1][j])``, best ever against now, never below 0.
+      The maximum runs over all trained rows, those before j was trained included (Mammoth, PyCIL). Row 0 of
+      R is left out: `zs_drop` measures the loss against zero-shot.
+    - ``plasticity``: ``mean_j A[j][j]``, each domain just after its training (TiC-CLIP "in-domain").
+    - ``backward``: the mean of all ``A[t][j]`` with ``j < t``, earlier domains (TiC-CLIP).
+    - ``forward``: the mean of all ``A[t][j]`` with ``j > t``, domains still to come (TiC-CLIP).
 
     Args:
         R: T + 1 rows of N percentages, T <= N.
@@ -161,12 +51,22 @@ def continual_scores(R: Matrix) -> dict[str, float | None]:
         >>> continual_scores([[10.0, 20.0], [50.0, 25.0], [40.0, 60.0]])["bwt"]
         -10.0
     """
-    return {score.__name__: score(R) for score in _SCORES}
-
-
-def score_rows(R: Matrix) -> list[dict[str, float | None]]:
-    """`continual_scores` after 0, 1, ..., T experiences: one dict per row of R."""
-    return [continual_scores(R[: i + 1]) for i in range(len(R))]
+    untrained, A = _square(R)
+    T, last = len(A), A[-1] if A else []
+    return {
+        "acc_last": mean_of_known(last),
+        "acc_all": mean_of_known(cell for row in A for cell in row),
+        "acc_incremental": mean_of_known(mean_of_known(row[: t + 1]) for t, row in enumerate(A)),
+        "transfer": mean_of_known(mean_of_known(A[t][j] for t in range(j)) for j in range(1, T)),
+        "transfer_rows": mean_of_known(mean_of_known(row[t + 1 :]) for t, row in enumerate(A[:-1])),
+        "bwt": mean_of_known(last[j] - A[j][j] for j in range(T - 1)),
+        "fwt_init": mean_of_known(A[j - 1][j] - untrained[j] for j in range(1, T)),
+        "forgetting_first": mean_of_known(A[j][j] - last[j] for j in range(T - 1)),
+        "forgetting_max": mean_of_known(max(row[j] for row in A) - last[j] for j in range(T - 1)),
+        "plasticity": mean_of_known(A[j][j] for j in range(T)),
+        "backward": mean_of_known(cell for t, row in enumerate(A) for cell in row[:t]),
+        "forward": mean_of_known(cell for t, row in enumerate(A) for cell in row[t + 1 :]),
+    }
 
 
 def zs_drop(values: Sequence[float]) -> float | None:
@@ -208,6 +108,7 @@ def _square(R: Matrix) -> tuple[list[float], list[list[float]]]:
     return list(R[0][:trained]), [list(row[:trained]) for row in R[1:]]
 
 
-def _mean(values: Iterable[float | None]) -> float | None:
+def mean_of_known(values: Iterable[float | None]) -> float | None:
+    """The mean of what is not None; None where nothing is left."""
     known = [value for value in values if value is not None]
     return math.fsum(known) / len(known) if known else None

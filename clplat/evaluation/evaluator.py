@@ -16,8 +16,6 @@ from clplat.data.records import Domain, Picture, Probe, Query, RetrievalSet
 from clplat.evaluation.probes import classification_accuracy, image_text_recall
 from clplat.evaluation.retrieval import per_query_metrics, target_rows
 
-__all__ = ["Encoder", "Evaluator", "VersionMetrics"]
-
 
 class Encoder(Protocol):
     """What the evaluator needs of a model; `ComposedRetriever` is one."""
@@ -76,20 +74,17 @@ class Evaluator:
     ) -> None:
         self.names = [domain.name for domain in domains]
         self.sets = [{"val": domain.val, "test": domain.test}[split] for domain in domains]
-        self.tags = sorted(
-            {tag for retrieval_set in self.sets for query in retrieval_set.queries for tag in _tags_of(query)}
-        )
         self.probes, self.pictures, self.tokenize = probes, pictures, tokenize
         self.composers, self.batch_size = composers, batch_size
-        shown = [
-            p
-            for retrieval_set in self.sets
-            for p in (*retrieval_set.gallery.pictures, *(q.reference for q in retrieval_set.queries))
-        ]
+        asked = [query for held in self.sets for query in held.queries]
+        self.tags = sorted({tag for query in asked for tag in _tags_of(query)})
+        shown: list[Picture] = []
+        for held in self.sets:
+            shown += [*held.gallery.pictures, *(query.reference for query in held.queries)]
         shown += [picture for probe in probes for picture in probe.pictures]
         self._all_pictures = list({picture.key: picture for picture in shown}.values())
-        said = [query.text for retrieval_set in self.sets for query in retrieval_set.queries]
-        self._all_texts = list(dict.fromkeys([*said, *(text for probe in probes for text in probe.texts)]))
+        said = [query.text for query in asked] + [text for probe in probes for text in probe.texts]
+        self._all_texts = list(dict.fromkeys(said))
 
     @torch.inference_mode()
     def images(self, encoder: Encoder, pictures: Sequence[Picture]) -> Tensor:
@@ -124,19 +119,15 @@ class Evaluator:
         """Measure one model version; ``on_domain(j, metrics)`` is called as each cell is known."""
         row = VersionMetrics()
         encoder.prepare(self.pictures(self._all_pictures), self.tokenize(self._all_texts))
-        for name, retrieval_set in zip(self.names, self.sets, strict=True):
-            if retrieval_set.gallery.name not in row.galleries:
-                row.galleries[retrieval_set.gallery.name] = self.images(
-                    encoder, retrieval_set.gallery.pictures
-                )
-            embedded = self.queries(encoder, retrieval_set.queries)
+        for name, held in zip(self.names, self.sets, strict=True):
+            if held.gallery.name not in row.galleries:
+                row.galleries[held.gallery.name] = self.images(encoder, held.gallery.pictures)
+            embedded = self.queries(encoder, held.queries)
             row.queries[name] = embedded["own"]
-            values = {
-                who: self._values(retrieval_set, found, row.galleries) for who, found in embedded.items()
-            }
+            values = {who: _values(held, found, row.galleries) for who, found in embedded.items()}
             own = values.pop("own")
             row.ranks[name], ties = own.pop("rank"), own.pop("ties")
-            row.values[name] = own[retrieval_set.protocol.primary].float()
+            row.values[name] = own[held.protocol.primary].float()
             row.ties.append(int(ties.sum()))
             cell = _means(own)
             _append(row.metrics, cell)
@@ -145,7 +136,7 @@ class Evaluator:
                     row.baselines.setdefault(who, {}), _means({k: v for k, v in blind.items() if k in own})
                 )
             for tag in self.tags:
-                mask = torch.tensor([tag in _tags_of(query) for query in retrieval_set.queries])
+                mask = torch.tensor([tag in _tags_of(query) for query in held.queries])
                 chosen = _means({k: v[mask] for k, v in own.items()}) if mask.any() else dict.fromkeys(own)
                 _append(row.tags.setdefault(tag, {}), chosen)
             if on_domain is not None:
@@ -153,17 +144,6 @@ class Evaluator:
         for probe in self.probes:
             row.probes[probe.name] = self._probe(encoder, probe)
         return row
-
-    @staticmethod
-    def _values(
-        retrieval_set: RetrievalSet, queries: Tensor, galleries: Mapping[str, Tensor]
-    ) -> dict[str, Tensor]:
-        targets, exclude = target_rows(
-            retrieval_set.queries, retrieval_set.gallery, retrieval_set.protocol.exclude_reference
-        )
-        return per_query_metrics(
-            queries, galleries[retrieval_set.gallery.name], targets, exclude, retrieval_set.protocol.ks
-        )
 
     def _probe(self, encoder: Encoder, probe: Probe) -> dict[str, float]:
         images, texts = self.images(encoder, probe.pictures), self.texts(encoder, probe.texts)
@@ -176,10 +156,15 @@ class Evaluator:
     ) -> dict[str, float]:
         """One cell of C: each metric's mean over domains, these queries in that version's galleries."""
         cells = []
-        for name, retrieval_set in zip(self.names, self.sets, strict=True):
-            values = self._values(retrieval_set, queries[name], galleries)
+        for name, held in zip(self.names, self.sets, strict=True):
+            values = _values(held, queries[name], galleries)
             cells.append(_means({k: v for k, v in values.items() if k not in ("rank", "ties")}))
         return {metric: sum(cell[metric] for cell in cells) / len(cells) for metric in cells[0]}
+
+
+def _values(held: RetrievalSet, queries: Tensor, galleries: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    targets, exclude = target_rows(held.queries, held.gallery, held.protocol.exclude_reference)
+    return per_query_metrics(queries, galleries[held.gallery.name], targets, exclude, held.protocol.ks)
 
 
 def _means(values: Mapping[str, Tensor]) -> dict[str, float]:

@@ -1,4 +1,4 @@
-"""A gallery that is read piece by piece, wherever it lies, and the exact score of a query and a row.
+"""A gallery, and rows of it, in any form that a caller has; and the exact score of a query and a row.
 
 The score of gallery row g for query q is the dot product in float32, its products added by halves in one
 fixed order: the same two rows score the same bits in any block and on any number of threads, so equal
@@ -16,31 +16,24 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-__all__ = ["Embeddings", "GalleryReader"]
-
 #: A gallery (G, D): a matrix, which may be memory-mapped, or a sequence of blocks (n, D), which may load each
 #: when it is read.
 Embeddings: TypeAlias = Tensor | NDArray[Any] | Sequence[Tensor] | Sequence[NDArray[Any]]
+#: Gallery rows of each query: (Q,), (Q, P) padded with -1, or one list or LongTensor a query.
+Rows: TypeAlias = Tensor | Sequence[int] | Sequence[Sequence[int]] | Sequence[Tensor]
 
 
 class GalleryReader:
-    """Reads a gallery.
-
-    Args:
-        gallery: see `Embeddings`.
-
-    Raises:
-        ValueError: no block; blocks that are no matrices of one width.
-    """
+    """Reads `Embeddings`; ValueError where they are empty or no matrices of one width."""
 
     def __init__(self, gallery: Embeddings) -> None:
         self.blocks: Sequence[Any] = [gallery] if isinstance(gallery, Tensor | np.ndarray) else gallery
         shapes = [tuple(block.shape) for block in self.blocks]
-        if not shapes:
-            raise ValueError("the gallery is empty")
         if any(len(shape) != 2 or shape[1] != shapes[0][1] for shape in shapes):
             raise ValueError(f"a gallery is a matrix (G, D) or blocks of one width, not {shapes[:3]}")
         self.starts = list(accumulate((shape[0] for shape in shapes), initial=0))
+        if self.starts[-1] == 0:
+            raise ValueError("the gallery is empty")
         self.shape = (self.starts[-1], shapes[0][1])
 
     def pieces(self, size: int, device: torch.device) -> Iterator[tuple[int, Tensor]]:
@@ -56,9 +49,51 @@ class GalleryReader:
         for start, stop, block in zip(self.starts, self.starts[1:], self.blocks, strict=False):
             inside = ((g >= start) & (g < stop)).nonzero().squeeze(1)
             for pairs in inside.split(chunk) if len(inside) else ():
-                right = _read(block, g[pairs] - start, queries.device)
-                out[pairs] = _dot(queries.index_select(0, q[pairs]), right)
+                products = queries.index_select(0, q[pairs]) * _read(block, g[pairs] - start, queries.device)
+                while (width := products.shape[1]) > 1:
+                    half = (width + 1) // 2
+                    products[:, : width - half] += products[:, half:]
+                    products = products[:, :half]
+                out[pairs] = products.sum(1)
         return out
+
+    def rows(self, queries: Tensor, targets: Rows | None, exclude: Rows | None) -> tuple[Tensor, Tensor]:
+        """Check what is asked; return targets (Q, P) and excluded rows (Q, E), each as `distinct_rows`."""
+        if queries.ndim != 2 or queries.shape[1] != self.shape[1]:
+            shapes = f"{tuple(queries.shape)} and {self.shape}"
+            raise ValueError(f"queries (Q, D) and gallery (G, D) must be matrices of one width, not {shapes}")
+        nothing = torch.full((len(queries), 1), -1)
+        goal, hidden = (
+            distinct_rows(nothing if rows is None else rows, len(queries), name).to(queries.device)
+            for name, rows in (("targets", targets), ("exclude", exclude))
+        )
+        for name, rows in (("targets", goal), ("exclude", hidden)):
+            if (outside := ((rows >= self.shape[0]) | (rows < -1)).any(1)).any():
+                query = int(outside.nonzero()[0])
+                raise ValueError(f"{name} of query {query} lie outside the gallery of {self.shape[0]} rows")
+        if targets is not None and (without := (goal < 0).all(1)).any():
+            raise ValueError(f"query {int(without.nonzero()[0])} has no target")
+        clash = ((goal[:, :, None] == hidden[:, None, :]) & (goal >= 0)[:, :, None]).flatten(1).any(1)
+        if clash.any():
+            raise ValueError(f"a target is excluded from its own gallery (query {int(clash.nonzero()[0])})")
+        return goal, hidden
+
+
+def distinct_rows(rows: Rows, count: int, name: str) -> Tensor:
+    """Bring `Rows` to one ascending (Q, P) int64 tensor: every row once, padded with -1; P is at least 1."""
+    if not isinstance(rows, Tensor):
+        lists = [torch.as_tensor(row).flatten().long() for row in rows]
+        rows = torch.nn.utils.rnn.pad_sequence(lists, True, -1) if lists else torch.empty((0, 1)).long()
+    rows = rows[:, None] if rows.ndim == 1 else rows
+    if rows.ndim != 2 or len(rows) != count or rows.is_floating_point():
+        raise ValueError(
+            f"{name} must list gallery rows (integers) of {count} queries, not {tuple(rows.shape)}"
+        )
+    if rows.shape[1] == 0:
+        return torch.full((count, 1), -1, device=rows.device)
+    rows = rows.long().sort(dim=1).values
+    repeated = torch.nn.functional.pad(rows[:, 1:] == rows[:, :-1], (1, 0), value=False)
+    return rows.masked_fill(repeated, -1).sort(dim=1).values
 
 
 def _read(block: Any, rows: slice | Tensor, device: torch.device) -> Tensor:
@@ -68,14 +103,3 @@ def _read(block: Any, rows: slice | Tensor, device: torch.device) -> Tensor:
         return picked.detach().to(device, torch.float32)
     taken = block[rows.cpu().numpy() if isinstance(rows, Tensor) else rows]
     return torch.from_numpy(np.array(taken, dtype=np.float32)).to(device)
-
-
-def _dot(left: Tensor, right: Tensor) -> Tensor:
-    """Dot products (P,) of the rows of (P, D), added pairwise by halves: one order on every machine."""
-    products = left * right
-    width = products.shape[1]
-    while width > 1:
-        half = (width + 1) // 2
-        products[:, : width - half] += products[:, half:width]
-        width = half
-    return products[:, :1].sum(1)

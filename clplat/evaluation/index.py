@@ -14,11 +14,8 @@ import torch
 from torch import Tensor
 
 from clplat.errors import UserError, unknown_name
-from clplat.evaluation.gallery import GalleryReader
+from clplat.evaluation.gallery import GalleryReader, Rows
 from clplat.evaluation.ranking import top_k
-from clplat.evaluation.rows import Rows, candidate_rows
-
-__all__ = ["KINDS", "Index", "build_index"]
 
 #: ``hnsw`` walks a graph of neighbours (arXiv:1603.09320), ``ivf`` looks into the cells nearest to the query.
 KINDS = ("exact", "hnsw", "ivf")
@@ -39,22 +36,13 @@ class Index:
     def search(self, queries: Tensor, k: int, exclude: Rows | None = None) -> Tensor:
         """The k best rows that the index finds for every query.
 
-        Args:
-            queries: (Q, D) embeddings.
-            k: rows wanted.
-            exclude: rows that are no candidates for a query, e.g. its own reference (see `Rows`).
-
-        Returns:
-            (Q, k) int64, best first; -1 where it found no more.
-
-        Raises:
-            ValueError: as `top_k`.
+        Arguments, result and errors are those of `top_k`.
         """
         if self._engine is None or len(queries) == 0:
             return top_k(queries, self.gallery, k, exclude)
         if k < 1:
             raise ValueError(f"k must be at least 1, not {k}")
-        _, hidden = candidate_rows(queries, GalleryReader(self.gallery), None, exclude)
+        _, hidden = GalleryReader(self.gallery).rows(queries, None, exclude)
         if not torch.isfinite(queries).all():
             raise ValueError("non-finite scores: an embedding of the queries is NaN or infinite")
         # Excluded rows may be among those found: search for that many more, and leave them out afterwards.
@@ -68,10 +56,6 @@ class Index:
 
     def recall(self, queries: Tensor, k: int) -> float:
         """The share of the exact k best rows that the index finds, 0 to 1.
-
-        Args:
-            queries: (Q, D) embeddings, at least one.
-            k: rows compared.
 
         Raises:
             ValueError: no queries; as `top_k`.
@@ -109,8 +93,6 @@ def build_index(gallery: Tensor, kind: str = "exact", seed: int = 0) -> Index:
     if kind not in KINDS:
         raise unknown_name("index", kind, KINDS)
     size, width = GalleryReader(gallery).shape
-    if size == 0:
-        raise ValueError("the gallery is empty")
     if kind == "exact":
         return Index(gallery, kind, None)
     if not torch.isfinite(gallery).all():

@@ -35,8 +35,6 @@ from typing import TypeAlias
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["Noise", "Sample", "Values", "mean_of_domains"]
-
 Array: TypeAlias = npt.NDArray[np.float64]
 Values: TypeAlias = Mapping[str, Array]
 

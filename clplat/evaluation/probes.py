@@ -7,9 +7,6 @@ from collections.abc import Hashable, Sequence
 from torch import Tensor
 
 from clplat.evaluation.ranking import rank_of_targets, top_k
-from clplat.evaluation.retrieval import recall_at_k
-
-__all__ = ["classification_accuracy", "image_text_recall"]
 
 
 def image_text_recall(
@@ -42,11 +39,10 @@ def image_text_recall(
     for i, group in enumerate(range(len(images)) if groups is None else groups):
         members.setdefault(group, []).append(i)
     targets = [members[group] for group in (range(len(images)) if groups is None else groups)]
-    i2t, _ = rank_of_targets(images, texts, targets)
-    t2i, _ = rank_of_targets(texts, images, targets)
-    out = {f"R@{k}": (recall_at_k(i2t, k) + recall_at_k(t2i, k)) / 2 for k in ks}
-    out |= {f"i2t R@{k}": recall_at_k(i2t, k) for k in ks}
-    return out | {f"t2i R@{k}": recall_at_k(t2i, k) for k in ks}
+    ranks = rank_of_targets(images, texts, targets)[0], rank_of_targets(texts, images, targets)[0]
+    i2t, t2i = ({k: 100.0 * (rank < k).double().mean().item() for k in ks} for rank in ranks)
+    out = {f"R@{k}": (i2t[k] + t2i[k]) / 2 for k in ks}
+    return out | {f"i2t R@{k}": i2t[k] for k in ks} | {f"t2i R@{k}": t2i[k] for k in ks}
 
 
 def classification_accuracy(images: Tensor, prompts: Tensor, labels: Tensor) -> float:

@@ -31,11 +31,8 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from clplat.evaluation.gallery import Embeddings, GalleryReader
-from clplat.evaluation.rows import Rows, candidate_rows
-from clplat.evaluation.scores import BLOCK, LOWEST, ScoreBlock, score_blocks
-
-__all__ = ["Embeddings", "Rows", "rank_of_targets", "top_k"]
+from clplat.evaluation.gallery import Embeddings, GalleryReader, Rows
+from clplat.evaluation.scores import BLOCK, LOWEST, Scores
 
 
 def rank_of_targets(
@@ -72,12 +69,11 @@ def rank_of_targets(
         >>> rank_of_targets(torch.tensor([[1.0, 0.0]]), gallery, targets=torch.tensor([2]))
         (tensor([1]), tensor([1]))
     """
-    reader = GalleryReader(gallery)
-    goal, hidden = candidate_rows(queries, reader, targets, exclude)
-    ranks = RankCounter(queries, reader, goal)
-    for scores in score_blocks(queries, reader, hidden, block):
-        ranks.add(scores)
-    return ranks.result(tie_rule)
+    scores = Scores(queries, gallery, targets, exclude, block)
+    ranks = RankCounter(scores)
+    for _ in scores:
+        ranks.add()
+    return ranks.above + (ranks.ties if tie_rule == "against" else ranks.before), ranks.ties
 
 
 def top_k(
@@ -97,61 +93,46 @@ def top_k(
     """
     if k < 1:
         raise ValueError(f"k must be at least 1, not {k}")
-    reader = GalleryReader(gallery)
-    _, hidden = candidate_rows(queries, reader, None, exclude)
-    best = TopK(queries, reader, k)
-    for scores in score_blocks(queries, reader, hidden, block, kept=k):
-        best.add(scores)
+    scores = Scores(queries, gallery, None, exclude, block)
+    best = TopK(scores, k)
+    for _ in scores:
+        best.add()
     return best.result()
 
 
 class RankCounter:
-    """Counts what scores above, and exactly as, the best-placed target of each query.
+    """Counts what scores above, and exactly as, the best-placed target of each query."""
 
-    Args:
-        queries: (Q, D).
-        gallery: all of it.
-        goal: (Q, P) targets, padded with -1.
-    """
-
-    def __init__(self, queries: Tensor, gallery: GalleryReader, goal: Tensor) -> None:
-        self.queries, self.goal = queries.detach().float(), goal
+    def __init__(self, scores: Scores) -> None:
+        self.scores, goal = scores, scores.goal
         own = torch.full(goal.shape, -torch.inf, device=goal.device)
         q, p = (goal >= 0).nonzero(as_tuple=True)
-        own[q, p] = gallery.scores(self.queries, q, goal[q, p])
+        own[q, p] = scores.gallery.scores(scores.queries, q, goal[q, p])
         self.best = own.amax(1)
-        self.first = goal.masked_fill(own < self.best[:, None], gallery.shape[0]).amin(1)
+        self.first = goal.masked_fill(own < self.best[:, None], scores.gallery.shape[0]).amin(1)
         self.above, self.before, self.ties = (torch.zeros_like(self.first) for _ in range(3))
 
-    def add(self, block: ScoreBlock) -> None:
-        """Count one block."""
-        scores, best = block.scores, self.best[block.part, None]
-        low, high = ((best + sign * block.margin(best)).to(scores.dtype) for sign in (-1, 1))
+    def add(self) -> None:
+        """Count the block of scores."""
+        block, part, best = self.scores.block, self.scores.part, self.best[self.scores.part, None]
+        low, high = ((best + sign * self.scores.margin(best)).to(block.dtype) for sign in (-1, 1))
         # Comparisons are several times as fast into the dtype of the scores as into bool.
-        above = torch.gt(scores, high, out=torch.empty_like(scores))
-        undecided = torch.ge(scores, low, out=torch.empty_like(scores)).sub_(above)
-        undecided[block.pairs(self.goal)] = 0
+        above = torch.gt(block, high, out=torch.empty_like(block))
+        undecided = torch.ge(block, low, out=torch.empty_like(block)).sub_(above)
+        undecided[self.scores.pairs(self.scores.goal)] = 0
         rows = undecided.sum(1)
-        if block.refine(rows.sum().item()):
-            return self.add(block)
+        if self.scores.refine(rows.sum().item()):
+            return self.add()
         for columns in torch.split(above, 256, dim=1):  # as far as bfloat16 counts
-            self.above[block.part] += columns.sum(1).long()
+            self.above[part] += columns.sum(1).long()
         open_rows = rows.nonzero().squeeze(1)
         q, g = undecided[open_rows].nonzero(as_tuple=True)
-        q = open_rows[q]
-        found, best = GalleryReader(block.rows).scores(block.queries, q, g), best[q, 0]
-        q += block.part.start
+        q = open_rows[q] + part.start
+        found, best = GalleryReader(self.scores.rows).scores(self.scores.queries, q, g), self.best[q]
         equal = found == best
-        for count, counted in (
-            (self.above, found > best),
-            (self.ties, equal),
-            (self.before, equal & (g + block.start < self.first[q])),
-        ):
+        before = equal & (g + self.scores.start < self.first[q])
+        for count, counted in ((self.above, found > best), (self.ties, equal), (self.before, before)):
             count += torch.bincount(q[counted], minlength=len(count))
-
-    def result(self, tie_rule: str = "index") -> tuple[Tensor, Tensor]:
-        """Ranks and ties (Q,), as `rank_of_targets` returns them."""
-        return self.above + (self.ties if tie_rule == "against" else self.before), self.ties
 
 
 class TopK:
@@ -165,55 +146,49 @@ class TopK:
 
     Here the two best maxima of groups of columns stand for the two best scores: these are found sooner, and
     are no better.
-
-    Args:
-        queries: (Q, D).
-        gallery: all of it.
-        k: rows wanted.
     """
 
-    def __init__(self, queries: Tensor, gallery: GalleryReader, k: int) -> None:
-        self.queries, self.gallery, self.k = queries.detach().float(), gallery, k
+    def __init__(self, scores: Scores, k: int) -> None:
+        self.scores, self.k, size, device = scores, k, len(scores.queries), scores.queries.device
+        scores.kept = k
         # The k highest lower bounds known of distinct rows: the k-th best row scores no less than the last.
-        self.floor = torch.full((len(queries), min(k, gallery.shape[0])), LOWEST, device=queries.device)
+        self.floor = torch.full((size, min(k, scores.gallery.shape[0])), LOWEST, device=device)
         # The query of each candidate, its row and an upper bound, at most `width` of the query too high.
-        nothing = torch.empty(0, dtype=torch.long, device=queries.device)
+        nothing = torch.empty(0, dtype=torch.long, device=device)
         self.pool = [(nothing, nothing, self.floor[:0, 0])]
-        self.pooled = 0
-        self.width = torch.zeros(len(queries), device=queries.device)
+        self.width = torch.zeros(size, device=device)
 
-    def add(self, block: ScoreBlock) -> None:
-        """Keep the candidates of one block."""
-        scores, part = block.scores, block.part
-        group = min(64, max(1, scores.shape[1] // (4 * self.k)))
-        columns = scores[:, : scores.shape[1] // group * group]
+    def add(self) -> None:
+        """Keep the candidates of the block of scores."""
+        block, part = self.scores.block, self.scores.part
+        group = min(64, max(1, block.shape[1] // (4 * self.k)))
+        columns = block[:, : block.shape[1] // group * group]
         maxima = columns.view(len(columns), group, -1).amax(1).float()
-        bounds = torch.cat([self.floor[part], maxima - block.margin(maxima)], 1)
+        bounds = torch.cat([self.floor[part], maxima - self.scores.margin(maxima)], 1)
         floor = bounds.topk(self.floor.shape[1], sorted=False).values
         lowest = floor.amin(1, keepdim=True)
-        lowest = (lowest - block.margin(lowest)).to(scores.dtype)
-        kept = scores >= lowest.clamp(min=torch.finfo(scores.dtype).min)
-        q, g = kept.nonzero(as_tuple=True)
-        if block.refine(len(q)):
-            return self.add(block)
+        lowest = (lowest - self.scores.margin(lowest)).to(block.dtype)
+        q, g = (block >= lowest.clamp(min=torch.finfo(block.dtype).min)).nonzero(as_tuple=True)
+        if self.scores.refine(len(q)):
+            return self.add()
         self.floor[part] = floor
-        found = scores[q, g].float()
-        margin = block.margin(found[:, None], q).squeeze(1)
+        found = block[q, g].float()
+        margin = self.scores.margin(found[:, None], q).squeeze(1)
         q = q + part.start
         self.width.scatter_reduce_(0, q, 2 * margin, "amax")
-        self.pool.append((q, g + block.start, found + margin))
-        self.pooled += len(q)
-        if self.pooled > max(1 << 20, 4 * self.floor.numel()):
+        self.pool.append((q, g + self.scores.start, found + margin))
+        if sum(len(q) for q, _, _ in self.pool) > max(1 << 20, 4 * self.floor.numel()):
             self._trim()
 
     def result(self) -> Tensor:
         """(Q, k) rows, best first, -1 where there are no more candidates."""
-        q, g, _ = self._trim()
-        out = q.new_full((len(self.queries), self.k), -1)
+        self._trim()
+        [(q, g, _)] = self.pool
+        out = q.new_full((len(self.width), self.k), -1)
         out[q, _places(q, len(out))] = g
         return out
 
-    def _trim(self) -> tuple[Tensor, Tensor, Tensor]:
+    def _trim(self) -> None:
         """Cut the pool to the k best pairs per query, in order. Among equal scores its rows always ascend."""
         q, g, scores = (torch.cat(column) for column in zip(*self.pool, strict=True))
         good = scores >= self.floor.amin(1)[q]
@@ -223,11 +198,10 @@ class TopK:
         close &= q[order[1:]] == q[order[:-1]]
         unsure = torch.unique(torch.cat([order[:-1][close], order[1:][close]]))
         if len(unsure):
-            scores[unsure] = self.gallery.scores(self.queries, q[unsure], g[unsure])
+            scores[unsure] = self.scores.gallery.scores(self.scores.queries, q[unsure], g[unsure])
             order = _by_query_and_score(q, scores)
-        order = order[_places(q[order], len(self.queries)) < self.k]
-        self.pool, self.pooled = [(q[order], g[order], scores[order])], len(order)
-        return self.pool[0]
+        order = order[_places(q[order], len(self.width)) < self.k]
+        self.pool = [(q[order], g[order], scores[order])]
 
 
 def _by_query_and_score(q: Tensor, scores: Tensor) -> Tensor:

@@ -8,41 +8,9 @@ import torch
 from torch import Tensor
 
 from clplat.data.records import Gallery, Query
-from clplat.evaluation.gallery import Embeddings, GalleryReader
-from clplat.evaluation.ranking import RankCounter, TopK, rank_of_targets, top_k
-from clplat.evaluation.rows import Rows, candidate_rows, distinct_rows
-from clplat.evaluation.scores import BLOCK, score_blocks
-
-__all__ = [
-    "Embeddings",
-    "Rows",
-    "average_precision_at_k",
-    "per_query_metrics",
-    "rank_of_targets",
-    "recall_at_k",
-    "retrieval_metrics",
-    "target_rows",
-    "top_k",
-]
-
-
-def recall_at_k(ranks: Tensor, k: int) -> float:
-    """R@K in percent: the share of queries whose best-placed target ranks among the first k.
-
-    Args:
-        ranks: (Q,) from `rank_of_targets`, counting from 0.
-        k: the cut-off.
-
-    Raises:
-        ValueError: there are no queries.
-
-    Example:
-        >>> recall_at_k(torch.tensor([0, 3, 7, 1]), 5)
-        75.0
-    """
-    if len(ranks) == 0:
-        raise ValueError("R@K of no queries is undefined")
-    return 100.0 * (ranks < k).double().mean().item()
+from clplat.evaluation.gallery import Embeddings, Rows, distinct_rows
+from clplat.evaluation.ranking import RankCounter, TopK
+from clplat.evaluation.scores import BLOCK, Scores
 
 
 def average_precision_at_k(top: Tensor, targets: Rows, k: int) -> Tensor:
@@ -90,12 +58,7 @@ def per_query_metrics(
     """Every metric of every query in one pass; means over any subset (a tag, a bootstrap sample) follow.
 
     Args:
-        queries: (Q, D) embeddings, unit rows for cosine scores.
-        gallery: (G, D) embeddings, in memory or not (see `Embeddings`).
-        targets: rows of the right answers, at least one per query (see `Rows`).
-        exclude: rows that are no candidates for a query, e.g. its own reference.
-        ks: cut-offs.
-        block: scores held at once.
+        ks: cut-offs; the others as in `rank_of_targets`.
 
     Returns:
         ``rank`` and ``ties`` (Q,) int64; ``R@K`` and ``mAP@K`` for all ks, and ``MRR``: (Q,) float64, 0 to 1.
@@ -109,24 +72,22 @@ def per_query_metrics(
     """
     if not ks or min(ks) < 1:
         raise ValueError(f"the cut-offs ks must be at least 1, not {list(ks)}")
-    reader = GalleryReader(gallery)
-    goal, hidden = candidate_rows(queries, reader, targets, exclude)
-    ranks = RankCounter(queries, reader, goal)
+    scores = Scores(queries, gallery, targets, exclude, block)
+    ranks = RankCounter(scores)
     # Where every query has one right answer its rank says all; several need the order of the first places.
-    best = TopK(queries, reader, max(ks)) if goal.shape[1] > 1 else None
-    for scores in score_blocks(queries, reader, hidden, block, kept=0 if best is None else best.k):
-        ranks.add(scores)
+    best = TopK(scores, max(ks)) if scores.goal.shape[1] > 1 else None
+    for _ in scores:
+        ranks.add()
         if best is not None:
-            best.add(scores)
-    rank, ties = ranks.result()
+            best.add()
+    rank = ranks.above + ranks.before
     reciprocal = 1.0 / (rank + 1).double()
-    out = {"rank": rank, "ties": ties}
-    out |= {f"R@{k}": (rank < k).double() for k in ks}
+    out = {"rank": rank, "ties": ranks.ties} | {f"R@{k}": (rank < k).double() for k in ks}
     if best is None:
         out |= {f"mAP@{k}": reciprocal * (rank < k) for k in ks}
     else:
         top = best.result()
-        out |= {f"mAP@{k}": average_precision_at_k(top, goal, k) for k in ks}
+        out |= {f"mAP@{k}": average_precision_at_k(top, scores.goal, k) for k in ks}
     return out | {"MRR": reciprocal}
 
 

@@ -13,9 +13,7 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor
 
-from clplat.evaluation.gallery import GalleryReader
-
-__all__ = ["BLOCK", "LOWEST", "ScoreBlock", "score_blocks"]
+from clplat.evaluation.gallery import Embeddings, GalleryReader, Rows
 
 #: Scores held at once: 32 MiB of float32.
 BLOCK = 1 << 23
@@ -24,93 +22,85 @@ PIECE = 1 << 14
 LOWEST = torch.finfo(torch.float32).min
 
 
-class ScoreBlock:
-    """Scores of the queries ``part`` and the gallery rows from ``start`` on, by a matrix product.
+class Scores:
+    """Iteration sets ``block``: scores (b, n) of the queries ``part`` and of gallery rows from ``start`` on.
+
+    Excluded rows score -inf; the others are as far as `margin` from their exact scores.
+
+    Args:
+        size: scores held at once; the others as in `rank_of_targets`.
 
     Attributes:
-        scores: (b, n), as far as `margin` from the exact ones; -inf where the row is excluded.
-        rows: (n, D), the gallery's in float32.
+        rows: (n, D), the gallery rows in float32.
+        goal: (Q, P) targets, ascending, padded with -1.
+        kept: rows of each query that will be scored exactly anyway.
     """
 
     def __init__(
-        self,
-        queries: Tensor,
-        rows: Tensor,
-        part: slice,
-        start: int,
-        hidden: Tensor,
-        error: Tensor,
-        out: Tensor,
+        self, queries: Tensor, gallery: Embeddings, targets: Rows | None, exclude: Rows | None, size: int
     ) -> None:
-        self.queries, self.rows, self.part, self.start = queries[part], rows, part, start
-        self._hidden, self._error_in_float32, self._out = self.pairs(hidden), error[part], out
+        self.gallery = GalleryReader(gallery)
+        self.goal, self._hidden = self.gallery.rows(queries, targets, exclude)
+        self.queries, self._size, self.kept = queries.detach().float(), size, 0
 
-    def multiply(self, rows: Tensor, rounding: Tensor | None = None) -> None:
-        """Fill ``scores`` by a product in the precision of ``rows``; ``rounding`` (Q,) is what that costs."""
-        left = self.queries.to(rows.dtype)
-        self.scores = self._out.view(rows.dtype)[: len(left) * len(rows)].view(len(left), len(rows))
+    def __iter__(self) -> Iterator[None]:
+        queries, device, count = self.queries, self.queries.device, self.gallery.shape[0]
+        width = max(1, min(PIECE, count, self._size))
+        height = max(1, min(1024, self._size // width))  # more queries at once fill no cache better
+        self._out = torch.empty(min(height, len(queries)) * width, device=device)  # fresh pages are slow
+        self.dtype = torch.bfloat16 if _bfloat16_pays(queries, count, self.kept) else torch.float32
+        length, error = _lengths(queries), _relative_error(self.gallery.shape[1])
+        lost = _lengths(queries - queries.to(self.dtype).float())
+        for start, rows in self.gallery.pieces(width, device) if len(queries) else ():
+            self.start, self.rows = start, rows
+            longest = _lengths(rows).amax()
+            reach = length * longest  # no score, nor any partial sum, lies beyond
+            # NaN > x is False: without this check a collapsed model would rank every target first.
+            if not reach.amax() < -LOWEST:
+                raise ValueError(
+                    "non-finite scores: an embedding of the queries or of the gallery is NaN or infinite"
+                )
+            # bfloat16 takes ``lost`` from a query and, of 8 bits, 2^-8 at most from a gallery row.
+            rounding = 1.01 * longest * (lost + 2.0**-8 * (length + lost))
+            if not longest + (reach + rounding).amax() < 1e30:
+                self.dtype = torch.float32  # bfloat16 might round to infinity
+            self._errors = {torch.float32: reach * error, torch.bfloat16: reach * error + rounding}
+            self._rounded = rows.to(self.dtype)
+            for first in range(0, len(queries), height):
+                self.part = slice(first, min(first + height, len(queries)))
+                self._multiply()
+                yield
+
+    def _multiply(self) -> None:
+        left = self.queries[self.part].to(self.dtype)
+        shape = len(left), len(self.rows)
+        self.block = self._out.view(self.dtype)[: shape[0] * shape[1]].view(shape)
         with torch.autocast(left.device.type, enabled=False):
-            torch.mm(left, rows.T, out=self.scores)
-        self.scores[self._hidden] = -torch.inf
-        error = self._error_in_float32 if rounding is None else self._error_in_float32 + rounding[self.part]
-        self._error = error[:, None].float()
+            torch.mm(left, self._rounded.T, out=self.block)
+        self.block[self.pairs(self._hidden)] = -torch.inf
+        self._error = self._errors[self.dtype][self.part, None].float()
+
+    def refine(self, undecided: float) -> bool:
+        """Multiply again in float32 if bfloat16 leaves too many pairs undecided; whether it did."""
+        if self.dtype == torch.float32 or undecided <= self.block.numel() // 32:
+            return False
+        self.dtype, self._rounded = torch.float32, self.rows  # where bfloat16 did not do it will not
+        self._multiply()
+        return True
 
     def margin(self, x: Tensor, q: Tensor | slice = slice(None)) -> Tensor:
         """How far from x (b, m) a score must be, for exact scores to lie on the same side."""
         error = self._error[q]
-        if self.scores.dtype == torch.float32:
+        if self.dtype == torch.float32:
             return error
         # The score and the bound that it is compared with are rounded, each by half of eps at most.
-        return error + torch.finfo(self.scores.dtype).eps * (x.abs() + error)
-
-    def refine(self, undecided: int | float) -> bool:
-        """Multiply again in float32 if bfloat16 leaves too many pairs undecided; whether it did."""
-        if self.scores.dtype == torch.float32 or undecided <= self.scores.numel() // 32:
-            return False
-        self.multiply(self.rows)
-        return True
+        return error + torch.finfo(self.dtype).eps * (x.abs() + error)
 
     def pairs(self, rows: Tensor) -> tuple[Tensor, Tensor]:
-        """Those of the gallery rows (Q, E) that lie in this block, as indices (query, row) of ``scores``."""
+        """Those of the gallery rows (Q, E) that lie in this block, as indices (query, row) of ``block``."""
         rows = rows[self.part] - self.start
         q, e = ((rows >= 0) & (rows < len(self.rows))).nonzero(as_tuple=True)
         return q, rows[q, e]
-
-
-def score_blocks(
-    queries: Tensor, gallery: GalleryReader, hidden: Tensor, block: int, kept: int = 0
-) -> Iterator[ScoreBlock]:
-    """Yield all scores block by block, rows ascending; the rows in ``hidden`` (Q, E) score -inf.
-
-    ``kept`` rows of each query will be scored exactly anyway.
-    """
-    queries = queries.detach().float()
-    size = max(1, min(PIECE, gallery.shape[0], block))
-    step = max(1, min(1024, block // size))  # more queries at once fill no cache better
-    buffer = torch.empty(min(step, len(queries)) * size, device=queries.device)  # fresh pages are slow
-    length, error = _lengths(queries), _relative_error(gallery.shape[1])
-    dtype = torch.bfloat16 if _bfloat16_pays(queries, gallery.shape[0], kept) else torch.float32
-    lost = _lengths(queries - queries.to(dtype).float())
-    for start, rows in gallery.pieces(size, queries.device) if len(queries) else ():
-        longest = _lengths(rows).amax()
-        reach = length * longest  # no score, nor any partial sum, lies beyond
-        # NaN > x is False: without this check a collapsed model would rank every target first.
-        if not reach.amax() < -LOWEST:
-            raise ValueError(
-                "non-finite scores: an embedding of the queries or of the gallery is NaN or infinite"
-            )
-        # bfloat16 takes ``lost`` from a query and, of 8 bits, 2^-8 at most from a gallery row.
-        rounding = 1.01 * longest * (lost + 2.0**-8 * (length + lost))
-        if not longest + (reach + rounding).amax() < 1e30:
-            dtype = torch.float32  # bfloat16 might round to infinity
-        rounded = rows.to(dtype)
-        for first in range(0, len(queries), step):
-            part = slice(first, min(first + step, len(queries)))
-            found = ScoreBlock(queries, rows, part, start, hidden, reach * error, buffer)
-            found.multiply(rounded, rounding if dtype == torch.bfloat16 else None)
-            yield found
-            if dtype != found.scores.dtype:  # where bfloat16 did not do it will not
-                dtype, rounded = torch.float32, rows
 
 
 def _lengths(rows: Tensor) -> Tensor:
@@ -136,7 +126,5 @@ def _bfloat16_pays(queries: Tensor, size: int, kept: int) -> bool:
     """Does this processor multiply bfloat16, and is the product what takes the time?"""
     if queries.device.type != "cpu" or queries.shape[1] < 128 or len(queries) * size < 1 << 18:
         return False
-    able: dict[str, object] = getattr(
-        torch.cpu, "get_capabilities", dict
-    )()  # older versions of torch cannot answer
+    able: dict[str, bool] = getattr(torch.cpu, "get_capabilities", dict)()  # older torch does not tell
     return 64 * kept <= size and bool(able.get("avx512_bf16") or able.get("amx_bf16"))

@@ -28,8 +28,6 @@ import numpy as np
 
 from clplat.evaluation.noise import Noise, Sample, Values, mean_of_domains
 
-__all__ = ["Difference", "Interval", "Replicate", "holm", "interval", "paired_differences"]
-
 
 @dataclass(frozen=True)
 class Replicate:

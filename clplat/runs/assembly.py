@@ -27,8 +27,6 @@ from clplat.randomness import seeded
 from clplat.retriever import ComposedRetriever
 from clplat.training.strategy import Strategy
 
-__all__ = ["Assembly", "assemble", "build_retriever"]
-
 
 @dataclass
 class Assembly:

@@ -13,8 +13,6 @@ from clplat.training.strategy import Strategy, SupportsLearning
 from clplat.training.trainer import Position, Trainer
 from clplat.trees import load_tree, save_tree
 
-__all__ = ["Weights", "load_state", "load_version", "save_state", "save_version"]
-
 _FORMAT = 2
 
 

@@ -21,13 +21,11 @@ from clplat.retrieval_grid import query_grid
 from clplat.runs.assembly import Assembly, assemble
 from clplat.runs.checkpoint import Weights, load_state, save_state, save_version
 from clplat.runs.index_versions import IndexVersions
-from clplat.runs.results import SCHEMA, add_costs, add_row, blank
+from clplat.runs.results import add_costs, add_row, blank
 from clplat.runs.run_folder import CHECKPOINT, RESULT, default_folder, locked_run_folder
 from clplat.training.strategy import Strategy
 from clplat.training.trainer import NonFiniteLoss, Position, Trainer
 from clplat.trees import save_tree
-
-__all__ = ["SCHEMA", "Experiment", "make_trainer", "run"]
 
 #: Share of the training time that checkpoints may take inside an experience.
 CHECKPOINT_SHARE = 0.01
@@ -198,7 +196,7 @@ class Experiment:
 
     def _draw(self, version: int, row: VersionMetrics) -> None:
         held = self.parts.evaluator.sets
-        picture = query_grid(self.parts.evaluator.names, held, row, per_domain=1, k=6)
+        picture = query_grid(self.parts.evaluator.names, held, row)
         path = self.folder / "grids" / f"step_{version}.png"
         write_atomically(path, lambda temporary: picture.save(temporary, format="PNG", compress_level=1))
 

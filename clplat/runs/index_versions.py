@@ -12,8 +12,6 @@ from clplat.parts.projections._base import Projection
 from clplat.runs.assembly import Assembly
 from clplat.trees import load_tree, save_tree
 
-__all__ = ["IndexVersions"]
-
 
 class IndexVersions:
     """Embeddings of the galleries by every version, and projections into each older version's space.

@@ -17,8 +17,6 @@ from clplat.runs.checkpoint import load_version
 from clplat.runs.run_folder import CONFIG, VERSION_ELSEWHERE
 from clplat.training.strategy import Learner
 
-__all__ = ["config_of", "load", "put_version", "version_file"]
-
 
 def load(run: Path | str, version: int | None = None, device: str | None = None) -> ComposedRetriever:
     """The model that a run trained, in evaluation mode.

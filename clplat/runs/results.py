@@ -16,8 +16,6 @@ from clplat.evaluation.evaluator import VersionMetrics
 from clplat.runs.assembly import Assembly
 from clplat.training.trainer import Trainer
 
-__all__ = ["SCHEMA", "add_costs", "add_row", "blank"]
-
 SCHEMA = 1
 
 

@@ -15,8 +15,6 @@ from clplat.errors import UserError
 from clplat.files import remove_leftovers, write_text
 from clplat.locks import locked
 
-__all__ = ["CHECKPOINT", "CONFIG", "RESULT", "VERSION_ELSEWHERE", "default_folder", "locked_run_folder"]
-
 RESULT, CHECKPOINT, CONFIG, LOCK = "result.json", "checkpoint.safetensors", "config.yaml", ".lock"
 #: In a logged model: the path of a version that was too large to copy.
 VERSION_ELSEWHERE = "version.path"

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from functools import cache
 from typing import Any
 
-from clplat.config.parse import merge
+from clplat.config.raw import merge
 from clplat.config.recipes import Recipe
 from clplat.config.resolve import resolve
 from clplat.errors import UserError

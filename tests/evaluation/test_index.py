@@ -12,7 +12,7 @@ from torch.nn.functional import normalize
 
 from clplat.errors import UserError
 from clplat.evaluation.index import KINDS, Index, build_index
-from clplat.evaluation.retrieval import top_k
+from clplat.evaluation.ranking import top_k
 
 APPROXIMATE = [kind for kind in KINDS if kind != "exact"]
 

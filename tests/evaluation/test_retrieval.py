@@ -13,14 +13,12 @@ from PIL import Image
 from torch.nn.functional import normalize
 
 from clplat.data.records import Gallery, Picture, Query
+from clplat.evaluation.ranking import rank_of_targets, top_k
 from clplat.evaluation.retrieval import (
     average_precision_at_k,
     per_query_metrics,
-    rank_of_targets,
-    recall_at_k,
     retrieval_metrics,
     target_rows,
-    top_k,
 )
 
 
@@ -81,7 +79,7 @@ def test_everything_equals_sorting(task, block, k):
     assert torch.equal(values["rank"], ranks) and torch.equal(values["ties"], ties)
     assert torch.equal(values[f"mAP@{k}"], precision)
     means = retrieval_metrics(q, g, targets, exclude, ks=ks)
-    assert means[f"R@{k}"] == pytest.approx(recall_at_k(ranks, k))
+    assert means[f"R@{k}"] == pytest.approx(100 * (ranks < k).double().mean().item())
     assert means["MRR"] == pytest.approx(sum(100 / (1 + r) for r in ranks.tolist()) / len(queries))
 
 
@@ -162,7 +160,7 @@ def test_a_collapsed_model_earns_nothing():
     q, g = torch.ones(6, 4), torch.ones(6, 4)
     metrics = retrieval_metrics(q, g, list(range(6)), ks=(1,))
     assert metrics["R@1"] == pytest.approx(100 / 6)
-    assert recall_at_k(rank_of_targets(q, g, [0] * 6, tie_rule="against")[0], 1) == 0.0
+    assert (rank_of_targets(q, g, [0] * 6, tie_rule="against")[0] >= 1).all()
 
 
 def test_autocast_does_not_reach_the_scores():

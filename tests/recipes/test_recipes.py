@@ -158,5 +158,4 @@ def test_a_sweep_compares_recipes() -> None:
 def swept(words: list[str]) -> Sweep:
     parser, _ = cli._parser()
     options, rest = parser.parse_known_args(["sweep", *words])
-    options.own = []
     return from_flags(options, parse_arguments(rest))

@@ -1,0 +1,185 @@
+"""``clplat run``, ``demo``, ``sweep``, ``report`` and ``track``: experiments and their records."""
+
+from __future__ import annotations
+
+import os
+import sys
+from argparse import SUPPRESS, Namespace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from clplat.commands import NO_TRACK, at_least, command, option, out, workers
+
+if TYPE_CHECKING:
+    from clplat.sweep import Sweep
+
+
+@command(
+    option("--out", "folder of result and checkpoints (default: runs/<parts>)", type=Path),
+    option(
+        "--checkpoint-every N",
+        "steps between checkpoints, 0 for none within an experience (default: 1 %% of the time goes to them)",
+        type=at_least(0),
+    ),
+    NO_TRACK,
+    option("--print-config", "print the whole configuration and stop", action="store_true"),
+    parts=True,
+)
+def run(options: Namespace) -> int:
+    """run one experiment, or go on with an interrupted one"""
+    from clplat.config.resolve import resolve
+
+    config = resolve(options.raw)
+    if options.print_config:
+        import yaml
+
+        print(yaml.safe_dump(config.as_dict(), sort_keys=False, allow_unicode=True), end="")
+        return 0
+    from clplat.runs.run_folder import default_folder
+    from clplat.tables.comparison import plain
+    from clplat.terminal import Terminal
+    from clplat.tracking import Tracker, from_results
+    from clplat.tracking.listener import tracked
+
+    with Terminal() as terminal:
+        folder = options.out or default_folder(config)
+        tracker = None if options.no_track else Tracker(folder.parent, warn=terminal.say)
+        if tracker is not None:
+            tracker.start_background()  # while we load torch
+        from clplat.runs.experiment import run as run_experiment
+
+        listener = tracked(terminal.listener(config.name("strategy")), tracker, folder)
+        result = run_experiment(config, folder, listener=listener, checkpoint_every=options.checkpoint_every)
+        if tracker is not None:
+            tracker.close()
+    print(plain(from_results([result])))
+    print(f"result: {folder / 'result.json'}")
+    return 0
+
+
+@command(out("runs/demo"), workers(min(2, os.cpu_count() or 1)), NO_TRACK, parts=True)
+def demo(options: Namespace) -> int:
+    """compare seven strategies on five domains, in about three minutes"""
+    from clplat.config.raw import merge, read_config
+    from clplat.sweep import Sweep
+    from clplat.sweep.flags import refuse_named
+
+    for name in ("strategy", "seed"):
+        instead = "the demo compares seven strategies with seed 0; clplat sweep takes others"
+        refuse_named(options.raw, name, instead)
+    base = merge(read_config(Path(__file__).parents[1] / "demo.yaml"), options.raw)
+    question = "Seven strategies on a short stream, one seed each: what does a comparison look like?"
+    options.storage, options.launcher = None, "local"
+    return _swept(Sweep(name="demo", question=question, base=base, seeds=[0], orders=1), options)
+
+
+@command(
+    out("runs/sweep"),
+    workers(1),
+    NO_TRACK,
+    option("--plan FILE", "a sweep in YAML; the other options lie on top of it", type=Path),
+    option("--strategies NAMES", "what is compared, by comma (default: the seven of the demo)"),
+    option("--recipes NAMES", "published systems to compare instead, by comma"),
+    option("--seeds NUMBERS", "of the final runs, by comma (default: 0,1,2)"),
+    option("--orders N", "stream orders, at most one per seed (default: one each)", type=at_least(1)),
+    option("--controls NAMES", "never tuned, by comma (default: frozen,cumulative)"),
+    option("--trials N", "tune each strategy with N Optuna trials", type=at_least(1)),
+    option("--seconds S", "tune each strategy for S seconds", type=float),
+    option("--tflops N", "tune each strategy with N TFLOPs of training", type=float),
+    option("--tune NAMES", "slots or options to tune, by comma (default: strategy,train.lr)"),
+    option("--search", SUPPRESS, dest="tune"),  # its older name
+    option(
+        "--space KEY=SPACE",
+        "search space of an option: 'train.lr={low: 1e-5, high: 1e-2, log: true}', 'adapter.r=[4, 8]'",
+        action="append",
+    ),
+    option("--objective NAMES", "what tuning improves, several by comma (default: final)"),
+    option(
+        "--constraint LIMIT", "what a setting must meet: 'forgetting<=5', 'zero_shot>=80'", action="append"
+    ),
+    option("--sampler NAME", "tpe, random, gp, cmaes, nsga2, nsga3, qmc (default: tpe)"),
+    option("--pruner NAME", "halving or none (default: halving)"),
+    option("--storage ADDRESS", "postgresql://... or grpc://host:port (default: a file in --out)"),
+    option(
+        "--launcher NAME",
+        "what starts the workers: local, ray (extra [ray]), slurm (extra [slurm])",
+        default="local",
+    ),
+    parts=True,
+)
+def sweep(options: Namespace) -> int:
+    """methods x seeds x stream orders, each tuned first where there is a budget"""
+    from clplat.sweep.flags import from_flags
+
+    return _swept(from_flags(options, options.raw, options.start), options)
+
+
+def _swept(sweep: Sweep, options: Namespace) -> int:
+    """Run a sweep and show it: table, what is significant, failures, the report and the links into MLflow."""
+    from rich.console import Console
+
+    from clplat.sweep.run import run_sweep
+    from clplat.tables.sweep import sweep_table
+    from clplat.tables.text import aligned, coloured
+    from clplat.terminal import plain_output
+    from clplat.tracking import links
+    from clplat.tracking.sweeps import SweepTracker
+    from clplat.tuning.storage import without_password
+
+    storage, said = options.storage, options.said
+    outcome = run_sweep(
+        sweep,
+        options.out,
+        workers=options.workers,
+        storage=storage,
+        launcher=options.launcher,
+        tracker=None if options.no_track else SweepTracker,
+        command=said if storage is None else said.replace(storage, without_password(storage)),
+    )
+    if outcome["rows"]:
+        table = sweep_table(outcome)
+        if plain_output():
+            print(aligned(*table))
+        else:
+            Console().print(coloured(*table, [row["strategy"] for row in outcome["rows"]]))
+        print(outcome["sentence"])
+        print(f"report: {options.out / 'report.html'}")
+    for failure in outcome["failures"]:
+        print(f"clplat: {failure['label']}: {' '.join(failure['why'].split())}", file=sys.stderr)
+    if not options.no_track:
+        for name, link in links(options.out).items():
+            print(f"{name}: {link}")
+        print(f"(start the page with: clplat ui --out {options.out})")
+    return 2 if outcome["failures"] else 0
+
+
+@command(
+    option("out OUT", "folder of the sweep", type=Path),
+    option("--storage ADDRESS", "where its studies are (default: in the folder)"),
+)
+def report(options: Namespace) -> int:
+    """write OUT/report.html of a sweep anew, also while it runs"""
+    from clplat.report import save_figure, write_report
+    from clplat.sweep.run import PLAN, gather
+
+    if (options.out / PLAN).exists():
+        gather(options.out, options.storage)
+    save_figure(options.out)
+    print(write_report(options.out))
+    return 0
+
+
+@command(option("folders FOLDER", "of a run", nargs="+", type=Path))
+def track(options: Namespace) -> int:
+    """log finished or running experiments to MLflow (again)"""
+    from clplat.files import read_json
+    from clplat.tracking import log_result
+
+    # `clplat track runs/*` names MLflow's own files as well.
+    folders = [folder for folder in options.folders if (folder / "result.json").exists()]
+    code = 0
+    for folder in folders or options.folders:
+        run_id = log_result(read_json(folder / "result.json"), folder)
+        print(f"{folder}: " + (f"run {run_id}" if run_id else "not logged"))
+        code = code if run_id else 2
+    return code

@@ -1,0 +1,200 @@
+"""``clplat compare``, ``ui``, ``list``, ``search``, ``cache`` and ``pretrain``."""
+
+from __future__ import annotations
+
+from argparse import Namespace
+from pathlib import Path
+
+from clplat.commands import at_least, command, one_of, option, out
+from clplat.errors import UserError, unknown_name
+from clplat.kinds import KINDS
+
+_LISTED = ", ".join([*(kind.plural for kind in KINDS.values() if kind.plural), "recipes", "systems"])
+_ACTIONS = ("info", "verify", "clear")
+
+
+@command(out("runs"), option("--scenario", "only runs on this scenario"))
+def compare(options: Namespace) -> int:
+    """the table of finished runs, from MLflow"""
+    from clplat.tables.comparison import plain, winner_line
+    from clplat.tracking import comparison
+
+    rows = comparison(options.out, options.scenario)
+    if not rows:
+        raise UserError(f"no finished runs in {options.out}; run some, or log them with clplat track")
+    print(plain(rows))
+    print(winner_line(rows))
+    return 0
+
+
+@command(out("runs"), option("--port", type=at_least(1), default=5000))
+def ui(options: Namespace) -> int:
+    """start MLflow on this machine and print the link to the comparison"""
+    from clplat.tracking import serve
+
+    return serve(options.out, options.port)
+
+
+@command(
+    option("kind KIND", _LISTED),
+    option("family FAMILY", "only this family, of recipes or parts", nargs="?"),
+    text=f"what exists: {_LISTED}",
+)
+def list_(options: Namespace) -> int:
+    lines = _parts(options) if options.kind not in ("recipes", "systems") else _recipes(options)
+    width = max(len(name) for name, _ in lines)
+    for name, text in lines:
+        print(f"{name:{width}}  {text}")
+    return 0
+
+
+def _parts(options: Namespace) -> list[tuple[str, str]]:
+    from clplat import registry
+
+    lines, places = [], registry.places(options.kind)
+    families = sorted({place.family for place in places.values()} - {""})
+    if options.family is not None and options.family not in families:
+        raise unknown_name(f"family of {options.kind}", options.family, families)
+    for name, place in places.items():
+        if options.family in (None, place.family):
+            try:
+                lines.append((name, registry.describe(options.kind, name)))
+            except UserError as error:  # one broken package must not hide the others
+                lines.append((name, f"({error})"))
+    return lines
+
+
+def _recipes(options: Namespace) -> list[tuple[str, str]]:
+    from clplat.config.recipes import recipes
+
+    found = recipes(options.family)
+    if options.kind == "recipes":
+        return [(r.name, f"{r.system}: {r.paper}") for r in found]
+    lines = [(r.system, f"--recipe {r.name} ({r.match}): {r.paper}") for r in found]
+    return sorted(lines, key=lambda line: line[0].lower())
+
+
+@command(
+    out("runs"),
+    one_of(
+        option("--run", "folder of a run, or an MLflow run id"),
+        option("--model MODEL", "of MLflow's registry: models:/NAME@champion or models:/NAME/1"),
+    ),
+    option("--reference PICTURE", "a picture file, or the key of a gallery picture", required=True),
+    option("--text", "the change in words", required=True),
+    option("--domain", "search the gallery of this domain only (default: all)"),
+    option("--k", "pictures to find", type=at_least(1), default=10),
+    option("--model-version N", "experiences trained (default: the newest)", type=at_least(0)),
+    option(
+        "--index NAME",
+        "exact, or an approximate faiss index: hnsw, ivf (extra [index]; default: %(default)s)",
+        default="exact",
+    ),
+    option("--grid FILE", "where the picture goes", type=Path, default=Path("search.png")),
+)
+def search(options: Namespace) -> int:
+    """search a gallery with a trained run: a table and a picture"""
+    import tempfile
+
+    from clplat.files import write_atomically
+    from clplat.search import find_run
+    from clplat.search import search as search_gallery
+    from clplat.tracking import tracking_uri
+    from clplat.tracking.models import download
+
+    if options.model is not None and options.model_version is not None:
+        raise UserError("--model-version goes with --run; a model of the registry is one version")
+    with tempfile.TemporaryDirectory() as kept:
+        if options.model is not None:
+            folder = download(options.model, tracking_uri(options.out), Path(kept))
+        else:
+            folder = find_run(options.run, options.out)
+        found = search_gallery(
+            folder,
+            options.reference,
+            options.text,
+            domain=options.domain,
+            k=options.k,
+            version=options.model_version,
+            index=options.index,
+        )
+    print(f"{'rank':>4}  {'cosine':>7}  picture")
+    for rank, (picture, score) in enumerate(zip(found.pictures, found.scores, strict=True), start=1):
+        print(f"{rank:4d}  {score:7.4f}  {picture.key}  {picture.caption or ''}".rstrip())
+    write_atomically(options.grid, lambda path: found.grid.save(path, format="PNG"))
+    if found.recall is not None:
+        print(f"approximate index {options.index}: finds {found.recall:.1%} of the exact {options.k} nearest")
+    print(f"grid: {options.grid}")
+    return 0
+
+
+@command(
+    option("action ACTION", ", ".join(_ACTIONS)),
+    option("--older-than DAYS", "clear only what was not used for this many days", type=at_least(0)),
+)
+def cache(options: Namespace) -> int:
+    """the feature store: what it holds, whether it is whole, and how to empty it"""
+    action = options.action
+    if action not in _ACTIONS:
+        raise unknown_name("action", action, _ACTIONS)
+    if options.older_than is not None and action != "clear":
+        raise UserError(f"--older-than is for clplat cache clear, not for {action}")
+    from clplat.cache.maintenance import in_words, listing
+    from clplat.cache.store import Store
+
+    store = Store.default()
+    if store.folder is None:
+        raise UserError(store.quota.problem or "nothing is kept on disk: CLPLAT_CACHE_LIMIT is 0")
+    if action == "clear":
+        print(f"freed {in_words(store.clear(options.older_than))}")
+    if action == "verify" and (problems := store.verify()):
+        print("\n".join(problems))
+        print("delete these files, or everything with clplat cache clear: what is missing is computed again")
+        return 1
+    tables = store.info()
+    if action == "info" and tables:
+        _print_tables(*listing(tables))
+    count = f"{len(tables)} table{'s' if len(tables) != 1 else ''}"
+    size = in_words(sum(table.bytes for table in tables))
+    whole = ", all whole" if action == "verify" else ""
+    print(f"{count}, {size} of at most {in_words(store.quota.limit_bytes)} in {store.folder}{whole}")
+    return 0
+
+
+def _print_tables(head: list[str], body: list[list[str]]) -> None:
+    from clplat.tables.text import aligned
+    from clplat.terminal import plain_output
+
+    if plain_output():
+        print(aligned(head, body, 3))
+        return
+    from rich import box
+    from rich.console import Console
+    from rich.table import Table
+
+    drawn = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False)
+    for i, name in enumerate(head):
+        drawn.add_column(name, justify="right" if i > 2 else "left", overflow="fold")
+    for line in body:
+        drawn.add_row(*line)
+    Console(highlight=False).print(drawn)
+
+
+@command(
+    option("--out", "folder, in open_clip's layout", type=Path, required=True),
+    option("--source", "catalogue, a picture folder, or a .jsonl/.csv/.tsv file", default="catalogue"),
+    option("--config FILE", "an open_clip model configuration (default: the tiny one)", type=Path),
+    option("--pairs N", type=at_least(1), default=20000),
+    option("--epochs N", type=at_least(1), default=16),
+    option("--batch-size N", type=at_least(1), default=128),
+    option("--seed N", type=int, default=0),
+    option("--lr", "learning rate", type=float, default=2e-3),
+)
+def pretrain(options: Namespace) -> int:
+    """train a small CLIP on captioned pictures; --backbone local-dir: loads it"""
+    from clplat.pretrain import pretrain as train
+
+    names = ("source", "pairs", "epochs", "batch_size", "lr", "config", "seed")
+    train(options.out, **{name: getattr(options, name) for name in names})
+    print(f"use it with: --backbone local-dir:{options.out}")
+    return 0
