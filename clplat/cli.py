@@ -34,7 +34,7 @@ _COMMANDS = (demo, run, sweep, report, compare, ui, list_, search, cache, track,
 
 
 class _Parser(argparse.ArgumentParser):
-    """Tells mistakes as everything else here does: in one line, without a page of usage."""
+    """Reports mistakes as everything else here does: in one line, without a page of usage."""
 
     def __init__(self, **kwargs: Any) -> None:
         super().__init__(allow_abbrev=False, formatter_class=argparse.RawDescriptionHelpFormatter, **kwargs)

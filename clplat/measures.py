@@ -26,12 +26,12 @@ class Measure:
     """A number that a result, complete or running, has after its newest row.
 
     Args:
-        name: how it is asked for, and its key in ``sweep.json``.
+        name: the name in options, and its key in ``sweep.json``.
         title: short name for people.
         unit: ``percent``, ``points``, ``share``, ``count``, ``flops``, ``bytes``, ``seconds`` or ``number``.
         better: ``"higher"`` or ``"lower"``.
         source: where a result holds it, ``scores.bwt`` or ``cost.exemplar_bytes``, or a function of it.
-        meaning: what it says, in a sentence.
+        meaning: what it measures, in a sentence.
         mlflow: its key in MLflow, whose column headers clip at about 13 characters; empty for the usual
             ``cl/<name>`` or ``cost/<name>``.
         heading: in tables of text, which are narrow; empty if they leave it out.
@@ -172,7 +172,7 @@ MEASURES = {
     )
 }  # fmt: skip
 
-# Costs that are logged and no sweep asks for.
+# Costs that are logged and no sweep uses.
 LOGGED_COSTS = (
     Measure(
         "total_parameters", "parameters", "count", "lower", "cost.total_parameters",

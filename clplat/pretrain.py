@@ -109,7 +109,7 @@ def pretrain(
         out: folder to write: ``open_clip_config.json`` and ``open_clip_model.safetensors`` (16-bit).
         source, pairs: see `captioned_pictures`.
         config: YAML or JSON file with an open_clip ``model_cfg``; by default `TINY`.
-        report: told one line an epoch.
+        report: called with one line per epoch.
 
     Returns:
         The model as read back from ``out``.
@@ -172,7 +172,7 @@ def pretrain(
 
 
 def _augmented(pixels: Tensor, draw: torch.Generator, most: int = 3) -> Tensor:
-    """Move each picture by a few pixels and change its brightness: what keeps every caption true."""
+    """Move each picture by a few pixels and change its brightness; every caption stays true."""
     padded = F.pad(pixels.float(), (most,) * 4, mode="replicate")
     size, moves = pixels.shape[-1], torch.randint(0, 2 * most + 1, (len(pixels), 2), generator=draw).tolist()
     moved = torch.stack(

@@ -22,7 +22,7 @@ from clplat.runs.assembly import assemble
 from clplat.runs.load import config_of, put_version, version_file
 from clplat.runs.run_folder import CONFIG
 
-#: Gallery pictures that an index looks up again to tell its recall.
+#: Gallery pictures that an index looks up again to measure its recall.
 SAMPLE = 256
 
 
@@ -129,7 +129,7 @@ class Searcher:
         Args:
             reference: a picture file, or the key of a gallery picture.
             text: the change in words.
-            domain: whose gallery; by default all galleries of the stream together.
+            domain: the domain of the gallery; by default all galleries of the stream together.
             k: pictures to return.
             index: how the gallery is searched, see `build_index`.
 
@@ -165,8 +165,8 @@ class Searcher:
         if domain not in self._galleries:
             evaluator = self.parts.evaluator
             sets = zip(evaluator.names, evaluator.sets, strict=True)
-            held = [p for name, one in sets if domain in (None, name) for p in one.gallery.pictures]
-            pictures = list({p.key: p for p in held}.values())
+            chosen = [p for name, one in sets if domain in (None, name) for p in one.gallery.pictures]
+            pictures = list({p.key: p for p in chosen}.values())
             with torch.inference_mode(), weights_fixed():  # the next search finds the gallery embedded
                 self._galleries[domain] = pictures, evaluator.images(self.parts.retriever, pictures)
             if self.parts.cache is not None:

@@ -1,4 +1,4 @@
-"""What a person sees while experiments run: a live matrix R, or plain lines where there is no terminal."""
+"""The display of running experiments: a live matrix R, or plain lines where there is no terminal."""
 
 from __future__ import annotations
 
@@ -140,9 +140,9 @@ class Board(Listener):
         self.terminal.say(f"{self.label}: {text}")
 
     def table(self, width: int, height: int) -> Table:
-        """R as far as it is known: a row a version, what was just trained bold, the future dim.
+        """R as far as it is known: a row per version, what was just trained bold, the future dim.
 
-        A long stream is shown around its newest row, in as many rows and columns as there is room for.
+        A long stream is shown around its newest row, in the rows and columns that there is room for.
         """
         names = ["zero-shot", *self.domains]
         newest = max(len(self.rows) - 1, 0)
@@ -179,7 +179,7 @@ def _window(count: int, newest: int, room: int) -> range:
 
 
 def reuse_in_words(report: Mapping[str, Any]) -> str:
-    """A report as one line for a person; empty where nothing was reused.
+    """A report as one line of text; empty where nothing was reused.
 
     Example:
         >>> image = {"asked": 688, "reused": 513, "seconds_saved": 25.7}

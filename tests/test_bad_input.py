@@ -104,7 +104,7 @@ TREE = "--scenario domain_folders --scenario.train 8 --scenario.queries 4"
         ("--scenario domain_folders --scenario.root no-such-folder", ["no such folder", "no-such-folder"]),
     ],
 )
-def test_a_wrong_choice_is_told_and_the_folder_stays_free(
+def test_a_wrong_choice_is_reported_and_the_folder_stays_free(
     words: str, parts: list[str], fails: Clplat, succeeds: Clplat, tmp_path: Path
 ) -> None:
     folder = tmp_path / "run"
@@ -116,7 +116,7 @@ def test_a_wrong_choice_is_told_and_the_folder_stays_free(
         succeeds(f"{SMALL} {TRAIN} --adapter lora", folder)
 
 
-def test_a_prompt_for_an_opaque_tower_is_told(fails: Clplat, tmp_path: Path) -> None:
+def test_a_prompt_for_an_opaque_tower_is_reported(fails: Clplat, tmp_path: Path) -> None:
     resnet = {
         "embed_dim": 32,
         "vision_cfg": {"layers": [1, 1, 1, 1], "width": 8, "image_size": 32, "patch_size": None},
@@ -238,7 +238,7 @@ def test_a_picture_that_goes_missing_during_a_run(
 # -- streams --------------------------------------------------------------------------------------------
 
 
-def test_an_empty_domain_is_told(fails: Clplat, succeeds: Clplat, tmp_path: Path) -> None:
+def test_an_empty_domain_is_reported(fails: Clplat, succeeds: Clplat, tmp_path: Path) -> None:
     root = picture_tree(tmp_path / "pictures")
     (root / "cartoon").mkdir()
     said = fails(f"{TREE} --scenario.root {root}", tmp_path / "run")
@@ -303,7 +303,7 @@ def broken(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
         ("nothing", ["needs at least one domain"]),
     ],
 )
-def test_a_stream_that_cannot_be_measured_is_told(
+def test_a_stream_that_cannot_be_measured_is_reported(
     mistake: str, parts: list[str], broken: str, fails: Clplat, tmp_path: Path
 ) -> None:
     config = tmp_path / "stream.yaml"

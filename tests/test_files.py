@@ -89,7 +89,7 @@ def test_a_disk_that_is_really_full(small_disk: Path) -> None:
     assert torch.equal(load_tree(path)["weights"], torch.zeros(1000))
 
 
-def test_a_path_that_cannot_be_a_file_is_told(tmp_path: Path) -> None:
+def test_a_path_that_cannot_be_a_file_is_reported(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(UserError, match="could not write"):
         write_text(tmp_path / "file" / "below.txt", "")

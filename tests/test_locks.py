@@ -83,7 +83,7 @@ def test_a_held_lock_is_an_error_or_waited_for(tmp_path: Path) -> None:
     assert not is_locked(path)
 
 
-def test_whoever_would_wait_for_itself_is_told(tmp_path: Path) -> None:
+def test_a_thread_that_would_wait_for_itself_fails(tmp_path: Path) -> None:
     with locked(tmp_path / ".lock"):
         with pytest.raises(RuntimeError, match="Deadlock"), locked(tmp_path / ".lock"):
             pass

@@ -186,7 +186,7 @@ def test_configurations_commands_and_fingerprints(name: str) -> None:
     assert parts.scenario.fingerprint() == then["fingerprints"]["data"]
 
 
-def test_mlflow_is_told_the_same(
+def test_the_same_is_logged_to_mlflow(
     old: Callable[[str], Path], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)

@@ -59,7 +59,7 @@ def test_a_trained_model_is_loaded_without_its_data(
     assert not torch.equal(clplat.load(tmp_path / "run", version=0).encode_images(pixels), again)
 
 
-def test_what_is_not_there_is_told(small_backbone: Path, tmp_path: Path) -> None:
+def test_what_is_not_there_is_reported(small_backbone: Path, tmp_path: Path) -> None:
     with pytest.raises(UserError, match="has no finished model version yet"):
         clplat.load(tmp_path)
     clplat.run({**SMALL, "backbone": f"local-dir:{small_backbone}", "strategy": "frozen"}, tmp_path / "run")

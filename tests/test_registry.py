@@ -139,7 +139,7 @@ def test_a_package_of_a_third_party_is_scanned(install: Callable[..., Path]) -> 
     assert registry.load("strategies", "mine").__name__ == "Mine"
 
 
-def test_a_second_part_of_one_name_is_told(install: Callable[..., Path]) -> None:
+def test_a_second_part_of_one_name_is_reported(install: Callable[..., Path]) -> None:
     install("theirs", strategies__ewc=PART)
     with pytest.raises(UserError, match=r"two parts are called strategy 'ewc': strategies\.reg.*theirs\."):
         registry.names("strategies")
@@ -153,14 +153,16 @@ def test_a_second_part_of_one_name_is_told(install: Callable[..., Path]) -> None
         ("class Mine(:", "is no Python that can be read"),
     ],
 )
-def test_a_file_without_one_public_class_is_told(install: Callable[..., Path], text: str, said: str) -> None:
+def test_a_file_without_one_public_class_is_reported(
+    install: Callable[..., Path], text: str, said: str
+) -> None:
     install("theirs", strategies__mine=text)
     assert "mine" in registry.names("strategies"), "names alone need no look inside"
     with pytest.raises(UserError, match=rf"theirs/strategies/mine\.py .*{said}"):
         registry.load("strategies", "mine")
 
 
-def test_an_entry_that_is_no_package_is_told(install: Callable[..., Path]) -> None:
+def test_an_entry_that_is_no_package_is_reported(install: Callable[..., Path]) -> None:
     install("no_such_package")
     with pytest.raises(UserError, match=r"'theirs' of clplat\.packages names no package: no_such_package"):
         registry.names("strategies")
@@ -182,7 +184,7 @@ def test_a_dotted_path_loads_what_no_package_registers() -> None:
 
 
 @pytest.mark.parametrize("path", ["no.such.module:Part", "strategies.regularisation.ewc:NoSuchClass"])
-def test_a_dotted_path_to_nothing_is_told(path: str) -> None:
+def test_a_dotted_path_to_nothing_is_reported(path: str) -> None:
     with pytest.raises(UserError, match="cannot load the strategy") as caught:
         registry.load("strategies", path)
     assert path in str(caught.value) and "\n" not in str(caught.value)
@@ -199,13 +201,13 @@ def test_the_same_entry_twice_is_no_clash(register: Callable[..., None]) -> None
     assert registry.names("strategies").count("ewc") == 1
 
 
-def test_two_packages_with_one_name_are_told(register: Callable[..., None]) -> None:
+def test_two_packages_with_one_name_are_reported(register: Callable[..., None]) -> None:
     register(("ewc", "strategies.regularisation.ewc:EWC"), ("ewc", "other.ewc:EWC"))
     with pytest.raises(UserError, match=r"two parts are called strategy 'ewc': .*other\.ewc"):
         registry.names("strategies")
 
 
-def test_a_name_in_capitals_is_told(register: Callable[..., None]) -> None:
+def test_a_name_in_capitals_is_reported(register: Callable[..., None]) -> None:
     register(("EWC", "strategies.regularisation.ewc:EWC"))
     with pytest.raises(UserError, match=r"'EWC'.*must be lower case"):
         registry.names("strategies")

@@ -167,7 +167,7 @@ def test_a_domain_limits_the_gallery_and_a_version_changes_the_order(runs: Path,
         ({"reference": __file__}, "cannot read picture"),
     ],
 )
-def test_mistakes_are_told(change: dict[str, Any], part: str, runs: Path, world: Any) -> None:
+def test_mistakes_are_reported(change: dict[str, Any], part: str, runs: Path, world: Any) -> None:
     reference = world.evaluator.sets[0].gallery.pictures[0].key
     arguments = {"reference": reference, "text": TEXT, **change}
     with pytest.raises(UserError) as caught:
@@ -175,7 +175,7 @@ def test_mistakes_are_told(change: dict[str, Any], part: str, runs: Path, world:
     assert part in str(caught.value)
 
 
-def test_a_run_without_a_version_is_told(runs: Path, tmp_path: Path) -> None:
+def test_a_run_without_a_version_is_reported(runs: Path, tmp_path: Path) -> None:
     (tmp_path / "config.yaml").write_text((runs / "naive" / "config.yaml").read_text())
     with pytest.raises(UserError, match="no finished model version yet"):
         search(tmp_path, "x.png", TEXT)

@@ -97,7 +97,7 @@ def _searcher(served: Any) -> Any:
     return model.searcher
 
 
-def test_mistakes_of_a_query_are_told(served: Any) -> None:
+def test_mistakes_of_a_query_are_reported(served: Any) -> None:
     with pytest.raises(UserError, match="neither a picture file nor the key"):
         served.predict(frame("nothing.png"))
     with pytest.raises(UserError, match="unknown domain 'x'"):

@@ -54,7 +54,7 @@ def test_a_share_is_the_same_on_every_machine(conftest: Any) -> None:
 
 
 @pytest.mark.parametrize("shard", ["0/3", "4/3", "3", "a/b", "1/0", "-1/3"])
-def test_a_share_that_is_none_is_told(conftest: Any, shard: str) -> None:
+def test_a_share_that_is_none_is_reported(conftest: Any, shard: str) -> None:
     with pytest.raises(pytest.UsageError, match=re.escape(f"such as 1/3, not '{shard}'")):
         conftest.pytest_ignore_collect(ROOT / "tests" / "test_suite.py", Config(shard))
 

@@ -88,7 +88,7 @@ def test_a_tree_holds_no_objects(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("keep", [0, 4, 60, -1])
-def test_a_cut_state_file_is_told(keep: int, tmp_path: Path) -> None:
+def test_a_cut_state_file_is_reported(keep: int, tmp_path: Path) -> None:
     path = tmp_path / "x.safetensors"
     save_tree(path, {"a": torch.arange(100)})
     path.write_bytes(path.read_bytes()[:keep])
@@ -96,7 +96,7 @@ def test_a_cut_state_file_is_told(keep: int, tmp_path: Path) -> None:
         load_tree(path)
 
 
-def test_a_file_of_somebody_else_is_told(tmp_path: Path) -> None:
+def test_a_foreign_file_is_reported(tmp_path: Path) -> None:
     from safetensors.torch import save_file
 
     save_file({"a": torch.ones(1)}, tmp_path / "x.safetensors")

@@ -102,7 +102,7 @@ def demo(options: Namespace) -> int:
     option("--storage ADDRESS", "postgresql://... or grpc://host:port (default: a file in --out)"),
     option(
         "--launcher NAME",
-        "who starts the workers: local, ray (extra [ray]), slurm (extra [slurm])",
+        "what starts the workers: local, ray (extra [ray]), slurm (extra [slurm])",
         default="local",
     ),
     parts=True,

@@ -82,7 +82,7 @@ def _recipes(options: Namespace) -> list[tuple[str, str]]:
     ),
     option("--reference PICTURE", "a picture file, or the key of a gallery picture", required=True),
     option("--text", "the change in words", required=True),
-    option("--domain", "whose gallery (default: all)"),
+    option("--domain", "search the gallery of this domain only (default: all)"),
     option("--k", "pictures to find", type=at_least(1), default=10),
     option("--model-version N", "experiences trained (default: the newest)", type=at_least(0)),
     option(
@@ -130,7 +130,7 @@ def search(options: Namespace) -> int:
 
 @command(
     option("action ACTION", ", ".join(_ACTIONS)),
-    option("--older-than DAYS", "clear only what was not used for so many days", type=at_least(0)),
+    option("--older-than DAYS", "clear only what was not used for this many days", type=at_least(0)),
 )
 def cache(options: Namespace) -> int:
     """the feature store: what it holds, whether it is whole, and how to empty it"""

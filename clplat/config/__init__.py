@@ -1,1 +1,1 @@
-"""What was asked for: raw configurations, options and recipes in, one checked configuration out."""
+"""What is to be run: raw configurations, options and recipes in, one checked configuration out."""

@@ -14,7 +14,7 @@ class TrainConfig:
 
     Args:
         epochs: passes over the data of an experience.
-        batch_size: triplets a step; also the number of in-batch candidates.
+        batch_size: triplets per step; also the number of in-batch candidates.
         lr: learning rate of the backbone's trainable weights (adapters, prompts).
         head_lr: learning rate of everything else (composer, head); ``lr`` unless given.
         weight_decay: of AdamW.
@@ -24,8 +24,8 @@ class TrainConfig:
         clip: largest norm of the gradient; none unless given.
         reset_optimizer: begin each experience with a fresh optimizer state.
         workers: processes that prepare batches; 0 does it in the main process.
-        micro_batch: triplets a forward pass, to fit a larger batch into memory: the loss still sees the
-            embeddings of the whole batch, for one more forward pass a step. All at once unless given.
+        micro_batch: triplets per forward pass, to fit a larger batch into memory: the loss still sees the
+            embeddings of the whole batch, for one more forward pass per step. All at once unless given.
         precision: what the towers compute in; ``bf16`` where the GPU or CPU has units for it. Weights,
             embeddings and losses stay in fp32.
         compile: let torch compile the blocks of the towers, which takes up to minutes before the first steps
@@ -71,7 +71,7 @@ class EvaluationConfig:
 
     Args:
         split: the queries and galleries that fill R: ``test``, or ``val`` while tuning.
-        batch_size: pictures or queries a forward pass.
+        batch_size: pictures or queries per forward pass.
         anchors: training pictures, at most, on which a projection between two versions is fitted.
     """
 
@@ -93,7 +93,7 @@ class DataConfig:
         preprocess: picture preparation; ``targetpad`` pads long pictures first (CLIP4Cir).
         long_texts: texts longer than the tokenizer's context are refused, or cut and reported.
         augment: random views of training pictures.
-        views: so many random views of each picture, computed once where frozen; 0 draws anew every time.
+        views: number of random views of each picture, computed once where frozen; 0 draws anew every time.
     """
 
     preprocess: Literal["clip", "targetpad"] = "clip"

@@ -88,7 +88,7 @@ def coerce(kind: Any, value: Any) -> Any:
 
 
 def describe_type(kind: Any, many: bool = False) -> str:
-    """A type as a person would say it.
+    """A type in words.
 
     Example:
         >>> describe_type(list[str] | None)

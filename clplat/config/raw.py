@@ -1,4 +1,4 @@
-"""Raw configurations, as people write them in YAML or dotted: read, sorted into slots, laid over each other.
+"""Raw configurations, as written in YAML or dotted: read, sorted into slots, laid over each other.
 
 Values stay what they were; `clplat.config.resolve` checks them.
 """
@@ -46,13 +46,13 @@ def merge(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:
     """
     out = unflatten(below)
     for key, value in unflatten(above).items():
-        held = out.get(key)
-        if not isinstance(value, Mapping) or not isinstance(held, dict):
+        old = out.get(key)
+        if not isinstance(value, Mapping) or not isinstance(old, dict):
             out[key] = value
-        elif key in KINDS and "name" in held and value.get("name", held["name"]) != held["name"]:
+        elif key in KINDS and "name" in old and value.get("name", old["name"]) != old["name"]:
             out[key] = dict(value)
         else:
-            out[key] = {**held, **value}
+            out[key] = {**old, **value}
     return out
 
 

@@ -1,6 +1,6 @@
 """Configuration: parts by name, their constructors' arguments by dotted path, YAML below the command line.
 
-A *raw* configuration is what a person wrote: nested or dotted, with gaps (`clplat.config.parse`). `resolve`
+A *raw* configuration is as it was written: nested or dotted, with gaps (`clplat.config.parse`). `resolve`
 makes a `Config` of it, once; everything below is handed that.
 """
 
@@ -76,7 +76,7 @@ def _group(name: str, values: Mapping[str, Any]) -> Any:
 
 
 def completed(written: Mapping[str, Any]) -> dict[str, Any]:
-    """What an older release wrote down as resolved, with the defaults of the slots that it did not know."""
+    """What an older release recorded as resolved, with the defaults of the slots that it did not know."""
     return {**resolve({}).as_dict(), **written}
 
 
@@ -104,7 +104,7 @@ def _flat(raw: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _check_parts(config: Config) -> None:
-    """Build every part that is cheap to build, so that a wrong value is told before anything runs."""
+    """Build every part that is cheap to build, so that a wrong value is reported before anything runs."""
     parts = {slot: config.make(slot) for slot, kind in KINDS.items() if kind.plural}
     for slot in parts["strategy"].brings:
         if parts[slot] is not None:

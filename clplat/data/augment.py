@@ -1,4 +1,4 @@
-"""Random views of training pictures, which say of themselves whether they can be kept."""
+"""Random views of training pictures; each is marked as kept or as drawn once."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ from clplat.randomness import derive, generator
 class Augment:
     """A random crop, a flip or both, drawn anew at every moment of training or from a few kept views.
 
-    With ``views`` each picture has so many variants, the same in every experiment: what is frozen is computed
-    once for each. Without, every moment has its own, which goes through the whole tower and is not kept.
+    With ``views`` each picture has that many variants, the same in every experiment: what is frozen is
+    computed once for each. Without, every moment has its own, which goes through the whole tower, not kept.
 
     Args:
         kind: ``"flip"`` left to right, every other time; ``"crop"`` 60 to 100 % of the area, its sides scaled

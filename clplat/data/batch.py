@@ -19,7 +19,7 @@ class Batch:
     """B triplets, collated. The first B candidates are the targets, E extra candidates follow.
 
     ``pictures`` holds the B references and then the B + E candidates; their pixels are decoded when
-    ``reference`` (B, 3, S, S) or ``candidates`` (B + E, 3, S, S) is asked for. ``texts`` holds the token ids,
+    ``reference`` (B, 3, S, S) or ``candidates`` (B + E, 3, S, S) is read. ``texts`` holds the token ids,
     ``tokens`` (B, L) int64.
 
     Shapes: ``positive`` (B, B + E) bool: candidate answers query; ``valid`` (B, B + E) bool: candidate counts
@@ -58,7 +58,7 @@ class Batch:
         return self.texts.ids
 
     def loaded(self) -> Batch:
-        """This batch with its pixels decoded now, by whoever calls: a loader's process, say."""
+        """This batch with its pixels decoded now, in the calling process, such as a loader's."""
         _ = self.pictures.pixels
         return self
 

@@ -13,7 +13,7 @@ from clplat.data.records import Picture, Triplet
 
 
 class Collate:
-    """Joins triplets to a `Batch`; pictures are decoded when their pixels are asked for.
+    """Joins triplets to a `Batch`; pictures are decoded when their pixels are read.
 
     Args:
         pixels: decodes and preprocesses each distinct picture once.

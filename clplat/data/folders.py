@@ -47,7 +47,7 @@ def to_words(name: str) -> str:
 
 
 def with_article(noun: str) -> str:
-    """Put "a" or "an" before a noun, by sound as far as spelling tells: "an hour", "a unicorn"."""
+    """Put "a" or "an" before a noun, by sound as far as spelling shows it: "an hour", "a unicorn"."""
     first = noun.lower()
     consonant = re.match(r"uni(?!n|m)|u[kst][aeiu]|eu|ewe|one\b|once", first)
     silent = re.match(r"hour|heir|honest|honou?r", first)
@@ -88,7 +88,7 @@ def read_folders(
     classes: Sequence[str] | None = None,
     bad_pictures: Literal["refuse", "drop"] = "refuse",
 ) -> FolderTree:
-    """Read a tree of pictures. Every file is checked now and decoded only when asked for.
+    """Read a tree of pictures. Every file is checked now and decoded only when it is needed.
 
     Args:
         root: folder of domain folders of class folders of pictures. Names that begin with "." or "__" are

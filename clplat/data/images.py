@@ -1,6 +1,6 @@
 """Pictures to pixels: decoding that names the bad file, CLIP's preprocessing to uint8, and a store in memory.
 
-Mean and standard deviation belong to the backbone; everything before them happens here, once a picture.
+Mean and standard deviation belong to the backbone; everything before them happens here, once per picture.
 """
 
 from __future__ import annotations
@@ -144,10 +144,10 @@ class PixelStore:
     Args:
         preprocess: how a picture becomes pixels.
         limit_bytes: of pixels in memory; beyond it the least recently used go first. 0 keeps nothing.
-        at_rest: rows on disk, by key, for pictures that will be asked for again.
+        at_rest: rows on disk, by key, for pictures that will be needed again.
 
     Attributes:
-        asked: pictures asked for so far.
+        asked: pictures requested so far.
         decoded: pictures decoded so far.
     """
 
@@ -162,7 +162,7 @@ class PixelStore:
         self._kept: OrderedDict[str, Tensor] = OrderedDict()
 
     def images(self, pictures: Sequence[Picture]) -> Images:
-        """The pictures by name; decoded when somebody asks for their pixels.
+        """The pictures by name; decoded when their pixels are read.
 
         Example:
             >>> shown = Picture("white", lambda: Image.new("RGB", (9, 9), "white"))
@@ -178,10 +178,10 @@ class PixelStore:
         )
 
     def get(self, pictures: Sequence[Picture], again: bool = True) -> Tensor:
-        """Return the pixels of N pictures: (N, 3, S, S) uint8. A key is decoded once a call, at most.
+        """Return the pixels of N pictures: (N, 3, S, S) uint8. A key is decoded once per call, at most.
 
         Args:
-            again: they will be asked for in later passes too, so that it pays to keep them at rest.
+            again: they will be needed in later passes too, so that it pays to keep them at rest.
 
         Raises:
             BadPicture: a picture cannot be read.

@@ -12,12 +12,12 @@ __all__ = ["Images", "Texts"]
 
 
 class Images:
-    """Pictures by name, and their pixels only when somebody asks: what is cached is never decoded.
+    """Pictures by name, and their pixels only on request: what is cached is never decoded.
 
     Args:
         names: N keys; equal keys of one ``kind`` are the same pixels.
         load: positions -> their pixels (n, 3, S, S), uint8. The second argument says whether they will be
-            asked for again, so that it pays to keep them.
+            needed again, so that it pays to keep them.
         kind: how pictures became pixels; empty where that is not known: nothing is then kept of them.
 
     Example:
@@ -44,7 +44,7 @@ class Images:
 
     @property
     def loaded(self) -> bool:
-        """Whether the pixels are at hand."""
+        """Whether the pixels are in memory."""
         return self._pixels is not None
 
     @property
@@ -55,7 +55,7 @@ class Images:
         return self._pixels
 
     def at(self, rows: Sequence[int], again: bool = True) -> Tensor:
-        """Pixels of a few; ``again``: they will be asked for in later passes too."""
+        """Pixels of a few; ``again``: they will be needed in later passes too."""
         return self._pixels[list(rows)] if self._pixels is not None else self._load(rows, again)
 
     def part(self, rows: Sequence[int]) -> Images:

@@ -23,7 +23,7 @@ __all__ = [
 
 @dataclass(frozen=True)
 class Picture:
-    """One picture, decoded only when asked for.
+    """One picture, decoded only when its pixels are read.
 
     Args:
         key: unique name of the *content*; equal keys are the same picture, on this machine for good: what was
@@ -62,8 +62,8 @@ class Triplet:
 
     Args:
         id: unique in its domain; named when a loss is not finite.
-        label: what is asked for. Targets with equal labels answer each other's queries, so that a batch
-            never takes a right answer for a negative.
+        label: what the answer must show. Targets with equal labels answer each other's queries, so that a
+            batch never takes a right answer for a negative.
         extras: further candidates (typed negatives, more positives).
         weight: of this pair in the loss.
     """

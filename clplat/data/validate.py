@@ -107,7 +107,7 @@ def stream_fingerprint(domains: Sequence[Domain], probes: Sequence[Probe] = ()) 
 def queries_fingerprint(domains: Sequence[Domain], split: str) -> str:
     """The sha256 of the queries of one split and of what they are ranked against, whatever the stream order.
 
-    Two runs of equal fingerprints asked the same questions: their scores share the luck of the draw.
+    Two runs of equal fingerprints had the same queries: their scores share the luck of the draw.
     """
     parts = []
     for domain in sorted(domains, key=lambda d: d.name):

@@ -173,7 +173,7 @@ def zs_drop(values: Sequence[float]) -> float | None:
     """``v_0 - v_T``: percentage points that a zero-shot probe lost against the untrained model.
 
     Args:
-        values: one value a row of R, ``values[0]`` of the untrained model. Average several probes first.
+        values: one value per row of R, ``values[0]`` of the untrained model. Average several probes first.
 
     Example:
         >>> zs_drop([60.0, 58.0, 57.0])

@@ -18,7 +18,7 @@ from clplat.evaluation.retrieval import per_query_metrics, target_rows
 
 
 class Encoder(Protocol):
-    """What the evaluator asks of a model; `ComposedRetriever` is one."""
+    """What the evaluator needs of a model; `ComposedRetriever` is one."""
 
     def prepare(self, images: Any, texts: Tensor) -> None: ...
 
@@ -33,7 +33,7 @@ class Encoder(Protocol):
 class VersionMetrics:
     """All that is measured of one model version, in plain data, and its embeddings.
 
-    ``ranks`` and ``values`` hold one number a query of each domain: the rank of its best-placed target, and
+    ``ranks`` and ``values`` hold one number per query of each domain: the rank of its best-placed target, and
     the primary metric, 0 to 1.
     """
 
@@ -58,7 +58,7 @@ class Evaluator:
         pictures: pictures -> what the encoder takes: `Images`, or pixels (N, 3, S, S).
         tokenize: texts -> (N, L).
         composers: name -> composer, the retriever's own under ``"own"``; the others are blind baselines.
-        batch_size: pictures or queries a forward pass.
+        batch_size: pictures or queries per forward pass.
     """
 
     def __init__(

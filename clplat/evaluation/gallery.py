@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 #: A gallery (G, D): a matrix, which may be memory-mapped, or a sequence of blocks (n, D), which may load each
-#: when asked for it.
+#: when it is read.
 Embeddings: TypeAlias = Tensor | NDArray[Any] | Sequence[Tensor] | Sequence[NDArray[Any]]
 #: Gallery rows of each query: (Q,), (Q, P) padded with -1, or one list or LongTensor a query.
 Rows: TypeAlias = Tensor | Sequence[int] | Sequence[Sequence[int]] | Sequence[Tensor]

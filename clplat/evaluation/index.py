@@ -1,4 +1,4 @@
-"""Approximate search with faiss, for galleries where even one exact pass a query takes too long.
+"""Approximate search with faiss, for galleries where even one exact pass per query takes too long.
 
 Every kind answers as `top_k` does, by inner product; only which rows it overlooks differs, and `Index.recall`
 measures that. ``exact`` needs no faiss and overlooks none.
@@ -45,7 +45,7 @@ class Index:
         _, hidden = GalleryReader(self.gallery).rows(queries, None, exclude)
         if not torch.isfinite(queries).all():
             raise ValueError("non-finite scores: an embedding of the queries is NaN or infinite")
-        # Excluded rows may be among those found: ask for as many more, and leave them out afterwards.
+        # Excluded rows may be among those found: search for that many more, and leave them out afterwards.
         wanted = min(k + int((hidden >= 0).sum(1).max()), len(self.gallery))
         _, rows = self._engine.search(_matrix(queries), wanted)
         found = torch.from_numpy(rows).to(queries.device)
@@ -104,7 +104,7 @@ def build_index(gallery: Tensor, kind: str = "exact", seed: int = 0) -> Index:
         engine.hnsw.efConstruction, engine.hnsw.efSearch = 200, 128
         _add_on_one_thread(faiss, engine, rows)
     else:
-        cells = max(1, min(int(4 * math.sqrt(size)), size // 40))  # fewer rows a cell, and k-means warns
+        cells = max(1, min(int(4 * math.sqrt(size)), size // 40))  # fewer rows per cell, and k-means warns
         engine = faiss.IndexIVFFlat(faiss.IndexFlatIP(width), width, cells, faiss.METRIC_INNER_PRODUCT)
         engine.cp.seed, engine.nprobe = seed % 2**31, -(-cells // 8)
         engine.train(rows)

@@ -5,7 +5,7 @@ Between n scores and the truth stand
     s^2  = sample variance of the n scores: training, and the queries that replicates do not share
     K_rs = covariance of the scores of r and s when queries are drawn again with replacement, infinitely often
            (the bootstrap, which needs no draws for a mean: K is the covariance of the queries' values / Q):
-           jointly for replicates that asked the same queries, independently otherwise
+           jointly for replicates with the same queries, independently otherwise
 
 With c = mean of K_rs over r != s (noise of shared queries; 0 if all have their own) the mean score has
 
@@ -56,7 +56,7 @@ class Sample:
 
     @classmethod
     def of(cls, values: Sequence[Values], queries: Sequence[str]) -> Sample:
-        """From n times domain -> (Q,) values, equal ``queries`` where the same were asked.
+        """From n times domain -> (Q,) values, equal ``queries`` where they were the same.
 
         Domains are drawn independently of each other, so that their covariances add up.
         """
@@ -137,7 +137,7 @@ class Noise:
 
 def _of_means(rows: Array) -> Array:
     """(M, Q) values -> (M, M): covariance of their means over Q queries that are drawn again."""
-    if rows.shape[1] == 1:  # tells nothing about its noise: the largest that values of -100 to 100 can have
+    if rows.shape[1] == 1:  # its noise is unknown: the largest that values of -100 to 100 can have
         return np.full((len(rows), len(rows)), 100.0**2)
     # divided by Q - 1: a sample varies less than what it is a sample of
     found: Array = np.atleast_2d(np.cov(rows)) / rows.shape[1]

@@ -50,7 +50,7 @@ def classification_accuracy(images: Tensor, prompts: Tensor, labels: Tensor) -> 
 
     Args:
         images: (N, D) embeddings.
-        prompts: (C, D) embeddings of the class prompts, one a class.
+        prompts: (C, D) embeddings of the class prompts, one per class.
         labels: (N,) class of each picture. Where classes tie, the first one is predicted.
 
     Raises:

@@ -50,7 +50,7 @@ def rank_of_targets(
     Args:
         queries: (Q, D) embeddings, unit rows for cosine scores.
         gallery: (G, D) embeddings, in memory or not (see `Embeddings`).
-        targets: rows of the right answers, at least one a query (see `Rows`).
+        targets: rows of the right answers, at least one per query (see `Rows`).
         exclude: rows that are no candidates for a query, e.g. its own reference.
         block: scores held at once.
         tie_rule: ``"index"`` breaks ties by gallery row; ``"against"`` counts every tie with a row that is no
@@ -153,7 +153,7 @@ class TopK:
         scores.kept = k
         # The k highest lower bounds known of distinct rows: the k-th best row scores no less than the last.
         self.floor = torch.full((size, min(k, scores.gallery.shape[0])), LOWEST, device=device)
-        # Of each candidate its query, its row and an upper bound, at most `width` of the query too high.
+        # The query of each candidate, its row and an upper bound, at most `width` of the query too high.
         nothing = torch.empty(0, dtype=torch.long, device=device)
         self.pool = [(nothing, nothing, self.floor[:0, 0])]
         self.width = torch.zeros(size, device=device)
@@ -189,7 +189,7 @@ class TopK:
         return out
 
     def _trim(self) -> None:
-        """Cut the pool to the k best pairs a query, in order. Among equal scores its rows always ascend."""
+        """Cut the pool to the k best pairs per query, in order. Among equal scores its rows always ascend."""
         q, g, scores = (torch.cat(column) for column in zip(*self.pool, strict=True))
         good = scores >= self.floor.amin(1)[q]
         q, g, scores = q[good], g[good], scores[good]

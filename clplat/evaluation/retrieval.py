@@ -1,4 +1,4 @@
-"""Retrieval metrics from embeddings: R@K, mAP@K and MRR, for any number of right answers a query."""
+"""Retrieval metrics from embeddings: R@K, mAP@K and MRR, for any number of right answers per query."""
 
 from __future__ import annotations
 

@@ -117,7 +117,7 @@ def _relative_error(width: int) -> float:
         precise = torch.get_float32_matmul_precision() == "highest"
     except RuntimeError:  # the old and the new settings are mixed: any may hold
         precise = False
-    # Adding one by one rounds once a product, adding by halves log2(width) times: 32 is ample. TF32 and
+    # Adding one by one rounds once per product, adding by halves log2(width) times: 32 is ample. TF32 and
     # bfloat16, where the user allows them, round both inputs.
     return 1.01 * (width + 32) * 2.0**-24 + (0.0 if precise else 2.0**-6)
 

@@ -35,7 +35,7 @@ class Replicate:
 
     Attributes:
         values: domain -> (Q,) percentages, 0 or 100 for R@K, 0 to 100 for AP@K; Q may differ by domain.
-        queries: identity of the query set, such as a digest: equal where two replicates asked the same
+        queries: identity of the query set, such as a digest: equal where two replicates had the same
             queries, in the same order, of every domain.
 
     Raises:

@@ -25,7 +25,7 @@ class Style:
 
     @property
     def line(self) -> dict[str, Any]:
-        """What matplotlib is told to draw a line of this method."""
+        """The arguments with which matplotlib draws a line of this method."""
         look = {"color": self.colour, "marker": self.marker, "ls": self.dash, "lw": self.weight}
         return {**look, "mec": "white"}
 

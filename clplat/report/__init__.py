@@ -1,4 +1,4 @@
-"""One page per sweep: `report.html` says the question, the answer and how to repeat it.
+"""One page per sweep: `report.html` shows the question, the answer and how to repeat it.
 
 The page is one file without a network: styles, figures and pictures are inside it.
 """

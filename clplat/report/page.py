@@ -52,7 +52,7 @@ def write_report(out: Path) -> Path:
         The path of the page: one file that needs no other and no network.
 
     Raises:
-        UserError: ``sweep.json`` is missing, broken or of another schema; its figure asks for something
+        UserError: ``sweep.json`` is missing, broken or of another schema; its figure names something
             unknown; the disk is full.
 
     Example:

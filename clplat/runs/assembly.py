@@ -49,7 +49,7 @@ class Assembly:
 
 @lru_cache(maxsize=4)
 def _pixels(size: int, kind: Literal["clip", "targetpad"], store: Store | None) -> PixelStore:
-    """One a process: the experiments of a comparison decode each picture once."""
+    """One per process: the experiments of a comparison decode each picture once."""
     preprocess = Preprocess(size, kind)
     if store is None:
         return PixelStore(preprocess)

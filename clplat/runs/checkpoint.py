@@ -20,7 +20,7 @@ class Weights:
     """The tensors of a model that differ from its base: all that were ever trainable, and stored buffers.
 
     A LoRA run stores its LoRA; what was never trained comes from the backbone, whose fingerprint is checked.
-    Buffers are stored whole: those of a trained batch norm move although nobody trains them.
+    Buffers are stored whole: those of a trained batch norm move although they are not trained.
     """
 
     def __init__(self, model: nn.Module) -> None:

@@ -27,7 +27,7 @@ from clplat.training.strategy import Strategy
 from clplat.training.trainer import NonFiniteLoss, Position, Trainer
 from clplat.trees import save_tree
 
-#: Of the time, what checkpoints may take inside an experience.
+#: Share of the training time that checkpoints may take inside an experience.
 CHECKPOINT_SHARE = 0.01
 
 
@@ -43,7 +43,7 @@ def run(
     Args:
         config: raw or resolved, see `clplat.config.resolve.resolve`.
         out: folder of results and checkpoints; by default `clplat.runs.run_folder.default_folder`.
-        listener: hears of the progress.
+        listener: receives the events of the progress.
         checkpoint_every: optimizer steps between checkpoints inside an experience, 0 for none there; unless
             given, a hundred times as long passes between two as writing one takes.
 
@@ -157,7 +157,7 @@ class Experiment:
         self._next_checkpoint = now + (now - start) / CHECKPOINT_SHARE
 
     def _measure(self, version: int) -> None:
-        """Fill one row of R and of C, and put everything on disk before anybody hears of it."""
+        """Fill one row of R and of C, and put everything on disk before the listener gets it."""
         start = time.perf_counter()
         retriever = self.parts.retriever.eval()
         if self.parts.cache is not None:
@@ -217,7 +217,7 @@ class Experiment:
             return error
         try:
             self._write()
-        except UserError as second:  # a full disk, say; what happened first is what the user must hear
+        except UserError as second:  # a full disk, say; the user must see what happened first
             self.listener.note(str(second))
         self.listener.finished(self.result)
         return UserError(f"{error}; the last good version is {self.folder / good}")

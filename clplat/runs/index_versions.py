@@ -21,7 +21,7 @@ class IndexVersions:
     version i now. Gallery pictures never take part in a fit.
 
     Args:
-        folder: of the experiment; files are written once a version and never rewritten.
+        folder: of the experiment; files are written once per version and never rewritten.
         parts: the experiment's parts.
         anchors: training pictures, at most, for one fit.
     """
@@ -37,7 +37,7 @@ class IndexVersions:
         return self.parts.retriever.projection.fitted
 
     def _anchors(self, version: int) -> list[Picture]:
-        """Training pictures that were at hand when ``version`` became old, evenly over domains."""
+        """Training pictures seen when ``version`` became old, evenly over domains."""
         seen = self.parts.domains[: version + 1]
         share = max(1, self.limit // len(seen))
         chosen = []

@@ -1,4 +1,4 @@
-"""The result of an experiment as it grows: plain data, one row a model version (``docs/result.md``)."""
+"""The result of an experiment as it grows: plain data, one row per model version (``docs/result.md``)."""
 
 from __future__ import annotations
 
@@ -100,7 +100,7 @@ def _scores(result: Mapping[str, Any]) -> dict[str, Any]:
     primary = result["protocol"]["primary"]
     scores: dict[str, Any] = dict(continual_scores(result["metrics"][primary]))
     scores |= compatibility_scores(result["compatibility"][primary])
-    # One series a probe, its headline: R@1 of retrieval, accuracy of classification.
+    # One series per probe, its headline: R@1 of retrieval, accuracy of classification.
     series = [probe.get("accuracy", probe.get("R@1")) for probe in result["probes"].values()]
     for name, score in (("zs_retention", zs_retention), ("zs_drop", zs_drop)):
         known = [value for value in map(score, series) if value is not None]

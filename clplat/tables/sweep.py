@@ -1,4 +1,4 @@
-"""The table of a sweep as a person reads it in a terminal, a pipe or a page."""
+"""The table of a sweep for a terminal, a pipe or a page."""
 
 from __future__ import annotations
 

@@ -104,7 +104,7 @@ def test_clear_by_age_and_altogether(store: Store, capsys: Capture) -> None:
         ([], "ACTION"),
     ],
 )
-def test_mistakes_are_told_in_a_line_and_free_nothing(
+def test_mistakes_are_reported_in_a_line_and_free_nothing(
     words: list[str], said: str, store: Store, capsys: Capture
 ) -> None:
     assert main(["cache", *words]) == 2
@@ -113,7 +113,7 @@ def test_mistakes_are_told_in_a_line_and_free_nothing(
     assert segment(store, 0).exists() and segment(store, 1).exists()
 
 
-def test_a_store_that_is_not_on_disk_is_told(
+def test_a_store_that_is_not_on_disk_is_reported(
     tmp_path: Path, capsys: Capture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "file").write_text("")

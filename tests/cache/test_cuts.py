@@ -132,7 +132,7 @@ def test_training_above_the_cut_makes_nothing_again(adapter: Any, watch: Watch) 
     assert watch() == ("block 1", "block 1") and watch.encoded == 0
 
 
-def test_a_frozen_tower_that_somebody_moves_is_made_again(watch: Watch) -> None:
+def test_a_frozen_tower_whose_weights_move_is_made_again(watch: Watch) -> None:
     watch()
     _ = watch.encoded
     with torch.no_grad():

@@ -437,7 +437,7 @@ def test_two_pictures_that_share_a_key(tmp_path: Path) -> None:
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float16])
 @pytest.mark.parametrize("what", ["image", "text"])
 @pytest.mark.parametrize("wrong", ["other", "zero", "nan", "normalised"])
-def test_rows_that_somebody_wrote_wrongly(wrong: str, what: str, dtype: torch.dtype, tmp_path: Path) -> None:
+def test_rows_that_were_written_wrongly(wrong: str, what: str, dtype: torch.dtype, tmp_path: Path) -> None:
     backbone = tiny_backbone()
     texts = Texts(backbone.tokenize(WORDS))
     first = FeatureCache(backbone, Store(None), dtype)

@@ -265,7 +265,7 @@ def test_other_experiments_find_what_one_left(world: dict[str, Any], store: Path
     assert content(tmp_path / "first", "config") != content(tmp_path / "second", "config")
 
 
-def test_a_store_that_cannot_be_written_is_told_once(
+def test_a_store_that_cannot_be_written_is_reported_once(
     world: dict[str, Any], whole: Callable[[str], Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "file").write_text("")

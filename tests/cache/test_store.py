@@ -223,7 +223,7 @@ def test_keys_are_readable_and_apart(folder: Path) -> None:
 
 
 @pytest.mark.parametrize("content", [None, b"", b"{", b"[]", b'{"what": "text"}'])
-def test_a_missing_or_damaged_key_is_told_and_written_again(content: bytes | None, folder: Path) -> None:
+def test_a_missing_or_damaged_key_is_reported_and_written_again(content: bytes | None, folder: Path) -> None:
     fill(Store(folder).table(KEY), ["1"])
     path = segments(folder)[0].with_name("key.json")
     path.unlink() if content is None else path.write_bytes(content)
@@ -250,7 +250,7 @@ def test_rows_of_a_cut_segment_are_missing(keep: int, folder: Path) -> None:
     assert torch.equal(Store(folder).table(KEY).rows(numbers(0, 8)), rows_of(numbers(0, 8)))
 
 
-def test_every_flipped_bit_is_told(folder: Path) -> None:
+def test_every_flipped_bit_is_reported(folder: Path) -> None:
     fill(Store(folder).table(KEY), numbers(0, 5))
     path = segments(folder)[0]
     content = path.read_bytes()

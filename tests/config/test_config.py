@@ -118,7 +118,7 @@ def test_a_text_or_a_value_becomes_what_its_type_says(kind: Any, given: Any, mea
         (threading.Thread, "x", "threading.Thread"),
     ],
 )
-def test_a_wrong_value_is_told_with_what_is_allowed(kind: Any, given: Any, allowed: str) -> None:
+def test_a_wrong_value_is_reported_with_what_is_allowed(kind: Any, given: Any, allowed: str) -> None:
     with pytest.raises(ValueError, match="takes") as caught:
         coerce(kind, given)
     assert str(caught.value).startswith(f"takes {allowed}")
@@ -222,7 +222,7 @@ def test_a_mistake_is_one_line_that_names_it(words: list[str], parts: list[str])
         ("--evaluation.batch_size 0", "batch_size"),
     ],
 )
-def test_a_value_out_of_range_is_told_before_anything_runs(words: str, name: str) -> None:
+def test_a_value_out_of_range_is_reported_before_anything_runs(words: str, name: str) -> None:
     *_, value = words.split()
     said = complaint(*words.split())
     assert name in said and value in said
@@ -482,7 +482,7 @@ def test_a_dotted_path_is_a_part_with_options_like_any_other(part: str) -> None:
     assert "loss must be at most 1, not 7" in complaint("--strategy", part, "--strategy.loss", "7")
 
 
-def test_types_that_cannot_be_read_are_told(part: str) -> None:
+def test_types_that_cannot_be_read_are_reported(part: str) -> None:
     assert "NoSuchType" in complaint("--strategy", part.replace("Mine", "Unreadable"))
 
 

@@ -138,7 +138,7 @@ class Shifting(Full):
 
 
 class Modest(Full):
-    """Says of a tensor that matters that it has no effect."""
+    """Declares that a tensor that matters has no effect."""
 
     without_effect = (r"visual\.ln_post\.bias",)
 

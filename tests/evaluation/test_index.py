@@ -89,7 +89,7 @@ def test_equal_seeds_give_equal_indexes(kind: str) -> None:
     assert kind == "hnsw" or not torch.equal(found[0], found[2])
 
 
-def test_mistakes_are_told(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_mistakes_are_reported(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(
         UserError, match=r"unknown index 'hnws'; did you mean 'hnsw'\? \(allowed: exact, hnsw, ivf\)"
     ):

@@ -282,7 +282,7 @@ def test_arrays_and_half_precision_are_galleries_too():
         (np.ones((2, 3), np.float32), "one width"),
     ],
 )
-def test_bad_blocks_are_told(gallery, message):
+def test_bad_blocks_are_reported(gallery, message):
     with pytest.raises(ValueError, match=message):
         top_k(torch.eye(2), gallery, 1)
 

@@ -20,7 +20,7 @@ Make = Callable[..., Outcome]
 
 
 @given(st.lists(st.tuples(st.integers(0, 5), st.integers(0, 5), st.integers(0, 5)), max_size=12))
-def test_the_front_is_what_nobody_beats(spots: list[tuple[int, int, int]]) -> None:
+def test_the_front_is_what_no_other_point_beats(spots: list[tuple[int, int, int]]) -> None:
     found = front(spots, (False, True, False))
     for k, (a, b, c) in enumerate(spots):
         beaten = False

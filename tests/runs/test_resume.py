@@ -253,7 +253,7 @@ def test_two_processes_cannot_share_a_folder(world: dict[str, Any], tmp_path: Pa
 
 
 @pytest.mark.parametrize("keep", [0, 100, -1])
-def test_a_damaged_checkpoint_is_told_and_the_way_out_works(
+def test_a_damaged_checkpoint_is_reported_and_the_way_out_works(
     keep: int, world: dict[str, Any], whole: Callable[[str], Path], tmp_path: Path
 ) -> None:
     config, folder = {**world, **SYSTEMS["naive"]}, tmp_path / "x"

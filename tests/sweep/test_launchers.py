@@ -117,7 +117,7 @@ def test_a_job_array_asks_for_what_the_file_says(
     assert done == ["complete"] * 4
 
 
-def test_a_job_that_fails_is_told_with_its_log(
+def test_a_job_that_fails_is_reported_with_its_log(
     short_plan: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("CLPLAT_SLURM", "local")

@@ -160,7 +160,7 @@ def test_tuning_sees_validation_only_and_the_controls_none_of_it() -> None:
     assert layout.final_config(final).evaluation.split == "test" and final.folder == "replay-tuned-s5"
 
 
-def test_an_order_that_somebody_chose_stays() -> None:
+def test_a_chosen_order_stays() -> None:
     order = ["shoe-textured", "dress-studio", "top-sketch"]
     layout = Layout(Sweep(base={"scenario": {**BASE["scenario"], "order": order}}, methods=["naive"]))
     finals = list(layout.finals(layout.entries[0], "default", {}))

@@ -119,7 +119,7 @@ def test_what_kills_its_process_every_time_is_given_up(tmp_path: Path) -> None:
     assert later.claim() is not None, "another call of the command tries again"
 
 
-def test_a_failure_stops_nobody_and_is_tried_again_by_the_next_call(tmp_path: Path) -> None:
+def test_a_failure_stops_no_other_run_and_is_tried_again_by_the_next_call(tmp_path: Path) -> None:
     queue = queue_of(tmp_path, "first")
     seen = []
     while (job := queue.claim()) is not None:

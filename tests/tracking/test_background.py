@@ -123,7 +123,7 @@ def test_a_run_that_goes_on_is_logged_with_pauses(root: Path, make_result: Make)
     assert steps(root, run) == [0, 1, 2, 3, 4]
 
 
-def test_failures_there_are_told_here_once(
+def test_failures_there_are_reported_here_once(
     root: Path, make_result: Make, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:9")
@@ -135,7 +135,7 @@ def test_failures_there_are_told_here_once(
     assert "http://127.0.0.1:9" in said[0] and "clplat track" in said[0]
 
 
-def test_a_process_that_dies_is_told_and_replaced(root: Path, make_result: Make) -> None:
+def test_a_process_that_dies_is_reported_and_replaced(root: Path, make_result: Make) -> None:
     said: list[str] = []
     tracker = Tracker(root, warn=said.append)
     tracker.start_background()

@@ -1,1 +1,1 @@
-"""The figure that a sweep asks for: `outcome["figure"]` says what is drawn against what."""
+"""The sweep's own figure: `outcome["figure"]` says what is drawn against what."""

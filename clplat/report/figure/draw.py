@@ -1,4 +1,4 @@
-"""Draw the figure that a sweep asks for, or write it to its folder."""
+"""Draw the sweep's own figure, or write it to its folder."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _KINDS: dict[str, _Kind] = {kind.__name__: kind for kind in (curve, scatter, lin
 
 
 def draw(outcome: Outcome, out: Path, runs: Runs | None = None) -> Drawing | None:
-    """The matplotlib figure that a sweep asks for, and what it says in words; None if there is nothing yet.
+    """The sweep's own figure in matplotlib, and what it says in words; None if there is nothing yet.
 
     Args:
         outcome: the content of ``sweep.json``. Its ``figure`` is None or a dict with ``kind``: ``curve``

@@ -50,7 +50,7 @@ def test_a_picture_goes_to_the_expert_of_its_domain_and_a_strange_one_to_the_bas
         assert torch.allclose(model.encode_images(strange), bare, atol=1e-6)
 
 
-def test_what_it_cannot_be_combined_with_is_told() -> None:
+def test_what_it_cannot_be_combined_with_is_reported() -> None:
     with pytest.raises(UserError, match="needs a ComposedRetriever"):
         plain_loop(LoRAPerDomain(), TinyTowers())
     with pytest.raises(UserError, match="brings its own adapters: use it with --adapter none"):
