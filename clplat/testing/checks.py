@@ -5,7 +5,8 @@ from __future__ import annotations
 import inspect
 import math
 import types
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
 import torch
@@ -19,6 +20,8 @@ __all__ = [
     "check_refusals",
     "declared",
     "difference",
+    "generator_untouched",
+    "marked_generator",
     "trainable",
     "weights",
 ]
@@ -28,6 +31,23 @@ def declared(contract: Any, part: Any, tag: str) -> Any:
     """What a part says of itself, unless the class of its contract tests says otherwise."""
     own = getattr(contract, tag)
     return getattr(part, tag) if own is None else own
+
+
+@contextmanager
+def marked_generator() -> Iterator[Tensor]:
+    """Inside, torch's generator is in a state that no seed gives, so that seeding shows as drawing does."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        torch.rand(1)
+        yield torch.get_rng_state()
+
+
+@contextmanager
+def generator_untouched(otherwise: str) -> Iterator[None]:
+    """Fail with this message where the block draws from torch's generator, or seeds it."""
+    with marked_generator() as state:
+        yield
+        assert torch.equal(torch.get_rng_state(), state), otherwise
 
 
 def check_constructor(part: Any) -> None:

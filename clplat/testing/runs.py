@@ -11,7 +11,7 @@ from torch import Tensor
 
 from clplat.parts.losses.info_nce import InfoNCE
 from clplat.retriever import ComposedRetriever
-from clplat.testing.checks import trainable, weights
+from clplat.testing.checks import marked_generator, trainable, weights
 from clplat.testing.tiny import tiny_collate, tiny_domains
 from clplat.training.strategy import Strategy
 
@@ -64,9 +64,10 @@ def tiny_trainer(
 
 def finish(trainer: Trainer) -> Run:
     """Train on the whole stream."""
-    before, free, state = weights(trainer.model), set(trainable(trainer.model)), torch.get_rng_state()
-    trainer.train(tiny_stream(), eval_streams=[])
-    return Run(trainer, before, free, torch.equal(torch.get_rng_state(), state))
+    before, free = weights(trainer.model), set(trainable(trainer.model))
+    with marked_generator() as state:
+        trainer.train(tiny_stream(), eval_streams=[])
+        return Run(trainer, before, free, torch.equal(torch.get_rng_state(), state))
 
 
 def everything(trainer: Trainer) -> dict[str, Any]:
