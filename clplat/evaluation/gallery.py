@@ -45,7 +45,7 @@ class GalleryReader:
     def scores(self, queries: Tensor, q: Tensor, g: Tensor) -> Tensor:
         """Exact scores (P,) of pairs (query q, gallery row g); only the blocks that hold one are read."""
         out = torch.empty(len(q), device=queries.device)
-        chunk = max(1, (1 << 19) // max(1, self.shape[1]))
+        chunk = max(1, (1 << 18) // max(1, self.shape[1]))  # the products of a chunk stay in the cache
         for start, stop, block in zip(self.starts, self.starts[1:], self.blocks, strict=False):
             inside = ((g >= start) & (g < stop)).nonzero().squeeze(1)
             for pairs in inside.split(chunk) if len(inside) else ():
