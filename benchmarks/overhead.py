@@ -26,7 +26,8 @@ from torch.utils.data import DataLoader
 from benchmarks.harness import in_turns, row
 from clplat.config.resolve import resolve
 from clplat.events import Listener
-from clplat.runs.experiment import Experiment, make_trainer
+from clplat.runs.assembly import make_trainer
+from clplat.runs.experiment import Experiment
 from clplat.training.trainer import Trainer
 
 #: Strategies that keep no more in a longer stream.

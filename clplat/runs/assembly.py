@@ -26,6 +26,7 @@ from clplat.provenance import library_versions
 from clplat.randomness import seeded
 from clplat.retriever import ComposedRetriever
 from clplat.training.strategy import Strategy
+from clplat.training.trainer import Trainer
 
 
 @dataclass
@@ -170,3 +171,38 @@ def _cut_texts(backbone: Any, domains: Sequence[Domain], probes: Sequence[Probe]
             f"'{cut[0][:80]}...'; shorten them or declare it with --data.long_texts cut"
         )
     return cut
+
+
+def make_trainer(config: Config, parts: Assembly, on_step: Any = None) -> Trainer:
+    """The trainer of an assembled experiment."""
+    return Trainer(
+        model=parts.retriever,
+        strategy=parts.strategy,
+        collate=parts.collate,
+        loss=parts.loss,
+        config=config.train,
+        seed=config.seed,
+        device=config.device,
+        on_step=on_step,
+    )
+
+
+def refuse_idle_parts(config: Config, parts: Assembly) -> None:
+    """Refuse a combination in which something that was chosen to be trained never is."""
+    strategy, composer = config.name("strategy"), config.name("composer")
+    grows = type(parts.strategy).rebuild is not Strategy.rebuild
+    if not parts.strategy.trains or grows:
+        return
+    trained = [name for name, p in parts.retriever.named_parameters() if p.requires_grad]
+    inside = {"adapter": ("backbone.model.",), "prompt": ("backbone.text_prompt.", "backbone.image_prompt.")}
+    for slot, starts in inside.items():
+        if config.name(slot) != "none" and not any(name.startswith(starts) for name in trained):
+            raise UserError(
+                f"{slot} '{config.name(slot)}' would never be trained: composer '{composer}' does not "
+                f"read what it changes; choose another composer, another {slot}, or --{slot} none"
+            )
+    if not trained:
+        raise UserError(
+            f"strategy '{strategy}' has nothing to train: no adapter, no prompt, and composer '{composer}' "
+            "has no weights; add one, e.g. --adapter lora, or choose --strategy frozen"
+        )

@@ -18,12 +18,11 @@ from clplat.events import Listener
 from clplat.files import read_json, write_atomically, write_json
 from clplat.models.frozen import weights_fixed
 from clplat.retrieval_grid import query_grid
-from clplat.runs.assembly import Assembly, assemble
+from clplat.runs.assembly import Assembly, assemble, make_trainer, refuse_idle_parts
 from clplat.runs.checkpoint import Weights, load_state, save_state, save_version
 from clplat.runs.index_versions import IndexVersions
 from clplat.runs.results import add_costs, add_row, blank
 from clplat.runs.run_folder import CHECKPOINT, RESULT, default_folder, locked_run_folder
-from clplat.training.strategy import Strategy
 from clplat.training.trainer import NonFiniteLoss, Position, Trainer
 from clplat.trees import save_tree
 
@@ -80,7 +79,7 @@ class Experiment:
         self.config, self.folder, self.listener = config, folder, listener
         self.checkpoint_every = checkpoint_every
         self.parts: Assembly = assemble(config)
-        _refuse_idle_parts(config, self.parts)
+        refuse_idle_parts(config, self.parts)
         self.trainer = make_trainer(config, self.parts, self._on_step)
         self.weights = Weights(self.parts.retriever)
         self.versions = IndexVersions(folder, self.parts, config.evaluation.anchors)
@@ -239,38 +238,3 @@ class Experiment:
 
     def _write(self) -> None:
         write_json(self.folder / RESULT, self.result)
-
-
-def make_trainer(config: Config, parts: Assembly, on_step: Any = None) -> Trainer:
-    """The trainer of an assembled experiment."""
-    return Trainer(
-        model=parts.retriever,
-        strategy=parts.strategy,
-        collate=parts.collate,
-        loss=parts.loss,
-        config=config.train,
-        seed=config.seed,
-        device=config.device,
-        on_step=on_step,
-    )
-
-
-def _refuse_idle_parts(config: Config, parts: Assembly) -> None:
-    """Refuse a combination in which something that was chosen to be trained never is."""
-    strategy, composer = config.name("strategy"), config.name("composer")
-    grows = type(parts.strategy).rebuild is not Strategy.rebuild
-    if not parts.strategy.trains or grows:
-        return
-    trained = [name for name, p in parts.retriever.named_parameters() if p.requires_grad]
-    inside = {"adapter": ("backbone.model.",), "prompt": ("backbone.text_prompt.", "backbone.image_prompt.")}
-    for slot, starts in inside.items():
-        if config.name(slot) != "none" and not any(name.startswith(starts) for name in trained):
-            raise UserError(
-                f"{slot} '{config.name(slot)}' would never be trained: composer '{composer}' does not "
-                f"read what it changes; choose another composer, another {slot}, or --{slot} none"
-            )
-    if not trained:
-        raise UserError(
-            f"strategy '{strategy}' has nothing to train: no adapter, no prompt, and composer '{composer}' "
-            "has no weights; add one, e.g. --adapter lora, or choose --strategy frozen"
-        )
