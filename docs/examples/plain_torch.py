@@ -3,7 +3,7 @@
 import torch
 from torch import nn
 
-from clplat.training.strategy import Learner
+from clplat.parts import Learner
 from strategies import EWC, Naive
 
 CENTRES = 2.0 * torch.randn(2, 5, 5, generator=torch.Generator().manual_seed(0))  # tasks, classes, features
