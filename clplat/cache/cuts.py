@@ -89,7 +89,7 @@ class TowerCuts:
         return self._unseen
 
     def is_stochastic_now(self) -> bool:
-        """Whether some part now gives different results for equal inputs, or in another batch, as a hook may."""
+        """Whether some part now gives different results for equal inputs, or in other batches."""
         if self.unseen:
             return True
         modules = [module for stage in self._stages for module in stage.stochastic]

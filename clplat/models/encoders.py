@@ -92,7 +92,7 @@ class Encoders(nn.Module):
         ]
 
     def around(self, tower: Literal["image", "text"]) -> list[tuple[str, nn.Module]]:
-        """The modules that hold what `stages` gives, by name: this one, the model, the tower, its transformer."""
+        """The modules that hold what `stages` gives, by name: this one, the model, the tower, ..."""
         top = self.model.visual if tower == "image" else self._text
         transformer = getattr(top, "transformer", None)
         found = {"backbone": self, "model": self.model, f"the {tower} tower": top, "transformer": transformer}
