@@ -86,7 +86,7 @@ def build_retriever(config: Config) -> tuple[ComposedRetriever, str, dict[str, l
             if part is not None:
                 attached[slot] = part.attach(backbone)
         retriever = ComposedRetriever(backbone, composer, config.make("projection"))
-    if "text" not in composer.reads:
+    if not retriever.text_wants:
         for parameter in backbone.tower_parameters("text"):
             parameter.requires_grad_(False)
     retriever.to(config.device).eval()
