@@ -18,6 +18,7 @@ from clplat.data.augment import Augment
 from clplat.data.collate import Collate
 from clplat.data.images import PixelStore, Preprocess
 from clplat.data.records import Domain, Probe
+from clplat.data.walk import words
 from clplat.errors import UserError
 from clplat.evaluation.evaluator import Evaluator
 from clplat.parts.composers.image_only import ImageOnly
@@ -157,12 +158,7 @@ def _check_device(device: str) -> None:
 
 def _cut_texts(backbone: Any, domains: Sequence[Domain], probes: Sequence[Probe], policy: str) -> list[str]:
     """Texts that the tokenizer would cut; refused unless the user declared that they may be."""
-    texts = {triplet.text: None for domain in domains for triplet in domain.train}
-    for domain in domains:
-        texts.update({query.text: None for held in (domain.val, domain.test) for query in held.queries})
-    for probe in probes:
-        texts.update(dict.fromkeys(probe.texts))
-    every = list(texts)
+    every = list(dict.fromkeys(words([domains, probes])))
     cut = [every[i] for i in backbone.truncated(every)]
     if cut and policy == "refuse":
         raise UserError(
@@ -193,6 +189,11 @@ def refuse_idle_parts(config: Config, parts: Assembly) -> None:
     grows = type(parts.strategy).rebuild is not Strategy.rebuild
     if not parts.strategy.trains or grows:
         return
+    if not any(len(domain.train) for domain in parts.domains):
+        raise UserError(
+            f"strategy '{strategy}' trains, but no domain of the stream has training examples; choose "
+            "--strategy frozen"
+        )
     trained = [name for name, p in parts.retriever.named_parameters() if p.requires_grad]
     inside = {"adapter": ("backbone.model.",), "prompt": ("backbone.text_prompt.", "backbone.image_prompt.")}
     for slot, starts in inside.items():

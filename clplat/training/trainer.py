@@ -14,7 +14,7 @@ from torch.utils.data import DataLoader
 
 from clplat.config.groups import TrainConfig
 from clplat.data.batch import Batch
-from clplat.data.records import Triplet
+from clplat.data.records import Example
 from clplat.randomness import generator, seeded
 from clplat.retriever import ComposedRetriever
 from clplat.training.accumulation import refuse_batch_statistics
@@ -35,7 +35,7 @@ class Trainer(RetrievalTemplate):
     Args:
         model: the retriever.
         strategy: runs as a plugin, as in any other Avalanche template.
-        collate: list of `Triplet` -> `Batch`; one with ``at(moment)`` gets the epoch, see `Collate`.
+        collate: list of `Example` -> `Batch`; one with ``at(moment)`` gets the epoch, see `Collate`.
         loss: ``(query, candidates, scale=, positive=, valid=, weights=) -> scalar``.
         config: see `TrainConfig`.
         seed: of orders and dropout.
@@ -71,7 +71,7 @@ class Trainer(RetrievalTemplate):
         *,
         model: ComposedRetriever,
         strategy: Strategy,
-        collate: Callable[[Sequence[Triplet]], Batch],
+        collate: Callable[[Sequence[Example]], Batch],
         loss: Callable[..., Tensor],
         config: TrainConfig,
         seed: int,
@@ -106,7 +106,7 @@ class Trainer(RetrievalTemplate):
         self.flops = 0
         self.resuming = False
         self._source: Any = None
-        self._records: list[Triplet] = []
+        self._records: list[Example] = []
 
     @property
     def losses(self) -> list[dict[str, float]]:
@@ -153,7 +153,7 @@ class Trainer(RetrievalTemplate):
             pin_memory=self.device.type == "cuda",
         )
 
-    def _moment(self) -> Callable[[Sequence[Triplet]], Batch]:
+    def _moment(self) -> Callable[[Sequence[Example]], Batch]:
         """The collate function of this epoch: random views differ from epoch to epoch."""
         place = self.position
         at = getattr(self.collate, "at", None)

@@ -9,10 +9,13 @@ from typing import Any
 import pytest
 from PIL import Image
 
+from clplat.data.fingerprint import stream_fingerprint
+from clplat.data.items import as_item
 from clplat.data.records import (
     Candidate,
     Domain,
     Gallery,
+    Item,
     Picture,
     Probe,
     Protocol,
@@ -20,7 +23,7 @@ from clplat.data.records import (
     RetrievalSet,
     Triplet,
 )
-from clplat.data.validate import stream_fingerprint, validate, validate_domain
+from clplat.data.validate import validate, validate_domain
 from clplat.errors import UserError
 
 
@@ -96,19 +99,22 @@ def triplet(stream: Domain, /, **changes: Any) -> Domain:
     return replace(stream, train=[*stream.train[:2], replace(stream.train[2], **changes)])
 
 
+def said(stream: Domain, text: str) -> Domain:
+    return triplet(stream, query=Item.of(stream.train[2].reference, text))
+
+
 @pytest.mark.parametrize(
     ("spoil", "message"),
     [
-        (lambda d: replace(d, train=[]), "domain 'd': there are no training triplets"),
         (lambda d: triplet(d, id="t1"), "domain 'd': triplet id 't1' 2 times"),
         (lambda d: triplet(d, domain="e"), "domain 'd': triplet 't2' says that it is of domain 'e'"),
-        (lambda d: triplet(d, text=" "), "domain 'd': triplet 't2' has no modification text"),
+        (lambda d: said(d, " "), "domain 'd': triplet 't2' has no modification text"),
         (
-            lambda d: triplet(d, target=picture("test0")),
+            lambda d: triplet(d, target=as_item(picture("test0"))),
             "domain 'd', test: 1 of 4 gallery pictures .* on: test0",
         ),
         (
-            lambda d: triplet(d, extras=(Candidate(picture("val3"), "blue"),)),
+            lambda d: triplet(d, negatives=(Candidate(picture("val3"), "blue"),)),
             "domain 'd', val: 1 of 4 .*: val3",
         ),
         (lambda d: replace(d, val=replace(d.val, queries=())), "domain 'd', val: there are no queries"),
@@ -128,9 +134,9 @@ def test_the_fingerprint_sees_every_change() -> None:
         ([domain], [replace(probe, labels=(1,))]),
         ([domain, replace(domain, name="e")], []),
         ([replace(domain, name="e"), domain], []),
-        ([triplet(domain, text="blue")], []),
+        ([said(domain, "blue")], []),
         ([triplet(domain, weight=0.5)], []),
-        ([triplet(domain, extras=(Candidate(picture("y"), "blue"),))], []),
+        ([triplet(domain, negatives=(Candidate(picture("y"), "blue"),))], []),
         ([replace(domain, test=query(domain.test, targets=("test2",)))], []),
         ([replace(domain, test=query(domain.test, tags={"change": "class"}))], []),
         ([replace(domain, test=replace(domain.test, protocol=Protocol("p", exclude_reference=False)))], []),
