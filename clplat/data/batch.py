@@ -59,7 +59,7 @@ class Batch:
     `rows`, `from_rows`, `to` and `pin_memory` follow from what a column runs along.
     """
 
-    columns: dict[str, Column]
+    columns: dict[str, Column[Any]]
     owners: list[int]
 
     def __post_init__(self) -> None:
@@ -160,10 +160,10 @@ class Batch:
             "candidate": candidates,
             "item": [*rows, *(len(self) + c for c in candidates)],
         }
-        columns: dict[str, Column] = {}
+        columns: dict[str, Column[Any]] = {}
         for name, column in self.columns.items():
             if column.along == "pair":
-                columns[name] = replace(column, value=cast(Tensor, column.value)[rows][:, candidates])
+                columns[name] = replace(column, value=column.value[rows][:, candidates])
             else:
                 columns[name] = column.part(places[column.along])
         owner = {row: i for i, row in enumerate(rows)}
@@ -201,7 +201,7 @@ class Batch:
         items = first + [(i, 1 + c) for i, c in candidates]
         tables: list[tuple[Along, list[tuple[int, int]]]]
         tables = [("example", first), ("candidate", candidates), ("item", items)]
-        columns: dict[str, Column] = {}
+        columns: dict[str, Column[Any]] = {}
         for along, chosen in tables:
             names = {frozenset(row[along]) for row in rows}
             if len(names) > 1:

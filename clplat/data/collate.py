@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import partial
+from itertools import count
 
 import torch
 from torch import Tensor
@@ -11,10 +13,10 @@ from clplat.data.augment import Augment
 from clplat.data.batch import Batch
 from clplat.data.columns import Column
 from clplat.data.images import PixelStore
-from clplat.data.inputs import Texts
+from clplat.data.inputs import Images, Texts
 from clplat.data.records import Example, Item, Picture
 
-__all__ = ["Collate"]
+__all__ = ["Collate", "item_columns"]
 
 
 class Collate:
@@ -49,6 +51,10 @@ class Collate:
         items = [(f"{e.id}/reference", e.query) for e in examples]
         items += [(f"{e.id}/target", e.target) for e in examples]
         items += [(f"{examples[i].id}/{k}", negative.item) for i, k, negative in negatives]
+        shown = [place for place, item in items if item.picture is not None]
+        pictures, texts = item_columns(
+            [item for _, item in items], partial(self._images, shown), self.tokenize, queries=len(examples)
+        )
         weights = torch.tensor([example.weight for example in examples], dtype=torch.float32)
         return Batch(
             {
@@ -60,35 +66,52 @@ class Collate:
                 "labels": Column([e.label for e in examples] + [n.label for *_, n in negatives], "candidate"),
                 "kinds": Column(["target"] * len(examples) + [n.kind for *_, n in negatives], "candidate"),
                 "scopes": Column(["batch"] * len(examples) + [n.scope for *_, n in negatives], "candidate"),
-                "pictures": self._pictures(items),
-                "texts": self._texts([item for _, item in items], len(examples)),
+                "pictures": pictures,
+                "texts": texts,
             },
             [*range(len(examples)), *(i for i, *_ in negatives)],
         )
 
-    def _pictures(self, items: Sequence[tuple[str, Item]]) -> Column:
-        shown, index = [], []
-        for place, item in items:
-            index.append(-1 if item.picture is None else len(shown))
-            if item.picture is not None:
-                shown.append(self._view(place, item.picture))
-        return Column(self.pixels.images(shown), "item", None if len(shown) == len(items) else index)
+    def _images(self, places: Sequence[str], pictures: Sequence[Picture]) -> Images:
+        augment, moment = self.augment, self._moment
+        if augment is None or moment is None:
+            return self.pixels.images(pictures)
+        named = zip(places, pictures, strict=True)
+        return self.pixels.images([augment(picture, f"{moment}/{place}") for place, picture in named])
 
-    def _view(self, place: str, picture: Picture) -> Picture:
-        if self.augment is None or self._moment is None:
-            return picture
-        return self.augment(picture, f"{self._moment}/{place}")
 
-    def _texts(self, items: Sequence[Item], queries: int) -> Column:
-        said: list[str] = []
-        index: list[int] = []
-        known: dict[str | None, int] = {None: -1}  # texts of candidates: they may share a row
-        for place, item in enumerate(items):
-            if (place >= queries and item.text in known) or item.text is None:
-                index.append(known[item.text])
-                continue
-            index.append(len(said))
-            said.append(item.text)
-            if place >= queries:
-                known[item.text] = index[-1]
-        return Column(Texts(self.tokenize(said)), "item", index)
+def item_columns(
+    items: Sequence[Item],
+    images: Callable[[Sequence[Picture]], Images],
+    tokenize: Callable[[Sequence[str]], Tensor],
+    queries: int = 0,
+) -> tuple[Column[Images], Column[Texts]]:
+    """The pictures and the texts of items, as columns along them.
+
+    Args:
+        items: each with a picture, a text or both.
+        images: what reads pictures, such as `PixelStore.images`.
+        tokenize: texts -> (N, L) token ids.
+        queries: the first so many keep a row of their own; equal texts of the others share one.
+
+    Example:
+        >>> tokenize = lambda texts: torch.tensor([[len(text)] for text in texts])
+        >>> items = [Item.of(text="a dog"), Item.of(text="a cat"), Item("again", text="a dog")]
+        >>> item_columns(items, lambda shown: Images([], lambda *_: torch.empty(0)), tokenize)[1].index
+        [0, 1, 0]
+    """
+    shown = [item.picture for item in items if item.picture is not None]
+    number = count()
+    index = None if len(shown) == len(items) else [-1 if i.picture is None else next(number) for i in items]
+    said: list[str] = []
+    rows: list[int] = []
+    known: dict[str | None, int] = {None: -1}
+    for place, text in enumerate(item.text for item in items):
+        if text is None or (place >= queries and text in known):
+            rows.append(known[text])
+            continue
+        rows.append(len(said))
+        said.append(text)
+        if place >= queries:
+            known[text] = rows[-1]
+    return Column(images(shown), "item", index), Column(Texts(tokenize(said)), "item", rows)

@@ -5,23 +5,23 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from itertools import count
-from typing import Any, Literal
+from typing import Any, Generic, Literal, TypeVar
 
 import torch
 from torch import Tensor
 
 from clplat.data.inputs import Images, Texts
 
-__all__ = ["Along", "Column", "ValueOfColumn"]
+__all__ = ["Along", "Column"]
 
 #: What the entries of a column belong to: the B examples; the C candidates; the B + C items, which are the
 #: queries and then the candidates; or, for a matrix (B, C), both.
 Along = Literal["example", "candidate", "item", "pair"]
-ValueOfColumn = Tensor | list[Any] | Images | Texts
+V = TypeVar("V", bound="Tensor | list[Any] | Images | Texts")
 
 
 @dataclass
-class Column:
+class Column(Generic[V]):
     """One entry for each example, candidate or item of a batch.
 
     Args:
@@ -35,7 +35,7 @@ class Column:
         [0, -1]
     """
 
-    value: ValueOfColumn
+    value: V
     along: Along = "example"
     index: list[int] | None = None
 
@@ -44,14 +44,16 @@ class Column:
         """The row of ``value`` at every place, -1 where nothing is there."""
         return list(range(len(self.value))) if self.index is None else self.index
 
-    def mapped(self, change: Callable[[Tensor], Tensor]) -> Column:
+    def mapped(self, change: Callable[[Tensor], Tensor]) -> Column[Any]:
         """With changed tensors: moved to a device, pinned."""
-        value = self.value
-        if isinstance(value, Tensor):
-            return replace(self, value=change(value))
-        return self if isinstance(value, list) else replace(self, value=value.mapped(change))
+        value: Any = self.value
+        if isinstance(value, list):
+            return self
+        return Column(
+            change(value) if isinstance(value, Tensor) else value.mapped(change), self.along, self.index
+        )
 
-    def part(self, places: Sequence[int]) -> Column:
+    def part(self, places: Sequence[int]) -> Column[Any]:
         """The column at these places, in their order; rows that no place has are left out."""
         if self.index is None:
             return replace(self, value=_rows(self.value, places))
@@ -73,7 +75,7 @@ class Column:
         return {"rows": _tensors(value, held)}
 
     @classmethod
-    def restored(cls, kept: Sequence[Any], places: Sequence[tuple[int, int]], along: Along) -> Column:
+    def restored(cls, kept: Sequence[Any], places: Sequence[tuple[int, int]], along: Along) -> Column[Any]:
         """A column of what `kept` gave several times.
 
         Args:
@@ -85,14 +87,13 @@ class Column:
         table = [one if isinstance(one, list) else one[_ENTRIES[frozenset(first)]] for one in kept]
         found = [table[i][k] is not None for i, k in places]
         there = [place for place, held in zip(places, found, strict=True) if held]
-        value: ValueOfColumn
+        value: Any
         if isinstance(first, list):
             value = [table[i][k] for i, k in there]
         elif "kind" in first:
             value = _images(kept, there)
         else:
-            rows = [table[i][k] for i, k in there]
-            joined = torch.stack(rows) if rows else torch.zeros(0, 0, dtype=torch.int64)
+            joined = _stacked([table[i][k] for i, k in there])
             value = Texts(joined) if "ids" in first else joined
         number = count()
         return cls(value, along, None if all(found) else [next(number) if held else -1 for held in found])
@@ -106,10 +107,14 @@ _ENTRIES = {
 }
 
 
-def _rows(value: ValueOfColumn, rows: Sequence[int]) -> ValueOfColumn:
+def _rows(value: Any, rows: Sequence[int]) -> Any:
     if isinstance(value, Tensor):
         return value[list(rows)]
     return [value[i] for i in rows] if isinstance(value, list) else value.part(rows)
+
+
+def _stacked(rows: Sequence[Tensor]) -> Tensor:
+    return torch.stack(list(rows)) if rows else torch.zeros(0, dtype=torch.int64)
 
 
 def _tensors(value: Tensor, rows: Sequence[int]) -> list[Tensor | None]:
@@ -121,7 +126,7 @@ def _images(kept: Sequence[Any], places: Sequence[tuple[int, int]]) -> Images:
     """Pictures whose pixels are stacked when they are read: where features are kept, they never are."""
 
     def load(wanted: Sequence[int], _: bool) -> Tensor:
-        return torch.stack([kept[i]["pixels"][k] for i, k in (places[place] for place in wanted)])
+        return _stacked([kept[i]["pixels"][k] for i, k in (places[place] for place in wanted)])
 
     kinds = {one["kind"] for one in kept}
     return Images([kept[i]["names"][k] for i, k in places], load, kinds.pop() if len(kinds) == 1 else "")

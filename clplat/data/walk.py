@@ -48,7 +48,8 @@ def words(value: Any) -> Iterator[str]:
         ['a dog', 'a cat']
     """
     if is_dataclass(value):
-        for name in _names(type(value)):
+        kind: Any = type(value)
+        for name in _names(kind):
             held = getattr(value, name)
             if name in ("text", "texts") and held is not None:
                 yield from (held,) if isinstance(held, str) else held

@@ -187,13 +187,15 @@ def refuse_idle_parts(config: Config, parts: Assembly) -> None:
     """Refuse a combination in which something that was chosen to be trained never is."""
     strategy, composer = config.name("strategy"), config.name("composer")
     grows = type(parts.strategy).rebuild is not Strategy.rebuild
-    if not parts.strategy.trains or grows:
+    if not parts.strategy.trains:
         return
     if not any(len(domain.train) for domain in parts.domains):
         raise UserError(
             f"strategy '{strategy}' trains, but no domain of the stream has training examples; choose "
             "--strategy frozen"
         )
+    if grows:
+        return
     trained = [name for name, p in parts.retriever.named_parameters() if p.requires_grad]
     inside = {"adapter": ("backbone.model.",), "prompt": ("backbone.text_prompt.", "backbone.image_prompt.")}
     for slot, starts in inside.items():
