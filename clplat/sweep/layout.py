@@ -176,8 +176,7 @@ class Layout:
     def _placed(self, entry: Entry, params: Mapping[str, Any], seed: int, order: int) -> Config:
         raw = entry.raw
         for key, value in params.items():
-            slot, _, name = key.partition(".")
-            raw = merge(raw, {slot: {name: value}} if name else {slot: value})
+            raw = merge(raw, {key: value})
         names = self.orders[entry.group][order]
         if names is not None:
             raw = merge(raw, {"scenario": {"order": names}})
