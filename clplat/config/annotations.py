@@ -45,7 +45,7 @@ class Slot:
 
 
 def slot_in(annotation: Any) -> Slot | None:
-    """The slot that an argument of this type is, ``Loss``, ``Composer | None`` or ``list[Strategy]``; else None.
+    """The slot that an argument is: ``Loss``, ``Composer | None``, ``list[Strategy]``; None for other types.
 
     Example:
         >>> from clplat.parts import Composer
@@ -54,7 +54,9 @@ def slot_in(annotation: Any) -> Slot | None:
     """
     origin, inner = get_origin(annotation), get_args(annotation)
     if origin is None:
-        kind = next((kind for kind in KINDS.values() if kind.contract and kind.contract == _path(annotation)), None)
+        kind = next(
+            (kind for kind in KINDS.values() if kind.contract and kind.contract == _path(annotation)), None
+        )
         return None if kind is None else Slot(kind, False, bool(kind.many))
     if origin is Annotated:
         return slot_in(inner[0])

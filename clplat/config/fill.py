@@ -61,7 +61,7 @@ def _filled(known: Mapping[str, Field], given: Mapping[str, Any], where: str, sa
 def _value(field: Field, given: Mapping[str, Any], where: str) -> Any:
     argument = field.argument
     value, is_given = given.get(argument.name, argument.default), argument.name in given
-    if field.member:
+    if field.member and field.slot is not None:
         if not isinstance(value or {}, Mapping):
             raise UserError(f"option '{where}' takes options of its own, not {value!r}")
         return filled(field.slot, {**(value or {}), "name": field.member}, where)

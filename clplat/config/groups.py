@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from clplat.config.space import Choice, Float, Int
 
@@ -107,7 +107,7 @@ class DataConfig:
 
 
 #: Name of the group -> its constructor.
-GROUPS: dict[str, type[TrainConfig] | type[DataConfig] | type[EvaluationConfig]] = {
+GROUPS: dict[str, type[Any]] = {
     "train": TrainConfig,
     "data": DataConfig,
     "evaluation": EvaluationConfig,

@@ -23,9 +23,10 @@ class Part:
     """A part and its options.
 
     Args:
-        name: of the part; ``none`` for an empty slot, ``ewc,replay`` for several, empty for a group of options.
-        options: every argument of its constructor; for several parts the options of each, under its name. What
-            is configured inside is a `Part` again.
+        name: of the part; ``none`` for an empty slot, ``ewc,replay`` for several, empty for a group of
+            options.
+        options: every argument of its constructor; for several parts the options of each, under its name.
+            What is configured inside is a `Part` again.
     """
 
     name: str
@@ -105,7 +106,7 @@ def _free(slot: Slot, argument: Argument) -> bool:
 def walk(
     known: Mapping[str, Field], options: Mapping[str, Any], where: str = ""
 ) -> Iterator[tuple[str, Argument, Any]]:
-    """Dotted option, argument and value of all that can be chosen, also inside; unless given, the defaults."""
+    """Dotted option, argument and value of all that can be chosen, also inside; by default its defaults."""
     for key, field in known.items():
         value, path = options.get(key, field.argument.default), f"{where}{key}"
         name = value.name if isinstance(value, Part) else field.member

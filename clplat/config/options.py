@@ -67,7 +67,7 @@ def arguments(constructor: Callable[..., Any]) -> tuple[Argument, ...]:
 
 
 def _made_defaults(constructor: Callable[..., Any]) -> dict[str, Any]:
-    """The defaults that a dataclass makes anew for each instance; its signature has a placeholder for them."""
+    """The defaults that a dataclass makes anew each time; its signature has a placeholder for them."""
     own = dataclasses.fields(constructor) if dataclasses.is_dataclass(constructor) else ()
     return {f.name: f.default_factory() for f in own if f.default_factory is not dataclasses.MISSING}
 

@@ -51,8 +51,12 @@ def as_part(entry: Any) -> dict[str, Any]:
     if not isinstance(entry, list | tuple):
         return {"name": "none" if entry is None else entry}
     parts = [as_part(part) for part in entry]
+    if len(parts) == 1:
+        return parts[0]
     names = [str(part.pop("name", "")) for part in parts]
-    return {"name": ",".join(names)} | {n.rpartition(":")[2]: p for n, p in zip(names, parts, strict=True) if p}
+    return {"name": ",".join(names)} | {
+        n.rpartition(":")[2]: p for n, p in zip(names, parts, strict=True) if p
+    }
 
 
 def _together(old: Any, new: Any) -> Any:
@@ -60,7 +64,10 @@ def _together(old: Any, new: Any) -> Any:
     if isinstance(old, Mapping) == isinstance(new, Mapping):
         if not isinstance(new, Mapping):
             return new
-        return {**old, **{key: _together(old[key], value) if key in old else value for key, value in new.items()}}
+        return {
+            **old,
+            **{key: _together(old[key], value) if key in old else value for key, value in new.items()},
+        }
     return _together(as_part(old), as_part(new))
 
 

@@ -89,7 +89,11 @@ def completed(written: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _over(below: Any, above: Any) -> Any:
-    if not isinstance(below, Mapping) or not isinstance(above, Mapping) or below.get("name") != above.get("name"):
+    if (
+        not isinstance(below, Mapping)
+        or not isinstance(above, Mapping)
+        or below.get("name") != above.get("name")
+    ):
         return above
     return {**below, **{key: _over(below.get(key), value) for key, value in above.items()}}
 

@@ -57,7 +57,7 @@ class Config:
         return made(Slot.of(KINDS[slot]), self.parts[slot], self.seed, slot)
 
     def option(self, key: str) -> Any:
-        """The value of a dotted option, ``strategy.size``, ``loss.base.temperature``, ``seed``; of a slot its name."""
+        """The value of an option, ``strategy.size``, ``loss.base.temperature``; of a slot its part's name."""
         slot, _, name = key.partition(".")
         if slot in self.parts:
             return self.parts[slot].option(name) if name else self.parts[slot].name

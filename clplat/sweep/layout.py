@@ -89,11 +89,10 @@ class FinalRun:
 
 def option(config: Mapping[str, Any], key: str) -> Any:
     """The value at a dotted option of a resolved configuration; None where there is none."""
-    slot, _, name = key.partition(".")
-    value = config.get(slot)
-    if isinstance(value, Mapping):
-        return value.get(name or "name")
-    return value
+    value: Any = config
+    for name in key.split("."):
+        value = value.get(name) if isinstance(value, Mapping) else None
+    return value.get("name") if isinstance(value, Mapping) else value
 
 
 class Layout:
