@@ -37,7 +37,7 @@ def load(run: Path | str, version: int | None = None, device: str | None = None)
     path = version_file(folder, version)
     config = config_of(folder)
     config = config if device is None else replace(config, device=device)
-    retriever, _ = build_retriever(config)
+    retriever, *_ = build_retriever(config)
     put_version(path, config, retriever)
     return retriever.eval()
 
