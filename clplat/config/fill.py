@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from clplat.config.annotations import Slot
@@ -38,7 +38,7 @@ def filled(slot: Slot, entry: Any, where: str) -> Part:
     return Part(name, _filled(fields(slot, name), given, where, f"{slot.kind.slot} '{name}'"))
 
 
-def grouped(made_by: type, entry: Any, where: str, usual: Any = None) -> Part:
+def grouped(made_by: Callable[..., Any], entry: Any, where: str, usual: Any = None) -> Part:
     """A group of options, the fields of a dataclass, from what a raw configuration says of it."""
     if not isinstance(entry, Mapping):
         example = next(iter(fields_of(arguments(made_by))))

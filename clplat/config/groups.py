@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
@@ -107,7 +108,7 @@ class DataConfig:
 
 
 #: Name of the group -> its constructor.
-GROUPS: dict[str, type[Any]] = {
+GROUPS: dict[str, Callable[..., Any]] = {
     "train": TrainConfig,
     "data": DataConfig,
     "evaluation": EvaluationConfig,
