@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager
-from typing import Protocol
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from clplat.data.batch import Batch
+from clplat.data.columns import Column
 from clplat.data.inputs import Images, Texts
 from clplat.mechanisms.routing import Router
 from clplat.models.backbone import Backbone
@@ -22,39 +21,16 @@ from clplat.models.features import (
     checked_wants,
     in_float,
 )
+from clplat.models.items import embed_items, in_order, wanted_of
 from clplat.models.outputs import Outputs
 from clplat.models.readout import readout_of
+from clplat.models.source import FeatureSource, LiveTowers
 from clplat.models.view import Towers
 from clplat.parts.composers._base import Composer
 from clplat.parts.projections._base import Projection
 from clplat.parts.projections.identity import Identity
 
-__all__ = ["ComposedRetriever", "FeatureSource"]
-
-
-class FeatureSource(Protocol):
-    """Answers in place of the backbone's towers; `clplat.cache.engine.FeatureCache` is one."""
-
-    def image(self, images: Images, wants: Wants = POOLED) -> ImageFeatures: ...
-
-    def text(
-        self, texts: Texts, wants: Wants = POOLED, *, other: ImageFeatures | None = None
-    ) -> TextFeatures: ...
-
-    def prepare(
-        self,
-        images: Images,
-        texts: Texts,
-        image_wants: Wants = POOLED,
-        text_wants: Wants = POOLED,
-        again: bool = False,
-    ) -> None: ...
-
-    def live_images(self, wants: Wants = POOLED) -> bool: ...
-
-    def refresh(self) -> None: ...
-
-    def counting(self) -> AbstractContextManager[Callable[[], int]]: ...
+__all__ = ["ComposedRetriever"]
 
 
 class ComposedRetriever(nn.Module):
@@ -81,7 +57,9 @@ class ComposedRetriever(nn.Module):
     ) -> None:
         super().__init__()
         self.towers = Towers(backbone, self._cast)
-        self.image_wants, self.text_wants = (checked_wants(composer.wants.get(side, ())) for side in ("image", "text"))
+        self.image_wants, self.text_wants = (
+            checked_wants(composer.wants.get(side, ())) for side in ("image", "text")
+        )
         self.target_wants = checked_wants(composer.target_wants)
         composer.attach(self.towers)
         self.backbone, self.composer = backbone, composer
@@ -90,31 +68,50 @@ class ComposedRetriever(nn.Module):
         self.router: Router | None = None
         self.cache: FeatureSource | None = None
         self.precision: torch.dtype | None = None
+        self._live = LiveTowers(backbone)
 
     def forward(self, batch: Batch) -> Outputs:
-        """Embed a batch for training: queries and all candidates.
+        """Embed a batch for training: queries and all candidates, in one pass of each tower.
 
-        Both go through the image tower in one pass where the same is wanted of both. In training the outputs
-        hold the objectives of the model's own parts (`Outputs.terms`).
+        An item of a batch is a picture, a text or both: a picture is embedded by the image tower, a text by
+        the text tower, both by the composer. Of triplets that is the composed query and the pictures of the
+        candidates, which go through two passes where other features of them are wanted. In training the
+        outputs hold the objectives of the model's own parts (`Outputs.terms`).
         """
-        count = len(batch)
-        pictures = self._sides(batch.pictures, count)
-        text = self.text_features(batch.texts, self.text_wants, other=self._given(pictures[0]))
-        query = self._finish(self.composer(pictures[0], text))
-        candidates = self._finish(self.composer.target(pictures[1]))
-        outputs = Outputs(query, candidates, self.backbone.logit_scale.exp())
+        composer, count = self.composer, len(batch)
+        shown, said = batch.picture_rows, batch.text_rows
+        (asked, rows), (held, others) = self._sides(batch.pictures, shown, said, count)
+        texts = self._texts(batch, asked)
+        query = embed_items(asked, texts, rows, said[:count], composer)
+        candidates = embed_items(held, texts, others, said[count:], composer, composer.target)
+        outputs = Outputs(self._finish(query), self._finish(candidates), self.towers.scale)
         if self.training:
             outputs.terms = self._terms(batch, outputs)
         return outputs
 
-    def _sides(self, images: Images, count: int) -> list[ImageFeatures]:
-        """Features of the first ``count`` pictures, as the composer wants them, and of the others."""
-        parts = [range(count), range(count, len(images))]
-        if self.image_wants == self.target_wants:
-            found = self.image_features(images, self.image_wants)
-            return [found.part(rows) for rows in parts]
-        wants = (self.image_wants, self.target_wants)
-        return [self.image_features(images.part(rows), w) for rows, w in zip(parts, wants, strict=True)]
+    def _sides(
+        self, images: Images, shown: Sequence[int], said: Sequence[int], count: int
+    ) -> list[tuple[ImageFeatures | None, Sequence[int]]]:
+        """Features of the queries' pictures and of the candidates', and the row in them of each item."""
+        sides = [(shown[:count], said[:count], POOLED), (shown[count:], said[count:], self.target_wants)]
+        wants = [wanted_of(*side, both=self.image_wants) for side in sides]
+        if wants[0] == wants[1]:
+            found = self.image_features(images, wants[0]) if len(images) else None
+            return [(found, rows) for rows, *_ in sides]
+        made: list[tuple[ImageFeatures | None, Sequence[int]]] = []
+        for (rows, *_), wanted in zip(sides, wants, strict=True):
+            own = [row for row in rows if row >= 0]
+            place = {row: i for i, row in enumerate(own)}
+            found = self.image_features(images.part(own), wanted) if own else None
+            made.append((found, [place.get(row, -1) for row in rows]))
+        return made
+
+    def _texts(self, batch: Batch, pictures: ImageFeatures | None) -> TextFeatures | None:
+        if not len(batch.texts):
+            return None
+        wants = wanted_of(batch.text_rows, batch.picture_rows, POOLED, both=self.text_wants)
+        given = self._given(pictures.part(range(len(batch)))) if pictures and batch.composed else None
+        return self.text_features(batch.texts, wants, other=given)
 
     def _given(self, pictures: ImageFeatures) -> ImageFeatures | None:
         """What the text tower's prompt reads of the picture that a text modifies."""
@@ -135,13 +132,7 @@ class ComposedRetriever(nn.Module):
         """The backbone's features of pictures, as they are or (B, 3, S, S); kept where they are frozen."""
         images = images if isinstance(images, Images) else Images.of(images)
         with self._cast():
-            if self.cache is not None:
-                return in_float(self.cache.image(images, wants))
-            if not wants:
-                return ImageFeatures(keys=images.names)
-            found = self.backbone.image(images.pixels.to(self._device), wants)
-        found.keys = images.names
-        return in_float(found)
+            return in_float((self.cache or self._live).image(images, wants))
 
     def text_features(
         self, texts: Texts | Tensor, wants: Wants = POOLED, *, other: ImageFeatures | None = None
@@ -153,13 +144,7 @@ class ComposedRetriever(nn.Module):
         """
         texts = texts if isinstance(texts, Texts) else Texts(texts)
         with self._cast():
-            if self.cache is not None:
-                return in_float(self.cache.text(texts, wants, other=other))
-            whole = "tokens" in wants or self.backbone.text_layers is None
-            length = None if whole else max(texts.lengths)
-            found = self.backbone.text(texts.ids.to(self._device), wants, other=other, length=length)
-        found.texts = texts.names
-        return in_float(found)
+            return in_float((self.cache or self._live).text(texts, wants, other=other))
 
     def prepare(self, images: Images | Tensor, texts: Texts | Tensor) -> None:
         """Compute, all at once, the frozen features of inputs that will be used in any order."""
@@ -186,6 +171,27 @@ class ComposedRetriever(nn.Module):
             return self._finish(self.composer.target(self.image_features(part, self.target_wants)))
 
         return self._routed(images, encode)
+
+    def encode_items(self, pictures: Column[Images], texts: Column[Texts]) -> Tensor:
+        """Gallery embeddings (N, D), unit rows, of items of any kind, as `item_columns` lays them out."""
+        shown, said = pictures.rows, texts.rows
+        seen = [place for place, row in enumerate(shown) if row >= 0]
+        read = [place for place, row in enumerate(shown) if row < 0]
+        made: list[Tensor] = []
+        if seen:
+
+            def encode(rows: Sequence[int], part: Images) -> Tensor:
+                own, composer = texts.part([seen[i] for i in rows]), self.composer
+                words = self.text_features(own.value, self.text_wants) if len(own.value) else None
+                wants = wanted_of(range(len(part)), own.rows, self.target_wants, both=self.image_wants)
+                found = self.image_features(part, wants)
+                items = embed_items(found, words, range(len(part)), own.rows, composer, composer.target)
+                return self._finish(items)
+
+            made.append(self._routed(pictures.value.part([shown[place] for place in seen]), encode))
+        if read:
+            made.append(self.encode_texts(texts.value.part([said[place] for place in read])))
+        return in_order(made, seen + read)
 
     def encode_texts(self, texts: Texts | Tensor) -> Tensor:
         """Embeddings (B, D), unit rows, of texts or their ids (B, L), to retrieve and classify by text.

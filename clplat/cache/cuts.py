@@ -89,9 +89,9 @@ class TowerCuts:
         """The deepest cut below which nothing can change; None where there is none.
 
         Args:
-            wants: what is asked of the tower, see `clplat.models.features.WANTS`: a tower of which the tokens
-                are wanted is cut below its last layer norm, one of which the pooled feature is wanted behind it.
-                The output of every block is never kept, and the states of whole towers only.
+            wants: what is asked of the tower, see `clplat.models.features.WANTS`. Tokens are not kept, but
+                what the last block puts out is; the output of every block is not, and states are kept of
+                towers that are frozen as a whole.
         """
         if self.unseen or "hidden" in wants:
             return None

@@ -88,7 +88,7 @@ class FeatureCache:
     def live_images(self, wants: Wants = POOLED) -> bool:
         """Whether pictures go through the whole tower now, so that their pixels will be needed."""
         needed = needed_of(self.backbone, "image", wants)
-        return "input" in needed or bool(needed) and self._cuts["image", False].cut(needed) is None
+        return "input" in needed or (bool(needed) and self._cuts["image", False].cut(needed) is None)
 
     def prepare(
         self,
@@ -150,7 +150,7 @@ class FeatureCache:
             found = TextFeatures(**{str(cut): self._found(cut, texts, bare) for cut in kept})
             if not bare:
                 read_out(backbone, found, wants)
-        found.input_ids, found.texts = ids, texts.names
+        found.input_ids, found.texts = ids, texts.said
         return found
 
     def report(self) -> dict[str, Any]:
@@ -163,7 +163,7 @@ class FeatureCache:
     def _kept(
         self, tower: Tower, items: Images | Texts, needed: frozenset[str], bare: bool = False
     ) -> list[Cut]:
-        """The cuts whose rows give what is needed: one, or one for each feature; empty where there is none."""
+        """The cuts whose rows give what is needed: one, or one for each feature; none of a live tower."""
         computed, cuts = needed - {"input"}, self._cuts[tower, bare]
         if not computed or (isinstance(items, Images) and not items.kind):
             return []

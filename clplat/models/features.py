@@ -10,7 +10,16 @@ from torch import Tensor
 
 from clplat.errors import unknown_name
 
-__all__ = ["NOTHING", "POOLED", "WANTS", "ImageFeatures", "TextFeatures", "Wants", "checked_wants", "in_float"]
+__all__ = [
+    "NOTHING",
+    "POOLED",
+    "WANTS",
+    "ImageFeatures",
+    "TextFeatures",
+    "Wants",
+    "checked_wants",
+    "in_float",
+]
 
 #: Names of features, in `WANTS`.
 Wants: TypeAlias = Collection[str]
@@ -73,8 +82,8 @@ class ImageFeatures:
 class TextFeatures:
     """Features of B texts, as `ImageFeatures`.
 
-    ``states`` holds the EOT after every block; ``ends`` (B,) is the place of the EOT, ``input_ids`` (B, L) are
-    the token ids. ``texts`` are the texts themselves, or their ids as text where those are not known.
+    ``states`` holds the EOT after every block, ``ends`` (B,) is its place, ``input_ids`` (B, L) are the token
+    ids. ``texts`` are the texts themselves, or their ids as text where those are not known.
     """
 
     pooled: Tensor = field(default_factory=lambda: _MISSING, repr=False)

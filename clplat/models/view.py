@@ -35,9 +35,9 @@ class Towers:
         >>> from clplat.testing.tiny import tiny_backbone
         >>> towers = Towers(tiny_backbone())
         >>> towers.joint, towers.image_tokens, towers.text_tokens
-        (20, 32, 24)
+        (24, 32, 48)
         >>> towers.text(["a red shoe"]).pooled.shape
-        torch.Size([1, 20])
+        torch.Size([1, 24])
     """
 
     def __init__(
@@ -89,4 +89,3 @@ class Towers:
         with self._cast():
             length = embeddings.shape[1]
             return in_float(self._backbone.text_from_embeddings(embeddings, ends, wants, length=length))
-

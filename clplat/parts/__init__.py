@@ -13,16 +13,20 @@ if TYPE_CHECKING:
     from clplat.config.space import Float as Float
     from clplat.config.space import Int as Int
     from clplat.data.batch import Batch as Batch
+    from clplat.data.fingerprint import stream_fingerprint as stream_fingerprint
     from clplat.data.images import open_picture as open_picture
+    from clplat.data.records import Candidate as Candidate
     from clplat.data.records import Domain as Domain
+    from clplat.data.records import Example as Example
     from clplat.data.records import Gallery as Gallery
+    from clplat.data.records import Item as Item
+    from clplat.data.records import Pair as Pair
     from clplat.data.records import Picture as Picture
     from clplat.data.records import Probe as Probe
     from clplat.data.records import Protocol as Protocol
     from clplat.data.records import Query as Query
     from clplat.data.records import RetrievalSet as RetrievalSet
     from clplat.data.records import Triplet as Triplet
-    from clplat.data.validate import stream_fingerprint as stream_fingerprint
     from clplat.errors import UserError as UserError
     from clplat.mechanisms.memory import Memory as Memory
     from clplat.mechanisms.teacher import Teacher as Teacher
@@ -39,9 +43,10 @@ if TYPE_CHECKING:
     from clplat.parts.projections._fitting import apply_matrix as apply_matrix
     from clplat.parts.projections._fitting import register_matrix as register_matrix
     from clplat.parts.prompts._base import Prompt as Prompt
+    from clplat.progress import Progress as Progress
     from clplat.randomness import generator as generator
     from clplat.retriever import ComposedRetriever as ComposedRetriever
-    from clplat.training.strategy import Learner as Learner
+    from clplat.training.learner import Learner as Learner
     from clplat.training.strategy import Strategy as Strategy
     from clplat.training.strategy import SupportsLearning as SupportsLearning
     from clplat.training.streams import build_benchmark as build_benchmark
@@ -50,10 +55,15 @@ if TYPE_CHECKING:
 _FROM = {
     "clplat.config.space": ("Choice", "Float", "Int"),
     "clplat.data.batch": ("Batch",),
+    "clplat.data.fingerprint": ("stream_fingerprint",),
     "clplat.data.images": ("open_picture",),
     "clplat.data.records": (
+        "Candidate",
         "Domain",
+        "Example",
         "Gallery",
+        "Item",
+        "Pair",
         "Picture",
         "Probe",
         "Protocol",
@@ -61,7 +71,6 @@ _FROM = {
         "RetrievalSet",
         "Triplet",
     ),
-    "clplat.data.validate": ("stream_fingerprint",),
     "clplat.errors": ("UserError",),
     "clplat.mechanisms.memory": ("Memory",),
     "clplat.mechanisms.teacher": ("Teacher", "snapshot"),
@@ -75,8 +84,10 @@ _FROM = {
     "clplat.parts.projections._base": ("Projection",),
     "clplat.parts.projections._fitting": ("apply_matrix", "register_matrix"),
     "clplat.parts.prompts._base": ("Prompt",),
+    "clplat.progress": ("Progress",),
     "clplat.randomness": ("generator",),
-    "clplat.training.strategy": ("Learner", "Strategy", "SupportsLearning"),
+    "clplat.training.learner": ("Learner",),
+    "clplat.training.strategy": ("Strategy", "SupportsLearning"),
     "clplat.training.streams": ("build_benchmark",),
 }
 _MODULES = {name: module for module, names in _FROM.items() for name in names}

@@ -15,7 +15,7 @@ from clplat.retriever import ComposedRetriever
 from clplat.runs.assembly import build_retriever
 from clplat.runs.checkpoint import load_version
 from clplat.runs.run_folder import CONFIG, VERSION_ELSEWHERE
-from clplat.training.strategy import Learner
+from clplat.training.learner import Learner
 
 
 def load(run: Path | str, version: int | None = None, device: str | None = None) -> ComposedRetriever:

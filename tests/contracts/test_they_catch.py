@@ -49,7 +49,7 @@ class ForgetfulMemory(Replay):
 class Drawing(Strategy):
     """Draws from the global generator."""
 
-    def after_step(self, learner: Any) -> None:
+    def after_step(self, learner: Any, batch: Any, outputs: Any) -> None:
         torch.rand(1)
         parameter = next(p for p in learner.model.parameters() if p.requires_grad)
         parameter.data.add_(1e-3 * torch.rand(1))

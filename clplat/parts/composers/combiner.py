@@ -92,7 +92,7 @@ class Combiner(Composer):
             UserError: `attach` has not been called.
         """
         if not hasattr(self, "output"):
-            raise UserError("the combiner has no layers yet: call attach(towers) first")
+            raise UserError("the combiner has no layers yet: call attach(towers) or build(embed_dim) first")
         r, t = image.pooled, text.pooled
         both = torch.cat([self._act(self.project_text, t), self._act(self.project_image, r)], dim=-1)
         gate = torch.sigmoid(self.gate_output(self._act(self.gate_hidden, both)))

@@ -1,0 +1,66 @@
+"""From the features of pictures and texts to one embedding for each item, whatever the item holds."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import torch
+from torch import Tensor
+
+from clplat.models.features import ImageFeatures, TextFeatures
+
+__all__ = ["embed_items", "in_order", "wanted_of"]
+
+
+def embed_items(
+    pictures: ImageFeatures | None,
+    texts: TextFeatures | None,
+    shown: Sequence[int],
+    said: Sequence[int],
+    compose: Callable[[ImageFeatures, TextFeatures], Tensor],
+    show: Callable[[ImageFeatures], Tensor] = lambda image: image.pooled,
+) -> Tensor:
+    """Embeddings (N, D) of items, before any normalisation.
+
+    An item of a text is its pooled feature, one of a picture what ``show`` makes of it, one of both is
+    composed.
+
+    Args:
+        pictures: features of all pictures of the items; None where there is none.
+        texts: of all texts.
+        shown: the row in ``pictures`` of each item, -1 for an item without a picture.
+        said: the row in ``texts`` of each item, -1 for an item without a text.
+        compose: features of pictures and of as many texts -> embeddings.
+        show: features of pictures alone -> embeddings.
+    """
+    made: list[Tensor] = []
+    order: list[int] = []
+    held = [(row >= 0, other >= 0) for row, other in zip(shown, said, strict=True)]
+    for kind in dict.fromkeys(held):
+        places = [place for place, one in enumerate(held) if one == kind]
+        image = pictures.part([shown[i] for i in places]) if pictures is not None and kind[0] else None
+        text = texts.part([said[i] for i in places]) if texts is not None and kind[1] else None
+        if image is not None and text is not None:
+            made.append(compose(image, text))
+        elif image is not None:
+            made.append(show(image))
+        elif text is not None:
+            made.append(text.pooled)
+        order += places
+    return in_order(made, order)
+
+
+def in_order(parts: Sequence[Tensor], places: Sequence[int]) -> Tensor:
+    """Rows of several tensors as one, each at its place."""
+    joined = parts[0] if len(parts) == 1 else torch.cat(list(parts))
+    if list(places) == list(range(len(places))):
+        return joined
+    return joined[torch.tensor(places, device=joined.device).argsort()]
+
+
+def wanted_of(
+    rows: Sequence[int], others: Sequence[int], alone: frozenset[str], both: frozenset[str]
+) -> frozenset[str]:
+    """What is wanted of one input of these items, whose rows are -1 where they lack it, or the other input."""
+    kinds = {other >= 0 for row, other in zip(rows, others, strict=True) if row >= 0}
+    return frozenset[str]().union(*(both if kind else alone for kind in kinds))
