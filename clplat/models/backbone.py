@@ -112,9 +112,14 @@ class Backbone(Encoders):
             raise UserError("tokenize takes a list of texts, not one text")
         return self._tokenizer.ids(texts)
 
-    def truncated(self, texts: Sequence[str]) -> list[int]:
-        """Indices of the texts that lose words: longer than the context, less the places of a text prompt."""
-        room = self.context_length - (self.text_prompt.length if self.text_prompt is not None else 0)
+    def truncated(self, texts: Sequence[str], places: int = 0) -> list[int]:
+        """Indices of the texts that lose words: longer than the context, less the places of a text prompt.
+
+        Args:
+            places: of the context that are taken otherwise, as by a composer's template.
+        """
+        taken = places + (self.text_prompt.length if self.text_prompt is not None else 0)
+        room = self.context_length - taken
         return [i for i, length in enumerate(self._tokenizer.lengths(texts)) if length > room]
 
     def tower_parameters(self, tower: Tower) -> list[nn.Parameter]:

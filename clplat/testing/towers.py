@@ -9,10 +9,10 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from clplat.models.backbone import Backbone
-from clplat.parts.composers.sum import Sum
-from clplat.randomness import generator, seeded
 from clplat.models.features import WANTS, ImageFeatures, TextFeatures
 from clplat.models.source import FeatureSource
+from clplat.parts.composers.sum import Sum
+from clplat.randomness import generator, seeded
 from clplat.retriever import ComposedRetriever
 from clplat.testing.tiny import tiny_collate, tiny_domains, tiny_loss
 

@@ -309,16 +309,16 @@ def test_grouping_live_texts_by_length_changes_nothing(least: float, monkeypatch
     passes: list[int] = []
     plain = backbone.text
 
-    def counted(ids: Tensor, **options: Any) -> TextFeatures:
+    def counted(_: Backbone, ids: Tensor, *wants: Any, **options: Any) -> TextFeatures:
         passes.append(len(ids))
-        return plain(ids, **options)
+        return plain(ids, *wants, **options)
 
-    weights = torch.randn(6, 32, generator=generator(0, "weights"))
+    weights = torch.randn(6, backbone.embed_dim, generator=generator(0, "weights"))
     found: list[tuple[Tensor, dict[str, Tensor]]] = []
     for ask in (lambda: plain(asked.ids), lambda: features.text(asked)):
         backbone.zero_grad()
         if found:
-            monkeypatch.setattr(backbone, "text", counted)
+            monkeypatch.setattr(Backbone, "text", counted)
         pooled = ask().pooled
         (pooled * weights).sum().backward()
         grads = {n: p.grad.clone() for n, p in backbone.named_parameters() if p.grad is not None}
