@@ -15,9 +15,12 @@ import threading
 from collections.abc import Collection, Mapping
 from contextlib import suppress
 from functools import cache
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from clplat.tracking.failures import Reporter, failure_message, warn_once
+from clplat.tracking.failures import failure_message, warn_once
+
+if TYPE_CHECKING:
+    from clplat.tracking.tracker import Tracker
 
 __all__ = ["FLUSH", "BackgroundLogger", "background_logger"]
 
@@ -42,20 +45,20 @@ class BackgroundLogger:
 
     def __init__(self) -> None:
         self.process: subprocess.Popen[str] | None = None
-        self._pending: dict[str, tuple[int, Reporter]] = {}
+        self._pending: dict[str, tuple[int, Tracker]] = {}
         self._sent = 0
         self._changed = threading.Condition()
 
-    def send(self, message: Mapping[str, Any], reporter: Reporter) -> None:
-        """Send a message, which names its ``folder``; ``reporter`` is warned from another thread."""
+    def send(self, message: Mapping[str, Any], tracker: Tracker) -> None:
+        """Send a message, which names its ``folder``; ``tracker`` is warned from another thread."""
         with self._changed:
             try:
                 self.process = self.process or self._start()
             except OSError as error:
-                warn_once(reporter, failure_message(reporter.uri, str(error)))
+                warn_once(tracker, failure_message(tracker.uri, str(error)))
                 return
             self._sent += 1
-            self._pending[message["folder"]] = (self._sent, reporter)
+            self._pending[message["folder"]] = (self._sent, tracker)
             _write(self.process, {**message, "number": self._sent})
 
     def wait(self, folders: Collection[str], seconds: float) -> bool:
@@ -84,9 +87,9 @@ class BackgroundLogger:
                     self._changed.notify_all()
         code = process.wait()
         with self._changed:  # the next message starts another process
-            for _, reporter in self._pending.values():
+            for _, tracker in self._pending.values():
                 reason = f"the process that logs ended with code {code}"
-                warn_once(reporter, failure_message(reporter.uri, reason))
+                warn_once(tracker, failure_message(tracker.uri, reason))
             self._pending.clear()
             self.process = None
             self._changed.notify_all()
