@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from clplat.errors import UserError
+from clplat.kinds import KINDS
 from clplat.naming import part, run_name, variant
 from clplat.runs.run_folder import VERSION_ELSEWHERE
 from clplat.tracking.log_state import LogState, locked_state
@@ -69,7 +70,7 @@ def _outputs(client: MlflowClient, run_id: str) -> set[str]:
 
 def _create(client: MlflowClient, result: Mapping[str, Any], row: int, state: LogState) -> str:
     config = result["config"]
-    slots = ("scenario", "backbone", "adapter", "prompt", "composer", "projection", "strategy")
+    slots = [slot for slot in KINDS if slot not in ("loss", "probes")]  # a model needs neither any more
     params = {slot: part(config, slot) for slot in slots if part(config, slot)}
     model = client.create_logged_model(
         state.experiment_id,
