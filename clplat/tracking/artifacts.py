@@ -11,8 +11,6 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-import yaml
-
 from clplat.measures import MEASURES
 from clplat.naming import label, part, stream_names, variant
 from clplat.plots.curves import domain_curves, stream_curves
@@ -26,8 +24,8 @@ if TYPE_CHECKING:
     from mlflow.tracking import MlflowClient
 
 __all__ = [
-    "accuracy_table", "comparison_figures", "log_closing", "log_config", "log_datasets", "log_drawings",
-    "log_figures", "log_grids", "log_tables",
+    "accuracy_table", "comparison_figures", "log_closing", "log_datasets", "log_drawings", "log_figures",
+    "log_grids", "log_tables",
 ]  # fmt: skip
 
 Rows = Sequence[Sequence[float | None]]
@@ -80,12 +78,6 @@ def log_figures(client: MlflowClient, run_id: str, drawn: Mapping[str, Any]) -> 
         client.log_figure(run_id, figure, f"figures/{name}.png", save_kwargs={"dpi": 120})
 
 
-def log_config(client: MlflowClient, run_id: str, config: Mapping[str, Any]) -> None:
-    """The full config as it was resolved: what `clplat run --config` takes."""
-    text = yaml.safe_dump(json.loads(json.dumps(config, default=str)), sort_keys=False)
-    client.log_text(run_id, text, "config/resolved.yaml")
-
-
 def log_closing(client: MlflowClient, run_id: str, result: Mapping[str, Any]) -> None:
     """The files of a run that is over: both matrices as tables, the result itself."""
     client.log_text(run_id, json.dumps(result, indent=2, sort_keys=True), "result.json")
@@ -125,8 +117,8 @@ def log_grids(client: MlflowClient, state: LogState) -> None:
             continue
         with Image.open(path) as image:
             small = image.convert("RGB").quantize(256, method=Image.Quantize.FASTOCTREE)
-        place = {"key": "retrieval_grid", "step": step, "timestamp": now_ms()}
-        client.log_image(str(state.run_id), small, **place, synchronous=True)
+        run_id, now = str(state.run_id), now_ms()
+        client.log_image(run_id, small, key="retrieval_grid", step=step, timestamp=now, synchronous=True)
         state.grids.append(step)
         state.write()
 

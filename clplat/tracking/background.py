@@ -30,16 +30,6 @@ FLUSH = "flush"
 _START = "import sys; sys.path[:] = sys.argv[1:]; from clplat.tracking.background_main import main; main()"
 
 
-def background_logger() -> BackgroundLogger:
-    """The one that the trackers of this process share, as long as they log to the same place."""
-    return _of_process(os.getpid(), os.environ.get("MLFLOW_TRACKING_URI"))
-
-
-@cache
-def _of_process(pid: int, uri: str | None) -> BackgroundLogger:
-    return BackgroundLogger()
-
-
 class BackgroundLogger:
     """Takes messages and returns at once; of several about one folder that wait, the latest is logged."""
 
@@ -93,6 +83,14 @@ class BackgroundLogger:
             self._pending.clear()
             self.process = None
             self._changed.notify_all()
+
+
+_of_process = cache(lambda pid, uri: BackgroundLogger())
+
+
+def background_logger() -> BackgroundLogger:
+    """The one that the trackers of this process share, as long as they log to the same place."""
+    return _of_process(os.getpid(), os.environ.get("MLFLOW_TRACKING_URI"))
 
 
 def _write(process: subprocess.Popen[str], message: Mapping[str, Any] | str) -> None:

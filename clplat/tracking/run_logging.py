@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import json
 import uuid
 from collections.abc import Mapping, Sequence
 from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import yaml
+
 from clplat.measures import MEASURES
 from clplat.naming import NAME_LENGTH, flat, part, run_name, variant
 from clplat.plots.colours import strategy_colour
-from clplat.tracking.artifacts import log_closing, log_config, log_datasets, log_drawings, log_grids
+from clplat.tracking.artifacts import log_closing, log_datasets, log_drawings, log_grids
 from clplat.tracking.descriptions import note
 from clplat.tracking.log_state import LogState, locked_state, mtime_ms
 from clplat.tracking.metrics import closing_metrics, method_tags, row_metrics, rows_done, training_curves
@@ -96,7 +99,9 @@ def _create(tracker: Tracker, experiment_id: str, result: Mapping[str, Any], sta
         )
         state.run_id = run.info.run_id
     send_params(client, str(state.run_id), config)
-    log_config(client, str(state.run_id), config)
+    # The full configuration as it was resolved: what `clplat run --config` takes.
+    text = yaml.safe_dump(json.loads(json.dumps(config, default=str)), sort_keys=False)
+    client.log_text(str(state.run_id), text, "config/resolved.yaml")
     log_datasets(client, str(state.run_id), result)
     state.inputs = True
     state.write()

@@ -150,19 +150,11 @@ class TrackedListener(Listener):
         self.shown.finished(result)
 
 
-def log_result(
-    result: Mapping[str, Any],
-    folder: Path,
-    *,
-    root: Path | None = None,
-    parent_run_id: str | None = None,
-    level: str = "seed",
-) -> str | None:
-    """Log one result, partial or complete, as `Tracker.log` does; ``root`` defaults to the folder's parent.
+def log_result(result: Mapping[str, Any], folder: Path) -> str | None:
+    """Log one result, partial or complete, as `Tracker.log` does, to the store in the folder's parent.
 
     Example:
         >>> log_result(result, Path("runs/replay-0"))  # doctest: +SKIP
         '3f0c2b...'
     """
-    tracker = Tracker(root or folder.resolve().parent, level=level, parent_run_id=parent_run_id)
-    return tracker.log(result, folder)
+    return Tracker(folder.resolve().parent).log(result, folder)
