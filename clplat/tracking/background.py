@@ -148,7 +148,7 @@ def _receive(inbox: SimpleQueue[Any]) -> None:
 def _paced(inbox: SimpleQueue[Any]) -> Iterator[dict[str, Any]]:
     """The latest message per folder, with pauses between those about a run that goes on.
 
-    With these pauses logging takes at most `_SHARE` of the time. After `_FLUSH` and at the end there are none.
+    With them logging takes at most `_SHARE` of the time. There are none after `_FLUSH` and at the end.
     """
     pending: dict[str, tuple[float, dict[str, Any]]] = {}  # folder -> when it is due, message
     resting: dict[str, float] = {}  # folder -> until when
