@@ -196,8 +196,7 @@ def make_trainer(config: Config, parts: Assembly, on_step: Any = None) -> Traine
 def refuse_idle_parts(config: Config, parts: Assembly) -> None:
     """Refuse a combination in which something that was chosen to be trained never is."""
     strategy, composer = config.name("strategy"), config.name("composer")
-    grows = type(parts.strategy).rebuild is not Strategy.rebuild
-    if not parts.strategy.trains or grows:
+    if not parts.strategy.trains or parts.strategy.grows:
         return
     trained = {name for name, p in parts.retriever.named_parameters() if p.requires_grad}
     for slot, names in parts.attached.items():
