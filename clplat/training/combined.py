@@ -69,7 +69,8 @@ class Combined(Strategy):
             part.before_epoch(learner)
 
     def loss(self, learner: SupportsLearning, batch: Any, outputs: Any) -> dict[str, Tensor]:
-        self._pulls, found = [], {}
+        self._pulls = []
+        found: dict[str, Tensor] = {}
         for part in self.parts:
             terms = part.loss(learner, batch, outputs)
             read = any(other.reads_gradient for other in self.parts if other is not part)
@@ -138,7 +139,7 @@ def _taken(
     pull = {p: g for p, g in zip(trained, found, strict=True) if g is not None}
     values = {name: term.detach() for name, term in terms.items()}
     first = next(iter(values))  # one of them carries the gradient of all
-    carried: Tensor = _Carried.apply(values[first], list(pull.values()), *pull)  # type: ignore[no-untyped-call]
+    carried: Tensor = _Carried.apply(values[first], list(pull.values()), *pull)
     return {**values, first: carried}, pull
 
 
@@ -151,7 +152,7 @@ class _Carried(torch.autograd.Function):
         return value.clone()
 
     @staticmethod
-    def backward(ctx: Any, outer: Tensor) -> Any:  # type: ignore[override]
+    def backward(ctx: Any, outer: Tensor) -> Any:
         return (None, None, *(outer * gradient for gradient in ctx.gradients))
 
 
