@@ -43,6 +43,8 @@ def chosen_parts(raw: Mapping[str, Any]) -> dict[str, str]:
     for slot in getattr(strategy, "brings", ()):
         if "name" not in raw.get(slot, {}):
             chosen[slot] = "none"
+    if getattr(strategy, "replaces_task_loss", False) and "name" not in raw.get("loss", {}):
+        chosen["loss"] = "none"
     return chosen
 
 

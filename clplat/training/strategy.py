@@ -47,6 +47,8 @@ class Strategy(Hooks):
     stores: ClassVar[Literal["nothing", "exemplars", "weights", "statistics", "everything"]] = "nothing"
     #: Slots that it fills itself or cannot share: a part there would train beside its own, and is refused.
     brings: ClassVar[tuple[str, ...]] = ()
+    #: Its terms are all that is trained on: the slot ``loss`` is empty unless another is named.
+    replaces_task_loss: ClassVar[bool] = False
     #: Attributes that a resumed run needs: tensors and plain data. The key has no leading underscore.
     state: ClassVar[tuple[str, ...]] = ()
 
