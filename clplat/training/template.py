@@ -11,7 +11,7 @@ from clplat.config.groups import TrainConfig
 from clplat.models.outputs import Outputs
 from clplat.parts.losses._base import Loss
 from clplat.training.accumulation import embed_in_parts
-from clplat.training.learner import AnyLearner
+from clplat.training.plugin import AvalancheLearner
 from clplat.training.optimizer import hold_trainable
 
 __all__ = ["RetrievalTemplate"]
@@ -23,7 +23,7 @@ class RetrievalTemplate(SupervisedTemplate):  # type: ignore[misc]
     mbatch: Any
     model: Any
     config: TrainConfig
-    learner: AnyLearner
+    learner: AvalancheLearner
     task: Loss
     resuming: bool
     _stop_training: bool
