@@ -11,8 +11,8 @@ from clplat.config.groups import TrainConfig
 from clplat.models.outputs import Outputs
 from clplat.parts.losses._base import Loss
 from clplat.training.accumulation import embed_in_parts
-from clplat.training.plugin import AvalancheLearner
 from clplat.training.optimizer import hold_trainable
+from clplat.training.plugin import AvalancheLearner
 
 __all__ = ["RetrievalTemplate"]
 
