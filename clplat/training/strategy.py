@@ -11,7 +11,7 @@ where training stands (ramps)        ``learner.progress``, a `clplat.progress.Pr
 outputs of an older model (distill)  ``learner.predict(batch) -> outputs``
 the task's own loss (replay, agem)   ``learner.task_loss(batch, outputs) -> scalar``
 what is trained on (memories)        ``learner.data()``, ``learner.passes(data, batch_size)``
-pictures or texts alone (ZSCL)       ``learner.images(pictures)``, ``learner.texts(texts)``
+pictures or texts alone (ZSCL)       ``learner.items(items)``
 ===================================  =====================================================
 """
 
