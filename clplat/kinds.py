@@ -113,6 +113,7 @@ KINDS: dict[str, Kind] = {
             "strategies",
             "naive",
             contract="clplat.training.strategy:Strategy",
+            many="clplat.training.combined:Combined",
             tests="StrategyContract",
             always=True,
         ),

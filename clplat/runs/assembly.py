@@ -192,7 +192,6 @@ def make_trainer(config: Config, parts: Assembly, on_step: Any = None) -> Traine
 def refuse_idle_parts(config: Config, parts: Assembly) -> None:
     """Refuse a combination in which something that was chosen to be trained never is."""
     strategy, composer = config.name("strategy"), config.name("composer")
-    grows = type(parts.strategy).rebuild is not Strategy.rebuild
     if not parts.strategy.trains:
         return
     if not any(len(domain.train) for domain in parts.domains):
@@ -200,7 +199,7 @@ def refuse_idle_parts(config: Config, parts: Assembly) -> None:
             f"strategy '{strategy}' trains, but no domain of the stream has training examples; choose "
             "--strategy frozen"
         )
-    if grows:
+    if parts.strategy.grows:
         return
     trained = {name for name, p in parts.retriever.named_parameters() if p.requires_grad}
     for slot, names in parts.attached.items():
