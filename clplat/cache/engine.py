@@ -107,7 +107,11 @@ class FeatureCache:
             again: the rows will be needed until `refresh`, perhaps of another state of the model as well: the
                 first request for some of them, as in a teacher's first step, then makes them all.
         """
-        for tower, items, wants in (("image", images, image_wants), ("text", texts, text_wants)):
+        asked: dict[Tower, tuple[Images | Texts, Wants]] = {
+            "image": (images, image_wants),
+            "text": (texts, text_wants),
+        }
+        for tower, (items, wants) in asked.items():
             if again and wants:
                 self._announced[tower].append((frozenset(items.names), items))
             for needed, bare in self._passes(tower, wants):
@@ -127,7 +131,8 @@ class FeatureCache:
         elif kept and not kept[0].whole:
             found = backbone.image(self._found(kept[0], images), wants, done=kept[0].blocks, raw=bare)
         else:
-            found = ImageFeatures(**{str(cut): self._found(cut, images, bare) for cut in kept})
+            kept_rows: dict[str, Any] = {str(cut): self._found(cut, images, bare) for cut in kept}
+            found = ImageFeatures(**kept_rows)
             if not bare:
                 read_out(backbone, found, wants)
         found.pixels = images.pixels.to(self._rows.device) if "input" in needed else None
@@ -147,7 +152,8 @@ class FeatureCache:
         elif kept and not kept[0].whole:
             found = self._text_from(kept[0], texts, ids, wants, bare)
         else:
-            found = TextFeatures(**{str(cut): self._found(cut, texts, bare) for cut in kept})
+            kept_rows: dict[str, Any] = {str(cut): self._found(cut, texts, bare) for cut in kept}
+            found = TextFeatures(**kept_rows)
             if not bare:
                 read_out(backbone, found, wants)
         found.input_ids, found.texts = ids, texts.said
@@ -177,7 +183,8 @@ class FeatureCache:
         if not needed - {"input"}:
             return False
         counts = self.counts[tower]
-        for cut in kept or [None]:
+        cuts: Sequence[Cut | None] = kept or [None]
+        for cut in cuts:
             counts.asked += count
             counts.saw(cut, self._cuts[tower, bare].unseen)
         counts.live += 0 if kept or tower == "text" else count

@@ -61,6 +61,6 @@ def in_order(parts: Sequence[Tensor], places: Sequence[int]) -> Tensor:
 def wanted_of(
     rows: Sequence[int], others: Sequence[int], alone: frozenset[str], both: frozenset[str]
 ) -> frozenset[str]:
-    """What is wanted of one input of these items, whose rows are -1 where they lack it, or the other input."""
+    """What is wanted of one input of these items; a row is -1 where an item lacks it, or the other one."""
     kinds = {other >= 0 for row, other in zip(rows, others, strict=True) if row >= 0}
     return frozenset[str]().union(*(both if kind else alone for kind in kinds))

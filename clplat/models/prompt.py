@@ -17,15 +17,15 @@ Prefix: TypeAlias = tuple[Tensor, Tensor]
 class TowerPrompt(nn.Module):
     """Prompt vectors of one tower: P tokens after the first token (CLS or SOS), and prefixes of attention.
 
-    A backbone calls `begin` before a pass, asks for ``prompt(layer)`` and ``prompt.prefix(layer)`` before every
-    block, and adds `terms` to the outputs of a training step.
+    A backbone calls `begin` before a pass and asks for ``prompt(layer)`` and ``prompt.prefix(layer)`` before
+    every block; a retriever adds `terms` to the outputs of a training step.
 
     Attributes:
         length: P, the places that the vectors take; 0 for a prompt of prefixes only.
     """
 
     length: int
-    #: Features of the same tower *without* the prompt that `begin` reads. They are kept where they are frozen.
+    #: Features of the same tower *without* the prompt that `begin` reads; kept where they are frozen.
     wants: ClassVar[frozenset[str]] = NOTHING
     #: Of a text tower: `begin` reads features of the picture that a text modifies.
     reads_other: ClassVar[bool] = False

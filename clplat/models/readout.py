@@ -15,11 +15,11 @@ __all__ = ["Readout", "install_readout", "needed_of", "read_out", "readout_of"]
 class Readout(nn.Module):
     """Stands behind a tower and replaces its pooled feature, wherever that is asked for.
 
-    Nothing inside the tower changes: gradients end at the readout, and what it reads of a frozen tower is kept,
-    so that training computes the readout alone. An adapter installs it with `install_readout`.
+    Nothing inside the tower changes: gradients end at the readout, and what it reads of a frozen tower is
+    kept, so that training computes the readout alone. An adapter installs it with `install_readout`.
     """
 
-    #: What it reads of the tower, of `clplat.models.features.WANTS`; ``"states"`` is kept, ``"hidden"`` is not.
+    #: What it reads of the tower, of `clplat.models.features.WANTS`; ``"states"`` are kept, ``"hidden"`` not.
     wants: ClassVar[frozenset[str]] = POOLED
 
     def forward(self, found: ImageFeatures | TextFeatures) -> Tensor:
@@ -40,9 +40,11 @@ def install_readout(backbone: Any, tower: Tower, readout: Readout, name: str) ->
 
 def readout_of(backbone: Any, tower: Tower) -> Readout | None:
     """What replaces the pooled feature of this tower now."""
-    active = backbone.adapters.active
-    held: Any = backbone.readouts[active] if active in backbone.readouts else {}
-    return held[tower] if tower in held else None
+    for name, held in backbone.readouts.items():
+        if name == backbone.adapters.active and tower in held:
+            found: Readout = held[tower]
+            return found
+    return None
 
 
 def needed_of(backbone: Any, tower: Tower, wants: Wants) -> frozenset[str]:

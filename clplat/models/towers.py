@@ -22,7 +22,7 @@ from clplat.errors import UserError
 from clplat.models.attention import SplitAttention
 from clplat.models.prompt import Prefix, TowerPrompt
 
-__all__ = ["Collect", "TowerPrompt", "drop", "insert", "insert_first", "run_blocks"]
+__all__ = ["Collect", "drop", "insert", "insert_first", "run_blocks"]
 
 #: Called after every block with its output, and whether that is of the selected row alone.
 Collect: TypeAlias = Callable[[Tensor, bool], None]

@@ -82,10 +82,13 @@ class Towers:
     def text(self, texts: Sequence[str], wants: Wants = POOLED) -> TextFeatures:
         """Features of texts."""
         with self._cast():
-            return in_float(self._backbone.text(self.tokenize(texts), wants))
+            found: TextFeatures = self._backbone.text(self.tokenize(texts), wants)
+        return in_float(found)
 
     def text_from_embeddings(self, embeddings: Tensor, ends: Tensor, wants: Wants = POOLED) -> TextFeatures:
         """Features of texts that are given as embeddings (B, L, W), whose EOT stands at ``ends`` (B,)."""
         with self._cast():
-            length = embeddings.shape[1]
-            return in_float(self._backbone.text_from_embeddings(embeddings, ends, wants, length=length))
+            found: TextFeatures = self._backbone.text_from_embeddings(
+                embeddings, ends, wants, length=embeddings.shape[1]
+            )
+        return in_float(found)

@@ -119,7 +119,8 @@ class ComposerContract:
                 for found in (image, text):
                     _let_gradients_in(found)
                 composer.zero_grad()
-                (_pull(composer(image, text), goal) + _pull(composer.target(image), goal)).backward()
+                loss = _pull(composer(image, text), goal) + _pull(composer.target(image), goal)
+                loss.backward()  # type: ignore[no-untyped-call]
                 reached |= {name for name, p in parameters.items() if p.grad is not None and p.grad.any()}
                 if optimizer is not None:
                     optimizer.step()
