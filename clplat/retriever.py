@@ -13,14 +13,7 @@ from clplat.data.columns import Column
 from clplat.data.inputs import Images, Texts
 from clplat.mechanisms.routing import Router
 from clplat.models.backbone import Backbone
-from clplat.models.features import (
-    POOLED,
-    ImageFeatures,
-    TextFeatures,
-    Wants,
-    checked_wants,
-    in_float,
-)
+from clplat.models.features import POOLED, ImageFeatures, TextFeatures, Wants, checked_wants, in_float
 from clplat.models.items import embed_items, in_order, wanted_of
 from clplat.models.outputs import Outputs
 from clplat.models.readout import readout_of
@@ -57,9 +50,8 @@ class ComposedRetriever(nn.Module):
     ) -> None:
         super().__init__()
         self.towers = Towers(backbone, self._cast)
-        self.image_wants, self.text_wants = (
-            checked_wants(composer.wants.get(side, ())) for side in ("image", "text")
-        )
+        self.image_wants = checked_wants(composer.wants.get("image", ()))
+        self.text_wants = checked_wants(composer.wants.get("text", ()))
         self.target_wants = checked_wants(composer.target_wants)
         composer.attach(self.towers)
         self.backbone, self.composer = backbone, composer

@@ -63,6 +63,11 @@ class Towers:
         scale: Tensor = self._backbone.logit_scale.exp()
         return scale
 
+    def joint_patches(self, tokens: Tensor) -> Tensor:
+        """Patch tokens (B, N, W) in the joint space (B, N, D), by the image tower's own projection."""
+        projection = self._backbone.model.visual.proj
+        return tokens if projection is None else tokens @ projection.to(tokens.dtype)
+
     def tokenize(self, texts: Sequence[str]) -> Tensor:
         """Token ids (B, context_length), int64, padded, on the towers' device."""
         ids: Tensor = self._backbone.tokenize(texts)
