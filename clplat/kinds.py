@@ -98,6 +98,15 @@ KINDS: dict[str, Kind] = {
             tests="ProjectionContract",
             always=True,
         ),
+        Kind(
+            "transform",
+            "transforms",
+            "none",
+            contract="clplat.parts.transforms._base:Transform",
+            tests="TransformContract",
+            optional=True,
+            many="clplat.parts.transforms._base:Several",
+        ),
         Kind("loss", "losses", "info_nce", tests="LossContract", label=None, always=True),
         Kind(
             "strategy",
