@@ -105,8 +105,8 @@ def replacements(text: str, kind: str) -> list[str]:
     """The text with one word of a kind replaced by one that excludes it, for each such word and each other.
 
     Example:
-        >>> replacements("a long red bag", "adjective")[0], len(replacements("a long red bag", "adjective"))
-        ('a short red bag', 12)
+        >>> replacements("a small dog", "adjective"), len(replacements("a red bag", "adjective"))
+        (['a large dog'], 10)
     """
     words = tagged(text)
     there = {word.lower for word in words}
