@@ -192,8 +192,9 @@ def _print_tables(head: list[str], body: list[list[str]]) -> None:
 )
 def pretrain(options: Namespace) -> int:
     """train a small CLIP on captioned pictures; --backbone local-dir: loads it"""
-    from clplat.pretrain import pretrain as train
+    from clplat import registry
 
+    train = registry.load("scenarios", "catalogue").pretraining()
     names = ("source", "pairs", "epochs", "batch_size", "lr", "config", "seed")
     train(options.out, **{name: getattr(options, name) for name in names})
     print(f"use it with: --backbone local-dir:{options.out}")
