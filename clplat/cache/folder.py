@@ -19,7 +19,6 @@ __all__ = [
     "KEY",
     "LEFTOVER_SECONDS",
     "LOCK",
-    "delete",
     "digest_of",
     "read_key",
     "remove_folder",
@@ -69,15 +68,6 @@ def stats_in(folder: Path) -> dict[Path, os.stat_result]:
         with suppress(OSError):  # deleted by another process meanwhile
             found[path] = path.stat()
     return found
-
-
-def delete(path: Path) -> bool:
-    """Delete a segment; false where we may not. A process that has it mapped goes on reading it."""
-    try:
-        path.unlink(missing_ok=True)
-    except OSError:
-        return False
-    return True
 
 
 def remove_folder(folder: Path) -> None:

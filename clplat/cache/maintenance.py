@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -10,8 +11,9 @@ from typing import Any
 
 from clplat.cache.folder import KEY, digest_of, read_key, stats_in
 from clplat.cache.segments import DamagedError, count_rows, open_segment, segments_in
+from clplat.errors import UserError
 
-__all__ = ["TableInfo", "check", "describe", "in_words", "listing"]
+__all__ = ["TableInfo", "check", "describe", "in_words", "listing", "parse_bytes"]
 
 
 @dataclass(frozen=True)
@@ -90,3 +92,23 @@ def in_words(size: float) -> str:
         size, unit = size / 1000, unit + 1
     digits = 1 if unit and size < 9.95 and f"{size:.1f}"[-1] != "0" else 0
     return f"{size:.{digits}f} {('B', 'kB', 'MB', 'GB', 'TB')[unit]}"
+
+
+def parse_bytes(text: str, what: str) -> int:
+    """A number of bytes in words.
+
+    Args:
+        text: such as "20GB", "1.5 TB", "500MB" or plain bytes; a kB is 1000 bytes.
+        what: is given, for the error.
+
+    Raises:
+        UserError: anything else.
+
+    Example:
+        >>> parse_bytes("1.5GB", "the limit")
+        1500000000
+    """
+    found = re.fullmatch(r"(\d+(?:\.\d+)?) *(?:([kMGT])?B)?", text.strip(), re.IGNORECASE)
+    if not found:
+        raise UserError(f"{what} takes a number of bytes such as 20GB or 500MB, not '{text}'")
+    return int(float(found[1]) * 1000 ** " KMGT".index((found[2] or " ").upper()))

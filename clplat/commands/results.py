@@ -144,7 +144,7 @@ def cache(options: Namespace) -> int:
 
     store = Store.default()
     if store.folder is None:
-        raise UserError(store.quota.problem or "nothing is kept on disk: CLPLAT_CACHE_LIMIT is 0")
+        raise UserError(store.problem or "nothing is kept on disk: CLPLAT_CACHE_LIMIT is 0")
     if action == "clear":
         print(f"freed {in_words(store.clear(options.older_than))}")
     if action == "verify" and (problems := store.verify()):
@@ -157,7 +157,7 @@ def cache(options: Namespace) -> int:
     count = f"{len(tables)} table{'s' if len(tables) != 1 else ''}"
     size = in_words(sum(table.bytes for table in tables))
     whole = ", all whole" if action == "verify" else ""
-    print(f"{count}, {size} of at most {in_words(store.quota.limit_bytes)} in {store.folder}{whole}")
+    print(f"{count}, {size} of at most {in_words(store.limit_bytes)} in {store.folder}{whole}")
     return 0
 
 

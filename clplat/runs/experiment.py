@@ -185,8 +185,8 @@ class Experiment:
         if cache is None:
             return
         cache.store.flush()
-        if cache.store.quota.problem and not self._told:
-            self.listener.note(cache.store.quota.problem)
+        if cache.store.problem and not self._told:
+            self.listener.note(cache.store.problem)
             self._told = True
         pixels = {"asked": self.parts.pixels.asked, "decoded": self.parts.pixels.decoded}
         since = {key: value - self._pixels_before[key] for key, value in pixels.items()}
