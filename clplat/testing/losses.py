@@ -10,12 +10,13 @@ from torch import Tensor
 from torch.nn.functional import normalize
 
 from clplat.randomness import generator
-from clplat.testing.checks import check_constructor, check_docstring, check_refusals, generator_untouched
+from clplat.testing.checks import generator_untouched
+from clplat.testing.part import PlainPartContract
 
 __all__ = ["LossContract"]
 
 
-class LossContract:
+class LossContract(PlainPartContract[Callable[..., Tensor]]):
     """Contract tests of a loss: subclass, override `make`, and pytest runs them all.
 
     A loss of similarities says so: ``takes = "similarities"``. One of anything else overrides `call`.
@@ -29,10 +30,6 @@ class LossContract:
 
     #: Rows of the batch.
     rows: ClassVar[int] = 8
-
-    def make(self) -> Callable[..., Tensor]:
-        """A fresh loss; equal at every call."""
-        raise NotImplementedError("return a new loss of the kind under test")
 
     def call(self, loss: Callable[..., Tensor], query: Tensor, candidates: Tensor) -> Tensor:
         """The loss of a batch in which candidate i answers query i.
@@ -59,15 +56,6 @@ class LossContract:
         return query.requires_grad_(), candidates.requires_grad_()
 
     # -- the contract -------------------------------------------------------------------------------------
-
-    def test_the_constructor_stores_its_typed_arguments(self) -> None:
-        check_constructor(self.make())
-
-    def test_the_docstring_says_what_it_is(self) -> None:
-        check_docstring(self.make())
-
-    def test_a_wrong_value_is_refused_by_a_value_error(self) -> None:
-        check_refusals(self.make())
 
     def test_it_is_a_finite_scalar(self) -> None:
         for noise in (0.0, 0.5, 1.0):

@@ -8,22 +8,15 @@ from clplat.errors import UserError
 from clplat.mechanisms.teacher import Teacher, snapshot
 from clplat.models.backbone import Backbone
 from clplat.parts.prompts._base import Prompt, TowerPrompt
-from clplat.testing.checks import (
-    check_constructor,
-    check_docstring,
-    check_refusals,
-    difference,
-    generator_untouched,
-    trainable,
-    weights,
-)
+from clplat.testing.checks import difference, generator_untouched, trainable, weights
+from clplat.testing.part import PlainPartContract
 from clplat.testing.tiny import tiny_backbone
 from clplat.testing.towers import attached, distance, embeddings, train_a_little
 
 __all__ = ["PromptContract"]
 
 
-class PromptContract:
+class PromptContract(PlainPartContract[Prompt]):
     """Contract tests of a prompt learner: subclass, override `make`, and pytest runs them all.
 
     Example:
@@ -32,10 +25,6 @@ class PromptContract:
         ...     def make(self) -> Prompt:
         ...         return ContextPrompt(length=2)
     """
-
-    def make(self) -> Prompt:
-        """A fresh prompt learner; equal at every call."""
-        raise NotImplementedError("return a new prompt of the kind under test")
 
     def backbone(self) -> Backbone:
         """What it is attached to; override it where the tiny one does not suit."""
@@ -47,15 +36,6 @@ class PromptContract:
         return backbone
 
     # -- the contract -------------------------------------------------------------------------------------
-
-    def test_the_constructor_stores_its_typed_arguments(self) -> None:
-        check_constructor(self.make())
-
-    def test_the_docstring_says_what_it_is(self) -> None:
-        check_docstring(self.make())
-
-    def test_a_wrong_value_is_refused_by_a_value_error(self) -> None:
-        check_refusals(self.make())
 
     def test_attaching_names_what_is_trained_and_leaves_the_base(self) -> None:
         backbone = self.backbone()
