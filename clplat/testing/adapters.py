@@ -10,18 +10,14 @@ from unittest import SkipTest
 import torch
 
 from clplat.errors import UserError
-from clplat.mechanisms.teacher import Teacher, snapshot
-from clplat.models.backbone import Backbone
 from clplat.parts.adapters._base import Adapter
 from clplat.testing.checks import declared, difference, trainable, weights
-from clplat.testing.part import PartContract
-from clplat.testing.tiny import tiny_backbone
-from clplat.testing.towers import attached, distance, embeddings, train_a_little
+from clplat.testing.towers import AttachedContract, attached, distance, embeddings, train_a_little
 
 __all__ = ["AdapterContract"]
 
 
-class AdapterContract(PartContract[Adapter]):
+class AdapterContract(AttachedContract[Adapter]):
     """Contract tests of an adapter: subclass, override `make`, and pytest runs them all.
 
     Example:
@@ -36,10 +32,6 @@ class AdapterContract(PartContract[Adapter]):
     mergeable: ClassVar[bool | None] = None
     #: How far normalised features may move when it is merged.
     tolerance: ClassVar[float] = 1e-5
-
-    def backbone(self) -> Backbone:
-        """What it is attached to; override it where the tiny one does not suit."""
-        return tiny_backbone()
 
     def _has_bare_base(self, adapter: Adapter) -> bool:
         return not declared(self, adapter, "trains_base") and not adapter.rewrites_base
@@ -135,23 +127,6 @@ class AdapterContract(PartContract[Adapter]):
         moved = distance(embeddings(backbone), trained)
         assert moved <= self.tolerance, f"merging moved the features by {moved:.1e}"
         assert set(backbone.stock_state_dict()) == stock and not backbone.adapters.installed
-
-    def test_a_teacher_and_a_checkpoint_bring_it_back(self) -> None:
-        """An earlier version is kept as its trained tensors: nothing else may decide about the output."""
-        from clplat.runs.checkpoint import Weights
-
-        backbone, again = self.backbone(), self.backbone()
-        attached(self.make(), backbone)
-        start, teacher = embeddings(backbone), Teacher(snapshot(backbone))
-        held = Weights(backbone)
-        train_a_little(backbone)
-        trained, saved = embeddings(backbone), {name: t.clone() for name, t in held.tensors().items()}
-        with teacher.active(backbone):
-            assert not difference(embeddings(backbone), start), "a teacher's features are not of its time"
-        assert not difference(embeddings(backbone), trained), "a teacher left something behind"
-        attached(self.make(), again)
-        Weights(again).restore(saved)
-        assert not difference(embeddings(again), trained), "the saved tensors do not restore the features"
 
 
 def _idle(adapter: Adapter, names: Iterable[str]) -> set[str]:

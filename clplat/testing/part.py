@@ -10,7 +10,7 @@ from typing import Annotated, Any, Generic, Literal, TypeVar, Union, get_args, g
 
 from clplat.config.options import arguments
 
-__all__ = ["PartContract", "PlainPartContract"]
+__all__ = ["Part", "PartContract", "PlainPartContract"]
 
 Part = TypeVar("Part")
 
