@@ -58,12 +58,12 @@ def check(folder: Path) -> list[str]:
     return problems
 
 
-def listing(tables: Sequence[TableInfo]) -> tuple[list[str], list[list[str]]]:
-    """Head and lines of a table of tables: words first, then numbers from the fourth column on.
+def listing(tables: Sequence[TableInfo]) -> tuple[list[str], list[list[str]], int]:
+    """Head and lines of a table of tables, and how many columns are words.
 
     Example:
         >>> key = {"what": "image", "tap": "pooled", "dtype": "float16", "shape": [512]}
-        >>> head, body = listing([TableInfo("4f2a" * 16, key, 1000, 1_050_000, 0.0)])
+        >>> head, body, _ = listing([TableInfo("4f2a" * 16, key, 1000, 1_050_000, 0.0)])
         >>> head[:-1]
         ['table', 'what', 'row', 'rows', 'size']
         >>> body[0][:-1]
@@ -77,7 +77,7 @@ def listing(tables: Sequence[TableInfo]) -> tuple[list[str], list[list[str]]]:
         used = time.strftime("%Y-%m-%d %H:%M", time.localtime(table.last_used))
         words = [table.digest[:8], " ".join(what) or "?", " ".join(filter(None, row)) or "?"]
         body.append([*words, str(table.rows), in_words(table.bytes), used])
-    return ["table", "what", "row", "rows", "size", "last used"], body
+    return ["table", "what", "row", "rows", "size", "last used"], body, 3
 
 
 def in_words(size: float) -> str:
