@@ -9,8 +9,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from clplat.cache.folder import KEY, digest_of, read_key, stats_in
-from clplat.cache.segments import DamagedError, count_rows, open_segment, segments_in
+from clplat.cache.segments import (
+    KEY,
+    DamagedError,
+    count_rows,
+    digest_of,
+    open_segment,
+    read_key,
+    segments_in,
+    stats_in,
+)
 from clplat.errors import UserError
 
 __all__ = ["TableInfo", "check", "describe", "in_words", "listing", "parse_bytes"]

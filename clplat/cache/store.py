@@ -18,8 +18,8 @@ from contextlib import closing, suppress
 from pathlib import Path
 from typing import Any
 
-from clplat.cache.folder import digest_of, remove_folder, stats_in, table_folders
 from clplat.cache.maintenance import TableInfo, check, describe, parse_bytes
+from clplat.cache.segments import digest_of, remove_folder, stats_in, table_folders
 from clplat.cache.table import Table
 
 __all__ = ["Store", "Table", "TableInfo", "parse_bytes"]

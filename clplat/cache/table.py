@@ -14,9 +14,16 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
-from clplat.cache.folder import LEFTOVER_SECONDS, LOCK, write_key
 from clplat.cache.maintenance import TableInfo
-from clplat.cache.segments import DamagedError, open_segment, segments_in, write_segment
+from clplat.cache.segments import (
+    LEFTOVER_SECONDS,
+    LOCK,
+    DamagedError,
+    open_segment,
+    segments_in,
+    write_key,
+    write_segment,
+)
 from clplat.errors import UserError
 from clplat.files import remove_leftovers
 from clplat.locks import locked
