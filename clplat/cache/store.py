@@ -96,7 +96,9 @@ class Store:
         digest = digest_of(key)
         with self._lock:
             if digest not in self._tables:
-                self._tables[digest] = Table(json.loads(json.dumps(dict(key))), digest, self)
+                folder = self.folder and self.folder / digest[:2] / digest
+                plain = json.loads(json.dumps(dict(key)))
+                self._tables[digest] = Table(plain, digest, folder, self.wrote, self.note)
             return self._tables[digest]
 
     def flush(self) -> None:

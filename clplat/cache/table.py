@@ -5,11 +5,11 @@ from __future__ import annotations
 import os
 import threading
 import time
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -27,9 +27,6 @@ from clplat.cache.segments import (
 from clplat.errors import UserError
 from clplat.files import remove_leftovers
 from clplat.locks import locked
-
-if TYPE_CHECKING:
-    from clplat.cache.store import Store
 
 __all__ = ["Table"]
 
@@ -54,13 +51,20 @@ class Table:
         key: everything that determines the values. Its entries ``dtype`` ("float32") and ``shape`` (of a
             row), where given, are checked.
         digest: of the key.
-        store: that it is a part of.
+        folder: of the table's files; None: in memory only.
+        wrote, note: called with the bytes of each segment that was written, and with what went wrong.
     """
 
-    def __init__(self, key: Mapping[str, Any], digest: str, store: Store) -> None:
-        self.key, self.digest = key, digest
-        self.folder = store.folder and store.folder / digest[:2] / digest
-        self._store, self._lock = store, threading.RLock()
+    def __init__(
+        self,
+        key: Mapping[str, Any],
+        digest: str,
+        folder: Path | None,
+        wrote: Callable[[int], None],
+        note: Callable[[str], None],
+    ) -> None:
+        self.key, self.digest, self.folder = key, digest, folder
+        self._wrote, self._note, self._lock = wrote, note, threading.RLock()
         self._index: dict[str, tuple[_Block, int]] = {}
         self._segments: dict[str, _Block | None] = {}  # opened ones; None: damaged, or with other rows
         self._pending: list[str] = []  # rows in memory, to be written
@@ -68,9 +72,9 @@ class Table:
         dtype, shape = getattr(torch, str(key.get("dtype")), None), key.get("shape")
         self._dtype = dtype if isinstance(dtype, torch.dtype) else None
         self._shape = tuple(shape) if isinstance(shape, list | tuple) else None
-        if self.folder is not None and segments_in(self.folder):
+        if folder is not None and segments_in(folder):
             with suppress(UserError):  # a store that cannot be written is read all the same
-                write_key(self.folder, key)
+                write_key(folder, key)
         self._look()
 
     def __len__(self) -> int:
@@ -173,11 +177,11 @@ class Table:
                 block = _Block(open_segment(path, self.digest)[1], path.name)
                 size = path.stat().st_size
             except (UserError, OSError, DamagedError) as error:
-                self._store.note(str(error))
+                self._note(str(error))
                 return
             self._segments[path.name] = block
             self._index.update((name, (block, place)) for place, name in enumerate(pending))
-            self._store.wrote(size)
+            self._wrote(size)
 
     @contextmanager
     def filling(self) -> Iterator[None]:
@@ -192,7 +196,7 @@ class Table:
             try:
                 stack.enter_context(locked(self.folder / LOCK))
             except OSError as error:  # without the lock rows may be computed twice, nothing worse
-                self._store.note(f"cannot lock {self.folder}: {error.strerror}")
+                self._note(f"cannot lock {self.folder}: {error.strerror}")
             stack.callback(self.flush)
             self._filling = True
             stack.callback(setattr, self, "_filling", False)
