@@ -134,15 +134,8 @@ def pretrain(
         order = torch.randperm(len(pictures), generator=generator(seed, "order", epoch))
         running = 0.0
         for step, rows in enumerate(torch.split(order[: steps * batch_size], batch_size), epoch * steps):
-            for group in optimizer.param_groups:
-                group["lr"] = _rate(lr, step, epochs * steps)
             with seeded(seed, "step", step):
-                loss = loss_of(rows, step)
-                optimizer.zero_grad()
-                loss.backward()  # type: ignore[no-untyped-call]
-                torch.nn.utils.clip_grad_norm_(backbone.parameters(), 1.0)
-                optimizer.step()
-            running += float(loss.detach())
+                running += _step(backbone, optimizer, _rate(lr, step, epochs * steps), loss_of(rows, step))
         if not math.isfinite(running):
             raise UserError(f"pretraining diverged in epoch {epoch + 1}: the loss is not finite; lower --lr")
         report(f"epoch {epoch + 1}/{epochs}: loss {running / steps:.3f}")
@@ -158,6 +151,17 @@ def _optimizer(backbone: Backbone, weight_decay: float) -> torch.optim.AdamW:
         {"params": [p for p in backbone.parameters() if p.ndim <= 1], "weight_decay": 0.0},
     ]
     return torch.optim.AdamW(groups, betas=(0.9, 0.98))
+
+
+def _step(backbone: Backbone, optimizer: torch.optim.AdamW, rate: float, loss: Tensor) -> float:
+    """One step down the gradient of this loss; returns the loss."""
+    for group in optimizer.param_groups:
+        group["lr"] = rate
+    optimizer.zero_grad()
+    loss.backward()  # type: ignore[no-untyped-call]
+    torch.nn.utils.clip_grad_norm_(backbone.parameters(), 1.0)
+    optimizer.step()
+    return float(loss.detach())
 
 
 def _rate(lr: float, step: int, total: int) -> float:
