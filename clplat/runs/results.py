@@ -26,7 +26,7 @@ def blank(config: Config, parts: Assembly) -> dict[str, Any]:
     return {
         "schema": SCHEMA,
         "status": "running",
-        "name": f"{config.name('strategy')} {config.name('scenario')} s{config.seed}",
+        "name": f"{config.name('strategy')} {config.name('scenario')} s{config.seed}".replace(",", "+"),
         "command": command_of(config),
         "config": config.as_dict(),
         "domains": names,

@@ -11,7 +11,7 @@ where training stands (ramps)        ``learner.progress``, a `clplat.progress.Pr
 outputs of an older model (distill)  ``learner.predict(batch) -> outputs``
 the task's own loss (replay, agem)   ``learner.task_loss(batch, outputs) -> scalar``
 what is trained on (memories)        ``learner.data()``, ``learner.passes(data, batch_size)``
-pictures or texts alone (ZSCL)       ``learner.images(pictures)``, ``learner.texts(texts)``
+pictures or texts alone (ZSCL)       ``learner.items(items)``
 ===================================  =====================================================
 """
 
@@ -41,12 +41,16 @@ class Strategy(Hooks):
     trains: ClassVar[bool] = True
     #: It works around any torch module; False: it needs a `ComposedRetriever`.
     any_module: ClassVar[bool] = True
+    #: `after_backward` measures the task's gradient: terms of other strategies are taken out of what it sees.
+    reads_gradient: ClassVar[bool] = False
     #: Names of the terms that `loss` adds to the task's, from the second experience on at the latest.
     terms: ClassVar[tuple[str, ...]] = ()
     #: What it keeps of the past, beside the model.
     stores: ClassVar[Literal["nothing", "exemplars", "weights", "statistics", "everything"]] = "nothing"
     #: Slots that it fills itself or cannot share: a part there would train beside its own, and is refused.
     brings: ClassVar[tuple[str, ...]] = ()
+    #: Its terms are all that is trained on: the slot ``loss`` is empty unless another is named.
+    replaces_task_loss: ClassVar[bool] = False
     #: Attributes that a resumed run needs: tensors and plain data. The key has no leading underscore.
     state: ClassVar[tuple[str, ...]] = ()
 
@@ -64,6 +68,11 @@ class Strategy(Hooks):
             setattr(self, name, state[name.lstrip("_")])
         for name, part in _stateful(self):
             part.load_state_dict(state[name.lstrip("_")])
+
+    @property
+    def grows(self) -> bool:
+        """Whether it adds to the model's structure, which `rebuild` makes again."""
+        return type(self).rebuild is not Strategy.rebuild
 
     def rebuild(self, learner: SupportsLearning) -> None:
         """After `load_state_dict`: grow the model to the structure that the state describes."""

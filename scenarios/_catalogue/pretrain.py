@@ -22,7 +22,7 @@ from clplat.data.images import PixelStore, Preprocess, open_picture
 from clplat.data.records import Picture
 from clplat.errors import UserError
 from clplat.models.backbone import Backbone
-from clplat.parts.losses.info_nce import InfoNCE
+from clplat.parts.losses.info_nce import cosines, info_nce
 from clplat.randomness import generator, seeded
 from scenarios._catalogue.probes import pretraining_pairs
 from scenarios.domain_folders import DomainFolders
@@ -177,14 +177,14 @@ def _pair_loss(backbone: Backbone, pictures: Sequence[Picture], seed: int) -> Ca
     # Captions are learned as they are; equal ones answer each other's pictures.
     distinct = {caption: i for i, caption in enumerate(dict.fromkeys(captions))}
     classes = torch.tensor([distinct[caption] for caption in captions])
-    contrast = InfoNCE(symmetric=True)
 
     def loss_of(rows: Tensor, step: int) -> Tensor:
         pictured = _augmented(pixels[rows], generator(seed, "augment", step))
         image = F.normalize(backbone.image(pictured).pooled, dim=-1)
         text = F.normalize(backbone.text(ids[rows]).pooled, dim=-1)
         same = classes[rows][:, None] == classes[rows][None]
-        return contrast(image, text, scale=backbone.logit_scale.exp().clamp(max=100), positive=same)
+        logits = cosines(image, text, backbone.logit_scale.exp().clamp(max=100))
+        return info_nce(logits, positive=same, symmetric=True)
 
     return loss_of
 
