@@ -13,7 +13,7 @@ import os
 import tempfile
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Generator, Mapping
 from contextlib import closing, suppress
 from pathlib import Path
 from typing import Any
@@ -143,7 +143,7 @@ class Store:
                 while total > 0.9 * self.limit_bytes and (gone := next(freed, None)) is not None:
                     total -= gone
 
-    def _deleting(self, before: float = math.inf) -> Iterator[int]:
+    def _deleting(self, before: float = math.inf) -> Generator[int, None, None]:
         """Delete tables last used ``before`` then, the oldest use first; give the bytes of each segment gone.
 
         Whoever stops asking leaves the rest: the last table may have lost its oldest segments only.
