@@ -14,14 +14,15 @@ from clplat.models.view import Towers
 from clplat.parts.composers._base import Composer
 from clplat.randomness import generator, seeded
 from clplat.retriever import ComposedRetriever
-from clplat.testing.checks import check_docstring, check_refusals, difference, generator_untouched, weights
+from clplat.testing.checks import difference, generator_untouched, weights
+from clplat.testing.part import PartContract
 from clplat.testing.tiny import tiny_backbone, tiny_collate, tiny_domains
 from clplat.testing.towers import features
 
 __all__ = ["ComposerContract"]
 
 
-class ComposerContract:
+class ComposerContract(PartContract[Composer]):
     """Contract tests of a composer: subclass, override `make`, and pytest runs them all.
 
     The towers are those of `tiny_backbone`: the joint space, the patch tokens and the word tokens have
@@ -33,10 +34,6 @@ class ComposerContract:
         ...     def make(self) -> Composer:
         ...         return Sum(weight=0.3)
     """
-
-    def make(self) -> Composer:
-        """A fresh composer, not attached yet; equal at every call."""
-        raise NotImplementedError("return a new composer of the kind under test")
 
     def backbone(self) -> Backbone:
         """Whose towers it is attached to; override it where the tiny one does not suit."""
@@ -52,12 +49,6 @@ class ComposerContract:
         return features(self.backbone(), rows)
 
     # -- the contract -------------------------------------------------------------------------------------
-
-    def test_the_docstring_says_what_it_is(self) -> None:
-        check_docstring(self.make())
-
-    def test_a_wrong_value_is_refused_by_a_value_error(self) -> None:
-        check_refusals(self.make())
 
     def test_a_query_is_a_finite_row_of_the_joint_space(self) -> None:
         composer, width = self._attached(), self.backbone().embed_dim

@@ -14,7 +14,7 @@ from clplat.data.images import PixelStore, Preprocess
 from clplat.flops import FlopCount
 from clplat.models.backbone import Backbone
 from clplat.models.features import ImageFeatures
-from clplat.parts.adapters.unipt import _SideNetwork, UniPT
+from clplat.parts.adapters.unipt import UniPT, _SideNetwork
 from clplat.parts.composers.sum import Sum
 from clplat.retriever import ComposedRetriever
 from clplat.testing import tiny_backbone, tiny_domains, tiny_loss
