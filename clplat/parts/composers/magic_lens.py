@@ -20,9 +20,9 @@ __all__ = ["MagicLens"]
 class MagicLens(Composer):
     """A transformer over two tokens, picture and text, pooled by attention; a candidate is a picture with "".
 
-    ``m(v, t) = pool(T([v; t]))``: T are ``depth`` transformer layers, pool is multi-head attention of one learnt
-    query over their two outputs. The query is ``m(v, t)``, a candidate ``m(v, E_T(""))``: both sides go
-    through the same layers, and the gallery knows no query.
+    ``m(v, t) = pool(T([v; t]))``: T are ``depth`` transformer layers, pool is multi-head attention of one
+    learnt query over their two outputs. The query is ``m(v, t)``, a candidate ``m(v, E_T(""))``: both sides
+    go through the same layers, and the gallery knows no query.
 
     Args:
         depth: transformer layers.
@@ -33,8 +33,8 @@ class MagicLens(Composer):
     Raises:
         ValueError: a depth, number of heads or width below 1, or a dropout outside [0, 1).
 
-    What is trained: all layers, drawn by torch's generator in `attach`. The text tower embeds "" anew at every
-    step, one text, so that adapters in it are followed.
+    What is trained: all layers, drawn by torch's generator in `attach`. The text tower embeds "" anew at
+    every step, one text, so that adapters in it are followed.
 
     Reference:
         Zhang et al., "MagicLens: Self-Supervised Image Retrieval with Open-Ended Instructions", ICML 2024,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Annotated, ClassVar
 
 from torch import Tensor, nn
@@ -32,13 +32,13 @@ class XPool(Composer):
     Raises:
         ValueError: a dropout outside [0, 1).
 
-    What is trained: 5 D^2 weights and three layer norms. The gallery does not depend on the query: a candidate
-    is its pooled picture.
+    What is trained: 5 D^2 weights and three layer norms. The gallery does not depend on the query: there a
+    picture is its pooled feature.
 
     Reference:
         Gorti et al., "X-Pool: Cross-Modal Language-Video Attention for Text-Video Retrieval", CVPR 2022,
-        arXiv:2203.15086. There the text attends to the frames of a video, and the result is scored against the
-        text; here to the patches of the reference, and the result joins the text in the query.
+        arXiv:2203.15086. There the text attends to the frames of a video, and the result is scored against
+        the text; here to the patches of the reference, and the result joins the text in the query.
 
     Example:
         >>> from clplat.testing.tiny import tiny_backbone
@@ -80,7 +80,8 @@ class XPool(Composer):
 
 
 def _identity(width: int, bias: bool = True) -> nn.Linear:
-    layer: nn.Linear = nn.utils.skip_init(nn.Linear, width, width, bias=bias)
+    make: Callable[..., nn.Linear] = nn.utils.skip_init  # nothing is drawn
+    layer = make(nn.Linear, width, width, bias=bias)
     nn.init.eye_(layer.weight)
     if bias:
         nn.init.zeros_(layer.bias)
