@@ -29,6 +29,8 @@ if TYPE_CHECKING:
     from clplat.data.records import Triplet as Triplet
     from clplat.errors import UserError as UserError
     from clplat.mechanisms.memory import Memory as Memory
+    from clplat.mechanisms.parameter_groups import Group as Group
+    from clplat.mechanisms.parameter_groups import layer_decay as layer_decay
     from clplat.mechanisms.teacher import Teacher as Teacher
     from clplat.mechanisms.teacher import snapshot as snapshot
     from clplat.models.backbone import Backbone as Backbone
@@ -51,6 +53,7 @@ if TYPE_CHECKING:
     from clplat.randomness import generator as generator
     from clplat.retriever import ComposedRetriever as ComposedRetriever
     from clplat.training.learner import Learner as Learner
+    from clplat.training.phases import Phase as Phase
     from clplat.training.strategy import Strategy as Strategy
     from clplat.training.strategy import SupportsLearning as SupportsLearning
     from clplat.training.streams import build_benchmark as build_benchmark
@@ -77,6 +80,7 @@ _FROM = {
     ),
     "clplat.errors": ("UserError",),
     "clplat.mechanisms.memory": ("Memory",),
+    "clplat.mechanisms.parameter_groups": ("Group", "layer_decay"),
     "clplat.mechanisms.teacher": ("Teacher", "snapshot"),
     "clplat.models.backbone": ("Backbone",),
     "clplat.models.features": ("ImageFeatures", "TextFeatures"),
@@ -94,6 +98,7 @@ _FROM = {
     "clplat.progress": ("Progress",),
     "clplat.randomness": ("generator",),
     "clplat.training.learner": ("Learner",),
+    "clplat.training.phases": ("Phase",),
     "clplat.training.strategy": ("Strategy", "SupportsLearning"),
     "clplat.training.streams": ("build_benchmark",),
 }
