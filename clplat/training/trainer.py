@@ -181,7 +181,8 @@ class Trainer(RetrievalTemplate):
             phase_begins = not first and epoch == self.strategy_plugin.span(epoch).start
             if first or phase_begins:
                 frozen = frozen_parts(self.model)
-                self.hold_trainable()
+                if self.strategy_plugin.held is not None:
+                    self.hold_trainable()
             if first or phase_begins or not self.model.training:  # a plugin may have evaluated
                 self.model.train()
                 self.task.train()
