@@ -38,10 +38,10 @@ if TYPE_CHECKING:
     from clplat.models.features import TextFeatures as TextFeatures
     from clplat.models.outputs import Outputs as Outputs
     from clplat.models.outputs import Rows as Rows
+    from clplat.models.outputs import cosines as cosines
     from clplat.parts.adapters._base import Adapter as Adapter
     from clplat.parts.composers._base import Composer as Composer
     from clplat.parts.losses._base import Loss as Loss
-    from clplat.parts.losses.info_nce import cosines as cosines
     from clplat.parts.losses.info_nce import info_nce as info_nce
     from clplat.parts.losses.similarity_distillation import relation_kl as relation_kl
     from clplat.parts.probes._base import Probes as Probes
@@ -84,12 +84,12 @@ _FROM = {
     "clplat.mechanisms.teacher": ("Teacher", "snapshot"),
     "clplat.models.backbone": ("Backbone",),
     "clplat.models.features": ("ImageFeatures", "TextFeatures"),
-    "clplat.models.outputs": ("Outputs", "Rows"),
+    "clplat.models.outputs": ("Outputs", "Rows", "cosines"),
     "clplat.retriever": ("ComposedRetriever",),
     "clplat.parts.adapters._base": ("Adapter",),
     "clplat.parts.composers._base": ("Composer",),
     "clplat.parts.losses._base": ("Loss",),
-    "clplat.parts.losses.info_nce": ("cosines", "info_nce"),
+    "clplat.parts.losses.info_nce": ("info_nce",),
     "clplat.parts.losses.similarity_distillation": ("relation_kl",),
     "clplat.parts.probes._base": ("Probes",),
     "clplat.parts.projections._base": ("Projection",),
