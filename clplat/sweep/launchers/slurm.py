@@ -76,8 +76,8 @@ def start(spec: WorkerSpec, say: Callable[[str], None]) -> None:
 class _Worker:
     """What a job runs; `checkpoint` has submitit queue a job again that SLURM stops or takes the node of."""
 
-    def __call__(self, spec: WorkerSpec) -> int:
-        return run_unattended_worker(spec)
+    def __call__(self, spec: WorkerSpec) -> None:
+        run_unattended_worker(spec)
 
     def checkpoint(self, spec: WorkerSpec) -> DelayedSubmission:
         return DelayedSubmission(self, spec)
