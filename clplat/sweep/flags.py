@@ -58,22 +58,19 @@ def from_flags(options: Namespace, raw: Mapping[str, Any], start: Sweep | None =
 
 def _methods(options: Namespace, base: dict[str, Any]) -> dict[str, Any]:
     """What is compared, where an option says it; a single strategy is taken out of ``base``."""
-    listed, single = options.strategies, base.get("strategy")
-    if single is not None and (not isinstance(single, Mapping) or "name" in single):
+    listed = None if options.strategies is None else _words(options.strategies)
+    if _named(base, "strategy"):
         if listed is not None:
             raise UserError("give --strategies to compare several, or --strategy for one, not both")
         listed = [base.pop("strategy")]
-    elif listed is not None:
-        listed = _words(listed)
-    if listed is None:
-        names = _words(options.recipes or "")
-        return {} if options.recipes is None else {"methods": {name: recipe(name).config for name in names}}
-    twice = [entry for entry in listed if listed.count(entry) > 1]
+    if options.recipes is not None:
+        if listed is not None:
+            raise UserError("--recipes and --strategies both say what is compared: give one of them")
+        return {"methods": {name: recipe(name).config for name in _words(options.recipes)}}
+    twice = [entry for entry in listed or () if listed.count(entry) > 1]
     if twice:
         raise UserError(f"--strategies names each entry once, not '{twice[0]}' several times")
-    if options.recipes is not None:
-        raise UserError("--recipes and --strategies both say what is compared: give one of them")
-    return {"methods": listed}
+    return {} if listed is None else {"methods": listed}
 
 
 def _values(options: Namespace) -> dict[str, Any]:
@@ -89,9 +86,13 @@ def _values(options: Namespace) -> dict[str, Any]:
 
 def refuse_named(raw: Mapping[str, Any], key: str, instead: str) -> None:
     """Refuse a part or value that the command chooses itself; options of a part without its name may stay."""
-    entry = raw.get(key)
-    if entry is not None and (not isinstance(entry, Mapping) or "name" in entry):
+    if _named(raw, key):
         raise UserError(f"option '--{key}' does not go with this command: {instead}")
+
+
+def _named(raw: Mapping[str, Any], key: str) -> bool:
+    entry = raw.get(key)
+    return entry is not None and (not isinstance(entry, Mapping) or "name" in entry)
 
 
 def _words(text: str) -> list[str]:

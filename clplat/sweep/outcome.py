@@ -73,24 +73,20 @@ def _read_replicates(
     out: Path, finals: Sequence[FinalRun], tries: Mapping[str, Sequence[FrozenTrial]]
 ) -> tuple[dict[str, dict[str, Any]], list[dict[str, Any]]]:
     """Folder -> result of the replicates that are complete, and those that failed for good."""
-    done = {final.folder: result for final in finals if (result := _complete(out / final.folder))}
-    # A larger budget may have found a better setting than the one that was measured.
-    stale = [final for final in finals if final.folder in done and _differs(done[final.folder], final.params)]
-    why = "was measured with another setting than the best one now, {}; choose another --out"
-    failures = [_failure(final.run_label, final.folder, why.format(final.params)) for final in stale]
-    for final in stale:
-        del done[final.folder]
+    done, failures = {}, []
     for final in finals:
-        failed = final.folder in tries and tries[final.folder][-1].user_attrs.get("why")
-        if failed:
-            failures.append(_failure(final.run_label, final.folder, failed))
+        path, whys = out / final.folder / RESULT, []
+        result = read_json(path) if path.exists() else {"status": "not begun"}
+        # A larger budget may have found a better setting than the one that was measured.
+        if result["status"] == "complete" and _differs(result, final.params):
+            setting = f"another setting than the best one now, {final.params}"
+            whys.append(f"was measured with {setting}; choose another --out")
+        elif result["status"] == "complete":
+            done[final.folder] = result
+        if final.folder in tries and (why := tries[final.folder][-1].user_attrs.get("why")):
+            whys.append(why)
+        failures += [_failure(final.run_label, final.folder, why) for why in whys]
     return done, failures
-
-
-def _complete(folder: Path) -> dict[str, Any] | None:
-    path = folder / RESULT
-    result = read_json(path) if path.exists() else None
-    return result if result is not None and result["status"] == "complete" else None
 
 
 def _differs(result: Mapping[str, Any], params: Mapping[str, Any]) -> bool:

@@ -89,7 +89,7 @@ class Queue:
             key = next_study(self.layout.sweep.budget, trials)
             if key is not None:
                 return self._begin_trial(next(e for e in self.layout.studies if e.key == key))
-            finals = {final.folder: final for finals in self.studies.finals() for final in finals}
+            finals = {final.folder: final for each in self.studies.finals() for final in each}
             tries = {folder: list(map(summary, t)) for folder, t in self.studies.final_tries().items()}
             folder = next_final(finals, tries, self.session)
             return None if folder is None else self._begin_final(finals[folder])
@@ -154,11 +154,11 @@ class Queue:
         if not known and all(contains(space, entry.default[key]) for key, space in entry.space.items()):
             study.enqueue_trial(entry.default)
         trial = self._ask(study, entry.space)
-        number = number_of(trial)
+        number, params = number_of(trial), trial.params
         folder = f"trials/{entry.key}/{number}"
-        config = self.layout.trial_config(entry, trial.params)
+        config = self.layout.trial_config(entry, params)
         self._claimed[folder] = trial
-        return Job(f"{entry.key} trial {number}", folder, entry.key, "study", config, trial.params)
+        return Job(f"{entry.key} trial {number}", folder, entry.key, "study", config, params)
 
     def _begin_final(self, final: FinalRun) -> Job:
         tries = [t for t in self.studies.records(FINALS) if t.user_attrs.get("final") == final.folder]
