@@ -166,8 +166,8 @@ class Layout:
 
     def _placed(self, entry: Entry, params: Mapping[str, Any], seed: int, order: int) -> Config:
         names = self.orders[entry.group][order]
-        placed = {"seed": seed} if names is None else {"seed": seed, "scenario.order": names}
-        return resolve(merge(entry.raw, {**params, **placed}))
+        stream = {} if names is None else {"scenario.order": names}
+        return resolve(merge(entry.raw, {**params, **stream, "seed": seed}))
 
     def finals(self, entry: Entry, kind: str, params: Mapping[str, Any]) -> list[FinalRun]:
         """The replicates of an entry: seed i with order i modulo their number."""

@@ -154,7 +154,9 @@ def _work(pipe: Any, spec: WorkerSpec, place: int) -> None:
         torch.cuda.set_device(place % torch.cuda.device_count())
     # Sent by a thread of its own: training does not wait while the parent logs to MLflow.
     with ThreadPoolExecutor(1) as sender:
-        send = partial(sender.submit, _send, pipe)
+
+        def send(*message: Any) -> None:
+            sender.submit(_send, pipe, message)
 
         def listen(job: Job) -> Listener:
             send("job", job)
@@ -163,7 +165,7 @@ def _work(pipe: Any, spec: WorkerSpec, place: int) -> None:
         run_worker(spec.queue(), listen)
 
 
-def _send(pipe: Any, *message: Any) -> None:
+def _send(pipe: Any, message: tuple[Any, ...]) -> None:
     try:
         pipe.send(message)
     except OSError:
@@ -173,7 +175,7 @@ def _send(pipe: Any, *message: Any) -> None:
 class PipeListener(Listener):
     """Sends every event to the parent process, which owns the terminal and the tracker."""
 
-    def __init__(self, send: Callable[..., object]) -> None:
+    def __init__(self, send: Callable[..., None]) -> None:
         self.send = send
         for name in ("started", "cell", "row", "finished", "failed", "note"):
             setattr(self, name, partial(self._send, name))

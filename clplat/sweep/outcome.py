@@ -37,7 +37,7 @@ def collect(studies: Studies, command: str) -> dict[str, Any]:
         done, failed = _read_replicates(studies.out, finals, tries)
         failures += failed
         missing += len(finals) - len(done) - len(failed)
-        code |= {result["fingerprints"]["code"] for result in done.values()}
+        code.update(result["fingerprints"]["code"] for result in done.values())
         if done:
             rows.append(row_of(layout, studies.out, finals, done))
     rows.sort(key=lambda row: (list(sweep.groups).index(row.plain["group"]), -row.plain["score"]["mean"]))

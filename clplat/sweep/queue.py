@@ -104,12 +104,13 @@ class Queue:
     def complete(self, job: Job, result: Mapping[str, Any]) -> None:
         """Report that a run came to its end."""
         sweep, values, tuning = self.layout.sweep, evaluate_measures(result), job.kind == "study"
-        goals = {name: values[name] for name in (sweep.objectives if tuning else ("final",))}
+        names = sweep.objectives if tuning else ("final",)
+        known = {name: float(value) for name in names if (value := values[name]) is not None}
         for name, excess in sweep.excess(values).items() if tuning else ():
             self._claimed[job.folder].set_constraint(name, excess)
-        undefined = next((name for name, value in goals.items() if value is None), None)
+        undefined = next((name for name in names if name not in known), None)
         if undefined is None:
-            self._end(job, None, {"measures": values}, [float(value) for value in goals.values()])
+            self._end(job, None, {"measures": values}, list(known.values()))
         else:
             why = f"'{undefined}' is undefined for this run, so that it cannot be an objective"
             self._end(job, TrialState.FAIL, {"measures": values, "why": why})

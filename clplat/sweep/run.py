@@ -17,7 +17,7 @@ from clplat.sweep.outcome import OUTCOME, collect
 from clplat.sweep.plan import Sweep, read_sweep
 from clplat.sweep.studies import Studies
 from clplat.sweep.worker import listening, run_worker
-from clplat.sweep.worker_spec import SweepListenerFactory, WorkerSpec, threads_per_worker
+from clplat.sweep.worker_spec import SweepListener, SweepListenerFactory, WorkerSpec, threads_per_worker
 from clplat.terminal import Terminal
 
 __all__ = ["PLAN", "gather", "run_sweep"]
@@ -73,11 +73,7 @@ def run_sweep(
         else:
             run_local(spec, listening(terminal, tracked), terminal.say)
         terminal.say("reading the results")
-        outcome = _collected(queue.studies, command)
-        drawn = _drawn(out) if outcome["rows"] else []
-        if tracked is not None:
-            tracked.finish(outcome, [out / OUTCOME, *drawn])
-        return outcome
+        return _conclude(queue.studies, tracked, command)
 
 
 def _check(launcher: str, out: Path) -> None:
@@ -88,6 +84,17 @@ def _check(launcher: str, out: Path) -> None:
         raise UserError(f"{out} is a file; choose another --out")
     if (out / RESULT).exists():
         raise UserError(f"{out} holds one experiment, not a sweep; choose another --out")
+
+
+def _conclude(studies: Studies, tracked: SweepListener | None, command: str) -> dict[str, Any]:
+    """Write the outcome and everything that is drawn from it."""
+    from clplat.report import save_figure, write_report
+
+    outcome, out = _collected(studies, command), studies.out
+    drawn = [save_figure(out), write_report(out)] if outcome["rows"] else []
+    if tracked is not None:
+        tracked.finish(outcome, [out / OUTCOME, *filter(None, drawn)])
+    return outcome
 
 
 def gather(out: Path, storage: str | None = None) -> dict[str, Any]:
@@ -101,12 +108,6 @@ def gather(out: Path, storage: str | None = None) -> dict[str, Any]:
     studies = WorkerSpec(read_sweep(out / PLAN), out, storage).queue().studies
     before = read_json(out / OUTCOME) if (out / OUTCOME).exists() else {}
     return _collected(studies, before.get("command", ""))
-
-
-def _drawn(out: Path) -> list[Path]:
-    from clplat.report import save_figure, write_report
-
-    return [path for path in (save_figure(out), write_report(out)) if path is not None]
 
 
 def _collected(studies: Studies, command: str) -> dict[str, Any]:

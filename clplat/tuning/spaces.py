@@ -81,5 +81,6 @@ def distribution(space: Space) -> distributions.BaseDistribution:
     """A space as Optuna draws from it."""
     if isinstance(space, Choice):
         return distributions.CategoricalDistribution(space.values)
-    kind = distributions.IntDistribution if isinstance(space, Int) else distributions.FloatDistribution
-    return kind(space.low, space.high, log=space.log)
+    if isinstance(space, Int):
+        return distributions.IntDistribution(space.low, space.high, space.log)
+    return distributions.FloatDistribution(space.low, space.high, space.log)
