@@ -141,5 +141,6 @@ def _importances(studies: Studies, entry: Entry) -> dict[str, float]:
     complete = [trial for trial in studies.records(entry.key) if state_of(trial) == "complete"]
     if len(complete) < 4 or len({trial.values[0] for trial in complete}) < 2 or len(entry.space) < 2:
         return {}
-    found = get_param_importances(studies.study(entry.key), target=lambda trial: trial.values[0])
+    target = None if len(studies.layout.sweep.objectives) == 1 else (lambda trial: trial.values[0])
+    found = get_param_importances(studies.study(entry.key), target=target)
     return {key: round(float(value), 4) for key, value in found.items()}
