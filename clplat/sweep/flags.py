@@ -13,6 +13,7 @@ import yaml
 from clplat.config.raw import merge
 from clplat.config.recipes import recipe
 from clplat.errors import UserError
+from clplat.measures import find_measure
 from clplat.sweep.plan import Sweep, read_sweep
 
 __all__ = ["from_flags", "refuse_named"]
@@ -115,18 +116,13 @@ def _space(text: str) -> tuple[str, Any]:
 
 
 def _limit(text: str) -> tuple[str, float]:
-    found = re.fullmatch(r"\s*([\w@]+)\s*([<>])=\s*([-+.\deE]+)\s*", text)
+    number = r"[-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?"
+    found = re.fullmatch(rf"\s*([\w@]+)\s*([<>])=\s*({number})\s*", text)
     if not found:
         raise UserError(f"--constraint takes a limit such as forgetting<=5, not '{text}'")
-    from clplat.measures import find_measure
-
-    name, sign, number = found.groups()
-    wanted = "<" if find_measure(name).better == "lower" else ">"
+    name, sign, limit = found.groups()
+    better = find_measure(name).better
+    wanted = "<" if better == "lower" else ">"
     if sign != wanted:
-        raise UserError(
-            f"'{name}' is better {find_measure(name).better}: a constraint on it is {name}{wanted}=LIMIT"
-        )
-    try:
-        return name, float(number)
-    except ValueError:
-        raise UserError(f"--constraint takes a number after {sign}=, not '{number}'") from None
+        raise UserError(f"'{name}' is better {better}: a constraint on it is {name}{wanted}=LIMIT")
+    return name, float(limit)
