@@ -38,3 +38,7 @@ class AdapterState:
     def mixes_items(self, module: nn.Module) -> bool:
         """Whether what this layer makes of an item depends on the batch, in evaluation mode as well."""
         return False
+
+    def knows(self, module: nn.Module) -> bool:
+        """Whether this is a layer of an adapter, of which no attribute but the tensors changes."""
+        return False

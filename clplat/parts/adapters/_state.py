@@ -44,3 +44,6 @@ class PeftState(AdapterState):
     def mixes_items(self, module: nn.Module) -> bool:
         # Lily averages its routers over the batch, also in evaluation mode.
         return hasattr(module, "lily_router") and not module.disable_adapters
+
+    def knows(self, module: nn.Module) -> bool:
+        return hasattr(module, "active_adapters")

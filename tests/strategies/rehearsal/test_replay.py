@@ -16,7 +16,7 @@ from clplat.testing import (
     tiny_learner,
     tiny_loss,
 )
-from clplat.training.strategy import Learner
+from clplat.training.learner import Learner
 from strategies import Replay
 
 BATCH = tiny_collate()(tiny_domains()[0].train[:8])
