@@ -5,6 +5,7 @@ Read from the storage and from the folders of the runs, at any time; nothing is 
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ from typing import Any
 from optuna.trial import FrozenTrial
 
 from clplat.files import read_json
+from clplat.measures import find_measure
 from clplat.naming import flat
 from clplat.provenance import library_versions
 from clplat.runs.run_folder import RESULT
@@ -135,12 +137,14 @@ def _study(studies: Studies, entry: Entry) -> dict[str, Any]:
 
 
 def _importances(studies: Studies, entry: Entry) -> dict[str, float]:
-    """Share of each option in the variance of the first objective; empty with too few complete trials."""
+    """Share of each option in what makes the first objective good (PED-ANOVA); empty with too few trials."""
     from optuna.importance import get_param_importances
 
     complete = [trial for trial in studies.records(entry.key) if state_of(trial) == "complete"]
     if len(complete) < 4 or len({trial.values[0] for trial in complete}) < 2 or len(entry.space) < 2:
         return {}
-    target = None if len(studies.layout.sweep.objectives) == 1 else (lambda trial: trial.values[0])
-    found = get_param_importances(studies.study(entry.key), target=target)
+    sign = -1 if find_measure(studies.layout.sweep.objectives[0]).better == "higher" else 1
+    with warnings.catch_warnings():  # that a low target is taken for a good one, as it is here
+        warnings.simplefilter("ignore")
+        found = get_param_importances(studies.study(entry.key), target=lambda trial: sign * trial.values[0])
     return {key: round(float(value), 4) for key, value in found.items()}

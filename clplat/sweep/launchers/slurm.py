@@ -11,7 +11,7 @@ from typing import Any
 
 import submitit
 import yaml
-from submitit.core.utils import DelayedSubmission
+from submitit.helpers import Checkpointable
 
 from clplat.errors import UserError
 from clplat.sweep.worker import run_unattended_worker
@@ -73,14 +73,11 @@ def start(spec: WorkerSpec, say: Callable[[str], None]) -> None:
         raise
 
 
-class _Worker:
-    """What a job runs; `checkpoint` has submitit queue a job again that SLURM stops or takes the node of."""
+class _Worker(Checkpointable):
+    """What a job runs; submitit queues it again where SLURM stops it or takes its node."""
 
     def __call__(self, spec: WorkerSpec) -> None:
         run_unattended_worker(spec)
-
-    def checkpoint(self, spec: WorkerSpec) -> DelayedSubmission:
-        return DelayedSubmission(self, spec)
 
 
 def _read(path: Path) -> dict[str, Any]:
