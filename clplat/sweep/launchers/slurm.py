@@ -52,7 +52,7 @@ def start(spec: WorkerSpec, say: Callable[[str], None]) -> None:
             folder=logs / "%j", cluster="slurm" if slurm else "local", slurm_max_num_timeout=REQUEUES
         )
         executor.update_parameters(**needs)
-        jobs = executor.map_array(_Worker(), [spec] * spec.workers)
+        jobs = executor.map_array(_Worker(), [spec] * spec.workers)  # type: ignore[no-untyped-call]
     except (AssertionError, NameError, ValueError, RuntimeError) as error:
         raise UserError(f"SLURM cannot be used as CLPLAT_SLURM={setting} says: {_line(error)}") from error
     who = "jobs of SLURM" if slurm else "processes, as there is no SLURM here"
