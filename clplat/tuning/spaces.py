@@ -10,7 +10,6 @@ from optuna import distributions
 from clplat.config.options import coerce
 from clplat.config.resolve import spaces
 from clplat.config.resolved import Config
-from clplat.config.slots import options_of_all
 from clplat.config.space import Choice, Float, Int, Space
 from clplat.errors import UserError
 
@@ -66,7 +65,7 @@ def tuned_spaces(config: Config, tune: Sequence[str], own: Mapping[str, Space]) 
     """
     available = spaces(config)
     found = {key: available[key] for slot in tune for key in available if f"{key}.".startswith(f"{slot}.")}
-    options = options_of_all(config.names)
+    options = {key for key, _, _ in config.options()}
     return found | {key: space for key, space in own.items() if key in options}
 
 
