@@ -68,10 +68,12 @@ def _methods(options: Namespace, base: dict[str, Any]) -> dict[str, Any]:
         if listed is not None:
             raise UserError("--recipes and --strategies both say what is compared: give one of them")
         return {"methods": {name: recipe(name).config for name in _words(options.recipes)}}
-    twice = [entry for entry in listed or () if listed.count(entry) > 1]
+    if listed is None:
+        return {}
+    twice = [entry for entry in listed if listed.count(entry) > 1]
     if twice:
         raise UserError(f"--strategies names each entry once, not '{twice[0]}' several times")
-    return {} if listed is None else {"methods": listed}
+    return {"methods": listed}
 
 
 def _values(options: Namespace) -> dict[str, Any]:
