@@ -34,7 +34,8 @@ def collect(studies: Studies, command: str) -> dict[str, Any]:
     """The outcome of a sweep as it stands, schema 1 (``docs/sweeps.md``)."""
     layout, sweep = studies.layout, studies.layout.sweep
     tries = studies.final_tries()
-    rows, failures, code, missing = [], [], set(), 0
+    rows, failures, missing = [], [], 0
+    code: set[str] = set()
     for finals in studies.finals():
         done, failed = _read_replicates(studies.out, finals, tries)
         failures += failed
