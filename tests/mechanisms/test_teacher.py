@@ -8,8 +8,13 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from clplat.cache.engine import FeatureCache
+from clplat.cache.store import Store
+from clplat.errors import UserError
 from clplat.mechanisms.teacher import Teacher, snapshot
+from clplat.parts.adapters.full import Full
 from clplat.randomness import seeded
+from clplat.testing import tiny_collate, tiny_domains, tiny_retriever
 from clplat.testing.checks import difference, weights
 
 
@@ -115,3 +120,82 @@ def test_moving_statistics_are_the_earlier_ones() -> None:
     model(5 + data())
     with teacher.active(model):
         assert torch.equal(model(data()), earlier(data()))
+
+
+def test_what_becomes_trainable_later_is_pinned() -> None:
+    model = network().eval()
+    teacher, old = Teacher(), model(data()).detach()
+    teacher.update(model)
+    model[0].requires_grad_(True)
+    with teacher.active(model):
+        model(data())
+    move(model)
+    with teacher.active(model):
+        assert torch.equal(model(data()), old)
+    assert teacher.state_dict().keys() >= {"0.weight", "0.bias"}, "and survives an interruption"
+
+
+def test_what_changed_before_it_was_seen_is_refused() -> None:
+    model, teacher = network().eval(), Teacher()
+    teacher.update(model)
+    model[0].requires_grad_(True)
+    move(model)
+    with pytest.raises(UserError, match="'0.weight' changed after the teacher was taken"):
+        teacher.active(model).__enter__()
+
+
+def test_a_frozen_weight_that_another_part_rewrites_is_refused() -> None:
+    model, teacher = network().eval(), Teacher()
+    teacher.update(model)
+    with torch.no_grad():
+        model[0].weight.mul_(2)  # as a merged adapter does
+    with pytest.raises(UserError, match="'0.weight' changed"):
+        teacher.active(model).__enter__()
+    teacher.update(model)
+    with teacher.active(model):
+        model(data())
+
+
+def test_a_model_that_lost_a_layer_is_refused() -> None:
+    model, teacher = network().eval(), Teacher()
+    teacher.update(model)
+    model[4] = nn.Identity()
+    with pytest.raises(UserError, match="holds '4.weight', which the model does not have"):
+        teacher.active(model).__enter__()
+
+
+def test_an_earlier_head_keeps_its_size() -> None:
+    model, teacher = network().eval(), Teacher()
+    old = model(data())
+    teacher.update(model)
+    model[4] = nn.Linear(6, 7)
+    with teacher.active(model):
+        assert torch.equal(model(data()), old)
+    assert model(data()).shape == (5, 7)
+
+
+@pytest.mark.parametrize("exchanged", [True, False])
+def test_nothing_of_a_teacher_that_moves_is_kept(exchanged: bool) -> None:
+    model, teacher = tiny_retriever(Full(last=1)), Teacher()
+    model.cache = cache = FeatureCache(model.backbone, Store(None))
+    every = tiny_collate()(tiny_domains()[0].train)
+    batch = tiny_collate()(tiny_domains()[0].train[:4])
+    model.train()
+    teacher.update(model)
+    model.prepare(every.pictures, every.texts)
+    with teacher.active(model):
+        model(batch)
+    settled = cache.counts["image"].encoded
+    for _ in range(3):
+        for name, tensor in teacher.tensors.items():
+            if exchanged:
+                teacher.tensors[name] = 0.9 * tensor
+            elif tensor.is_floating_point():
+                tensor.mul_(0.9)
+        with teacher.active(model):
+            model(batch)
+    assert cache.counts["image"].encoded == settled, "each step encodes the whole experience anew"
+    teacher.update(model)
+    with teacher.active(model):
+        model(batch)
+    assert not teacher.moves, "taken anew, it stays"
