@@ -10,7 +10,7 @@ from torch import Tensor
 
 from clplat.data.batch import Batch
 
-__all__ = ["join_examples", "size_in_bytes", "split_batch"]
+__all__ = ["at_rest", "join_examples", "size_in_bytes", "split_batch"]
 
 #: Keys that tell a row of our `Batch` from a user's own dict.
 _ROW = frozenset({"id", "domain", "reference", "tokens", "candidates", "labels", "picture_kind", "weight"})
@@ -57,6 +57,17 @@ def join_examples(rows: Sequence[Any]) -> Any:
     if isinstance(first, tuple):
         return [join_examples(list(column)) for column in zip(*rows, strict=True)]
     return list(rows)
+
+
+def at_rest(node: Any) -> Any:
+    """A tree of examples with every tensor on the CPU, where `split_batch` leaves them."""
+    if isinstance(node, Tensor):
+        return node.cpu()
+    if isinstance(node, dict):
+        return {key: at_rest(value) for key, value in node.items()}
+    if isinstance(node, list | tuple):
+        return type(node)(map(at_rest, node))
+    return node
 
 
 def size_in_bytes(row: Any) -> int:

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 import torch
 
 from clplat.testing import (
     TinyTowers,
+    plain_loop,
     plain_step,
     task_gradients,
     tiny_collate,
@@ -51,3 +54,15 @@ def test_a_learner_without_outputs_says_so() -> None:
     replay.after_experience(bare, FIRST)
     with pytest.raises(TypeError, match="predict_fn"):
         replay.loss(bare, BATCH, model(BATCH))
+
+
+def test_the_memory_holds_what_was_trained_on() -> None:
+    class Renamed(Replay):
+        def training_set(self, experience: Any) -> Any:
+            return [replace(example, id=f"chosen/{example.id}") for example in experience.dataset]
+
+    strategy = Renamed(size=6, batch_size=6)
+    plain_loop(strategy, TinyTowers(), steps=1)
+    groups = strategy.memory.state_dict()["groups"]
+    assert len(groups) == 2
+    assert all(row["id"].startswith("chosen/") for rows in groups.values() for row in rows)
