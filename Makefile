@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: demo test test-all check format install index layers docs bench clean help
+.PHONY: demo test test-all check format install index layers kinds docs bench clean help
 
 help: ## what can be made
 	@grep -E '^[a-z-]+:.*## ' Makefile | sed 's/:.*## /\t/'
@@ -41,6 +41,9 @@ index: $(STAMP) ## write what editors read: which classes the packages of parts 
 
 layers: $(STAMP) ## write the table of layers in docs/architecture.md
 	$(BIN)/python -m docs.generate.layers
+
+kinds: $(STAMP) ## write what pages say of every kind of part
+	$(BIN)/python -m docs.generate.kinds
 
 docs: $(STAMP) ## build the site into site/ and check all its links; see it with `python -m http.server -d site`
 	$(BIN)/python -c 'import material, mkdocstrings_handlers.python' 2>/dev/null \

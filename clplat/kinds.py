@@ -1,12 +1,14 @@
 """The kinds of parts of an experiment: one table, read by registry, configuration, CLI, docs and tests.
 
 A new kind is one row here, a folder of that name with its contract in ``_base.py``, and the line that
-uses it.
+uses it, ``config.make(slot)`` in `clplat.runs.assembly`. Options, help, labels, names of folders, stubs,
+contract tests and docs (``make index``, ``make kinds``) follow from the row.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
 
 from clplat.errors import unknown_name
 
@@ -28,6 +30,10 @@ class Kind:
         tests: class of `clplat.testing` that checks a part; empty for a kind without contract tests.
         optional: ``none`` leaves the slot empty.
         many: the slot takes a list of parts.
+        label: where its part stands in the labels of runs, before or after the strategy, unless it is the
+            default; None: in no label.
+        always: written into every configuration. A slot that release 0.1.0 did not know is written only where
+            it is not at its default, so that older runs keep their identity: folders, fingerprints, MLflow.
     """
 
     slot: str
@@ -38,13 +44,22 @@ class Kind:
     tests: str = ""
     optional: bool = False
     many: bool = False
+    label: Literal["before", "after"] | None = "after"
+    always: bool = False
 
 
 KINDS: dict[str, Kind] = {
     kind.slot: kind
     for kind in (
-        Kind("scenario", "scenarios", "catalogue", tests="ScenarioContract"),
-        Kind("backbone", "", "clplat-tiny", maker="clplat.models.backbone:Backbone.load"),
+        Kind("scenario", "scenarios", "catalogue", tests="ScenarioContract", label=None, always=True),
+        Kind(
+            "backbone",
+            "",
+            "clplat-tiny",
+            maker="clplat.models.backbone:Backbone.load",
+            label=None,
+            always=True,
+        ),
         Kind(
             "adapter",
             "adapters",
@@ -52,6 +67,8 @@ KINDS: dict[str, Kind] = {
             contract="clplat.parts.adapters._base:Adapter",
             tests="AdapterContract",
             optional=True,
+            label="before",
+            always=True,
         ),
         Kind(
             "prompt",
@@ -60,6 +77,8 @@ KINDS: dict[str, Kind] = {
             contract="clplat.parts.prompts._base:Prompt",
             tests="PromptContract",
             optional=True,
+            label="before",
+            always=True,
         ),
         Kind(
             "composer",
@@ -67,6 +86,8 @@ KINDS: dict[str, Kind] = {
             "sum",
             contract="clplat.parts.composers._base:Composer",
             tests="ComposerContract",
+            label=None,
+            always=True,
         ),
         Kind(
             "projection",
@@ -74,14 +95,16 @@ KINDS: dict[str, Kind] = {
             "identity",
             contract="clplat.parts.projections._base:Projection",
             tests="ProjectionContract",
+            always=True,
         ),
-        Kind("loss", "losses", "info_nce", tests="LossContract"),
+        Kind("loss", "losses", "info_nce", tests="LossContract", label=None, always=True),
         Kind(
             "strategy",
             "strategies",
             "naive",
             contract="clplat.training.strategy:Strategy",
             tests="StrategyContract",
+            always=True,
         ),
         Kind(
             "probes",
@@ -90,6 +113,8 @@ KINDS: dict[str, Kind] = {
             contract="clplat.parts.probes._base:Probes",
             tests="ProbesContract",
             optional=True,
+            label=None,
+            always=True,
         ),
     )
 }

@@ -40,14 +40,18 @@ def part(config: Mapping[str, Any], slot: str) -> str:
 
 def label(config: Mapping[str, Any]) -> str:
     """What tells one method from another at a glance: ``"lora r8 ewc"``, or plain ``"replay"``."""
-    words = []
-    for slot in ("adapter", "prompt", "strategy", "projection"):
+    words, before, after = [], _labelled("before"), _labelled("after")
+    for slot in (*before, "strategy", *(slot for slot in after if slot != "strategy")):
         name, value = part(config, slot), config.get(slot)
         # The default of a slot says nothing in a name; the strategy is always named.
         if name not in ("", "none") and (slot == "strategy" or name != KINDS[slot].default):
             rank = value.get("rank", value.get("r")) if isinstance(value, Mapping) else None
             words.append(name if rank is None else f"{name} r{rank}")
     return " ".join(words) or "run"
+
+
+def _labelled(place: str) -> list[str]:
+    return [slot for slot, kind in KINDS.items() if kind.label == place]
 
 
 def run_name(config: Mapping[str, Any], called: str | None = None) -> str:

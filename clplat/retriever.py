@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
 from typing import Protocol
 
 import torch
@@ -16,20 +15,12 @@ from clplat.data.inputs import Images, Texts
 from clplat.mechanisms.routing import Router
 from clplat.models.backbone import Backbone
 from clplat.models.features import ImageFeatures, TextFeatures
+from clplat.models.outputs import Outputs
 from clplat.parts.composers._base import Composer
 from clplat.parts.projections._base import Projection
 from clplat.parts.projections.identity import Identity
 
-__all__ = ["ComposedRetriever", "FeatureSource", "Outputs"]
-
-
-@dataclass
-class Outputs:
-    """What losses see: unit rows ``query`` (B, D) and ``candidates`` (C, D), and ``scale`` ()."""
-
-    query: Tensor
-    candidates: Tensor
-    scale: Tensor
+__all__ = ["ComposedRetriever", "FeatureSource"]
 
 
 class FeatureSource(Protocol):

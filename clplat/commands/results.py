@@ -42,7 +42,7 @@ def ui(options: Namespace) -> int:
 )
 def list_(options: Namespace) -> int:
     lines = _parts(options) if options.kind not in ("recipes", "systems") else _recipes(options)
-    width = max(len(name) for name, _ in lines)
+    width = max((len(name) for name, _ in lines), default=0)
     for name, text in lines:
         print(f"{name:{width}}  {text}")
     return 0

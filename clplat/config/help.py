@@ -33,9 +33,10 @@ def help_on(slot: str, name: str = "") -> str:
     kind = KINDS[slot].plural if slot in KINDS else ""
     if kind and not name:
         names = registry.names(kind)
-        width = max(map(len, names))
+        width = max(map(len, names), default=0)
         lines = [f"{part:{width}}  {registry.describe(kind, part)}" for part in names]
-        return "\n".join([*lines, "", f"for the options of one of them: --{slot}.help {names[-1]}"])
+        more = f"for the options of one of them: --{slot}.help {names[-1]}" if names else "none yet"
+        return "\n".join([*lines, "", more])
     constructor = constructor_of(slot, name or (KINDS[slot].default if slot in KINDS else ""))
     if constructor is None:
         return f"--{slot} none leaves the slot empty"

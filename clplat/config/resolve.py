@@ -76,8 +76,24 @@ def _group(name: str, values: Mapping[str, Any]) -> Any:
 
 
 def completed(written: Mapping[str, Any]) -> dict[str, Any]:
-    """What an older release recorded as resolved, with the defaults of the slots that it did not know."""
-    return {**resolve({}).as_dict(), **written}
+    """What an older release recorded as resolved, with the defaults of slots and options that it lacks."""
+    raw = unflatten(written)
+    try:
+        options = options_of_all(chosen_parts(raw))
+    except UserError:  # a part that is gone: what is known of it is what was written
+        return {**resolve({}).as_dict(), **written}
+    defaults = {slot: {"name": KINDS[slot].default} for slot in KINDS if KINDS[slot].always}
+    for key, option in options.items():
+        slot, _, name = key.partition(".")
+        if name and (slot in raw or slot in defaults or slot in GROUPS):
+            defaults.setdefault(slot, {})[name] = option.default
+        elif not name:
+            defaults[slot] = option.default
+    return {key: _over(defaults.get(key), raw.get(key, defaults.get(key))) for key in {**defaults, **raw}}
+
+
+def _over(below: Any, above: Any) -> Any:
+    return {**below, **above} if isinstance(below, dict) and isinstance(above, dict) else above
 
 
 def _names(key: str) -> bool:

@@ -7,8 +7,9 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from clplat.config.groups import GROUPS, DataConfig, EvaluationConfig, TrainConfig
-from clplat.config.slots import PLAIN, constructor_of
+from clplat.config.slots import PLAIN, constructor_of, options_of
 from clplat.errors import UserError
+from clplat.kinds import KINDS
 
 
 @dataclass(frozen=True)
@@ -75,6 +76,14 @@ class Config:
 
     def as_dict(self) -> dict[str, Any]:
         """Plain data, as in ``config.yaml`` and ``result.json``; `resolve` reads it again."""
-        parts = {slot: {"name": part.name, **part.options} for slot, part in self.parts.items()}
+        written = [slot for slot, kind in KINDS.items() if kind.always or self.parts[slot] != _usual(slot)]
+        parts = {slot: {"name": self.parts[slot].name, **self.parts[slot].options} for slot in written}
         groups = {name: asdict(getattr(self, name)) for name in GROUPS}
         return parts | groups | {name: getattr(self, name) for name in PLAIN}
+
+
+def _usual(slot: str) -> Part:
+    """What fills a slot unless something else is asked for."""
+    name = KINDS[slot].default
+    options = options_of(slot, name).items()
+    return Part(name, {key.partition(".")[2]: option.default for key, option in options})

@@ -30,6 +30,8 @@ if TYPE_CHECKING:
     from clplat.models.backbone import Backbone as Backbone
     from clplat.models.features import ImageFeatures as ImageFeatures
     from clplat.models.features import TextFeatures as TextFeatures
+    from clplat.models.outputs import Outputs as Outputs
+    from clplat.models.outputs import Rows as Rows
     from clplat.parts.adapters._base import Adapter as Adapter
     from clplat.parts.composers._base import Composer as Composer
     from clplat.parts.probes._base import Probes as Probes
@@ -39,7 +41,6 @@ if TYPE_CHECKING:
     from clplat.parts.prompts._base import Prompt as Prompt
     from clplat.randomness import generator as generator
     from clplat.retriever import ComposedRetriever as ComposedRetriever
-    from clplat.retriever import Outputs as Outputs
     from clplat.training.strategy import Learner as Learner
     from clplat.training.strategy import Strategy as Strategy
     from clplat.training.strategy import SupportsLearning as SupportsLearning
@@ -66,7 +67,8 @@ _FROM = {
     "clplat.mechanisms.teacher": ("Teacher", "snapshot"),
     "clplat.models.backbone": ("Backbone",),
     "clplat.models.features": ("ImageFeatures", "TextFeatures"),
-    "clplat.retriever": ("ComposedRetriever", "Outputs"),
+    "clplat.models.outputs": ("Outputs", "Rows"),
+    "clplat.retriever": ("ComposedRetriever",),
     "clplat.parts.adapters._base": ("Adapter",),
     "clplat.parts.composers._base": ("Composer",),
     "clplat.parts.probes._base": ("Probes",),

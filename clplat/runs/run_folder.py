@@ -13,6 +13,7 @@ from clplat.config.resolve import completed
 from clplat.config.resolved import Config
 from clplat.errors import UserError
 from clplat.files import remove_leftovers, write_text
+from clplat.kinds import KINDS
 from clplat.locks import locked
 
 RESULT, CHECKPOINT, CONFIG, LOCK = "result.json", "checkpoint.safetensors", "config.yaml", ".lock"
@@ -21,8 +22,9 @@ VERSION_ELSEWHERE = "version.path"
 
 
 def default_folder(config: Config, root: Path = Path("runs")) -> Path:
-    """``runs/<scenario>-<strategy>-<adapter>-<composer>-s<seed>``"""
-    words = [config.name(slot) for slot in ("scenario", "strategy", "adapter", "composer")]
+    """``runs/<scenario>-<strategy>-<adapter>-<composer>-s<seed>``, younger slots before the seed where set"""
+    younger = [slot for slot in config.as_dict() if slot in KINDS and not KINDS[slot].always]
+    words = [config.name(slot) for slot in ("scenario", "strategy", "adapter", "composer", *younger)]
     return root / ("-".join(words).replace("/", "_").replace(":", "_") + f"-s{config.seed}")
 
 

@@ -12,8 +12,8 @@ from torch import Tensor, nn
 
 from clplat.data.batch import Batch
 from clplat.data.records import Domain
+from clplat.models.outputs import Outputs
 from clplat.randomness import seeded
-from clplat.retriever import Outputs
 from clplat.testing.tiny import CONTEXT, SIZE, tiny_collate, tiny_domains, tiny_loss
 from clplat.training.strategy import Learner, Strategy
 

@@ -17,12 +17,13 @@ from clplat.data.collate import Collate
 from clplat.data.images import PixelStore, Preprocess
 from clplat.data.records import Domain, Gallery, Picture, Protocol, Query, RetrievalSet, Triplet
 from clplat.models.backbone import Backbone
+from clplat.models.outputs import Outputs
 from clplat.parts.adapters._base import Adapter
 from clplat.parts.composers._base import Composer
 from clplat.parts.composers.combiner import Combiner
 from clplat.parts.losses.info_nce import InfoNCE
 from clplat.randomness import generator, seeded
-from clplat.retriever import ComposedRetriever, Outputs
+from clplat.retriever import ComposedRetriever
 
 __all__ = [
     "nudge",

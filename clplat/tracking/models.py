@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from clplat.errors import UserError
+from clplat.kinds import KINDS
 from clplat.naming import part, run_name, variant
 from clplat.runs.run_folder import VERSION_ELSEWHERE
 from clplat.tracking.log_state import LogState, folder_lock
@@ -88,7 +89,7 @@ def _create(
     client: MlflowClient, experiment_id: str, result: Mapping[str, Any], row: int, state: LogState
 ) -> str:
     config = result["config"]
-    slots = ("scenario", "backbone", "adapter", "prompt", "composer", "projection", "strategy")
+    slots = [slot for slot in KINDS if slot not in ("loss", "probes")]  # a model needs neither any more
     params = {slot: part(config, slot) for slot in slots if part(config, slot)}
     model = client.create_logged_model(
         experiment_id,

@@ -23,13 +23,12 @@ References:
 
 from __future__ import annotations
 
-import torch
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from clplat.data.batch import Batch
 from clplat.errors import UserError
-from clplat.retriever import Outputs
+from clplat.models.outputs import Outputs
 
 __all__ = ["embed_in_parts", "refuse_batch_statistics"]
 
@@ -47,11 +46,7 @@ def embed_in_parts(model: nn.Module, batch: Batch, size: int) -> Outputs:
         whole: Outputs = model(batch)
         return whole
     parts = [batch.part(range(start, min(start + size, len(batch)))) for start in starts]
-    made = [_embed(model, part) for part in parts]
-    # A part has its targets and then its extras; in the batch all targets come before all extras.
-    targets = [out.candidates[: len(part)] for out, part in zip(made, parts, strict=True)]
-    extras = [out.candidates[len(part) :] for out, part in zip(made, parts, strict=True)]
-    return Outputs(torch.cat([out.query for out in made]), torch.cat(targets + extras), made[0].scale)
+    return Outputs.joined([_embed(model, part) for part in parts])
 
 
 def _embed(model: nn.Module, part: Batch) -> Outputs:

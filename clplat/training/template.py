@@ -8,7 +8,7 @@ from avalanche.training.templates import SupervisedTemplate
 from torch import Tensor, nn
 
 from clplat.config.groups import TrainConfig
-from clplat.retriever import Outputs
+from clplat.models.outputs import Outputs
 from clplat.training.accumulation import embed_in_parts
 from clplat.training.optimizer import hold_trainable
 

@@ -8,6 +8,7 @@ from torch import Tensor
 
 from clplat.config.space import Choice, Float
 from clplat.mechanisms.teacher import Teacher
+from clplat.models.outputs import dot
 from clplat.parts.losses.similarity_distillation import SimilarityDistillation
 from clplat.training.strategy import Strategy, SupportsLearning
 
@@ -33,8 +34,8 @@ class Distill(Strategy):
         (ZSCL), arXiv 2303.06628.
 
     Needs:
-        A learner with ``predict`` whose outputs have ``query`` (B, D) and ``candidates`` (C, D), unit rows,
-        or are a pair of such tensors.
+        A learner with ``predict`` whose outputs are `clplat.parts.Outputs` or a pair of unit rows (B, D) and
+        (C, D).
 
     Relations:
         `EWC` protects weights instead of outputs; `BackwardCompatible` ties new
@@ -76,7 +77,6 @@ class Distill(Strategy):
 
 
 def similarities(outputs: Any) -> Tensor:
-    """Cosines of queries and candidates (B, C), from an object with both or from a pair."""
-    query, candidates = outputs if isinstance(outputs, tuple) else (outputs.query, outputs.candidates)
-    cosines: Tensor = query @ candidates.T
-    return cosines
+    """Scores of queries and candidates (B, C), by the model's scorer or of a pair of embeddings."""
+    found: Tensor = dot(*outputs) if isinstance(outputs, tuple) else outputs.scores()
+    return found

@@ -24,6 +24,7 @@ from clplat.config.groups import TrainConfig
 from clplat.data.batch import Batch
 from clplat.data.records import Candidate
 from clplat.errors import UserError
+from clplat.models.outputs import Outputs
 from clplat.parts.adapters.full import Full
 from clplat.parts.adapters.peft import LoRA
 from clplat.parts.composers._base import Composer
@@ -32,7 +33,7 @@ from clplat.parts.composers.slerp import Slerp
 from clplat.parts.composers.sum import Sum
 from clplat.parts.losses.info_nce import InfoNCE
 from clplat.randomness import seeded
-from clplat.retriever import ComposedRetriever, Outputs
+from clplat.retriever import ComposedRetriever
 from clplat.runs.checkpoint import Weights, save_state
 from clplat.testing import tiny_backbone, tiny_collate, tiny_domains, tiny_loss, tiny_retriever
 from clplat.testing.checks import difference, weights

@@ -1,0 +1,118 @@
+"""What a model makes of a batch, and what losses and strategies see of it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+import torch
+from torch import Tensor
+
+__all__ = ["Outputs", "Rows", "Scorer", "dot"]
+
+#: Embeddings (B, ...) of one side and (C, ...) of the other -> scores (B, C).
+Scorer = Callable[[Tensor, Tensor], Tensor]
+
+
+def dot(left: Tensor, right: Tensor) -> Tensor:
+    """The scorer of plain embeddings: ``left @ right.T``, the cosines of unit rows."""
+    return left @ right.T
+
+
+@dataclass(frozen=True)
+class Rows:
+    """A further tensor of a batch.
+
+    Args:
+        value: one row per example or per candidate of the batch, in their order.
+        along: which of the two.
+    """
+
+    value: Tensor
+    along: Literal["example", "candidate"] = "example"
+
+
+@dataclass
+class Outputs:
+    """What a model makes of a batch of B examples with C candidates.
+
+    Args:
+        query: (B, D), unit rows. Several vectors of one query stand in one flat row, see ``scorer``.
+        candidates: (C, D), unit rows: the B targets, then all other candidates.
+        scale: (), the model's logit scale, after exp.
+        parts: further tensors by name, such as ``"reference"`` or ``"tokens"``.
+        terms: objectives of the model's own parts by name, already weighted: scalars that are means over the
+            examples, added to the loss that the model is trained on.
+        scorer: compares embeddings; the dot product unless the model has another.
+
+    Example:
+        >>> out = Outputs(torch.eye(2), torch.eye(2), torch.tensor(10.0), {"text": Rows(2 * torch.eye(2))})
+        >>> out.scores("text")[0]
+        tensor([2., 0.])
+    """
+
+    query: Tensor
+    candidates: Tensor
+    scale: Tensor
+    parts: Mapping[str, Rows] = field(default_factory=dict)
+    terms: Mapping[str, Tensor] = field(default_factory=dict)
+    scorer: Scorer = dot
+
+    def __len__(self) -> int:
+        return len(self.query)
+
+    def __getitem__(self, name: str) -> Tensor:
+        """``"query"``, ``"candidates"`` or the value of a part.
+
+        Raises:
+            KeyError: the model makes no part of this name.
+        """
+        if name in ("query", "candidates"):
+            own: Tensor = getattr(self, name)
+            return own
+        if name not in self.parts:
+            known = ", ".join(("query", "candidates", *self.parts))
+            raise KeyError(f"the outputs hold no '{name}' (there are: {known})")
+        return self.parts[name].value
+
+    def scores(self, left: str | Tensor = "query", right: str | Tensor = "candidates") -> Tensor:
+        """Scores (B, C) of every row of one side with every row of the other, by the model's scorer.
+
+        Args:
+            left, right: names as in ``outputs[name]``, or embeddings of another version of the model.
+        """
+        one, other = (self[side] if isinstance(side, str) else side for side in (left, right))
+        return self.scorer(one, other)
+
+    @classmethod
+    def joined(cls, made: Sequence[Outputs]) -> Outputs:
+        """The outputs of a batch from those of its consecutive parts (`Batch.part`).
+
+        A part has its targets and then its other candidates; in the batch all targets come before all others.
+        Terms are means over examples: those of the parts count by their number of examples.
+        """
+        first, counts = made[0], [len(one) for one in made]
+
+        def candidates(values: Sequence[Tensor]) -> Tensor:
+            targets = [value[:n] for value, n in zip(values, counts, strict=True)]
+            others = [value[n:] for value, n in zip(values, counts, strict=True)]
+            return torch.cat(targets + others)
+
+        join: dict[str, Any] = {"example": torch.cat, "candidate": candidates}
+        return cls(
+            torch.cat([one.query for one in made]),
+            candidates([one.candidates for one in made]),
+            first.scale,
+            parts={
+                name: Rows(join[rows.along]([one.parts[name].value for one in made]), rows.along)
+                for name, rows in first.parts.items()
+            },
+            terms={
+                name: torch.stack(
+                    [one.terms[name] * (n / sum(counts)) for one, n in zip(made, counts, strict=True)]
+                ).sum()
+                for name in first.terms
+            },
+            scorer=first.scorer,
+        )
