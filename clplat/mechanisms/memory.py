@@ -122,11 +122,11 @@ class Memory:
         # Vitter's algorithm R, over the whole memory or within the group.
         whole = self.policy == "reservoir"
         place = self._integer(self._seen if whole else self._offered[group])
-        for held in rows if whole else [held]:
-            if place < len(held):
-                held.pop(place)
+        for candidates in rows if whole else [held]:
+            if place < len(candidates):
+                candidates.pop(place)
                 return True
-            place -= len(held)
+            place -= len(candidates)
         return False
 
     def sample(self, count: int) -> Any | None:

@@ -35,9 +35,7 @@ class QuadraticAnchor:
 
     def __init__(self, strength: float, decay: float = 1.0) -> None:
         if not (strength >= 0 and 0 <= decay <= 1):
-            raise ValueError(
-                f"strength must be at least 0 and decay in [0, 1], not {strength} and {decay}"
-            )
+            raise ValueError(f"strength must be at least 0 and decay in [0, 1], not {strength} and {decay}")
         self.strength, self.decay = strength, decay
         self.importance: dict[str, Tensor] = {}
         self.anchor: dict[str, Tensor] = {}

@@ -17,6 +17,7 @@ from clplat.models.adapters import AdapterState
 
 __all__ = ["interpolate", "leading", "padded", "set_weights", "weights_of"]
 
+
 def leading(tensor: Tensor, earlier: Tensor) -> Tensor:
     """The block of a tensor that it had when it was of an earlier shape (a view): a head grows behind it.
 

@@ -58,5 +58,5 @@ class AdapterState:
         """
         base = {self.base_key(key): parameter for key, parameter in network.named_parameters()}
         for key, delta in deltas.items():
-            if bool(delta.any()):  # an untouched weight has no new version, and what is kept of it stays valid
+            if bool(delta.any()):  # an untouched weight gets no new version
                 base[key].add_(delta)

@@ -30,7 +30,7 @@ class Weights:
         self._versions = {parameter: parameter._version for parameter in model.parameters()}
 
     def look(self) -> None:
-        """Note what is trainable now, or was written to; a strategy may freeze it before the next checkpoint."""
+        """Note what is trainable, or was written to; a strategy may freeze it before the next checkpoint."""
         versions = self._versions
         self._touched |= {
             name

@@ -140,7 +140,7 @@ def test_what_changed_before_it_was_seen_is_refused() -> None:
     teacher.update(model)
     model[0].requires_grad_(True)
     move(model)
-    with pytest.raises(UserError, match="'0.weight' changed after the teacher was taken"):
+    with pytest.raises(UserError, match=r"'0\.weight' changed after the teacher was taken"):
         teacher.active(model).__enter__()
 
 
@@ -149,7 +149,7 @@ def test_a_frozen_weight_that_another_part_rewrites_is_refused() -> None:
     teacher.update(model)
     with torch.no_grad():
         model[0].weight.mul_(2)  # as a merged adapter does
-    with pytest.raises(UserError, match="'0.weight' changed"):
+    with pytest.raises(UserError, match=r"'0\.weight' changed"):
         teacher.active(model).__enter__()
     teacher.update(model)
     with teacher.active(model):
@@ -160,7 +160,7 @@ def test_a_model_that_lost_a_layer_is_refused() -> None:
     model, teacher = network().eval(), Teacher()
     teacher.update(model)
     model[4] = nn.Identity()
-    with pytest.raises(UserError, match="holds '4.weight', which the model does not have"):
+    with pytest.raises(UserError, match=r"holds '4\.weight', which the model does not have"):
         teacher.active(model).__enter__()
 
 

@@ -47,8 +47,8 @@ class Adapter:
     def deltas(self, backbone: Backbone) -> dict[str, Tensor]:
         """What the active adapter adds to the base weights, by the names that these have without it.
 
-        Weights are interpolated and summed at this level: factors of a product are no place for it. An adapter
-        that trains the base itself adds nothing to it.
+        Weights are interpolated and summed at this level: factors of a product are no place for it. An
+        adapter that trains the base itself adds nothing to it.
         """
         return backbone.adapters.deltas(backbone.model)
 

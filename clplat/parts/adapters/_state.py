@@ -75,9 +75,13 @@ class PeftState(AdapterState):
             if (after - before[key]).abs().max() > 1e-5 + 1e-3 * moved:
                 super().absorb(network, {name: -delta for name, delta in deltas.items()})
                 raise UserError(
-                    f"adapter '{self._method}' is no sum with the base weights ({key}): its weights cannot be "
-                    "moved; use --adapter lora or --adapter full"
+                    f"adapter '{self._method}' is no sum with the base weights ({key}), so that they cannot "
+                    "be moved; use --adapter lora or --adapter full"
                 )
+
+    @property
+    def _method(self) -> str:
+        return str(self.installed[self.active or ""]["method"])
 
     def _merged(self, layer: Any) -> dict[str, Tensor]:
         """The weights that a layer computes with: those of a copy in which the adapter was merged."""

@@ -11,6 +11,9 @@ import torch
 from avalanche.models import IncrementalClassifier
 from torch import nn
 
+from clplat.errors import UserError
+from clplat.parts.adapters.peft import DoRA, LoRA
+from clplat.runs.checkpoint import Weights
 from clplat.testing import (
     TinyTowers,
     nudge,
@@ -18,12 +21,8 @@ from clplat.testing import (
     tiny_collate,
     tiny_domains,
     tiny_learner,
+    tiny_retriever,
 )
-from clplat.errors import UserError
-from clplat.parts.adapters.full import Full
-from clplat.parts.adapters.peft import DoRA, LoRA
-from clplat.runs.checkpoint import Weights
-from clplat.testing import tiny_retriever
 from clplat.testing.checks import difference, weights
 from clplat.training.strategy import Learner
 from strategies import Patch
