@@ -80,3 +80,8 @@ class EWC(Strategy):
         fisher = {name: running / mean for name, running in self._running.items()}
         self.anchor.consolidate(learner.model, fisher)
         self._running = {}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        if "fisher" in state:  # a run that release 0.1.0 began
+            state = {**state, "anchor": {"importance": state["fisher"], "anchor": state["anchor"]}}
+        super().load_state_dict(state)
