@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager, nullcontext
-from typing import Literal
+from typing import Any, Literal, Protocol
 
 import torch
 from torch import Tensor, nn
 
 from clplat.errors import UserError
+from clplat.mechanisms.examples import size_in_bytes
 from clplat.models.frozen import weights_fixed
 from clplat.models.hashes import Hashes
 
@@ -44,8 +45,17 @@ def snapshot(model: nn.Module, statistics: bool = False) -> dict[str, Tensor]:
     return {name: tensor.detach().clone() for name, tensor in moving(model, statistics).items()}
 
 
+class Predicts(Protocol):
+    """What a teacher asks of the loop: the model that it stands in for, and outputs of a batch."""
+
+    @property
+    def model(self) -> nn.Module: ...
+
+    def predict(self, batch: Any) -> Any: ...
+
+
 class Teacher:
-    """A frozen earlier model at the price of its trainable tensors; what was never trained is shared.
+    """An earlier or smoother model at the price of its trainable tensors; what was never trained is shared.
 
     Works for any module. The tensors stand in for the current ones inside `active`, without gradients and
     with dropout off; the graph of a forward pass made before is not touched.
@@ -55,15 +65,33 @@ class Teacher:
 
     Args:
         tensors: from `snapshot`, by name; taken by `update` unless given.
-        which: the model that `update` keeps: as it was before this experience, or before the stream.
+        which: ``"previous"``: the model before this experience; ``"initial"``: before the stream;
+            ``"momentum"``: ``t <- decay * t + (1 - decay) * theta`` after each step; ``"average"``: the mean of
+            the model at the start and after every ``every`` steps.
+        decay: of a momentum teacher.
+        every: steps between two models that an average takes.
+
+    Example:
+        >>> model, teacher = nn.Linear(1, 1), Teacher(which="momentum", decay=0.75)
+        >>> _ = nn.init.constant_(model.weight, 1.0)
+        >>> teacher.update(model)
+        >>> _ = nn.init.constant_(model.weight, 2.0)
+        >>> teacher.follow(model)
+        >>> teacher.tensors["weight"].item()
+        1.25
     """
 
     def __init__(
         self,
         tensors: dict[str, Tensor] | None = None,
-        which: Literal["previous", "initial"] = "previous",
+        which: Literal["previous", "initial", "momentum", "average"] = "previous",
+        decay: float = 0.999,
+        every: int = 1,
     ) -> None:
-        self.tensors, self.which = tensors, which
+        if not 0 <= decay <= 1 or every < 1:
+            raise ValueError(f"decay must lie in [0, 1] and every be at least 1, not {decay} and {every}")
+        self.tensors, self.which, self.decay, self.every = tensors, which, decay, every
+        self._steps = 0
         self._shared: dict[str, tuple[Tensor, int]] = {}
         self._taken = _versions(tensors or {})
 
@@ -75,16 +103,46 @@ class Teacher:
             own = self.tensors.keys()
             self._shared = _versions({n: p for n, p in model.named_parameters() if n not in own})
 
-    def state_dict(self) -> dict[str, Tensor] | None:
-        return self.tensors
+    @torch.no_grad()
+    def follow(self, model: nn.Module) -> None:
+        """After a step of the optimizer: a momentum or average teacher takes its share of the model."""
+        if self.which not in ("momentum", "average"):
+            return
+        assert self.tensors is not None, "update(model) comes first"
+        self._steps += 1
+        if self.which == "average" and self._steps % self.every:
+            return
+        share = 1 - self.decay if self.which == "momentum" else 1 / (self._steps // self.every + 1)
+        self._pin(model)
+        for name, tensor in moving(model, statistics=True).items():
+            own = self.tensors[name]
+            if own.is_floating_point() and own.shape == tensor.shape:
+                own.lerp_(tensor, share)
+            else:  # a counter, or a head that grew
+                self.tensors[name] = tensor.detach().clone()
 
-    def load_state_dict(self, state: dict[str, Tensor] | None) -> None:
-        self.tensors, self._shared, self._taken = state, {}, _versions(state or {})
+    def outputs(self, learner: Predicts, batch: Any) -> Any:
+        """What the teacher makes of a batch, as ``learner.predict`` gives it for the model."""
+        with self.active(learner.model):
+            return learner.predict(batch)
+
+    def bytes(self) -> int:
+        """Bytes of what it holds of its own."""
+        return size_in_bytes(self.tensors or {})
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"tensors": self.tensors, "steps": self._steps}
+
+    def load_state_dict(self, state: dict[str, Any] | None) -> None:
+        if state is None or "steps" not in state:  # a run that release 0.1.0 began
+            state = {"tensors": state, "steps": 0}
+        self.tensors, self._steps = state["tensors"], state["steps"]
+        self._shared, self._taken = {}, _versions(self.tensors or {})
 
     @property
     def moves(self) -> bool:
-        """Whether its tensors were exchanged or written to since they were taken: nothing of it is kept."""
-        return not _unchanged(self.tensors or {}, self._taken)
+        """Whether it follows the student, or was written to since it was taken: then nothing of it is kept."""
+        return self.which in ("momentum", "average") or not _unchanged(self.tensors or {}, self._taken)
 
     @contextmanager
     def active(self, model: nn.Module) -> Iterator[None]:

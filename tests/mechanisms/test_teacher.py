@@ -132,7 +132,7 @@ def test_what_becomes_trainable_later_is_pinned() -> None:
     move(model)
     with teacher.active(model):
         assert torch.equal(model(data()), old)
-    assert teacher.state_dict().keys() >= {"0.weight", "0.bias"}, "and survives an interruption"
+    assert teacher.state_dict()["tensors"].keys() >= {"0.weight", "0.bias"}, "and survives an interruption"
 
 
 def test_what_changed_before_it_was_seen_is_refused() -> None:
@@ -199,3 +199,41 @@ def test_nothing_of_a_teacher_that_moves_is_kept(exchanged: bool) -> None:
     with teacher.active(model):
         model(batch)
     assert not teacher.moves, "taken anew, it stays"
+
+
+def test_momentum_and_average_are_what_their_formulas_say() -> None:
+    momentum, average = Teacher(which="momentum", decay=0.8), Teacher(which="average", every=2)
+    model = network(normalised=True).train()
+    momentum.update(model)
+    average.update(model)
+    seen = [weights(model)]
+    for i in range(6):
+        model(i + data())
+        move(model)
+        momentum.follow(model)
+        average.follow(model)
+        seen.append(weights(model))
+    names = ("1.weight", "4.bias", "1.running_mean")
+    for name in names:
+        slow = seen[0][name].double()
+        for one in seen[1:]:
+            slow = 0.8 * slow + 0.2 * one[name].double()
+        assert torch.allclose(momentum.tensors[name].double(), slow, rtol=1e-5), name
+        mean = torch.stack([one[name].double() for one in seen[::2]]).mean(0)
+        assert torch.allclose(average.tensors[name].double(), mean, rtol=1e-5), name
+    assert momentum.tensors["1.num_batches_tracked"] == 6
+    assert momentum.moves and average.moves and momentum.bytes() == average.bytes() > 0
+
+
+def test_a_moving_teacher_goes_on_where_it_stood() -> None:
+    model, whole, cut = network().train(), Teacher(which="average", every=2), Teacher(which="average", every=2)
+    for teacher in (whole, cut):
+        teacher.update(model)
+        move(model)
+        teacher.follow(model)
+    resumed = Teacher(which="average", every=2)
+    resumed.load_state_dict(copy.deepcopy(cut.state_dict()))
+    move(model)
+    for teacher in (cut, resumed):
+        teacher.follow(model)
+    assert not difference(resumed.state_dict(), cut.state_dict()) and resumed.moves
