@@ -131,9 +131,10 @@ class ComposedRetriever(nn.Module):
     def encode_texts(self, texts: Texts | Tensor) -> Tensor:
         """Embeddings (B, D), unit rows, of texts or their ids (B, L), to retrieve and classify by text.
 
-        A text alone says nothing about its domain: with a router it goes through the bare base.
+        A text alone says nothing about its domain: with a router it goes through the bare base, in training
+        through the active adapter, as all else does.
         """
-        if self.router is not None:
+        if self.router is not None and not self.training:
             self.router.activate(None)
         return self._finish(self.text_features(texts).pooled)
 

@@ -9,6 +9,7 @@ from typing import Any, TypeAlias
 
 from torch import Tensor, nn
 
+from clplat.cache.unseen import held_in, is_plain
 from clplat.models.adapters import AdapterState
 from clplat.models.hashes import Hashes
 
@@ -17,15 +18,15 @@ __all__ = ["Part", "content_digest", "is_stochastic", "is_stochastic_now", "tens
 #: A named module or tensor of a tower, see `Backbone.stages`.
 Part: TypeAlias = tuple[str, nn.Module | Tensor]
 
-
 _NO_CONTENT = {"training", "_parameters", "_buffers", "_modules", "_is_full_backward_hook"}
 
 
 def content_digest(parts: Sequence[Part], hashes: Hashes, adapters: AdapterState) -> str:
     """SHA-256 of everything that determines what these parts compute.
 
-    A module counts with its class, its plain attributes (rates, scalings, switches) and its tensors. Nothing
-    of an adapter that is not in use counts: a bare base is itself again, whatever was grown beside it.
+    A module counts with its class, its plain attributes (rates, scalings, switches), its tensors, and what it
+    holds of other modules; what cannot be told this way, `clplat.cache.unseen` finds. Nothing of an adapter
+    that is not in use counts: a bare base is itself again, whatever was grown beside it.
 
     Args:
         hashes: of tensors that have not changed since.
@@ -64,38 +65,54 @@ def is_stochastic_now(module: nn.Module, adapters: AdapterState) -> bool:
 
 
 def _walk(parts: Sequence[Part], adapters: AdapterState) -> Iterator[tuple[str, Tensor | str]]:
+    walk = _Walk(adapters)
     for name, part in parts:
         if isinstance(part, Tensor):
             yield name, part
         else:
-            yield from _module(name, part, adapters, frozenset())
+            yield from walk.module(name, part, frozenset())
 
 
-def _module(
-    name: str, module: nn.Module, adapters: AdapterState, idle: frozenset[str]
-) -> Iterator[tuple[str, Tensor | str]]:
-    module, own = adapters.in_use(module)
-    idle |= own
-    kind = type(module)
-    attributes = {
-        k: _without(v, idle) for k, v in vars(module).items() if k not in _NO_CONTENT and _is_plain(v)
-    }
-    yield name, f"{kind.__module__}.{kind.__qualname__} {json.dumps(attributes, sort_keys=True)}"
-    for key, tensor in (*module._parameters.items(), *module._buffers.items()):
-        if tensor is not None and key not in idle:
-            yield f"{name}.{key}", tensor
-    for key, child in module._modules.items():
-        if child is not None and key not in idle:
-            yield from _module(f"{name}.{key}", child, adapters, idle)
+class _Walk:
+    """One walk over modules; what several of them hold in attributes counts once."""
+
+    def __init__(self, adapters: AdapterState) -> None:
+        self.adapters = adapters
+        self.held: set[int] = set()
+
+    def module(
+        self, name: str, module: nn.Module, idle: frozenset[str]
+    ) -> Iterator[tuple[str, Tensor | str]]:
+        module, own = self.adapters.in_use(module)
+        idle |= own
+        kind = type(module)
+        attributes = {
+            k: _without(v, idle) for k, v in vars(module).items() if k not in _NO_CONTENT and is_plain(v)
+        }
+        yield name, f"{kind.__module__}.{kind.__qualname__} {json.dumps(attributes, sort_keys=True)}"
+        for key, tensor in (*module._parameters.items(), *module._buffers.items()):
+            if tensor is not None and key not in idle:
+                yield f"{name}.{key}", tensor
+        for key, child in module._modules.items():
+            if child is not None and key not in idle:
+                yield from self.module(f"{name}.{key}", child, idle)
+        if not self.adapters.knows(module):
+            yield from self._attributes(name, module, idle)
+
+    def _attributes(
+        self, name: str, module: nn.Module, idle: frozenset[str]
+    ) -> Iterator[tuple[str, Tensor | str]]:
+        """What a module holds without being its parent: another's layer, a constant."""
+        for key, value in held_in(module):
+            if isinstance(value, nn.Module):
+                if id(value) not in self.held:
+                    self.held.add(id(value))
+                    yield from self.module(f"{name}.{key}", value, idle)
+            elif isinstance(value, Tensor):
+                yield f"{name}.{key}", value
+            else:
+                yield f"{name}.{key}", getattr(value, "__qualname__", None) or str(value)
 
 
 def _without(value: Any, idle: frozenset[str]) -> Any:
     return {k: v for k, v in value.items() if k not in idle} if isinstance(value, dict) else value
-
-
-def _is_plain(value: Any) -> bool:
-    if isinstance(value, dict):
-        return all(isinstance(k, str) and _is_plain(v) for k, v in value.items())
-    if isinstance(value, list | tuple):
-        return all(map(_is_plain, value))
-    return value is None or isinstance(value, bool | int | float | str)

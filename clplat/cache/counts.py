@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -29,7 +30,7 @@ class Counts:
     """Items of one tower: ``asked`` for, ``encoded`` to be kept, sent ``live`` through the whole tower.
 
     The rest, ``asked - encoded - live``, was there already. ``cuts`` counts the calls by their cut
-    through the tower.
+    through the tower, ``unseen`` the calls that ran live because of something that no digest can know.
     """
 
     asked: int = 0
@@ -37,10 +38,13 @@ class Counts:
     live: int = 0
     seconds_saved: float = 0.0
     cuts: dict[str, int] = field(default_factory=dict)
+    unseen: dict[str, int] = field(default_factory=dict)
 
-    def saw(self, cut: object) -> None:
+    def saw(self, cut: object, unseen: Sequence[str] = ()) -> None:
         name = str(cut) if cut is not None else "live"
         self.cuts[name] = self.cuts.get(name, 0) + 1
+        for what in unseen:
+            self.unseen[what] = self.unseen.get(what, 0) + 1
 
     def report(self) -> dict[str, Any]:
         """As plain data, for the result."""
@@ -51,6 +55,7 @@ class Counts:
             "reused": self.asked - self.encoded - self.live,
             "seconds_saved": round(self.seconds_saved, 3),
             "taps": dict(self.cuts),
+            **({"unseen": dict(self.unseen)} if self.unseen else {}),
         }
 
 

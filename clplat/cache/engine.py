@@ -112,7 +112,7 @@ class FeatureCache:
         counts = self.counts["image"]
         counts.asked += len(images)
         cut = self._image_cuts.cut(tokens) if images.kind else None
-        counts.saw(cut)
+        counts.saw(cut, self._image_cuts.unseen)
         if cut is None:
             counts.live += len(images)
             return self.backbone.image(images.pixels.to(self._device), tokens=tokens)
@@ -127,7 +127,7 @@ class FeatureCache:
         counts = self.counts["text"]
         counts.asked += len(texts)
         cut = self._text_cuts.cut(tokens)
-        counts.saw(cut)
+        counts.saw(cut, self._text_cuts.unseen)
         ids = texts.ids.to(self._device, non_blocking=True)
         if cut is None:
             return self._live_texts(texts, ids, tokens)

@@ -59,7 +59,7 @@ class Memory:
 
         Args:
             learner: joins examples to a batch.
-            data: what was trained on, as `Strategy.training_set` gives it.
+            data: what was trained on, ``learner.data()``.
         """
         group = str(len(self._groups))
         if self.policy == "balanced":

@@ -66,8 +66,8 @@ class Teacher:
     Args:
         tensors: from `snapshot`, by name; taken by `update` unless given.
         which: ``"previous"``: the model before this experience; ``"initial"``: before the stream;
-            ``"momentum"``: ``t <- decay * t + (1 - decay) * theta`` after each step; ``"average"``: the mean of
-            the model at the start and after every ``every`` steps.
+            ``"momentum"``: ``t <- decay * t + (1 - decay) * theta`` after each step; ``"average"``: the mean
+            of the model at the start and after every ``every`` steps.
         decay: of a momentum teacher.
         every: steps between two models that an average takes.
 
@@ -141,7 +141,7 @@ class Teacher:
 
     @property
     def moves(self) -> bool:
-        """Whether it follows the student, or was written to since it was taken: then nothing of it is kept."""
+        """Whether it follows the student, or was written to since it was taken: nothing of it is kept."""
         return self.which in ("momentum", "average") or not _unchanged(self.tensors or {}, self._taken)
 
     @contextmanager

@@ -8,11 +8,11 @@ import json
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from safetensors.torch import save_file
-from torch import Tensor
+from torch import Tensor, nn
 
 from clplat.errors import UserError
 from clplat.files import write_atomically, write_json
@@ -117,6 +117,26 @@ class Backbone(Encoders):
         """Indices of the texts that lose words: longer than the context, less the places of a text prompt."""
         room = self.context_length - (self.text_prompt.length if self.text_prompt is not None else 0)
         return [i for i, length in enumerate(self._tokenizer.lengths(texts)) if length > room]
+
+    def tower_parameters(self, tower: Literal["image", "text"]) -> list[nn.Parameter]:
+        """The parameters that only this tower has, with the adapters around its layers and its prompt.
+
+        What was hung beside the layers of the model, or serves both towers, belongs to none.
+        """
+        other = {id(p) for p in self._parameters_of("text" if tower == "image" else "image")}
+        return [p for p in self._parameters_of(tower) if id(p) not in other]
+
+    def _parameters_of(self, tower: Literal["image", "text"]) -> list[nn.Parameter]:
+        top = "visual." if tower == "image" else "text." if hasattr(self.model, "text") else ""
+        own = {key.removeprefix(top).split(".")[0] for key in self.base_keys if key.startswith(top)}
+        parts = [
+            part
+            for stage in self.stages(tower)
+            for name, part in stage
+            if name in own or name == "prompt" or name.startswith("block ")
+        ]
+        found = [list(part.parameters()) if isinstance(part, nn.Module) else [part] for part in parts]
+        return [p for some in found for p in some if isinstance(p, nn.Parameter)]
 
     def stock_state_dict(self) -> dict[str, Tensor]:
         """The base weights under open_clip's own keys; of adapters and prompts nothing."""

@@ -91,6 +91,21 @@ class Encoders(nn.Module):
             [(name, part) for name, part in parts.items() if name in last],
         ]
 
+    def around(self, tower: Literal["image", "text"]) -> list[tuple[str, nn.Module]]:
+        """The modules that hold what `stages` gives, by name: this one, the model, the tower, ..."""
+        top = self.model.visual if tower == "image" else self._text
+        transformer = getattr(top, "transformer", None)
+        found = {"backbone": self, "model": self.model, f"the {tower} tower": top, "transformer": transformer}
+        return [(name, module) for name, module in found.items() if isinstance(module, nn.Module)]
+
+    def strays(self, tower: Literal["image", "text"]) -> list[str]:
+        """Modules beside the blocks of a transformer, which are part of no stage, in words."""
+        if (self.image_layers if tower == "image" else self.text_layers) is None:
+            return []
+        transformer = (self.model.visual if tower == "image" else self._text).transformer
+        names = dict(transformer.named_children()) | dict(transformer.named_parameters(recurse=False))
+        return [f"transformer.{name} is beside the blocks" for name in names if name != "resblocks"]
+
     def image(
         self, pixels: Tensor, *, tokens: bool = False, hidden: bool = False, done: int = 0
     ) -> ImageFeatures:

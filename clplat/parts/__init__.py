@@ -39,9 +39,10 @@ if TYPE_CHECKING:
     from clplat.parts.projections._fitting import apply_matrix as apply_matrix
     from clplat.parts.projections._fitting import register_matrix as register_matrix
     from clplat.parts.prompts._base import Prompt as Prompt
+    from clplat.progress import Progress as Progress
     from clplat.randomness import generator as generator
     from clplat.retriever import ComposedRetriever as ComposedRetriever
-    from clplat.training.strategy import Learner as Learner
+    from clplat.training.learner import Learner as Learner
     from clplat.training.strategy import Strategy as Strategy
     from clplat.training.strategy import SupportsLearning as SupportsLearning
     from clplat.training.streams import build_benchmark as build_benchmark
@@ -75,8 +76,10 @@ _FROM = {
     "clplat.parts.projections._base": ("Projection",),
     "clplat.parts.projections._fitting": ("apply_matrix", "register_matrix"),
     "clplat.parts.prompts._base": ("Prompt",),
+    "clplat.progress": ("Progress",),
     "clplat.randomness": ("generator",),
-    "clplat.training.strategy": ("Learner", "Strategy", "SupportsLearning"),
+    "clplat.training.learner": ("Learner",),
+    "clplat.training.strategy": ("Strategy", "SupportsLearning"),
     "clplat.training.streams": ("build_benchmark",),
 }
 _MODULES = {name: module for module, names in _FROM.items() for name in names}

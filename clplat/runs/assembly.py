@@ -46,6 +46,8 @@ class Assembly:
     evaluator: Evaluator
     base_fingerprint: str
     cut_texts: list[str]
+    #: Names of the parameters of the backbone that each slot set out to train.
+    attached: dict[str, list[str]]
 
 
 @lru_cache(maxsize=4)
@@ -64,8 +66,12 @@ def _store(folder: str | None, limit: str | None) -> Store:
     return Store.default()
 
 
-def build_retriever(config: Config) -> tuple[ComposedRetriever, str]:
-    """The model as it is before the stream, on its device, and the fingerprint of the backbone's weights.
+def build_retriever(config: Config) -> tuple[ComposedRetriever, str, dict[str, list[str]]]:
+    """The model as it is before the stream, on its device.
+
+    Returns:
+        The model, the fingerprint of the backbone's weights, and the names of the parameters in the backbone
+        that ``adapter`` and ``prompt`` train.
 
     Raises:
         UserError: a device that cannot be used, parts that do not fit together.
@@ -74,22 +80,21 @@ def build_retriever(config: Config) -> tuple[ComposedRetriever, str]:
     backbone = config.make("backbone")
     fingerprint = backbone.fingerprint()
     composer, prompt, adapter = config.make("composer"), config.make("prompt"), config.make("adapter")
+    attached: dict[str, list[str]] = {}
     with seeded(config.seed, "initialisation"):
-        if adapter is not None:
-            adapter.attach(backbone)
-        if prompt is not None:
-            prompt.attach(backbone)
+        for slot, part in (("adapter", adapter), ("prompt", prompt)):
+            if part is not None:
+                attached[slot] = part.attach(backbone)
         retriever = ComposedRetriever(backbone, composer, config.make("projection"))
     if "text" not in composer.reads:
-        for name, parameter in backbone.named_parameters():
-            if "visual" not in name and "image" not in name:
-                parameter.requires_grad_(False)
+        for parameter in backbone.tower_parameters("text"):
+            parameter.requires_grad_(False)
     retriever.to(config.device).eval()
     if config.features != "off":
         store = _store(os.environ.get("CLPLAT_CACHE"), os.environ.get("CLPLAT_CACHE_LIMIT"))
         dtype = torch.float16 if config.features == "fp16" else torch.float32
         retriever.cache = FeatureCache(backbone, store, dtype)
-    return retriever, fingerprint
+    return retriever, fingerprint, attached
 
 
 def assemble(config: Config) -> Assembly:
@@ -102,7 +107,7 @@ def assemble(config: Config) -> Assembly:
     benchmark = scenario.benchmark()
     domains = [experience.domain for experience in benchmark.train_stream]
     probes = _probes(config, benchmark)
-    retriever, fingerprint = build_retriever(config)
+    retriever, fingerprint, attached = build_retriever(config)
     backbone, cache = retriever.backbone, retriever.cache
     assert cache is None or isinstance(cache, FeatureCache)
     # A prompt takes places of the context, so that texts are counted with it attached.
@@ -131,6 +136,7 @@ def assemble(config: Config) -> Assembly:
         evaluator=evaluator,
         base_fingerprint=fingerprint,
         cut_texts=cut,
+        attached=attached,
     )
 
 
@@ -193,10 +199,9 @@ def refuse_idle_parts(config: Config, parts: Assembly) -> None:
     grows = type(parts.strategy).rebuild is not Strategy.rebuild
     if not parts.strategy.trains or grows:
         return
-    trained = [name for name, p in parts.retriever.named_parameters() if p.requires_grad]
-    inside = {"adapter": ("backbone.model.",), "prompt": ("backbone.text_prompt.", "backbone.image_prompt.")}
-    for slot, starts in inside.items():
-        if config.name(slot) != "none" and not any(name.startswith(starts) for name in trained):
+    trained = {name for name, p in parts.retriever.named_parameters() if p.requires_grad}
+    for slot, names in parts.attached.items():
+        if not any(f"backbone.{name}" in trained for name in names):
             raise UserError(
                 f"{slot} '{config.name(slot)}' would never be trained: composer '{composer}' does not "
                 f"read what it changes; choose another composer, another {slot}, or --{slot} none"

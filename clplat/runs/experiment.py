@@ -89,6 +89,7 @@ class Experiment:
         self._reused_before: dict[str, Any] = {}
         self._pixels_before = {"asked": self.parts.pixels.asked, "decoded": self.parts.pixels.decoded}
         self._told = False
+        self._live: set[str] = set()
 
     def run(self) -> dict[str, Any]:
         if self.checkpoint.exists():
@@ -188,6 +189,12 @@ class Experiment:
         if cache.store.quota.problem and not self._told:
             self.listener.note(cache.store.quota.problem)
             self._told = True
+        for tower, counts in cache.counts.items():
+            if counts.unseen and tower not in self._live:
+                first, *others = counts.unseen
+                more = f" and {len(others)} more" if others else ""
+                self.listener.note(f"the {tower} tower runs live, nothing of it is kept: {first}{more}")
+                self._live.add(tower)
         pixels = {"asked": self.parts.pixels.asked, "decoded": self.parts.pixels.decoded}
         since = {key: value - self._pixels_before[key] for key, value in pixels.items()}
         report = {**cache.report(), "pixels": since}

@@ -15,7 +15,7 @@ from clplat.retriever import ComposedRetriever
 from clplat.runs.assembly import build_retriever
 from clplat.runs.checkpoint import load_version
 from clplat.runs.run_folder import CONFIG, VERSION_ELSEWHERE
-from clplat.training.strategy import Learner
+from clplat.training.learner import Learner
 
 
 def load(run: Path | str, version: int | None = None, device: str | None = None) -> ComposedRetriever:
@@ -37,7 +37,7 @@ def load(run: Path | str, version: int | None = None, device: str | None = None)
     path = version_file(folder, version)
     config = config_of(folder)
     config = config if device is None else replace(config, device=device)
-    retriever, _ = build_retriever(config)
+    retriever, *_ = build_retriever(config)
     put_version(path, config, retriever)
     return retriever.eval()
 

@@ -12,7 +12,9 @@ import torch
 from clplat.errors import UserError
 from clplat.mechanisms.teacher import Teacher, snapshot
 from clplat.models.backbone import Backbone
+from clplat.models.frozen import weights_fixed
 from clplat.parts.adapters._base import Adapter
+from clplat.randomness import generator
 from clplat.testing.checks import check_refusals, declared, difference, trainable, weights
 from clplat.testing.tiny import tiny_backbone
 from clplat.testing.towers import attached, distance, embeddings, train_a_little
@@ -152,9 +154,7 @@ class AdapterContract:
         trained = embeddings(backbone)
         base = backbone.base_state()
         sums = {key: base[key] + delta for key, delta in adapter.deltas(backbone).items()}
-        plain.load_state_dict(
-            {f"model.{key}": value for key, value in ({**base, **sums}).items()}, strict=False
-        )
+        plain.model.load_state_dict({**base, **sums})
         moved = distance(embeddings(plain), trained)
         assert moved <= self.tolerance, f"base and deltas together are {moved:.1e} from the features"
         steps = {key: 0.01 * value.abs().mean() * torch.ones_like(value) for key, value in sums.items()}
@@ -167,6 +167,24 @@ class AdapterContract:
         adapter.absorb(plain, steps)
         moved = distance(embeddings(backbone), embeddings(plain))
         assert moved <= self.tolerance, f"absorb is {moved:.1e} from a sum of weights"
+
+    def test_kept_features_are_never_stale(self) -> None:
+        """Whatever changes, the feature store sees it, or sees that it cannot."""
+        from clplat.cache.engine import FeatureCache
+        from clplat.cache.store import Store
+
+        backbone = self.backbone()
+        names = attached(self.make(), backbone)
+        cache = FeatureCache(backbone, Store(None))
+        draw = generator(0, "contract", "stale")
+        with torch.no_grad(), weights_fixed():
+            for _ in range(2):
+                moved = distance(embeddings(backbone, cache=cache), embeddings(backbone))
+                assert moved <= 1e-4, f"the feature store serves features that are off by {moved:.1e}"
+                for name in names:
+                    parameter = backbone.get_parameter(name)
+                    parameter.add_(torch.randn(parameter.shape, generator=draw), alpha=0.1)
+                cache.refresh()
 
     def test_a_teacher_and_a_checkpoint_bring_it_back(self) -> None:
         """An earlier version is kept as its trained tensors: nothing else may decide about the output."""

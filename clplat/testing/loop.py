@@ -15,7 +15,8 @@ from clplat.data.records import Domain
 from clplat.models.outputs import Outputs
 from clplat.randomness import seeded
 from clplat.testing.tiny import CONTEXT, SIZE, tiny_collate, tiny_domains, tiny_loss
-from clplat.training.strategy import Learner, Strategy
+from clplat.training.learner import Learner
+from clplat.training.strategy import Strategy
 
 __all__ = ["Experience", "TinyTowers", "plain_loop", "plain_step", "tiny_learner"]
 
@@ -59,14 +60,15 @@ def tiny_learner(model: nn.Module) -> Learner:
 
 def plain_step(strategy: Strategy, learner: Learner, batch: Batch) -> dict[str, float]:
     """One step of a plain loop: task loss plus the strategy's terms; returns them by name."""
-    outputs = learner.model(batch)
+    with seeded(0, "loop", learner.progress.step):  # dropout
+        outputs = learner.model(batch)
     terms = {"task": tiny_loss(batch, outputs), **strategy.loss(learner, batch, outputs)}
     learner.optimizer.zero_grad()
     torch.stack(list(terms.values())).sum().backward()  # type: ignore[no-untyped-call]
     strategy.after_backward(learner)
     learner.optimizer.step()
-    learner.step += 1
-    strategy.after_step(learner)
+    learner.stepped()
+    strategy.after_step(learner, batch, outputs)
     return {name: float(term.detach()) for name, term in terms.items()}
 
 
@@ -79,8 +81,15 @@ def plain_loop(
     for i, domain in enumerate(domains or tiny_domains()):
         stream.append(Experience(domain.train, i, stream))
     for experience in stream:
-        strategy.before_experience(learner, experience)
-        data = strategy.training_set(experience)
+        learner.begin(experience.current_experience, total=steps)
+        with seeded(0, "loop", "grow", learner.progress.step):  # initial weights
+            strategy.before_experience(learner, experience)
+        held = {p for group in learner.optimizer.param_groups for p in group["params"]}
+        grown = [p for p in model.parameters() if p.requires_grad and p not in held]
+        if grown:
+            learner.optimizer.add_param_group({"params": grown})
+        learner.dataset = data = strategy.training_set(experience)
+        strategy.before_epoch(learner)
         for step in range(steps if any(p.requires_grad for p in model.parameters()) else 0):
             batch = learner.collate([data[(8 * step + k) % len(data)] for k in range(8)])
             history.append(plain_step(strategy, learner, batch))

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -18,17 +20,24 @@ from clplat.training.strategy import Strategy
 if TYPE_CHECKING:  # importing Avalanche takes seconds: only a training needs it
     from clplat.training.trainer import Trainer
 
-__all__ = ["Run", "everything", "finish", "tiny_stream", "tiny_trainer"]
+__all__ = ["Run", "everything", "finish", "resumed", "tiny_stream", "tiny_trainer"]
+
+#: Steps after which a run that `finish` makes leaves a checkpoint: in both experiences, of six steps each.
+CUTS = (4, 10)
 
 
 @dataclass
 class Run:
-    """A finished run, and what stood there before it: several tests share one and only look."""
+    """A finished run, and what stood there before it: several tests share one and only look.
+
+    ``checkpoints`` holds a file for each step of `CUTS`, and ``border`` from between the experiences.
+    """
 
     trainer: Trainer
     before: dict[str, Tensor]
     free: set[str]
     generator_untouched: bool
+    checkpoints: TemporaryDirectory[str]
 
     @property
     def strategy(self) -> Strategy:
@@ -64,10 +73,47 @@ def tiny_trainer(
 
 def finish(trainer: Trainer) -> Run:
     """Train on the whole stream."""
-    before, free = weights(trainer.model), set(trainable(trainer.model))
+    from clplat.runs.checkpoint import Weights, save_state
+
+    before, free, folder = weights(trainer.model), set(trainable(trainer.model)), TemporaryDirectory()
+    kept, on_step = Weights(trainer.model), trainer.on_step
+
+    def save(name: str) -> None:
+        save_state(Path(folder.name, name), trainer, kept, {})
+
+    def look(_: Trainer) -> None:
+        kept.look()  # a growing strategy freezes it later
+        if trainer.step in CUTS:
+            save(str(trainer.step))
+        if on_step is not None:
+            on_step(trainer)
+
+    trainer.on_step = look
     with marked_generator() as state:
-        trainer.train(tiny_stream(), eval_streams=[])
-        return Run(trainer, before, free, torch.equal(torch.get_rng_state(), state))
+        _walk(trainer, lambda: save("border"))
+        untouched = torch.equal(torch.get_rng_state(), state)
+    return Run(trainer, before, free, untouched, folder)
+
+
+def resumed(run: Run, checkpoint: str, fresh: Trainer) -> Trainer:
+    """A trainer of the same parts that went on from a checkpoint of a run."""
+    from clplat.runs.checkpoint import Weights, load_state
+
+    load_state(Path(run.checkpoints.name, checkpoint), fresh, Weights(fresh.model))
+    _walk(fresh)
+    return fresh
+
+
+def _walk(trainer: Trainer, at_the_border: Callable[[], None] = lambda: None) -> None:
+    """The experiences that are left, one after the other, as an experiment goes through them."""
+    from clplat.training.trainer import Position
+
+    stream = tiny_stream()
+    for index in range(trainer.position.experience, len(stream)):
+        trainer.train(stream[index], eval_streams=[])
+        trainer.position = Position(index + 1)
+        if index == 0:
+            at_the_border()
 
 
 def everything(trainer: Trainer) -> dict[str, Any]:

@@ -11,7 +11,7 @@ from torch import Tensor
 from clplat.models.backbone import Backbone
 from clplat.parts.composers.sum import Sum
 from clplat.randomness import seeded
-from clplat.retriever import ComposedRetriever
+from clplat.retriever import ComposedRetriever, FeatureSource
 from clplat.testing.tiny import tiny_collate, tiny_domains, tiny_loss
 
 __all__ = ["attached", "distance", "embeddings", "train_a_little"]
@@ -24,16 +24,20 @@ def attached(part: Any, backbone: Backbone, *name: str) -> list[str]:
     return names
 
 
-def embeddings(backbone: Backbone, rows: int = 6) -> dict[str, Tensor]:
-    """Unit rows (rows, D) of ``image`` and ``text``, in evaluation mode."""
+def embeddings(backbone: Backbone, rows: int = 6, cache: FeatureSource | None = None) -> dict[str, Tensor]:
+    """Unit rows (rows, D) of ``image`` and ``text``, in evaluation mode; from ``cache`` where it is given."""
     batch = tiny_collate()(tiny_domains()[0].train[:rows])
     mode = backbone.training
     backbone.eval()
     with torch.no_grad():
-        found = {
-            "image": backbone.image(batch.reference).pooled,
-            "text": backbone.text(batch.tokens).pooled,
-        }
+        if cache is not None:
+            images, texts = batch.pictures.part(range(rows)), batch.texts
+            found = {"image": cache.image(images).pooled, "text": cache.text(texts).pooled}
+        else:
+            found = {
+                "image": backbone.image(batch.reference).pooled,
+                "text": backbone.text(batch.tokens, length=max(batch.texts.lengths)).pooled,
+            }
     backbone.train(mode)
     return {tower: F.normalize(pooled, dim=-1) for tower, pooled in found.items()}
 

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from typing import Any, Protocol
 
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
+from clplat.progress import Progress
+
 __all__ = ["Hooks", "SupportsLearning"]
 
 
 class SupportsLearning(Protocol):
-    """What a strategy may ask of the loop that it runs in."""
+    """What a strategy may ask of the loop that it runs in; see `clplat.training.learner.AnyLearner`."""
 
     # Read-only: a strategy changes what is inside the model, never which model it is.
     @property
@@ -20,14 +23,29 @@ class SupportsLearning(Protocol):
     @property
     def optimizer(self) -> Optimizer: ...
 
-    @property
-    def step(self) -> int: ...
+    #: Where training stands.
+    progress: Progress
 
-    def predict(self, batch: Any) -> Any: ...
+    def predict(self, batch: Any) -> Any:
+        """The model's outputs of a batch."""
 
-    def task_loss(self, batch: Any, outputs: Any) -> Tensor: ...
+    def task_loss(self, batch: Any, outputs: Any) -> Tensor:
+        """What the model is trained on for a batch, without the terms of strategies."""
 
-    def collate(self, examples: list[Any]) -> Any: ...
+    def collate(self, examples: list[Any]) -> Any:
+        """Join examples to a batch."""
+
+    def data(self) -> Any:
+        """What this experience trains on, as `Hooks.training_set` chose it: a sequence of examples."""
+
+    def passes(self, data: Any, batch_size: int, *, grad: bool = False) -> Iterator[tuple[Any, Any]]:
+        """Batches and outputs of a pass over data, in evaluation mode."""
+
+    def images(self, pictures: Sequence[Any]) -> Tensor:
+        """Embeddings (N, D) of pictures, as a gallery stores them."""
+
+    def texts(self, texts: Sequence[str]) -> Tensor:
+        """Embeddings (N, D) of texts by themselves."""
 
 
 class Hooks:
@@ -40,6 +58,9 @@ class Hooks:
         """The data set that this experience trains on; by default its own."""
         return experience.dataset
 
+    def before_epoch(self, learner: SupportsLearning) -> None:
+        """A pass over the data begins: draw or mine what it needs. Not called when resumed inside one."""
+
     def loss(self, learner: SupportsLearning, batch: Any, outputs: Any) -> dict[str, Tensor]:
         """Named scalar terms, already weighted, that are added to the task loss of this step."""
         return {}
@@ -47,8 +68,8 @@ class Hooks:
     def after_backward(self, learner: SupportsLearning) -> None:
         """Gradients are there and not yet used: project or record them."""
 
-    def after_step(self, learner: SupportsLearning) -> None:
-        """The optimizer has stepped: average or clip weights."""
+    def after_step(self, learner: SupportsLearning, batch: Any, outputs: Any) -> None:
+        """The optimizer has stepped: average or clip weights, store what the model put out for the batch."""
 
     def after_experience(self, learner: SupportsLearning, experience: Any) -> None:
         """Consolidate, merge, store exemplars."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import Any
 
 from avalanche.core import SupervisedPlugin
@@ -11,19 +12,22 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.utils.data import default_collate
 
+from clplat.progress import Progress
 from clplat.training.hooks import Hooks
+from clplat.training.learner import AnyLearner
 
 __all__ = ["AvalancheLearner", "StrategyPlugin"]
 
 
-class AvalancheLearner:
+class AvalancheLearner(AnyLearner):
     """What a `Strategy` may ask for, answered by an Avalanche template (stock or ours)."""
 
     def __init__(self, template: Any) -> None:
         self.template = template
+        self.progress = Progress()
 
     @property
-    def model(self) -> nn.Module:
+    def model(self) -> nn.Module:  # type: ignore[override]
         model: nn.Module = self.template.model
         return model
 
@@ -32,9 +36,14 @@ class AvalancheLearner:
         optimizer: Optimizer = self.template.optimizer
         return optimizer
 
-    @property
-    def step(self) -> int:
-        return int(self.template.clock.train_iterations)
+    def begin_epoch(self) -> None:
+        """A pass over the data begins, whose length the template knows now."""
+        template, place = self.template, self.progress
+        epoch = template.clock.train_exp_epochs
+        steps = getattr(template, "steps_per_epoch", None) or len(template.dataloader)
+        self.progress = replace(
+            place, epoch=epoch, epochs=template.train_epochs, total=steps * template.train_epochs
+        )
 
     @contextmanager
     def _looking_at(self, batch: Any, outputs: Any) -> Iterator[None]:
@@ -58,10 +67,14 @@ class AvalancheLearner:
             return loss
 
     def collate(self, examples: list[Any]) -> Any:
-        collate = getattr(self.template, "collate", None)
-        if collate is None:
-            collate = getattr(self.template.experience.dataset, "collate_fn", None)
-        return (collate or default_collate)(examples)
+        return (self._collator() or default_collate)(examples)
+
+    def _collator(self) -> Any:
+        own = getattr(self.template, "collate", None)
+        return own if own is not None else getattr(self.template.experience.dataset, "collate_fn", None)
+
+    def data(self) -> Any:
+        return self.template.adapted_dataset
 
 
 class StrategyPlugin(SupervisedPlugin):  # type: ignore[misc]
@@ -75,11 +88,21 @@ class StrategyPlugin(SupervisedPlugin):  # type: ignore[misc]
         super().__init__()
         self.strategy = strategy
         self.terms: dict[str, Tensor] = {}
+        self._learner: AvalancheLearner | None = None
+
+    def learner(self, template: Any) -> AvalancheLearner:
+        """What the strategy asks in this template: one object, which counts its steps."""
+        if self._learner is None or self._learner.template is not template:
+            self._learner = AvalancheLearner(template)
+        return self._learner
 
     def before_train_dataset_adaptation(self, strategy: Any, **_: Any) -> None:
         # A resumed experience has begun already: a teacher taken now would be half trained.
         if not getattr(strategy, "resuming", False):
-            self.strategy.before_experience(AvalancheLearner(strategy), strategy.experience)
+            learner, experience = self.learner(strategy), strategy.experience
+            learner.begin(experience.current_experience, epochs=strategy.train_epochs)
+            strategy.adapted_dataset = experience.dataset  # until the template does, it holds the last one
+            self.strategy.before_experience(learner, experience)
 
     def after_train_dataset_adaptation(self, strategy: Any, **_: Any) -> None:
         chosen = self.strategy.training_set(strategy.experience)
@@ -90,17 +113,24 @@ class StrategyPlugin(SupervisedPlugin):  # type: ignore[misc]
         # A frozen model has nothing to learn, and a backward pass without gradients is an error in torch.
         if not any(parameter.requires_grad for parameter in strategy.model.parameters()):
             strategy.stop_training()
+            return
+        learner = self.learner(strategy)
+        learner.begin_epoch()
+        if not getattr(strategy, "inside_epoch", False):
+            self.strategy.before_epoch(learner)
 
     def before_backward(self, strategy: Any, **_: Any) -> None:
-        self.terms = self.strategy.loss(AvalancheLearner(strategy), strategy.mbatch, strategy.mb_output)
+        self.terms = self.strategy.loss(self.learner(strategy), strategy.mbatch, strategy.mb_output)
         for term in self.terms.values():
             strategy.loss = strategy.loss + term
 
     def after_backward(self, strategy: Any, **_: Any) -> None:
-        self.strategy.after_backward(AvalancheLearner(strategy))
+        self.strategy.after_backward(self.learner(strategy))
 
     def after_update(self, strategy: Any, **_: Any) -> None:
-        self.strategy.after_step(AvalancheLearner(strategy))
+        learner = self.learner(strategy)
+        learner.stepped()
+        self.strategy.after_step(learner, strategy.mbatch, strategy.mb_output)
 
     def after_training_exp(self, strategy: Any, **_: Any) -> None:
-        self.strategy.after_experience(AvalancheLearner(strategy), strategy.experience)
+        self.strategy.after_experience(self.learner(strategy), strategy.experience)

@@ -1,29 +1,29 @@
 """The contract of a continual-learning strategy: a plain object with a small life cycle.
 
-A strategy runs in any training loop. The loop hands it a *learner*: our `Trainer`, or a `Learner` made in
+A strategy runs in any training loop. The loop hands it a *learner*: our `Trainer`'s, or a `Learner` made in
 one line around a plain torch loop. What a strategy needs decides what the learner must offer:
 
 ===================================  =====================================================
 needs                                offered as
 ===================================  =====================================================
-weights (EWC, patch, frozen)         ``learner.model``, ``learner.optimizer``, ``learner.step``
+weights (EWC, patch, frozen)         ``learner.model``, ``learner.optimizer``
+where training stands (ramps)        ``learner.progress``, a `clplat.progress.Progress`
 outputs of an older model (distill)  ``learner.predict(batch) -> outputs``
 the task's own loss (replay, agem)   ``learner.task_loss(batch, outputs) -> scalar``
+what is trained on (memories)        ``learner.data()``, ``learner.passes(data, batch_size)``
+pictures or texts alone (ZSCL)       ``learner.images(pictures)``, ``learner.texts(texts)``
 ===================================  =====================================================
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
 
-from torch import Tensor, nn
-from torch.optim import Optimizer
+from torch import nn
 
 from clplat.training.hooks import Hooks, SupportsLearning
 
-__all__ = ["Learner", "Strategy", "SupportsLearning"]
+__all__ = ["Strategy", "SupportsLearning"]
 
 
 class Strategy(Hooks):
@@ -88,39 +88,3 @@ def _stateful(strategy: Strategy) -> list[tuple[str, Any]]:
     """The parts that a strategy holds, by attribute; modules without tensors have no state."""
     stateful = [(name, part) for name, part in vars(strategy).items() if hasattr(part, "load_state_dict")]
     return [(name, part) for name, part in stateful if not isinstance(part, nn.Module) or part.state_dict()]
-
-
-@dataclass
-class Learner:
-    """The learner of a plain torch loop.
-
-    Args:
-        model: any module.
-        optimizer: the one that steps it.
-        predict_fn: ``batch -> outputs``; needed by strategies with a teacher or a memory.
-        loss_fn: ``(batch, outputs) -> scalar``; needed by strategies with a memory.
-        collate_fn: joins examples of the data set to a batch; torch's default unless given.
-        step: optimizer steps so far; the loop counts it up.
-    """
-
-    model: nn.Module
-    optimizer: Optimizer
-    predict_fn: Callable[[Any], Any] | None = None
-    loss_fn: Callable[[Any, Any], Tensor] | None = None
-    collate_fn: Callable[[list[Any]], Any] | None = None
-    step: int = 0
-
-    def predict(self, batch: Any) -> Any:
-        if self.predict_fn is None:
-            raise TypeError("this strategy needs outputs: give Learner a predict_fn(batch)")
-        return self.predict_fn(batch)
-
-    def task_loss(self, batch: Any, outputs: Any) -> Tensor:
-        if self.loss_fn is None:
-            raise TypeError("this strategy needs the task's loss: give Learner a loss_fn(batch, outputs)")
-        return self.loss_fn(batch, outputs)
-
-    def collate(self, examples: list[Any]) -> Any:
-        from torch.utils.data import default_collate
-
-        return (self.collate_fn or default_collate)(examples)

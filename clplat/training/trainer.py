@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -15,13 +16,14 @@ from torch.utils.data import DataLoader
 from clplat.config.groups import TrainConfig
 from clplat.data.batch import Batch
 from clplat.data.records import Triplet
+from clplat.progress import Progress
 from clplat.randomness import generator, seeded
 from clplat.retriever import ComposedRetriever
 from clplat.training.accumulation import refuse_batch_statistics
 from clplat.training.batches import domain_batches, loaded
 from clplat.training.loss_log import LossLog, NonFiniteLoss, Position
 from clplat.training.optimizer import clip_gradient, new_optimizer, set_learning_rates
-from clplat.training.plugin import AvalancheLearner, StrategyPlugin
+from clplat.training.plugin import StrategyPlugin
 from clplat.training.step import autocast_dtype, compile_blocks, flops_of, frozen_parts, refuse_dead_tensors
 from clplat.training.strategy import Strategy
 from clplat.training.template import RetrievalTemplate
@@ -51,15 +53,17 @@ class Trainer(RetrievalTemplate):
         before_experience(learner, experience)       freeze, grow, take a teacher; not when resumed inside
         the optimizer takes what is trainable now, learning rates are set
         training_set(experience)                     the data of this experience
-        for each epoch, for each batch of one domain that was not used before an interruption:
-            outputs = model(batch)                   frozen features come from the cache
-            task = loss(query, candidates, ...)
-            loss(learner, batch, outputs)            named terms, added to the task's
-            backward                                 in micro-batches where they are asked for
-            after_backward(learner)                  gradients are there, neither clipped nor used
-            clip, optimizer step, schedule step
-            after_step(learner)
-            on_step(trainer)                         checkpoints and progress
+        for each epoch:
+            before_epoch(learner)                    not when resumed inside
+            for each batch of one domain that was not used before an interruption:
+                outputs = model(batch)               frozen features come from the cache
+                task = loss(query, candidates, ...)
+                loss(learner, batch, outputs)        named terms, added to the task's
+                backward                             in micro-batches where they are asked for
+                after_backward(learner)              gradients are there, neither clipped nor used
+                clip, optimizer step, schedule step
+                after_step(learner, batch, outputs)  ``learner.progress`` counts this step
+                on_step(trainer)                     checkpoints and progress
         after_experience(learner, experience)        consolidate, merge, store exemplars
 
     Example:
@@ -98,15 +102,24 @@ class Trainer(RetrievalTemplate):
             )
         self.collate, self.config, self.seed, self.on_step = collate, config, seed, on_step
         self.plugins.remove(self.evaluator)  # it has no metrics, but a hook for every moment of a step
-        self.learner = AvalancheLearner(self)
+        self.learner = self.strategy_plugin.learner(self)
         self.position = Position()
-        self.step = 0
         self.loss_log = LossLog(check_every or (1 if self.device.type == "cpu" else 32))
         self.flops_per_step: dict[int, int] = {}
         self.flops = 0
         self.resuming = False
         self._source: Any = None
         self._records: list[Triplet] = []
+
+    @property
+    def step(self) -> int:
+        """Finished optimizer steps of the stream."""
+        return self.learner.progress.step
+
+    @property
+    def inside_epoch(self) -> bool:
+        """Whether this epoch had begun before an interruption."""
+        return self.resuming and self.position.iteration > 0
 
     @property
     def losses(self) -> list[dict[str, float]]:
@@ -128,6 +141,11 @@ class Trainer(RetrievalTemplate):
         # Growth draws initial weights from torch's generator.
         with seeded(self.seed, "grow", self.position.experience):
             super()._before_training_exp(**kwargs)
+        place = self.position
+        self.clock.train_exp_epochs = place.epoch
+        self.learner.progress = replace(
+            self.learner.progress, done=place.epoch * self.steps_per_epoch + place.iteration
+        )
         if self.config.compile:
             compile_blocks(self.model)
 
@@ -163,13 +181,16 @@ class Trainer(RetrievalTemplate):
 
     def resume_at(self, position: Position, step: int) -> None:
         """Continue at this place; inside an experience, the next `train` skips its beginning."""
-        self.position, self.step = position, step
+        self.position = position
+        self.learner.progress = Progress(position.experience, epochs=self.config.epochs, step=step)
         self.resuming = (position.epoch, position.iteration) != (0, 0)
 
     def _train_exp(self, experience: Any, eval_streams: Any = None, **_: Any) -> None:
         frozen = frozen_parts(self.model)
         for epoch in range(self.position.epoch, self.train_epochs):
             first = epoch == self.position.epoch
+            if not first:
+                self.position = Position(self.position.experience, epoch, 0)
             self._before_training_epoch()
             if self._stop_training:
                 self._stop_training = False
@@ -182,8 +203,6 @@ class Trainer(RetrievalTemplate):
                 self._prepare()
             if self.config.micro_batch is not None:
                 refuse_batch_statistics(self.model)
-            if not first:
-                self.position = Position(self.position.experience, epoch, 0)
             # Also for the first epoch: since Avalanche's own call, a plugin may have changed the data.
             self.make_train_dataloader()
             self.training_epoch()
@@ -218,7 +237,6 @@ class Trainer(RetrievalTemplate):
                         self._one_step, self.model.cache, self.config.compile
                     )
             self.flops += self.flops_per_step[place.experience]
-            self.step += 1
             self.position = Position(place.experience, place.epoch, place.iteration + 1)
             if self.on_step is not None:
                 self.on_step(self)

@@ -30,7 +30,7 @@ def train_on_both(strategy):
             loss.backward()
             strategy.after_backward(learner)
             learner.optimizer.step()
-            strategy.after_step(learner)
+            strategy.after_step(learner, (x[rows], y[rows]), outputs)
         strategy.after_experience(learner, task)
     return [100 * (model(x).argmax(1) == y).float().mean().item() for x, y in map(examples, (0, 1), (10, 11))]
 

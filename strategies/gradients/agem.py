@@ -74,7 +74,7 @@ class AGEM(Strategy):
             gradient.sub_(scale * direction)
 
     def after_experience(self, learner: SupportsLearning, experience: Any) -> None:
-        self.memory.add(learner, self.training_set(experience))
+        self.memory.add(learner, learner.data())
 
     def memory_bytes(self) -> int:
         return self.memory.bytes()

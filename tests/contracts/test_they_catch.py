@@ -49,7 +49,7 @@ class ForgetfulMemory(Replay):
 class Drawing(Strategy):
     """Draws from the global generator."""
 
-    def after_step(self, learner: Any) -> None:
+    def after_step(self, learner: Any, batch: Any, outputs: Any) -> None:
         torch.rand(1)
         parameter = next(p for p in learner.model.parameters() if p.requires_grad)
         parameter.data.add_(1e-3 * torch.rand(1))
@@ -141,6 +141,27 @@ class Modest(Full):
     """Declares that a tensor that matters has no effect."""
 
     without_effect = (r"visual\.ln_post\.bias",)
+
+
+#: What a `Reading` layer multiplies by; no module holds it.
+HELD: dict[str, nn.Parameter] = {}
+
+
+class Reading(nn.Module):
+    """Reads a weight that is none of its own."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x * HELD["gain"].to(x.device)
+
+
+class Hiding(Full):
+    """Trains a weight where the model computes with it behind everybody's back."""
+
+    def attach(self, backbone: Any, name: str = "default") -> list[str]:
+        visual = backbone.model.visual
+        HELD["gain"] = backbone.gain = nn.Parameter(torch.ones(32))
+        visual.ln_post = nn.Sequential(visual.ln_post, Reading())
+        return ["gain"]
 
 
 class Averaging(Sum):
@@ -341,6 +362,7 @@ CASES: list[tuple[type, Any, str]] = [
     (AdapterContract, Lying, "test_attaching_names_what_is_trained_and_changes_nothing"),
     (AdapterContract, Shifting, "test_attaching_names_what_is_trained_and_changes_nothing"),
     (AdapterContract, Modest, "test_what_is_declared_without_effect_has_none"),
+    (AdapterContract, Hiding, "test_kept_features_are_never_stale"),
     (ComposerContract, Averaging, "test_rows_do_not_depend_on_each_other"),
     (ComposerContract, Blind, "test_it_reads_what_it_says_and_nothing_else"),
     (ComposerContract, Dead, "test_gradients_reach_every_parameter_and_every_input_that_it_reads"),

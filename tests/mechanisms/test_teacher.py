@@ -226,7 +226,11 @@ def test_momentum_and_average_are_what_their_formulas_say() -> None:
 
 
 def test_a_moving_teacher_goes_on_where_it_stood() -> None:
-    model, whole, cut = network().train(), Teacher(which="average", every=2), Teacher(which="average", every=2)
+    model, whole, cut = (
+        network().train(),
+        Teacher(which="average", every=2),
+        Teacher(which="average", every=2),
+    )
     for teacher in (whole, cut):
         teacher.update(model)
         move(model)

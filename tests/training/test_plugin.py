@@ -162,6 +162,7 @@ def test_hooks_come_in_the_order_of_the_contract() -> None:
     for name in (
         "before_experience",
         "training_set",
+        "before_epoch",
         "after_backward",
         "after_step",
         "after_experience",
@@ -174,7 +175,8 @@ def test_hooks_come_in_the_order_of_the_contract() -> None:
 
         setattr(Recorder, name, hook)
     run(stock(network(), Recorder().as_plugin(), train_mb_size=48), benchmark("new").train_stream)
-    one = ["before_experience", "training_set", "loss", "after_backward", "after_step", "after_experience"]
+    one = ["before_experience", "training_set", "before_epoch"]
+    one += ["loss", "after_backward", "after_step", "after_experience"]
     assert calls == one + one
 
 
@@ -192,7 +194,7 @@ def test_looking_at_another_batch_leaves_the_loop_as_it_was() -> None:
                 and template.mb_output is outputs
                 and torch.equal(other, template.model(x))
                 and torch.allclose(loss, nn.functional.cross_entropy(other, y))
-                and learner.step == template.clock.train_iterations
+                and learner.progress.step == template.clock.train_iterations
                 and learner.optimizer is template.optimizer
             )
             with pytest.raises(RuntimeError):
@@ -244,4 +246,4 @@ def test_a_plugin_wraps_its_strategy() -> None:
     assert isinstance(plugin, StrategyPlugin) and plugin.strategy is strategy and plugin.terms == {}
     template = stock(network())
     learner = AvalancheLearner(template)
-    assert learner.model is template.model and learner.step == 0
+    assert learner.model is template.model and learner.progress.step == 0

@@ -49,6 +49,9 @@ class PeftState(AdapterState):
         # Lily averages its routers over the batch, also in evaluation mode.
         return hasattr(module, "lily_router") and not module.disable_adapters
 
+    def knows(self, module: nn.Module) -> bool:
+        return hasattr(module, "active_adapters")
+
     def factors(self, network: nn.Module) -> frozenset[str]:
         return frozenset(
             f"{path}.{key}"

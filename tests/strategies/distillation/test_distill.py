@@ -17,7 +17,7 @@ from clplat.testing import (
     tiny_domains,
     tiny_learner,
 )
-from clplat.training.strategy import Learner
+from clplat.training.learner import Learner
 from strategies import Distill
 
 BATCH = tiny_collate()(tiny_domains()[0].train[:8])

@@ -20,7 +20,7 @@ from clplat.testing import (
     tiny_learner,
 )
 from clplat.testing.checks import weights
-from clplat.training.strategy import Learner
+from clplat.training.learner import Learner
 from strategies import EWC
 
 BATCH = tiny_collate()(tiny_domains()[0].train[:8])

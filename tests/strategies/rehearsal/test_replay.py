@@ -19,7 +19,7 @@ from clplat.testing import (
     tiny_learner,
     tiny_loss,
 )
-from clplat.training.strategy import Learner
+from clplat.training.learner import Learner
 from strategies import Replay
 
 BATCH = tiny_collate()(tiny_domains()[0].train[:8])
@@ -30,6 +30,7 @@ FIRST, SECOND = (SimpleNamespace(dataset=domain.train) for domain in tiny_domain
 def test_replay_adds_the_weighted_task_loss_of_the_memory() -> None:
     strategy, model = Replay(size=6, batch_size=6, weight=0.25), TinyTowers()
     learner = tiny_learner(model)
+    learner.dataset = FIRST.dataset
     assert strategy.loss(learner, BATCH, model(BATCH)) == {}
     strategy.after_experience(learner, FIRST)
     rows = strategy.memory.state_dict()["groups"]["0"]
@@ -50,7 +51,7 @@ def test_replay_adds_the_weighted_task_loss_of_the_memory() -> None:
 def test_a_learner_without_outputs_says_so() -> None:
     model = TinyTowers()
     bare = Learner(model, torch.optim.SGD(model.parameters(), lr=0.1), collate_fn=tiny_collate())
-    replay = Replay(size=4)
+    replay, bare.dataset = Replay(size=4), FIRST.dataset
     replay.after_experience(bare, FIRST)
     with pytest.raises(TypeError, match="predict_fn"):
         replay.loss(bare, BATCH, model(BATCH))

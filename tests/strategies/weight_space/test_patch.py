@@ -24,7 +24,7 @@ from clplat.testing import (
     tiny_retriever,
 )
 from clplat.testing.checks import difference, weights
-from clplat.training.strategy import Learner
+from clplat.training.learner import Learner
 from strategies import Patch
 
 BATCH = tiny_collate()(tiny_domains()[0].train[:8])

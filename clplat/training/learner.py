@@ -1,0 +1,146 @@
+"""What a strategy may ask of the loop that it runs in, and the learner of a plain torch loop."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.optim import Optimizer
+
+from clplat.progress import Progress
+from clplat.randomness import seeded
+
+__all__ = ["AnyLearner", "Learner"]
+
+
+class AnyLearner:
+    """What every learner answers with what its loop has: a model, batches, and where training stands."""
+
+    model: nn.Module
+    progress: Progress
+
+    def predict(self, batch: Any) -> Any:
+        raise NotImplementedError
+
+    def collate(self, examples: list[Any]) -> Any:
+        raise NotImplementedError
+
+    def _collator(self) -> Any:
+        """What joins examples to batches, with the pictures and the tokenizer that it uses."""
+        raise NotImplementedError
+
+    def begin(self, experience: int, *, epochs: int = 1, total: int = 0) -> None:
+        """An experience begins: of so many passes over its data, of so many steps in all, where known."""
+        self.progress = Progress(experience, epochs=epochs, step=self.progress.step, total=total)
+
+    def stepped(self) -> None:
+        """The optimizer has made a step."""
+        self.progress = self.progress.stepped()
+
+    def images(self, pictures: Sequence[Any]) -> Tensor:
+        """Embeddings (N, D) of pictures, as a gallery stores them; with gradients where gradients are on.
+
+        Raises:
+            TypeError: the model or the loop cannot embed pictures by themselves.
+        """
+        encode, collate = self._embeds("encode_images"), self._collator()
+        if not hasattr(collate, "pixels"):
+            raise TypeError("this strategy embeds pictures: the loop's collate must be a clplat Collate")
+        found: Tensor = encode(collate.pixels.images(list(pictures)))
+        return found
+
+    def texts(self, texts: Sequence[str]) -> Tensor:
+        """Embeddings (N, D) of texts by themselves; with gradients where gradients are on.
+
+        Raises:
+            TypeError: the model or the loop cannot embed texts by themselves.
+        """
+        encode, collate = self._embeds("encode_texts"), self._collator()
+        if not hasattr(collate, "tokenize"):
+            raise TypeError("this strategy embeds texts: the loop's collate must be a clplat Collate")
+        found: Tensor = encode(collate.tokenize(list(texts)))
+        return found
+
+    def _embeds(self, method: str) -> Callable[[Any], Tensor]:
+        found: Callable[[Any], Tensor] | None = getattr(self.model, method, None)
+        if found is None:
+            kind = type(self.model).__name__
+            raise TypeError(
+                f"this strategy needs a model with {method}, such as ComposedRetriever, not {kind}"
+            )
+        return found
+
+    def passes(self, data: Any, batch_size: int, *, grad: bool = False) -> Iterator[tuple[Any, Any]]:
+        """Batches and outputs of a pass over data, in their order, in evaluation mode.
+
+        Args:
+            data: a sequence of examples, such as `data`.
+            batch_size: examples per batch.
+            grad: with a graph to differentiate.
+
+        The modes of all modules are as before when the pass is over or abandoned.
+        """
+        modes = [(module, module.training) for module in self.model.modules()]
+        self.model.eval()
+        try:
+            for start in range(0, len(data), batch_size):
+                batch = self.collate([data[i] for i in range(start, min(start + batch_size, len(data)))])
+                with seeded(0, "passes", start), torch.set_grad_enabled(grad):
+                    outputs = self.predict(batch)
+                yield batch, outputs
+        finally:
+            for module, mode in modes:
+                module.training = mode
+
+
+@dataclass
+class Learner(AnyLearner):
+    """The learner of a plain torch loop.
+
+    Args:
+        model: any module.
+        optimizer: the one that steps it.
+        predict_fn: ``batch -> outputs``; needed by strategies with a teacher or a memory.
+        loss_fn: ``(batch, outputs) -> scalar``; needed by strategies with a memory.
+        collate_fn: joins examples of the data set to a batch; torch's default unless given.
+        progress: where training stands; the loop calls `begin` and `stepped`.
+        dataset: what the loop trains on in this experience; needed by strategies that look at it.
+    """
+
+    model: nn.Module
+    optimizer: Optimizer
+    predict_fn: Callable[[Any], Any] | None = None
+    loss_fn: Callable[[Any, Any], Tensor] | None = None
+    collate_fn: Callable[[list[Any]], Any] | None = None
+    progress: Progress = field(default_factory=Progress)
+    dataset: Any = None
+
+    def predict(self, batch: Any) -> Any:
+        if self.predict_fn is None:
+            raise TypeError("this strategy needs outputs: give Learner a predict_fn(batch)")
+        return self.predict_fn(batch)
+
+    def task_loss(self, batch: Any, outputs: Any) -> Tensor:
+        if self.loss_fn is None:
+            raise TypeError("this strategy needs the task's loss: give Learner a loss_fn(batch, outputs)")
+        return self.loss_fn(batch, outputs)
+
+    def collate(self, examples: list[Any]) -> Any:
+        from torch.utils.data import default_collate
+
+        return (self.collate_fn or default_collate)(examples)
+
+    def _collator(self) -> Any:
+        return self.collate_fn
+
+    def data(self) -> Any:
+        if self.dataset is None:
+            raise TypeError("this strategy looks at its data: set Learner.dataset to what the loop trains on")
+        return self.dataset
+
+    def at_epoch(self, epoch: int) -> None:
+        """A pass over the data begins."""
+        self.progress = replace(self.progress, epoch=epoch)
