@@ -10,7 +10,7 @@ from torch import Tensor
 
 from clplat.data.batch import Batch
 
-__all__ = ["at_rest", "join_examples", "size_in_bytes", "split_batch"]
+__all__ = ["at_rest", "join_examples", "length", "size_in_bytes", "split_batch", "take"]
 
 #: Keys that tell a row of our `Batch` from a user's own dict.
 _ROW = frozenset({"id", "domain", "reference", "tokens", "candidates", "labels", "picture_kind", "weight"})
@@ -38,11 +38,38 @@ def split_batch(batch: Any) -> list[Any]:
     raise TypeError(f"a memory cannot split a batch of type {type(batch).__name__}")
 
 
+def length(batch: Any) -> int:
+    """The number of examples of a batch of any shape that `split_batch` knows."""
+    if isinstance(batch, dict):
+        return length(next(iter(batch.values())))
+    if isinstance(batch, list | tuple) and any(map(_is_column, batch)):
+        return length(batch[0])
+    return len(batch)
+
+
+def take(batch: Any, rows: Sequence[int]) -> Any:
+    """The batch of these examples alone; pictures that are not asked for are not decoded.
+
+    Example:
+        >>> take([torch.tensor([5, 6, 7]), torch.zeros(3, 2)], [2])[0]
+        tensor([7])
+    """
+    if isinstance(batch, Batch):
+        return batch.part(rows)
+    if isinstance(batch, Tensor):
+        return batch[list(rows)]
+    if isinstance(batch, dict):
+        return {key: take(value, rows) for key, value in batch.items()}
+    if isinstance(batch, list | tuple) and any(map(_is_column, batch)):
+        return [take(part, rows) for part in batch]
+    return [batch[i] for i in rows]
+
+
 def _is_column(part: Any) -> bool:
-    """A tensor, or a tuple or dict of tensors: one of the columns of a batch, and no example of its own."""
+    """A tensor, a `Batch`, or a tuple or dict of tensors: a column of a batch, and no example of its own."""
     if isinstance(part, dict):
         return any(map(_is_column, part.values()))
-    return isinstance(part, Tensor) or (isinstance(part, tuple) and any(map(_is_column, part)))
+    return isinstance(part, Tensor | Batch) or (isinstance(part, tuple) and any(map(_is_column, part)))
 
 
 def join_examples(rows: Sequence[Any]) -> Any:

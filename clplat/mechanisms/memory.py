@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from dataclasses import dataclass
 from typing import Any, Literal, Protocol
 
 import torch
 
-from clplat.mechanisms.examples import at_rest, join_examples, size_in_bytes, split_batch
+from clplat.mechanisms.examples import at_rest, join_examples, length, size_in_bytes, split_batch, take
 from clplat.randomness import generator
 
 __all__ = ["Memory"]
@@ -17,6 +17,13 @@ class Collates(Protocol):
     """What a memory asks of the loop that it is filled in: to join examples to a batch."""
 
     def collate(self, examples: list[Any]) -> Any: ...
+
+
+@dataclass(frozen=True)
+class _Place:
+    """Stands for a row of the batch on offer."""
+
+    row: int
 
 
 class Memory:
@@ -73,7 +80,7 @@ class Memory:
             return
         if self.policy == "queue":
             newest = range(max(0, len(data) - self.size), len(data))
-            self.offer(split_batch(learner.collate([data[i] for i in newest])), group)
+            self.offer(learner.collate([data[i] for i in newest]), group)
             return
         slots: list[tuple[str, int]] = [
             (key, i) for key, rows in self._groups.items() for i in range(len(rows))
@@ -89,25 +96,30 @@ class Memory:
         kept[group] = split_batch(learner.collate([data[i] for i in fresh])) if fresh else []
         self._groups = kept
 
-    def offer(self, rows: Iterable[Any], group: str) -> None:
-        """Take examples as they come, during training; a row may hold what the model put out for it.
+    def offer(self, batch: Any, group: str) -> None:
+        """Choose among examples as they come, during training; what is not chosen is not decoded.
 
         Args:
-            rows: from `split_batch`.
-            group: names their experience; a batch of `sample` is of one group.
+            batch: of any shape that `split_batch` knows; a tuple of the batch and of what the model put out
+                for it, say.
+            group: names the experience; a batch of `sample` is of one group.
 
         Example:
             >>> memory = Memory(size=2, policy="queue", seed=0)
-            >>> memory.offer([(torch.zeros(2), torch.tensor(i)) for i in range(5)], "first domain")
+            >>> memory.offer((torch.zeros(5, 3), torch.arange(5)), "first domain")
             >>> memory.sample(2)[1].sort().values
             tensor([3, 4])
         """
         held = self._groups.setdefault(group, [])
-        for row in rows:
+        for i in range(length(batch)):
             self._seen += 1
             self._offered[group] = self._offered.get(group, 0) + 1
             if len(self) < self.size or self._make_room(group):
-                held.append(row)
+                held.append(_Place(i))
+        places = [row for row in held if isinstance(row, _Place)]
+        if places:
+            rows = split_batch(take(batch, [place.row for place in places]))
+            held[len(held) - len(rows) :] = rows
 
     def _make_room(self, group: str) -> bool:
         """Remove one row of a full memory for one of this group, unless the draw is against it."""

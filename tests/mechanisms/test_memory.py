@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -13,6 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch._subclasses import FakeTensorMode
 
+from clplat.data.inputs import Images
 from clplat.mechanisms.examples import size_in_bytes
 from clplat.mechanisms.memory import Memory
 from clplat.runs.checkpoint import _floats_on
@@ -157,7 +159,7 @@ def test_a_memory_that_resumes_on_a_device_takes_new_examples() -> None:
         state = {**Memory(8, "balanced", 0).state_dict(), "groups": held}
         memory = Memory(8, "balanced", 0)
         memory.load_state_dict({**state, "groups": _floats_on(torch.device("cuda"), held)})
-        memory.offer([torch.zeros(2)], "0")
+        memory.offer(torch.zeros(1, 2), "0")
         assert torch.stack(memory.state_dict()["groups"]["0"]).device.type == "cpu"
 
 
@@ -168,7 +170,7 @@ def test_offered_rows_are_kept_with_equal_chance(policy: Any) -> None:
         memory = Memory(8, policy, seed)
         for e in range(2):
             for start in range(0, 20, 5):
-                memory.offer(range(1000 * e + start, 1000 * e + start + 5), f"domain {e}")
+                memory.offer([1000 * e + start + i for i in range(5)], f"domain {e}")
         counts.update(row for rows in held(memory) for row in rows)
         assert len(memory) == 8 and (policy == "reservoir" or [*map(len, held(memory))] == [4, 4])
     spread = sum((counts[i] - 120) ** 2 for i in (*range(20), *range(1000, 1020))) / (120 * 0.8)
@@ -177,16 +179,35 @@ def test_offered_rows_are_kept_with_equal_chance(policy: Any) -> None:
 
 def test_a_queue_keeps_the_newest() -> None:
     memory = Memory(4, "queue", 0)
-    memory.offer(range(6), "a")
+    memory.offer([*range(6)], "a")
     memory.offer([6], "b")
     assert held(memory) == [[3, 4, 5], [6]]
     assert held(filled(Memory(4, "queue", 0), [3, 9])) == [[], [1005, 1006, 1007, 1008]]
 
 
+def test_what_a_full_memory_refuses_is_not_decoded() -> None:
+    decoded: list[str] = []
+    batch = tiny_collate()(tiny_domains()[0].train[:8])
+    whole = batch.pictures
+
+    def load(rows: Any, again: bool) -> torch.Tensor:
+        decoded.extend(whole.names[i] for i in rows)
+        return whole.at(rows)
+
+    memory = Memory(2, "reservoir", 0)
+    memory.offer((batch, torch.arange(8)), "a")
+    seen = replace(batch, pictures=Images(whole.names, load, "test"))
+    memory.offer((seen, torch.arange(8, 16)), "b")
+    rows = [row for group in held(memory) for row in group]
+    assert len(rows) == 2 and len(decoded) == 2 * sum(int(row[1]) >= 8 for row in rows)
+    examples, numbers = memory.sample(2) or (batch, torch.arange(8))
+    assert examples.ids == [batch.ids[int(i) % 8] for i in numbers]
+
+
 def test_places_that_another_group_leaves_free_are_used() -> None:
     memory = Memory(10, "balanced", 0)
     for group, count in (("a", 2), ("b", 40), ("c", 40)):
-        memory.offer(range(count), group)
+        memory.offer([*range(count)], group)
     assert [len(rows) for rows in held(memory)] == [2, 4, 4]
 
 
