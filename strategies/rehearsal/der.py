@@ -37,8 +37,8 @@ class DER(Strategy):
         (C, D), the B targets first.
 
     Relations:
-        `Replay` is the second term alone, with a memory that fills after each domain; `Distill` asks an earlier
-        model about new data instead of remembering what it said of old data.
+        `Replay` is the second term alone, with a memory that fills after each domain; `Distill` asks an
+        earlier model about new data instead of remembering what it said of old data.
 
     Example:
         >>> from strategies import DER
@@ -59,8 +59,8 @@ class DER(Strategy):
     ) -> None:
         if not (alpha >= 0 and beta >= 0 and batch_size >= 2):
             raise ValueError(
-                "alpha and beta must be at least 0 and batch_size at least 2 (the negatives are in the batch), "
-                f"not {alpha}, {beta} and {batch_size}"
+                "alpha and beta must be at least 0 and batch_size at least 2 (the negatives are in the "
+                f"batch), not {alpha}, {beta} and {batch_size}"
             )
         self.size, self.batch_size, self.alpha, self.beta, self.seed = size, batch_size, alpha, beta, seed
         self.memory = Memory(size, "reservoir", seed or 0)

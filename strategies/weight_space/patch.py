@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Annotated, Any, Literal
 
+import torch
 from torch import Tensor
 
 from clplat.config.space import Choice, Float
+from clplat.mechanisms.merging import Weights, task_vector
 from clplat.mechanisms.weight_space import interpolate, weights_of
 from clplat.training.strategy import Strategy, SupportsLearning
 
@@ -57,3 +60,8 @@ class Patch(Strategy):
 
     def after_experience(self, learner: SupportsLearning, experience: Any) -> None:
         interpolate(learner.model, self._start, self.alpha)
+
+    def merge(self, points: Sequence[Weights]) -> dict[str, Tensor]:
+        """Of the weights before the stream and after each of its domains."""
+        start, end = points[0 if self.anchor == "initial" else max(0, len(points) - 2)], points[-1]
+        return {name: torch.lerp(start[name], end[name], self.alpha) for name in task_vector(start, end)}
