@@ -3,15 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TypeAlias
+from typing import Protocol, TypeAlias
 
 import torch
 from torch import Tensor
 
-__all__ = ["Weights", "added", "task_vector", "ties", "total", "trimmed"]
+__all__ = ["Merges", "Weights", "added", "task_vector", "ties", "total", "trimmed"]
 
 #: Tensors by name, as `clplat.mechanisms.weight_space.weights_of` reads them.
 Weights: TypeAlias = Mapping[str, Tensor]
+
+
+class Merges(Protocol):
+    """A strategy that can also merge the versions of a finished run, see `clplat.runs.derive`."""
+
+    def merge(self, points: Sequence[Weights]) -> dict[str, Tensor]:
+        """New weights from those before the stream and after each of its domains so far."""
 
 
 def task_vector(start: Weights, end: Weights) -> dict[str, Tensor]:
