@@ -17,7 +17,7 @@ from clplat.cache.store import Store
 from clplat.data.batch import Batch
 from clplat.data.collate import Collate
 from clplat.data.images import PixelStore, Preprocess
-from clplat.data.records import Picture, Triplet
+from clplat.data.records import Example, Picture, Triplet
 from clplat.models.backbone import Backbone
 from clplat.parts.losses.info_nce import InfoNCE
 from clplat.retriever import ComposedRetriever
@@ -54,7 +54,7 @@ def captions(count: int, seed: int = 0) -> list[str]:
     return list(found)
 
 
-def triplets(count: int, pictures: int) -> list[Triplet]:
+def triplets(count: int, pictures: int) -> list[Example]:
     """Triplets with captions of their own, of this many distinct pictures: 224 x 224 pixels of noise."""
     shown = [Picture(f"noise/{i}", partial(_noise, i)) for i in range(pictures)]
     return [

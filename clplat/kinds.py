@@ -29,7 +29,8 @@ class Kind:
         maker: what makes any part of the kind by its name, ``module:function``, where none is scanned.
         tests: class of `clplat.testing` that checks a part; empty for a kind without contract tests.
         optional: ``none`` leaves the slot empty.
-        many: the slot takes a list of parts.
+        many: what makes one part of several, ``module:Class``, whose first argument takes their list: the
+            slot takes names separated by commas. Empty where it takes one part.
         label: where its part stands in the labels of runs, before or after the strategy, unless it is the
             default; None: in no label.
         always: written into every configuration. A slot that release 0.1.0 did not know is written only where
@@ -43,7 +44,7 @@ class Kind:
     maker: str = ""
     tests: str = ""
     optional: bool = False
-    many: bool = False
+    many: str = ""
     label: Literal["before", "after"] | None = "after"
     always: bool = False
 
@@ -103,6 +104,7 @@ KINDS: dict[str, Kind] = {
             "strategies",
             "naive",
             contract="clplat.training.strategy:Strategy",
+            many="clplat.training.combined:Combined",
             tests="StrategyContract",
             always=True,
         ),

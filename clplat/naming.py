@@ -9,7 +9,7 @@ from typing import Any
 
 from clplat.kinds import KINDS
 
-__all__ = ["NAME_LENGTH", "flat", "label", "part", "run_name", "stream_names", "variant"]
+__all__ = ["NAME_LENGTH", "flat", "label", "part", "run_name", "stream_names", "title", "variant"]
 
 NAME_LENGTH = 24  # what the run column of MLflow shows
 
@@ -46,8 +46,24 @@ def label(config: Mapping[str, Any]) -> str:
         # The default of a slot says nothing in a name; the strategy is always named.
         if name not in ("", "none") and (slot == "strategy" or name != KINDS[slot].default):
             rank = value.get("rank", value.get("r")) if isinstance(value, Mapping) else None
-            words.append(name if rank is None else f"{name} r{rank}")
+            words.append(title(value) if rank is None else f"{title(value)} r{rank}")
     return " ".join(words) or "run"
+
+
+def title(entry: Any) -> str:
+    """A part with those that are together with it or inside it.
+
+    Example:
+        >>> title({"name": "ewc,replay", "ewc": {"lam": 5}})
+        'ewc+replay'
+        >>> title({"name": "shift", "inner": {"name": "sum"}})
+        'shift(sum)'
+    """
+    if not isinstance(entry, Mapping):
+        return str(entry).replace(",", "+")
+    inside = [title(value) for value in entry.values() if isinstance(value, Mapping) and "name" in value]
+    name = str(entry["name"]).replace(",", "+")
+    return f"{name}({', '.join(inside)})" if inside else name
 
 
 def _labelled(place: str) -> list[str]:

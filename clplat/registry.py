@@ -24,6 +24,7 @@ __all__ = [
     "classes_in",
     "describe",
     "exports",
+    "joiner",
     "load",
     "maker",
     "names",
@@ -107,6 +108,12 @@ def load(kind: str, name: str) -> Any:
 def maker(kind: Kind) -> Callable[..., Any]:
     """What makes any part of a kind that is not scanned, by the part's name."""
     made: Callable[..., Any] = EntryPoint(kind.slot, kind.maker, "").load()
+    return made
+
+
+def joiner(kind: Kind) -> Callable[..., Any]:
+    """What makes one part of a kind of several; its first argument takes their list."""
+    made: Callable[..., Any] = EntryPoint(kind.slot, kind.many, "").load()
     return made
 
 

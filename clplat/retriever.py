@@ -11,10 +11,12 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from clplat.data.batch import Batch
+from clplat.data.columns import Column
 from clplat.data.inputs import Images, Texts
 from clplat.mechanisms.routing import Router
 from clplat.models.backbone import Backbone
 from clplat.models.features import ImageFeatures, TextFeatures
+from clplat.models.items import embed_items, in_order
 from clplat.models.outputs import Outputs
 from clplat.parts.composers._base import Composer
 from clplat.parts.projections._base import Projection
@@ -72,16 +74,21 @@ class ComposedRetriever(nn.Module):
         self._tokens = "tokens" in composer.needs
 
     def forward(self, batch: Batch) -> Outputs:
-        """Embed a batch for training: queries and all candidates, in one pass of the image tower."""
+        """Embed a batch for training: queries and all candidates, in one pass of each tower.
+
+        An item of a batch is a picture, a text or both: a picture is embedded by the image tower, a text by
+        the text tower, both by the composer. Of triplets that is the composed query and the pictures of the
+        candidates.
+        """
         count = len(batch)
-        pictures = self.image_features(batch.pictures, tokens=self._tokens)
-        reference, candidates = pictures.pooled[:count], pictures.pooled[count:]
-        pictures.pooled = reference
-        if pictures.tokens is not None:
-            pictures.tokens = pictures.tokens[:count]
-        text = self.text_features(batch.texts, tokens=self._tokens)
-        query = self._finish(self.composer(pictures, text))
-        return Outputs(query, self._finish(candidates), self.backbone.logit_scale.exp())
+        pictures = self.image_features(batch.pictures, tokens=self._tokens) if len(batch.pictures) else None
+        texts = self.text_features(batch.texts, tokens=self._tokens) if len(batch.texts) else None
+        shown, said = batch.picture_rows, batch.text_rows
+        query, candidates = (
+            self._finish(embed_items(pictures, texts, shown[side], said[side], self.composer))
+            for side in (slice(count), slice(count, len(shown)))
+        )
+        return Outputs(query, candidates, self.backbone.logit_scale.exp())
 
     def image_features(self, images: Images | Tensor, *, tokens: bool = False) -> ImageFeatures:
         """The backbone's features of pictures, as they are or (B, 3, S, S); kept where they are frozen."""
@@ -127,6 +134,25 @@ class ComposedRetriever(nn.Module):
         """Gallery embeddings (B, D), unit rows, of pictures, as they are or (B, 3, S, S)."""
         images = images if isinstance(images, Images) else Images.of(images)
         return self._routed(images, lambda _, part: self._finish(self.image_features(part).pooled))
+
+    def encode_items(self, pictures: Column[Images], texts: Column[Texts]) -> Tensor:
+        """Gallery embeddings (N, D), unit rows, of items of any kind, as `item_columns` lays them out."""
+        shown, said = pictures.rows, texts.rows
+        seen = [place for place, row in enumerate(shown) if row >= 0]
+        read = [place for place, row in enumerate(shown) if row < 0]
+        made: list[Tensor] = []
+        if seen:
+
+            def encode(rows: Sequence[int], part: Images) -> Tensor:
+                own = texts.part([seen[i] for i in rows])
+                words = self.text_features(own.value, tokens=self._tokens) if len(own.value) else None
+                found = self.image_features(part, tokens=self._tokens and words is not None)
+                return self._finish(embed_items(found, words, range(len(part)), own.rows, self.composer))
+
+            made.append(self._routed(pictures.value.part([shown[place] for place in seen]), encode))
+        if read:
+            made.append(self.encode_texts(texts.value.part([said[place] for place in read])))
+        return in_order(made, seen + read)
 
     def encode_texts(self, texts: Texts | Tensor) -> Tensor:
         """Embeddings (B, D), unit rows, of texts or their ids (B, L), to retrieve and classify by text.

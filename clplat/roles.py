@@ -24,5 +24,5 @@ def role_of(entry: Mapping[str, Any]) -> Role:
         ('upper bound', 'method')
     """
     name = entry["strategy"] if "strategy" in entry else part(entry["config"], "strategy")
-    role: Role = registry.tag("strategies", str(name), "role", "method")
-    return role
+    roles: set[Role] = {registry.tag("strategies", one, "role", "method") for one in str(name).split(",")}
+    return roles.pop() if len(roles) == 1 else "method"

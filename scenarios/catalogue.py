@@ -5,8 +5,8 @@ from __future__ import annotations
 from functools import cached_property, lru_cache
 from typing import Any
 
+from clplat.data.fingerprint import stream_fingerprint
 from clplat.data.records import Domain, Picture, Probe
-from clplat.data.validate import stream_fingerprint
 from clplat.errors import nearest, unknown_name
 from scenarios import _catalogue
 from scenarios._catalogue import DOMAINS, build_domain, check_sizes

@@ -8,10 +8,12 @@ from dataclasses import replace
 from functools import cached_property
 from typing import Any, Literal
 
+from clplat.data.fingerprint import stream_fingerprint
 from clplat.data.folders import SPLITS, FolderTree, read_folders, stable_hash, to_words, with_article
 from clplat.data.records import (
     Candidate,
     Domain,
+    Example,
     Gallery,
     Picture,
     Probe,
@@ -19,7 +21,7 @@ from clplat.data.records import (
     RetrievalSet,
     Triplet,
 )
-from clplat.data.validate import stream_fingerprint, validate_domain
+from clplat.data.validate import validate_domain
 from clplat.errors import UserError, unknown_name
 from scenarios._folder_queries import CLASS_CHANGE, DOMAIN_CHANGE, balanced, draw_queries
 
@@ -164,14 +166,14 @@ class DomainFolders:
             validate_domain(domains[-1])
         return domains, self._probes()
 
-    def _triplets(self, domain: str, earlier: Sequence[str]) -> tuple[Triplet, ...]:
+    def _triplets(self, domain: str, earlier: Sequence[str]) -> tuple[Example, ...]:
         """Draw distinct training triplets; domain changes start from ``earlier`` domains only."""
         pictures = self._tree.pictures
         own = [category for category in self._tree.classes if pictures(domain, category, "train")]
         if not own or (len(own) < 2 and not earlier):
             raise UserError(f"domain '{domain}' has training pictures of {len(own)} classes; it needs two")
         draw = random.Random(stable_hash("train", self.seed or 0, domain, *sorted(earlier)))
-        found: dict[tuple[str, str, str], Triplet] = {}
+        found: dict[tuple[str, str, str], Example] = {}
         for _ in range(20 * self.train):  # a small tree may have fewer distinct triplets
             wanted = draw.choice(own)
             others = [category for category in own if category != wanted]

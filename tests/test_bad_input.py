@@ -253,7 +253,7 @@ SCENARIO = """
 '''A stream that somebody else wrote, with a mistake.'''
 from dataclasses import replace
 from clplat.training.streams import build_benchmark
-from clplat.data.validate import stream_fingerprint
+from clplat.data.fingerprint import stream_fingerprint
 from scenarios.catalogue import Catalogue
 
 class Broken(Catalogue):
@@ -273,12 +273,13 @@ class Broken(Catalogue):
         if self.mistake == 'no queries':
             first = replace(first, val=replace(first.val, queries=()))
         if self.mistake == 'no triplets':
-            first = replace(first, train=())
+            return [replace(domain, train=()) for domain in domains], probes
         if self.mistake == 'trained on gallery':
-            leak = replace(first.train[0], target=gallery.pictures[0])
+            leak = replace(first.train[0], target=gallery.items[0])
             first = replace(first, train=(leak, *first.train[1:]))
         if self.mistake == 'long text':
-            first = replace(first, train=(replace(first.train[0], text='very ' * 60), *first.train[1:]))
+            query = replace(first.train[0].query, text='very ' * 60)
+            first = replace(first, train=(replace(first.train[0], query=query), *first.train[1:]))
         if self.mistake == 'nothing':
             return [], probes
         return [first, *domains[1:]], probes
@@ -298,7 +299,7 @@ def broken(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
         ("no target", ["domain 'dress-studio', test", "has no right answer in gallery"]),
         ("empty gallery", ["domain 'dress-studio', test", "is empty"]),
         ("no queries", ["domain 'dress-studio', val", "there are no queries"]),
-        ("no triplets", ["domain 'dress-studio'", "no training triplets"]),
+        ("no triplets", ["strategy 'naive' trains", "no domain of the stream has training examples"]),
         ("trained on gallery", ["dress-studio", "also trained on"]),
         ("nothing", ["needs at least one domain"]),
     ],

@@ -39,7 +39,7 @@ def run(options: Namespace) -> int:
     from clplat.tables.comparison import plain
     from clplat.terminal import Terminal
     from clplat.tracking import Tracker, from_results
-    from clplat.tracking.listener import tracked
+    from clplat.tracking.tracker import TrackedListener
 
     with Terminal() as terminal:
         folder = options.out or default_folder(config)
@@ -48,7 +48,8 @@ def run(options: Namespace) -> int:
             tracker.start_background()  # while we load torch
         from clplat.runs.experiment import run as run_experiment
 
-        listener = tracked(terminal.listener(config.name("strategy")), tracker, folder)
+        shown = terminal.listener(config.name("strategy"))
+        listener = shown if tracker is None else TrackedListener(shown, tracker, folder)
         result = run_experiment(config, folder, listener=listener, checkpoint_every=options.checkpoint_every)
         if tracker is not None:
             tracker.close()

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from clplat.config.space import Choice, Float, Int
 
@@ -107,7 +108,7 @@ class DataConfig:
 
 
 #: Name of the group -> its constructor.
-GROUPS: dict[str, type[TrainConfig] | type[DataConfig] | type[EvaluationConfig]] = {
+GROUPS: dict[str, Callable[..., Any]] = {
     "train": TrainConfig,
     "data": DataConfig,
     "evaluation": EvaluationConfig,

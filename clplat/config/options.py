@@ -1,11 +1,12 @@
 """Options: what a constructor's signature says about its arguments, and values checked against it.
 
 The signature is the only place where an argument is declared: its annotation is the type, its default the
-default, its line in ``Args:`` the help. Nothing here knows of slots or files.
+default, its line in ``Args:`` the help. Nothing here knows of files.
 """
 
 from __future__ import annotations
 
+import dataclasses
 import inspect
 import json
 import math
@@ -20,6 +21,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, Union, get_args, get_
 
 import yaml
 
+from clplat.config.annotations import slot_in
 from clplat.errors import UserError
 
 if TYPE_CHECKING:
@@ -53,15 +55,21 @@ def arguments(constructor: Callable[..., Any]) -> tuple[Argument, ...]:
     except NameError as error:
         raise UserError(f"cannot read the types of {constructor.__qualname__}'s arguments: {error}") from None
     help_of = _help(inspect.getdoc(constructor) or "")
-    found = []
+    found, defaults = [], _made_defaults(constructor)
     for name, given in inspect.signature(constructor).parameters.items():
         if given.kind in (given.VAR_POSITIONAL, given.VAR_KEYWORD):
             continue
         required = given.default is given.empty
-        default = None if required else _plain(given.default)
+        default = None if required else _plain(defaults.get(name, given.default))
         kind = hints.get(name, Any if given.annotation is given.empty else given.annotation)
         found.append(Argument(name, kind, default, help_of.get(name, ""), required))
     return tuple(found)
+
+
+def _made_defaults(constructor: Callable[..., Any]) -> dict[str, Any]:
+    """The defaults that a dataclass makes anew each time; its signature has a placeholder for them."""
+    own = dataclasses.fields(constructor) if dataclasses.is_dataclass(constructor) else ()
+    return {f.name: f.default_factory() for f in own if f.default_factory is not dataclasses.MISSING}
 
 
 def coerce(kind: Any, value: Any) -> Any:
@@ -74,6 +82,8 @@ def coerce(kind: Any, value: Any) -> Any:
         >>> coerce(int | None, "3"), coerce(list[str], "[a, b]"), coerce(str, "3")
         (3, ['a', 'b'], '3')
     """
+    if slot_in(kind) is not None:
+        return value  # a part, see `clplat.config.fill`
     shown = value if value is None or isinstance(value, bool | int | float) else _SHORT.repr(value)
     for reading in _readings(value):
         try:
@@ -94,6 +104,9 @@ def describe_type(kind: Any, many: bool = False) -> str:
         >>> describe_type(list[str] | None)
         'a list of texts or null'
     """
+    slot = slot_in(kind)
+    if slot is not None:
+        return slot.words
     one, several = {
         int: ("a whole number", "whole numbers"),
         float: ("a number", "numbers"),

@@ -12,7 +12,7 @@ from typing import Any
 from clplat.config.groups import GROUPS
 from clplat.config.raw import merge, read_config
 from clplat.config.recipes import recipe
-from clplat.config.slots import PLAIN, chosen_parts, unknown_option
+from clplat.config.slots import PLAIN, unknown_option
 from clplat.errors import UserError, nearest
 from clplat.kinds import KINDS
 
@@ -40,7 +40,7 @@ def parse_arguments(argv: Sequence[str], also: Sequence[str] = ()) -> dict[str, 
         if key.partition(".")[0] not in (*KINDS, *GROUPS, *PLAIN, "config", "recipe"):
             if own := nearest(f"--{key}", also):
                 raise UserError(f"unknown option '--{key}'{own}")
-            raise unknown_option(key, chosen_parts({}))
+            raise unknown_option(key)
         if not equals:
             if not rest or rest[0].startswith("--"):
                 hint = f"; a value that begins with -- is written --{key}=VALUE" if rest else ""

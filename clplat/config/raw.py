@@ -5,6 +5,7 @@ Values stay what they were; `clplat.config.resolve` checks them.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,9 @@ import yaml
 
 from clplat.errors import UserError
 from clplat.kinds import KINDS
+
+#: Of a part, or of several.
+_NAME = re.compile(r"[\w.:, -]+")
 
 
 def unflatten(value: Any) -> dict[str, Any]:
@@ -26,17 +30,45 @@ def unflatten(value: Any) -> dict[str, Any]:
         raise UserError(f"a configuration is a mapping of slots, not {type(value).__name__}")
     out: dict[str, Any] = {}
     for key, entry in value.items():
-        head, _, tail = str(key).partition(".")
-        if tail:
-            for name in reversed(tail.split(".")):
-                entry = {name: entry}
-        elif head in KINDS and not isinstance(entry, Mapping):
-            entry = {"name": "none" if entry is None else entry}
-        if isinstance(entry, Mapping) and isinstance(out.get(head, {}), dict):
-            out[head] = {**out.get(head, {}), **entry}
-        else:
-            out[head] = entry
+        head, *path = str(key).split(".")
+        if not path and head in KINDS:
+            entry = as_part(entry)
+        for name in reversed(path):
+            entry = {name: entry}
+        out[head] = _together(out[head], entry) if head in out else entry
     return out
+
+
+def as_part(entry: Any) -> dict[str, Any]:
+    """A part, or several, as a mapping with the key ``name``, whichever way it was written.
+
+    Example:
+        >>> as_part(["ewc", {"name": "replay", "size": 50}])
+        {'name': 'ewc,replay', 'replay': {'size': 50}}
+    """
+    if isinstance(entry, Mapping):
+        return dict(entry)
+    if not isinstance(entry, list | tuple):
+        return {"name": "none" if entry is None else entry}
+    parts = [as_part(part) for part in entry]
+    if len(parts) == 1:
+        return parts[0]
+    names = [str(part.pop("name", "")) for part in parts]
+    return {"name": ",".join(names)} | {
+        n.rpartition(":")[2]: p for n, p in zip(names, parts, strict=True) if p
+    }
+
+
+def _together(old: Any, new: Any) -> Any:
+    """Two entries of one key: options beside the name of their part, or more options."""
+    if isinstance(old, Mapping) == isinstance(new, Mapping):
+        if not isinstance(new, Mapping):
+            return new
+        return {
+            **old,
+            **{key: _together(old[key], value) if key in old else value for key, value in new.items()},
+        }
+    return _together(as_part(old), as_part(new))
 
 
 def merge(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:
@@ -49,11 +81,26 @@ def merge(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:
         old = out.get(key)
         if not isinstance(value, Mapping) or not isinstance(old, dict):
             out[key] = value
-        elif key in KINDS and "name" in old and value.get("name", old["name"]) != old["name"]:
-            out[key] = dict(value)
         else:
-            out[key] = {**old, **value}
+            out[key] = _over(old, value) if key in KINDS else {**old, **value}
     return out
+
+
+def _over(old: Mapping[str, Any], new: Mapping[str, Any]) -> dict[str, Any]:
+    """One part over another, and what is inside it."""
+    if "name" in old and new.get("name", old["name"]) != old["name"]:
+        return dict(new)
+    together = {name.strip().rpartition(":")[2] for name in str(old.get("name", "")).split(",")}
+    return {**old, **{key: _inside(old.get(key), value, key in together) for key, value in new.items()}}
+
+
+def _inside(old: Any, new: Any, member: bool) -> Any:
+    """A value over another: options stay with the name that is below them; any other value is replaced."""
+    if isinstance(old, Mapping) and (member or "name" in old):
+        return _over(old, as_part(new))
+    if isinstance(old, str) and _NAME.fullmatch(old) and isinstance(new, Mapping):
+        return _over({"name": old}, new)
+    return new
 
 
 def read_config(path: Path) -> dict[str, Any]:

@@ -14,11 +14,13 @@ from typing import Annotated, Any, get_args, get_origin
 
 import yaml
 
+from clplat.config.annotations import Slot
+from clplat.config.fill import filled, grouped
 from clplat.config.groups import GROUPS
 from clplat.config.options import coerce
 from clplat.config.raw import unflatten
-from clplat.config.resolved import Config, Part
-from clplat.config.slots import PLAIN, chosen_parts, options_of, options_of_all, unknown_option
+from clplat.config.resolved import Config
+from clplat.config.slots import PLAIN, chosen_parts, unknown_option
 from clplat.config.space import Choice, Float, Int, Space
 from clplat.errors import UserError
 from clplat.kinds import KINDS
@@ -37,86 +39,63 @@ def resolve(raw: Mapping[str, Any] | Config) -> Config:
     """
     if isinstance(raw, Config):
         return raw
-    given = _flat(unflatten(raw))
-    chosen = chosen_parts({key.partition(".")[0]: {"name": v} for key, v in given.items() if _names(key)})
-    options = options_of_all(chosen)
-    values = {key: option.default for key, option in options.items()}
-    for key, value in given.items():
-        if _names(key):
-            continue
-        if key not in options:
-            raise unknown_option(key, chosen)
-        try:
-            values[key] = coerce(options[key].type, value)
-        except ValueError as error:
-            raise UserError(f"option '{key}' {error}") from None
-    for key, value in values.items():
-        slot = key.partition(".")[0]
-        if options[key].required and value is None:
-            raise UserError(f"{slot} '{chosen[slot]}' needs --{key}: {options[key].help or 'no default'}")
-    config = Config(
-        {slot: Part(name, _of(slot, values)) for slot, name in chosen.items()},
-        **{name: _group(name, _of(name, values)) for name in GROUPS},
-        **{name: values[name] for name in PLAIN},
-    )
+    given = unflatten(raw)
+    for key in given:
+        if key not in (*KINDS, *GROUPS, *PLAIN):
+            raise unknown_option(key)
+    config = _filled(given)
     _check_parts(config)
     return config
 
 
-def _of(slot: str, values: Mapping[str, Any]) -> dict[str, Any]:
-    """The options of one slot or group, without their prefix."""
-    return {key.partition(".")[2]: value for key, value in values.items() if key.startswith(f"{slot}.")}
+def _filled(given: Mapping[str, Any]) -> Config:
+    """A configuration of which no part is made yet."""
+    for slot in KINDS:
+        if not isinstance(name := given.get(slot, {}).get("name", ""), str):
+            raise UserError(f"option '{slot}' takes the name of a part, not {name!r}")
+    chosen = chosen_parts(given)
+    parts = {
+        slot: filled(Slot.of(kind), {**given.get(slot, {}), "name": chosen[slot]}, slot)
+        for slot, kind in KINDS.items()
+    }
+    groups = {name: _group(name, given.get(name, {})) for name in GROUPS}
+    return Config(parts, **groups, **{name: _plain(name, given) for name in PLAIN})
 
 
-def _group(name: str, values: Mapping[str, Any]) -> Any:
+def _group(name: str, given: Any) -> Any:
+    options = grouped(GROUPS[name], given, name).options
     try:
-        return GROUPS[name](**values)
+        return GROUPS[name](**options)
     except (ValueError, TypeError) as error:
         raise UserError(f"{name}: {error}") from error
 
 
+def _plain(name: str, given: Mapping[str, Any]) -> Any:
+    if name not in given:
+        return PLAIN[name].default
+    try:
+        return coerce(PLAIN[name].type, given[name])
+    except ValueError as error:
+        raise UserError(f"option '{name}' {error}") from None
+
+
 def completed(written: Mapping[str, Any]) -> dict[str, Any]:
     """What an older release recorded as resolved, with the defaults of slots and options that it lacks."""
-    raw = unflatten(written)
     try:
-        options = options_of_all(chosen_parts(raw))
-    except UserError:  # a part that is gone: what is known of it is what was written
-        return {**resolve({}).as_dict(), **written}
-    defaults = {slot: {"name": KINDS[slot].default} for slot in KINDS if KINDS[slot].always}
-    for key, option in options.items():
-        slot, _, name = key.partition(".")
-        if name and (slot in raw or slot in defaults or slot in GROUPS):
-            defaults.setdefault(slot, {})[name] = option.default
-        elif not name:
-            defaults[slot] = option.default
-    return {key: _over(defaults.get(key), raw.get(key, defaults.get(key))) for key in {**defaults, **raw}}
+        usual = _filled(unflatten(written)).as_dict()
+    except UserError:  # a part or an option that is gone: what is known of it is what was written
+        usual = _filled({}).as_dict()
+    return {**usual, **{key: _over(usual.get(key), value) for key, value in written.items()}}
 
 
 def _over(below: Any, above: Any) -> Any:
-    return {**below, **above} if isinstance(below, dict) and isinstance(above, dict) else above
-
-
-def _names(key: str) -> bool:
-    """Whether this key holds the name of a part."""
-    slot, _, name = key.partition(".")
-    return slot in KINDS and name == "name"
-
-
-def _flat(raw: Mapping[str, Any]) -> dict[str, Any]:
-    """Values by dotted key, ``<slot>.name`` for the parts' names."""
-    flat: dict[str, Any] = {}
-    for slot, entry in raw.items():
-        if slot in GROUPS and not isinstance(entry, Mapping):
-            example = next(iter(options_of(slot)))
-            raise UserError(f"option '{slot}' takes options of its own, such as --{example}")
-        if slot in (*KINDS, *GROUPS):
-            flat |= {f"{slot}.{name}": value for name, value in entry.items()}
-        else:
-            flat[slot] = entry
-    for key, value in flat.items():
-        if _names(key) and not isinstance(value, str):
-            raise UserError(f"option '{key.partition('.')[0]}' takes the name of a part, not {value!r}")
-    return flat
+    if (
+        not isinstance(below, Mapping)
+        or not isinstance(above, Mapping)
+        or below.get("name") != above.get("name")
+    ):
+        return above
+    return {**below, **{key: _over(below.get(key), value) for key, value in above.items()}}
 
 
 def _check_parts(config: Config) -> None:
@@ -145,9 +124,8 @@ def command_of(config: Config) -> str:
     words = ["clplat", "run"]
     for slot, name in config.names.items():
         words += words_of(slot, name) if name != usual[slot] else []
-    for key, option in options_of_all(config.names).items():
-        value = config.option(key)
-        words += words_of(key, value) if value != option.default else []
+    for key, argument, value in config.options():
+        words += words_of(key, value) if value != argument.default else []
     return shlex.join(words)
 
 
@@ -164,8 +142,8 @@ def words_of(key: str, value: Any) -> list[str]:
 def spaces(config: Config) -> dict[str, Space]:
     """The annotated search spaces of all chosen parts, by dotted option."""
     found: dict[str, Space] = {}
-    for key, option in options_of_all(config.names).items():
-        for mark in get_args(option.type)[1:] if get_origin(option.type) is Annotated else ():
+    for key, argument, _ in config.options():
+        for mark in get_args(argument.type)[1:] if get_origin(argument.type) is Annotated else ():
             if isinstance(mark, Float | Int | Choice):
                 found[key] = mark
     return found

@@ -2,22 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from clplat.config.annotations import Slot
+from clplat.config.fill import filled
 from clplat.config.groups import GROUPS, DataConfig, EvaluationConfig, TrainConfig
-from clplat.config.slots import PLAIN, constructor_of, options_of
-from clplat.errors import UserError
+from clplat.config.make import made
+from clplat.config.nested import Part, fields, fields_of, plain, walk
+from clplat.config.options import Argument, arguments
+from clplat.config.slots import PLAIN
 from clplat.kinds import KINDS
 
-
-@dataclass(frozen=True)
-class Part:
-    """What fills a slot: the part's name (``none`` for an empty one) and every option of its constructor."""
-
-    name: str
-    options: Mapping[str, Any]
+__all__ = ["Config", "Part"]
 
 
 @dataclass(frozen=True)
@@ -40,7 +38,7 @@ class Config:
     features: str
 
     def name(self, slot: str) -> str:
-        """The name of the part in a slot; ``none`` for an empty one."""
+        """The name of the part in a slot; ``none`` for an empty one, ``ewc,replay`` for several."""
         return self.parts[slot].name
 
     @property
@@ -49,41 +47,38 @@ class Config:
         return {slot: part.name for slot, part in self.parts.items()}
 
     def make(self, slot: str) -> Any:
-        """Make the part of a slot; ``None`` for an empty one.
+        """Make the part of a slot, and the parts inside it; ``None`` for an empty one.
 
         A part whose argument ``seed`` is None is given the experiment's.
 
         Raises:
             UserError: the constructor refuses a value.
         """
-        name, options = self.parts[slot].name, dict(self.parts[slot].options)
-        constructor = constructor_of(slot, name)
-        if constructor is None:
-            return None
-        if "seed" in options and options["seed"] is None:
-            options["seed"] = self.seed
-        try:
-            return constructor(name, **options) if slot == "backbone" else constructor(**options)
-        except (ValueError, TypeError) as error:
-            raise UserError(f"{slot} '{name}': {error}") from error
+        return made(Slot.of(KINDS[slot]), self.parts[slot], self.seed, slot)
 
     def option(self, key: str) -> Any:
-        """The value of a dotted option, ``strategy.size``, ``train.lr``, ``seed``; of a slot its name."""
+        """The value of an option, ``strategy.size``, ``loss.base.temperature``; of a slot its part's name."""
         slot, _, name = key.partition(".")
         if slot in self.parts:
-            return self.parts[slot].options[name] if name else self.parts[slot].name
+            return self.parts[slot].option(name) if name else self.parts[slot].name
         return getattr(getattr(self, slot), name) if name else getattr(self, slot)
+
+    def options(self) -> Iterator[tuple[str, Argument, Any]]:
+        """Every option that these parts have, with what its constructor says of it and its value."""
+        for slot, part in self.parts.items():
+            yield from walk(fields(Slot.of(KINDS[slot]), part.name), part.options, f"{slot}.")
+        for name, group in GROUPS.items():
+            yield from walk(fields_of(arguments(group)), asdict(getattr(self, name)), f"{name}.")
+        yield from ((name, argument, getattr(self, name)) for name, argument in PLAIN.items())
 
     def as_dict(self) -> dict[str, Any]:
         """Plain data, as in ``config.yaml`` and ``result.json``; `resolve` reads it again."""
         written = [slot for slot, kind in KINDS.items() if kind.always or self.parts[slot] != _usual(slot)]
-        parts = {slot: {"name": self.parts[slot].name, **self.parts[slot].options} for slot in written}
+        parts = {slot: plain(self.parts[slot]) for slot in written}
         groups = {name: asdict(getattr(self, name)) for name in GROUPS}
         return parts | groups | {name: getattr(self, name) for name in PLAIN}
 
 
 def _usual(slot: str) -> Part:
     """What fills a slot unless something else is asked for."""
-    name = KINDS[slot].default
-    options = options_of(slot, name).items()
-    return Part(name, {key.partition(".")[2]: option.default for key, option in options})
+    return filled(Slot.of(KINDS[slot]), KINDS[slot].default, slot)

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any, Literal
 
 from clplat import registry
+from clplat.config.annotations import Slot
 from clplat.config.groups import GROUPS
+from clplat.config.nested import fields, fields_of, walk
 from clplat.config.options import Argument, arguments
 from clplat.errors import UserError, nearest
 from clplat.kinds import KINDS
@@ -25,51 +27,27 @@ PLAIN = {
 }
 
 
-def constructor_of(slot: str, name: str = "") -> Callable[..., Any] | None:
-    """What makes the part ``name`` of a slot, or a group's dataclass; None for an empty slot."""
-    if slot in GROUPS:
-        return GROUPS[slot]
-    kind = KINDS[slot]
-    if kind.optional and name == "none":
-        return None
-    found: Callable[..., Any] = registry.load(kind.plural, name) if kind.plural else registry.maker(kind)
-    return found
-
-
 def chosen_parts(raw: Mapping[str, Any]) -> dict[str, str]:
     """Slot -> name of the part that a raw configuration puts there."""
-    chosen = {slot: str(raw.get(slot, {}).get("name", entry.default)) for slot, entry in KINDS.items()}
-    strategy = registry.load("strategies", chosen["strategy"])
-    for slot in getattr(strategy, "brings", ()):
-        if "name" not in raw.get(slot, {}):
-            chosen[slot] = "none"
+    chosen = {slot: raw.get(slot, {}).get("name", kind.default) for slot, kind in KINDS.items()}
+    for name in Slot.of(KINDS["strategy"]).names(str(chosen["strategy"])):
+        for slot in getattr(registry.load("strategies", name), "brings", ()):
+            if "name" not in raw.get(slot, {}):
+                chosen[slot] = "none"
     return chosen
 
 
 def options_of(slot: str, name: str = "") -> dict[str, Argument]:
-    """The options ``<slot>.<argument>`` of one part or group."""
-    constructor = constructor_of(slot, name)
-    found = arguments(constructor) if constructor is not None else ()
-    return {f"{slot}.{a.name}": a for a in found if (slot, a.name) != ("backbone", "name")}
+    """The options ``<slot>.<argument>`` of one part or group, with its defaults inside."""
+    own = fields_of(arguments(GROUPS[slot])) if slot in GROUPS else fields(Slot.of(KINDS[slot]), name)
+    return {path: argument for path, argument, _ in walk(own, {}, f"{slot}.")}
 
 
-def options_of_all(chosen: Mapping[str, str]) -> dict[str, Argument]:
-    """All options that exist with these parts, beside the parts' names."""
-    found: dict[str, Argument] = {}
-    for slot, name in [*chosen.items(), *((group, "") for group in GROUPS)]:
-        found |= options_of(slot, name)
-    return found | PLAIN
-
-
-def unknown_option(key: str, chosen: Mapping[str, str]) -> UserError:
-    """The error for an option that does not exist; it offers the nearest in its slot, or in all slots."""
-    slot, _, name = key.partition(".")
-    if slot in (*KINDS, *GROUPS):
-        siblings = [option.name for option in options_of(slot, chosen.get(slot, "")).values()]
-        near = nearest(name, siblings).replace("'", f"'{slot}.", 1)
-        of = f" of {slot} '{chosen[slot]}'" if slot in KINDS else ""
-        return UserError(f"unknown option '{key}'{of}{near} (allowed: {', '.join(siblings) or 'none'})")
-    top, options = [*KINDS, *GROUPS, *PLAIN], options_of_all(chosen)
+def unknown_option(key: str) -> UserError:
+    """The error for an option of no slot; it offers the nearest one of the usual parts."""
+    top, (slot, _, name) = [*KINDS, *GROUPS, *PLAIN], key.partition(".")
+    usual = [(slot, kind.default) for slot, kind in KINDS.items()] + [(group, "") for group in GROUPS]
+    options = [option for slot, part in usual for option in options_of(slot, part)]
     same = [option for option in options if option.partition(".")[2] == (name or slot)]
     near = f"; did you mean '{same[0]}'?" if same else nearest(key, [*top, *options])
     return UserError(f"unknown option '{key}'{near} (allowed: {', '.join(top)}, and their options)")

@@ -102,9 +102,13 @@ class Texts:
         """The texts at these positions."""
         return Texts(self.ids[list(rows)], [self.names[i] for i in rows])
 
+    def mapped(self, change: Callable[[Tensor], Tensor]) -> Texts:
+        """The same texts with changed ids: moved to a device, pinned."""
+        return Texts(change(self.ids), self.names)
+
     def to(self, device: torch.device | str) -> Texts:
         """Move the ids."""
-        return Texts(self.ids.to(device, non_blocking=True), self.names)
+        return self.mapped(lambda ids: ids.to(device, non_blocking=True))
 
 
 def _text_name(ids: list[int]) -> str:

@@ -1,17 +1,27 @@
-"""The records of a stream: pictures, triplets, queries, galleries, domains and probes."""
+"""The records of a stream: queries, galleries, domains and probes, beside items and examples.
+
+Two rules let fingerprints and checks walk the fields of any record, so that a new field is never forgotten: a
+field at its default adds nothing to a fingerprint, and words that a text tower reads stand in fields called
+``text`` or ``texts``, and nowhere else.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Literal
 
-from PIL import Image
+from clplat.data.examples import Candidate, Example, Pair, Triplet
+from clplat.data.items import Item, Picture, as_item
 
 __all__ = [
     "Candidate",
     "Domain",
+    "Example",
     "Gallery",
+    "Item",
+    "Pair",
     "Picture",
     "Probe",
     "Protocol",
@@ -19,63 +29,6 @@ __all__ = [
     "RetrievalSet",
     "Triplet",
 ]
-
-
-@dataclass(frozen=True)
-class Picture:
-    """One picture, decoded only when its pixels are read.
-
-    Args:
-        key: unique name of the *content*; equal keys are the same picture, on this machine for good: what was
-            computed from it is kept on disk under its key. Where files may change, let the key hold a digest.
-        load: returns the RGB picture at its native size.
-        caption: what it shows, in words, where known.
-        once: it was drawn at random and will not come back: nothing of it is worth keeping.
-    """
-
-    key: str
-    load: Callable[[], Image.Image] = field(repr=False, compare=False)
-    caption: str | None = field(default=None, compare=False)
-    once: bool = field(default=False, compare=False)
-
-
-@dataclass(frozen=True)
-class Candidate:
-    """An extra candidate of a triplet beside its target: a typed hard negative or a further positive.
-
-    Args:
-        picture: the candidate.
-        label: what it shows; a candidate whose label equals a query's label answers that query.
-        kind: type of the negative, e.g. ``"near_miss"``; logged and selectable.
-        scope: ``"batch"`` lets every query of the batch see it, ``"anchor"`` only its own triplet.
-    """
-
-    picture: Picture
-    label: str
-    kind: str = "near_miss"
-    scope: Literal["batch", "anchor"] = "batch"
-
-
-@dataclass(frozen=True)
-class Triplet:
-    """A training example: reference picture + modification text -> target picture.
-
-    Args:
-        id: unique in its domain; named when a loss is not finite.
-        label: what the answer must show. Targets with equal labels answer each other's queries, so that a
-            batch never takes a right answer for a negative.
-        extras: further candidates (typed negatives, more positives).
-        weight: of this pair in the loss.
-    """
-
-    id: str
-    reference: Picture
-    text: str
-    target: Picture
-    label: str
-    domain: str
-    extras: tuple[Candidate, ...] = ()
-    weight: float = 1.0
 
 
 @dataclass(frozen=True)
@@ -92,12 +45,44 @@ class Query:
     tags: Mapping[str, str] = field(default_factory=dict)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, init=False)
 class Gallery:
-    """The pictures that queries are ranked against. Galleries of equal name hold the same pictures."""
+    """The items that queries are ranked against. Galleries of equal name hold the same items.
+
+    Args:
+        name: names it in results and on disk.
+        items: pictures, texts or items; a picture or a text stands for the item that holds nothing else.
+        pictures: the same for pictures only, in place of ``items``.
+
+    Example:
+        >>> Gallery("prompts", ["a photo of a dog", Item("cat", text="a photo of a cat")]).items[1].key
+        'cat'
+    """
 
     name: str
-    pictures: tuple[Picture, ...]
+    items: tuple[Item, ...]
+
+    def __init__(
+        self,
+        name: str,
+        items: Sequence[Item | Picture | str] = (),
+        *,
+        pictures: Sequence[Picture] | None = None,
+    ) -> None:
+        object.__setattr__(self, "name", name)
+        object.__setattr__(self, "items", tuple(map(as_item, items if pictures is None else pictures)))
+
+    @cached_property
+    def pictures(self) -> tuple[Picture, ...]:
+        """The pictures, where every item is one.
+
+        Raises:
+            ValueError: an item has a text, or no picture.
+        """
+        other = next((item for item in self.items if item.picture is None or item.text is not None), None)
+        if other is not None:
+            raise ValueError(f"gallery '{self.name}' holds more than pictures: item '{other.key}' has a text")
+        return tuple(item.picture for item in self.items if item.picture is not None)
 
 
 @dataclass(frozen=True)
@@ -143,18 +128,26 @@ class Probe:
 
 @dataclass(frozen=True)
 class Domain:
-    """One step of the stream: training triplets, and queries with their gallery for validation and test.
+    """One step of the stream: training examples, and queries with their gallery for validation and test.
 
     ``anchors`` are training pictures on which projections between model versions may be fitted.
+
+    Args:
+        name: unique in its stream.
+        train: what is learnt from; empty for a domain that is only evaluated.
+        val: queries for choosing settings.
+        test: queries for what is reported.
+        reference: items beside the stream that a strategy may look at, such as unpaired pictures and texts.
     """
 
     name: str
-    train: Sequence[Triplet]
+    train: Sequence[Example]
     val: RetrievalSet
     test: RetrievalSet
+    reference: Sequence[Item] = ()
 
     @property
     def anchors(self) -> list[Picture]:
-        """The distinct training pictures, in order of first use."""
-        pictures = {p.key: p for triplet in self.train for p in (triplet.reference, triplet.target)}
-        return list(pictures.values())
+        """The distinct training pictures of queries and targets, in order of first use."""
+        shown = (item.picture for example in self.train for item in (example.query, example.target))
+        return list({picture.key: picture for picture in shown if picture is not None}.values())

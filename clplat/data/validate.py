@@ -1,14 +1,12 @@
-"""What every stream must pass before anything is trained, and the fingerprint of what it then holds."""
+"""What every stream must pass before anything is trained."""
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections import Counter
 from collections.abc import Hashable, Iterable, Sequence
-from typing import Any, TypeVar
+from typing import TypeVar
 
-from clplat.data.records import Domain, Picture, Probe, RetrievalSet
+from clplat.data.records import Domain, Example, Gallery, RetrievalSet
 from clplat.errors import UserError
 
 T = TypeVar("T", bound=Hashable)
@@ -30,11 +28,12 @@ def validate(retrieval_set: RetrievalSet, where: str = "") -> None:
     gallery = retrieval_set.gallery
     if not retrieval_set.queries:
         raise UserError(f"{start}there are no queries")
-    if not gallery.pictures:
+    if not gallery.items:
         raise UserError(f"{start}gallery '{gallery.name}' is empty")
-    _unique(f"{start}gallery '{gallery.name}' holds picture", (p.key for p in gallery.pictures))
+    what = "picture" if all(item.text is None for item in gallery.items) else "item"
+    _unique(f"{start}gallery '{gallery.name}' holds {what}", (item.key for item in gallery.items))
     _unique(f"{start}query id", (query.id for query in retrieval_set.queries))
-    keys = {picture.key for picture in gallery.pictures}
+    keys = {item.key for item in gallery.items}
     for query in retrieval_set.queries:
         if keys.isdisjoint(query.targets):
             wanted = _some(query.targets) or "none is named"
@@ -55,71 +54,45 @@ def validate(retrieval_set: RetrievalSet, where: str = "") -> None:
 
 
 def validate_domain(domain: Domain) -> None:
-    """Check a domain: its training triplets, both retrieval sets, and that they share no pictures.
+    """Check a domain: its training examples, both retrieval sets, and that they share no pictures.
+
+    A domain may have no training examples: it is evaluated and nothing is learnt from it. Texts, such as
+    class prompts, may stand in training data and in a gallery.
 
     Raises:
-        UserError: no triplets; a repeated triplet id; a triplet of another domain or without text; a training
-            picture in the gallery of val or test; anything that `validate` refuses.
+        UserError: a repeated example id; an example of another domain or with an empty text; a picture of an
+            example or of the reference data in the gallery of val or test; anything that `validate` refuses.
     """
     where = f"domain '{domain.name}'"
-    if not len(domain.train):
-        raise UserError(f"{where}: there are no training triplets")
-    _unique(f"{where}: triplet id", (triplet.id for triplet in domain.train))
-    for triplet in domain.train:
-        if triplet.domain != domain.name:
-            raise UserError(f"{where}: triplet '{triplet.id}' says that it is of domain '{triplet.domain}'")
-        if not triplet.text.strip():
-            raise UserError(f"{where}: triplet '{triplet.id}' has no modification text")
-    seen = {picture.key for picture in domain.anchors}
-    seen |= {extra.picture.key for triplet in domain.train for extra in triplet.extras}
+    _unique(f"{where}: {_noun(domain.train)} id", (example.id for example in domain.train))
+    for example in domain.train:
+        _check_example(where, example, domain.name)
+    items = [item for example in domain.train for item in example.items] + list(domain.reference)
+    seen = {item.picture.key for item in items if item.picture is not None}
     for split, part in (("val", domain.val), ("test", domain.test)):
         validate(part, f"{where}, {split}")
-        _disjoint(f"{where}, {split}", seen, part.gallery.pictures)
+        _disjoint(f"{where}, {split}", seen, part.gallery)
 
 
-def stream_fingerprint(domains: Sequence[Domain], probes: Sequence[Probe] = ()) -> str:
-    """The sha256 of every key, text, label, weight and tag of a stream, in its order.
-
-    Pixels count as far as keys name content: two streams that may share cached features need equal keys
-    for equal pictures only.
-    """
-    digest = hashlib.sha256()
-
-    def add(*parts: Any) -> None:
-        digest.update(json.dumps(parts).encode() + b"\n")
-
-    for domain in domains:
-        add("domain", domain.name)
-        for t in domain.train:
-            extras = [(e.picture.key, e.label, e.kind, e.scope) for e in t.extras]
-            add(t.id, t.reference.key, t.text, t.target.key, t.label, t.domain, extras, t.weight)
-        for split, part in (("val", domain.val), ("test", domain.test)):
-            protocol, gallery = part.protocol, part.gallery
-            add(split, protocol.name, protocol.exclude_reference, protocol.ks, protocol.primary)
-            add(gallery.name, [picture.key for picture in gallery.pictures])
-            for q in part.queries:
-                add(q.id, q.reference.key, q.text, q.targets, sorted(q.tags.items()))
-    for probe in probes:
-        add(probe.name, probe.kind, [p.key for p in probe.pictures], probe.texts, probe.labels)
-    return digest.hexdigest()
+def _check_example(where: str, example: Example, domain: str) -> None:
+    what = f"{where}: {_noun([example])} '{example.id}'"
+    if example.domain != domain:
+        raise UserError(f"{what} says that it is of domain '{example.domain}'")
+    if example.query.picture is not None and example.query.text is not None and not example.text.strip():
+        raise UserError(f"{what} has no modification text")
+    if any(item.text is not None and not item.text.strip() for item in example.items):
+        raise UserError(f"{what} has an empty text")
 
 
-def queries_fingerprint(domains: Sequence[Domain], split: str) -> str:
-    """The sha256 of the queries of one split and of what they are ranked against, whatever the stream order.
-
-    Two runs of equal fingerprints had the same queries: their scores share the luck of the draw.
-    """
-    parts = []
-    for domain in sorted(domains, key=lambda d: d.name):
-        held = {"val": domain.val, "test": domain.test}[split]
-        asked = [(q.id, q.reference.key, q.text, q.targets) for q in held.queries]
-        parts.append((domain.name, [picture.key for picture in held.gallery.pictures], asked))
-    return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
+def _noun(examples: Sequence[Example]) -> str:
+    """What these examples are called: triplets where each query is a picture with a text."""
+    composed = all(e.query.picture is not None and e.query.text is not None for e in examples)
+    return "triplet" if composed else "example"
 
 
-def _disjoint(where: str, seen: set[str], pictures: Sequence[Picture]) -> None:
-    shared = [picture.key for picture in pictures if picture.key in seen]
-    if shared:
+def _disjoint(where: str, seen: set[str], gallery: Gallery) -> None:
+    pictures = [item.picture.key for item in gallery.items if item.picture is not None]
+    if shared := [key for key in pictures if key in seen]:
         raise UserError(
             f"{where}: {len(shared)} of {len(pictures)} gallery pictures are also trained on: {_some(shared)}"
         )

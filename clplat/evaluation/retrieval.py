@@ -128,8 +128,8 @@ def target_rows(
     Raises:
         ValueError: the gallery holds a key twice, or lacks a query's target; the query is named.
     """
-    row = {picture.key: i for i, picture in enumerate(gallery.pictures)}
-    if len(row) < len(gallery.pictures):
+    row = {item.key: i for i, item in enumerate(gallery.items)}
+    if len(row) < len(gallery.items):
         raise ValueError(f"gallery '{gallery.name}' holds a picture key twice")
     for query in queries:
         if missing := [key for key in query.targets if key not in row]:

@@ -9,11 +9,9 @@ import torch
 from torch import Tensor
 
 from clplat.data.batch import Batch
+from clplat.data.stored_rows import is_row
 
 __all__ = ["at_rest", "join_examples", "length", "size_in_bytes", "split_batch", "take"]
-
-#: Keys that tell a row of our `Batch` from a user's own dict.
-_ROW = frozenset({"id", "domain", "reference", "tokens", "candidates", "labels", "picture_kind", "weight"})
 
 
 def split_batch(batch: Any) -> list[Any]:
@@ -75,7 +73,7 @@ def _is_column(part: Any) -> bool:
 def join_examples(rows: Sequence[Any]) -> Any:
     """The inverse of `split_batch`."""
     first = rows[0]
-    if isinstance(first, dict) and first.keys() >= _ROW:
+    if is_row(first):
         return Batch.from_rows(rows)
     if isinstance(first, Tensor):
         return torch.stack(list(rows))
@@ -98,8 +96,10 @@ def at_rest(node: Any) -> Any:
 
 
 def size_in_bytes(row: Any) -> int:
-    """Bytes that an example takes at rest: tensors by their storage, texts in UTF-8, numbers eight."""
-    if isinstance(row, Tensor):
+    """Bytes that an example takes at rest: tensors by their storage, texts in UTF-8, numbers 8, None 0."""
+    if row is None:
+        return 0
+    if isinstance(row, Tensor) and row.ndim:
         return row.numel() * row.element_size()
     if isinstance(row, dict):
         return sum(size_in_bytes(value) for value in row.values())

@@ -13,16 +13,20 @@ if TYPE_CHECKING:
     from clplat.config.space import Float as Float
     from clplat.config.space import Int as Int
     from clplat.data.batch import Batch as Batch
+    from clplat.data.fingerprint import stream_fingerprint as stream_fingerprint
     from clplat.data.images import open_picture as open_picture
+    from clplat.data.records import Candidate as Candidate
     from clplat.data.records import Domain as Domain
+    from clplat.data.records import Example as Example
     from clplat.data.records import Gallery as Gallery
+    from clplat.data.records import Item as Item
+    from clplat.data.records import Pair as Pair
     from clplat.data.records import Picture as Picture
     from clplat.data.records import Probe as Probe
     from clplat.data.records import Protocol as Protocol
     from clplat.data.records import Query as Query
     from clplat.data.records import RetrievalSet as RetrievalSet
     from clplat.data.records import Triplet as Triplet
-    from clplat.data.validate import stream_fingerprint as stream_fingerprint
     from clplat.errors import UserError as UserError
     from clplat.mechanisms.memory import Memory as Memory
     from clplat.mechanisms.teacher import Teacher as Teacher
@@ -51,10 +55,15 @@ if TYPE_CHECKING:
 _FROM = {
     "clplat.config.space": ("Choice", "Float", "Int"),
     "clplat.data.batch": ("Batch",),
+    "clplat.data.fingerprint": ("stream_fingerprint",),
     "clplat.data.images": ("open_picture",),
     "clplat.data.records": (
+        "Candidate",
         "Domain",
+        "Example",
         "Gallery",
+        "Item",
+        "Pair",
         "Picture",
         "Probe",
         "Protocol",
@@ -62,7 +71,6 @@ _FROM = {
         "RetrievalSet",
         "Triplet",
     ),
-    "clplat.data.validate": ("stream_fingerprint",),
     "clplat.errors": ("UserError",),
     "clplat.mechanisms.memory": ("Memory",),
     "clplat.mechanisms.teacher": ("Teacher", "snapshot"),

@@ -18,6 +18,7 @@ from clplat.data.augment import Augment
 from clplat.data.collate import Collate
 from clplat.data.images import PixelStore, Preprocess
 from clplat.data.records import Domain, Probe
+from clplat.data.walk import words
 from clplat.errors import UserError
 from clplat.evaluation.evaluator import Evaluator
 from clplat.parts.composers.image_only import ImageOnly
@@ -163,12 +164,7 @@ def _check_device(device: str) -> None:
 
 def _cut_texts(backbone: Any, domains: Sequence[Domain], probes: Sequence[Probe], policy: str) -> list[str]:
     """Texts that the tokenizer would cut; refused unless the user declared that they may be."""
-    texts = {triplet.text: None for domain in domains for triplet in domain.train}
-    for domain in domains:
-        texts.update({query.text: None for held in (domain.val, domain.test) for query in held.queries})
-    for probe in probes:
-        texts.update(dict.fromkeys(probe.texts))
-    every = list(texts)
+    every = list(dict.fromkeys(words([domains, probes])))
     cut = [every[i] for i in backbone.truncated(every)]
     if cut and policy == "refuse":
         raise UserError(
@@ -196,8 +192,14 @@ def make_trainer(config: Config, parts: Assembly, on_step: Any = None) -> Traine
 def refuse_idle_parts(config: Config, parts: Assembly) -> None:
     """Refuse a combination in which something that was chosen to be trained never is."""
     strategy, composer = config.name("strategy"), config.name("composer")
-    grows = type(parts.strategy).rebuild is not Strategy.rebuild
-    if not parts.strategy.trains or grows:
+    if not parts.strategy.trains:
+        return
+    if not any(len(domain.train) for domain in parts.domains):
+        raise UserError(
+            f"strategy '{strategy}' trains, but no domain of the stream has training examples; choose "
+            "--strategy frozen"
+        )
+    if parts.strategy.grows:
         return
     trained = {name for name, p in parts.retriever.named_parameters() if p.requires_grad}
     for slot, names in parts.attached.items():

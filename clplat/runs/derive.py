@@ -25,7 +25,6 @@ from clplat.mechanisms.weight_space import set_weights, weights_of
 from clplat.runs.experiment import Experiment
 from clplat.runs.load import config_of, put_version, version_file
 from clplat.runs.run_folder import CHECKPOINT, RESULT, locked_run_folder
-from clplat.training.strategy import Strategy
 
 __all__ = ["derivations", "derive"]
 
@@ -158,7 +157,7 @@ def _source(run: Path) -> Config:
     if "derived" in result["config"]:
         raise UserError(f"{run} is derived itself: name the run that was trained")
     config = config_of(run)
-    if type(config.make("strategy")).rebuild is not Strategy.rebuild:
+    if config.make("strategy").grows:
         name = config.name("strategy")
         raise UserError(f"strategy '{name}' grows its model: versions that differ in it cannot be merged")
     return config

@@ -9,7 +9,7 @@ from typing import Any
 from clplat import provenance
 from clplat.config.resolve import command_of
 from clplat.config.resolved import Config
-from clplat.data.validate import queries_fingerprint
+from clplat.data.fingerprint import queries_fingerprint
 from clplat.evaluation.compatibility import compatibility_scores
 from clplat.evaluation.continual import continual_scores, zs_drop, zs_retention
 from clplat.evaluation.evaluator import VersionMetrics
@@ -26,7 +26,7 @@ def blank(config: Config, parts: Assembly) -> dict[str, Any]:
     return {
         "schema": SCHEMA,
         "status": "running",
-        "name": f"{config.name('strategy')} {config.name('scenario')} s{config.seed}",
+        "name": f"{config.name('strategy')} {config.name('scenario')} s{config.seed}".replace(",", "+"),
         "command": command_of(config),
         "config": config.as_dict(),
         "domains": names,
@@ -37,7 +37,7 @@ def blank(config: Config, parts: Assembly) -> dict[str, Any]:
             "primary": protocol.primary,
             "split": config.evaluation.split,
             "preprocess": config.data.preprocess,
-            "galleries": {name: len(s.gallery.pictures) for name, s in zip(names, held, strict=True)},
+            "galleries": {name: len(s.gallery.items) for name, s in zip(names, held, strict=True)},
             "queries": {name: len(s.queries) for name, s in zip(names, held, strict=True)},
         },
         "metrics": {},

@@ -25,7 +25,7 @@ def default_folder(config: Config, root: Path = Path("runs")) -> Path:
     """``runs/<scenario>-<strategy>-<adapter>-<composer>-s<seed>``, younger slots before the seed where set"""
     younger = [slot for slot in config.as_dict() if slot in KINDS and not KINDS[slot].always]
     words = [config.name(slot) for slot in ("scenario", "strategy", "adapter", "composer", *younger)]
-    return root / ("-".join(words).replace("/", "_").replace(":", "_") + f"-s{config.seed}")
+    return root / ("-".join(words).replace("/", "_").replace(":", "_").replace(",", "+") + f"-s{config.seed}")
 
 
 @contextmanager

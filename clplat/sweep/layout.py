@@ -89,11 +89,10 @@ class FinalRun:
 
 def option(config: Mapping[str, Any], key: str) -> Any:
     """The value at a dotted option of a resolved configuration; None where there is none."""
-    slot, _, name = key.partition(".")
-    value = config.get(slot)
-    if isinstance(value, Mapping):
-        return value.get(name or "name")
-    return value
+    value: Any = config
+    for name in key.split("."):
+        value = value.get(name) if isinstance(value, Mapping) else None
+    return value.get("name") if isinstance(value, Mapping) else value
 
 
 class Layout:
@@ -176,8 +175,7 @@ class Layout:
     def _placed(self, entry: Entry, params: Mapping[str, Any], seed: int, order: int) -> Config:
         raw = entry.raw
         for key, value in params.items():
-            slot, _, name = key.partition(".")
-            raw = merge(raw, {slot: {name: value}} if name else {slot: value})
+            raw = merge(raw, {key: value})
         names = self.orders[entry.group][order]
         if names is not None:
             raw = merge(raw, {"scenario": {"order": names}})

@@ -59,8 +59,8 @@ class Sweep:
         name: a few words.
         question: a paragraph for the report: what shall be found out.
         base: raw configuration that all runs share.
-        methods: strategies by name or as ``{"name": "replay", "size": 50}``; or label -> raw configuration,
-            to compare anything else.
+        methods: strategies by name (``"ewc+replay"`` for both together) or as
+            ``{"name": "replay", "size": 50}``; or label -> raw configuration, to compare anything else.
         groups: label -> raw configuration. Every method runs in every group, and only runs of one group are
             compared with each other (streams of different length, say). One nameless group by default.
         controls: strategies that are always in the table, with the options of ``base``, and are not tuned.
@@ -130,8 +130,11 @@ class Sweep:
         """Label -> raw configuration of every method; strategies that occur twice are numbered."""
         if isinstance(self.methods, Mapping):
             return dict(self.methods)
-        given = [{"name": entry} if isinstance(entry, str) else dict(entry) for entry in self.methods]
-        names = [str(entry["name"]) for entry in given]
+        given = [
+            {"name": entry.replace("+", ",")} if isinstance(entry, str) else dict(entry)
+            for entry in self.methods
+        ]
+        names = [str(entry["name"]).replace(",", "+") for entry in given]
         labels = [n if names.count(n) == 1 else f"{n}-{names[: i + 1].count(n)}" for i, n in enumerate(names)]
         return {label: {"strategy": entry} for label, entry in zip(labels, given, strict=True)}
 

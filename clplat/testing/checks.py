@@ -22,6 +22,7 @@ __all__ = [
     "difference",
     "generator_untouched",
     "marked_generator",
+    "said",
     "trainable",
     "weights",
 ]
@@ -62,6 +63,16 @@ def check_constructor(part: Any) -> None:
     twin = type(part)(**given)
     changed = [name for name, value in given.items() if getattr(twin, name) != value]
     assert not changed, f"the constructor does not store what it is given: {', '.join(changed)}"
+
+
+def said(part: Any) -> str:
+    """A part with its arguments, and with those of the parts inside it."""
+    if isinstance(part, list | tuple):
+        return f"[{', '.join(map(said, part))}]"
+    if not hasattr(part, "state_dict"):
+        return repr(part)
+    given = (f"{name}={said(getattr(part, name))}" for name in inspect.signature(type(part)).parameters)
+    return f"{type(part).__qualname__}({', '.join(given)})"
 
 
 def check_docstring(part: Any) -> None:
@@ -114,25 +125,32 @@ def weights(model: nn.Module) -> dict[str, Tensor]:
     return {name: value.detach().clone() for name, value in model.state_dict(keep_vars=True).items()}
 
 
-def difference(one: Any, two: Any, path: str = "") -> str:
-    """Where two trees of tensors and plain values first differ, in words; empty for trees of equal bits."""
+def difference(one: Any, two: Any, path: str = "", tolerance: float = 0.0) -> str:
+    """Where two trees of tensors and plain values first differ, in words; empty for trees of equal bits.
+
+    Args:
+        tolerance: of tensors of numbers, a share of the largest one; 0 compares bits.
+    """
     if isinstance(one, Tensor) and isinstance(two, Tensor):
-        return "" if one.dtype == two.dtype and torch.equal(one, two) else path or "the tensor"
+        return "" if _same(one, two, tolerance) else path or "the tensor"
     if type(one) is not type(two):
         return f"{path}: {type(one).__name__} and {type(two).__name__}"
     if isinstance(one, dict):
         if list(one) != list(two):
             return f"{path}: keys {list(one)[:5]} and {list(two)[:5]}"
-        parts = [difference(one[key], two[key], f"{path}.{key}".lstrip(".")) for key in one]
+        parts = [difference(one[key], two[key], f"{path}.{key}".lstrip("."), tolerance) for key in one]
         return next(filter(None, parts), "")
     if isinstance(one, list | tuple):
         if len(one) != len(two):
             return f"{path}: {len(one)} and {len(two)} entries"
-        return next(
-            filter(
-                None,
-                (difference(a, b, f"{path}[{i}]") for i, (a, b) in enumerate(zip(one, two, strict=True))),
-            ),
-            "",
-        )
+        pairs = enumerate(zip(one, two, strict=True))
+        return next(filter(None, (difference(a, b, f"{path}[{i}]", tolerance) for i, (a, b) in pairs)), "")
     return "" if one == two else f"{path}: {one!r} and {two!r}"
+
+
+def _same(one: Tensor, two: Tensor, tolerance: float) -> bool:
+    if one.dtype != two.dtype or one.shape != two.shape:
+        return False
+    if not tolerance or not one.is_floating_point() or not one.numel():
+        return torch.equal(one, two)
+    return bool((one - two).abs().max() <= tolerance * two.abs().max())

@@ -52,9 +52,9 @@ class Experience:
     origin_stream: list[Experience]
 
 
-def tiny_learner(model: nn.Module) -> Learner:
+def tiny_learner(model: nn.Module, lr: float = 0.1) -> Learner:
     """The learner of a plain loop around a module that takes batches of `tiny_domains`."""
-    optimizer = torch.optim.SGD(model.parameters(), lr=0.1, momentum=0.9)
+    optimizer = torch.optim.SGD(model.parameters(), lr=lr, momentum=0.9)
     return Learner(model, optimizer, predict_fn=model, loss_fn=tiny_loss, collate_fn=tiny_collate())
 
 
@@ -73,10 +73,14 @@ def plain_step(strategy: Strategy, learner: Learner, batch: Batch) -> dict[str, 
 
 
 def plain_loop(
-    strategy: Strategy, model: nn.Module, domains: Sequence[Domain] | None = None, steps: int = 4
+    strategy: Strategy,
+    model: nn.Module,
+    domains: Sequence[Domain] | None = None,
+    steps: int = 4,
+    lr: float = 0.1,
 ) -> list[dict[str, float]]:
     """Train a module on a stream in a plain loop; return the loss terms of each step."""
-    learner, history = tiny_learner(model), []
+    learner, history = tiny_learner(model, lr), []
     stream: list[Experience] = []
     for i, domain in enumerate(domains or tiny_domains()):
         stream.append(Experience(domain.train, i, stream))

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from clplat.data.fingerprint import stream_fingerprint
 from clplat.data.records import Picture, Probe
-from clplat.data.validate import stream_fingerprint
 from clplat.parts.probes._base import Probes
 from clplat.testing.checks import check_constructor, check_docstring, check_refusals
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from clplat.data.records import Triplet
+from clplat.data.records import Example
 from clplat.data.validate import validate_domain
 from clplat.testing.checks import check_constructor, check_docstring, check_refusals
 
@@ -50,7 +50,8 @@ class ScenarioContract:
             assert [experience.domain for experience in stream] == list(domains)
             assert [experience.current_experience for experience in stream] == list(range(len(domains)))
         for domain, train, test in zip(domains, benchmark.train_stream, benchmark.test_stream, strict=True):
-            assert len(train.dataset) == len(domain.train) and isinstance(train.dataset[0], Triplet)
+            assert len(train.dataset) == len(domain.train)
+            assert all(isinstance(example, Example) for example in train.dataset)
             assert len(test.dataset) == len(domain.test.queries)
         outside = [stream for stream in benchmark.streams.values() if stream.name == "probe"]
         assert [e.probe for stream in outside for e in stream] == list(probes)
@@ -69,13 +70,11 @@ class ScenarioContract:
 
     def test_its_pictures_can_be_drawn_again(self) -> None:
         for domain in self.make().build()[0]:
-            triplet, query = domain.train[0], domain.test.queries[0]
-            for picture in (
-                triplet.reference,
-                triplet.target,
-                query.reference,
-                domain.val.gallery.pictures[0],
-            ):
+            shown = [item.picture for example in domain.train[:1] for item in example.items]
+            galleries = [item.picture for item in domain.val.gallery.items[:1]]
+            for picture in (*shown, domain.test.queries[0].reference, *galleries):
+                if picture is None:
+                    continue
                 one, two = picture.load(), picture.load()
                 assert one.mode == "RGB" and min(one.size) > 0
                 assert one.tobytes() == two.tobytes(), f"picture '{picture.key}' differs from call to call"
@@ -83,6 +82,7 @@ class ScenarioContract:
     def test_equal_keys_are_equal_pictures(self) -> None:
         seen: dict[str, Any] = {}
         for domain in self.make().build()[0]:
-            for picture in (*domain.anchors, *domain.test.gallery.pictures):
+            shown = [item.picture for item in domain.test.gallery.items if item.picture is not None]
+            for picture in (*domain.anchors, *shown):
                 other = seen.setdefault(picture.key, picture)
                 assert other.caption == picture.caption, f"two pictures share the key '{picture.key}'"

@@ -17,18 +17,30 @@ from clplat.testing.checks import (
     check_refusals,
     difference,
     generator_untouched,
+    said,
     trainable,
     weights,
 )
 from clplat.testing.loop import TinyTowers, plain_loop, tiny_learner
 from clplat.testing.runs import Run, everything, finish, resumed, tiny_stream, tiny_trainer
 from clplat.testing.tiny import tiny_collate, tiny_domains, tiny_retriever
+from clplat.training.combined import Combined
 from clplat.training.strategy import Strategy
 from clplat.trees import load_tree, save_tree
 
 __all__ = ["StrategyContract"]
 
 _RUNS: dict[str, Run] = {}
+
+
+class _Pulling(Strategy):
+    """Pulls all weights, and the outputs."""
+
+    terms = ("pull",)
+
+    def loss(self, learner: Any, batch: Any, outputs: Any) -> dict[str, torch.Tensor]:
+        trained = [(p**2).sum() for p in learner.model.parameters() if p.requires_grad]
+        return {"pull": torch.stack(trained).sum() + outputs.query.sum()}
 
 
 class StrategyContract:
@@ -56,8 +68,7 @@ class StrategyContract:
     def _run(self) -> Run:
         """One whole run, made when the first test asks for it."""
         strategy = self.make()
-        given = [getattr(strategy, name) for name in inspect.signature(type(strategy)).parameters]
-        key = f"{type(self)} {type(strategy)} {given}"
+        key = f"{type(self)} {said(strategy)}"
         if key not in _RUNS:
             _RUNS[key] = finish(self._trainer())
         return _RUNS[key]
@@ -117,6 +128,15 @@ class StrategyContract:
             assert name not in ("task", "loss"), f"a term is called '{name}', which is the loop's own word"
             assert isinstance(term, torch.Tensor) and term.shape == (), f"term '{name}' is no scalar tensor"
             assert bool(term.isfinite()), f"term '{name}' is {float(term.detach())}"
+
+    def test_what_it_measures_is_free_of_other_strategies_terms(self) -> None:
+        if not self.make().trains:
+            return
+        alone, together = self.make(), self.make()
+        plain_loop(alone, self._module(), lr=0.0)  # the same weights in both loops, whatever pulls at them
+        plain_loop(Combined([together, _Pulling()]), self._module(), lr=0.0)
+        found = difference(together.state_dict(), alone.state_dict(), tolerance=1e-3)
+        assert not found, f"with another strategy's term it measures something else (reads_gradient): {found}"
 
     def test_the_same_seed_gives_the_same_weights(self) -> None:
         with torch.random.fork_rng(devices=[]):

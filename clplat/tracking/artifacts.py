@@ -1,4 +1,4 @@
-"""The files of a run in MLflow: tables, figures, the resolved config, the result, retrieval grids.
+"""The data sets and files of a run in MLflow: tables, figures, configuration, result, retrieval grids.
 
 Every file has a fixed name, so that logging twice overwrites instead of doubling; only MLflow's image
 series does not work that way, and there the caller remembers what is logged.
@@ -6,81 +6,59 @@ series does not work that way, and there the caller remembers what is logged.
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import yaml
-
 from clplat.measures import MEASURES
-from clplat.naming import label, stream_names, variant
+from clplat.naming import label, part, stream_names, variant
 from clplat.plots.curves import domain_curves, stream_curves
 from clplat.plots.heatmaps import accuracy_heatmap, compatibility_heatmap
 from clplat.plots.points import Point, draw_points
 from clplat.plots.styles import styles_of
+from clplat.tracking.log_state import LogState, now_ms
 from clplat.tracking.metrics import primary, rows_done
 
 if TYPE_CHECKING:
     from mlflow.tracking import MlflowClient
 
 __all__ = [
-    "accuracy_table",
-    "comparison_figures",
-    "log_closing",
-    "log_config",
-    "log_drawings",
-    "log_figures",
-    "log_grid",
-    "log_tables",
-    "version_names",
-]
+    "accuracy_table", "comparison_figures", "log_closing", "log_datasets", "log_drawings", "log_figures",
+    "log_grids", "log_tables",
+]  # fmt: skip
 
-GRID = "retrieval_grid"
+Rows = Sequence[Sequence[float | None]]
 Table = tuple[list[str], list[list[Any]]]
 
 
-def version_names(domains: Sequence[str], rows: int) -> list[str]:
-    """The names of the model versions: ``zero-shot``, then the domain each was trained on last.
+def _versions(result: Mapping[str, Any]) -> list[str]:
+    """The names of the model versions: untrained, then the domain each was trained on last."""
+    return ["zero-shot", *result["domains"]]
 
-    Example:
-        >>> version_names(["shoes", "lamps"], 2)
-        ['zero-shot', 'shoes']
-    """
-    return ["zero-shot", *domains][:rows]
+
+def _long(columns: list[str], down: Sequence[str], across: Sequence[str], rows: Rows) -> Table:
+    """A matrix in long form, one line per known cell: name of its row, of its column, value."""
+    cells = [
+        [name, other, round(value, 2)]
+        for name, row in zip(down, rows, strict=False)
+        for other, value in zip(across, row, strict=False)
+        if value is not None
+    ]
+    return columns, cells
 
 
 def accuracy_table(result: Mapping[str, Any]) -> Table:
     """R of the primary metric in long form: after which domain, on which domain, value."""
     rows = (result.get("metrics") or {}).get(primary(result)) or []
-    names = version_names(result["domains"], len(rows))
-    cells = [
-        [after, on, round(value, 2)]
-        for after, row in zip(names, rows, strict=True)
-        for on, value in zip(result["domains"], row, strict=True)
-        if value is not None
-    ]
-    return ["after", "on", "value"], cells
+    return _long(["after", "on", "value"], _versions(result), result["domains"], rows)
 
 
-def _compatibility(result: Mapping[str, Any]) -> tuple[str, list[list[float | None]]] | None:
+def _compatibility(result: Mapping[str, Any]) -> tuple[str, Rows]:
+    """C of the primary metric, else of the first that has one, and that metric; no rows if there is none."""
     matrices = result.get("compatibility") or {}
-    name = primary(result) if primary(result) in matrices else next(iter(matrices), None)
-    return (name, matrices[name]) if name is not None and matrices[name] else None
-
-
-def compatibility_table(result: Mapping[str, Any]) -> Table:
-    """C in long form: which version embeds the queries, which one indexed the gallery, value."""
-    found = _compatibility(result)
-    rows = found[1] if found else []
-    names = version_names(result["domains"], len(rows))
-    cells = [
-        [queries, gallery, round(value, 2)]
-        for queries, row in zip(names, rows, strict=True)
-        for gallery, value in zip(names, row, strict=False)
-        if value is not None
-    ]
-    return ["queries_by", "gallery_by", "value"], cells
+    name = primary(result) if primary(result) in matrices else next(iter(matrices), "")
+    return name, matrices.get(name) or []
 
 
 def log_tables(client: MlflowClient, run_id: str, tables: Mapping[str, Table]) -> None:
@@ -100,18 +78,13 @@ def log_figures(client: MlflowClient, run_id: str, drawn: Mapping[str, Any]) -> 
         client.log_figure(run_id, figure, f"figures/{name}.png", save_kwargs={"dpi": 120})
 
 
-def log_config(client: MlflowClient, run_id: str, config: Mapping[str, Any]) -> None:
-    """The full config as it was resolved: what `clplat run --config` takes."""
-    text = yaml.safe_dump(json.loads(json.dumps(config, default=str)), sort_keys=False)
-    client.log_text(run_id, text, "config/resolved.yaml")
-
-
 def log_closing(client: MlflowClient, run_id: str, result: Mapping[str, Any]) -> None:
     """The files of a run that is over: both matrices as tables, the result itself."""
     client.log_text(run_id, json.dumps(result, indent=2, sort_keys=True), "result.json")
-    tables = {"tables/accuracy_matrix.json": accuracy_table(result)}
-    tables["tables/compatibility.json"] = compatibility_table(result)
-    log_tables(client, run_id, tables)
+    names, columns = _versions(result), ["queries_by", "gallery_by", "value"]
+    compatibility = _long(columns, names, names, _compatibility(result)[1])
+    tables = {"accuracy_matrix": accuracy_table(result), "compatibility": compatibility}
+    log_tables(client, run_id, {f"tables/{name}.json": table for name, table in tables.items()})
 
 
 def log_drawings(client: MlflowClient, run_id: str, result: Mapping[str, Any]) -> None:
@@ -124,29 +97,59 @@ def log_drawings(client: MlflowClient, run_id: str, result: Mapping[str, Any]) -
         "accuracy_matrix": accuracy_heatmap(rows, domains, metric=main, title=title),
         "forgetting_curves": domain_curves(rows, domains, metric=main, title=title),
     }
-    found = _compatibility(result)
-    if found:
-        names = version_names(domains, len(found[1]))
-        drawn["compatibility"] = compatibility_heatmap(found[1], names, metric=found[0], title=title)
+    metric, cells = _compatibility(result)
+    if cells:
+        names = _versions(result)[: len(cells)]
+        drawn["compatibility"] = compatibility_heatmap(cells, names, metric=metric, title=title)
     log_figures(client, run_id, drawn)
 
 
-def log_grid(client: MlflowClient, run_id: str, path: Path, step: int, timestamp: int) -> None:
-    """One retrieval grid into the image series; asynchronous image logging delays the end of every run.
+def log_grids(client: MlflowClient, state: LogState) -> None:
+    """New retrieval grids into the image series; asynchronous image logging delays the end of every run.
 
     In 256 colours: a quarter of the time and of the disk; the file beside the result has them all.
     """
     from PIL import Image
 
-    with Image.open(path) as image:
-        client.log_image(
-            run_id,
-            image.convert("RGB").quantize(256, method=Image.Quantize.FASTOCTREE),
-            key="retrieval_grid",
-            step=step,
-            timestamp=timestamp,
-            synchronous=True,
-        )
+    for path in sorted((state.folder / "grids").glob("step_*.png")):
+        number = path.stem.removeprefix("step_")
+        if not number.isdigit() or (step := int(number)) in state.grids:
+            continue
+        with Image.open(path) as image:
+            small = image.convert("RGB").quantize(256, method=Image.Quantize.FASTOCTREE)
+        run_id, now = str(state.run_id), now_ms()
+        client.log_image(run_id, small, key="retrieval_grid", step=step, timestamp=now, synchronous=True)
+        state.grids.append(step)
+        state.write()
+
+
+def log_datasets(client: MlflowClient, run_id: str, result: Mapping[str, Any]) -> None:
+    """One input per domain and split: named ``<scenario>/<domain>``, its digest that of the scenario's data.
+
+    Not by `mlflow.data`: that wants the rows in a data frame, and warns about their columns.
+    """
+    from mlflow.entities import Dataset, DatasetInput, InputTag
+
+    config, protocol = result["config"], result.get("protocol") or {}
+    scenario, split = part(config, "scenario"), str(protocol.get("split", "test"))
+    source = {key: value for key, value in dict(config["scenario"]).items() if value is not None}
+    found = []
+    for domain in result["domains"]:
+        sizes = {
+            key: protocol[key][domain] for key in ("queries", "galleries") if domain in protocol.get(key, {})
+        }
+        for context, rows, profile in (("train", "train", {}), ("eval", split, sizes)):
+            words = (result["fingerprints"]["data"], domain, rows)
+            digest = hashlib.sha256("\0".join(map(str, words)).encode()).hexdigest()[:12]
+            data = Dataset(
+                f"{scenario}/{domain}"[:500],
+                digest,
+                source_type="clplat",
+                source=json.dumps({**source, "split": rows}, default=str),
+                profile=json.dumps(profile) if profile else None,
+            )
+            found.append(DatasetInput(data, [InputTag("mlflow.data.context", context)]))
+    client.log_inputs(run_id, found)
 
 
 def comparison_figures(
@@ -165,12 +168,11 @@ def comparison_figures(
     if drawn is not None:
         figures["forgetting_curves"] = drawn[0]
     points = [
-        Point(row["label"], float(row[lost.column]), float(row["score"]), looks[row["label"]])
+        Point(row["label"], row[lost.column], row["score"], looks[row["label"]])
         for row in rows
         if row[lost.column] is not None and row["score"] is not None
     ]
     if points:
-        title = "Kept against lost: upper left is best"
-        across = f"{lost.title} ({lost.unit})"
+        title, across = "Kept against lost: upper left is best", f"{lost.title} ({lost.unit})"
         figures["trade_off"] = draw_points(points, title, across, f"{metric} after the last domain (%)")
     return figures

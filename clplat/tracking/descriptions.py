@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+import textwrap
 from collections.abc import Mapping
 from typing import Any
 
@@ -61,11 +63,8 @@ def note(result: Mapping[str, Any]) -> str:
 
 def _folded(command: str, width: int = 64) -> str:
     """A long command over several lines, as a shell takes it: a long line pushes the page's rest aside."""
-    first, *options = command.split(" --")
-    lines = [first]
-    for option in options:
-        if len(lines[-1]) + len(option) + 3 > width:
-            lines[-1] += " \\"
-            lines.append("   ")
-        lines[-1] += f" --{option}"
-    return "\n".join(lines)
+    whole = re.sub(r" (?!--)", "\0", command)  # an option stays beside its value
+    lines = textwrap.wrap(
+        whole, width, subsequent_indent="    ", break_long_words=False, break_on_hyphens=False
+    )
+    return " \\\n".join(lines).replace("\0", " ")

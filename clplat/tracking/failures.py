@@ -5,19 +5,13 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from functools import wraps
-from typing import Concatenate, ParamSpec, Protocol, TypeVar
+from typing import TYPE_CHECKING, Concatenate, ParamSpec, TypeVar
 
-__all__ = ["Reporter", "failure_message", "guard", "warn_once"]
+if TYPE_CHECKING:
+    from clplat.tracking.tracker import Tracker
 
+__all__ = ["failure_message", "guard", "warn_once"]
 
-class Reporter(Protocol):
-    """What logs to the store at ``uri`` and passes its warnings to ``warn``: a `Tracker`."""
-
-    uri: str
-    warn: Callable[[str], None]
-
-
-S = TypeVar("S", bound=Reporter)
 P = ParamSpec("P")
 T = TypeVar("T")
 
@@ -28,21 +22,21 @@ _paused_until: dict[str, float] = {}
 _SLOW, _PAUSE = 2.0, 60.0
 
 
-def guard(method: Callable[Concatenate[S, P], T]) -> Callable[Concatenate[S, P], T | None]:
-    """Make a method return None where it fails, in any way, or where its store kept us waiting just now."""
+def guard(method: Callable[Concatenate[Tracker, P], T]) -> Callable[Concatenate[Tracker, P], T | None]:
+    """Make it return None where it fails, in any way, or where the store kept us waiting just now."""
 
     @wraps(method)
-    def guarded(self: S, /, *args: P.args, **kwargs: P.kwargs) -> T | None:
+    def guarded(tracker: Tracker, /, *args: P.args, **kwargs: P.kwargs) -> T | None:
         start = time.monotonic()
-        if start < _paused_until.get(self.uri, 0):
+        if start < _paused_until.get(tracker.uri, 0):
             return None
         try:
-            return method(self, *args, **kwargs)
+            return method(tracker, *args, **kwargs)
         except Exception as error:  # SQLAlchemy's, requests', the disk's and MLflow's own have no common base
             if time.monotonic() - start > _SLOW:
-                _paused_until[self.uri] = time.monotonic() + _PAUSE
+                _paused_until[tracker.uri] = time.monotonic() + _PAUSE
             reason = f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"
-            warn_once(self, failure_message(self.uri, reason))
+            warn_once(tracker, failure_message(tracker.uri, reason))
             return None
 
     return guarded
@@ -56,8 +50,8 @@ def failure_message(uri: str, reason: str) -> str:
     )
 
 
-def warn_once(reporter: Reporter, message: str) -> None:
-    """Warn about a store, unless this process has done so already."""
-    if reporter.uri not in _reported:
-        _reported.add(reporter.uri)
-        reporter.warn(message)
+def warn_once(tracker: Tracker, message: str) -> None:
+    """Warn about a tracker's store, unless this process has done so already."""
+    if tracker.uri not in _reported:
+        _reported.add(tracker.uri)
+        tracker.warn(message)

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import time
-import uuid
-from contextlib import AbstractContextManager
-from dataclasses import asdict, dataclass, field
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from clplat.errors import UserError
 from clplat.files import read_json, write_json
 from clplat.locks import locked
 
-__all__ = ["STATE_FILE", "LogState", "folder_lock", "mtime_ms", "now_ms"]
+__all__ = ["STATE_FILE", "LogState", "locked_state", "mtime_ms", "now_ms"]
 
 STATE_FILE = "tracking.json"
 
@@ -27,16 +27,12 @@ def mtime_ms(path: Path) -> int:
     return int(path.stat().st_mtime * 1000) if path.exists() else now_ms()
 
 
-def folder_lock(folder: Path) -> AbstractContextManager[None]:
-    """One process at a time logs a folder: that of a killed run may still be logging what it was sent."""
-    return locked(folder / ".tracking.lock")
-
-
 @dataclass
 class LogState:
     """The record that makes logging idempotent; written atomically after each step of it.
 
     Args:
+        folder: of the run; it is not part of the file.
         identity: the config and the seed; a folder that is used for another experiment starts a new run.
         key: a tag of the run, written before the run is created, so that it is found again after a kill.
         clock: the time of each row, written before the row is sent (see `run_logging.send_rows`).
@@ -47,7 +43,8 @@ class LogState:
         drawn: whether the figures of a run that is over are logged.
     """
 
-    identity: str
+    folder: Path
+    identity: str = ""
     uri: str = ""
     experiment_id: str = ""
     key: str = ""
@@ -62,20 +59,21 @@ class LogState:
     finished: bool = False
     drawn: bool = False
 
-    @classmethod
-    def new(cls, identity: str, uri: str, experiment_id: str) -> LogState:
-        """The state of a run that is about to be created."""
-        return cls(identity, uri, experiment_id, key=uuid.uuid4().hex)
+    def write(self) -> None:
+        """Replace the file."""
+        write_json(self.folder / STATE_FILE, {k: v for k, v in vars(self).items() if k != "folder"})
 
-    @classmethod
-    def read(cls, folder: Path) -> LogState:
-        """What was logged last from ``folder``; an empty state if nothing was."""
-        path = folder / STATE_FILE
+
+@contextmanager
+def locked_state(folder: Path) -> Iterator[LogState]:
+    """What was logged last from ``folder``, an empty state if nothing was, and nobody else logs it meanwhile.
+
+    The process of a killed run may still be logging what it was sent.
+    """
+    path = folder.resolve() / STATE_FILE
+    with locked(path.with_name(".tracking.lock")):
         try:
-            return cls(**read_json(path)) if path.exists() else cls("")
+            state = LogState(path.parent, **(read_json(path) if path.exists() else {}))
         except TypeError as error:
             raise UserError(f"{path} is not written by clplat: {error}") from None
-
-    def write(self, folder: Path) -> None:
-        """Replace the file."""
-        write_json(folder / STATE_FILE, asdict(self))
+        yield state

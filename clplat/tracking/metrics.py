@@ -1,26 +1,20 @@
-"""From a result (plain data) to metrics of MLflow: the values of one row, the costs of a run, its losses."""
+"""From a result (plain data) to what MLflow knows of it: the values of one row, the costs, the losses."""
 
 from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import chain, count
 from typing import Any
 
-from clplat.measures import LOGGED_COSTS, MEASURES
-from clplat.naming import flat
+from clplat.measures import LOGGED_COSTS, MEASURES, mean_of
+from clplat.naming import flat, label, part, variant
 
 __all__ = [
-    "clean",
-    "closing_metrics",
-    "domain_keys",
-    "mean_key",
-    "primary",
-    "row_metrics",
-    "rows_done",
-    "short",
-    "training_curves",
-]
+    "clean", "closing_metrics", "domain_keys", "mean_key", "method_tags", "primary", "row_metrics",
+    "rows_done", "short", "training_curves",
+]  # fmt: skip
 
 # By the last part of where a result holds it: `forgetting_max` of `scores.forgetting_max`.
 _KNOWN = {
@@ -59,13 +53,9 @@ def domain_keys(domains: Sequence[str]) -> list[str]:
         ['shoes_eu', 'shoes eu', 'shoes_eu_2']
     """
     keys: list[str] = []
-    for domain in domains:
-        base = key = clean(domain)
-        count = 1
-        while key in keys:
-            count += 1
-            key = f"{base}_{count}"
-        keys.append(key)
+    for base in map(clean, domains):
+        others = (f"{base}_{number}" for number in count(2))
+        keys.append(next(key for key in chain([base], others) if key not in keys))
     return keys
 
 
@@ -81,9 +71,16 @@ def rows_done(result: Mapping[str, Any]) -> int:
     return len((result.get("metrics") or {}).get(primary(result)) or [])
 
 
-def _mean(values: Iterable[Any]) -> float | None:
-    known = [float(value) for value in values if _number(value)]
-    return sum(known) / len(known) if known else None
+def method_tags(result: Mapping[str, Any]) -> dict[str, str]:
+    """What a comparison goes by: scenario, method, and the metric that ranks it."""
+    config = result["config"]
+    return {
+        "clplat.scenario": part(config, "scenario"),
+        "clplat.strategy": part(config, "strategy"),
+        "clplat.label": label(config),
+        "clplat.variant": variant(config),
+        "clplat.primary": short(primary(result)),
+    }
 
 
 def _number(value: Any) -> bool:
@@ -102,42 +99,31 @@ def row_metrics(result: Mapping[str, Any], row: int) -> dict[str, float]:
     for metric, rows in result["metrics"].items():
         values = _row(rows, row) or []
         found |= {f"{short(metric)}/{key}": value for key, value in zip(keys, values, strict=False)}
-        found[mean_key(metric)] = _mean(values)
+        found[mean_key(metric)] = mean_of(values)
     for tag, metrics in (result.get("tags") or {}).items():
-        found |= {f"tags/{clean(tag)}.{short(m)}": _mean(_row(r, row) or []) for m, r in metrics.items()}
+        found |= {f"tags/{clean(tag)}.{short(m)}": mean_of(_row(r, row) or []) for m, r in metrics.items()}
     for name, metrics in (result.get("baselines") or {}).items():
-        found[f"base/{clean(name)}"] = _mean(_row(metrics.get(main), row) or [])
+        found[f"base/{clean(name)}"] = mean_of(_row(metrics.get(main), row) or [])
     for probe, metrics in (result.get("probes") or {}).items():
         found |= {f"probe/{clean(probe)}.{short(m)}": _row(values, row) for m, values in metrics.items()}
     ties = _row(result.get("ties"), row)
     if ties is not None:
         found["check/ties"] = sum(value for value in ties if value) if isinstance(ties, list) else ties
-    found |= _compatibility(result, row)
+    # One row of C: queries by this version on its own gallery, on all older ones and on the first.
+    matrices = result.get("compatibility") or {}
+    if cells := _row(matrices.get(main) or next(iter(matrices.values()), None), row):
+        found |= {
+            "compat/self": _row(cells, row),
+            "compat/old": mean_of(cells[:row]),
+            "compat/first": cells[0],
+        }
     for name, value in flat(_row(result.get("scores"), row) or {}).items():
-        found[_score_name(name)] = value
+        usual = f"compat/{name}" if name in _OF_C else f"cl/{clean(name)}"
+        found[_KNOWN[name].mlflow if name in _KNOWN else usual] = value
     found.setdefault(MEASURES["zero_shot"].mlflow, _retention(result, row))
     named = {name: round(float(value), 4) for name, value in found.items() if _number(value)}
     # A run's page lists metrics in the order of logging: the summary first.
     return dict(sorted(named.items(), key=lambda item: not item[0].startswith("cl/")))
-
-
-def _score_name(name: str) -> str:
-    usual = f"compat/{name}" if name in _OF_C else f"cl/{clean(name)}"
-    return _KNOWN[name].mlflow if name in _KNOWN else usual
-
-
-def _compatibility(result: Mapping[str, Any], row: int) -> dict[str, Any]:
-    """One row of C: queries by this version on its own gallery, on all older ones and on the first."""
-    matrices = result.get("compatibility") or {}
-    cells = _row(matrices.get(primary(result)) or next(iter(matrices.values()), None), row)
-    if not cells:
-        return {}
-    older = _mean(cells[:row])
-    return {
-        "compat/self": cells[row] if row < len(cells) else None,
-        "compat/old": older,
-        "compat/first": cells[0],
-    }
 
 
 def _retention(result: Mapping[str, Any], row: int) -> float | None:
@@ -148,7 +134,7 @@ def _retention(result: Mapping[str, Any], row: int) -> float | None:
         start, now = _row(values, 0), _row(values, row)
         if _number(start) and _number(now) and start > 0:
             ratios.append(100 * now / start)
-    return _mean(ratios)
+    return mean_of(ratios)
 
 
 def closing_metrics(result: Mapping[str, Any]) -> dict[str, float]:
@@ -157,9 +143,8 @@ def closing_metrics(result: Mapping[str, Any]) -> dict[str, float]:
     found = {}
     for name, value in {**measured, **flat(result.get("cost") or {})}.items():
         if _number(value):
-            key, scale = (
-                (_KNOWN[name].mlflow, _KNOWN[name].scale) if name in _KNOWN else (f"cost/{clean(name)}", 1)
-            )
+            known = _KNOWN.get(name)
+            key, scale = (known.mlflow, known.scale) if known else (f"cost/{clean(name)}", 1)
             found[key] = round(float(value) / scale, 4)
     seconds = [v for name, v in measured.items() if name.endswith("seconds") and _number(v)]
     return found | ({MEASURES["seconds"].mlflow: round(float(sum(seconds)), 2)} if seconds else {})

@@ -13,86 +13,67 @@ from clplat.errors import UserError
 from clplat.kinds import KINDS
 from clplat.naming import part, run_name, variant
 from clplat.runs.run_folder import VERSION_ELSEWHERE
-from clplat.tracking.log_state import LogState, folder_lock
+from clplat.tracking.log_state import LogState, locked_state
 from clplat.tracking.metrics import clean, rows_done
-from clplat.tracking.store import open_client
+from clplat.tracking.store import open_existing
 
 if TYPE_CHECKING:
     from mlflow.tracking import MlflowClient
 
-__all__ = [
-    "CHAMPION",
-    "LIMIT_BYTES",
-    "create_models",
-    "download",
-    "registered_name",
-    "set_champion",
-    "upload_models",
-]
+    from clplat.tracking.tracker import Tracker
+
+__all__ = ["CHAMPION", "LIMIT_BYTES", "create_models", "download", "set_champion", "upload_models"]
 
 #: A larger version stays where it is, and the model names its path.
 LIMIT_BYTES = 200_000_000
 CHAMPION = "champion"
-#: In a model's folder, the path of a version that was too large to copy.
 
 
-def registered_name(scenario: str) -> str:
-    """``"catalogue"`` -> ``"clplat-catalogue"``; MLflow forbids slashes and colons.
-
-    Example:
-        >>> registered_name("mine:Stream")
-        'clplat-mine_Stream'
-    """
-    return f"clplat-{clean(scenario)}"
-
-
-def create_models(
-    client: MlflowClient, experiment_id: str, result: Mapping[str, Any], folder: Path, state: LogState
-) -> None:
+def create_models(client: MlflowClient, result: Mapping[str, Any], state: LogState) -> None:
     """A model for each version that is new; row 0, the untrained one, needs none.
 
     A model is written down before it is created, so that it is found by its tag after a kill in between.
     """
     from mlflow.entities import LoggedModelOutput
 
+    run_id = str(state.run_id)
     for row in range(1, rows_done(result)):
         key = str(row)
-        if state.models.get(key) or not _version(folder, row).exists():
+        if state.models.get(key) or not _version(state, key).exists():
             continue
-        begun = key in state.models
+        begun = _begun(client, state, row) if key in state.models else None
         state.models[key] = ""
-        state.write(folder)
-        known, model_id = _begun(client, experiment_id, state, row) if begun else (False, None)
-        model_id = model_id or _create(client, experiment_id, result, row, state)
-        if not known:
-            client.log_outputs(str(state.run_id), [LoggedModelOutput(model_id, row)])
+        state.write()
+        model_id = begun or _create(client, result, row, state)
+        if begun is None or begun not in _outputs(client, run_id):
+            client.log_outputs(run_id, [LoggedModelOutput(model_id, row)])
         state.models[key] = model_id
-        state.write(folder)
+        state.write()
 
 
-def _begun(client: MlflowClient, experiment_id: str, state: LogState, row: int) -> tuple[bool, str | None]:
-    """A model that a killed process created: whether its run lists it, and its id."""
+def _version(state: LogState, row: str) -> Path:
+    return state.folder / "versions" / f"{row}.safetensors"
+
+
+def _begun(client: MlflowClient, state: LogState, row: int) -> str | None:
+    """The id of a model that a killed process created."""
     search = f"tags.`clplat.key` = '{state.key}-{row}'"
-    found = client.search_logged_models([experiment_id], search, max_results=1)
-    if not found:
-        return False, None
-    outputs = client.get_run(str(state.run_id)).outputs
-    known = {output.model_id for output in (outputs.model_outputs if outputs else [])}
-    return found[0].model_id in known, str(found[0].model_id)
+    found = client.search_logged_models([state.experiment_id], search, max_results=1)
+    return str(found[0].model_id) if found else None
 
 
-def _version(folder: Path, row: int) -> Path:
-    return folder / "versions" / f"{row}.safetensors"
+def _outputs(client: MlflowClient, run_id: str) -> set[str]:
+    """The models that the run lists."""
+    outputs = client.get_run(run_id).outputs
+    return {output.model_id for output in outputs.model_outputs} if outputs else set()
 
 
-def _create(
-    client: MlflowClient, experiment_id: str, result: Mapping[str, Any], row: int, state: LogState
-) -> str:
+def _create(client: MlflowClient, result: Mapping[str, Any], row: int, state: LogState) -> str:
     config = result["config"]
     slots = [slot for slot in KINDS if slot not in ("loss", "probes")]  # a model needs neither any more
     params = {slot: part(config, slot) for slot in slots if part(config, slot)}
     model = client.create_logged_model(
-        experiment_id,
+        state.experiment_id,
         name=f"{clean(run_name(config))} v{row}",
         source_run_id=state.run_id,
         model_type="clplat",
@@ -106,26 +87,27 @@ def _create(
     return str(model.model_id)
 
 
-def upload_models(client: MlflowClient, folder: Path, state: LogState) -> None:
+def upload_models(client: MlflowClient, state: LogState) -> None:
     """Send the files of the models that lack them; then they are ready."""
     for key, model_id in state.models.items():
-        path = _version(folder, int(key))
+        path = _version(state, key)
         if key in state.ready or not path.exists():
             continue
         with tempfile.TemporaryDirectory() as temporary:
-            _lay_out(Path(temporary), folder, path, str(state.run_id), model_id)
+            _lay_out(Path(temporary), path, str(state.run_id), model_id)
             client.log_model_artifacts(model_id, temporary)
         client.finalize_logged_model(model_id, "READY")
         state.ready.append(key)
-        state.write(folder)
+        state.write()
 
 
-def _lay_out(where: Path, folder: Path, version: Path, run_id: str, model_id: str) -> None:
+def _lay_out(where: Path, version: Path, run_id: str, model_id: str) -> None:
     """The model's files: the configuration, one version, and an MLmodel that says how they are loaded."""
     from mlflow.models import Model
 
-    if (folder / "config.yaml").exists():
-        shutil.copyfile(folder / "config.yaml", where / "config.yaml")
+    config = version.parents[1] / "config.yaml"
+    if config.exists():
+        shutil.copyfile(config, where / config.name)
     if version.stat().st_size > LIMIT_BYTES:
         (where / VERSION_ELSEWHERE).write_text(str(version.resolve()), encoding="utf-8")
     else:
@@ -149,40 +131,39 @@ def _signature() -> Any:
     )
 
 
-def set_champion(client: MlflowClient, folder: Path, scenario: str) -> str:
-    """Register the newest model of the run logged from ``folder``; the alias ``champion`` points at it.
+def set_champion(tracker: Tracker, folder: Path, scenario: str) -> str:
+    """Register the newest model of the run logged from ``folder`` as champion of ``clplat-<scenario>``.
+
+    The same model again makes no new version.
+
+    Returns:
+        The registered name, for ``clplat search --model models:/clplat-catalogue@champion``; None when it
+        could not be done.
 
     Raises:
         RuntimeError: nothing was logged from there, or it has no model.
     """
-    with folder_lock(folder):  # their files may still be on their way
-        state = LogState.read(folder)
-        upload_models(client, folder, state)
+    from mlflow.exceptions import MlflowException
+
+    client, name = tracker.client, f"clplat-{clean(scenario)}"  # MLflow forbids slashes and colons
+    with locked_state(folder) as state:  # their files may still be on their way
+        upload_models(client, state)
     if not state.ready:
-        raise RuntimeError(f"no model was logged from {folder}")
-    name, model_id = registered_name(scenario), state.models[max(state.ready, key=int)]
-    if not client.search_registered_models(f"name = '{name}'", max_results=1):
-        _create_name(client, name)
-    versions = client.search_model_versions(f"name = '{name}'")
+        raise RuntimeError(f"no model was logged from {state.folder}")
+    model_id = state.models[max(state.ready, key=int)]
+    try:
+        client.create_registered_model(name, description=f"clplat search --model models:/{name}@{CHAMPION}")
+    except MlflowException as error:
+        if error.error_code != "RESOURCE_ALREADY_EXISTS":
+            raise
     # Not `models:/<id>`: MLflow would look for that in the store that its global state names.
     source = client.get_logged_model(model_id).artifact_location
+    versions = client.search_model_versions(f"name = '{name}'")
     version = next((known for known in versions if known.source == source), None)
     if version is None:
         version = client.create_model_version(name, source, state.run_id, model_id=model_id)
     client.set_registered_model_alias(name, CHAMPION, version.version)
     return name
-
-
-def _create_name(client: MlflowClient, name: str) -> None:
-    from mlflow.exceptions import MlflowException
-
-    try:
-        client.create_registered_model(
-            name, description="clplat search --model models:/" + f"{name}@{CHAMPION}"
-        )
-    except MlflowException as error:  # another process was faster
-        if error.error_code != "RESOURCE_ALREADY_EXISTS":
-            raise
 
 
 def download(model: str, uri: str, where: Path) -> Path:
@@ -195,9 +176,7 @@ def download(model: str, uri: str, where: Path) -> Path:
     if match is None:
         raise UserError(f"a model is models:/NAME@{CHAMPION} or models:/NAME/VERSION, not '{model}'")
     name, alias, number = match.groups()
-    if uri.startswith("sqlite:///") and not Path(uri.removeprefix("sqlite:///")).exists():
-        raise UserError(f"no runs are tracked in {Path(uri.removeprefix('sqlite:///')).parent}; see --out")
-    client = open_client(uri)
+    client = open_existing(uri)
     import mlflow.artifacts
     from mlflow.exceptions import MlflowException
 

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import statistics
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from clplat.locks import locked
 from clplat.measures import mean_of
 from clplat.naming import NAME_LENGTH, label, part, stream_names, variant
 from clplat.plots.colours import strategy_colour
@@ -16,101 +18,119 @@ from clplat.tracking.artifacts import accuracy_table, comparison_figures, log_fi
 from clplat.tracking.compare import from_results
 from clplat.tracking.log_state import now_ms
 from clplat.tracking.metrics import clean, closing_metrics, mean_key, primary, row_metrics, rows_done
-from clplat.tracking.run_logging import points, send_metrics, send_params
+from clplat.tracking.run_logging import find_run, points, send_metrics, send_params
 
 if TYPE_CHECKING:
     from mlflow.tracking import MlflowClient
 
-__all__ = ["close_parent", "open_parent"]
+    from clplat.tracking.tracker import Tracker
+
+__all__ = ["finish_parent", "start_parent"]
 
 
-def open_parent(
-    client: MlflowClient,
-    experiment_id: str,
+def start_parent(
+    tracker: Tracker,
+    scenario: str,
     name: str,
-    tags: Mapping[str, str],
-    params: Mapping[str, Any],
-    key: str | None,
+    level: str,
+    *,
+    params: Mapping[str, Any] | None = None,
+    note: str = "",
+    key: str | None = None,
 ) -> str:
-    """Create the run, or return the one that carries the same key."""
-    tags = {**tags, "mlflow.source.name": "clplat", "mlflow.source.type": "LOCAL"}
-    if key is not None:
-        tags["clplat.key"] = key.replace("'", "")  # the filter language has no escape for quotes
-        found = client.search_runs(
-            [experiment_id], f"tags.`clplat.key` = '{tags['clplat.key']}'", max_results=1
-        )
-        if found:
-            client.update_run(found[0].info.run_id, status="RUNNING")
-            return str(found[0].info.run_id)
-    strategy = part(params, "strategy")
-    if strategy:
-        tags |= {"clplat.strategy": strategy, "mlflow.runColor": strategy_colour(strategy)}
-    run_id = str(client.create_run(experiment_id, tags=tags, run_name=name[:NAME_LENGTH]).info.run_id)
-    send_params(client, run_id, params)
-    return run_id
+    """Open a ``sweep`` or a ``trial`` and return its id (None when MLflow could not be reached).
+
+    Args:
+        scenario: names the experiment.
+        name: the run's name, cut at 24 characters.
+        level: ``sweep`` or ``trial``.
+        params: its configuration, nested or flat; a ``strategy`` among them gives the colour.
+        note: markdown for its page.
+        key: anything that identifies it for good (the study's name): a resumed sweep finds its run again.
+    """
+    client, experiment_id, params = tracker.client, tracker.experiment(scenario), params or {}
+    tags = {**tracker.tags(level), "clplat.scenario": scenario, "mlflow.note.content": note}
+    # Found by its key and made where there is none: not by two workers at once.
+    with nullcontext() if key is None else locked(tracker.root / ".tracking.lock"):
+        if key is not None:
+            tags["clplat.key"] = key.replace("'", "")  # the filter language has no escape for quotes
+            found = find_run(client, experiment_id, f"tags.`clplat.key` = '{tags['clplat.key']}'")
+            if found is not None:
+                client.update_run(found, status="RUNNING")
+                return found
+        if strategy := part(params, "strategy"):
+            tags |= {"clplat.strategy": strategy, "mlflow.runColor": strategy_colour(strategy)}
+        run_id = str(client.create_run(experiment_id, tags=tags, run_name=name[:NAME_LENGTH]).info.run_id)
+        send_params(client, run_id, params)
+        return run_id
 
 
-def close_parent(
-    client: MlflowClient,
-    run_id: str,
-    results: Sequence[Mapping[str, Any]],
-    metrics: Mapping[str, float],
-    files: Sequence[Path],
-    text: str | None,
-    failed: bool,
+def finish_parent(
+    tracker: Tracker,
+    run_id: str | None,
+    *,
+    results: Sequence[Mapping[str, Any]] = (),
+    metrics: Mapping[str, float] | None = None,
+    files: Sequence[Path] = (),
+    note: str | None = None,
+    failed: bool = False,
 ) -> None:
-    """Write the means or the comparison of the children and end the run."""
+    """Close a parent: means over the seeds of ``results`` with their spread, tables, figures, files.
+
+    Results of one method give its mean matrix, results of several the comparison and its winner. A
+    ``run_id`` of None (its start was not tracked) does nothing.
+    """
+    if run_id is None:
+        return
+    client, summary = tracker.client, ""
     complete = [result for result in results if result["status"] == "complete" and rows_done(result)]
-    summary = ""
     if len({variant(result["config"]) for result in complete}) > 1:
         summary = _write_comparison(client, run_id, complete)
     elif complete:
         summary = _write_means(client, run_id, complete)
     last = max((rows_done(result) - 1 for result in complete), default=0)
-    _send_changed(client, run_id, metrics, last)
+    _send_changed(client, run_id, metrics or {}, last)
     for path in files:
         client.log_artifact(run_id, str(path))
-    notes = [part for part in (text, summary) if part]
-    if notes:
-        client.set_tag(run_id, "mlflow.note.content", "\n\n".join(notes)[:8000])
+    if note or summary:
+        text = "\n\n".join(filter(None, (note, summary)))
+        client.set_tag(run_id, "mlflow.note.content", text[:8000])
     client.set_terminated(run_id, "FAILED" if failed else "FINISHED")
 
 
 def _send_changed(client: MlflowClient, run_id: str, metrics: Mapping[str, float], step: int) -> None:
     """Send new values only: a resumed sweep closes its parents again."""
     known = client.get_run(run_id).data.metrics
-    changed = {name: round(value, 4) for name, value in metrics.items() if known.get(name) != round(value, 4)}
-    send_metrics(client, run_id, points(changed, step, now_ms()))
+    new = points(metrics, step, now_ms())
+    send_metrics(client, run_id, [point for point in new if known.get(point.key) != point.value])
+
+
+def _columns(rows: Sequence[Mapping[str, float]]) -> Iterator[tuple[str, list[float]]]:
+    """The values of each metric over the seeds that have it."""
+    return ((name, [row[name] for row in rows if name in row]) for name in rows[0])
 
 
 def _write_means(client: MlflowClient, run_id: str, results: Sequence[Mapping[str, Any]]) -> str:
     """A trial: means over the seeds at every step, their spread at the last step, the mean matrix."""
-    steps = min(rows_done(result) for result in results)
-    again = mean_key(primary(results[0])) in client.get_run(run_id).data.metrics
-    for step in range(steps):
-        seeds = [row_metrics(result, step) for result in results]
-        if step == steps - 1:
-            seeds = [row | closing_metrics(result) for row, result in zip(seeds, results, strict=True)]
-        columns = {name: [row[name] for row in seeds if name in row] for name in seeds[0]}
-        means = {name: statistics.fmean(values) for name, values in columns.items()}
-        if step == steps - 1:
-            means |= {
-                f"{name}_std": statistics.stdev(values)
-                for name, values in columns.items()
-                if name.startswith("cl/") and len(values) > 1
-            }
-            _send_changed(client, run_id, means, step)
-        elif not again:
-            rounded = {name: round(value, 4) for name, value in means.items()}
-            send_metrics(client, run_id, points(rounded, step, now_ms()))
-    main = primary(results[0])
+    main, last = primary(results[0]), min(rows_done(result) for result in results) - 1
+    if mean_key(main) not in client.get_run(run_id).data.metrics:  # else it was closed before
+        for step in range(last):
+            columns = _columns([row_metrics(result, step) for result in results])
+            means = {name: statistics.fmean(values) for name, values in columns}
+            send_metrics(client, run_id, points(means, step, now_ms()))
+    means, spread = {}, {}
+    for name, values in _columns([row_metrics(result, last) | closing_metrics(result) for result in results]):
+        means[name] = statistics.fmean(values)
+        if name.startswith("cl/") and len(values) > 1:
+            spread[f"{name}_std"] = statistics.stdev(values)
+    _send_changed(client, run_id, means | spread, last)
     domains = stream_names([result["domains"] for result in results])
     matrices = zip(*(result["metrics"][main] for result in results), strict=False)
-    means_of_r = [[mean_of(cells) for cells in zip(*rows, strict=True)] for rows in matrices]
-    mean = {**results[0], "domains": domains, "metrics": {main: means_of_r}}
-    log_tables(client, run_id, {"tables/accuracy_matrix.json": accuracy_table(mean)})
-    title = label(mean["config"]) + (f", mean of {len(results)}" if len(results) > 1 else "")
-    drawn = accuracy_heatmap(mean["metrics"][main], mean["domains"], metric=main, title=title)
+    rows = [[mean_of(cells) for cells in zip(*seeds, strict=True)] for seeds in matrices]
+    table = accuracy_table({**results[0], "domains": domains, "metrics": {main: rows}})
+    log_tables(client, run_id, {"tables/accuracy_matrix.json": table})
+    title = label(results[0]["config"]) + (f", mean of {len(results)}" if len(results) > 1 else "")
+    drawn = accuracy_heatmap(rows, domains, metric=main, title=title)
     log_figures(client, run_id, {"accuracy_matrix": drawn})
     return markdown(from_results(results))
 
@@ -119,12 +139,9 @@ def _write_comparison(client: MlflowClient, run_id: str, results: Sequence[Mappi
     """A sweep over methods: the final score of each, the table, two figures, the winner."""
     rows = from_results(results)
     columns = [key for key in rows[0] if key not in ("scenario", "variant")]
-    data = [
-        [round(v, 4) if isinstance(v, float) else v for v in (row[key] for key in columns)] for row in rows
-    ]
+    data = [[round(v, 4) if isinstance(v := row[key], float) else v for key in columns] for row in rows]
     log_tables(client, run_id, {"tables/comparison.json": (columns, data)})
     log_figures(client, run_id, comparison_figures(results, rows))
-    _send_changed(
-        client, run_id, {f"{row['primary']}/{clean(row['label'])}": row["score"] for row in rows}, 0
-    )
+    scores = {f"{row['primary']}/{clean(row['label'])}": row["score"] for row in rows}
+    _send_changed(client, run_id, scores, 0)
     return f"**{winner_line(rows)}**\n\n{markdown(rows)}"

@@ -2,153 +2,130 @@
 
 from __future__ import annotations
 
+import json
+import uuid
 from collections.abc import Mapping, Sequence
 from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import yaml
+
 from clplat.measures import MEASURES
-from clplat.naming import NAME_LENGTH, flat, label, part, run_name, variant
+from clplat.naming import NAME_LENGTH, flat, part, run_name, variant
 from clplat.plots.colours import strategy_colour
-from clplat.tracking.artifacts import log_closing, log_config, log_drawings, log_grid
-from clplat.tracking.datasets import log_datasets
+from clplat.tracking.artifacts import log_closing, log_datasets, log_drawings, log_grids
 from clplat.tracking.descriptions import note
-from clplat.tracking.log_state import LogState, folder_lock, mtime_ms, now_ms
-from clplat.tracking.metrics import closing_metrics, primary, row_metrics, rows_done, short, training_curves
+from clplat.tracking.log_state import LogState, locked_state, mtime_ms
+from clplat.tracking.metrics import closing_metrics, method_tags, row_metrics, rows_done, training_curves
 from clplat.tracking.models import create_models, upload_models
+from clplat.tracking.views import write_run_views
 
 if TYPE_CHECKING:
     from mlflow.entities import Metric
     from mlflow.tracking import MlflowClient
 
-__all__ = ["log_run", "log_run_files", "points", "send_metrics", "send_params"]
+    from clplat.tracking.tracker import Tracker
+
+__all__ = ["find_run", "log_run", "log_run_files", "points", "send_metrics", "send_params"]
 
 _STATUS = {"complete": "FINISHED", "failed": "FAILED", "pruned": "KILLED"}
 
 
-def log_run(
-    client: MlflowClient,
-    uri: str,
-    experiment_id: str,
-    result: Mapping[str, Any],
-    folder: Path,
-    tags: Mapping[str, str],
-) -> str:
-    """Bring the run of ``folder`` up to date with ``result``; return its id."""
-    config = result["config"]
+def log_run(tracker: Tracker, result: Mapping[str, Any], folder: Path) -> str:
+    """The first half of `Tracker.log`, everything but pictures and the files of models; the id of the run."""
+    config, client = result["config"], tracker.client
+    experiment_id = tracker.experiment(part(config, "scenario"))
     identity = f"{variant(config)}-s{config.get('seed', 0)}"
-    with folder_lock(folder):
-        state = LogState.read(folder)
+    with locked_state(folder) as state:
         if state.identity != identity:
-            state = LogState(identity)
-        if state.run_id is None or not _alive(client, state.run_id):
-            state = _create(client, uri, experiment_id, result, folder, state, tags)
+            state = LogState(state.folder, identity)
+        # It may be in another store, or deleted.
+        if state.run_id is None or not find_run(client, experiment_id, f"run_id = '{state.run_id}'"):
+            state = _create(tracker, experiment_id, result, state)
         run_id = str(state.run_id)
-        if not state.inputs:
-            log_datasets(client, run_id, result)
-            state.inputs = True
-            state.write(folder)
-        if tags.get("clplat.level") == "seed":  # a trial's models are for choosing options only
-            create_models(client, experiment_id, result, folder, state)
-        send_rows(client, result, folder, state)
+        if tracker.level == "seed":  # a trial's models are for choosing options only
+            create_models(client, result, state)
+        send_rows(client, result, state)
         status = _STATUS.get(str(result["status"]), "RUNNING")
         if status != state.status and not state.finished:
             if status == "RUNNING":  # it had failed and was resumed
                 client.update_run(run_id, status="RUNNING")
             else:
-                _close(client, result, folder, state, status)
+                _close(client, result, state, status)
             state.status, state.finished, state.drawn = status, status == "FINISHED", False
-            state.write(folder)
+            state.write()
         return run_id
 
 
-def log_run_files(client: MlflowClient, result: Mapping[str, Any], folder: Path) -> None:
-    """The files of a run that is logged: models, new retrieval grids, and figures once it is over."""
-    with folder_lock(folder):
-        state = LogState.read(folder)
-        if state.run_id is None:
-            return
-        upload_models(client, folder, state)
-        _send_grids(client, folder, state)
-        if state.status != "RUNNING" and not state.drawn:
-            log_drawings(client, state.run_id, result)
-            state.drawn = True
-            state.write(folder)
+def log_run_files(tracker: Tracker, result: Mapping[str, Any], folder: Path) -> None:
+    """The second half of `Tracker.log`: models, new retrieval grids, figures of a run that is over, views."""
+    client = tracker.client
+    with locked_state(folder) as state:
+        if state.run_id is not None:
+            upload_models(client, state)
+            log_grids(client, state)
+            if state.status != "RUNNING" and not state.drawn:
+                log_drawings(client, state.run_id, result)
+                state.drawn = True
+                state.write()
+    write_run_views(tracker, result)
 
 
-def _alive(client: MlflowClient, run_id: str) -> bool:
-    """Whether the store has this run: it may be another store, or the run was deleted."""
-    from mlflow.exceptions import MlflowException
-
-    try:
-        return bool(client.get_run(run_id).info.lifecycle_stage == "active")
-    except MlflowException as error:
-        if error.error_code == "RESOURCE_DOES_NOT_EXIST":
-            return False
-        raise
+def find_run(client: MlflowClient, experiment_id: str, search: str) -> str | None:
+    """The id of a run that is not deleted."""
+    found = client.search_runs([experiment_id], search, max_results=1)
+    return str(found[0].info.run_id) if found else None
 
 
-def _create(
-    client: MlflowClient,
-    uri: str,
-    experiment_id: str,
-    result: Mapping[str, Any],
-    folder: Path,
-    state: LogState,
-    tags: Mapping[str, str],
-) -> LogState:
+def _create(tracker: Tracker, experiment_id: str, result: Mapping[str, Any], state: LogState) -> LogState:
     """Create a run, or find the one of a process that was killed before it could write down the id."""
-    if state.key and state.run_id is None and state.uri == uri:
-        found = client.search_runs([experiment_id], f"tags.`clplat.key` = '{state.key}'", max_results=1)
-        state.run_id = found[0].info.run_id if found else None
+    client, config = tracker.client, result["config"]
+    if state.key and state.run_id is None and state.uri == tracker.uri:
+        state.run_id = find_run(client, experiment_id, f"tags.`clplat.key` = '{state.key}'")
     else:
-        state = LogState.new(state.identity, uri, experiment_id)
-        state.write(folder)
+        state = LogState(state.folder, state.identity, tracker.uri, experiment_id, key=uuid.uuid4().hex)
+        state.write()
     if state.run_id is None:
-        # The start of a complete run is its end minus its duration.
-        took = (
-            closing_metrics(result).get(MEASURES["seconds"].mlflow, 0.0)
-            if result["status"] == "complete"
-            else 0.0
-        )
+        complete, spent = result["status"] == "complete", closing_metrics(result)
+        took = spent.get(MEASURES["seconds"].mlflow, 0.0) if complete else 0.0
+        called = {"clplat.label": tracker.label} if tracker.label else {}
         run = client.create_run(
             experiment_id,
-            start_time=mtime_ms(folder / "result.json") - int(1000 * took),
-            tags={**_tags(result, folder), **tags, "clplat.key": state.key},
-            run_name=_run_name(result, folder, tags),
+            # The start of a complete run is its end minus its duration.
+            start_time=mtime_ms(state.folder / "result.json") - int(1000 * took),
+            tags={**_tags(result, state), **tracker.tags(tracker.level), **called},
+            run_name=_run_name(config, state.folder, tracker),
         )
         state.run_id = run.info.run_id
-    send_params(client, str(state.run_id), result["config"])
-    log_config(client, str(state.run_id), result["config"])
-    state.write(folder)
+    send_params(client, str(state.run_id), config)
+    # The full configuration as it was resolved: what `clplat run --config` takes.
+    text = yaml.safe_dump(json.loads(json.dumps(config, default=str)), sort_keys=False)
+    client.log_text(str(state.run_id), text, "config/resolved.yaml")
+    log_datasets(client, str(state.run_id), result)
+    state.inputs = True
+    state.write()
     return state
 
 
-def _run_name(result: Mapping[str, Any], folder: Path, tags: Mapping[str, str]) -> str:
+def _run_name(config: Mapping[str, Any], folder: Path, tracker: Tracker) -> str:
     """Method and seed; trials of a study differ in drawn values, so they have their number instead."""
-    called = tags.get("clplat.label")
-    if tags.get("clplat.level") != "trial":
-        return run_name(result["config"], called)
+    called = tracker.label
+    if tracker.level != "trial":
+        return run_name(config, called)
     number = f" {folder.name}" if called else folder.name
     return (called or "")[: NAME_LENGTH - len(number)].rstrip() + number[:NAME_LENGTH]
 
 
-def _tags(result: Mapping[str, Any], folder: Path) -> dict[str, str]:
-    config = result["config"]
-    strategy = part(config, "strategy")
-    tags = {
-        "clplat.folder": str(folder),
-        "clplat.name": str(result.get("name") or folder.name),
-        "clplat.scenario": part(config, "scenario"),
-        "clplat.strategy": strategy,
-        "clplat.label": label(config),
-        "clplat.variant": variant(config),
-        "clplat.primary": short(primary(result)),
+def _tags(result: Mapping[str, Any], state: LogState) -> dict[str, str]:
+    tags = method_tags(result)
+    tags |= {
+        "clplat.key": state.key,
+        "clplat.folder": str(state.folder),
+        "clplat.name": str(result.get("name") or state.folder.name),
         "clplat.split": str((result.get("protocol") or {}).get("split", "test")),
         "clplat.stream": " > ".join(result["domains"])[:1000],
-        "mlflow.runColor": strategy_colour(strategy),
-        "mlflow.source.name": "clplat",
-        "mlflow.source.type": "LOCAL",
+        "mlflow.runColor": strategy_colour(tags["clplat.strategy"]),
     }
     code = (result.get("fingerprints") or {}).get("code")
     commit = code.get("commit") if isinstance(code, Mapping) else code
@@ -161,10 +138,10 @@ def _tags(result: Mapping[str, Any], folder: Path) -> dict[str, str]:
 def points(
     metrics: Mapping[str, float], step: int, timestamp: int, model_id: str | None = None
 ) -> list[Metric]:
-    """Metrics of one step; they are also those of a model, if there is one."""
+    """Metrics of one step, to four decimals; they are also those of a model, if there is one."""
     from mlflow.entities import Metric
 
-    return [Metric(name, value, timestamp, step, model_id=model_id) for name, value in metrics.items()]
+    return [Metric(name, round(value, 4), timestamp, step, model_id) for name, value in metrics.items()]
 
 
 def send_metrics(client: MlflowClient, run_id: str, metrics: Sequence[Metric]) -> None:
@@ -182,41 +159,28 @@ def send_params(client: MlflowClient, run_id: str, config: Mapping[str, Any]) ->
         client.log_batch(run_id, params=batch[start : start + 100])
 
 
-def send_rows(client: MlflowClient, result: Mapping[str, Any], folder: Path, state: LogState) -> None:
+def send_rows(client: MlflowClient, result: Mapping[str, Any], state: LogState) -> None:
     """Send the rows that are new.
 
     Their times are noted down first: if a call is cut off after the store took it, the next one sends the
     very same points, which MLflow drops as duplicates.
     """
-    done, run_id = rows_done(result), str(state.run_id)
+    done, known = rows_done(result), len(state.clock)
     if state.rows_logged >= done:
         return
-    state.clock += [
-        mtime_ms(folder / "values" / f"{row}.safetensors") for row in range(len(state.clock), done)
-    ]
-    state.write(folder)
+    state.clock += [mtime_ms(state.folder / "values" / f"{row}.safetensors") for row in range(known, done)]
+    state.write()
     new = [
         points(row_metrics(result, row), row, state.clock[row], state.models.get(str(row)) or None)
         for row in range(state.rows_logged, done)
     ]
-    send_metrics(client, run_id, list(chain(*new)))
-    client.set_tag(run_id, "mlflow.note.content", note(result)[:5000])
+    send_metrics(client, str(state.run_id), list(chain(*new)))
+    client.set_tag(str(state.run_id), "mlflow.note.content", note(result)[:5000])
     state.rows_logged = done
-    state.write(folder)
+    state.write()
 
 
-def _send_grids(client: MlflowClient, folder: Path, state: LogState) -> None:
-    for path in sorted((folder / "grids").glob("step_*.png")):
-        step = path.stem.removeprefix("step_")
-        if step.isdigit() and int(step) not in state.grids:
-            log_grid(client, str(state.run_id), path, int(step), now_ms())
-            state.grids.append(int(step))
-            state.write(folder)
-
-
-def _close(
-    client: MlflowClient, result: Mapping[str, Any], folder: Path, state: LogState, status: str
-) -> None:
+def _close(client: MlflowClient, result: Mapping[str, Any], state: LogState, status: str) -> None:
     run_id = str(state.run_id)
     if status == "FINISHED":  # a failed run may be resumed: its cost is not final
         last = max(rows_done(result) - 1, 0)
@@ -225,4 +189,4 @@ def _close(
         send_metrics(client, run_id, points(closing_metrics(result), last, ended) + list(chain(*curves)))
     client.set_tag(run_id, "mlflow.note.content", note(result)[:5000])
     log_closing(client, run_id, result)
-    client.set_terminated(run_id, status, end_time=mtime_ms(folder / "result.json"))
+    client.set_terminated(run_id, status, end_time=mtime_ms(state.folder / "result.json"))

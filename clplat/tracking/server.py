@@ -9,14 +9,13 @@ import subprocess
 import sys
 import threading
 import time
-import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from clplat.errors import UserError
-from clplat.tracking.store import ARTIFACTS, experiment_name, open_client, tracking_uri
+from clplat.tracking.store import ARTIFACTS, QUIET, tracked, tracking_uri
 from clplat.tracking.views import TAG, VIEWS, leaderboard_link
 
 __all__ = ["free_port", "links", "serve"]
@@ -28,14 +27,9 @@ LOG = "mlflow-server.log"
 def free_port(port: int) -> int:
     """``port``, or one that is free if it is taken (or 0)."""
     for candidate in (port, 0):
-        with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
-            # As the server does: a port in TIME_WAIT is free.
-            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            try:
-                probe.bind((HOST, candidate))
-                return int(probe.getsockname()[1])
-            except OSError:
-                continue
+        # As the server does: a port in TIME_WAIT is free.
+        with suppress(OSError), socket.create_server((HOST, candidate)) as probe:
+            return int(probe.getsockname()[1])
     raise UserError(f"no free port on {HOST}")
 
 
@@ -46,25 +40,17 @@ def links(root: Path, port: int = 5000) -> dict[str, str]:
     Empty when nothing is tracked or the store does not answer.
     """
     uri = tracking_uri(root)
-    if uri.startswith("sqlite:///") and not Path(uri.removeprefix("sqlite:///")).exists():
-        return {}
     base = uri if uri.startswith("http") else f"http://{HOST}:{port}"
-    prefix = experiment_name("")
-    client = open_client(uri)
-    from mlflow.exceptions import MlflowException
-
     try:
-        found = client.search_experiments(
-            filter_string=f"name LIKE '{prefix}%'", order_by=["last_update_time DESC"]
-        )
-    except MlflowException:
+        with tracked(root) as (_, experiments):
+            return {
+                f"{name}: {title}": leaderboard_link(base, item.experiment_id, view)
+                for name, item in experiments.items()
+                for view, title in VIEWS.items()
+                if TAG + view in item.tags
+            }
+    except UserError:
         return {}
-    return {
-        f"{item.name.removeprefix(prefix)}: {title}": leaderboard_link(base, item.experiment_id, view)
-        for item in found
-        for view, title in VIEWS.items()
-        if TAG + view in item.tags
-    }
 
 
 def serve(root: Path, port: int = 5000, *, say: Callable[[str], None] = print) -> int:
@@ -120,29 +106,15 @@ def _ended_by_signals() -> Iterator[None]:
 
 
 def _command(root: Path, uri: str, port: int) -> list[str]:
+    words = f"-m mlflow server --host {HOST} --port {port} --workers 1".split()
     artifacts = (root.resolve() / ARTIFACTS).as_uri()
-    command = [
-        sys.executable,
-        "-m",
-        "mlflow",
-        "server",
-        "--host",
-        HOST,
-        "--port",
-        str(port),
-        "--workers",
-        "1",
-    ]
-    return [*command, "--backend-store-uri", uri, "--artifacts-destination", artifacts]
+    return [sys.executable, *words, "--backend-store-uri", uri, "--artifacts-destination", artifacts]
 
 
 def _environment() -> dict[str, str]:
-    quiet = {
-        "MLFLOW_DISABLE_TELEMETRY": "true",
-        "DO_NOT_TRACK": "true",
-        "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",  # job queues for GenAI: unused processes
-    }
-    return quiet | {key: value for key, value in os.environ.items() if key != "MLFLOW_TRACKING_URI"}
+    jobs = {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}  # queues for GenAI: unused processes
+    ours = {key: value for key, value in os.environ.items() if key != "MLFLOW_TRACKING_URI"}
+    return QUIET | jobs | ours
 
 
 def _wait_until_up(process: subprocess.Popen[bytes], port: int, log: Path, seconds: float = 60) -> None:
@@ -153,7 +125,7 @@ def _wait_until_up(process: subprocess.Popen[bytes], port: int, log: Path, secon
         try:
             with urllib.request.urlopen(f"http://{HOST}:{port}/health", timeout=1):
                 return
-        except (urllib.error.URLError, OSError):
+        except OSError:
             time.sleep(0.1)
     raise UserError(f"the MLflow server did not answer within {seconds:.0f} s; see {log}")
 

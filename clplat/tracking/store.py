@@ -8,18 +8,35 @@ from __future__ import annotations
 import logging
 import os
 import re
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from clplat.errors import UserError
 from clplat.tracking.descriptions import HOW_TO_READ
 
 if TYPE_CHECKING:
+    from mlflow.entities import Experiment
     from mlflow.tracking import MlflowClient
 
-__all__ = ["ARTIFACTS", "DATABASE", "experiment_name", "open_client", "open_experiment", "tracking_uri"]
+__all__ = [
+    "ARTIFACTS", "DATABASE", "QUIET", "open_client", "open_existing", "open_experiment", "tracked",
+    "tracking_uri",
+]  # fmt: skip
 
 DATABASE = "mlflow.db"
 ARTIFACTS = "mlartifacts"
+_PREFIX = "clplat/"  # of the experiments' names, which end in that of a scenario
+#: No telemetry: for MLflow here and for its server.
+QUIET = {"MLFLOW_DISABLE_TELEMETRY": "true", "DO_NOT_TRACK": "true"}
+# Few messages and short timeouts, for the client.
+_CLIENT = QUIET | {
+    "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
+    "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
+    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1",
+    "MLFLOW_HTTP_REQUEST_TIMEOUT": "10",
+}
 
 
 def tracking_uri(root: Path) -> str:
@@ -35,21 +52,15 @@ def tracking_uri(root: Path) -> str:
     return os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{root.resolve() / DATABASE}"
 
 
-def _artifact_root(uri: str) -> Path | None:
-    """The artifact folder beside a sqlite file; None lets a server decide (it serves its own)."""
-    if not uri.startswith("sqlite:///"):
-        return None
-    return Path(uri.removeprefix("sqlite:///")).resolve().parent / ARTIFACTS
+def _database(uri: str) -> Path | None:
+    """The file of a store in sqlite; None where a server keeps it."""
+    return Path(uri.removeprefix("sqlite:///")).resolve() if uri.startswith("sqlite:///") else None
 
 
 def _quiet() -> None:
-    """No telemetry, few messages, short timeouts; what the user has set stays."""
-    os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
-    os.environ.setdefault("DO_NOT_TRACK", "true")
-    os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")
-    os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
-    os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1")
-    os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "10")
+    """What the user has set stays."""
+    for name, value in _CLIENT.items():
+        os.environ.setdefault(name, value)
     for name in ("alembic", "mlflow.store.db.utils"):  # a page of migration messages for every new database
         logging.getLogger(name).setLevel(logging.WARNING)
 
@@ -60,34 +71,56 @@ def open_client(uri: str) -> MlflowClient:
     from mlflow.tracking import MlflowClient
 
     _quiet()  # importing MLflow configures its loggers again
-    if uri.startswith("sqlite:///"):
-        Path(uri.removeprefix("sqlite:///")).resolve().parent.mkdir(parents=True, exist_ok=True)
+    if file := _database(uri):
+        file.parent.mkdir(parents=True, exist_ok=True)
     return MlflowClient(tracking_uri=uri)
 
 
-def experiment_name(scenario: str) -> str:
-    """``"catalogue"`` -> ``"clplat/catalogue"``."""
-    return f"clplat/{scenario}"
+def open_existing(uri: str) -> MlflowClient:
+    """A client of a store to read from, which is not made.
+
+    Raises:
+        UserError: there is none.
+    """
+    file = _database(uri)
+    if file is not None and not file.exists():
+        start = "start one with `clplat run`, or choose another folder with --out"
+        raise UserError(f"no runs are tracked in {file.parent}; {start}")
+    return open_client(uri)
+
+
+@contextmanager
+def tracked(root: Path) -> Iterator[tuple[MlflowClient, Mapping[str, Experiment]]]:
+    """A client to read from and the experiment of every scenario, the latest first.
+
+    Raises:
+        UserError: nothing is tracked in this folder, or the store does not answer during the block.
+    """
+    uri = tracking_uri(root)
+    client = open_existing(uri)
+    from mlflow.exceptions import MlflowException
+
+    try:
+        found = client.search_experiments(
+            filter_string=f"name LIKE '{_PREFIX}%'", order_by=["last_update_time DESC"], max_results=1000
+        )
+        yield client, {item.name.removeprefix(_PREFIX): item for item in found}
+    except MlflowException as error:
+        raise UserError(f"MLflow at {uri} does not answer: {' '.join(str(error).split())[:200]}") from error
 
 
 def open_experiment(client: MlflowClient, uri: str, scenario: str) -> str:
     """The id of the scenario's experiment, created if need be; several processes may ask at once."""
     from mlflow.exceptions import MlflowException
 
-    name = experiment_name(scenario)
+    name, place = _PREFIX + scenario, None
+    if file := _database(uri):  # a server decides for itself: it serves the artifacts
+        place = (file.parent / ARTIFACTS / re.sub(r"[^\w\-.]", "_", scenario)).as_uri()
     found = client.get_experiment_by_name(name)
     if found is None:
-        root = _artifact_root(uri)
-        folder = re.sub(r"[^\w\-.]", "_", scenario)
+        tags = {"mlflow.experimentKind": "custom_model_development", "mlflow.note.content": HOW_TO_READ}
         try:
-            return client.create_experiment(
-                name,
-                artifact_location=None if root is None else (root / folder).as_uri(),
-                tags={
-                    "mlflow.experimentKind": "custom_model_development",
-                    "mlflow.note.content": HOW_TO_READ,
-                },
-            )
+            return client.create_experiment(name, artifact_location=place, tags=tags)
         except MlflowException as error:
             if error.error_code != "RESOURCE_ALREADY_EXISTS":
                 raise

@@ -3,20 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
 from clplat.events import Listener
 from clplat.files import read_json
-from clplat.locks import locked
 from clplat.runs.run_folder import RESULT
-from clplat.sweep.layout import Entry, Layout
+from clplat.sweep.layout import Layout, slug
 from clplat.sweep.queue import Job
-from clplat.tracking.listener import TrackedListener
-from clplat.tracking.tracker import Tracker
+from clplat.tracking.tracker import TrackedListener, Tracker
 
 __all__ = ["SweepTracker"]
+
+#: Key of an entry of the layout, and the kind of its runs: ``study`` for trials, or that of final runs.
+Place = tuple[str, str]
 
 
 class SweepTracker:
@@ -32,51 +32,46 @@ class SweepTracker:
         self.layout, self.out, self.warn = layout, out, warn
         self.entries = {entry.key: entry for entry in layout.entries}
         self.scenario = layout.entries[0].config.name("scenario")
-        self.top = Tracker(out, level="sweep", warn=warn)
         sweep = layout.sweep
         note = f"{sweep.question}\n\n{len(layout.entries)} methods x {len(sweep.seeds)} seeds"
-        with self._alone():
-            self.sweep = self.top.start_parent(
-                self.scenario, sweep.name, "sweep", note=note.strip(), key=str(out.resolve())
-            )
-        self.parents: dict[tuple[str, str], str | None] = {}
-        self.loggers: dict[tuple[str, str], Tracker] = {}
+        self.sweep = Tracker(out, warn=warn).start_parent(
+            self.scenario, sweep.name, "sweep", note=note.strip(), key=str(out.resolve())
+        )
+        self.below = Tracker(out, parent_run_id=self.sweep, warn=warn)
+        self.parents: dict[Place, str | None] = {}
+        self.loggers: dict[Place, Tracker] = {}
 
     def listener(self, shown: Listener, job: Job) -> Listener:
         """What logs one run, below the run of its method or study."""
-        return TrackedListener(shown, self._logger(job.entry, job.kind), self.out / job.folder)
+        return TrackedListener(shown, self._logger((job.entry, job.kind)), self.out / job.folder)
 
-    def _logger(self, key: str, kind: str) -> Tracker:
-        if (key, kind) not in self.loggers:
-            above = self._parent(self.entries[key], kind)
-            self.loggers[key, kind] = Tracker(
+    def _logger(self, place: Place) -> Tracker:
+        if place not in self.loggers:
+            self.loggers[place] = Tracker(
                 self.out,
-                level="trial" if kind == "study" else "seed",
-                parent_run_id=above,
-                label=_name(self.entries[key], kind),
+                level="trial" if place[1] == "study" else "seed",
+                parent_run_id=self._parent(place),
+                label=self._name(place),
                 warn=self.warn,
             )
-        return self.loggers[key, kind]
+        return self.loggers[place]
 
-    def _parent(self, entry: Entry, kind: str) -> str | None:
-        if (entry.key, kind) not in self.parents:
-            with self._alone():
-                self.parents[entry.key, kind] = self._parents_tracker(kind).start_parent(
-                    self.scenario,
-                    f"tune {_name(entry, kind)}" if kind == "study" else _name(entry, kind),
-                    "study" if kind == "study" else "trial",
-                    params={"strategy": entry.config.name("strategy")},
-                    key=f"{self.out.resolve()}/{kind}/{entry.key}",
-                )
-        return self.parents[entry.key, kind]
+    def _parent(self, place: Place) -> str | None:
+        """The run of a method or study, also of those that a worker opened: they are found by their keys."""
+        if place not in self.parents:
+            (key, kind), name = place, self._name(place)
+            self.parents[place] = self.below.start_parent(
+                self.scenario,
+                f"tune {name}" if kind == "study" else name,
+                "study" if kind == "study" else "trial",
+                params={"strategy": self.entries[key].config.name("strategy")},
+                key=f"{self.out.resolve()}/{kind}/{key}",
+            )
+        return self.parents[place]
 
-    def _alone(self) -> AbstractContextManager[None]:
-        """Runs are found by a key and made where there are none: not by two workers at once."""
-        return locked(self.out / ".tracking.lock")
-
-    def _parents_tracker(self, kind: str) -> Tracker:
-        level = "study" if kind == "study" else "trial"
-        return Tracker(self.out, level=level, parent_run_id=self.sweep, warn=self.warn)
+    def _name(self, place: Place) -> str:
+        entry, tuned = self.entries[place[0]], " (tuned)" if place[1] == "tuned" else ""
+        return entry.method + tuned + (f" ({entry.group})" if entry.group else "")
 
     def finish(self, outcome: Mapping[str, Any], files: list[Path]) -> None:
         """Close everything: means on the methods' pages, table, figure and report on the sweep's.
@@ -89,26 +84,24 @@ class SweepTracker:
         results = {folder: read_json(self.out / folder / RESULT) for folder in folders}
         self._close_failures(outcome)
         self.close()
-        # Also those that a worker opened, here or on another machine: they are found by their keys.
-        places = {(entry.group, entry.method): entry for entry in self.layout.entries}
         for study in outcome["studies"]:
-            self._close_study(places[study["group"], study["method"]], study)
-        for row in outcome["rows"]:
-            run_id = self._parent(places[row["group"], row["method"]], row["kind"])
-            mine = [results[folder] for folder in row["folders"]]
-            self._parents_tracker(row["kind"]).finish_parent(run_id, results=mine)
-        closed = {(places[row["group"], row["method"]].key, row["kind"]) for row in outcome["rows"]}
-        for (key, kind), run_id in self.parents.items():
-            if kind != "study" and (key, kind) not in closed:  # no replicate was completed
-                self._parents_tracker(kind).finish_parent(run_id, failed=True)
-        self.top.finish_parent(
+            self._close_study(study)
+        closed = {_place(row, row["kind"]): row["folders"] for row in outcome["rows"]}
+        for place, folders in closed.items():
+            self.below.finish_parent(self._parent(place), results=[results[folder] for folder in folders])
+        for place, run_id in self.parents.items():
+            if place[1] != "study" and place not in closed:  # no replicate was completed
+                self.below.finish_parent(run_id, failed=True)
+        self.below.finish_parent(
             self.sweep,
             results=list(results.values()),
             files=files,
             note=outcome["sentence"],
             failed=outcome["status"] != "complete",
         )
-        self._views(outcome)
+        searched = dict.fromkeys(key for study in outcome["studies"] for key in study["space"])
+        if searched and outcome["primary"]:
+            self.below.write_tuning_view(self.scenario, outcome["primary"], ["strategy", *searched])
         champion = self._set_champion(outcome)
         if champion is not None:
             self.warn(f"champion: clplat search --model models:/{champion}@champion --out {self.out} ...")
@@ -127,49 +120,34 @@ class SweepTracker:
         if not ahead or len({row["group"] for row in outcome["rows"]}) > 1:
             return None
         best = max(ahead, key=lambda row: row["score"]["mean"])
-        return self.top.set_champion(self.out / best["folders"][0], self.scenario)
+        return self.below.set_champion(self.out / best["folders"][0], self.scenario)
 
     def _close_failures(self, outcome: Mapping[str, Any]) -> None:
         """Log the failure of runs that were given up because their process was killed."""
-        kinds = {final: kind for final, kind in _kinds(outcome, self.layout)}
+        places: dict[str, Place] = {}  # folder of a run -> where it belongs
+        for study in outcome["studies"]:
+            places |= {trial["folder"]: _place(study, "study") for trial in study["trials"]}
+        for entry in self.layout.entries:
+            for kind in ("control",) if entry.control else ("default", "tuned"):
+                places |= {f.folder: (entry.key, kind) for f in self.layout.finals(entry, kind, {})}
         for failure in outcome["failures"]:
-            path = self.out / failure["folder"] / RESULT
-            where = kinds.get(failure["folder"])
-            if where is None or not path.exists():
+            folder = self.out / failure["folder"]
+            if failure["folder"] not in places or not (folder / RESULT).exists():
                 continue
-            result = read_json(path)
+            result = read_json(folder / RESULT)
             if result["status"] == "running":
                 lost = {**result, "status": "failed", "failure": {"error": failure["why"]}}
-                self._logger(*where).log_async(lost, self.out / failure["folder"])
+                self._logger(places[failure["folder"]]).log_async(lost, folder)
 
-    def _close_study(self, entry: Entry, study: Mapping[str, Any]) -> None:
+    def _close_study(self, study: Mapping[str, Any]) -> None:
         best = next((t for t in study["trials"] if t["number"] == study["best"] and t["values"]), None)
         metrics = {"tune/trials": float(study["spent"]["trials"]), "tune/seconds": study["spent"]["seconds"]}
         if best is not None:
             metrics["tune/best"] = best["values"][0]
         note = "no trial meets the constraints" if best is None else f"best: `{best['params']}`"
-        run_id = self._parent(entry, "study")
-        self._parents_tracker("study").finish_parent(run_id, metrics=metrics, note=note)
-
-    def _views(self, outcome: Mapping[str, Any]) -> None:
-        searched = dict.fromkeys(key for study in outcome["studies"] for key in study["space"])
-        if searched and outcome["primary"]:
-            self.top.write_tuning_view(self.scenario, outcome["primary"], ["strategy", *searched])
+        self.below.finish_parent(self._parent(_place(study, "study")), metrics=metrics, note=note)
 
 
-def _name(entry: Entry, kind: str) -> str:
-    group = f" ({entry.group})" if entry.group else ""
-    return entry.method + (" (tuned)" if kind == "tuned" else "") + group
-
-
-def _kinds(outcome: Mapping[str, Any], layout: Layout) -> list[tuple[str, tuple[str, str]]]:
-    """Folder -> (key of the entry, kind) of every run that there may be."""
-    found = []
-    for entry in layout.entries:
-        kinds = ("control",) if entry.control else ("default", "tuned")
-        for kind in kinds:
-            found += [(final.folder, (entry.key, kind)) for final in layout.finals(entry, kind, {})]
-    for study in outcome["studies"]:
-        entry = next(e for e in layout.entries if (e.group, e.method) == (study["group"], study["method"]))
-        found += [(trial["folder"], (entry.key, "study")) for trial in study["trials"]]
-    return found
+def _place(held: Mapping[str, Any], kind: str) -> Place:
+    """Of a study or a row of the outcome."""
+    return slug(held["group"], held["method"]), kind

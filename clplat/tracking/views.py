@@ -20,22 +20,18 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from clplat.measures import COMPARED, MEASURES
-from clplat.tracking.metrics import mean_key
+from clplat.naming import part
+from clplat.tracking.metrics import domain_keys, mean_key, primary, short
 
 if TYPE_CHECKING:
     from mlflow.tracking import MlflowClient
 
+    from clplat.tracking.tracker import Tracker
+
 __all__ = [
-    "TAG",
-    "VIEWS",
-    "leaderboard_link",
-    "pack",
-    "read_view",
-    "tuning_state",
-    "unpack",
-    "view_states",
+    "TAG", "VIEWS", "leaderboard_link", "tuning_state", "view_states", "write_run_views", "write_tuning_view",
     "write_views",
-]
+]  # fmt: skip
 
 _TEMPLATES: dict[str, Any] = json.loads(Path(__file__).with_name("views.json").read_text(encoding="utf-8"))
 VIEWS = {key: str(view["title"]) for key, view in _TEMPLATES["views"].items()}
@@ -57,15 +53,25 @@ def leaderboard_link(uri: str, experiment_id: str, view: str = "leaderboard") ->
     return f"{base}?workflowType=machine_learning&viewStateShareKey={view}{charts}"
 
 
-def pack(state: Mapping[str, Any]) -> str:
-    """The state as MLflow stores it: JSON, deflated, base64."""
-    return "deflate;" + base64.b64encode(zlib.compress(json.dumps(state, sort_keys=True).encode())).decode()
+def write_run_views(tracker: Tracker, result: Mapping[str, Any]) -> None:
+    """The views of measured runs, once per experiment and tracker: they are the same for all its runs."""
+    experiment_id = tracker.experiment(part(result["config"], "scenario"))
+    if experiment_id not in tracker.with_views:
+        tracker.with_views.add(experiment_id)
+        states = view_states(short(primary(result)), domain_keys(result["domains"]))
+        write_views(tracker.client, experiment_id, states)
 
 
-def unpack(packed: str) -> dict[str, Any]:
-    """The inverse of `pack`."""
-    state: dict[str, Any] = json.loads(zlib.decompress(base64.b64decode(packed.removeprefix("deflate;"))))
-    return state
+def write_tuning_view(tracker: Tracker, scenario: str, metric: str, params: Sequence[str]) -> None:
+    """Write the view of a study's trials, those of level ``trial`` on split ``val``.
+
+    Args:
+        scenario: names the experiment.
+        metric: what the trials were chosen by: ``R@5`` or ``R5``.
+        params: what they searched, dotted: ``strategy.lam``.
+    """
+    states = {"tuning": tuning_state(short(metric), params)}
+    write_views(tracker.client, tracker.experiment(scenario), states)
 
 
 def write_views(client: MlflowClient, experiment_id: str, states: Mapping[str, Mapping[str, Any]]) -> None:
@@ -76,18 +82,13 @@ def write_views(client: MlflowClient, experiment_id: str, states: Mapping[str, M
     """
     tags = client.get_experiment(experiment_id).tags
     for key, state in states.items():
-        packed = pack(state)
+        deflated = zlib.compress(json.dumps(state, sort_keys=True).encode())
+        packed = "deflate;" + base64.b64encode(deflated).decode()
         old = json.loads(tags[TAG + key]) if TAG + key in tags else {}
         if old.get("state") != packed and len(packed) < _LIMIT - 500:
             created = int(time.time() * 1000)
             value = {"name": VIEWS[key], "createdAt": created, "updatedAt": created, "state": packed}
             client.set_experiment_tag(experiment_id, TAG + key, json.dumps(value))
-
-
-def read_view(client: MlflowClient, experiment_id: str, key: str) -> dict[str, Any] | None:
-    """The stored view with its packed state, or None."""
-    text = client.get_experiment(experiment_id).tags.get(TAG + key)
-    return None if text is None else json.loads(text)
 
 
 def view_states(metric: str, domains: Sequence[str]) -> dict[str, dict[str, Any]]:
@@ -104,12 +105,7 @@ def view_states(metric: str, domains: Sequence[str]) -> dict[str, dict[str, Any]
 
 
 def tuning_state(metric: str, params: Sequence[str]) -> dict[str, Any]:
-    """The view of a study's trials: the drawn values and the score as parallel coordinates.
-
-    Args:
-        metric: what the trials were chosen by, as MLflow knows it: ``R5``.
-        params: dotted parameters, ``strategy.lam``.
-    """
+    """The view of a study's trials: the drawn values and the score as parallel coordinates."""
     state = _state("tuning", metric, [])
     state["compareRunCharts"][0]["selectedParams"] = list(params)
     columns = [f"params.`{name}`" for name in params] + state["selectedColumns"]
@@ -140,10 +136,7 @@ def _state(key: str, metric: str, domains: Sequence[str]) -> dict[str, Any]:
 
 def _filled(node: Any, values: Mapping[str, str]) -> Any:
     """A copy of a tree with the ``{name}`` in its strings replaced by values."""
-    if isinstance(node, str):
-        for name, value in values.items():
-            node = node.replace(f"{{{name}}}", value)
-        return node
-    if isinstance(node, dict):
-        return {key: _filled(value, values) for key, value in node.items()}
-    return [_filled(value, values) for value in node] if isinstance(node, list) else node
+    text = json.dumps(node)
+    for name, value in values.items():
+        text = text.replace(f"{{{name}}}", json.dumps(value)[1:-1])
+    return json.loads(text)

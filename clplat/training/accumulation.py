@@ -55,7 +55,7 @@ def _embed(model: nn.Module, part: Batch) -> Outputs:
         out: Outputs = model(part)
         return out
 
-    made: Outputs = checkpoint(run, part.tokens, use_reentrant=False)
+    made: Outputs = checkpoint(run, part.weights, use_reentrant=False)
     return made
 
 

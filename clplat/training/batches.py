@@ -1,4 +1,4 @@
-"""Which triplets make a batch, and where their pictures are decoded."""
+"""Which examples make a batch, and where their pictures are decoded."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 import torch
 
 from clplat.data.batch import Batch
-from clplat.data.records import Triplet
+from clplat.data.records import Example
 
 __all__ = ["domain_batches", "loaded"]
 
@@ -33,6 +33,6 @@ def domain_batches(domains: Sequence[str], size: int, order: torch.Generator) ->
     return [batches[i] for i in torch.randperm(len(batches), generator=order).tolist()]
 
 
-def loaded(collate: Callable[[Sequence[Triplet]], Batch], triplets: Sequence[Triplet]) -> Batch:
+def loaded(collate: Callable[[Sequence[Example]], Batch], examples: Sequence[Example]) -> Batch:
     """Collate, and decode the pixels now: in the loader's process, where there is one."""
-    return collate(triplets).loaded()
+    return collate(examples).loaded()

@@ -41,6 +41,8 @@ class Strategy(Hooks):
     trains: ClassVar[bool] = True
     #: It works around any torch module; False: it needs a `ComposedRetriever`.
     any_module: ClassVar[bool] = True
+    #: `after_backward` measures the task's gradient: terms of other strategies are taken out of what it sees.
+    reads_gradient: ClassVar[bool] = False
     #: Names of the terms that `loss` adds to the task's, from the second experience on at the latest.
     terms: ClassVar[tuple[str, ...]] = ()
     #: What it keeps of the past, beside the model.
@@ -64,6 +66,11 @@ class Strategy(Hooks):
             setattr(self, name, state[name.lstrip("_")])
         for name, part in _stateful(self):
             part.load_state_dict(state[name.lstrip("_")])
+
+    @property
+    def grows(self) -> bool:
+        """Whether it adds to the model's structure, which `rebuild` makes again."""
+        return type(self).rebuild is not Strategy.rebuild
 
     def rebuild(self, learner: SupportsLearning) -> None:
         """After `load_state_dict`: grow the model to the structure that the state describes."""

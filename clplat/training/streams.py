@@ -30,7 +30,7 @@ class _Records(Dataset[Any]):
 
 
 class DomainExperience(DatasetExperience):  # type: ignore[misc]
-    """One domain of a stream. ``dataset`` yields `Triplet`s (train) or `Query`s (test)."""
+    """One domain of a stream. ``dataset`` yields `Example`s (train) or `Query`s (test)."""
 
     def __init__(self, *, dataset: Any, domain: Domain) -> None:
         super().__init__(dataset=dataset)

@@ -15,7 +15,7 @@ from torch.utils.data import DataLoader
 
 from clplat.config.groups import TrainConfig
 from clplat.data.batch import Batch
-from clplat.data.records import Triplet
+from clplat.data.records import Example
 from clplat.progress import Progress
 from clplat.randomness import generator, seeded
 from clplat.retriever import ComposedRetriever
@@ -37,7 +37,7 @@ class Trainer(RetrievalTemplate):
     Args:
         model: the retriever.
         strategy: runs as a plugin, as in any other Avalanche template.
-        collate: list of `Triplet` -> `Batch`; one with ``at(moment)`` gets the epoch, see `Collate`.
+        collate: list of `Example` -> `Batch`; one with ``at(moment)`` gets the epoch, see `Collate`.
         loss: ``(query, candidates, scale=, positive=, valid=, weights=) -> scalar``.
         config: see `TrainConfig`.
         seed: of orders and dropout.
@@ -75,7 +75,7 @@ class Trainer(RetrievalTemplate):
         *,
         model: ComposedRetriever,
         strategy: Strategy,
-        collate: Callable[[Sequence[Triplet]], Batch],
+        collate: Callable[[Sequence[Example]], Batch],
         loss: Callable[..., Tensor],
         config: TrainConfig,
         seed: int,
@@ -109,7 +109,7 @@ class Trainer(RetrievalTemplate):
         self.flops = 0
         self.resuming = False
         self._source: Any = None
-        self._records: list[Triplet] = []
+        self._records: list[Example] = []
 
     @property
     def step(self) -> int:
@@ -171,7 +171,7 @@ class Trainer(RetrievalTemplate):
             pin_memory=self.device.type == "cuda",
         )
 
-    def _moment(self) -> Callable[[Sequence[Triplet]], Batch]:
+    def _moment(self) -> Callable[[Sequence[Example]], Batch]:
         """The collate function of this epoch: random views differ from epoch to epoch."""
         place = self.position
         at = getattr(self.collate, "at", None)

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 from clplat.config.options import coerce
 from clplat.config.resolve import spaces
 from clplat.config.resolved import Config
-from clplat.config.slots import options_of_all
 from clplat.config.space import Choice, Float, Int, Space
 from clplat.errors import UserError
 
@@ -72,8 +71,9 @@ def tuned_spaces(config: Config, tune: Sequence[str], own: Mapping[str, Space]) 
         for key, space in available.items()
         if key == slot or key.startswith(slot + ".")
     }
+    options = {key for key, _, _ in config.options()}
     for key, space in own.items():
-        if key in options_of_all(config.names):
+        if key in options:
             found[key] = space
     return found
 

@@ -6,6 +6,7 @@ import json
 import types
 from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
+from clplat.config.nested import fields_of, walk
 from clplat.config.options import Argument, arguments, describe_type
 from clplat.config.space import Choice, Float, Int
 from clplat.tables.text import markdown
@@ -29,13 +30,13 @@ def options(slot: str, made: type) -> str:
     head = ["option", "type", "default", "search space", "meaning"]
     body = [
         [
-            f"`--{slot}.{option.name}`",
+            f"`--{path}`",
             cell(describe_type(option.type)),
-            "required" if option.required else f"`{_value(option.default)}`",
+            "required" if option.required else f"`{_value(value)}`",
             _space(option),
             cell(option.help),
         ]
-        for option in arguments(made)
+        for path, option, value in walk(fields_of(arguments(made)), {}, f"{slot}.")
     ]
     return markdown(head, body, len(head)) if body else "None."
 

@@ -150,7 +150,7 @@ def _words(value: Any) -> str:
 
 
 def _recipes(kind: Kind, name: str) -> list[str]:
-    using = [recipe for recipe in recipes() if recipe.parts.get(kind.slot) == name]
+    using = [recipe for recipe in recipes() if name in recipe.parts.get(kind.slot, "").split(",")]
     items = [f"- [{r.system}](../recipes/{r.name}.md), `--recipe {r.name}`" for r in using]
     return ["## Recipes that use it", "", *(items or ["None."]), ""]
 

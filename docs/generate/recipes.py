@@ -103,6 +103,9 @@ def _named(recipe: Recipe) -> str:
 
 def _part(slot: str, name: str) -> list[str]:
     kind = KINDS[slot]
+    if "," in name:  # several parts in one slot
+        found = [_part(slot, one) for one in name.split(",")]
+        return [slot, ", ".join(part for _, part, _ in found), " ".join(said for _, _, said in found)]
     if name not in (registry.names(kind.plural) if kind.plural else ()):
         return [slot, f"`{name}`", ""]
     return [slot, f"[`{name}`](../{kind.plural}/{name}.md)", cell(registry.describe(kind.plural, name))]

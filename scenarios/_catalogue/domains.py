@@ -8,7 +8,17 @@ from itertools import product, zip_longest
 
 import numpy as np
 
-from clplat.data.records import Candidate, Domain, Gallery, Picture, Protocol, Query, RetrievalSet, Triplet
+from clplat.data.records import (
+    Candidate,
+    Domain,
+    Example,
+    Gallery,
+    Picture,
+    Protocol,
+    Query,
+    RetrievalSet,
+    Triplet,
+)
 from clplat.errors import unknown_name
 from scenarios._catalogue.items import (
     ATTRIBUTES,
@@ -113,7 +123,7 @@ def build_domain(
     )
 
 
-def _triplet(domain: str, index: int, negatives: int, size: int, rng: np.random.Generator) -> Triplet:
+def _triplet(domain: str, index: int, negatives: int, size: int, rng: np.random.Generator) -> Example:
     category, style = domain.split("-")
     names = list(ATTRIBUTES[category])
 

@@ -42,6 +42,7 @@ class EWC(Strategy):
         10.0
     """
 
+    reads_gradient = True
     terms = ("ewc",)
     stores = "statistics"
     state = ("_running",)

@@ -40,6 +40,7 @@ class SI(Strategy):
         0.5
     """
 
+    reads_gradient = True
     terms = ("si",)
     stores = "statistics"
     state = ("_path", "_start")

@@ -20,7 +20,7 @@ from clplat.config.parse import parse_arguments
 from clplat.config.raw import merge, read_config
 from clplat.config.resolve import command_of, resolve, spaces
 from clplat.config.resolved import Part
-from clplat.config.slots import options_of, options_of_all
+from clplat.config.slots import options_of
 from clplat.config.space import Choice, Float, Int
 from clplat.errors import UserError
 from clplat.kinds import KINDS
@@ -418,7 +418,8 @@ FREE = [
 @given(st.data())
 def test_the_command_of_any_configuration_gives_that_configuration(data: st.DataObject) -> None:
     key, parts = data.draw(st.sampled_from(FREE))
-    kind = options_of_all(resolve({**parts, **_required(parts)}).names)[key].type
+    arguments_of = {key: argument for key, argument, _ in resolve({**parts, **_required(parts)}).options()}
+    kind = arguments_of[key].type
     value = data.draw(_values(kind))
     # "null" in quotes cannot be told from null where both are allowed; no domain is called that.
     if value == "null" and kind is not str:

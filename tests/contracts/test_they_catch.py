@@ -39,6 +39,12 @@ class Forgetful(EWC):
         return {**super().state_dict(), "running": {}}
 
 
+class Polluted(EWC):
+    """Takes every gradient for the task's."""
+
+    reads_gradient = False
+
+
 class ForgetfulMemory(Replay):
     """Stores exemplars and forgets them."""
 
@@ -349,6 +355,7 @@ class Sharing:
 
 CASES: list[tuple[type, Any, str]] = [
     (StrategyContract, Forgetful, "test_it_resumes_in_the_middle_of_an_experience"),
+    (StrategyContract, Polluted, "test_what_it_measures_is_free_of_other_strategies_terms"),
     (StrategyContract, ForgetfulMemory, "test_its_state_survives_the_disk"),
     (StrategyContract, Drawing, "test_it_runs_in_a_plain_torch_loop"),
     (StrategyContract, Seeding, "test_it_leaves_the_global_generator_alone"),

@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import pytest
 from PIL import Image
 
+from clplat.data.fingerprint import queries_fingerprint, stream_fingerprint
+from clplat.data.items import as_item
 from clplat.data.records import (
     Candidate,
     Domain,
     Gallery,
+    Item,
+    Pair,
     Picture,
     Probe,
     Protocol,
@@ -20,8 +24,11 @@ from clplat.data.records import (
     RetrievalSet,
     Triplet,
 )
-from clplat.data.validate import stream_fingerprint, validate, validate_domain
+from clplat.data.validate import validate, validate_domain
+from clplat.data.walk import words
 from clplat.errors import UserError
+from clplat.testing import tiny_domains
+from scenarios import Catalogue
 
 
 def picture(key: str) -> Picture:
@@ -96,19 +103,22 @@ def triplet(stream: Domain, /, **changes: Any) -> Domain:
     return replace(stream, train=[*stream.train[:2], replace(stream.train[2], **changes)])
 
 
+def said(stream: Domain, text: str) -> Domain:
+    return triplet(stream, query=Item.of(stream.train[2].reference, text))
+
+
 @pytest.mark.parametrize(
     ("spoil", "message"),
     [
-        (lambda d: replace(d, train=[]), "domain 'd': there are no training triplets"),
         (lambda d: triplet(d, id="t1"), "domain 'd': triplet id 't1' 2 times"),
         (lambda d: triplet(d, domain="e"), "domain 'd': triplet 't2' says that it is of domain 'e'"),
-        (lambda d: triplet(d, text=" "), "domain 'd': triplet 't2' has no modification text"),
+        (lambda d: said(d, " "), "domain 'd': triplet 't2' has no modification text"),
         (
-            lambda d: triplet(d, target=picture("test0")),
+            lambda d: triplet(d, target=as_item(picture("test0"))),
             "domain 'd', test: 1 of 4 gallery pictures .* on: test0",
         ),
         (
-            lambda d: triplet(d, extras=(Candidate(picture("val3"), "blue"),)),
+            lambda d: triplet(d, negatives=(Candidate(picture("val3"), "blue"),)),
             "domain 'd', val: 1 of 4 .*: val3",
         ),
         (lambda d: replace(d, val=replace(d.val, queries=())), "domain 'd', val: there are no queries"),
@@ -128,12 +138,98 @@ def test_the_fingerprint_sees_every_change() -> None:
         ([domain], [replace(probe, labels=(1,))]),
         ([domain, replace(domain, name="e")], []),
         ([replace(domain, name="e"), domain], []),
-        ([triplet(domain, text="blue")], []),
+        ([said(domain, "blue")], []),
         ([triplet(domain, weight=0.5)], []),
-        ([triplet(domain, extras=(Candidate(picture("y"), "blue"),))], []),
+        ([triplet(domain, negatives=(Candidate(picture("y"), "blue"),))], []),
         ([replace(domain, test=query(domain.test, targets=("test2",)))], []),
         ([replace(domain, test=query(domain.test, tags={"change": "class"}))], []),
         ([replace(domain, test=replace(domain.test, protocol=Protocol("p", exclude_reference=False)))], []),
     ]
     assert len({stream_fingerprint(*stream) for stream in streams}) == len(streams)
     assert stream_fingerprint([good_domain()]) == stream_fingerprint([good_domain()])
+
+
+def test_streams_of_release_0_1_0_keep_their_fingerprints() -> None:
+    domains = tiny_domains()
+    assert stream_fingerprint(domains) == "e804b872fdea4d97d31d366b7ad6db406c12f3d5b3c7484bd3b5fd7401450318"
+    queries = "1d5d3c0157f520711ef9bbce9ee14fcde78dd2965512bc1e3272bd9b1f6d30cf"
+    assert queries_fingerprint(domains, "test") == queries
+    with_negatives = Catalogue(domains=2, train=6, queries=4, gallery=20, negatives=2)
+    known = "49cacd6d4f8c4538c3ca104c8c337067c838df336c3d6d38a2ea3e1d92f8acc5"
+    assert with_negatives.fingerprint() == known
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"groups": {"person": "1"}},
+        {"extra": {"caption": "red"}},
+        {"target": Item.of(text="red")},
+        {"target": Item("other", picture("train3"))},
+        {"target": Item.of(picture("train3"), "red")},
+        {"query": Item.of(picture("train2"))},
+        {"query": Item.of(text="red")},
+        {"query": Item("other", picture("train2"), "red")},
+        {"negatives": (Candidate("blue", "blue"),)},
+        {"negatives": (Candidate("green", "blue"),)},
+    ],
+    ids=str,
+)
+def test_no_field_of_an_example_is_forgotten(change: dict[str, Any]) -> None:
+    plain, changed = good_domain(), triplet(good_domain(), **change)
+    validate_domain(changed)
+    assert stream_fingerprint([plain]) != stream_fingerprint([changed])
+
+
+def test_a_field_that_somebody_adds_is_in_the_fingerprints_and_its_words_are_checked() -> None:
+    @dataclass(frozen=True)
+    class Richer(Query):
+        texts: tuple[str, ...] = ()
+
+    domain = good_domain()
+    asked = [
+        Richer(q.id, q.reference, q.text, q.targets, texts=("and blue",) * i)
+        for i, q in enumerate(domain.test.queries)
+    ]
+    plain = replace(
+        domain, test=replace(domain.test, queries=(Richer(**vars(asked[0])), domain.test.queries[1]))
+    )
+    richer = replace(domain, test=replace(domain.test, queries=tuple(asked)))
+    for one in (stream_fingerprint, lambda stream: queries_fingerprint(stream, "test")):
+        assert one([plain]) == one([domain]) != one([richer])
+    assert "and blue" in set(words([richer])) > set(words([domain]))
+
+
+def test_reference_items_count_and_may_not_be_in_a_gallery() -> None:
+    beside = replace(good_domain(), reference=(Item.of(picture("other")), Item.of(text="a dog")))
+    validate_domain(beside)
+    assert stream_fingerprint([beside]) != stream_fingerprint([good_domain()])
+    with pytest.raises(UserError, match="1 of 4 gallery pictures are also trained on: val1"):
+        validate_domain(replace(beside, reference=(Item.of(picture("val1")),)))
+
+
+def test_pairs_texts_and_a_domain_without_training_data_are_ordinary() -> None:
+    pairs = [
+        Pair("p0", picture("a"), "a red square", "d"),
+        Pair("p1", "a red square", picture("b"), "d"),
+        Pair("p2", "rot", "red", "d", negatives=[Candidate("blue", "blue", "colour")]),
+    ]
+    validate_domain(replace(good_domain(), train=pairs))
+    validate_domain(replace(good_domain(), train=()))
+    with pytest.raises(UserError, match="domain 'd': example 'p0' has an empty text"):
+        validate_domain(replace(good_domain(), train=[Pair("p0", picture("a"), " ", "d")]))
+    with pytest.raises(ValueError, match="item 'x' needs a picture, a text or both"):
+        Item("x")
+
+
+def test_galleries_of_texts_and_of_pictures() -> None:
+    prompts = Gallery("g", ["a dog", Item("cat", text="a cat")])
+    assert [item.key for item in prompts.items] == ["a dog", "cat"]
+    with pytest.raises(ValueError, match="gallery 'g' holds more than pictures: item 'a dog' has a text"):
+        _ = prompts.pictures
+    shown = (picture("a"), picture("b"))
+    assert Gallery("g", shown) == Gallery("g", pictures=shown) and Gallery("g", shown).pictures == shown
+    asked = Query("q", picture("x"), "what is it", ("cat",))
+    validate(RetrievalSet((asked,), prompts, Protocol("p")))
+    with pytest.raises(UserError, match="gallery 'g' holds item 'cat' 2 times"):
+        validate(RetrievalSet((asked,), Gallery("g", [*prompts.items, prompts.items[1]]), Protocol("p")))

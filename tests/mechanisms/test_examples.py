@@ -76,7 +76,7 @@ def test_our_batch_with_extra_candidates_comes_back(extras: list[list[tuple[int,
     triplets = []
     for triplet, wanted in zip(train, extras, strict=False):
         made = tuple(Candidate(train[i].target, train[i].label, "near_miss", scope) for i, scope in wanted)  # type: ignore[arg-type]
-        triplets.append(replace(triplet, extras=made, weight=1.0 + len(made)))
+        triplets.append(replace(triplet, negatives=made, weight=1.0 + len(made)))
     batch = tiny_collate()(triplets)
     again = join_examples(split_batch(batch))
     assert isinstance(again, Batch) and not difference(plain(again), plain(batch))
@@ -85,9 +85,12 @@ def test_our_batch_with_extra_candidates_comes_back(extras: list[list[tuple[int,
 def plain(batch: Batch) -> dict[str, Any]:
     """All that a batch holds; its pictures and texts are objects without a comparison of their own."""
     pictures, texts = batch.pictures, batch.texts
-    own = {name: value for name, value in vars(batch).items() if name not in ("pictures", "texts")}
-    shown = {"names": pictures.names, "kind": pictures.kind, "pixels": pictures.pixels}
-    return {**own, "pictures": shown, "texts": {"names": texts.names, "ids": texts.ids}}
+    columns: dict[str, Any] = {
+        name: [column.along, column.index, column.value] for name, column in sorted(batch.columns.items())
+    }
+    columns["pictures"][2] = {"names": pictures.names, "kind": pictures.kind, "pixels": pictures.pixels}
+    columns["texts"][2] = {"names": texts.names, "ids": texts.ids}
+    return {"owners": batch.owners, **columns}
 
 
 def test_rows_are_copies_without_a_graph() -> None:

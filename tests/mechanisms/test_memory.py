@@ -116,7 +116,7 @@ def test_bytes_are_those_of_the_stored_pictures_and_texts() -> None:
     memory = Memory(5, "reservoir", 0)
     memory.add(learner, tiny_domains()[0].train)
     rows = [row for group in held(memory) for row in group]
-    pictures = sum(row["reference"].numel() + row["candidates"].numel() for row in rows)  # type: ignore[call-overload]
+    pictures = sum(pixels.numel() for row in rows for pixels in row["item"]["pictures"]["pixels"])  # type: ignore[call-overload]
     assert pictures == 5 * 2 * 3 * 16 * 16
     assert memory.bytes() == sum(map(size_in_bytes, rows)) > pictures
 

@@ -284,7 +284,7 @@ def test_pacs(pacs: Path) -> None:
     check(domains)
     assert [len(domain.train) for domain in domains] == [200] * 4
     assert len(domains[0].test.gallery.pictures) == 2444
-    assert domains[3].train[0].target.load().size == (96, 96)
+    assert domains[3].train[0].items[1].picture.load().size == (96, 96)
     assert len(scenario.captioned(domains=["photo"])) == 1000
 
 

@@ -78,7 +78,7 @@ def rich_batch(count: int = 10) -> Batch:
             Candidate(triplets[i - 2].reference, "another", "hard", "batch"),
             Candidate(triplets[i].reference, triplets[i].label, "positive", "batch"),
         )
-        triplets[i] = replace(triplets[i], extras=extras[: 1 + i // 3], weight=0.25 * (1 + i))
+        triplets[i] = replace(triplets[i], negatives=extras[: 1 + i // 3], weight=0.25 * (1 + i))
     return tiny_collate()(triplets)
 
 
@@ -93,7 +93,7 @@ class Concatenated(ComposedRetriever):
     def forward(self, batch: Batch) -> Outputs:
         parts = [range(i, min(i + self.size, len(batch))) for i in range(0, len(batch), self.size)]
         made = [super(Concatenated, self).forward(batch.part(rows)) for rows in parts]
-        columns = torch.tensor([column for rows in parts for column in batch.columns(rows)])
+        columns = torch.tensor([column for rows in parts for column in batch.candidates_of(rows)])
         candidates = torch.cat([out.candidates for out in made])[columns.argsort()]
         return Outputs(torch.cat([out.query for out in made]), candidates, made[0].scale)
 

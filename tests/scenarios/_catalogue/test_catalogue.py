@@ -11,8 +11,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from clplat.data.fingerprint import stream_fingerprint
 from clplat.data.records import Domain, Picture
-from clplat.data.validate import stream_fingerprint, validate_domain
+from clplat.data.validate import validate_domain
 from clplat.errors import UserError
 from scenarios._catalogue import (
     ATTRIBUTES,
@@ -140,7 +141,7 @@ def test_every_query_has_near_misses_of_both_kinds(domain: Domain) -> None:
 
 def test_held_out_combinations_are_tested_and_never_trained(domain: Domain) -> None:
     for triplet in domain.train:
-        pictures = [triplet.reference, triplet.target, *(extra.picture for extra in triplet.extras)]
+        pictures = [item.picture for item in triplet.items]
         assert not any(held_out(shown(picture)) for picture in pictures)
     tags = Counter(query.tags["combination"] for query in domain.test.queries)
     assert min(tags.values()) >= 20
@@ -168,7 +169,7 @@ def test_splits_share_neither_pictures_nor_reference_products(domain: Domain) ->
 
 def test_training_labels_name_the_target_and_negatives_are_near(domain: Domain) -> None:
     for triplet in domain.train:
-        target = shown(triplet.target)
+        target = shown(triplet.target.picture)
         assert triplet.label == f"bag-dark/{target.key}"
         assert understand(triplet.text, shown(triplet.reference)) == target
         assert len(triplet.extras) == 2 and len({extra.label for extra in triplet.extras}) == 2
@@ -187,7 +188,7 @@ def test_equal_arguments_give_equal_records_and_pixels() -> None:
     first, again, other = (build_domain("top-sketch", 30, 20, 40, seed=seed) for seed in (1, 1, 2))
     assert stream_fingerprint([first], probes(1)) == stream_fingerprint([again], probes(1))
     assert stream_fingerprint([first]) != stream_fingerprint([other])
-    a, b = (d.train[0].target.load() for d in (first, again))
+    a, b = (d.train[0].target.picture.load() for d in (first, again))
     assert a.mode == "RGB" and a.size == (96, 96) and a.tobytes() == b.tobytes()
 
 
@@ -196,7 +197,7 @@ def test_equal_keys_are_equal_pictures_across_seeds_and_sizes_have_their_own() -
     for seed in (0, 1):
         for picture in build_domain("shoe-textured", 200, 20, 40, seed=seed).anchors:
             assert known.setdefault(picture.key, picture.load.args) == picture.load.args  # type: ignore[attr-defined]
-    small = build_domain("shoe-textured", 1, 1, 20, size=32).train[0].target
+    small = build_domain("shoe-textured", 1, 1, 20, size=32).train[0].target.picture
     assert small.key not in known and small.load().size == (32, 32)
 
 

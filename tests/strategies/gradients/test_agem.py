@@ -58,7 +58,7 @@ def test_agem_never_steps_against_the_memory() -> None:
     plain_step(strategy, learner, BATCH)
     assert all(torch.equal(model.get_parameter(name).grad, g) for name, g in alone.items()), "no memory yet"
     strategy.after_experience(learner, FIRST)
-    kept = {row["id"] for row in strategy.memory.state_dict()["groups"]["0"]}
+    kept = {row["example"]["ids"][0] for row in strategy.memory.state_dict()["groups"]["0"]}
     stored = tiny_collate()([triplet for triplet in FIRST.dataset if triplet.id in kept])
     angles = []
     for batch in (OTHER, BATCH, OTHER):

@@ -34,7 +34,9 @@ def test_replay_adds_the_weighted_task_loss_of_the_memory() -> None:
     assert strategy.loss(learner, BATCH, model(BATCH)) == {}
     strategy.after_experience(learner, FIRST)
     rows = strategy.memory.state_dict()["groups"]["0"]
-    stored = [triplet for triplet in FIRST.dataset if triplet.id in {row["id"] for row in rows}]
+    stored = [
+        triplet for triplet in FIRST.dataset if triplet.id in {row["example"]["ids"][0] for row in rows}
+    ]
     assert len(stored) == 6
     together = tiny_collate()(stored)
     expected = 0.25 * tiny_loss(together, model(together)).detach()

@@ -1,0 +1,74 @@
+"""What is embedded: a picture, words, or both."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from PIL import Image
+
+__all__ = ["Item", "Picture", "as_item"]
+
+
+@dataclass(frozen=True)
+class Picture:
+    """One picture, decoded only when its pixels are read.
+
+    Args:
+        key: unique name of the *content*; equal keys are the same picture, on this machine for good: what was
+            computed from it is kept on disk under its key. Where files may change, let the key hold a digest.
+        load: returns the RGB picture at its native size.
+        caption: what it shows, in words, where known.
+        once: it was drawn at random and will not come back: nothing of it is worth keeping.
+    """
+
+    key: str
+    load: Callable[[], Image.Image] = field(repr=False, compare=False)
+    caption: str | None = field(default=None, compare=False)
+    once: bool = field(default=False, compare=False)
+
+
+@dataclass(frozen=True)
+class Item:
+    """A picture, a text, or a picture with a text: a query, a target, a negative, an entry of a gallery.
+
+    What is there decides how it is embedded: a picture by the image tower, a text by the text tower, both by
+    the composer. `Item.of` names an item after what it holds.
+
+    Args:
+        key: names it in its gallery, where right answers are told by key. What is kept of it on disk goes by
+            the picture's own key and by the text itself.
+
+    Raises:
+        ValueError: it holds neither a picture nor a text.
+
+    Example:
+        >>> Item("dog", text="a photo of a dog").picture is None
+        True
+    """
+
+    key: str
+    picture: Picture | None = None
+    text: str | None = None
+
+    def __post_init__(self) -> None:
+        if self.picture is None and self.text is None:
+            raise ValueError(f"item '{self.key}' needs a picture, a text or both")
+
+    @classmethod
+    def of(cls, picture: Picture | None = None, text: str | None = None) -> Item:
+        """An item named after its picture, its text, or both.
+
+        Example:
+            >>> Item.of(text="a red bag").key
+            'a red bag'
+        """
+        names = [*([picture.key] if picture is not None else []), *([text] if text is not None else [])]
+        return cls(" + ".join(names), picture, text)
+
+
+def as_item(held: Item | Picture | str) -> Item:
+    """A picture or a text as the item that holds nothing else; an item as it is."""
+    if isinstance(held, Item):
+        return held
+    return Item.of(text=held) if isinstance(held, str) else Item.of(held)

@@ -1,0 +1,53 @@
+"""From the features of pictures and texts to one embedding for each item, whatever the item holds."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import torch
+from torch import Tensor
+
+from clplat.models.features import ImageFeatures, TextFeatures
+
+__all__ = ["embed_items", "in_order"]
+
+
+def embed_items(
+    pictures: ImageFeatures | None,
+    texts: TextFeatures | None,
+    shown: Sequence[int],
+    said: Sequence[int],
+    compose: Callable[[ImageFeatures, TextFeatures], Tensor],
+) -> Tensor:
+    """Embeddings (N, D) of items, before any normalisation.
+
+    An item of a picture is its pooled feature, one of a text its pooled feature, one of both is composed.
+
+    Args:
+        pictures: features of all pictures of the items; None where there is none.
+        texts: of all texts.
+        shown: the row in ``pictures`` of each item, -1 for an item without a picture.
+        said: the row in ``texts`` of each item, -1 for an item without a text.
+        compose: features of pictures and of as many texts -> embeddings.
+    """
+    made: list[Tensor] = []
+    order: list[int] = []
+    held = [(row >= 0, other >= 0) for row, other in zip(shown, said, strict=True)]
+    for kind in dict.fromkeys(held):
+        places = [place for place, one in enumerate(held) if one == kind]
+        image = pictures.part([shown[i] for i in places]) if pictures is not None and kind[0] else None
+        text = texts.part([said[i] for i in places]) if texts is not None and kind[1] else None
+        if image is not None and text is not None:
+            made.append(compose(image, text))
+        else:
+            made += [one.pooled for one in (image, text) if one is not None]
+        order += places
+    return in_order(made, order)
+
+
+def in_order(parts: Sequence[Tensor], places: Sequence[int]) -> Tensor:
+    """Rows of several tensors as one, each at its place."""
+    joined = parts[0] if len(parts) == 1 else torch.cat(list(parts))
+    if list(places) == list(range(len(places))):
+        return joined
+    return joined[torch.tensor(places, device=joined.device).argsort()]
