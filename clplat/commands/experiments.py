@@ -72,8 +72,8 @@ def derive(options: Namespace) -> int:
     from clplat.tables.comparison import plain
     from clplat.terminal import Terminal
     from clplat.tracking import Tracker, from_results
-    from clplat.tracking.listener import tracked
     from clplat.tracking.log_state import LogState
+    from clplat.tracking.tracker import TrackedListener
 
     wanted = [one for run in options.runs for one in derivations(run, options.raw, options.out)]
     results = [read_json(run / "result.json") for run in options.runs]
@@ -83,7 +83,8 @@ def derive(options: Namespace) -> int:
             if not options.no_track:
                 above = LogState.read(one.source).run_id
                 tracker = Tracker(one.folder.parent, warn=terminal.say, parent_run_id=above)
-            listener = tracked(terminal.listener(one.folder.name), tracker, one.folder)
+            shown = terminal.listener(one.folder.name)
+            listener = shown if tracker is None else TrackedListener(shown, tracker, one.folder)
             results.append(derive_run(one, listener))
             if tracker is not None:
                 tracker.close()

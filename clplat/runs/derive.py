@@ -69,13 +69,13 @@ def derivations(run: Path | str, raw: Mapping[str, Any], out: Path | None = None
     if "name" not in asked.get("strategy", {}):
         raise UserError("derive needs the strategy that merges: --strategy task_arithmetic, say")
     source = _source(run)
-    listed = {key: _listed(value) for key, value in asked["strategy"].items()}
+    listed = {key: _listed(value) if key != "name" else [value] for key, value in asked["strategy"].items()}
     found = []
     for values in product(*listed.values()):
         options = dict(zip(listed, values, strict=True))
         config = resolve(merge(source.as_dict(), {"strategy": options}))
         _check(config)
-        varied = [f"-{key}{options[key]}" for key in listed if key != "name" and len(listed[key]) > 1]
+        varied = [f"-{key}{options[key]}" for key in listed if len(listed[key]) > 1]
         name = f"{run.resolve().name}-{options['name']}{''.join(varied)}"
         folder = (out or run.resolve().parent) / name
         found.append(Derivation(run, folder, config, _command(run, options)))

@@ -61,6 +61,11 @@ class EWC(Strategy):
         self.anchor = QuadraticAnchor(lam, gamma)
         self._running: dict[str, Tensor] = {}
 
+    @property
+    def fisher(self) -> dict[str, Tensor]:
+        """Importance by name, summed over the experiences so far."""
+        return self.anchor.importance
+
     def loss(self, learner: SupportsLearning, batch: Any, outputs: Any) -> dict[str, Tensor]:
         penalty = self.anchor.penalty(learner.model)
         return {} if penalty is None else {"ewc": penalty}

@@ -14,6 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch._subclasses import FakeTensorMode
 
+from clplat.data.batch import Batch
 from clplat.data.inputs import Images
 from clplat.mechanisms.examples import size_in_bytes
 from clplat.mechanisms.memory import Memory
@@ -196,8 +197,8 @@ def test_what_a_full_memory_refuses_is_not_decoded() -> None:
 
     memory = Memory(2, "reservoir", 0)
     memory.offer((batch, torch.arange(8)), "a")
-    seen = replace(batch, pictures=Images(whole.names, load, "test"))
-    memory.offer((seen, torch.arange(8, 16)), "b")
+    watched = replace(batch.columns["pictures"], value=Images(whole.names, load, "test"))
+    memory.offer((Batch({**batch.columns, "pictures": watched}, batch.owners), torch.arange(8, 16)), "b")
     rows = [row for group in held(memory) for row in group]
     assert len(rows) == 2 and len(decoded) == 2 * sum(int(row[1]) >= 8 for row in rows)
     examples, numbers = memory.sample(2) or (batch, torch.arange(8))

@@ -39,5 +39,5 @@ def test_what_is_stored_is_of_the_model_that_made_it() -> None:
         seen |= {name: made.query[i] for i, name in enumerate(batch.ids)}
         plain_step(strategy, learner, batch)
     rows = [row for group in strategy.memory.state_dict()["groups"].values() for row in group]
-    assert len(rows) == 16 and all(torch.equal(row[1], seen[row[0]["id"]]) for row in rows)
+    assert len(rows) == 16 and all(torch.equal(row[1], seen[row[0]["example"]["ids"][0]]) for row in rows)
     assert strategy.memory_bytes() > 16 * 2 * 4 * 8, "the embeddings are counted"

@@ -68,4 +68,4 @@ def test_the_memory_holds_what_was_trained_on() -> None:
     plain_loop(strategy, TinyTowers(), steps=1)
     groups = strategy.memory.state_dict()["groups"]
     assert len(groups) == 2
-    assert all(row["id"].startswith("chosen/") for rows in groups.values() for row in rows)
+    assert all(row["example"]["ids"][0].startswith("chosen/") for rows in groups.values() for row in rows)
