@@ -72,7 +72,7 @@ def derive(options: Namespace) -> int:
     from clplat.tables.comparison import plain
     from clplat.terminal import Terminal
     from clplat.tracking import Tracker, from_results
-    from clplat.tracking.log_state import LogState
+    from clplat.tracking.log_state import locked_state
     from clplat.tracking.tracker import TrackedListener
 
     wanted = [one for run in options.runs for one in derivations(run, options.raw, options.out)]
@@ -81,7 +81,8 @@ def derive(options: Namespace) -> int:
         for one in wanted:
             tracker = None
             if not options.no_track:
-                above = LogState.read(one.source).run_id
+                with locked_state(one.source) as state:  # the run in MLflow that this one is a child of
+                    above = state.run_id
                 tracker = Tracker(one.folder.parent, warn=terminal.say, parent_run_id=above)
             shown = terminal.listener(one.folder.name)
             listener = shown if tracker is None else TrackedListener(shown, tracker, one.folder)

@@ -11,7 +11,7 @@ from torch import Tensor
 from clplat.data.batch import Batch
 from clplat.data.stored_rows import is_row
 
-__all__ = ["at_rest", "join_examples", "length", "size_in_bytes", "split_batch", "take"]
+__all__ = ["at_rest", "join_examples", "length", "size_in_bytes", "split_batch", "take", "tensor_bytes"]
 
 
 def split_batch(batch: Any) -> list[Any]:
@@ -106,3 +106,12 @@ def size_in_bytes(row: Any) -> int:
     if isinstance(row, list | tuple):
         return sum(size_in_bytes(value) for value in row)
     return len(row.encode()) if isinstance(row, str) else 8
+
+
+def tensor_bytes(node: Any) -> int:
+    """Bytes of all tensors in a tree; plain values cost nothing."""
+    if isinstance(node, Tensor):
+        return node.numel() * node.element_size()
+    if isinstance(node, dict):
+        return sum(map(tensor_bytes, node.values()))
+    return sum(map(tensor_bytes, node)) if isinstance(node, list | tuple) else 0

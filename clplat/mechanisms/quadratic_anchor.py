@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from clplat.mechanisms.examples import size_in_bytes
+from clplat.mechanisms.examples import tensor_bytes
 from clplat.mechanisms.weight_space import leading, padded
 
 __all__ = ["QuadraticAnchor"]
@@ -68,7 +68,7 @@ class QuadraticAnchor:
 
     def bytes(self) -> int:
         """Bytes of what is held."""
-        return size_in_bytes([self.importance, self.anchor])
+        return tensor_bytes([self.importance, self.anchor])
 
     def state_dict(self) -> dict[str, Any]:
         return {"importance": self.importance, "anchor": self.anchor}

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from clplat.errors import UserError
-from clplat.mechanisms.examples import size_in_bytes
+from clplat.mechanisms.examples import tensor_bytes
 from clplat.models.frozen import weights_fixed
 from clplat.models.hashes import Hashes
 
@@ -128,7 +128,7 @@ class Teacher:
 
     def bytes(self) -> int:
         """Bytes of what it holds of its own."""
-        return size_in_bytes(self.tensors or {})
+        return tensor_bytes(self.tensors or {})
 
     def state_dict(self) -> dict[str, Any]:
         return {"tensors": self.tensors, "steps": self._steps}

@@ -19,7 +19,7 @@ from clplat.config.resolved import Config
 from clplat.errors import UserError
 from clplat.events import Listener
 from clplat.files import read_json
-from clplat.mechanisms.examples import size_in_bytes
+from clplat.mechanisms.examples import tensor_bytes
 from clplat.mechanisms.merging import Merges
 from clplat.mechanisms.weight_space import set_weights, weights_of
 from clplat.runs.experiment import Experiment
@@ -143,7 +143,7 @@ class _Merging(Experiment):
         super()._add_costs()
         spent = self.before["cost"]
         self.result["cost"] |= {key: spent[key] for key in INHERITED if key in spent}
-        self.result["cost"]["state_bytes"] = size_in_bytes(self.points)
+        self.result["cost"]["state_bytes"] = tensor_bytes(self.points)
         self.result["training"] = self.before["training"]
 
 
