@@ -84,7 +84,7 @@ class Strategy(Hooks):
         return 0
 
     def state_bytes(self) -> int:
-        """Bytes of all tensors that it keeps beside model and exemplars: teachers, importances, task vectors."""
+        """Bytes of all tensors that it keeps beside model and exemplars, as of teachers and importances."""
         own = [getattr(self, name) for name in self.state]
         parts = [part.state_dict() for _, part in _stateful(self) if not isinstance(part, Memory)]
         return tensor_bytes([own, parts])
