@@ -12,13 +12,14 @@ from clplat.errors import UserError
 from clplat.parts.transforms._base import Transform
 from clplat.parts.transforms.captions import Captions
 from clplat.randomness import generator
-from clplat.testing.checks import check_constructor, check_docstring, check_refusals, generator_untouched
+from clplat.testing.checks import generator_untouched
+from clplat.testing.part import PlainPartContract
 from clplat.testing.tiny import tiny_domains
 
 __all__ = ["TransformContract"]
 
 
-class TransformContract:
+class TransformContract(PlainPartContract[Transform]):
     """Contract tests of a transform: subclass, override `make`, and pytest runs them all.
 
     Example:
@@ -27,10 +28,6 @@ class TransformContract:
         ...     def make(self) -> Transform:
         ...         return Captions()
     """
-
-    def make(self) -> Transform:
-        """A fresh transform; equal at every call."""
-        raise NotImplementedError("return a new transform of the kind under test")
 
     def _domain(self) -> Domain:
         domain = tiny_domains()[0]
@@ -44,15 +41,6 @@ class TransformContract:
         return [part(example, generator(0, moment, example.id)) for example in self._domain().train]
 
     # -- the contract -------------------------------------------------------------------------------------
-
-    def test_the_constructor_stores_its_typed_arguments(self) -> None:
-        check_constructor(self.make())
-
-    def test_the_docstring_says_what_it_is(self) -> None:
-        check_docstring(self.make())
-
-    def test_a_wrong_value_is_refused_by_a_value_error(self) -> None:
-        check_refusals(self.make())
 
     def test_what_it_makes_can_be_trained_on(self) -> None:
         for moment in range(3):
