@@ -81,7 +81,7 @@ def test_nested_losses_are_attached_and_say_what_they_want() -> None:
 
     assert Identity(base=Wanting()).wanted == {"teacher"}
     inner = Identity()
-    Identity(base=inner).attach(tiny_retriever().backbone)
+    Identity(base=inner).attach(tiny_retriever().towers)
     assert isinstance(inner.classify, nn.Linear)
 
 
