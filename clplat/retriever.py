@@ -71,6 +71,8 @@ class ComposedRetriever(nn.Module):
         outputs hold the objectives of the model's own parts (`Outputs.terms`).
         """
         composer, count = self.composer, len(batch)
+        if self.training:
+            self.backbone.adapters.begin()
         shown, said = batch.picture_rows, batch.text_rows
         (asked, rows), (held, others) = self._sides(batch.pictures, shown, said, count)
         texts = self._texts(batch, asked)
