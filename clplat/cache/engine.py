@@ -117,7 +117,9 @@ class FeatureCache:
             counts.live += len(images)
             return self.backbone.image(images.pixels.to(self._device), tokens=tokens)
         self._prefetch("image", cut, images.names, self._images)
-        x = self._moved(self._images(cut, images).rows(images.names))
+        table = self._images(cut, images)
+        counts.used(table.digest, images.names)
+        x = self._moved(table.rows(images.names))
         if cut.pooled:
             return ImageFeatures(x)
         return self.backbone.image(x, tokens=tokens, done=cut.blocks)
@@ -133,6 +135,8 @@ class FeatureCache:
             return self._live_texts(texts, ids, tokens)
         self._prefetch("text", cut, texts.names, self._texts)
         tables = self._texts(cut, texts)
+        for rows, table in tables:
+            counts.used(table.digest, [texts.names[i] for i in rows])
         if cut.pooled:
             return TextFeatures(self._moved(tables[0][1].rows(texts.names)), input_ids=ids)
         length = max(table.key["shape"][0] for _, table in tables)
