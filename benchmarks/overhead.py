@@ -26,6 +26,7 @@ from torch.utils.data import DataLoader
 from benchmarks.harness import in_turns, row
 from clplat.config.resolve import resolve
 from clplat.events import Listener
+from clplat.progress import Progress
 from clplat.runs.assembly import make_trainer
 from clplat.runs.experiment import Experiment
 from clplat.training.trainer import Trainer
@@ -64,8 +65,7 @@ def by_hand(made: Experiment) -> None:
         for batch in loader:
             optimizer.zero_grad()
             outputs = model(batch)
-            masks = {"positive": batch.positive, "valid": batch.valid, "weights": batch.weights}
-            loss = parts.loss(outputs.query, outputs.candidates, scale=outputs.scale, **masks)
+            loss = parts.loss(outputs, batch, Progress())
             loss.backward()
             torch.nn.utils.clip_grad_norm_(parameters, config.clip)
             optimizer.step()

@@ -20,6 +20,7 @@ from clplat.data.images import PixelStore, Preprocess
 from clplat.data.records import Example, Picture, Triplet
 from clplat.models.backbone import Backbone
 from clplat.parts.losses.info_nce import InfoNCE
+from clplat.progress import Progress
 from clplat.retriever import ComposedRetriever
 
 _WORDS = """
@@ -83,8 +84,7 @@ def step(retriever: ComposedRetriever, optimizer: torch.optim.Optimizer, batch: 
     """A training step of clplat."""
     optimizer.zero_grad()
     outputs = retriever(batch)
-    masks = {"positive": batch.positive, "valid": batch.valid, "weights": batch.weights}
-    InfoNCE()(outputs.query, outputs.candidates, scale=outputs.scale, **masks).backward()
+    InfoNCE()(outputs, batch, Progress()).backward()
     optimizer.step()
 
 

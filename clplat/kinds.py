@@ -99,7 +99,16 @@ KINDS: dict[str, Kind] = {
             tests="ProjectionContract",
             always=True,
         ),
-        Kind("loss", "losses", "info_nce", tests="LossContract", label=None, always=True),
+        Kind(
+            "loss",
+            "losses",
+            "info_nce",
+            contract="clplat.parts.losses._base:Loss",
+            tests="LossContract",
+            optional=True,
+            label=None,
+            always=True,
+        ),
         Kind(
             "strategy",
             "strategies",

@@ -23,7 +23,7 @@ from clplat.data.images import PixelStore, Preprocess, open_picture
 from clplat.data.records import Picture
 from clplat.errors import UserError
 from clplat.models.backbone import Backbone
-from clplat.parts.losses.info_nce import InfoNCE
+from clplat.parts.losses.info_nce import cosines, info_nce
 from clplat.randomness import generator, seeded
 
 #: About a million parameters beside the vocabulary; small enough to train on two cores in minutes.
@@ -135,7 +135,6 @@ def pretrain(
     plain = [p for p in backbone.parameters() if p.ndim <= 1]
     groups: list[dict[str, Any]] = [{"params": decayed}, {"params": plain, "weight_decay": 0.0}]
     optimizer = torch.optim.AdamW(groups, lr=lr, weight_decay=weight_decay, betas=(0.9, 0.98))
-    loss_of = InfoNCE(symmetric=True)
     per_epoch = len(pictures) // batch_size
     if per_epoch < 1:
         raise UserError(f"{len(pictures)} pairs do not fill one batch of {batch_size}; lower --batch-size")
@@ -156,7 +155,8 @@ def pretrain(
                 image = F.normalize(backbone.image(pictured).pooled, dim=-1)
                 text = F.normalize(backbone.text(ids[rows]).pooled, dim=-1)
                 same = classes[rows][:, None] == classes[rows][None]
-                loss = loss_of(image, text, scale=backbone.logit_scale.exp().clamp(max=100), positive=same)
+                logits = cosines(image, text, backbone.logit_scale.exp().clamp(max=100))
+                loss = info_nce(logits, positive=same, symmetric=True)
                 optimizer.zero_grad()
                 loss.backward()  # type: ignore[no-untyped-call]
                 torch.nn.utils.clip_grad_norm_(backbone.parameters(), 1.0)

@@ -6,7 +6,6 @@ makes a `Config` of it, once; everything below is handed that.
 
 from __future__ import annotations
 
-import inspect
 import json
 import shlex
 from collections.abc import Mapping
@@ -107,14 +106,22 @@ def _check_parts(config: Config) -> None:
                 f"strategy '{config.name('strategy')}' trains adapters of its own, which cannot be combined "
                 f"with {slot} '{config.name(slot)}'; use --{slot} none"
             )
-    wanted = dict.fromkeys(("scale", "positive", "valid", "weights"))
-    try:
-        inspect.signature(parts["loss"]).bind(None, None, **wanted)
-    except TypeError:
+    _check_loss(config.name("loss"), parts["loss"], config.name("strategy"), parts["strategy"])
+
+
+def _check_loss(name: str, loss: Any, strategy_name: str, strategy: Any) -> None:
+    """The slot holds what a model can be trained on."""
+    if loss is None and not strategy.replaces_task_loss:
         raise UserError(
-            f"loss '{config.name('loss')}' cannot be what a model is trained on: it does not take queries "
-            f"and candidates with {', '.join(wanted)}; use another loss, such as info_nce"
-        ) from None
+            f"strategy '{strategy_name}' does not replace the task's loss, so that loss 'none' leaves "
+            "nothing to train on; use a loss, such as info_nce"
+        )
+    wanted = getattr(loss, "wanted", None if loss is not None else ())
+    if wanted is None or "teacher" in wanted:
+        why = "it is no clplat.parts.Loss" if wanted is None else "it wants a teacher, which a strategy has"
+        raise UserError(
+            f"loss '{name}' cannot be what a model is trained on: {why}; use another loss, such as info_nce"
+        )
 
 
 def command_of(config: Config) -> str:

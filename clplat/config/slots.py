@@ -31,7 +31,9 @@ def chosen_parts(raw: Mapping[str, Any]) -> dict[str, str]:
     """Slot -> name of the part that a raw configuration puts there."""
     chosen = {slot: raw.get(slot, {}).get("name", kind.default) for slot, kind in KINDS.items()}
     for name in Slot.of(KINDS["strategy"]).names(str(chosen["strategy"])):
-        for slot in getattr(registry.load("strategies", name), "brings", ()):
+        strategy = registry.load("strategies", name)
+        replaced = ("loss",) if getattr(strategy, "replaces_task_loss", False) else ()
+        for slot in (*getattr(strategy, "brings", ()), *replaced):
             if "name" not in raw.get(slot, {}):
                 chosen[slot] = "none"
     return chosen

@@ -45,6 +45,7 @@ class Outputs:
         terms: objectives of the model's own parts by name, already weighted: scalars that are means over the
             examples, added to the loss that the model is trained on.
         scorer: compares embeddings; the dot product unless the model has another.
+        teacher: what another model makes of the same batch, where a strategy has one.
 
     Example:
         >>> out = Outputs(torch.eye(2), torch.eye(2), torch.tensor(10.0), {"text": Rows(2 * torch.eye(2))})
@@ -58,6 +59,7 @@ class Outputs:
     parts: Mapping[str, Rows] = field(default_factory=dict)
     terms: Mapping[str, Tensor] = field(default_factory=dict)
     scorer: Scorer = dot
+    teacher: Outputs | None = None
 
     def __len__(self) -> int:
         return len(self.query)
@@ -76,14 +78,24 @@ class Outputs:
             raise KeyError(f"the outputs hold no '{name}' (there are: {known})")
         return self.parts[name].value
 
-    def scores(self, left: str | Tensor = "query", right: str | Tensor = "candidates") -> Tensor:
+    def scores(
+        self,
+        left: str | Tensor = "query",
+        right: str | Tensor = "candidates",
+        scale: Tensor | float | None = None,
+    ) -> Tensor:
         """Scores (B, C) of every row of one side with every row of the other, by the model's scorer.
+
+        They are in full precision also under autocast: at a scale of 100, bfloat16 rounds to steps of 0.5.
 
         Args:
             left, right: names as in ``outputs[name]``, or embeddings of another version of the model.
+            scale: multiplies the scores.
         """
         one, other = (self[side] if isinstance(side, str) else side for side in (left, right))
-        return self.scorer(one, other)
+        with torch.autocast(one.device.type, enabled=False):
+            scores = self.scorer(one.float(), other.float())
+            return scores if scale is None else scale * scores
 
     @classmethod
     def joined(cls, made: Sequence[Outputs]) -> Outputs:

@@ -38,6 +38,10 @@ if TYPE_CHECKING:
     from clplat.models.outputs import Rows as Rows
     from clplat.parts.adapters._base import Adapter as Adapter
     from clplat.parts.composers._base import Composer as Composer
+    from clplat.parts.losses._base import Loss as Loss
+    from clplat.parts.losses.info_nce import cosines as cosines
+    from clplat.parts.losses.info_nce import info_nce as info_nce
+    from clplat.parts.losses.similarity_distillation import relation_kl as relation_kl
     from clplat.parts.probes._base import Probes as Probes
     from clplat.parts.projections._base import Projection as Projection
     from clplat.parts.projections._fitting import apply_matrix as apply_matrix
@@ -80,6 +84,9 @@ _FROM = {
     "clplat.retriever": ("ComposedRetriever",),
     "clplat.parts.adapters._base": ("Adapter",),
     "clplat.parts.composers._base": ("Composer",),
+    "clplat.parts.losses._base": ("Loss",),
+    "clplat.parts.losses.info_nce": ("cosines", "info_nce"),
+    "clplat.parts.losses.similarity_distillation": ("relation_kl",),
     "clplat.parts.probes._base": ("Probes",),
     "clplat.parts.projections._base": ("Projection",),
     "clplat.parts.projections._fitting": ("apply_matrix", "register_matrix"),

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, Literal
 
 import torch
-from torch import Tensor
 
 from clplat.cache.engine import FeatureCache
 from clplat.cache.store import Store
@@ -23,6 +22,7 @@ from clplat.errors import UserError
 from clplat.evaluation.evaluator import Evaluator
 from clplat.parts.composers.image_only import ImageOnly
 from clplat.parts.composers.text_only import TextOnly
+from clplat.parts.losses._base import Loss, NoLoss
 from clplat.provenance import library_versions
 from clplat.randomness import seeded
 from clplat.retriever import ComposedRetriever
@@ -40,7 +40,7 @@ class Assembly:
     probes: list[Probe]
     retriever: ComposedRetriever
     strategy: Strategy
-    loss: Callable[..., Tensor]
+    loss: Loss
     pixels: PixelStore
     cache: FeatureCache | None
     collate: Collate
@@ -130,7 +130,7 @@ def assemble(config: Config) -> Assembly:
         probes=probes,
         retriever=retriever,
         strategy=config.make("strategy"),
-        loss=config.make("loss"),
+        loss=config.make("loss") or NoLoss(),
         pixels=pixels,
         cache=cache,
         collate=Collate(pixels, backbone.tokenize, _augment(config)),

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from clplat.errors import UserError
+from clplat.training.optimizer import named_tensors
 from clplat.training.strategy import Strategy, SupportsLearning
 from clplat.training.trainer import Position, Trainer
 from clplat.trees import load_tree, save_tree
@@ -74,6 +75,7 @@ def save_state(path: Path, trainer: Trainer, weights: Weights, result: dict[str,
             "weights": weights.tensors(),
             "trainable": [name for name, p in trainer.model.named_parameters() if p.requires_grad],
             "optimizer": _moments(trainer),
+            "loss": trainer.task.state_dict(),
             "strategy": trainer.strategy.state_dict(),
             "result": result,
         },
@@ -98,7 +100,8 @@ def load_state(path: Path, trainer: Trainer, weights: Weights) -> dict[str, Any]
     trainer.resume_at(place, state["step"])
     trainer.flops, trainer.flops_per_step = state["flops"], state["flops_per_step"]
     trainer.losses = state["losses"]
-    parameters = dict(trainer.model.named_parameters())
+    trainer.task.load_state_dict(state.get("loss", {}))  # losses of release 0.1.0 had none
+    parameters = dict(named_tensors(trainer.model, trainer.task))
     for name, moments in state["optimizer"].items():
         own = parameters[name]  # its step counter, a scalar, stays on the CPU
         trainer.optimizer.state[own] = {
@@ -123,7 +126,8 @@ def _floats_on(device: torch.device, node: Any) -> Any:
 def _moments(trainer: Trainer) -> dict[str, Any]:
     """The optimizer's state by parameter *name*: it survives growth, freezing and another order."""
     state = trainer.optimizer.state
-    return {name: dict(state[p]) for name, p in trainer.model.named_parameters() if p in state}
+    named = named_tensors(trainer.model, trainer.task)
+    return {name: dict(state[p]) for name, p in named if p in state}
 
 
 def save_version(path: Path, trainer: Trainer, weights: Weights) -> None:

@@ -28,13 +28,10 @@ class IndexVersions:
 
     def __init__(self, folder: Path, parts: Assembly, anchors: int) -> None:
         self.folder, self.parts, self.limit = folder, parts, anchors
+        self._projects = parts.retriever.projection.fitted
 
     def _file(self, kind: str, version: int) -> Path:
         return self.folder / kind / f"{version}.safetensors"
-
-    @property
-    def _projects(self) -> bool:
-        return self.parts.retriever.projection.fitted
 
     def _anchors(self, version: int) -> list[Picture]:
         """Training pictures seen when ``version`` became old, evenly over domains."""

@@ -2,15 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import torch
 from torch import Tensor
 from torch.nn.functional import normalize
 
-from clplat.randomness import generator
-from clplat.testing.checks import check_constructor, check_docstring, check_refusals, generator_untouched
+from clplat.models.outputs import Outputs
+from clplat.parts.adapters.full import Full
+from clplat.parts.losses._base import Loss
+from clplat.progress import Progress
+from clplat.randomness import generator, seeded
+from clplat.testing.checks import (
+    check_constructor,
+    check_docstring,
+    check_refusals,
+    difference,
+    generator_untouched,
+    weights,
+)
+from clplat.testing.runs import everything, finish, resumed, tiny_trainer
+from clplat.testing.tiny import tiny_backbone, tiny_collate, tiny_domains, tiny_retriever
+from clplat.training.strategy import Strategy
+
+if TYPE_CHECKING:
+    from clplat.data.batch import Batch
 
 __all__ = ["LossContract"]
 
@@ -18,45 +34,44 @@ __all__ = ["LossContract"]
 class LossContract:
     """Contract tests of a loss: subclass, override `make`, and pytest runs them all.
 
-    A loss of similarities says so: ``takes = "similarities"``. One of anything else overrides `call`.
-
     Example:
         >>> from clplat.parts.losses.info_nce import InfoNCE
         >>> class TestInfoNCE(LossContract):
-        ...     def make(self) -> InfoNCE:
+        ...     def make(self) -> Loss:
         ...         return InfoNCE(temperature=0.1)
     """
 
-    #: Rows of the batch.
-    rows: ClassVar[int] = 8
+    #: Examples of the batch; each shows something else.
+    rows: ClassVar[int] = 6
 
-    def make(self) -> Callable[..., Tensor]:
+    def make(self) -> Loss:
         """A fresh loss; equal at every call."""
         raise NotImplementedError("return a new loss of the kind under test")
 
-    def call(self, loss: Callable[..., Tensor], query: Tensor, candidates: Tensor) -> Tensor:
-        """The loss of a batch in which candidate i answers query i.
+    # -- set-up -------------------------------------------------------------------------------------------
 
-        Called as the trainer calls it, or with a teacher that knows the answers.
-        """
-        rows = len(query)
-        if getattr(loss, "takes", "embeddings") == "similarities":
-            return loss(student=query @ candidates.T, teacher=torch.eye(rows))
-        return loss(
-            query,
-            candidates,
-            scale=torch.tensor(10.0),
-            positive=torch.eye(rows, dtype=torch.bool),
-            valid=torch.ones(rows, rows, dtype=torch.bool),
-            weights=torch.ones(rows),
-        )
+    def _attached(self) -> Loss:
+        loss = self.make()
+        with seeded(0, "contract", "loss"):
+            loss.attach(tiny_backbone())
+        return loss
 
-    def _batch(self, noise: float = 1.0) -> tuple[Tensor, Tensor]:
-        """Queries and candidates; without noise every query is its candidate."""
+    def _world(self, noise: float = 1.0) -> tuple[Outputs, Batch]:
+        """Outputs and their batch; without noise every query is its candidate, and a teacher knows that."""
         draw = generator(0, "contract", "loss")
-        candidates, other = normalize(torch.randn(2, self.rows, 16, generator=draw), dim=-1)
+        candidates, other = normalize(torch.randn(2, self.rows, 32, generator=draw), dim=-1)
         query = normalize((1 - noise) * candidates + noise * other, dim=-1)
-        return query.requires_grad_(), candidates.requires_grad_()
+        made = Outputs(query.requires_grad_(), candidates.requires_grad_(), torch.tensor(10.0))
+        known = candidates.detach()
+        made.teacher = Outputs(known, known, torch.tensor(10.0))
+        return made, tiny_collate()(tiny_domains()[0].train[: self.rows])
+
+    def _terms(self, loss: Loss, outputs: Outputs, batch: Batch) -> dict[str, Tensor]:
+        made = loss(outputs, batch, Progress(total=6))
+        return made if isinstance(made, dict) else {"task": made}
+
+    def _value(self, loss: Loss, outputs: Outputs, batch: Batch) -> Tensor:
+        return torch.stack([*self._terms(loss, outputs, batch).values()]).sum()
 
     # -- the contract -------------------------------------------------------------------------------------
 
@@ -71,40 +86,69 @@ class LossContract:
 
     def test_it_is_a_finite_scalar(self) -> None:
         for noise in (0.0, 0.5, 1.0):
-            value = self.call(self.make(), *self._batch(noise))
-            assert value.shape == () and bool(value.isfinite()), f"the loss is {value}"
+            loss = self._attached()
+            assert isinstance(loss, Loss), "a loss extends clplat.parts.Loss"
+            made = loss(*self._world(noise), Progress(total=6))
+            for name, value in (made if isinstance(made, dict) else {"": made}).items():
+                assert name not in ("task", "loss"), f"a term is called '{name}', the loop's own word"
+                assert value.shape == () and bool(value.isfinite()), f"the loss {name} is {value}"
 
     def test_it_has_finite_gradients(self) -> None:
-        query, candidates = self._batch()
-        self.call(self.make(), query, candidates).backward()  # type: ignore[no-untyped-call]
-        for name, part in (("query", query), ("candidates", candidates)):
-            assert part.grad is not None and bool(part.grad.any()), f"no gradient reaches the {name}"
-            assert bool(part.grad.isfinite().all())
+        loss, (outputs, batch) = self._attached(), self._world()
+        self._value(loss, outputs, batch).backward()  # type: ignore[no-untyped-call]
+        reached = {"the query": outputs.query, "the candidates": outputs.candidates}
+        for name, part in {**reached, **dict(loss.named_parameters())}.items():
+            assert part.grad is not None and bool(part.grad.any()), f"no gradient reaches {name}"
+            assert bool(part.grad.isfinite().all()), f"the gradient of {name} is not finite"
 
     def test_the_order_of_the_batch_does_not_matter(self) -> None:
-        query, candidates = self._batch()
+        outputs, batch = self._world()
         order = torch.randperm(self.rows, generator=generator(1, "contract", "order"))
-        whole = self.call(self.make(), query, candidates)
-        assert torch.allclose(self.call(self.make(), query[order], candidates[order]), whole, atol=1e-5)
+        moved = Outputs(outputs.query[order], outputs.candidates[order], outputs.scale)
+        assert outputs.teacher is not None
+        known = outputs.teacher.query[order]
+        moved.teacher = Outputs(known, known, outputs.scale)
+        whole = self._value(self._attached(), outputs, batch)
+        other = self._value(self._attached(), moved, batch.part(order.tolist()))
+        assert torch.allclose(other, whole, atol=1e-5)
 
     def test_right_answers_cost_less_than_random_ones(self) -> None:
+        if self.make().soft:
+            return
         right, half, random = (
-            float(self.call(self.make(), *self._batch(n)).detach()) for n in (0.0, 0.5, 1.0)
+            float(self._value(self._attached(), *self._world(n)).detach()) for n in (0.0, 0.5, 1.0)
         )
         assert right < half < random, f"aligned {right:.4f}, half aligned {half:.4f}, random {random:.4f}"
 
     def test_its_gradient_points_downhill(self) -> None:
-        query, candidates = self._batch()
-        value = self.call(self.make(), query, candidates)
-        (slope,) = torch.autograd.grad(value, query)
-        step = 1e-3 * slope / slope.norm()
-        below = self.call(self.make(), (query - step).detach(), candidates)
+        outputs, batch = self._world()
+        value = self._value(self._attached(), outputs, batch)
+        (slope,) = torch.autograd.grad(value, outputs.query)
+        outputs.query = (outputs.query - 1e-3 * slope / slope.norm()).detach()
+        below = self._value(self._attached(), outputs, batch)
         assert float(below.detach()) < float(value.detach())
 
     def test_it_repeats_and_leaves_its_input_and_the_generator_alone(self) -> None:
-        query, candidates = self._batch()
-        before = query.detach().clone(), candidates.detach().clone()
-        loss = self.make()
+        outputs, batch = self._world()
+        before = outputs.query.detach().clone(), outputs.candidates.detach().clone()
+        first, second = self._attached(), self._attached()
         with generator_untouched("it changes torch's global generator"):
-            assert torch.equal(self.call(loss, query, candidates), self.call(loss, query, candidates))
-        assert torch.equal(query, before[0]) and torch.equal(candidates, before[1]), "it changes its input"
+            assert torch.equal(self._value(first, outputs, batch), self._value(second, outputs, batch))
+        unchanged = torch.equal(outputs.query, before[0]) and torch.equal(outputs.candidates, before[1])
+        assert unchanged, "it changes its input"
+
+    def _trainer(self) -> Any:
+        return tiny_trainer(Strategy(), tiny_retriever(Full(last=1)), loss=self.make())
+
+    def test_its_weights_are_trained_and_it_resumes(self) -> None:
+        loss = self._attached()
+        if "teacher" in loss.wanted:  # a strategy's: it has no steps of its own
+            return
+        before, run = weights(self._trainer().task), finish(self._trainer())
+        after = weights(run.trainer.task)
+        idle = [name for name, _ in loss.named_parameters() if torch.equal(before[name], after[name])]
+        assert not idle, f"training leaves weights as they are: {', '.join(idle)}"
+        again = resumed(run, "10", self._trainer())
+        found = difference(everything(again), everything(run.trainer))
+        assert not found, f"an interrupted run ends with other bits: {found}"
+        assert not [name for name in weights(again.model) if name.startswith("loss")], "in the deployed model"

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
+from clplat.parts.losses._base import Loss
 from clplat.parts.losses.info_nce import InfoNCE
 from clplat.retriever import ComposedRetriever
 from clplat.testing.checks import marked_generator, trainable, weights
@@ -55,6 +56,7 @@ def tiny_trainer(
     strategy: Strategy,
     model: ComposedRetriever,
     on_step: Callable[[Any], None] | None = None,
+    loss: Loss | None = None,
     **settings: Any,
 ) -> Trainer:
     """A trainer of two epochs in batches of eight: six steps per experience. Settings: `TrainConfig`."""
@@ -64,7 +66,7 @@ def tiny_trainer(
         model=model,
         strategy=strategy,
         collate=tiny_collate(),
-        loss=InfoNCE(),
+        loss=loss or InfoNCE(),
         config=TrainConfig(**{"epochs": 2, "batch_size": 8, "lr": 3e-3, **settings}),
         seed=0,
         on_step=on_step,
@@ -118,7 +120,14 @@ def _walk(trainer: Trainer, at_the_border: Callable[[], None] = lambda: None) ->
 
 def everything(trainer: Trainer) -> dict[str, Any]:
     """All that two runs that ended alike have in common: weights, optimizer state by name, strategy state."""
-    names = {parameter: name for name, parameter in trainer.model.named_parameters()}
+    from clplat.training.optimizer import named_tensors
+
+    names = {parameter: name for name, parameter in named_tensors(trainer.model, trainer.task)}
     moments = {names[parameter]: dict(state) for parameter, state in trainer.optimizer.state.items()}
     strategy = trainer.strategy.state_dict()
-    return {"weights": weights(trainer.model), "moments": dict(sorted(moments.items())), "strategy": strategy}
+    return {
+        "weights": weights(trainer.model),
+        "loss": weights(trainer.task),
+        "moments": dict(sorted(moments.items())),
+        "strategy": strategy,
+    }

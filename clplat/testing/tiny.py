@@ -22,6 +22,7 @@ from clplat.parts.adapters._base import Adapter
 from clplat.parts.composers._base import Composer
 from clplat.parts.composers.combiner import Combiner
 from clplat.parts.losses.info_nce import InfoNCE
+from clplat.progress import Progress
 from clplat.randomness import generator, seeded
 from clplat.retriever import ComposedRetriever
 
@@ -131,8 +132,8 @@ def tiny_collate() -> Collate:
 
 def tiny_loss(batch: Batch, outputs: Outputs) -> Tensor:
     """InfoNCE of a batch, with the model's own scale."""
-    masks = {"positive": batch.positive, "valid": batch.valid, "weights": batch.weights}
-    return InfoNCE()(outputs.query, outputs.candidates, scale=outputs.scale, **masks)
+    loss: Tensor = InfoNCE()(outputs, batch, Progress())
+    return loss
 
 
 def tiny_retriever(

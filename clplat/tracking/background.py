@@ -109,32 +109,30 @@ def _write(process: subprocess.Popen[str], message: Mapping[str, Any] | str) -> 
 
 def main() -> None:
     """Log until standard input ends, then exit; each message that is logged is answered by a line of JSON."""
+    from clplat.tracking.tracker import Tracker
+
     answers = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)  # what libraries print is no answer
     os.nice(10)  # training goes first
     os.setpgid(0, 0)  # Ctrl-C is for the sender. No session of its own: Linux would give it half the machine
     inbox: SimpleQueue[Any] = SimpleQueue()
     threading.Thread(target=_receive, args=(inbox,), daemon=True).start()
+    failures: list[str] = []
+
+    @cache
+    def made(root: str, level: str, parent: str | None, label: str | None) -> Tracker:
+        return Tracker(Path(root), level=level, parent_run_id=parent, label=label, warn=failures.append)
+
     for message in _paced(inbox):
-        tracker, folder, result = _tracker(*message["tracker"]), Path(message["folder"]), message["result"]
+        tracker, folder, result = made(*message["tracker"]), Path(message["folder"]), message["result"]
         run_id = tracker.connect() if result is None else tracker.log_metrics(result, folder)
-        answer = {"folder": message["folder"], "number": message["number"], "failure": " ".join(_failures)}
-        _failures.clear()
+        answer = {"folder": message["folder"], "number": message["number"], "failure": " ".join(failures)}
+        failures.clear()
         with suppress(OSError):  # the sender has ended
             print(json.dumps(answer), file=answers, flush=True)
         if run_id is not None:
             tracker.log_files(result, folder)  # what fails here is in the next answer
     os._exit(0)  # a second faster than taking MLflow apart
-
-
-_failures: list[str] = []
-
-
-@cache
-def _tracker(root: str, level: str, parent: str | None, label: str | None) -> Tracker:
-    from clplat.tracking.tracker import Tracker
-
-    return Tracker(Path(root), level=level, parent_run_id=parent, label=label, warn=_failures.append)
 
 
 def _receive(inbox: SimpleQueue[Any]) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import statistics
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -51,7 +50,7 @@ def start_parent(
     client, experiment_id, params = tracker.client, tracker.experiment(scenario), params or {}
     tags = {**tracker.tags(level), "clplat.scenario": scenario, "mlflow.note.content": note}
     # Found by its key and made where there is none: not by two workers at once.
-    with nullcontext() if key is None else locked(tracker.root / ".tracking.lock"):
+    with locked(tracker.root / ".tracking.lock"):
         if key is not None:
             tags["clplat.key"] = key.replace("'", "")  # the filter language has no escape for quotes
             found = find_run(client, experiment_id, f"tags.`clplat.key` = '{tags['clplat.key']}'")

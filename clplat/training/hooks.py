@@ -8,6 +8,7 @@ from typing import Any, Protocol
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
+from clplat.data.items import Item, Picture
 from clplat.progress import Progress
 
 __all__ = ["Hooks", "SupportsLearning"]
@@ -41,11 +42,8 @@ class SupportsLearning(Protocol):
     def passes(self, data: Any, batch_size: int, *, grad: bool = False) -> Iterator[tuple[Any, Any]]:
         """Batches and outputs of a pass over data, in evaluation mode."""
 
-    def images(self, pictures: Sequence[Any]) -> Tensor:
-        """Embeddings (N, D) of pictures, as a gallery stores them."""
-
-    def texts(self, texts: Sequence[str]) -> Tensor:
-        """Embeddings (N, D) of texts by themselves."""
+    def items(self, items: Sequence[Item | Picture | str]) -> Tensor:
+        """Embeddings (N, D) of pictures, of texts, or of items with both, as a gallery stores them."""
 
 
 class Hooks:

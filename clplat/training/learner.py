@@ -10,6 +10,8 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
+from clplat.data.collate import Collate, item_columns
+from clplat.data.items import Item, Picture, as_item
 from clplat.progress import Progress
 from clplat.randomness import seeded
 
@@ -40,37 +42,22 @@ class AnyLearner:
         """The optimizer has made a step."""
         self.progress = self.progress.stepped()
 
-    def images(self, pictures: Sequence[Any]) -> Tensor:
-        """Embeddings (N, D) of pictures, as a gallery stores them; with gradients where gradients are on.
+    def items(self, items: Sequence[Item | Picture | str]) -> Tensor:
+        """Embeddings (N, D) of items as a gallery stores them, with gradients where gradients are on.
+
+        Args:
+            items: pictures, texts, or `Item`s with either or both.
 
         Raises:
-            TypeError: the model or the loop cannot embed pictures by themselves.
+            TypeError: the model or the loop cannot embed items by themselves.
         """
-        encode, collate = self._embeds("encode_images"), self._collator()
-        if not hasattr(collate, "pixels"):
-            raise TypeError("this strategy embeds pictures: the loop's collate must be a clplat Collate")
-        found: Tensor = encode(collate.pixels.images(list(pictures)))
-        return found
-
-    def texts(self, texts: Sequence[str]) -> Tensor:
-        """Embeddings (N, D) of texts by themselves; with gradients where gradients are on.
-
-        Raises:
-            TypeError: the model or the loop cannot embed texts by themselves.
-        """
-        encode, collate = self._embeds("encode_texts"), self._collator()
-        if not hasattr(collate, "tokenize"):
-            raise TypeError("this strategy embeds texts: the loop's collate must be a clplat Collate")
-        found: Tensor = encode(collate.tokenize(list(texts)))
-        return found
-
-    def _embeds(self, method: str) -> Callable[[Any], Tensor]:
-        found: Callable[[Any], Tensor] | None = getattr(self.model, method, None)
-        if found is None:
-            kind = type(self.model).__name__
-            raise TypeError(
-                f"this strategy needs a model with {method}, such as ComposedRetriever, not {kind}"
-            )
+        encode, collate = getattr(self.model, "encode_items", None), self._collator()
+        if encode is None or not isinstance(collate, Collate):
+            has = type(self.model).__name__ if encode is None else type(collate).__name__
+            needs = "a model with encode_items" if encode is None else "clplat's Collate in the loop"
+            raise TypeError(f"this strategy embeds pictures or texts alone: it needs {needs}, not {has}")
+        pictures, texts = item_columns([*map(as_item, items)], collate.pixels.images, collate.tokenize)
+        found: Tensor = encode(pictures, texts)
         return found
 
     def passes(self, data: Any, batch_size: int, *, grad: bool = False) -> Iterator[tuple[Any, Any]]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import torch
@@ -12,7 +12,7 @@ from torch.optim import Optimizer
 
 from clplat.config.groups import TrainConfig
 
-__all__ = ["clip_gradient", "hold_trainable", "new_optimizer", "set_learning_rates"]
+__all__ = ["clip_gradient", "hold_trainable", "named_tensors", "new_optimizer", "set_learning_rates"]
 
 
 def new_optimizer(config: TrainConfig) -> Optimizer:
@@ -26,14 +26,20 @@ def new_optimizer(config: TrainConfig) -> Optimizer:
     return made
 
 
-def hold_trainable(optimizer: Optimizer, model: nn.Module) -> list[nn.Parameter]:
+def named_tensors(model: nn.Module, loss: nn.Module) -> Iterator[tuple[str, nn.Parameter]]:
+    """All that may be trained, by name: of the model, then of its loss, ``loss.<name>``."""
+    yield from model.named_parameters()
+    yield from loss.named_parameters("loss")
+
+
+def hold_trainable(optimizer: Optimizer, model: nn.Module, loss: nn.Module) -> list[nn.Parameter]:
     """Let the optimizer hold exactly the trainable tensors, grouped by role; survivors keep their state.
 
     Returns:
-        The trainable tensors, in the model's order.
+        The trainable tensors, in the order of `named_tensors`.
     """
     roles: dict[str, list[nn.Parameter]] = {"backbone": [], "head": []}
-    for name, parameter in model.named_parameters():
+    for name, parameter in named_tensors(model, loss):
         if parameter.requires_grad:
             roles["backbone" if name.startswith("backbone.") else "head"].append(parameter)
     alive = {id(parameter) for parameters in roles.values() for parameter in parameters}
@@ -41,7 +47,7 @@ def hold_trainable(optimizer: Optimizer, model: nn.Module) -> list[nn.Parameter]
         del optimizer.state[gone]
     for group in optimizer.param_groups:
         group["params"] = roles[group["role"]]
-    return [parameter for parameter in model.parameters() if parameter.requires_grad]
+    return [parameter for _, parameter in named_tensors(model, loss) if parameter.requires_grad]
 
 
 def set_learning_rates(optimizer: Optimizer, config: TrainConfig, done: int, total: int) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import nullcontext
 
 import torch
@@ -72,16 +72,19 @@ def frozen_parts(model: nn.Module) -> list[nn.Module]:
     ]
 
 
-def refuse_dead_tensors(model: nn.Module, optimizer: torch.optim.Optimizer) -> None:
+def refuse_dead_tensors(
+    tensors: Iterable[tuple[str, nn.Parameter]], optimizer: torch.optim.Optimizer
+) -> None:
     """After the first backward pass every trainable tensor must have a gradient, and an optimizer."""
     optimized = {id(p) for group in optimizer.param_groups for p in group["params"]}
-    late = [name for name, p in model.named_parameters() if p.requires_grad and id(p) not in optimized]
+    trained = [(name, p) for name, p in tensors if p.requires_grad]
+    late = [name for name, p in trained if id(p) not in optimized]
     if late:
         raise UserError(
             f"{len(late)} tensors became trainable after the optimizer was built: {', '.join(late[:3])}; "
             "add and unfreeze parts in before_experience"
         )
-    dead = [name for name, p in model.named_parameters() if p.requires_grad and p.grad is None]
+    dead = [name for name, p in trained if p.grad is None]
     if dead:
         more = f" and {len(dead) - 3} more" if len(dead) > 3 else ""
         raise UserError(

@@ -11,7 +11,7 @@ where training stands (ramps)        ``learner.progress``, a `clplat.progress.Pr
 outputs of an older model (distill)  ``learner.predict(batch) -> outputs``
 the task's own loss (replay, agem)   ``learner.task_loss(batch, outputs) -> scalar``
 what is trained on (memories)        ``learner.data()``, ``learner.passes(data, batch_size)``
-pictures or texts alone (ZSCL)       ``learner.images(pictures)``, ``learner.texts(texts)``
+pictures or texts alone (ZSCL)       ``learner.items(items)``
 ===================================  =====================================================
 """
 
@@ -49,6 +49,8 @@ class Strategy(Hooks):
     stores: ClassVar[Literal["nothing", "exemplars", "weights", "statistics", "everything"]] = "nothing"
     #: Slots that it fills itself or cannot share: a part there would train beside its own, and is refused.
     brings: ClassVar[tuple[str, ...]] = ()
+    #: Its terms are all that is trained on: the slot ``loss`` is empty unless another is named.
+    replaces_task_loss: ClassVar[bool] = False
     #: Attributes that a resumed run needs: tensors and plain data. The key has no leading underscore.
     state: ClassVar[tuple[str, ...]] = ()
 

@@ -9,8 +9,10 @@ from torch import Tensor, nn
 
 from clplat.config.groups import TrainConfig
 from clplat.models.outputs import Outputs
+from clplat.parts.losses._base import Loss
 from clplat.training.accumulation import embed_in_parts
 from clplat.training.optimizer import hold_trainable
+from clplat.training.plugin import AvalancheLearner
 
 __all__ = ["RetrievalTemplate"]
 
@@ -21,6 +23,8 @@ class RetrievalTemplate(SupervisedTemplate):  # type: ignore[misc]
     mbatch: Any
     model: Any
     config: TrainConfig
+    learner: AvalancheLearner
+    task: Loss
     resuming: bool
     _stop_training: bool
     _trained: list[nn.Parameter]
@@ -38,24 +42,22 @@ class RetrievalTemplate(SupervisedTemplate):  # type: ignore[misc]
         outputs: Outputs = self.model(self.mbatch)
         return outputs
 
+    def objectives(self) -> dict[str, Tensor]:
+        """What the model is trained on for the batch, by name: the loss's terms, then the model's own."""
+        made = self.task(self.mb_output, self.mbatch, self.learner.progress)
+        terms: dict[str, Tensor] = made if isinstance(made, dict) else {"task": made}
+        return {**terms, **self.mb_output.terms}
+
     def criterion(self) -> Tensor:
-        batch, outputs = self.mbatch, self.mb_output
-        loss: Tensor = self._criterion(
-            outputs.query,
-            outputs.candidates,
-            scale=outputs.scale,
-            positive=batch.positive,
-            valid=batch.valid,
-            weights=batch.weights,
-        )
-        return loss
+        first, *others = self.objectives().values()
+        return sum(others, start=first)
 
     def check_model_and_optimizer(self, **_: Any) -> None:
-        self.model = self.model.to(self.device)
+        self.model, self.task = self.model.to(self.device), self.task.to(self.device)
         self.make_optimizer()
 
     def make_optimizer(self, **_: Any) -> None:
         """Hold exactly the trainable tensors; after each experience the state is kept or reset."""
         if self.config.reset_optimizer and not self.resuming:
             self.optimizer.state.clear()
-        self._trained = hold_trainable(self.optimizer, self.model)
+        self._trained = hold_trainable(self.optimizer, self.model, self.task)

@@ -10,19 +10,19 @@ from typing import Any
 
 import torch
 from avalanche.training.plugins import EvaluationPlugin
-from torch import Tensor
 from torch.utils.data import DataLoader
 
 from clplat.config.groups import TrainConfig
 from clplat.data.batch import Batch
 from clplat.data.records import Example
+from clplat.parts.losses._base import Loss
 from clplat.progress import Progress
 from clplat.randomness import generator, seeded
 from clplat.retriever import ComposedRetriever
 from clplat.training.accumulation import refuse_batch_statistics
 from clplat.training.batches import domain_batches, loaded
 from clplat.training.loss_log import LossLog, NonFiniteLoss, Position
-from clplat.training.optimizer import clip_gradient, new_optimizer, set_learning_rates
+from clplat.training.optimizer import clip_gradient, named_tensors, new_optimizer, set_learning_rates
 from clplat.training.plugin import StrategyPlugin
 from clplat.training.step import autocast_dtype, compile_blocks, flops_of, frozen_parts, refuse_dead_tensors
 from clplat.training.strategy import Strategy
@@ -38,7 +38,7 @@ class Trainer(RetrievalTemplate):
         model: the retriever.
         strategy: runs as a plugin, as in any other Avalanche template.
         collate: list of `Example` -> `Batch`; one with ``at(moment)`` gets the epoch, see `Collate`.
-        loss: ``(query, candidates, scale=, positive=, valid=, weights=) -> scalar``.
+        loss: what the model is trained on.
         config: see `TrainConfig`.
         seed: of orders and dropout.
         plugins: further Avalanche plugins.
@@ -57,7 +57,7 @@ class Trainer(RetrievalTemplate):
             before_epoch(learner)                    not when resumed inside
             for each batch of one domain that was not used before an interruption:
                 outputs = model(batch)               frozen features come from the cache
-                task = loss(query, candidates, ...)
+                task = loss(outputs, batch, learner.progress), and the model's own ``outputs.terms``
                 loss(learner, batch, outputs)        named terms, added to the task's
                 backward                             in micro-batches where they are asked for
                 after_backward(learner)              gradients are there, neither clipped nor used
@@ -76,7 +76,7 @@ class Trainer(RetrievalTemplate):
         model: ComposedRetriever,
         strategy: Strategy,
         collate: Callable[[Sequence[Example]], Batch],
-        loss: Callable[..., Tensor],
+        loss: Loss,
         config: TrainConfig,
         seed: int,
         device: str = "cpu",
@@ -101,6 +101,9 @@ class Trainer(RetrievalTemplate):
                 eval_every=-1,
             )
         self.collate, self.config, self.seed, self.on_step = collate, config, seed, on_step
+        self.task = loss
+        with seeded(seed, "loss"):
+            loss.attach(model.backbone)
         self.plugins.remove(self.evaluator)  # it has no metrics, but a hook for every moment of a step
         self.learner = self.strategy_plugin.learner(self)
         self.position = Position()
@@ -197,6 +200,7 @@ class Trainer(RetrievalTemplate):
                 break
             if first or not self.model.training:  # a plugin may have evaluated
                 self.model.train()
+                self.task.train()
                 for part in frozen:
                     part.eval()
             if first:
@@ -247,14 +251,16 @@ class Trainer(RetrievalTemplate):
         self._before_forward()
         self.mb_output = self.forward()
         self._after_forward()
-        task = self.loss = self.criterion()
+        named = self.objectives()
+        first, *others = named.values()
+        task = self.loss = sum(others, start=first)
         self._before_backward()
-        terms = {"task": task, **self.strategy_plugin.terms, "loss": self.loss}
+        terms = {"task": task, **named, **self.strategy_plugin.terms, "loss": self.loss}
         self.loss_log.loss(self.position, self.step, self.mbatch.ids, terms)
         self.backward()
         self._after_backward()
         if self.position.epoch == 0 and self.position.iteration == 0:
-            refuse_dead_tensors(self.model, self.optimizer)
+            refuse_dead_tensors(named_tensors(self.model, self.task), self.optimizer)
         # Frozen parts may hold a gradient of an earlier experience, which a resumed run has not.
         trained = [p for p in self._trained if p.requires_grad and p.grad is not None]
         self.loss_log.gradient(clip_gradient(trained, self.config.clip))

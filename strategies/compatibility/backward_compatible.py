@@ -9,7 +9,7 @@ from torch import Tensor
 
 from clplat.config.space import Choice, Float
 from clplat.mechanisms.teacher import Teacher
-from clplat.parts.losses.info_nce import InfoNCE
+from clplat.parts.losses.info_nce import info_nce
 from clplat.training.strategy import Strategy, SupportsLearning
 
 __all__ = ["BackwardCompatible"]
@@ -33,7 +33,7 @@ class BackwardCompatible(Strategy):
         arXiv 2201.09724.
 
     Needs:
-        A learner with ``predict`` whose outputs have ``query`` (B, D) and ``candidates`` (C, D), and a batch
+        A learner with ``predict`` whose outputs are `clplat.parts.Outputs`, and a batch
         with ``positive`` and ``valid`` (B, C), as `clplat.data.batch.Batch`.
 
     Relations:
@@ -57,7 +57,6 @@ class BackwardCompatible(Strategy):
         if weight < 0:
             raise ValueError(f"weight must be at least 0, not {weight}")
         self.weight, self.temperature, self.old = weight, temperature, old
-        self.contrast = InfoNCE(temperature=temperature)
         self._teacher = Teacher(which=old)
 
     def before_experience(self, learner: SupportsLearning, experience: Any) -> None:
@@ -66,8 +65,10 @@ class BackwardCompatible(Strategy):
     def loss(self, learner: SupportsLearning, batch: Any, outputs: Any) -> dict[str, Tensor]:
         with self._teacher.active(learner.model):
             index = learner.predict(batch).candidates
-        queries = self.contrast(outputs.query, index, positive=batch.positive, valid=batch.valid)
+        scale = 1.0 / self.temperature
+        logits = outputs.scores("query", index, scale)
+        queries = info_nce(logits, positive=batch.positive, valid=batch.valid)
         # Two pictures of the same thing are no negatives of each other.
         labels = torch.tensor([[a == b for b in batch.labels] for a in batch.labels], device=index.device)
-        pictures = self.contrast(outputs.candidates, index, positive=labels)
+        pictures = info_nce(outputs.scores("candidates", index, scale), positive=labels)
         return {"compatible": self.weight * (queries + pictures)}

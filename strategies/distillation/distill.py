@@ -73,7 +73,7 @@ class Distill(Strategy):
             old = learner.predict(batch)
         student, teacher = similarities(outputs), similarities(old)
         right = batch.positive if self.mask_wrong_rows else None
-        return {"distill": self.weight * self.relation(student, teacher, positive=right)}
+        return {"distill": self.weight * self.relation.compare(student, teacher, positive=right)}
 
 
 def similarities(outputs: Any) -> Tensor:

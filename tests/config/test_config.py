@@ -324,8 +324,8 @@ EVERY_PART = [
     for slot, entry in KINDS.items()
     if entry.plural
     for name in registry.names(entry.plural)
-    # A loss of similarities is refused on its own, see above.
-    if getattr(registry.load(entry.plural, name), "takes", "embeddings") == "embeddings"
+    # A loss that wants a teacher is refused on its own, see above.
+    if "teacher" not in getattr(registry.load(entry.plural, name), "wants", ())
 ]
 
 

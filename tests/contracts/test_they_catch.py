@@ -16,6 +16,8 @@ from clplat.data.records import Picture, Probe
 from clplat.errors import UserError
 from clplat.parts.adapters.full import Full
 from clplat.parts.composers.sum import Sum
+from clplat.parts.losses._base import Loss
+from clplat.parts.losses.info_nce import InfoNCE
 from clplat.parts.projections.identity import Identity
 from clplat.parts.projections.procrustes import Procrustes
 from clplat.parts.prompts.context import ContextPrompt
@@ -198,19 +200,34 @@ class Long(Procrustes):
         return x @ self.matrix
 
 
-class Ordered:
+class Ordered(Loss):
     """Counts the first query twice."""
 
-    def __call__(self, query: Tensor, candidates: Tensor, **_: Any) -> Tensor:
-        losses = 1 - (query * candidates).sum(1)
+    def forward(self, outputs: Any, batch: Any, progress: Any) -> Tensor:
+        losses = 1 - outputs.scores().diagonal()
         return losses.sum() + losses[0]
 
 
-class Backward:
+class Backward(Loss):
     """Rewards wrong answers."""
 
-    def __call__(self, query: Tensor, candidates: Tensor, **_: Any) -> Tensor:
-        return (query * candidates).sum(1).mean()
+    def forward(self, outputs: Any, batch: Any, progress: Any) -> Tensor:
+        return outputs.scores().diagonal().mean()
+
+
+class Spare(InfoNCE):
+    """Has a weight that nothing uses."""
+
+    def attach(self, towers: Any) -> None:
+        self.spare = nn.Parameter(torch.ones(2))
+
+
+class Secret(InfoNCE):
+    """Keeps a running number that no checkpoint has."""
+
+    def forward(self, outputs: Any, batch: Any, progress: Any) -> Tensor:
+        self.steps = getattr(self, "steps", 0) + 1
+        return super().forward(outputs, batch, progress) / self.steps
 
 
 class Boasting(Full):
@@ -392,6 +409,8 @@ CASES: list[tuple[type, Any, str]] = [
     (ProbesContract, Sharing, "test_equal_keys_are_equal_pictures"),
     (LossContract, Ordered, "test_the_order_of_the_batch_does_not_matter"),
     (LossContract, Backward, "test_right_answers_cost_less_than_random_ones"),
+    (LossContract, Spare, "test_it_has_finite_gradients"),
+    (LossContract, Secret, "test_its_weights_are_trained_and_it_resumes"),
 ]
 
 

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from clplat.parts.adapters.full import Full
 from clplat.progress import Progress
 from clplat.runs.checkpoint import Weights, load_state, save_state
-from clplat.testing import TinyTowers, plain_loop, tiny_collate, tiny_domains, tiny_learner, tiny_retriever
+from clplat.testing import TinyTowers, plain_loop, tiny_domains, tiny_learner, tiny_retriever
 from clplat.testing.avalanche import stock_template
 from clplat.testing.checks import weights
 from clplat.testing.runs import finish, tiny_stream, tiny_trainer
@@ -151,8 +151,8 @@ def test_pictures_and_texts_are_embedded_by_themselves(loop: str) -> None:
 
     class Embedding(Strategy):
         def loss(self, learner: Any, batch: Any, outputs: Any) -> dict[str, Tensor]:
-            pictures = [example.target for example in tiny_domains()[0].train[:3]]
-            images, texts = learner.images(pictures), learner.texts(["a red square", "a blue square"])
+            pictures = [example.target.picture for example in tiny_domains()[0].train[:3]]
+            images, texts = learner.items(pictures), learner.items(["a red square", "a blue square"])
             found.extend([images.norm(dim=1), texts.norm(dim=1)])
             assert images.requires_grad and texts.requires_grad
             return {"reference": (images @ texts.T).square().mean()}
@@ -169,14 +169,11 @@ def test_pictures_and_texts_are_embedded_by_themselves(loop: str) -> None:
 
 def test_what_cannot_be_asked_is_said_in_one_line() -> None:
     learner = tiny_learner(TinyTowers())
-    with pytest.raises(
-        TypeError, match="needs a model with encode_images, such as ComposedRetriever, not Tiny"
-    ):
-        learner.images([])
+    with pytest.raises(TypeError, match="it needs a model with encode_items, not TinyTowers"):
+        learner.items(["a"])
     other = tiny_learner(tiny_retriever())
     other.collate_fn = None
-    with pytest.raises(TypeError, match="embeds texts: the loop's collate must be a clplat Collate"):
-        other.texts(["a"])
+    with pytest.raises(TypeError, match="it needs clplat's Collate in the loop, not NoneType"):
+        other.items(["a"])
     with pytest.raises(TypeError, match=r"set Learner\.dataset"):
         tiny_learner(TinyTowers()).data()
-    assert tiny_collate().tokenize(["a"]).shape[0] == 1

@@ -31,7 +31,9 @@ from clplat.parts.composers._base import Composer
 from clplat.parts.composers.combiner import Combiner
 from clplat.parts.composers.slerp import Slerp
 from clplat.parts.composers.sum import Sum
+from clplat.parts.losses._base import Loss
 from clplat.parts.losses.info_nce import InfoNCE
+from clplat.progress import Progress
 from clplat.randomness import seeded
 from clplat.retriever import ComposedRetriever
 from clplat.runs.checkpoint import Weights, save_state
@@ -322,15 +324,16 @@ ON_THE_CPU = ("data/", "mechanisms/memory.py", "training/batches.py")
 TOWER = "models/backbone.py:text"
 
 
-def plain_loss(query: Tensor, candidates: Tensor, *, scale: Tensor, **_: Any) -> Tensor:
-    return F.cross_entropy(scale * query @ candidates.T, torch.arange(len(query)))
+class PlainLoss(Loss):
+    def forward(self, outputs: Outputs, batch: Batch, progress: Progress) -> Tensor:
+        return F.cross_entropy(outputs.scores(scale=outputs.scale), torch.arange(len(batch)))
 
 
 @pytest.mark.parametrize("make", [Naive, lambda: Replay(12, 4), Distill], ids=["naive", "replay", "distill"])
 @pytest.mark.parametrize("micro_batch", [None, 4])
 def test_between_two_checks_nothing_is_read(make: Callable[[], Any], micro_batch: int | None) -> None:
     settings = {"optimizer": "sgd", "check_every": 32, "micro_batch": micro_batch}
-    trainer = trainer_with(make(), tiny_retriever(LoRA()), plain_loss, **settings)
+    trainer = trainer_with(make(), tiny_retriever(LoRA()), PlainLoss(), **settings)
     readings = Readings()
     with readings.modes[0], readings.modes[1]:
         trainer.train(tiny_stream(), eval_streams=[])
@@ -341,10 +344,11 @@ def test_between_two_checks_nothing_is_read(make: Callable[[], Any], micro_batch
 
 
 def explode_at(trainer: Trainer, step: int) -> None:
-    loss = trainer._criterion
-    trainer._criterion = lambda *args, **more: (
-        loss(*args, **more) * (float("nan") if trainer.step == step else 1)
-    )
+    class Broken(InfoNCE):
+        def forward(self, outputs: Outputs, batch: Batch, progress: Progress) -> Tensor:
+            return super().forward(outputs, batch, progress) * (math.nan if trainer.step == step else 1)
+
+    trainer.task = Broken()
 
 
 @pytest.mark.parametrize(("every", "told_after"), [(1, 3), (4, 3), (5, 4), (32, 5)])

@@ -13,6 +13,7 @@ from clplat.errors import UserError
 from clplat.parts.adapters.full import Full
 from clplat.parts.composers._base import Composer
 from clplat.parts.composers.sum import Sum
+from clplat.parts.losses.info_nce import InfoNCE
 from clplat.testing import tiny_domains, tiny_retriever
 from clplat.testing.checks import difference, trainable, weights
 from clplat.testing.runs import finish, tiny_stream, tiny_trainer
@@ -186,13 +187,13 @@ def test_tensors_that_nothing_uses_are_refused() -> None:
 
 def explode_at(trainer: Trainer, step: int, value: float) -> None:
     """The criterion of one step becomes NaN or infinite."""
-    loss = trainer._criterion
 
-    def broken(*args: Any, **more: Any) -> Tensor:
-        right: Tensor = loss(*args, **more)
-        return right * value if trainer.step == step else right
+    class Broken(InfoNCE):
+        def forward(self, outputs: Any, batch: Any, progress: Any) -> Tensor:
+            right = super().forward(outputs, batch, progress)
+            return right * value if trainer.step == step else right
 
-    trainer._criterion = broken
+    trainer.task = Broken()
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf")])
@@ -223,15 +224,15 @@ def test_a_loss_that_is_not_finite_is_named_and_the_weights_are_intact(value: fl
 
 def test_a_gradient_that_is_not_finite_leaves_the_weights_intact() -> None:
     trainer = tiny_trainer(Naive(), tiny_retriever())
-    loss = trainer._criterion
 
-    def broken(query: Tensor, *args: Any, **more: Any) -> Tensor:
-        right: Tensor = loss(query, *args, **more)
-        if trainer.step != 2:
-            return right
-        return right + (query[0] - query[0].detach()).square().sum().sqrt()  # 0, with the gradient 0 / 0
+    class Broken(InfoNCE):
+        def forward(self, outputs: Any, batch: Any, progress: Any) -> Tensor:
+            right, first = super().forward(outputs, batch, progress), outputs.query[0]
+            if progress.step != 2:
+                return right
+            return right + (first - first.detach()).square().sum().sqrt()  # 0, with the gradient 0 / 0
 
-    trainer._criterion = broken
+    trainer.task = Broken()
     with pytest.raises(NonFiniteLoss, match="gradient"):
         trainer.train(tiny_stream()[0], eval_streams=[])
     assert all(bool(value.isfinite().all()) for value in weights(trainer.model).values())

@@ -2,32 +2,37 @@
 
 from __future__ import annotations
 
-from typing import Annotated, ClassVar, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import torch
 from torch import Tensor
 from torch.nn.functional import normalize
 
 from clplat.config.space import Float
+from clplat.parts.losses._base import Loss
 
-__all__ = ["InfoNCE"]
+if TYPE_CHECKING:
+    from clplat.data.batch import Batch
+    from clplat.models.outputs import Outputs
+    from clplat.progress import Progress
+
+__all__ = ["InfoNCE", "cosines", "info_nce"]
 
 
-class InfoNCE:
+class InfoNCE(Loss):
     """Contrast every query with all of its candidates.
 
-    With ``s_ij = scale cos(q_i, c_j)`` and ``log p_ij = s_ij - log sum_{valid k} exp s_ik``, the loss of
-    query i is
+    With scores ``s_ij`` of query i and candidate j, ``l_ij = scale s_ij`` and
+    ``log p_ij = l_ij - log sum_{valid k} exp l_ik``, the loss of query i is
 
     * ``multi="mean"``: ``-1/|P_i| sum_{j in P_i} log p_ij``, SupCon's "out" form: every positive is pulled;
-    * ``multi="sum"``: ``-log sum_{j in P_i} p_ij``, MIL-NCE: one good positive is enough;
-    * with soft targets: ``-sum_j y_ij log p_ij``, y_i normalised to sum 1 over the valid candidates.
+    * ``multi="sum"``: ``-log sum_{j in P_i} p_ij``, MIL-NCE: one good positive is enough.
 
-    With one positive the first two are the plain InfoNCE of CLIP and CLIP4Cir. Other positives stay in the
-    denominator, as in SupCon.
+    With one positive both are the plain InfoNCE of CLIP and CLIP4Cir. Other positives stay in the
+    denominator, as in SupCon. `info_nce` is the same as a function of logits, with soft targets.
 
     Args:
-        temperature: the scale is 1 / temperature. None: the model's own logit scale, an argument of the call.
+        temperature: the scale is 1 / temperature. None: the model's own logit scale.
         symmetric: average with the loss of the first B candidates as anchors over the B queries. Extra
             candidates are never anchors.
         multi: form for several positives.
@@ -39,13 +44,9 @@ class InfoNCE:
         CVPR 2020, arXiv:1912.06430 (MIL-NCE).
 
     Example:
-        >>> loss = InfoNCE(temperature=0.5)
-        >>> loss(torch.eye(2), torch.eye(2))
-        tensor(0.1269)
+        >>> InfoNCE(temperature=0.5).temperature
+        0.5
     """
-
-    #: What a call is given: queries and candidates.
-    takes: ClassVar[Literal["embeddings", "similarities"]] = "embeddings"
 
     def __init__(
         self,
@@ -53,6 +54,7 @@ class InfoNCE:
         symmetric: bool = False,
         multi: Literal["mean", "sum"] = "mean",
     ) -> None:
+        super().__init__()
         if temperature is not None and not temperature > 0:
             raise ValueError(f"temperature must be above 0, not {temperature}")
         if multi not in ("mean", "sum"):
@@ -61,63 +63,79 @@ class InfoNCE:
         self.symmetric = symmetric
         self.multi = multi
 
-    def __call__(
-        self,
-        query: Tensor,
-        candidates: Tensor,
-        *,
-        scale: Tensor | float | None = None,
-        positive: Tensor | None = None,
-        valid: Tensor | None = None,
-        soft_targets: Tensor | None = None,
-        weights: Tensor | None = None,
-    ) -> Tensor:
-        """Return the scalar loss, the weighted mean over the queries.
+    def forward(self, outputs: Outputs, batch: Batch, progress: Progress) -> Tensor:
+        return info_nce(
+            outputs.scores(scale=outputs.scale if self.temperature is None else 1.0 / self.temperature),
+            positive=batch.positive,
+            valid=batch.valid,
+            weights=batch.weights,
+            symmetric=self.symmetric,
+            multi=self.multi,
+        )
 
-        A query without any valid positive is skipped: it adds neither loss nor weight.
 
-        Args:
-            query: (B, D); rows need not have unit length.
-            candidates: (C, D), C >= B: the targets, then extra negatives or positives.
-            scale: the model's logit scale (after exp), used where ``temperature`` is None.
-            positive: (B, C) bool, candidate answers query. Default: candidate i answers query i.
-            valid: (B, C) bool, candidate counts for query; others get -inf. Default: all.
-            soft_targets: (B, C) non-negative; replaces ``positive``.
-            weights: (B,) of the queries; the mean divides by their sum. Weights that are all 0 give 0.
+def cosines(query: Tensor, candidates: Tensor, scale: Tensor | float = 1.0) -> Tensor:
+    """``scale cos(q_i, c_j)`` (B, C) of rows of any length, in full precision also under autocast.
 
-        Raises:
-            ValueError: shapes that do not fit, no scale at all, or no query with a valid positive.
-        """
-        logits = self._logits(query, candidates, scale)
-        size, rows = logits.shape, len(query)
-        if positive is None:
-            positive = torch.eye(*size, dtype=torch.bool, device=logits.device)
-        if valid is None:
-            valid = torch.ones(size, dtype=torch.bool, device=logits.device)
-        goal = positive if soft_targets is None else soft_targets
-        pool = self.multi == "sum" and soft_targets is None
-        for name, mask in (("positive", positive), ("valid", valid), ("soft_targets", goal)):
-            if mask.shape != size:
-                raise ValueError(f"{name} must be (B, C) = {tuple(size)}, not {tuple(mask.shape)}")
-        if weights is None:
-            weights = logits.new_ones(rows)
-        loss = _one_way(logits, goal, valid, weights, pool)
-        if self.symmetric:
-            back, goal, valid = logits[:, :rows].T, goal[:, :rows].T, valid[:, :rows].T
-            loss = (loss + _one_way(back, goal, valid, weights, pool)) / 2
-        return loss
+    Example:
+        >>> cosines(torch.tensor([[3.0, 0.0]]), torch.eye(2), scale=10.0)
+        tensor([[10.,  0.]])
+    """
+    # At scale 100, bfloat16 rounds logits to steps of 0.5.
+    with torch.autocast(query.device.type, enabled=False):
+        return scale * normalize(query.float(), dim=-1) @ normalize(candidates.float(), dim=-1).T
 
-    def _logits(self, query: Tensor, candidates: Tensor, scale: Tensor | float | None) -> Tensor:
-        if query.ndim != 2 or candidates.ndim != 2 or len(candidates) < len(query):
-            shapes = f"{tuple(query.shape)} and {tuple(candidates.shape)}"
-            raise ValueError(f"query (B, D) and candidates (C, D) with C >= B are needed, not {shapes}")
-        if self.temperature is not None:
-            scale = 1.0 / self.temperature
-        if scale is None:
-            raise ValueError("info_nce has no temperature: pass scale, the model's logit scale")
-        # Full precision also under autocast: at scale 100, bfloat16 rounds logits to steps of 0.5.
-        with torch.autocast(query.device.type, enabled=False):
-            return scale * normalize(query.float(), dim=-1) @ normalize(candidates.float(), dim=-1).T
+
+def info_nce(
+    logits: Tensor,
+    *,
+    positive: Tensor | None = None,
+    valid: Tensor | None = None,
+    soft_targets: Tensor | None = None,
+    weights: Tensor | None = None,
+    symmetric: bool = False,
+    multi: Literal["mean", "sum"] = "mean",
+) -> Tensor:
+    """The loss of `InfoNCE` as a function of logits: a scalar, the weighted mean over the queries.
+
+    A query without any valid positive is skipped: it adds neither loss nor weight.
+
+    Args:
+        logits: (B, C), C >= B, scaled: of the targets, then of extra negatives or positives; `cosines` makes
+            them from embeddings.
+        positive: (B, C) bool, candidate answers query. Default: candidate i answers query i.
+        valid: (B, C) bool, candidate counts for query; others get -inf. Default: all.
+        soft_targets: (B, C) non-negative, in place of ``positive``: ``-sum_j y_ij log p_ij``, y_i normalised
+            to sum 1 over the valid candidates.
+        weights: (B,) of the queries; the mean divides by their sum. Weights that are all 0 give 0.
+        symmetric, multi: as in `InfoNCE`.
+
+    Raises:
+        ValueError: shapes that do not fit, or no query with a valid positive.
+
+    Example:
+        >>> info_nce(2.0 * torch.eye(2))
+        tensor(0.1269)
+    """
+    size, rows = logits.shape, len(logits)
+    if len(size) != 2 or size[1] < size[0]:
+        raise ValueError(f"logits (B, C) with C >= B are needed, not {tuple(size)}")
+    if positive is None:
+        positive = torch.eye(*size, dtype=torch.bool, device=logits.device)
+    if valid is None:
+        valid = torch.ones(size, dtype=torch.bool, device=logits.device)
+    goal = positive if soft_targets is None else soft_targets
+    pool = multi == "sum" and soft_targets is None
+    for name, mask in (("positive", positive), ("valid", valid), ("soft_targets", goal)):
+        if mask.shape != size:
+            raise ValueError(f"{name} must be (B, C) = {tuple(size)}, not {tuple(mask.shape)}")
+    if weights is None:
+        weights = logits.new_ones(rows)
+    loss = _one_way(logits, goal, valid, weights, pool)
+    if symmetric:
+        back, goal, valid = logits[:, :rows].T, goal[:, :rows].T, valid[:, :rows].T
+        loss = (loss + _one_way(back, goal, valid, weights, pool)) / 2
+    return loss
 
 
 def _one_way(logits: Tensor, goal: Tensor, valid: Tensor, weights: Tensor, pool: bool) -> Tensor:

@@ -2,21 +2,28 @@
 
 from __future__ import annotations
 
-from typing import Annotated, ClassVar, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import torch
 from torch import Tensor
 
 from clplat.config.space import Float
+from clplat.parts.losses._base import Loss
+
+if TYPE_CHECKING:
+    from clplat.data.batch import Batch
+    from clplat.models.outputs import Outputs
+    from clplat.progress import Progress
 
 __all__ = ["SimilarityDistillation", "relation_kl"]
 
 
-class SimilarityDistillation:
+class SimilarityDistillation(Loss):
     """KL divergence between the softmax of a teacher's and of a student's similarity matrix.
 
     ``KL(p || q)`` with ``p = softmax(S_teacher / T_t)``, ``q = softmax(S_student / T_s)``, along the rows,
-    the columns, or the mean of both. The caller decides which matrix it is: query x target, image x text,
+    the columns, or the mean of both. As a `Loss` it compares the scores of a batch with those of
+    ``outputs.teacher``; with `compare` the caller decides which matrix it is: query x target, image x text,
     image x image, item x queue. The cross-entropy form that some papers print differs by a constant and has
     the same gradients.
 
@@ -50,12 +57,11 @@ class SimilarityDistillation:
 
     Example:
         >>> distil = SimilarityDistillation(axis="row", student_temperature=0.5)
-        >>> distil(student=torch.eye(2), teacher=2 * torch.eye(2))
+        >>> distil.compare(student=torch.eye(2), teacher=2 * torch.eye(2))
         tensor(0.)
     """
 
-    #: What a call is given: similarities of a student and of a teacher, not queries and candidates.
-    takes: ClassVar[Literal["embeddings", "similarities"]] = "similarities"
+    wants = frozenset({"teacher"})
 
     def __init__(
         self,
@@ -67,6 +73,7 @@ class SimilarityDistillation:
         scale_by_t2: bool = False,
         reduction: Literal["mean", "sum"] = "mean",
     ) -> None:
+        super().__init__()
         if axis not in ("row", "column", "both"):
             raise ValueError(f"axis must be 'row', 'column' or 'both', not '{axis}'")
         if reduction not in ("mean", "sum"):
@@ -84,16 +91,30 @@ class SimilarityDistillation:
         self.scale_by_t2 = scale_by_t2
         self.reduction = reduction
 
-    def __call__(
-        self, student: Tensor, teacher: Tensor, *, positive: Tensor | None = None, valid: Tensor | None = None
+    def forward(self, outputs: Outputs, batch: Batch, progress: Progress) -> Tensor:
+        assert outputs.teacher is not None, "similarity_distillation wants a teacher's outputs"
+        return self.compare(
+            outputs.scores(), outputs.teacher.scores(), positive=batch.positive, weights=batch.weights
+        )
+
+    def compare(
+        self,
+        student: Tensor,
+        teacher: Tensor,
+        *,
+        positive: Tensor | None = None,
+        valid: Tensor | None = None,
+        weights: Tensor | None = None,
     ) -> Tensor:
-        """Return the scalar loss.
+        """The scalar loss of two matrices of similarities.
 
         Args:
             student: (B, C) similarities, receives gradients.
             teacher: (B, C) similarities of the same pairs, never receives gradients.
             positive: (B, C) bool, for ``mask_wrong_rows``. Default: the diagonal.
             valid: (B, C) bool, the pairs that count. Default: all. Rows without any pair add nothing.
+            weights: (B,) of the rows, and of the columns of the same number where columns are compared; other
+                columns count 1. A mean divides by their sum. Default: all 1.
 
         Raises:
             ValueError: shapes that do not fit.
@@ -113,12 +134,14 @@ class SimilarityDistillation:
             valid = valid & ~diagonal
         terms = []
         if self.axis != "column":
-            terms.append(self._one_axis(student, teacher, positive, valid))
+            terms.append(self._one_axis(student, teacher, positive, valid, weights))
         if self.axis != "row":
-            terms.append(self._one_axis(student.T, teacher.T, positive.T, valid.T))
+            terms.append(self._one_axis(student.T, teacher.T, positive.T, valid.T, weights))
         return torch.stack(terms).mean()
 
-    def _one_axis(self, student: Tensor, teacher: Tensor, positive: Tensor, valid: Tensor) -> Tensor:
+    def _one_axis(
+        self, student: Tensor, teacher: Tensor, positive: Tensor, valid: Tensor, weights: Tensor | None
+    ) -> Tensor:
         rows = relation_kl(
             student,
             teacher,
@@ -129,7 +152,11 @@ class SimilarityDistillation:
         )
         if self.scale_by_t2:
             rows = rows * (self.teacher_temperature * self.student_temperature)
-        return rows.sum() if self.reduction == "sum" else rows.mean()
+        if weights is None:
+            return rows.sum() if self.reduction == "sum" else rows.mean()
+        weights = torch.cat([weights, weights.new_ones(max(0, len(rows) - len(weights)))])[: len(rows)]
+        total = (weights * rows).sum()
+        return total if self.reduction == "sum" else total / weights.sum().clamp(min=1e-12)
 
 
 def relation_kl(

@@ -11,7 +11,9 @@ from hypothesis import strategies as st
 from torch.nn.functional import cross_entropy, normalize
 
 from clplat.config.resolve import resolve, spaces
-from clplat.parts.losses.info_nce import InfoNCE
+from clplat.models.outputs import Outputs
+from clplat.parts.losses.info_nce import InfoNCE, cosines, info_nce
+from clplat.progress import Progress
 
 
 def slow(
@@ -46,6 +48,30 @@ def slow(
     return (forth + one_way(*(matrix[:, :B].T.tolist() for matrix in (cos, goal, valid)))) / 2
 
 
+def contrast(loss, query, candidates, scale=None, **masks):
+    """The pure function with the settings of a loss, on embeddings of any length."""
+    scale = scale if loss.temperature is None else 1 / loss.temperature
+    return info_nce(cosines(query, candidates, scale), symmetric=loss.symmetric, multi=loss.multi, **masks)
+
+
+def test_the_loss_is_the_function_of_the_models_scores():
+    query, candidates, positive, valid, weights, _ = data(1)
+    outputs = Outputs(normalize(query, dim=1), normalize(candidates, dim=1), torch.tensor(7.0))
+
+    class Batch:
+        pass
+
+    batch = Batch()
+    batch.positive, batch.valid, batch.weights = positive, valid, weights
+    for loss in (InfoNCE(), InfoNCE(0.2, symmetric=True), InfoNCE(multi="sum")):
+        found = loss(outputs, batch, Progress())
+        masks = {"positive": positive, "valid": valid, "weights": weights}
+        assert torch.allclose(found, contrast(loss, query, candidates, 7.0, **masks), rtol=1e-5)
+    outputs.scorer = lambda left, right: -torch.cdist(left, right)
+    expected = info_nce(-7.0 * torch.cdist(outputs.query, outputs.candidates), **masks)
+    assert torch.allclose(InfoNCE()(outputs, batch, Progress()), expected)
+
+
 def data(seed, rows=6, extra=5, width=8):
     g = torch.Generator().manual_seed(seed)
     query, candidates = torch.randn(rows, width, generator=g), torch.randn(rows + extra, width, generator=g)
@@ -63,8 +89,15 @@ def test_equals_the_definition(seed, multi, symmetric, soft, extra):
     query, candidates, positive, valid, weights, g = data(seed, extra=extra)
     targets = torch.rand(positive.shape, generator=g).double() if soft else None
     loss = InfoNCE(multi=multi, symmetric=symmetric)
-    found = loss(
-        query, candidates, scale=7.0, positive=positive, valid=valid, soft_targets=targets, weights=weights
+    found = contrast(
+        loss,
+        query,
+        candidates,
+        scale=7.0,
+        positive=positive,
+        valid=valid,
+        soft_targets=targets,
+        weights=weights,
     )
     expected = slow(query, candidates, 7.0, positive, valid, targets, weights, multi, symmetric)
     assert found.item() == pytest.approx(expected, rel=1e-4, abs=1e-5)
@@ -74,7 +107,7 @@ def test_equals_the_definition(seed, multi, symmetric, soft, extra):
 def test_one_positive_is_cross_entropy(multi):
     query, candidates, *_ = data(0)
     logits = 20.0 * normalize(query, dim=1) @ normalize(candidates, dim=1).T
-    found = InfoNCE(temperature=0.05, multi=multi)(query, candidates)
+    found = contrast(InfoNCE(temperature=0.05, multi=multi), query, candidates)
     assert found.item() == pytest.approx(cross_entropy(logits, torch.arange(6)).item(), rel=1e-5)
 
 
@@ -82,15 +115,15 @@ def test_symmetric_is_the_loss_of_clip():
     query, candidates, *_ = data(0, extra=0)
     logits = 14.0 * normalize(query, dim=1) @ normalize(candidates, dim=1).T
     expected = (cross_entropy(logits, torch.arange(6)) + cross_entropy(logits.T, torch.arange(6))) / 2
-    found = InfoNCE(symmetric=True)(query, candidates, scale=torch.tensor(14.0))
+    found = contrast(InfoNCE(symmetric=True), query, candidates, scale=torch.tensor(14.0))
     assert found.item() == pytest.approx(expected.item(), rel=1e-5)
 
 
 def test_soft_targets_of_the_positives_are_the_mean_form():
     query, candidates, positive, valid, weights, _ = data(3)
     options = {"scale": 5.0, "valid": valid, "weights": weights}
-    hard = InfoNCE()(query, candidates, positive=positive, **options)
-    soft = InfoNCE()(query, candidates, soft_targets=3.0 * positive, **options)
+    hard = contrast(InfoNCE(), query, candidates, positive=positive, **options)
+    soft = contrast(InfoNCE(), query, candidates, soft_targets=3.0 * positive, **options)
     assert torch.allclose(hard, soft)
 
 
@@ -99,8 +132,8 @@ def test_a_masked_candidate_is_as_good_as_absent():
     valid = torch.ones(6, 11, dtype=torch.bool)
     valid[:, 8:] = False
     candidates = candidates.requires_grad_()
-    loss = InfoNCE(temperature=0.1)(query, candidates, valid=valid)
-    assert torch.allclose(loss, InfoNCE(temperature=0.1)(query, candidates[:8]))
+    loss = contrast(InfoNCE(temperature=0.1), query, candidates, valid=valid)
+    assert torch.allclose(loss, contrast(InfoNCE(temperature=0.1), query, candidates[:8]))
     loss.backward()
     assert candidates.grad is not None and (candidates.grad[8:] == 0).all()
 
@@ -109,9 +142,11 @@ def test_a_false_negative_hurts_and_a_positive_does_not():
     """Two triplets with the same answer: unmarked, each is taken for a wrong answer of the other."""
     query = candidates = torch.tensor([[1.0, 0.0], [1.0, 0.0], [0.0, 1.0]])
     same = torch.tensor([[1, 1, 0], [1, 1, 0], [0, 0, 1]]).bool()
-    found = InfoNCE(multi="sum")(query, candidates, scale=100.0, positive=same)
+    found = contrast(InfoNCE(multi="sum"), query, candidates, scale=100.0, positive=same)
     assert found.item() == pytest.approx(0.0, abs=1e-6)
-    assert InfoNCE()(query, candidates, scale=100.0).item() == pytest.approx(math.log(2) * 2 / 3, rel=1e-5)
+    assert contrast(InfoNCE(), query, candidates, scale=100.0).item() == pytest.approx(
+        math.log(2) * 2 / 3, rel=1e-5
+    )
 
 
 @pytest.mark.parametrize("multi", ["mean", "sum"])
@@ -122,8 +157,13 @@ def test_rows_without_a_positive_are_skipped_without_nan(multi, symmetric):
     valid[2] = False  # masked entirely
     positive[4] = False  # nothing to find
     query.requires_grad_()
-    loss = InfoNCE(multi=multi, symmetric=symmetric)(
-        query, candidates, scale=9.0, positive=positive, valid=valid
+    loss = contrast(
+        InfoNCE(multi=multi, symmetric=symmetric),
+        query,
+        candidates,
+        scale=9.0,
+        positive=positive,
+        valid=valid,
     )
     expected = slow(query.detach(), candidates, 9.0, positive, valid, multi=multi, symmetric=symmetric)
     assert loss.item() == pytest.approx(expected, rel=1e-5)
@@ -131,17 +171,19 @@ def test_rows_without_a_positive_are_skipped_without_nan(multi, symmetric):
     assert torch.isfinite(query.grad).all()
     assert (query.grad[2] == 0).all()
     with pytest.raises(ValueError, match="no query has a valid positive"):
-        InfoNCE()(query, candidates, scale=9.0, positive=positive & False)
+        contrast(InfoNCE(), query, candidates, scale=9.0, positive=positive & False)
 
 
 def test_weights():
     query, candidates, *_ = data(6)
     loss = InfoNCE(temperature=0.2)
     only = torch.tensor([0.0, 0.0, 2.0, 0.0, 0.0, 0.0])
-    alone = loss(query[[2]], candidates[[2, 0, 1, *range(3, 11)]])
-    assert torch.allclose(loss(query, candidates, weights=only), alone)
-    assert torch.allclose(loss(query, candidates, weights=torch.full((6,), 0.3)), loss(query, candidates))
-    assert loss(query, candidates, weights=torch.zeros(6)).item() == 0.0
+    alone = contrast(loss, query[[2]], candidates[[2, 0, 1, *range(3, 11)]])
+    assert torch.allclose(contrast(loss, query, candidates, weights=only), alone)
+    assert torch.allclose(
+        contrast(loss, query, candidates, weights=torch.full((6,), 0.3)), contrast(loss, query, candidates)
+    )
+    assert contrast(loss, query, candidates, weights=torch.zeros(6)).item() == 0.0
 
 
 def test_the_order_of_the_batch_does_not_matter():
@@ -149,44 +191,45 @@ def test_the_order_of_the_batch_does_not_matter():
     rows, extras = torch.randperm(6, generator=g), torch.arange(6, 11)
     columns = torch.cat([rows, extras.flip(0)])
     loss = InfoNCE(temperature=0.1, symmetric=True)
-    moved = loss(
+    moved = contrast(
+        loss,
         query[rows],
         candidates[columns],
         positive=positive[rows][:, columns],
         valid=valid[rows][:, columns],
         weights=weights[rows],
     )
-    here = loss(query, candidates, positive=positive, valid=valid, weights=weights)
+    here = contrast(loss, query, candidates, positive=positive, valid=valid, weights=weights)
     assert torch.allclose(moved, here, rtol=1e-5)
 
 
 def test_lengths_precision_and_extreme_scales():
     query, candidates, *_ = data(8)
     loss = InfoNCE(temperature=0.01)
-    assert torch.allclose(loss(query * 30, candidates * 0.1), loss(query, candidates), rtol=1e-4)
+    assert torch.allclose(
+        contrast(loss, query * 30, candidates * 0.1), contrast(loss, query, candidates), rtol=1e-4
+    )
     with torch.autocast("cpu", dtype=torch.bfloat16):
-        assert torch.equal(loss(query, candidates), loss(query, candidates))
-        inside = loss(query, candidates)
-    assert torch.equal(inside, loss(query, candidates))
-    assert math.isfinite(InfoNCE()(query, candidates, scale=1e6))
+        assert torch.equal(contrast(loss, query, candidates), contrast(loss, query, candidates))
+        inside = contrast(loss, query, candidates)
+    assert torch.equal(inside, contrast(loss, query, candidates))
+    assert math.isfinite(contrast(InfoNCE(), query, candidates, scale=1e6))
 
 
 def test_the_scale_learns():
     query, candidates, *_ = data(9)
     scale = torch.tensor(2.0, requires_grad=True)
-    InfoNCE()(query, candidates, scale=scale.exp()).backward()
+    contrast(InfoNCE(), query, candidates, scale=scale.exp()).backward()
     assert scale.grad is not None and scale.grad != 0
 
 
 def test_bad_input_is_named():
     query, candidates, positive, *_ = data(0)
-    with pytest.raises(ValueError, match="no temperature"):
-        InfoNCE()(query, candidates)
     with pytest.raises(ValueError, match="C >= B"):
-        InfoNCE(temperature=1.0)(query, candidates[:3])
+        contrast(InfoNCE(temperature=1.0), query, candidates[:3])
     for name in ("positive", "valid", "soft_targets"):
         with pytest.raises(ValueError, match=rf"{name} must be \(B, C\) = \(6, 11\)"):
-            InfoNCE(temperature=1.0)(query, candidates, **{name: positive[:, :4]})
+            contrast(InfoNCE(temperature=1.0), query, candidates, **{name: positive[:, :4]})
     with pytest.raises(ValueError, match="temperature"):
         InfoNCE(temperature=0.0)
     with pytest.raises(ValueError, match="multi"):

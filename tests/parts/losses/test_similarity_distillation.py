@@ -50,7 +50,7 @@ def test_equals_the_definition(seed, axis, reduction, mask_wrong, drop, scale):
     student, teacher = torch.randn(2, 4, 6, generator=g)
     positive, valid = torch.rand(2, 4, 6, generator=g) < 0.6
     loss = SimilarityDistillation(axis, 2.0, 0.5, mask_wrong, drop, scale, reduction)
-    found = loss(student, teacher, positive=positive, valid=valid)
+    found = loss.compare(student, teacher, positive=positive, valid=valid)
     seen = valid & ~torch.eye(4, 6, dtype=torch.bool) if drop else valid
     values = []
     for name, turn in (("row", lambda m: m), ("column", lambda m: m.T)):
@@ -76,7 +76,7 @@ def test_mod_x():
         return kl_div(new.log_softmax(1), target.softmax(1), reduction="sum")
 
     expected = (one_way(student, teacher) + one_way(student.T, teacher.T)) / 2
-    found = SimilarityDistillation("both", mask_wrong_rows=True, reduction="sum")(student, teacher)
+    found = SimilarityDistillation("both", mask_wrong_rows=True, reduction="sum").compare(student, teacher)
     assert found.item() == pytest.approx(expected.item(), rel=1e-5)
     gradients = [torch.autograd.grad(loss, student, retain_graph=True)[0] for loss in (found, expected)]
     assert torch.allclose(*gradients, atol=1e-5)
@@ -93,7 +93,7 @@ def test_zscl_form_has_the_same_gradient():
 
     expected = torch.autograd.grad(one_way(student, teacher) + one_way(student.T, teacher.T), student)[0]
     loss = SimilarityDistillation("both", teacher_temperature=2, student_temperature=2, scale_by_t2=True)
-    found = torch.autograd.grad(2.0 * loss(student, teacher), student)[0]
+    found = torch.autograd.grad(2.0 * loss.compare(student, teacher), student)[0]
     assert torch.allclose(found, expected, atol=1e-6)
 
 
@@ -101,7 +101,9 @@ def test_zero_exactly_at_the_teacher_and_only_the_student_learns():
     g = torch.Generator().manual_seed(2)
     teacher = torch.randn(5, 5, generator=g).requires_grad_()
     student = teacher.detach().clone().requires_grad_()
-    loss = SimilarityDistillation(teacher_temperature=0.05, student_temperature=0.05)(student, teacher)
+    loss = SimilarityDistillation(teacher_temperature=0.05, student_temperature=0.05).compare(
+        student, teacher
+    )
     assert loss.item() == pytest.approx(0.0, abs=1e-6)
     loss.backward()
     assert teacher.grad is None
@@ -116,7 +118,7 @@ def test_masked_pairs_reach_no_gradient_and_no_nan(axis):
     valid[1], valid[:, 3] = False, False
     teacher[0, 3] = 1e4
     student.requires_grad_()
-    loss = SimilarityDistillation(axis)(student, teacher, valid=valid)
+    loss = SimilarityDistillation(axis).compare(student, teacher, valid=valid)
     loss.backward()
     assert torch.isfinite(loss) and torch.isfinite(student.grad).all()
     assert (student.grad[~valid] == 0).all()
@@ -125,7 +127,7 @@ def test_masked_pairs_reach_no_gradient_and_no_nan(axis):
 
 def test_one_item_without_its_diagonal_adds_nothing():
     student = torch.ones(1, 1, requires_grad=True)
-    loss = SimilarityDistillation(drop_diagonal=True)(student, torch.zeros(1, 1))
+    loss = SimilarityDistillation(drop_diagonal=True).compare(student, torch.zeros(1, 1))
     assert loss.item() == 0.0
     loss.backward()
     assert student.grad.item() == 0.0
@@ -139,9 +141,9 @@ def test_sharp_distributions_stay_finite():
 
 def test_bad_input_is_named():
     with pytest.raises(ValueError, match="one shape"):
-        SimilarityDistillation()(torch.eye(2), torch.eye(3))
+        SimilarityDistillation().compare(torch.eye(2), torch.eye(3))
     with pytest.raises(ValueError, match="valid must be"):
-        SimilarityDistillation()(torch.eye(2), torch.eye(2), valid=torch.ones(3, 3).bool())
+        SimilarityDistillation().compare(torch.eye(2), torch.eye(2), valid=torch.ones(3, 3).bool())
     for options in ({"axis": "rows"}, {"reduction": "none"}, {"teacher_temperature": 0.0}):
         with pytest.raises(ValueError):
             SimilarityDistillation(**options)
