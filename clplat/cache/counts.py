@@ -29,10 +29,10 @@ class Rate:
 class Counts:
     """Items of one tower: ``asked`` for, ``encoded`` to be kept, sent ``live`` through the whole tower.
 
-    What was asked for again, or was there from the first, is reused: ``asked - live - first``, where ``first``
-    are the rows that were made here and asked for the first time; a row may be made and never asked for.
-    ``cuts`` counts the calls by their cut
-    through the tower, ``unseen`` the calls that ran live because of something that no digest can know.
+    What is asked for again, or was there before, is reused: ``asked - live - first``, where ``first`` counts
+    the first request for a row that was made here; a row may be made and never asked for. ``cuts`` counts the
+    calls by their cut through the tower, ``unseen`` the calls that ran live because of something that no
+    digest can know.
     """
 
     asked: int = 0

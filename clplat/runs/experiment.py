@@ -18,8 +18,9 @@ from clplat.events import Listener
 from clplat.files import read_json, write_atomically, write_json
 from clplat.models.frozen import weights_fixed
 from clplat.retrieval_grid import query_grid
-from clplat.runs.assembly import Assembly, assemble, make_trainer, refuse_idle_parts
+from clplat.runs.assembly import Assembly, assemble, make_trainer, refuse_idle_parts, starts_random
 from clplat.runs.checkpoint import Weights, load_state, save_state, save_version
+from clplat.runs.failure import TRACEBACK, PartError, one_line
 from clplat.runs.index_versions import IndexVersions
 from clplat.runs.results import add_costs, add_row, blank
 from clplat.runs.run_folder import CHECKPOINT, RESULT, default_folder, locked_run_folder
@@ -67,7 +68,10 @@ def run(
                 (folder / CHECKPOINT).unlink(missing_ok=True)
                 listener.finished(result)
                 return result
-        return Experiment(resolved, folder, listener, checkpoint_every).run()
+        (folder / TRACEBACK).unlink(missing_ok=True)
+        with one_line(resolved, folder, listener):
+            experiment = Experiment(resolved, folder, listener, checkpoint_every)
+        return experiment.run()
 
 
 class Experiment:
@@ -104,7 +108,8 @@ class Experiment:
             )
             self.listener.note(f"training pictures are augmented ({data.augment}): {kept}")
         try:
-            self._walk()
+            with one_line(self.config, self.folder, self.listener):
+                self._walk()
         except UserError as error:
             raise self._failed(error) from error
         except torch.OutOfMemoryError as error:
@@ -172,7 +177,7 @@ class Experiment:
         save_tree(self.folder / "ranks" / f"{version}.safetensors", row.ranks)
         save_tree(self.folder / "values" / f"{version}.safetensors", row.values)
         save_version(self.folder / "versions" / f"{version}.safetensors", self.trainer, self.weights)
-        add_row(self.result, row, cells, backfill)
+        add_row(self.result, row, cells, backfill, zero_shot=not starts_random(retriever))
         add_costs(self.result, self.parts, self.trainer)
         self._note_reuse()
         self._spend("evaluation_seconds", start)
@@ -217,6 +222,8 @@ class Experiment:
             "experience": min(place, len(self.result["domains"]) - 1),
             "step": self.trainer.step,
             "batch_ids": error.ids if isinstance(error, NonFiniteLoss) else [],
+            "part": error.part if isinstance(error, PartError) else None,
+            "traceback": error.traceback if isinstance(error, PartError) else None,
             "checkpoint": good,
         }
         if good is None:  # no row is on disk: the folder stays free for a mended configuration

@@ -82,7 +82,7 @@ def _measures(results: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
             if name != "final":
                 columns[name].append(value)
         for metric, matrix in result["metrics"].items():
-            columns.setdefault(metric, []).append(statistics.fmean(matrix[-1]))
+            columns.setdefault(metric, []).append(statistics.fmean(matrix[-1]) if matrix[-1] else None)
     found: dict[str, Any] = {}
     for name, values in columns.items():
         known = [value for value in values if value is not None]

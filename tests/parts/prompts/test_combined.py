@@ -68,9 +68,7 @@ def test_the_towers_are_prompted_as_by_each_alone() -> None:
 
 
 def test_one_tower_takes_one_prompt() -> None:
-    with pytest.raises(
-        UserError, match="DeepPrompt cannot be combined with ContextPrompt: both prompt"
-    ):
+    with pytest.raises(UserError, match="DeepPrompt cannot be combined with ContextPrompt: both prompt"):
         CombinedPrompt([ContextPrompt(2), DeepPrompt(2)]).attach(tiny_backbone())
     config = resolve({"prompt": "context,deep", "prompt.context.length": 3})
     assert config.make("prompt").parts[0].length == 3
