@@ -56,7 +56,7 @@ class FeatureCache:
         self._tables: dict[Any, Table] = {}
         self._announced: dict[str, list[tuple[frozenset[str], Any]]] = {"image": [], "text": []}
         self._prefetched: set[Cut] = set()
-        self._written_before = store.quota.bytes_written
+        self._written_before = store.bytes_written
 
     def __deepcopy__(self, memo: Any) -> None:
         """The copy of a retriever has no cache: this one belongs to one backbone."""
@@ -154,7 +154,7 @@ class FeatureCache:
         """What was reused so far, as plain data."""
         return {
             **{tower: counts.report() for tower, counts in self.counts.items()},
-            "bytes_written": self.store.quota.bytes_written - self._written_before,
+            "bytes_written": self.store.bytes_written - self._written_before,
         }
 
     def _prefetch(

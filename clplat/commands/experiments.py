@@ -8,7 +8,7 @@ from argparse import SUPPRESS, Namespace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from clplat.commands import NO_TRACK, at_least, command, option, out, workers
+from clplat.commands import NO_TRACK, at_least, command, option, out, print_table, workers
 
 if TYPE_CHECKING:
     from clplat.sweep import Sweep
@@ -117,12 +117,8 @@ def sweep(options: Namespace) -> int:
 
 def _swept(sweep: Sweep, options: Namespace) -> int:
     """Run a sweep and show it: table, what is significant, failures, the report and the links into MLflow."""
-    from rich.console import Console
-
     from clplat.sweep.run import run_sweep
     from clplat.tables.sweep import sweep_table
-    from clplat.tables.text import aligned, coloured
-    from clplat.terminal import plain_output
     from clplat.tracking import links
     from clplat.tracking.sweeps import SweepTracker
     from clplat.tuning.storage import without_password
@@ -138,11 +134,7 @@ def _swept(sweep: Sweep, options: Namespace) -> int:
         command=said if storage is None else said.replace(storage, without_password(storage)),
     )
     if outcome["rows"]:
-        table = sweep_table(outcome)
-        if plain_output():
-            print(aligned(*table))
-        else:
-            Console().print(coloured(*table, [row["strategy"] for row in outcome["rows"]]))
+        print_table(*sweep_table(outcome), *(row["strategy"] for row in outcome["rows"]))
         print(outcome["sentence"])
         print(f"report: {options.out / 'report.html'}")
     for failure in outcome["failures"]:

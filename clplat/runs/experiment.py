@@ -191,8 +191,8 @@ class Experiment:
         if cache is None:
             return
         cache.store.flush()
-        if cache.store.quota.problem and not self._told:
-            self.listener.note(cache.store.quota.problem)
+        if cache.store.problem and not self._told:
+            self.listener.note(cache.store.problem)
             self._told = True
         for tower, counts in cache.counts.items():
             if counts.unseen and tower not in self._live:

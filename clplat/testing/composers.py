@@ -13,13 +13,14 @@ from clplat.models.features import ImageFeatures, TextFeatures
 from clplat.parts.composers._base import Composer
 from clplat.randomness import generator, seeded
 from clplat.retriever import ComposedRetriever
-from clplat.testing.checks import check_docstring, check_refusals, difference, generator_untouched, weights
+from clplat.testing.checks import difference, generator_untouched, weights
+from clplat.testing.part import PartContract
 from clplat.testing.tiny import tiny_backbone, tiny_collate, tiny_domains
 
 __all__ = ["ComposerContract"]
 
 
-class ComposerContract:
+class ComposerContract(PartContract[Composer]):
     """Contract tests of a composer: subclass, override `make`, and pytest runs them all.
 
     Example:
@@ -31,10 +32,6 @@ class ComposerContract:
 
     #: Width of the joint space, and of the tokens.
     width: ClassVar[int] = 16
-
-    def make(self) -> Composer:
-        """A fresh composer, not built yet; equal at every call."""
-        raise NotImplementedError("return a new composer of the kind under test")
 
     def _built(self) -> Composer:
         composer = self.make()
@@ -52,12 +49,6 @@ class ComposerContract:
         return image, TextFeatures(pooled[1], words if tokens else None, ends=ends, input_ids=ids)
 
     # -- the contract -------------------------------------------------------------------------------------
-
-    def test_the_docstring_says_what_it_is(self) -> None:
-        check_docstring(self.make())
-
-    def test_a_wrong_value_is_refused_by_a_value_error(self) -> None:
-        check_refusals(self.make())
 
     def test_a_query_is_a_finite_row_of_the_joint_space(self) -> None:
         composer = self._built()
