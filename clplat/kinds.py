@@ -104,6 +104,7 @@ KINDS: dict[str, Kind] = {
             "losses",
             "info_nce",
             contract="clplat.parts.losses._base:Loss",
+            many="clplat.parts.losses._combined:WeightedSum",
             tests="LossContract",
             optional=True,
             label=None,
