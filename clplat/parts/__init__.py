@@ -47,6 +47,7 @@ if TYPE_CHECKING:
     from clplat.parts.projections._fitting import apply_matrix as apply_matrix
     from clplat.parts.projections._fitting import register_matrix as register_matrix
     from clplat.parts.prompts._base import Prompt as Prompt
+    from clplat.parts.transforms._base import Transform as Transform
     from clplat.progress import Progress as Progress
     from clplat.randomness import generator as generator
     from clplat.retriever import ComposedRetriever as ComposedRetriever
@@ -91,6 +92,7 @@ _FROM = {
     "clplat.parts.projections._base": ("Projection",),
     "clplat.parts.projections._fitting": ("apply_matrix", "register_matrix"),
     "clplat.parts.prompts._base": ("Prompt",),
+    "clplat.parts.transforms._base": ("Transform",),
     "clplat.progress": ("Progress",),
     "clplat.randomness": ("generator",),
     "clplat.training.learner": ("Learner",),

@@ -20,11 +20,11 @@ from clplat.models.frozen import weights_fixed
 from clplat.retrieval_grid import query_grid
 from clplat.runs.assembly import Assembly, assemble, make_trainer, refuse_idle_parts, starts_random
 from clplat.runs.checkpoint import Weights, load_state, save_state, save_version
-from clplat.runs.failure import TRACEBACK, PartError, one_line
+from clplat.runs.failure import TRACEBACK, last_good, one_line, recorded
 from clplat.runs.index_versions import IndexVersions
 from clplat.runs.results import add_costs, add_row, blank
 from clplat.runs.run_folder import CHECKPOINT, RESULT, default_folder, locked_run_folder
-from clplat.training.trainer import NonFiniteLoss, Position, Trainer
+from clplat.training.trainer import Position, Trainer
 from clplat.trees import save_tree
 
 #: Share of the training time that checkpoints may take inside an experience.
@@ -124,13 +124,12 @@ class Experiment:
     def _walk(self) -> None:
         if not self.result["metrics"]:
             self._measure(0)
-        stream = self.parts.benchmark.train_stream
-        while self.trainer.position.experience < len(stream):
+        while self.trainer.position.experience < len(self.result["domains"]):
             index = self.trainer.position.experience
             if not self.trainer.resuming:
                 self.versions.remember_anchors(index)
             start = time.perf_counter()
-            self.trainer.train(stream[index], eval_streams=[])
+            self._learn(index)
             self._spend("train_seconds", start)
             if not self.weights.finite():
                 raise UserError(
@@ -139,6 +138,10 @@ class Experiment:
                 )
             self.trainer.position = Position(index + 1)
             self._measure(index + 1)
+
+    def _learn(self, index: int) -> None:
+        """From one version of the model to the next."""
+        self.trainer.train(self.parts.benchmark.train_stream[index], eval_streams=[])
 
     # -- the parts of a step --------------------------------------------------------------------------------
 
@@ -178,12 +181,15 @@ class Experiment:
         save_tree(self.folder / "values" / f"{version}.safetensors", row.values)
         save_version(self.folder / "versions" / f"{version}.safetensors", self.trainer, self.weights)
         add_row(self.result, row, cells, backfill, zero_shot=not starts_random(retriever))
-        add_costs(self.result, self.parts, self.trainer)
+        self._add_costs()
         self._note_reuse()
         self._spend("evaluation_seconds", start)
         self._save()
         self._write()
         self.listener.row(self.result)
+
+    def _add_costs(self) -> None:
+        add_costs(self.result, self.parts, self.trainer)
 
     def _note_reuse(self) -> None:
         """What the feature store gave, before an interruption and since."""
@@ -214,16 +220,13 @@ class Experiment:
     def _failed(self, error: UserError) -> UserError:
         """Put the failure on disk beside what is known; the checkpoints stay, so that a rerun goes on."""
         place = self.trainer.position.experience
-        names = [f"versions/{version}.safetensors" for version in range(place, -1, -1)]
-        good = next((name for name in names if (self.folder / name).exists()), None)
+        good = last_good(self.folder, place)
+        last = len(self.result["domains"]) - 1
         self.result["status"] = "failed"
         self.result["failure"] = {
-            "error": str(error),
-            "experience": min(place, len(self.result["domains"]) - 1),
+            **recorded(error),
+            "experience": min(place, last),
             "step": self.trainer.step,
-            "batch_ids": error.ids if isinstance(error, NonFiniteLoss) else [],
-            "part": error.part if isinstance(error, PartError) else None,
-            "traceback": error.traceback if isinstance(error, PartError) else None,
             "checkpoint": good,
         }
         if good is None:  # no row is on disk: the folder stays free for a mended configuration

@@ -17,8 +17,9 @@ from clplat.config.resolved import Config
 from clplat.errors import UserError
 from clplat.files import write_text
 from clplat.kinds import KINDS
+from clplat.training.loss_log import NonFiniteLoss
 
-__all__ = ["TRACEBACK", "PartError", "one_line"]
+__all__ = ["TRACEBACK", "PartError", "last_good", "one_line", "recorded"]
 
 TRACEBACK = "traceback.txt"
 
@@ -90,3 +91,20 @@ def _inside(slot: Slot, part: Part) -> Iterator[tuple[str, str]]:
         value: Any = part.options[key]
         if isinstance(value, Part) and field.slot is not None:
             yield from _inside(field.slot, value)
+
+
+def recorded(error: UserError) -> dict[str, Any]:
+    """What the result says of an error, beside where it happened."""
+    known = error if isinstance(error, PartError) else None
+    return {
+        "error": str(error),
+        "batch_ids": error.ids if isinstance(error, NonFiniteLoss) else [],
+        "part": known and known.part,
+        "traceback": known and known.traceback,
+    }
+
+
+def last_good(folder: Path, version: int) -> str | None:
+    """The newest version up to this one that is on disk, in the folder of a run."""
+    names = [f"versions/{place}.safetensors" for place in range(version, -1, -1)]
+    return next((name for name in names if (folder / name).exists()), None)

@@ -110,6 +110,9 @@ class Combined(Strategy):
     def memory_bytes(self) -> int:
         return sum(part.memory_bytes() for part in self.parts)
 
+    def state_bytes(self) -> int:
+        return sum(part.state_bytes() for part in self.parts)
+
 
 def _refuse(parts: Sequence[Strategy]) -> None:
     """Refuse what cannot go together, in one line."""

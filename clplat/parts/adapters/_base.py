@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import ClassVar
+
+from torch import Tensor
 
 from clplat.models.backbone import Backbone
 
@@ -40,3 +43,21 @@ class Adapter:
     def merge(self, backbone: Backbone) -> None:
         """Fold the active adapter into the base weights; afterwards the backbone has its stock layers."""
         raise NotImplementedError
+
+    def deltas(self, backbone: Backbone) -> dict[str, Tensor]:
+        """What the active adapter adds to the base weights, by the names that these have without it.
+
+        Weights are interpolated and summed at this level: factors of a product are no place for it. An
+        adapter that trains the base itself adds nothing to it.
+        """
+        return backbone.adapters.deltas(backbone.model)
+
+    def absorb(self, backbone: Backbone, deltas: Mapping[str, Tensor]) -> None:
+        """Add these tensors, named as in `deltas`, to the weights that the backbone computes with.
+
+        They go into the base; the adapter stays as it is, attached and trainable.
+
+        Raises:
+            UserError: what the adapter makes of a layer depends on its base weights.
+        """
+        backbone.adapters.absorb(backbone.model, deltas)
