@@ -20,7 +20,7 @@ from clplat.models.frozen import weights_fixed
 from clplat.retrieval_grid import query_grid
 from clplat.runs.assembly import Assembly, assemble, make_trainer, refuse_idle_parts, starts_random
 from clplat.runs.checkpoint import Weights, load_state, save_state, save_version
-from clplat.runs.failure import TRACEBACK, last_good, one_line, recorded
+from clplat.runs.failure import ERROR, last_good, one_line, recorded
 from clplat.runs.index_versions import IndexVersions
 from clplat.runs.results import add_costs, add_row, blank
 from clplat.runs.run_folder import CHECKPOINT, RESULT, default_folder, locked_run_folder
@@ -68,7 +68,7 @@ def run(
                 (folder / CHECKPOINT).unlink(missing_ok=True)
                 listener.finished(result)
                 return result
-        (folder / TRACEBACK).unlink(missing_ok=True)
+        (folder / ERROR).unlink(missing_ok=True)
         with one_line(resolved, folder, listener):
             experiment = Experiment(resolved, folder, listener, checkpoint_every)
         return experiment.run()
@@ -101,11 +101,7 @@ class Experiment:
         self.listener.started(self.result)
         data = self.config.data
         if data.augment != "none":
-            kept = (
-                f"{data.views} views of each are kept"
-                if data.views
-                else "drawn anew, nothing of them is kept"
-            )
+            kept = f"{data.views} views of each are kept" if data.views else "drawn anew, nothing is kept"
             self.listener.note(f"training pictures are augmented ({data.augment}): {kept}")
         try:
             with one_line(self.config, self.folder, self.listener):
@@ -221,14 +217,9 @@ class Experiment:
         """Put the failure on disk beside what is known; the checkpoints stay, so that a rerun goes on."""
         place = self.trainer.position.experience
         good = last_good(self.folder, place)
-        last = len(self.result["domains"]) - 1
+        where = {"experience": min(place, len(self.result["domains"]) - 1), "step": self.trainer.step}
+        self.result["failure"] = {**recorded(error), **where, "checkpoint": good}
         self.result["status"] = "failed"
-        self.result["failure"] = {
-            **recorded(error),
-            "experience": min(place, last),
-            "step": self.trainer.step,
-            "checkpoint": good,
-        }
         if good is None:  # no row is on disk: the folder stays free for a mended configuration
             return error
         try:

@@ -19,9 +19,9 @@ from clplat.files import write_text
 from clplat.kinds import KINDS
 from clplat.training.loss_log import NonFiniteLoss
 
-__all__ = ["TRACEBACK", "PartError", "last_good", "one_line", "recorded"]
+__all__ = ["ERROR", "PartError", "last_good", "one_line", "recorded"]
 
-TRACEBACK = "traceback.txt"
+ERROR = "error.txt"
 
 
 class PartError(UserError):
@@ -57,12 +57,12 @@ def one_line(config: Config, folder: Path, outside: object = None) -> Iterator[N
             raise
         part = _part_at_work(config, frames)
         text = "".join(traceback.format_exception(error))
-        write_text(folder / TRACEBACK, text)
+        write_text(folder / ERROR, text)
         said = f"{type(error).__name__}: {' '.join(str(error).split())[:300]}".removesuffix(": ")
         last = traceback.extract_tb(error.__traceback__)[-1]
         at = f"{Path(last.filename).name}, line {last.lineno}, in {last.name}"
         raise PartError(
-            f"{f'{part} failed' if part else 'failed'}: {said} ({at}; {folder / TRACEBACK} has it all)",
+            f"{f'{part} failed' if part else 'failed'}: {said} ({at}; {folder / ERROR} has it all)",
             part,
             text,
         ) from error

@@ -89,7 +89,7 @@ def test_a_part_that_breaks_while_training_is_named_and_the_run_has_failed(tmp_p
     assert result["status"] == "failed" and result["failure"]["part"] == "strategy 'clplat_broken:Misshapen'"
     assert result["failure"]["experience"] == 1 and result["failure"]["step"] == 3
     assert "torch.ones(3, 5) @ outputs.query" in result["failure"]["traceback"]
-    assert (tmp_path / "run" / "traceback.txt").read_text() == result["failure"]["traceback"]
+    assert (tmp_path / "run" / "error.txt").read_text() == result["failure"]["traceback"]
 
 
 def test_a_shape_that_does_not_fit_on_the_first_batch_is_one_line(
@@ -97,8 +97,8 @@ def test_a_shape_that_does_not_fit_on_the_first_batch_is_one_line(
 ) -> None:
     said = complaint({**SMALL, "composer": "clplat_broken:Wrong"}, tmp_path / "run")
     assert "composer 'clplat_broken:Wrong' failed: RuntimeError: " in said and "(3x5 and" in said
-    assert "clplat_broken.py, line 29, in forward" in said and "traceback.txt" in said
-    assert "shapes cannot be multiplied" in (tmp_path / "run" / "traceback.txt").read_text()
+    assert "clplat_broken.py, line 29, in forward" in said and "error.txt" in said
+    assert "shapes cannot be multiplied" in (tmp_path / "run" / "error.txt").read_text()
     inner = {**SMALL, "composer": {"name": "clplat_broken:Around", "inner": "clplat_broken:Wrong"}}
     assert "composer 'clplat_broken:Wrong' failed" in complaint(inner, tmp_path / "inner")
     words = "run --composer clplat_broken:Wrong --no-track --probes none --scenario.size 16 --out"
@@ -122,7 +122,7 @@ def test_what_no_part_raised_is_recorded_as_well(tmp_path: Path, monkeypatch: py
     monkeypatch.syspath_prepend(tmp_path)
     again = run(SMALL, tmp_path / "run")
     assert again["status"] == "complete" and again["failure"] is None
-    assert not (tmp_path / "run" / "traceback.txt").exists()
+    assert not (tmp_path / "run" / "error.txt").exists()
 
 
 def test_what_a_listener_raises_stops_the_run_and_is_no_failure_of_it(tmp_path: Path) -> None:
