@@ -46,7 +46,6 @@ class Combined(Strategy):
         said: dict[str, Any] = {
             "role": roles.pop() if len(roles) == 1 else "method",
             "any_module": all(part.any_module for part in parts),
-            "replaces_task_loss": any(part.replaces_task_loss for part in parts),
             "reads_gradient": any(part.reads_gradient for part in parts),
             "replaces_task_loss": any(part.replaces_task_loss for part in parts),
             "terms": tuple(dict.fromkeys(term for part in parts for term in part.terms)),
