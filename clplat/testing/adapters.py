@@ -10,6 +10,7 @@ from unittest import SkipTest
 import torch
 
 from clplat.errors import UserError
+from clplat.models.backbone import Backbone
 from clplat.models.frozen import weights_fixed
 from clplat.parts.adapters._base import Adapter
 from clplat.randomness import generator
