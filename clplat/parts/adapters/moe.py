@@ -152,12 +152,14 @@ class _Mixture(nn.Module):
 
     def forward(self, h: Tensor) -> Tensor:
         out: Tensor = self.base(h)
-        if self.state.active not in self.experts:
+        name = self.state.active or ""
+        if name not in self.experts:
             return out
-        more, gates = self.experts[self.state.active](h.flatten(0, -2))
+        more, gates = self.experts[name](h.flatten(0, -2))
         if self.training and torch.is_grad_enabled():
             self.state.gates.append(gates)
-        return out + more.view_as(out)
+        added: Tensor = more.view_as(out)
+        return out + added
 
 
 class _State(AdapterState):
@@ -173,7 +175,7 @@ class _State(AdapterState):
     def in_use(self, module: nn.Module) -> tuple[nn.Module, frozenset[str]]:
         if not isinstance(module, _Mixture):
             return module, frozenset()
-        if self.active not in module.experts:
+        if (self.active or "") not in module.experts:
             return module.base, frozenset()
         return module, frozenset(name for name in module.experts if name != self.active)
 

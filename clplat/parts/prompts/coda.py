@@ -139,7 +139,7 @@ class _Components(TowerPrompt):
         attended = normalize(query[:, None, None] * attention, dim=-1)  # (B, depth, M, D)
         weights = (attended * normalize(keys, dim=-1)).sum(dim=-1)
         chosen = torch.einsum("blm,lms->bls", weights, prompts)
-        return _Chosen(chosen.unflatten(2, (self.places, self.width)))
+        return _Chosen(chosen.view(*chosen.shape[:2], self.places, self.width))
 
     def forward(self, layer: int) -> Tensor | None:
         return None
