@@ -92,7 +92,7 @@ def experiment(small_backbone: Path, tmp_path: Path, monkeypatch: pytest.MonkeyP
             "train": {"epochs": 1},
             **more,
         }
-        return run(raw, tmp_path / f"run{empty}")
+        return run(raw, tmp_path / f"run{empty}-{more['strategy']}")
 
     return call
 
