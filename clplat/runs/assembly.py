@@ -87,7 +87,7 @@ def build_retriever(config: Config) -> tuple[ComposedRetriever, str, dict[str, l
             if part is not None:
                 attached[slot] = part.attach(backbone)
         retriever = ComposedRetriever(backbone, composer, config.make("projection"))
-    if "text" not in composer.reads:
+    if not retriever.text_wants:
         for parameter in backbone.tower_parameters("text"):
             parameter.requires_grad_(False)
     retriever.to(config.device).eval()
@@ -112,7 +112,7 @@ def assemble(config: Config) -> Assembly:
     backbone, cache = retriever.backbone, retriever.cache
     assert cache is None or isinstance(cache, FeatureCache)
     # A prompt takes places of the context, so that texts are counted with it attached.
-    cut = _cut_texts(backbone, domains, probes, config.data.long_texts)
+    cut = _cut_texts(retriever, domains, probes, config.data.long_texts)
     pixels = _pixels(backbone.image_size, config.data.preprocess, cache.store if cache else None)
     evaluator = Evaluator(
         domains,
@@ -162,14 +162,18 @@ def _check_device(device: str) -> None:
         raise UserError(f"device '{device}' cannot be used: {reason}") from None
 
 
-def _cut_texts(backbone: Any, domains: Sequence[Domain], probes: Sequence[Probe], policy: str) -> list[str]:
-    """Texts that the tokenizer would cut; refused unless the user declared that they may be."""
+def _cut_texts(
+    retriever: ComposedRetriever, domains: Sequence[Domain], probes: Sequence[Probe], policy: str
+) -> list[str]:
+    """Texts that would be cut, beside a composer's template too; refused unless the user declared it."""
+    backbone, places = retriever.backbone, retriever.composer.places
     every = list(dict.fromkeys(words([domains, probes])))
-    cut = [every[i] for i in backbone.truncated(every)]
+    cut = [every[i] for i in backbone.truncated(every, places)]
     if cut and policy == "refuse":
+        beside = f", of which the composer's template takes {places}" if places else ""
         raise UserError(
             f"{len(cut)} texts are longer than the backbone's "
-            f"context of {backbone.context_length} tokens, the first: "
+            f"context of {backbone.context_length} tokens{beside}, the first: "
             f"'{cut[0][:80]}...'; shorten them or declare it with --data.long_texts cut"
         )
     return cut
