@@ -46,6 +46,9 @@ class Outputs:
             examples, added to the loss that the model is trained on.
         scorer: compares embeddings; the dot product unless the model has another.
         teacher: what another model makes of the same batch, where a strategy has one.
+        views: by name, what the task's loss is summed over in place of these outputs alone, where the model
+            stores its embeddings in several ways, such as prefixes; each with its ``weight``.
+        weight: of the loss of these outputs, where they are a view.
 
     Example:
         >>> out = Outputs(torch.eye(2), torch.eye(2), torch.tensor(10.0), {"text": Rows(2 * torch.eye(2))})
@@ -60,6 +63,8 @@ class Outputs:
     terms: Mapping[str, Tensor] = field(default_factory=dict)
     scorer: Scorer = dot
     teacher: Outputs | None = None
+    views: Mapping[str, Outputs] = field(default_factory=dict)
+    weight: float = 1.0
 
     def __len__(self) -> int:
         return len(self.query)
@@ -127,4 +132,6 @@ class Outputs:
                 for name in first.terms
             },
             scorer=first.scorer,
+            views={name: cls.joined([one.views[name] for one in made]) for name in first.views},
+            weight=first.weight,
         )

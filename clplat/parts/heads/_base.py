@@ -65,6 +65,9 @@ class Head(nn.Module):
     #: without it: zero-shot is CLIP's. A head that is the identity at first needs no exception.
     starts_random: ClassVar[bool] = False
 
+    def __init__(self) -> None:
+        super().__init__()
+
     def attach(self, towers: Towers) -> int:
         """Create the layers for these towers, from torch's generator; return the width W of its rows."""
         return towers.joint

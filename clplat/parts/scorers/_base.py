@@ -8,7 +8,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
-from clplat.models.features import NOTHING, ImageFeatures, TextFeatures
+from clplat.models.features import NOTHING, WANTS, ImageFeatures, TextFeatures
 from clplat.models.view import Towers
 
 __all__ = ["Scorer"]
@@ -21,14 +21,22 @@ class Scorer(nn.Module):
     side by side in one flat row, the same number for queries, pictures and texts: missing ones are zeros.
     """
 
-    #: What it reads of each input, beyond what the composer wants; of `clplat.models.features.WANTS`.
+    #: What it reads of a query's inputs, and of texts alone, beyond what the composer wants; of
+    #: `clplat.models.features.WANTS`.
     wants: ClassVar[Mapping[str, frozenset[str]]] = {"image": NOTHING, "text": NOTHING}
+    #: What it reads of an item's picture, beyond what the composer's target does.
+    item_wants: ClassVar[frozenset[str]] = NOTHING
+    #: What a composer may read of each input, where `query` does not hand on everything.
+    composes: ClassVar[frozenset[str]] = WANTS
     #: A row is one vector of the joint space, which heads and projections can take.
     single: ClassVar[bool] = True
     #: A score is the inner product of two rows: a matrix product ranks, and approximate indexes can.
     approximable: ClassVar[bool] = False
     #: How far `block` may lie from `pairs`, which decide where that is too near; 0: they are the same bits.
     slack: float = 0.0
+
+    def __init__(self) -> None:
+        super().__init__()
 
     def attach(self, towers: Towers) -> None:
         """Create the layers for these towers, from torch's generator."""
