@@ -16,14 +16,7 @@ from clplat.data.inputs import Images, Texts
 from clplat.errors import UserError
 from clplat.mechanisms.routing import Router
 from clplat.models.backbone import Backbone
-from clplat.models.features import (
-    POOLED,
-    ImageFeatures,
-    TextFeatures,
-    Wants,
-    checked_wants,
-    in_float,
-)
+from clplat.models.features import POOLED, ImageFeatures, TextFeatures, Wants, checked_wants, in_float
 from clplat.models.items import embed_items, in_order, wanted_of
 from clplat.models.outputs import Outputs, dot
 from clplat.models.readout import readout_of

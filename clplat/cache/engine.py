@@ -107,11 +107,8 @@ class FeatureCache:
             again: the rows will be needed until `refresh`, perhaps of another state of the model as well: the
                 first request for some of them, as in a teacher's first step, then makes them all.
         """
-        asked: dict[Tower, tuple[Images | Texts, Wants]] = {
-            "image": (images, image_wants),
-            "text": (texts, text_wants),
-        }
-        for tower, (items, wants) in asked.items():
+        asked: list[tuple[Images | Texts, Wants]] = [(images, image_wants), (texts, text_wants)]
+        for tower, (items, wants) in zip(_TOWERS, asked, strict=True):
             if again and wants:
                 self._announced[tower].append((frozenset(items.names), items))
             for needed, bare in self._passes(tower, wants):

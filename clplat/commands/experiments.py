@@ -58,6 +58,41 @@ def run(options: Namespace) -> int:
     return 0
 
 
+@command(
+    option("runs RUN", "folder of a finished run", nargs="+", type=Path),
+    option("--out", "folder of the derived runs (default: that of each run)", type=Path),
+    NO_TRACK,
+    parts=True,
+)
+def derive(options: Namespace) -> int:
+    """merge the model versions of finished runs without training, once for each value of an option"""
+    from clplat.files import read_json
+    from clplat.runs.derive import derivations
+    from clplat.runs.derive import derive as derive_run
+    from clplat.tables.comparison import plain
+    from clplat.terminal import Terminal
+    from clplat.tracking import Tracker, from_results
+    from clplat.tracking.log_state import locked_state
+    from clplat.tracking.tracker import TrackedListener
+
+    wanted = [one for run in options.runs for one in derivations(run, options.raw, options.out)]
+    results = [read_json(run / "result.json") for run in options.runs]
+    with Terminal() as terminal:
+        for one in wanted:
+            tracker = None
+            if not options.no_track:
+                with locked_state(one.source) as state:  # the run in MLflow that this one is a child of
+                    above = state.run_id
+                tracker = Tracker(one.folder.parent, warn=terminal.say, parent_run_id=above)
+            shown = terminal.listener(one.folder.name)
+            listener = shown if tracker is None else TrackedListener(shown, tracker, one.folder)
+            results.append(derive_run(one, listener))
+            if tracker is not None:
+                tracker.close()
+    print(plain(from_results(results)))
+    return 0
+
+
 @command(out("runs/demo"), workers(min(2, os.cpu_count() or 1)), NO_TRACK, parts=True)
 def demo(options: Namespace) -> int:
     """compare seven strategies on five domains, in about three minutes"""

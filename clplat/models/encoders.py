@@ -105,26 +105,19 @@ class Encoders(nn.Module):
                 own = self.image(pixels, prompt.wants, bare=True)
             prompt.begin(own)
         if needed - {"input"}:
-            found = self._image(pixels if done else self._normalised(pixels), prompt, needed, done)
+            x = pixels if done else self._normalised(pixels)
+            if self.image_layers is None:
+                self._refuse_wants("image", needed, prompt)
+                found.pooled = self.model.encode_image(x, normalize=False)
+            else:
+                found = image_tower(self.model.visual, x, prompt, needed, done)
         if not raw:
             read_out(self, found, wants)
         found.pixels = pixels if "input" in needed and not done else None
         return found
 
-    def _image(
-        self, x: Tensor, prompt: TowerPrompt | None, wants: frozenset[str], done: int
-    ) -> ImageFeatures:
-        if self.image_layers is None:
-            self._refuse_wants("image", wants, prompt)
-            return ImageFeatures(pooled=self.model.encode_image(x, normalize=False))
-        return image_tower(self.model.visual, x, prompt, wants, done)
-
     def image_bottom(self, pixels: Tensor, blocks: int) -> Tensor:
         """The output (B, 1 + N, W) of the first blocks for pictures, for `image` to go on from later.
-
-        Args:
-            pixels: as in `image`.
-            blocks: how many are run, from 1 to ``image_layers``.
 
         Raises:
             UserError: an opaque tower, or one with a prompt.

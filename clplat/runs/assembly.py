@@ -16,7 +16,7 @@ from clplat.config.resolved import Config
 from clplat.data.augment import Augment
 from clplat.data.collate import Collate
 from clplat.data.images import PixelStore, Preprocess
-from clplat.data.records import Domain, Probe
+from clplat.data.records import Domain, Example, Probe
 from clplat.data.walk import words
 from clplat.errors import UserError
 from clplat.evaluation.evaluator import Evaluator
@@ -113,9 +113,11 @@ def assemble(config: Config) -> Assembly:
     retriever, fingerprint, attached = build_retriever(config)
     backbone, cache = retriever.backbone, retriever.cache
     assert cache is None or isinstance(cache, FeatureCache)
-    # A prompt takes places of the context, so that texts are counted with it attached.
-    cut = _cut_texts(retriever, domains, probes, config.data.long_texts)
     pixels = _pixels(backbone.image_size, config.data.preprocess, cache.store if cache else None)
+    collate = Collate(pixels, backbone.tokenize, _augment(config), config.make("transform"), config.seed)
+    # A prompt takes places of the context, so that texts are counted with it attached.
+    held = [domains, probes, _trained_on(collate, domains)]
+    cut = _cut_texts(retriever, held, config.data.long_texts)
     evaluator = Evaluator(
         domains,
         probes,
@@ -135,7 +137,7 @@ def assemble(config: Config) -> Assembly:
         loss=config.make("loss") or NoLoss(),
         pixels=pixels,
         cache=cache,
-        collate=Collate(pixels, backbone.tokenize, _augment(config)),
+        collate=collate,
         evaluator=evaluator,
         base_fingerprint=fingerprint,
         cut_texts=cut,
@@ -164,12 +166,20 @@ def _check_device(device: str) -> None:
         raise UserError(f"device '{device}' cannot be used: {reason}") from None
 
 
-def _cut_texts(
-    retriever: ComposedRetriever, domains: Sequence[Domain], probes: Sequence[Probe], policy: str
-) -> list[str]:
+def _trained_on(collate: Collate, domains: Sequence[Domain]) -> list[Example]:
+    """What the transform makes of the training data; without one, nothing that is not there already."""
+    if collate.transform is None:
+        return []
+    try:
+        return [collate.transformed(example) for domain in domains for example in domain.train]
+    except ValueError as error:
+        raise UserError(f"transform: {error}") from error
+
+
+def _cut_texts(retriever: ComposedRetriever, held: Sequence[Any], policy: str) -> list[str]:
     """Texts that would be cut, beside a composer's template too; refused unless the user declared it."""
     backbone, places = retriever.backbone, retriever.composer.places
-    every = list(dict.fromkeys(words([domains, probes])))
+    every = list(dict.fromkeys(words(held)))
     cut = [every[i] for i in backbone.truncated(every, places)]
     if cut and policy == "refuse":
         beside = f", of which the composer's template takes {places}" if places else ""
@@ -183,7 +193,9 @@ def _cut_texts(
 
 def make_trainer(config: Config, parts: Assembly, on_step: Any = None) -> Trainer:
     """The trainer of an assembled experiment."""
+    adapter = config.make("adapter")  # which groups it wants depends on its options alone
     return Trainer(
+        groups=adapter.groups if adapter is not None else lambda names: (),
         model=parts.retriever,
         strategy=parts.strategy,
         collate=parts.collate,

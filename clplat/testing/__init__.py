@@ -32,6 +32,7 @@ from clplat.testing.tiny import (
     tiny_loss,
     tiny_retriever,
 )
+from clplat.testing.transforms import TransformContract
 
 __all__ = [
     "AdapterContract",
@@ -45,6 +46,7 @@ __all__ = [
     "ScorerContract",
     "StrategyContract",
     "TinyTowers",
+    "TransformContract",
     "nudge",
     "plain_loop",
     "plain_step",

@@ -130,6 +130,30 @@ class AdapterContract(AttachedContract[Adapter]):
         assert moved <= self.tolerance, f"merging moved the features by {moved:.1e}"
         assert set(backbone.stock_state_dict()) == stock and not backbone.adapters.installed
 
+    def test_weights_are_moved_as_weights(self) -> None:
+        """What `deltas` gives is what the adapter adds, and `absorb` adds to it, or refuses."""
+        adapter, backbone, plain = self.make(), self.backbone(), self.backbone()
+        attached(adapter, backbone)
+        if not declared(self, adapter, "mergeable"):
+            raise SkipTest("declared as not mergeable")
+        train_a_little(backbone)
+        trained = embeddings(backbone)
+        base = backbone.base_state()
+        sums = {key: base[key] + delta for key, delta in adapter.deltas(backbone).items()}
+        plain.model.load_state_dict({**base, **sums})
+        moved = distance(embeddings(plain), trained)
+        assert moved <= self.tolerance, f"base and deltas together are {moved:.1e} from the features"
+        steps = {key: 0.01 * value.abs().mean() * torch.ones_like(value) for key, value in sums.items()}
+        try:
+            adapter.absorb(backbone, steps)
+        except UserError:
+            moved = distance(embeddings(backbone), trained)
+            assert moved <= self.tolerance, f"a refused absorb moved the features by {moved:.1e}"
+            return
+        adapter.absorb(plain, steps)
+        moved = distance(embeddings(backbone), embeddings(plain))
+        assert moved <= self.tolerance, f"absorb is {moved:.1e} from a sum of weights"
+
     def test_kept_features_are_never_stale(self) -> None:
         """Whatever changes, the feature store sees it, or sees that it cannot."""
         from clplat.cache.engine import FeatureCache

@@ -140,7 +140,11 @@ class StrategyContract(PlainPartContract[Strategy]):
 
     def test_the_memory_is_counted(self) -> None:
         assert self.make().memory_bytes() == 0, "a strategy that has seen nothing stores nothing"
+        assert self.make().state_bytes() == 0, "nor does it keep anything else"
         strategy = self._run().strategy
+        kept, stores = strategy.state_bytes(), strategy.stores
+        assert kept > 0 or stores not in ("weights", "statistics"), f"stores {stores}, and state_bytes() is 0"
+        assert kept == 0 or stores != "nothing", f"stores nothing, and state_bytes() is {kept}"
         held, counts = strategy.memory_bytes(), type(strategy).memory_bytes is not Strategy.memory_bytes
         assert isinstance(held, int) and (held > 0) == counts, (
             f"memory_bytes() is {held} after two experiences"

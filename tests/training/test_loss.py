@@ -102,8 +102,8 @@ def test_terms_of_the_model_are_trained_on_and_logged() -> None:
     plain, whole, parts = losses(ComposedRetriever), losses(Balanced), losses(Balanced, micro_batch=3)
     assert plain[0]["task"] == whole[0]["task"]
     assert whole[0]["loss"] == pytest.approx(plain[0]["task"] + whole[0]["balance"])
-    # Unit rows of 32 numbers, whatever the parts.
-    assert {round(terms["balance"], 6) for terms in [*whole, *parts]} == {round(0.5 / 32, 6)}
+    # Unit rows of 24 numbers, whatever the parts.
+    assert {round(terms["balance"], 6) for terms in [*whole, *parts]} == {round(0.5 / 24, 6)}
 
 
 class Replacing(Strategy):
