@@ -2,37 +2,34 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import replace
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 
 from clplat.data.batch import Batch
 from clplat.data.columns import Column
 from clplat.data.inputs import Images, Texts
-from clplat.errors import UserError
-from clplat.mechanisms.routing import Router
 from clplat.models.backbone import Backbone
-from clplat.models.features import POOLED, ImageFeatures, TextFeatures, Wants, checked_wants, in_float
+from clplat.models.features import POOLED, ImageFeatures, TextFeatures, checked_wants
 from clplat.models.items import embed_items, in_order, wanted_of
 from clplat.models.outputs import Outputs, dot
 from clplat.models.readout import readout_of
-from clplat.models.source import FeatureSource, LiveTowers
-from clplat.models.view import Towers
 from clplat.parts.composers._base import Composer
 from clplat.parts.heads._base import Head, Side, View
 from clplat.parts.projections._base import Projection
 from clplat.parts.projections.identity import Identity
 from clplat.parts.scorers._base import Scorer
+from clplat.parts.scorers._fit import refuse_misfits
 from clplat.parts.scorers.dot import Dot
+from clplat.routed_towers import RoutedTowers
 
 __all__ = ["ComposedRetriever"]
 
 
-class ComposedRetriever(nn.Module):
+class ComposedRetriever(RoutedTowers):
     """CLIP backbone + composer (+ head, + projection to older versions, + scorer, + router).
 
     The order is: towers -> composer, or its target side -> head -> projection -> view -> scorer.
@@ -61,9 +58,8 @@ class ComposedRetriever(nn.Module):
         head: Head | None = None,
         scorer: Scorer | None = None,
     ) -> None:
-        super().__init__()
+        super().__init__(backbone)
         scorer = scorer if scorer is not None else Dot()
-        self.towers = Towers(backbone, self._cast)
         composed = [checked_wants(composer.wants.get(side, ())) for side in ("image", "text")]
         more = [checked_wants(scorer.wants.get(side, ())) for side in ("image", "text")]
         self.image_wants, self.text_wants = (one | other for one, other in zip(composed, more, strict=True))
@@ -72,14 +68,11 @@ class ComposedRetriever(nn.Module):
         composer.attach(self.towers)
         scorer.attach(self.towers)
         self.width = head.attach(self.towers) if head is not None else backbone.embed_dim
-        self.backbone, self.composer = backbone, composer
+        self.composer = composer
         self.projection = projection if projection is not None else Identity()
         self.head, self.scorer, self.headless = head, scorer, False
-        self.router: Router | None = None
-        self.cache: FeatureSource | None = None
-        self.precision: torch.dtype | None = None
-        self._live = LiveTowers(backbone)
-        _refuse_misfits(self, frozenset[str]().union(*composed))
+        others = {"head": head, "projection": None if isinstance(projection, Identity) else projection}
+        refuse_misfits(scorer, composer, frozenset[str]().union(*composed), others)
 
     def forward(self, batch: Batch) -> Outputs:
         """Embed a batch for training: queries and all candidates, in one pass of each tower.
@@ -87,39 +80,21 @@ class ComposedRetriever(nn.Module):
         An item of a batch is a picture, a text or both: a picture is embedded by the image tower, a text by
         the text tower, both by the composer. Of triplets that is the composed query and the pictures of the
         candidates, which go through two passes where other features of them are wanted. The outputs are as
-        the head's first view compares them, with all `Outputs.views` that the loss is summed over. In training
-        they hold the objectives of the model's own parts (`Outputs.terms`).
+        the head's first view compares them, with all `Outputs.views` that the loss is summed over. In
+        training they hold the objectives of the model's own parts (`Outputs.terms`).
         """
         count = len(batch)
         shown, said = batch.picture_rows, batch.text_rows
-        (asked, rows), (held, others) = self._sides(batch.pictures, shown, said, count)
+        (asked, own), (held, others) = self._sides(batch.pictures, shown, said, count)
         texts = self._texts(batch, asked)
         say = self.scorer.text
-        query = embed_items(asked, texts, rows, said[:count], self._compose, self._alone, say)
+        query = embed_items(asked, texts, own, said[:count], self._compose, self._alone, say)
         candidates = embed_items(held, texts, others, said[count:], self._compose, self._target, say)
-        outputs = self._seen(self._finish(query, "query"), self._finish(candidates, "gallery"))
+        rows = self._finish(query, "query"), self._finish(candidates, "gallery")
+        score = dot if isinstance(self.scorer, Dot) else self.scorer.block
+        outputs = Outputs.of_views(*rows, self.towers.scale, self.views, score)
         if self.training:
             outputs.terms = self._terms(batch, outputs)
-        return outputs
-
-    def _seen(self, query: Tensor, candidates: Tensor) -> Outputs:
-        """Outputs of rows of the head, as its views compare them."""
-        score = dot if isinstance(self.scorer, Dot) else self.scorer.block
-        views, (first, *others) = self.views, self.views.values()
-        outputs = Outputs(
-            first.map(query, "query"), first.map(candidates, "gallery"), self.towers.scale, scorer=score
-        )
-        if others:
-            outputs.views = {
-                name: replace(
-                    outputs,
-                    query=view.map(query, "query"),
-                    candidates=view.map(candidates, "gallery"),
-                    weight=view.weight,
-                )
-                for name, view in views.items()
-                if view.weight > 0
-            }
         return outputs
 
     @property
@@ -180,11 +155,6 @@ class ComposedRetriever(nn.Module):
         given = self._given(pictures.part(range(len(batch)))) if pictures and batch.composed else None
         return self.text_features(batch.texts, wants, other=given)
 
-    def _given(self, pictures: ImageFeatures) -> ImageFeatures | None:
-        """What the text tower's prompt reads of the picture that a text modifies."""
-        prompt = self.backbone.text_prompt
-        return pictures if prompt is not None and prompt.reads_other else None
-
     def _terms(self, batch: Batch, outputs: Outputs) -> dict[str, Tensor]:
         backbone = self.backbone
         readouts = [readout_of(backbone, "image"), readout_of(backbone, "text")]
@@ -201,41 +171,6 @@ class ComposedRetriever(nn.Module):
             for name, value in part.terms(batch, outputs).items() if part is not None else ():
                 terms[name] = terms[name] + value if name in terms else value
         return terms
-
-    def image_features(self, images: Images | Tensor, wants: Wants = POOLED) -> ImageFeatures:
-        """The backbone's features of pictures, as they are or (B, 3, S, S); kept where they are frozen."""
-        images = images if isinstance(images, Images) else Images.of(images)
-        with self._cast():
-            return in_float((self.cache or self._live).image(images, wants))
-
-    def text_features(
-        self, texts: Texts | Tensor, wants: Wants = POOLED, *, other: ImageFeatures | None = None
-    ) -> TextFeatures:
-        """The backbone's features of texts, or of their ids (B, L); kept where they are frozen.
-
-        Args:
-            other: features of the picture that each text modifies, for a prompt that reads them.
-        """
-        texts = texts if isinstance(texts, Texts) else Texts(texts)
-        with self._cast():
-            return in_float((self.cache or self._live).text(texts, wants, other=other))
-
-    def prepare(self, images: Images | Tensor, texts: Texts | Tensor) -> None:
-        """Compute, all at once, the frozen features of inputs that will be used in any order."""
-        if self.router is not None and not self.training:
-            self.router.activate(None)  # the router looks at everything through the bare base
-        if self.cache is not None:
-            images = images if isinstance(images, Images) else Images.of(images)
-            texts = texts if isinstance(texts, Texts) else Texts(texts)
-            with self._cast():
-                shown = self.image_wants | self.target_wants
-                self.cache.prepare(images, texts, shown, self.text_wants, again=self.training)
-
-    @property
-    def reads_pixels(self) -> bool:
-        """Whether a training step needs pixels now, because no kept features replace them."""
-        asked = {self.image_wants, self.target_wants}
-        return self.cache is None or any(self.cache.live_images(wants) for wants in asked)
 
     def encode_images(self, images: Images | Tensor) -> Tensor:
         """Gallery embeddings (B, D), unit rows, of pictures, as they are or (B, 3, S, S)."""
@@ -308,44 +243,3 @@ class ComposedRetriever(nn.Module):
             rows: Tensor = self.head(embedding, side)
             return rows
         return F.normalize(embedding, dim=-1) if self.scorer.single else embedding
-
-    @property
-    def _device(self) -> torch.device:
-        return self.backbone.logit_scale.device
-
-    def _cast(self) -> torch.autocast:
-        kind, dtype = self._device.type, self.precision
-        return torch.autocast(kind, dtype or torch.get_autocast_dtype(kind), enabled=dtype is not None)
-
-    def _routed(self, images: Images, encode: Callable[[Sequence[int], Images], Tensor]) -> Tensor:
-        """Encode all pictures, each with the adapter that the router chooses for it."""
-        if self.router is None or self.training:
-            return encode(range(len(images)), images)
-        self.router.activate(None)
-        choice = self.router(self.image_features(images).pooled).tolist()
-        parts, order = [], []
-        for expert in sorted(set(choice)):
-            self.router.activate(self.router.names[expert] if expert >= 0 else None)
-            rows = [i for i, chosen in enumerate(choice) if chosen == expert]
-            parts.append(encode(rows, images.part(rows)))
-            order += rows
-        return torch.cat(parts)[torch.tensor(order).argsort()]
-
-
-def _refuse_misfits(retriever: ComposedRetriever, composed: frozenset[str]) -> None:
-    """Several vectors an item are no embedding for a head, or for a projection; nor are words tokens."""
-    scorer, composer = type(retriever.scorer).__name__, type(retriever.composer).__name__
-    if more := composed - retriever.scorer.composes:
-        allowed = ", ".join(sorted(retriever.scorer.composes))
-        raise UserError(
-            f"composer {composer} reads {', '.join(sorted(more))}, but scorer {scorer} composes {allowed} "
-            "features only; choose another of the two"
-        )
-    if retriever.scorer.single:
-        return
-    for what, part in (("head", retriever.head), ("projection", retriever.projection)):
-        if part is not None and not isinstance(part, Identity):
-            raise UserError(
-                f"scorer {scorer} has several vectors an item, which {what} {type(part).__name__} cannot "
-                f"take; choose --{what} {'none' if what == 'head' else 'identity'} or --scorer dot"
-            )

@@ -26,7 +26,7 @@ def sign_through(x: Tensor) -> Tensor:
 
 
 def signs_of(x: Tensor, loops: int) -> Tensor:
-    """The signs (N, loops, W), bool, of the sum ``s_0 + s_1 / 2 + s_2 / 4 + ...`` that is nearest to x (N, W).
+    """Signs (N, loops, W), bool, of the sum ``s_0 + s_1 / 2 + s_2 / 4 + ...`` that is nearest to x (N, W).
 
     Exact for x that is such a sum: it falls apart in one way only.
 

@@ -118,6 +118,28 @@ class Outputs:
             return scores if scale is None else scale * scores
 
     @classmethod
+    def of_views(
+        cls, query: Tensor, candidates: Tensor, scale: Tensor, views: Mapping[str, Any], scorer: Scorer = dot
+    ) -> Outputs:
+        """Outputs of the rows of a head: as its first view compares them, and all views that are trained.
+
+        Args:
+            query, candidates: as the head made them.
+            views: name -> `clplat.parts.heads.View`, the main one first.
+        """
+        first, *others = views.values()
+        main = cls(first.map(query, "query"), first.map(candidates, "gallery"), scale, scorer=scorer)
+        if not others:
+            return main
+        for name, view in views.items():
+            if view.weight > 0:
+                seen = (main.query, main.candidates)
+                if view is not first:
+                    seen = view.map(query, "query"), view.map(candidates, "gallery")
+                main.views = {**main.views, name: cls(*seen, scale, scorer=scorer, weight=view.weight)}
+        return main
+
+    @classmethod
     def joined(cls, made: Sequence[Outputs]) -> Outputs:
         """The outputs of a batch from those of its consecutive parts (`Batch.part`).
 

@@ -31,9 +31,9 @@ class Prefix(View):
 class Codes(View):
     """Codes at about unit length, ``width * loops`` bits an item at rest; ties count against.
 
-    Rows that are no codes, as projections give, are rounded to the nearest. Reciprocal lengths are rounded, of
-    gallery rows to 8 bits or more and of queries, which no rank depends on, to 4: then a score of codes of up
-    to 256 numbers in two loops is a sum without rounding, so that equal similarities tie exactly.
+    Rows that are no codes, as projections give, are rounded to the nearest. Reciprocal lengths are rounded,
+    of gallery rows to 8 bits or more and of queries, which no rank depends on, to 4: then a score of codes of
+    up to 256 numbers in two loops is a sum without rounding, so that equal similarities tie exactly.
 
     Args:
         width: numbers of a code.

@@ -24,11 +24,11 @@ class Bebr(Head):
         b_0 = sign(W_0 f),   r_t = sign(W_t (f - n(R_t b_{t-1}))),   b_t = b_{t-1} + 2^-t r_t
 
     with f the embedding at unit length, n = division by the L2 norm and W, R small perceptrons: each loop
-    encodes what the code so far, decoded by R, leaves of f. Signs have a straight-through gradient. The towers
-    may stay frozen; an item takes ``width * loops`` bits, and codes are compared by their cosine.
+    encodes what the code so far, decoded by R, leaves of f. Signs have a straight-through gradient. The
+    towers may stay frozen; an item takes ``width * loops`` bits, and codes are compared by their cosine.
 
-    With strategy `backward_compatible` new queries are contrasted with the *codes* of the model before, as the
-    paper trains compatible versions that share one index.
+    With strategy `backward_compatible` new queries are contrasted with the *codes* of the model before, as
+    the paper trains compatible versions that share one index.
 
     Args:
         width: numbers of a code.

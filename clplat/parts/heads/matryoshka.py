@@ -15,8 +15,8 @@ class Matryoshka(Head):
     """No layer of its own: trains and measures nested prefixes, so that one may store the first numbers only.
 
     ``loss = sum_m c_m loss(n(z_{1:m}))`` over the prefix lengths m, n = division by the L2 norm, whatever the
-    loss is: contrastive, distillation, the sum of a combination. The whole embedding is always among them, and
-    is what tables show; the prefixes are the views ``d<m>``.
+    loss is: contrastive, distillation, the sum of a combination. The whole embedding is always among them,
+    and is what tables show; the prefixes are the views ``d<m>``.
 
     Args:
         dims: prefix lengths; by default D / 2, D / 4, ... down to 8 for a joint space of width D.

@@ -26,9 +26,9 @@ class Filip(Scorer):
 
     ``s(q, g) = mean_w max_p cos(q_w, g_p)``; with ``both`` the mean of this and of ``mean_p max_w``.
 
-    Vectors of a picture are its patches, of a text its words with the EOT, both by the towers' own projections
-    into the joint space. A composed query has one vector per word: the composer is applied to the picture's
-    pooled feature and to that word in place of the text's pooled feature.
+    Vectors of a picture are its patches, of a text its words with the EOT, both by the towers' own
+    projections into the joint space. A composed query has one vector per word: the composer is applied to the
+    picture's pooled feature and to that word in place of the text's pooled feature.
 
     Args:
         vectors: the most that an item has; a larger grid of patches is averaged to a smaller one, and further
