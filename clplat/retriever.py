@@ -223,9 +223,9 @@ class ComposedRetriever(RoutedTowers):
 
         The blind baselines (picture only, text only) stand beside every result this way.
         """
+        read = [self.scorer.wants, *(composer.wants for composer in composers)]
         shown, said = (
-            frozenset[str]().union(*(part.wants.get(side, ()) for part in (self.scorer, *composers)))
-            for side in ("image", "text")
+            frozenset[str]().union(*(wants.get(side, ()) for wants in read)) for side in ("image", "text")
         )
         images = images if isinstance(images, Images) else Images.of(images)
         texts = texts if isinstance(texts, Texts) else Texts(texts)
