@@ -42,7 +42,7 @@ class Identity(Loss):
 
     def attach(self, towers: Any) -> None:
         super().attach(towers)
-        self.classify = nn.Linear(towers.embed_dim, self.classes)
+        self.classify = nn.Linear(towers.joint, self.classes)
 
     def forward(self, outputs: Outputs, batch: Any, progress: Any) -> dict[str, Tensor]:
         names = torch.tensor([sum(map(ord, label)) % self.classes for label in batch.labels])
@@ -81,7 +81,7 @@ def test_nested_losses_are_attached_and_say_what_they_want() -> None:
 
     assert Identity(base=Wanting()).wanted == {"teacher"}
     inner = Identity()
-    Identity(base=inner).attach(tiny_retriever().backbone)
+    Identity(base=inner).attach(tiny_retriever().towers)
     assert isinstance(inner.classify, nn.Linear)
 
 
