@@ -42,6 +42,7 @@ class Bebr(Head):
         Gan et al., "Binary Embedding-based Retrieval at Tencent", KDD 2023, arXiv:2302.08714.
 
     Example:
+        >>> import torch
         >>> from clplat.testing.tiny import tiny_backbone
         >>> head = Bebr(width=64, loops=2)
         >>> head.attach(Towers(tiny_backbone()))
