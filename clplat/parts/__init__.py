@@ -29,6 +29,8 @@ if TYPE_CHECKING:
     from clplat.data.records import Triplet as Triplet
     from clplat.errors import UserError as UserError
     from clplat.mechanisms.memory import Memory as Memory
+    from clplat.mechanisms.parameter_groups import Group as Group
+    from clplat.mechanisms.parameter_groups import layer_decay as layer_decay
     from clplat.mechanisms.teacher import Teacher as Teacher
     from clplat.mechanisms.teacher import snapshot as snapshot
     from clplat.models.backbone import Backbone as Backbone
@@ -36,10 +38,10 @@ if TYPE_CHECKING:
     from clplat.models.features import TextFeatures as TextFeatures
     from clplat.models.outputs import Outputs as Outputs
     from clplat.models.outputs import Rows as Rows
+    from clplat.models.outputs import cosines as cosines
     from clplat.parts.adapters._base import Adapter as Adapter
     from clplat.parts.composers._base import Composer as Composer
     from clplat.parts.losses._base import Loss as Loss
-    from clplat.parts.losses.info_nce import cosines as cosines
     from clplat.parts.losses.info_nce import info_nce as info_nce
     from clplat.parts.losses.similarity_distillation import relation_kl as relation_kl
     from clplat.parts.probes._base import Probes as Probes
@@ -52,6 +54,7 @@ if TYPE_CHECKING:
     from clplat.randomness import generator as generator
     from clplat.retriever import ComposedRetriever as ComposedRetriever
     from clplat.training.learner import Learner as Learner
+    from clplat.training.phases import Phase as Phase
     from clplat.training.strategy import Strategy as Strategy
     from clplat.training.strategy import SupportsLearning as SupportsLearning
     from clplat.training.streams import build_benchmark as build_benchmark
@@ -78,15 +81,16 @@ _FROM = {
     ),
     "clplat.errors": ("UserError",),
     "clplat.mechanisms.memory": ("Memory",),
+    "clplat.mechanisms.parameter_groups": ("Group", "layer_decay"),
     "clplat.mechanisms.teacher": ("Teacher", "snapshot"),
     "clplat.models.backbone": ("Backbone",),
     "clplat.models.features": ("ImageFeatures", "TextFeatures"),
-    "clplat.models.outputs": ("Outputs", "Rows"),
+    "clplat.models.outputs": ("Outputs", "Rows", "cosines"),
     "clplat.retriever": ("ComposedRetriever",),
     "clplat.parts.adapters._base": ("Adapter",),
     "clplat.parts.composers._base": ("Composer",),
     "clplat.parts.losses._base": ("Loss",),
-    "clplat.parts.losses.info_nce": ("cosines", "info_nce"),
+    "clplat.parts.losses.info_nce": ("info_nce",),
     "clplat.parts.losses.similarity_distillation": ("relation_kl",),
     "clplat.parts.probes._base": ("Probes",),
     "clplat.parts.projections._base": ("Projection",),
@@ -96,6 +100,7 @@ _FROM = {
     "clplat.progress": ("Progress",),
     "clplat.randomness": ("generator",),
     "clplat.training.learner": ("Learner",),
+    "clplat.training.phases": ("Phase",),
     "clplat.training.strategy": ("Strategy", "SupportsLearning"),
     "clplat.training.streams": ("build_benchmark",),
 }

@@ -189,7 +189,9 @@ def _cut_texts(backbone: Any, held: Sequence[Any], policy: str) -> list[str]:
 
 def make_trainer(config: Config, parts: Assembly, on_step: Any = None) -> Trainer:
     """The trainer of an assembled experiment."""
+    adapter = config.make("adapter")  # which groups it wants depends on its options alone
     return Trainer(
+        groups=adapter.groups if adapter is not None else lambda names: (),
         model=parts.retriever,
         strategy=parts.strategy,
         collate=parts.collate,

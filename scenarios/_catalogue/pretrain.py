@@ -22,7 +22,8 @@ from clplat.data.images import PixelStore, Preprocess, open_picture
 from clplat.data.records import Picture
 from clplat.errors import UserError
 from clplat.models.backbone import Backbone
-from clplat.parts.losses.info_nce import cosines, info_nce
+from clplat.models.outputs import cosines
+from clplat.parts.losses.info_nce import info_nce
 from clplat.randomness import generator, seeded
 from scenarios._catalogue.probes import pretraining_pairs
 from scenarios.domain_folders import DomainFolders

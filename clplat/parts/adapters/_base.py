@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import ClassVar
 
 from torch import Tensor
 
+from clplat.mechanisms.parameter_groups import Group
 from clplat.models.backbone import Backbone
 
 __all__ = ["Adapter"]
@@ -35,6 +36,14 @@ class Adapter:
     def attach(self, backbone: Backbone, name: str = "default") -> list[str]:
         """Install the adapter under ``name`` and make it the active one; return the names that it trains."""
         raise NotImplementedError
+
+    def groups(self, names: Sequence[str]) -> Sequence[Group]:
+        """Trained tensors with a learning rate or weight decay of their own, out of all that a run trains.
+
+        Args:
+            names: as in ``model.named_parameters()`` of the retriever, ``backbone.`` first.
+        """
+        return ()
 
     def activate(self, backbone: Backbone, name: str | None) -> None:
         """Use the adapter ``name`` (``None``: the bare base) in forward passes; gradient flags stay."""
