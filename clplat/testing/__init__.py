@@ -21,6 +21,7 @@ from clplat.testing.projections import ProjectionContract
 from clplat.testing.prompts import PromptContract
 from clplat.testing.scenarios import ScenarioContract
 from clplat.testing.strategies import StrategyContract
+from clplat.testing.teachers import TeacherContract
 from clplat.testing.tiny import (
     nudge,
     task_gradients,
@@ -41,6 +42,7 @@ __all__ = [
     "PromptContract",
     "ScenarioContract",
     "StrategyContract",
+    "TeacherContract",
     "TinyTowers",
     "TransformContract",
     "nudge",

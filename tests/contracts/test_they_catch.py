@@ -14,6 +14,7 @@ from torch.nn.functional import normalize
 
 from clplat.data.records import Candidate, Example, Item, Picture, Probe
 from clplat.errors import UserError
+from clplat.models.frozen import weights_fixed
 from clplat.parts.adapters.full import Full
 from clplat.parts.composers.sum import Sum
 from clplat.parts.losses._base import Loss
@@ -21,6 +22,8 @@ from clplat.parts.losses.info_nce import InfoNCE
 from clplat.parts.projections.identity import Identity
 from clplat.parts.projections.procrustes import Procrustes
 from clplat.parts.prompts.context import ContextPrompt
+from clplat.parts.teachers.momentum import Momentum
+from clplat.parts.teachers.previous import Previous
 from clplat.parts.transforms._base import Transform
 from clplat.testing import (
     AdapterContract,
@@ -30,6 +33,7 @@ from clplat.testing import (
     ProjectionContract,
     PromptContract,
     StrategyContract,
+    TeacherContract,
     TransformContract,
 )
 from clplat.training.strategy import Strategy
@@ -410,7 +414,56 @@ class Local(Transform):
         return example
 
 
+class Echoing(Previous):
+    """Says what the student says."""
+
+    def outputs(self, learner: Any, batch: Any) -> Any:
+        with torch.no_grad():
+            return learner.predict(batch)
+
+
+class Kept(Momentum):
+    """Follows the student and denies it."""
+
+    moves = False
+
+
+class Settled(Momentum):
+    """Promises that a teacher that moves stays as it is."""
+
+    def outputs(self, learner: Any, batch: Any) -> Any:
+        with weights_fixed():
+            return super().outputs(learner, batch)
+
+
+class Absent(Previous):
+    """Leaves its tensors out of its state."""
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"tensors": {}, "steps": 0}
+
+
+class Summing(Full):
+    """Says that it adds to the base what the base is."""
+
+    def deltas(self, backbone: Any) -> dict[str, Tensor]:
+        return {key: tensor.detach() for key, tensor in backbone.base_state().items()}
+
+
+class Uncounting(EWC):
+    """Keeps importances and counts none."""
+
+    def state_bytes(self) -> int:
+        return 0
+
+
 CASES: list[tuple[type, Any, str]] = [
+    (TeacherContract, Echoing, "test_it_does_not_move_with_the_student"),
+    (TeacherContract, Kept, "test_it_does_not_move_with_the_student"),
+    (TeacherContract, Settled, "test_nothing_of_it_is_kept_while_it_moves"),
+    (TeacherContract, Absent, "test_its_state_survives_the_disk"),
+    (AdapterContract, Summing, "test_weights_are_moved_as_weights"),
+    (StrategyContract, Uncounting, "test_the_memory_is_counted"),
     (StrategyContract, Forgetful, "test_it_resumes_in_the_middle_of_an_experience"),
     (StrategyContract, Polluted, "test_what_it_measures_is_free_of_other_strategies_terms"),
     (StrategyContract, ForgetfulMemory, "test_its_state_survives_the_disk"),
