@@ -92,6 +92,21 @@ KINDS: dict[str, Kind] = {
             always=True,
         ),
         Kind(
+            "head",
+            "heads",
+            "none",
+            contract="clplat.parts.heads._base:Head",
+            tests="HeadContract",
+            optional=True,
+        ),
+        Kind(
+            "scorer",
+            "scorers",
+            "dot",
+            contract="clplat.parts.scorers._base:Scorer",
+            tests="ScorerContract",
+        ),
+        Kind(
             "projection",
             "projections",
             "identity",
