@@ -86,7 +86,9 @@ def build_retriever(config: Config) -> tuple[ComposedRetriever, str, dict[str, l
         for slot, part in (("adapter", adapter), ("prompt", prompt)):
             if part is not None:
                 attached[slot] = part.attach(backbone)
-        retriever = ComposedRetriever(backbone, composer, config.make("projection"))
+        retriever = ComposedRetriever(
+            backbone, composer, config.make("projection"), config.make("head"), config.make("scorer")
+        )
     if not retriever.text_wants:
         for parameter in backbone.tower_parameters("text"):
             parameter.requires_grad_(False)
