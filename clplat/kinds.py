@@ -99,6 +99,15 @@ KINDS: dict[str, Kind] = {
             always=True,
         ),
         Kind(
+            "transform",
+            "transforms",
+            "none",
+            contract="clplat.parts.transforms._base:Transform",
+            tests="TransformContract",
+            optional=True,
+            many="clplat.parts.transforms._base:Several",
+        ),
+        Kind(
             "loss",
             "losses",
             "info_nce",

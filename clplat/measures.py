@@ -179,6 +179,10 @@ LOGGED_COSTS = (
         mlflow="cost/total_M", scale=1e6,
     ),
     Measure(
+        "state_bytes", "kept beside exemplars", "bytes", "lower", "cost.state_bytes",
+        mlflow="cost/state_MB", scale=1e6,
+    ),
+    Measure(
         "optimizer_steps", "steps", "count", "lower", "cost.optimizer_steps", mlflow="cost/steps",
     ),
     Measure(

@@ -147,9 +147,10 @@ class Searcher:
         _check_query(reference, text, index)
         if domain is not None and domain not in self.domains:
             raise unknown_name("domain", domain, self.domains)
-        backbone = self.parts.retriever.backbone
-        if text is not None and backbone.truncated([text]):
-            limit = backbone.context_length
+        retriever = self.parts.retriever
+        places = retriever.composer.places if reference is not None else 0
+        if text is not None and retriever.backbone.truncated([text], places):
+            limit = retriever.backbone.context_length
             raise UserError(f"the text is longer than the backbone's context of {limit} tokens")
         shown = self._reference(reference) if reference is not None else None
         items, gallery = self.gallery(domain)

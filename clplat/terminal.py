@@ -6,7 +6,6 @@ import os
 import re
 import sys
 from collections.abc import Mapping
-from types import TracebackType
 from typing import Any
 
 from rich import box
@@ -46,9 +45,7 @@ class Terminal:
             self._live.start()
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         if not self.plain:
             self.boards.clear()
             self._live.stop()

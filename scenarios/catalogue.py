@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import cached_property, lru_cache
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from clplat.data.fingerprint import stream_fingerprint
-from clplat.data.records import Domain, Picture, Probe
+from clplat.data.records import Domain, Probe
 from clplat.errors import nearest, unknown_name
-from scenarios import _catalogue
 from scenarios._catalogue import DOMAINS, build_domain, check_sizes
 from scenarios._catalogue import probes as catalogue_probes
+
+if TYPE_CHECKING:
+    from clplat.models.backbone import Backbone
 
 __all__ = ["Catalogue"]
 
@@ -80,9 +83,11 @@ class Catalogue:
         return stream_fingerprint(*self.build())
 
     @staticmethod
-    def pretraining_pairs(n: int, seed: int = 0) -> list[Picture]:
-        """Captioned pictures of all categories in the general style, for ``clplat pretrain``."""
-        return _catalogue.pretraining_pairs(n, seed)
+    def pretraining() -> Callable[..., Backbone]:
+        """What ``clplat pretrain`` calls; it made ``clplat-tiny`` of the catalogue's pictures."""
+        from scenarios._catalogue.pretrain import pretrain
+
+        return pretrain
 
     @cached_property
     def _built(self) -> tuple[list[Domain], list[Probe]]:

@@ -14,7 +14,6 @@ from __future__ import annotations
 import argparse
 import hashlib
 import importlib
-import json
 import sys
 from collections.abc import Mapping
 from datetime import datetime, timezone
@@ -56,10 +55,10 @@ def described(plan: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
         UserError: none of the scripts has a sweep of this name.
     """
     if plan["name"] == DEMO:  # it has no script: what is measured stands in a file of clplat
-        return DEMO, _json({**read_sweep(plan).as_dict(), "base": read_config(ROOT / "clplat" / "demo.yaml")})
+        return DEMO, {**read_sweep(plan).as_dict(), "base": read_config(ROOT / "clplat" / "demo.yaml")}
     for script, sweep in scripts().items():
         if sweep.name == plan["name"]:
-            return script, _json(sweep.as_dict())
+            return script, sweep.as_dict()
     known = ", ".join(sweep.name for sweep in scripts().values())
     raise UserError(f"no script has a sweep named '{plan['name']}' (allowed: {DEMO}, {known})")
 
@@ -80,7 +79,7 @@ def record(out: Path, root: Path = ROOT) -> Path:
     if not (out / "sweep.json").exists():
         raise UserError(f"there is no outcome in {out}: sweep.json is missing")
     outcome = read_json(out / "sweep.json")
-    plan = _json(read_sweep(out / "sweep.yaml").as_dict())
+    plan = read_sweep(out / "sweep.yaml").as_dict()
     short = [row["label"] for row in outcome["rows"] if row["n"] < len(plan["seeds"])]
     if outcome["status"] != "complete" or short:
         why = f"'{short[0]}' lacks replicates" if short else f"its status is '{outcome['status']}'"
@@ -178,16 +177,11 @@ def _small(source: Path, target: Path) -> None:
     """The same figure in few colours and at most `_WIDTH` pixels wide."""
     with Image.open(source) as opened:
         image = opened.convert("RGB")
-    if image.width > _WIDTH:
-        image = image.resize((_WIDTH, round(image.height * _WIDTH / image.width)), Image.Resampling.LANCZOS)
+    image.thumbnail((_WIDTH, image.height), Image.Resampling.LANCZOS, reducing_gap=None)
     # Lines are few pixels: a palette by frequency alone would lose their colours.
     palette = image.quantize(_COLOURS, Image.Quantize.MAXCOVERAGE, dither=Image.Dither.NONE)
     target.parent.mkdir(parents=True, exist_ok=True)
     write_atomically(target, lambda path: palette.save(path, format="PNG", optimize=True))
-
-
-def _json(value: Any) -> Any:
-    return json.loads(json.dumps(value))
 
 
 def main() -> int:

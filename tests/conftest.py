@@ -71,6 +71,13 @@ def one_thread() -> Iterator[None]:
     torch.set_num_threads(before)
 
 
+@pytest.fixture(scope="module", autouse=True)
+def _one_thread_for_tiny_models(request: pytest.FixtureRequest) -> None:
+    """On a busy machine, waiting for a second one takes longer."""
+    if request.path.relative_to(Path(__file__).parent).parts[0] in ("models", "parts"):
+        request.getfixturevalue("one_thread")
+
+
 # -- pytest --shard 1/3: a third of the files, so that several machines can share a run -----------------
 
 

@@ -88,34 +88,44 @@ from clplat.parts.composers import Product
 
 
 def test_product_by_hand():
-    image, text = ImageFeatures(torch.tensor([[2.0, 3.0]])), TextFeatures(torch.tensor([[5.0, 7.0]]))
+    image = ImageFeatures(pooled=torch.tensor([[2.0, 3.0]]))
+    text = TextFeatures(pooled=torch.tensor([[5.0, 7.0]]))
     assert Product()(image, text).tolist() == [[10.0, 21.0]]
 """,
     "clplat/parts/losses/attract.py": '''"""Attract: the cosine of right pairs alone."""
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING
 
 from torch import Tensor
 from torch.nn.functional import cosine_similarity
 
+from clplat.parts.losses._base import Loss
+
+if TYPE_CHECKING:
+    from clplat.data.batch import Batch
+    from clplat.models.outputs import Outputs
+    from clplat.progress import Progress
+
 __all__ = ["Attract"]
 
 
-class Attract:
+class Attract(Loss):
     """The mean of one minus the cosine of a query and its answer."""
 
-    def __call__(self, query: Tensor, candidates: Tensor, **masks: Any) -> Tensor:
-        return (1 - cosine_similarity(query, candidates[: len(query)])).mean()
+    def forward(self, outputs: Outputs, batch: Batch, progress: Progress) -> Tensor:
+        return (1 - cosine_similarity(outputs.query, outputs.candidates[: len(outputs)])).mean()
 ''',
     "tests/parts/losses/test_attract.py": """import torch
 
+from clplat.models.outputs import Outputs
 from clplat.parts.losses import Attract
 
 
 def test_attract_is_zero_for_equal_rows():
-    assert abs(float(Attract()(torch.eye(3), torch.eye(3)))) < 1e-6
+    outputs = Outputs(torch.eye(3), torch.eye(3), torch.tensor(1.0))
+    assert abs(float(Attract()(outputs, None, None))) < 1e-6
 """,
     "clplat/recipes/decay/shrunken.yaml": """about:
   system: Weight decay

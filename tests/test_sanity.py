@@ -156,7 +156,7 @@ def test_every_other_strategy_against_naive(demo: Run, strategy: str, margin: fl
 
 @pytest.fixture(scope="module")
 def pacs(shared_data: Callable[[str], Path], tmp_path_factory: pytest.TempPathFactory) -> Run:
-    from clplat.pretrain import pretrain
+    from scenarios._catalogue.pretrain import pretrain
 
     torch.set_num_threads(1)
     pictures, clip = shared_data("pacs"), tmp_path_factory.mktemp("clip")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import TypeAlias
 
@@ -101,12 +102,9 @@ class Filler:
                 with torch.inference_mode(False), torch.no_grad():
                     x = items.load(padded)
                     began = time.perf_counter()
-                    if self.counting:
-                        with FlopCount() as counter:
-                            found = items.encode(x, group)
-                        self.flops += counter.total
-                    else:
+                    with FlopCount() if self.counting else nullcontext() as counter:
                         found = items.encode(x, group)
+                    self.flops += counter.total if counter is not None else 0
                     found = found[: len(chosen)].to("cpu", self.dtype)
                     rate.add(chunk, time.perf_counter() - began)
                     table.put([items.names[i] for i in chosen], found)

@@ -2,16 +2,26 @@
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from clplat.cache.folder import KEY, digest_of, read_key, stats_in
-from clplat.cache.segments import DamagedError, count_rows, open_segment, segments_in
+from clplat.cache.segments import (
+    KEY,
+    DamagedError,
+    count_rows,
+    digest_of,
+    open_segment,
+    read_key,
+    segments_in,
+    stats_in,
+)
+from clplat.errors import UserError
 
-__all__ = ["TableInfo", "check", "describe", "in_words", "listing"]
+__all__ = ["TableInfo", "check", "describe", "in_words", "listing", "parse_bytes"]
 
 
 @dataclass(frozen=True)
@@ -56,12 +66,12 @@ def check(folder: Path) -> list[str]:
     return problems
 
 
-def listing(tables: Sequence[TableInfo]) -> tuple[list[str], list[list[str]]]:
-    """Head and lines of a table of tables: words first, then numbers from the fourth column on.
+def listing(tables: Sequence[TableInfo]) -> tuple[list[str], list[list[str]], int]:
+    """Head and lines of a table of tables, and how many columns are words.
 
     Example:
         >>> key = {"what": "image", "tap": "pooled", "dtype": "float16", "shape": [512]}
-        >>> head, body = listing([TableInfo("4f2a" * 16, key, 1000, 1_050_000, 0.0)])
+        >>> head, body, _ = listing([TableInfo("4f2a" * 16, key, 1000, 1_050_000, 0.0)])
         >>> head[:-1]
         ['table', 'what', 'row', 'rows', 'size']
         >>> body[0][:-1]
@@ -75,7 +85,7 @@ def listing(tables: Sequence[TableInfo]) -> tuple[list[str], list[list[str]]]:
         used = time.strftime("%Y-%m-%d %H:%M", time.localtime(table.last_used))
         words = [table.digest[:8], " ".join(what) or "?", " ".join(filter(None, row)) or "?"]
         body.append([*words, str(table.rows), in_words(table.bytes), used])
-    return ["table", "what", "row", "rows", "size", "last used"], body
+    return ["table", "what", "row", "rows", "size", "last used"], body, 3
 
 
 def in_words(size: float) -> str:
@@ -90,3 +100,23 @@ def in_words(size: float) -> str:
         size, unit = size / 1000, unit + 1
     digits = 1 if unit and size < 9.95 and f"{size:.1f}"[-1] != "0" else 0
     return f"{size:.{digits}f} {('B', 'kB', 'MB', 'GB', 'TB')[unit]}"
+
+
+def parse_bytes(text: str, what: str) -> int:
+    """A number of bytes in words.
+
+    Args:
+        text: such as "20GB", "1.5 TB", "500MB" or plain bytes; a kB is 1000 bytes.
+        what: is given, for the error.
+
+    Raises:
+        UserError: anything else.
+
+    Example:
+        >>> parse_bytes("1.5GB", "the limit")
+        1500000000
+    """
+    found = re.fullmatch(r"(\d+(?:\.\d+)?) *(?:([kMGT])?B)?", text.strip(), re.IGNORECASE)
+    if not found:
+        raise UserError(f"{what} takes a number of bytes such as 20GB or 500MB, not '{text}'")
+    return int(float(found[1]) * 1000 ** " KMGT".index((found[2] or " ").upper()))

@@ -1,17 +1,20 @@
-"""Segments: rows with their names in one immutable safetensors file, read by memory mapping.
+"""The folder of one table: ``key.json`` in plain text, a lock, and segments, which are never changed.
 
-A segment holds the tensors ``rows`` and ``names``: the latter a JSON list as bytes, since a header is limited
-in length and is parsed even for the number of rows alone. The metadata holds the digest of the table's key
-and a sha256 of both tensors.
+A segment is rows with their names in one safetensors file, read by memory mapping. It holds the tensors
+``rows`` and ``names``: the latter a JSON list as bytes, since a header is limited in length and parsed even
+for the number of rows alone. The metadata holds the digest of the table's key and a sha256 of both tensors.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
+import os
 import secrets
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -19,13 +22,73 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
 
-from clplat.files import write_atomically
+from clplat.errors import UserError
+from clplat.files import read_json, remove_leftovers, write_atomically, write_json
+from clplat.locks import locked
 
-__all__ = ["DamagedError", "count_rows", "open_segment", "segments_in", "write_segment"]
+__all__ = [
+    "KEY", "LEFTOVER_SECONDS", "LOCK", "DamagedError", "count_rows", "digest_of", "open_segment", "read_key",
+    "remove_folder", "segments_in", "stats_in", "table_folders", "write_key", "write_segment",
+]  # fmt: skip
+
+KEY, LOCK = "key.json", ".lock"
+LEFTOVER_SECONDS = 3600.0  # younger files may still be written
 
 
 class DamagedError(Exception):
     """A segment that cannot be used: why, without the name of the file."""
+
+
+def table_folders(root: Path | None) -> list[Path]:
+    """The folders of a store's tables; none in memory."""
+    return sorted(root.glob("??/" + "?" * 64)) if root is not None else []
+
+
+def digest_of(key: Mapping[str, Any]) -> str:
+    """The sha256 of a key's canonical JSON."""
+    text = json.dumps(dict(key), sort_keys=True, allow_nan=False)
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def read_key(folder: Path) -> dict[str, Any] | None:
+    """The key in a table's folder; None when it is missing or damaged."""
+    try:
+        key = read_json(folder / KEY)
+    except UserError:
+        return None
+    return key if isinstance(key, dict) else None
+
+
+def write_key(folder: Path, key: Mapping[str, Any]) -> None:
+    """Write the key where it is not there already.
+
+    Raises:
+        UserError: the disk is full or not writable.
+    """
+    if read_key(folder) != key:
+        write_json(folder / KEY, key)
+
+
+def stats_in(folder: Path) -> dict[Path, os.stat_result]:
+    """Size and last use (as the time of modification) of a table's segments, oldest first."""
+    found = {}
+    for path in segments_in(folder).values():
+        with suppress(OSError):  # deleted by another process meanwhile
+            found[path] = path.stat()
+    return found
+
+
+def remove_folder(folder: Path) -> None:
+    """Delete a table's folder that has no segments any more, unless a process is filling it."""
+    if segments_in(folder):
+        return
+    remove_leftovers(folder, older_than=LEFTOVER_SECONDS)
+    with suppress(OSError):  # in use, or another process is writing: it stays
+        with locked(folder / LOCK, wait=False):
+            for path in (folder / KEY, folder / LOCK):
+                path.unlink(missing_ok=True)
+            folder.rmdir()
+        folder.parent.rmdir()
 
 
 def segments_in(folder: Path) -> dict[str, Path]:

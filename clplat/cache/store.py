@@ -8,24 +8,22 @@ Files are ``<folder>/<digest[:2]>/<digest>/``: ``key.json`` and segments, each c
 from __future__ import annotations
 
 import json
+import math
 import os
-import re
 import tempfile
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Generator, Mapping
+from contextlib import closing, suppress
 from pathlib import Path
 from typing import Any
 
-from clplat.cache.folder import delete, digest_of, remove_folder, stats_in, table_folders
-from clplat.cache.maintenance import TableInfo, check, describe
-from clplat.cache.quota import Quota
+from clplat.cache.maintenance import TableInfo, check, describe, parse_bytes
+from clplat.cache.segments import digest_of, remove_folder, stats_in, table_folders
 from clplat.cache.table import Table
-from clplat.errors import UserError
 
 __all__ = ["Store", "Table", "TableInfo", "parse_bytes"]
 
-_GB = 10**9
 _DAY = 86400.0
 
 
@@ -37,7 +35,12 @@ class Store:
 
     Args:
         folder: where the tables are; None: in memory only, nothing at rest.
-        limit_bytes: most bytes on disk.
+        limit_bytes: most bytes of segments on disk.
+
+    Attributes:
+        folder: as given; None where it cannot be written.
+        bytes_written: by this process.
+        problem: the first thing that went wrong, for the run to report once.
 
     Example:
         >>> import torch
@@ -48,8 +51,9 @@ class Store:
         (['hat'], [[0.0, 1.0]])
     """
 
-    def __init__(self, folder: Path | None, limit_bytes: int = 20 * _GB) -> None:
-        self.quota = Quota(folder and folder.absolute(), limit_bytes)
+    def __init__(self, folder: Path | None, limit_bytes: int = 20 * 10**9) -> None:
+        self.folder, self.limit_bytes = folder and folder.absolute(), limit_bytes
+        self.bytes_written, self.problem = 0, ""
         self._tables: dict[str, Table] = {}
         self._lock = threading.Lock()
         if folder is not None:
@@ -57,15 +61,8 @@ class Store:
                 folder.mkdir(parents=True, exist_ok=True)
                 tempfile.TemporaryFile(dir=folder).close()
             except OSError as error:
-                self.quota.root = None
-                self.quota.note(
-                    f"cannot write to {folder}: {error.strerror}; features are kept in memory only"
-                )
-
-    @property
-    def folder(self) -> Path | None:
-        """Where the tables are; None: in memory only."""
-        return self.quota.root
+                self.folder = None
+                self.note(f"cannot write to {folder}: {error.strerror}; features are kept in memory only")
 
     @classmethod
     def default(cls) -> Store:
@@ -81,7 +78,7 @@ class Store:
         folder = os.environ.get("CLPLAT_CACHE") or os.path.expanduser("~/.cache/clplat")
         if folder.startswith("~"):  # a user without a home
             store = cls(None, limit)
-            store.quota.note(
+            store.note(
                 "there is no home folder; features are kept in memory only (CLPLAT_CACHE names a folder)"
             )
             return store
@@ -100,7 +97,8 @@ class Store:
         with self._lock:
             if digest not in self._tables:
                 folder = self.folder and self.folder / digest[:2] / digest
-                self._tables[digest] = Table(json.loads(json.dumps(dict(key))), digest, folder, self.quota)
+                plain = json.loads(json.dumps(dict(key)))
+                self._tables[digest] = Table(plain, digest, folder, self.wrote, self.note)
             return self._tables[digest]
 
     def flush(self) -> None:
@@ -125,31 +123,40 @@ class Store:
         Returns:
             The bytes freed.
         """
-        before = time.time() - older_than_days * _DAY if older_than_days is not None else float("inf")
-        freed = 0
-        for folder in table_folders(self.folder):
-            stats = stats_in(folder)
-            if max((stat.st_mtime for stat in stats.values()), default=0.0) < before:
-                freed += sum(stat.st_size for path, stat in stats.items() if delete(path))
-                remove_folder(folder)
+        before = time.time() - older_than_days * _DAY if older_than_days is not None else math.inf
+        freed = sum(self._deleting(before))
+        for folder in table_folders(self.folder):  # those in which nothing was ever written
+            remove_folder(folder)
         return freed
 
+    def note(self, problem: str) -> None:
+        """Keep the first thing that went wrong."""
+        self.problem = self.problem or problem
 
-def parse_bytes(text: str, what: str) -> int:
-    """A number of bytes in words.
+    def wrote(self, size: int) -> None:
+        """A table wrote a segment of ``size`` bytes: make room where the store is over its limit now."""
+        self.bytes_written += size
+        folders = table_folders(self.folder)
+        total = sum(stat.st_size for folder in folders for stat in stats_in(folder).values())
+        if total > self.limit_bytes:
+            with closing(self._deleting()) as freed:
+                while total > 0.9 * self.limit_bytes and (gone := next(freed, None)) is not None:
+                    total -= gone
 
-    Args:
-        text: such as "20GB", "1.5 TB", "500MB" or plain bytes; a kB is 1000 bytes.
-        what: is given, for the error.
+    def _deleting(self, before: float = math.inf) -> Generator[int, None, None]:
+        """Delete tables last used ``before`` then, the oldest use first; give the bytes of each segment gone.
 
-    Raises:
-        UserError: anything else.
-
-    Example:
-        >>> parse_bytes("1.5GB", "the limit")
-        1500000000
-    """
-    found = re.fullmatch(r"(\d+(?:\.\d+)?) *(?:([kMGT])?B)?", text.strip(), re.IGNORECASE)
-    if not found:
-        raise UserError(f"{what} takes a number of bytes such as 20GB or 500MB, not '{text}'")
-    return int(float(found[1]) * 1000 ** " KMGT".index((found[2] or " ").upper()))
+        Whoever stops asking leaves the rest: the last table may have lost its oldest segments only.
+        """
+        tables = {folder: stats for folder in table_folders(self.folder) if (stats := stats_in(folder))}
+        used = {folder: max(stat.st_mtime for stat in stats.values()) for folder, stats in tables.items()}
+        for folder in sorted(used, key=lambda folder: (used[folder], folder)):
+            if used[folder] >= before:
+                return
+            try:
+                for path, stat in tables[folder].items():
+                    with suppress(OSError):  # not ours to delete
+                        path.unlink(missing_ok=True)  # a process that has it mapped goes on reading it
+                        yield stat.st_size
+            finally:
+                remove_folder(folder)

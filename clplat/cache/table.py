@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import threading
 import time
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,10 +14,16 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from clplat.cache.folder import LEFTOVER_SECONDS, LOCK, write_key
 from clplat.cache.maintenance import TableInfo
-from clplat.cache.quota import Quota
-from clplat.cache.segments import DamagedError, open_segment, segments_in, write_segment
+from clplat.cache.segments import (
+    LEFTOVER_SECONDS,
+    LOCK,
+    DamagedError,
+    open_segment,
+    segments_in,
+    write_key,
+    write_segment,
+)
 from clplat.errors import UserError
 from clplat.files import remove_leftovers
 from clplat.locks import locked
@@ -46,17 +52,23 @@ class Table:
             row), where given, are checked.
         digest: of the key.
         folder: of the table's files; None: in memory only.
-        quota: of the store that it is a part of.
+        wrote, note: called with the bytes of each segment that was written, and with what went wrong.
     """
 
-    def __init__(self, key: Mapping[str, Any], digest: str, folder: Path | None, quota: Quota) -> None:
+    def __init__(
+        self,
+        key: Mapping[str, Any],
+        digest: str,
+        folder: Path | None,
+        wrote: Callable[[int], None],
+        note: Callable[[str], None],
+    ) -> None:
         self.key, self.digest, self.folder = key, digest, folder
-        self._quota, self._lock = quota, threading.RLock()
+        self._wrote, self._note, self._lock = wrote, note, threading.RLock()
         self._index: dict[str, tuple[_Block, int]] = {}
         self._segments: dict[str, _Block | None] = {}  # opened ones; None: damaged, or with other rows
-        self._files: list[str] | None = None  # in the folder, at the last look
         self._pending: list[str] = []  # rows in memory, to be written
-        self._used, self._depth = 0.0, 0
+        self._used, self._filling = 0.0, False
         dtype, shape = getattr(torch, str(key.get("dtype")), None), key.get("shape")
         self._dtype = dtype if isinstance(dtype, torch.dtype) else None
         self._shape = tuple(shape) if isinstance(shape, list | tuple) else None
@@ -165,11 +177,11 @@ class Table:
                 block = _Block(open_segment(path, self.digest)[1], path.name)
                 size = path.stat().st_size
             except (UserError, OSError, DamagedError) as error:
-                self._quota.note(str(error))
+                self._note(str(error))
                 return
-            self._files, self._segments[path.name] = None, block
+            self._segments[path.name] = block
             self._index.update((name, (block, place)) for place, name in enumerate(pending))
-            self._quota.wrote(size)
+            self._wrote(size)
 
     @contextmanager
     def filling(self) -> Iterator[None]:
@@ -177,21 +189,20 @@ class Table:
 
         On entry the segments of others are read, on exit the rows are written. Re-entrant in one process.
         """
-        with ExitStack() as stack:
-            self._depth += 1
-            stack.callback(self._leave)
-            if self._depth == 1 and self.folder is not None:
-                try:
-                    stack.enter_context(locked(self.folder / LOCK))
-                except OSError as error:  # without the lock rows may be computed twice, nothing worse
-                    self._quota.note(f"cannot lock {self.folder}: {error.strerror}")
-                stack.callback(self.flush)
-                with self._lock:
-                    self._look()
+        if self._filling or self.folder is None:
             yield
-
-    def _leave(self) -> None:
-        self._depth -= 1
+            return
+        with ExitStack() as stack:
+            try:
+                stack.enter_context(locked(self.folder / LOCK))
+            except OSError as error:  # without the lock rows may be computed twice, nothing worse
+                self._note(f"cannot lock {self.folder}: {error.strerror}")
+            stack.callback(self.flush)
+            self._filling = True
+            stack.callback(setattr, self, "_filling", False)
+            with self._lock:
+                self._look()
+            yield
 
     def _fits(self, rows: Tensor) -> bool:
         """Whether rows have the table's dtype and shape; the first ones decide what the key leaves open."""
@@ -215,14 +226,7 @@ class Table:
 
     def _look(self) -> None:
         """Take in what came and went on disk since the last look."""
-        if self.folder is None:
-            return
-        files: list[str] = []
-        with suppress(OSError):  # not made yet, or deleted
-            files = os.listdir(self.folder)
-        if files == self._files:
-            return
-        self._files, there = files, segments_in(self.folder)
+        there = segments_in(self.folder) if self.folder is not None else {}
         gone = self._segments.keys() - there.keys()
         if gone:
             self._index = {name: at for name, at in self._index.items() if at[0].segment not in gone}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from argparse import ArgumentTypeError, Namespace
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -73,3 +73,16 @@ def workers(default: int) -> Option:
 
 
 NO_TRACK = option("--no-track", "do not log to MLflow", action="store_true")
+
+
+def print_table(head: Sequence[str], body: Sequence[Sequence[str]], words: int, *strategies: str) -> None:
+    """Print a table: drawn in a terminal, with the colours of the rows' strategies; else as plain lines."""
+    from clplat.tables.text import aligned, coloured
+    from clplat.terminal import plain_output
+
+    if plain_output():
+        print(aligned(head, body, words))
+        return
+    from rich.console import Console
+
+    Console(highlight=False).print(coloured(head, body, words, strategies or [""] * len(body)))

@@ -8,7 +8,7 @@ from argparse import SUPPRESS, Namespace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from clplat.commands import NO_TRACK, at_least, command, option, out, workers
+from clplat.commands import NO_TRACK, at_least, command, option, out, print_table, workers
 
 if TYPE_CHECKING:
     from clplat.sweep import Sweep
@@ -55,6 +55,41 @@ def run(options: Namespace) -> int:
             tracker.close()
     print(plain(from_results([result])))
     print(f"result: {folder / 'result.json'}")
+    return 0
+
+
+@command(
+    option("runs RUN", "folder of a finished run", nargs="+", type=Path),
+    option("--out", "folder of the derived runs (default: that of each run)", type=Path),
+    NO_TRACK,
+    parts=True,
+)
+def derive(options: Namespace) -> int:
+    """merge the model versions of finished runs without training, once for each value of an option"""
+    from clplat.files import read_json
+    from clplat.runs.derive import derivations
+    from clplat.runs.derive import derive as derive_run
+    from clplat.tables.comparison import plain
+    from clplat.terminal import Terminal
+    from clplat.tracking import Tracker, from_results
+    from clplat.tracking.log_state import locked_state
+    from clplat.tracking.tracker import TrackedListener
+
+    wanted = [one for run in options.runs for one in derivations(run, options.raw, options.out)]
+    results = [read_json(run / "result.json") for run in options.runs]
+    with Terminal() as terminal:
+        for one in wanted:
+            tracker = None
+            if not options.no_track:
+                with locked_state(one.source) as state:  # the run in MLflow that this one is a child of
+                    above = state.run_id
+                tracker = Tracker(one.folder.parent, warn=terminal.say, parent_run_id=above)
+            shown = terminal.listener(one.folder.name)
+            listener = shown if tracker is None else TrackedListener(shown, tracker, one.folder)
+            results.append(derive_run(one, listener))
+            if tracker is not None:
+                tracker.close()
+    print(plain(from_results(results)))
     return 0
 
 
@@ -117,12 +152,8 @@ def sweep(options: Namespace) -> int:
 
 def _swept(sweep: Sweep, options: Namespace) -> int:
     """Run a sweep and show it: table, what is significant, failures, the report and the links into MLflow."""
-    from rich.console import Console
-
     from clplat.sweep.run import run_sweep
     from clplat.tables.sweep import sweep_table
-    from clplat.tables.text import aligned, coloured
-    from clplat.terminal import plain_output
     from clplat.tracking import links
     from clplat.tracking.sweeps import SweepTracker
     from clplat.tuning.storage import without_password
@@ -138,11 +169,7 @@ def _swept(sweep: Sweep, options: Namespace) -> int:
         command=said if storage is None else said.replace(storage, without_password(storage)),
     )
     if outcome["rows"]:
-        table = sweep_table(outcome)
-        if plain_output():
-            print(aligned(*table))
-        else:
-            Console().print(coloured(*table, [row["strategy"] for row in outcome["rows"]]))
+        print_table(*sweep_table(outcome), *(row["strategy"] for row in outcome["rows"]))
         print(outcome["sentence"])
         print(f"report: {options.out / 'report.html'}")
     for failure in outcome["failures"]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from argparse import Namespace
 from pathlib import Path
 
-from clplat.commands import at_least, command, one_of, option, out
+from clplat.commands import at_least, command, one_of, option, out, print_table
 from clplat.errors import UserError, unknown_name
 from clplat.kinds import KINDS
 
@@ -145,7 +145,7 @@ def cache(options: Namespace) -> int:
 
     store = Store.default()
     if store.folder is None:
-        raise UserError(store.quota.problem or "nothing is kept on disk: CLPLAT_CACHE_LIMIT is 0")
+        raise UserError(store.problem or "nothing is kept on disk: CLPLAT_CACHE_LIMIT is 0")
     if action == "clear":
         print(f"freed {in_words(store.clear(options.older_than))}")
     if action == "verify" and (problems := store.verify()):
@@ -154,31 +154,12 @@ def cache(options: Namespace) -> int:
         return 1
     tables = store.info()
     if action == "info" and tables:
-        _print_tables(*listing(tables))
+        print_table(*listing(tables))
     count = f"{len(tables)} table{'s' if len(tables) != 1 else ''}"
     size = in_words(sum(table.bytes for table in tables))
     whole = ", all whole" if action == "verify" else ""
-    print(f"{count}, {size} of at most {in_words(store.quota.limit_bytes)} in {store.folder}{whole}")
+    print(f"{count}, {size} of at most {in_words(store.limit_bytes)} in {store.folder}{whole}")
     return 0
-
-
-def _print_tables(head: list[str], body: list[list[str]]) -> None:
-    from clplat.tables.text import aligned
-    from clplat.terminal import plain_output
-
-    if plain_output():
-        print(aligned(head, body, 3))
-        return
-    from rich import box
-    from rich.console import Console
-    from rich.table import Table
-
-    drawn = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False)
-    for i, name in enumerate(head):
-        drawn.add_column(name, justify="right" if i > 2 else "left", overflow="fold")
-    for line in body:
-        drawn.add_row(*line)
-    Console(highlight=False).print(drawn)
 
 
 @command(
@@ -193,8 +174,9 @@ def _print_tables(head: list[str], body: list[list[str]]) -> None:
 )
 def pretrain(options: Namespace) -> int:
     """train a small CLIP on captioned pictures; --backbone local-dir: loads it"""
-    from clplat.pretrain import pretrain as train
+    from clplat import registry
 
+    train = registry.load("scenarios", "catalogue").pretraining()
     names = ("source", "pairs", "epochs", "batch_size", "lr", "config", "seed")
     train(options.out, **{name: getattr(options, name) for name in names})
     print(f"use it with: --backbone local-dir:{options.out}")

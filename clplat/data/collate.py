@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from copy import copy
 from functools import partial
 from itertools import count
 
@@ -15,6 +16,7 @@ from clplat.data.columns import Column
 from clplat.data.images import PixelStore
 from clplat.data.inputs import Images, Texts
 from clplat.data.records import Example, Item, Picture
+from clplat.randomness import generator
 
 __all__ = ["Collate", "item_columns"]
 
@@ -29,6 +31,8 @@ class Collate:
         pixels: decodes and preprocesses each distinct picture once.
         tokenize: texts -> (B, L) token ids.
         augment: random views of the pictures of a training batch.
+        transform: what is trained on in place of an example, and a generator for what it draws.
+        seed: of what the transform draws.
     """
 
     def __init__(
@@ -36,17 +40,32 @@ class Collate:
         pixels: PixelStore,
         tokenize: Callable[[Sequence[str]], Tensor],
         augment: Augment | None = None,
+        transform: Callable[[Example, torch.Generator], Example] | None = None,
+        seed: int = 0,
     ) -> None:
         self.pixels, self.tokenize, self.augment = pixels, tokenize, augment
+        self.transform, self.seed = transform, seed
         self._moment: str | None = None
 
     def at(self, moment: str) -> Collate:
-        """The same for a moment of training, such as an epoch, which decides what random views are drawn."""
-        other = Collate(self.pixels, self.tokenize, self.augment)
+        """The same for a moment of training, such as an epoch, which decides what is drawn at random.
+
+        Without a moment, as for a memory, pictures have no random views, and the transform draws once and for
+        all.
+        """
+        other = copy(self)
         other._moment = moment
         return other
 
+    def transformed(self, example: Example) -> Example:
+        """What is trained on in place of an example, at this moment."""
+        if self.transform is None:
+            return example
+        place = (self._moment or "stored", example.domain, example.id)
+        return self.transform(example, generator(self.seed, "transform", *place))
+
     def __call__(self, examples: Sequence[Example]) -> Batch:
+        examples = [self.transformed(example) for example in examples]
         negatives = [(i, k, n) for i, e in enumerate(examples) for k, n in enumerate(e.negatives)]
         items = [(f"{e.id}/reference", e.query) for e in examples]
         items += [(f"{e.id}/target", e.target) for e in examples]
@@ -114,4 +133,4 @@ def item_columns(
         said.append(text)
         if place >= queries:
             known[text] = rows[-1]
-    return Column(images(shown), "item", index), Column(Texts(tokenize(said)), "item", rows)
+    return Column(images(shown), "item", index), Column(Texts(tokenize(said), said=said), "item", rows)

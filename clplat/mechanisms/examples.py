@@ -11,7 +11,7 @@ from torch import Tensor
 from clplat.data.batch import Batch
 from clplat.data.stored_rows import is_row
 
-__all__ = ["join_examples", "size_in_bytes", "split_batch"]
+__all__ = ["at_rest", "join_examples", "length", "size_in_bytes", "split_batch", "take", "tensor_bytes"]
 
 
 def split_batch(batch: Any) -> list[Any]:
@@ -36,11 +36,38 @@ def split_batch(batch: Any) -> list[Any]:
     raise TypeError(f"a memory cannot split a batch of type {type(batch).__name__}")
 
 
+def length(batch: Any) -> int:
+    """The number of examples of a batch of any shape that `split_batch` knows."""
+    if isinstance(batch, dict):
+        return length(next(iter(batch.values())))
+    if isinstance(batch, list | tuple) and any(map(_is_column, batch)):
+        return length(batch[0])
+    return len(batch)
+
+
+def take(batch: Any, rows: Sequence[int]) -> Any:
+    """The batch of these examples alone; pictures that are not asked for are not decoded.
+
+    Example:
+        >>> take([torch.tensor([5, 6, 7]), torch.zeros(3, 2)], [2])[0]
+        tensor([7])
+    """
+    if isinstance(batch, Batch):
+        return batch.part(rows)
+    if isinstance(batch, Tensor):
+        return batch[list(rows)]
+    if isinstance(batch, dict):
+        return {key: take(value, rows) for key, value in batch.items()}
+    if isinstance(batch, list | tuple) and any(map(_is_column, batch)):
+        return [take(part, rows) for part in batch]
+    return [batch[i] for i in rows]
+
+
 def _is_column(part: Any) -> bool:
-    """A tensor, or a tuple or dict of tensors: one of the columns of a batch, and no example of its own."""
+    """A tensor, a `Batch`, or a tuple or dict of tensors: a column of a batch, and no example of its own."""
     if isinstance(part, dict):
         return any(map(_is_column, part.values()))
-    return isinstance(part, Tensor) or (isinstance(part, tuple) and any(map(_is_column, part)))
+    return isinstance(part, Tensor | Batch) or (isinstance(part, tuple) and any(map(_is_column, part)))
 
 
 def join_examples(rows: Sequence[Any]) -> Any:
@@ -57,6 +84,17 @@ def join_examples(rows: Sequence[Any]) -> Any:
     return list(rows)
 
 
+def at_rest(node: Any) -> Any:
+    """A tree of examples with every tensor on the CPU, where `split_batch` leaves them."""
+    if isinstance(node, Tensor):
+        return node.cpu()
+    if isinstance(node, dict):
+        return {key: at_rest(value) for key, value in node.items()}
+    if isinstance(node, list | tuple):
+        return type(node)(map(at_rest, node))
+    return node
+
+
 def size_in_bytes(row: Any) -> int:
     """Bytes that an example takes at rest: tensors by their storage, texts in UTF-8, numbers 8, None 0."""
     if row is None:
@@ -68,3 +106,12 @@ def size_in_bytes(row: Any) -> int:
     if isinstance(row, list | tuple):
         return sum(size_in_bytes(value) for value in row)
     return len(row.encode()) if isinstance(row, str) else 8
+
+
+def tensor_bytes(node: Any) -> int:
+    """Bytes of all tensors in a tree; plain values cost nothing."""
+    if isinstance(node, Tensor):
+        return node.numel() * node.element_size()
+    if isinstance(node, dict):
+        return sum(map(tensor_bytes, node.values()))
+    return sum(map(tensor_bytes, node)) if isinstance(node, list | tuple) else 0

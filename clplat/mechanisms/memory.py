@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any, Literal, Protocol
 
 import torch
 
-from clplat.mechanisms.examples import join_examples, size_in_bytes, split_batch
+from clplat.mechanisms.examples import at_rest, join_examples, length, size_in_bytes, split_batch, take
 from clplat.randomness import generator
 
 __all__ = ["Memory"]
@@ -18,13 +19,21 @@ class Collates(Protocol):
     def collate(self, examples: list[Any]) -> Any: ...
 
 
+@dataclass(frozen=True)
+class _Place:
+    """Stands for a row of the batch on offer."""
+
+    row: int
+
+
 class Memory:
     """A bounded set of examples of earlier experiences.
 
     Args:
         size: examples at most.
         policy: ``"reservoir"``: every example seen so far is kept with equal chance (Vitter 1985);
-            ``"balanced"``: every experience has an equal share, earlier shares shrink as new ones come.
+            ``"balanced"``: every experience has an equal share, earlier shares shrink as new ones come;
+            ``"queue"``: the newest stay.
         seed: of its own generator.
 
     Example:
@@ -33,12 +42,13 @@ class Memory:
         0
     """
 
-    def __init__(self, size: int, policy: Literal["reservoir", "balanced"], seed: int) -> None:
+    def __init__(self, size: int, policy: Literal["reservoir", "balanced", "queue"], seed: int) -> None:
         if size < 1:
             raise ValueError(f"a memory holds at least one example, not {size}")
         self.size, self.policy = size, policy
         self._generator = generator(seed, "memory")
         self._seen = 0
+        self._offered: dict[str, int] = {}
         self._groups: dict[str, list[Any]] = {}
 
     def __len__(self) -> int:
@@ -51,9 +61,13 @@ class Memory:
     def _integer(self, high: int) -> int:
         return int(torch.randint(high, (1,), generator=self._generator))
 
-    def add(self, learner: Collates, experience: Any) -> None:
-        """Choose among the examples of an experience and store the chosen ones."""
-        data = getattr(experience, "dataset", experience)
+    def add(self, learner: Collates, data: Any) -> None:
+        """Choose among the examples of an experience and store the chosen ones.
+
+        Args:
+            learner: joins examples to a batch.
+            data: what was trained on, ``learner.data()``.
+        """
         group = str(len(self._groups))
         if self.policy == "balanced":
             *shares, room = _shares(self.size, [*map(len, self._groups.values()), len(data)])
@@ -63,6 +77,10 @@ class Memory:
             chosen = torch.randperm(len(data), generator=self._generator)[:room].sort().values.tolist()
             self._groups[group] = split_batch(learner.collate([data[i] for i in chosen])) if chosen else []
             self._seen += len(data)
+            return
+        if self.policy == "queue":
+            newest = range(max(0, len(data) - self.size), len(data))
+            self.offer(learner.collate([data[i] for i in newest]), group)
             return
         slots: list[tuple[str, int]] = [
             (key, i) for key, rows in self._groups.items() for i in range(len(rows))
@@ -78,23 +96,69 @@ class Memory:
         kept[group] = split_batch(learner.collate([data[i] for i in fresh])) if fresh else []
         self._groups = kept
 
+    def offer(self, batch: Any, group: str) -> None:
+        """Choose among examples as they come, during training; what is not chosen is not decoded.
+
+        Args:
+            batch: of any shape that `split_batch` knows; a tuple of the batch and of what the model put out
+                for it, say.
+            group: names the experience; a batch of `sample` is of one group.
+
+        Example:
+            >>> memory = Memory(size=2, policy="queue", seed=0)
+            >>> memory.offer((torch.zeros(5, 3), torch.arange(5)), "first domain")
+            >>> memory.sample(2)[1].sort().values
+            tensor([3, 4])
+        """
+        held = self._groups.setdefault(group, [])
+        for i in range(length(batch)):
+            self._seen += 1
+            self._offered[group] = self._offered.get(group, 0) + 1
+            if len(self) < self.size or self._make_room(group):
+                held.append(_Place(i))
+        places = [row for row in held if isinstance(row, _Place)]
+        if places:
+            rows = split_batch(take(batch, [place.row for place in places]))
+            held[len(held) - len(rows) :] = rows
+
+    def _make_room(self, group: str) -> bool:
+        """Remove one row of a full memory for one of this group, unless the draw is against it."""
+        rows, held = [*self._groups.values()], self._groups[group]
+        largest = max(rows, key=len)
+        if self.policy == "queue":
+            next(filter(None, rows)).pop(0)
+            return True
+        if self.policy == "balanced" and len(held) < len(largest):
+            largest.pop(self._integer(len(largest)))
+            return True
+        # Vitter's algorithm R, over the whole memory or within the group.
+        whole = self.policy == "reservoir"
+        place = self._integer(self._seen if whole else self._offered[group])
+        for candidates in rows if whole else [held]:
+            if place < len(candidates):
+                candidates.pop(place)
+                return True
+            place -= len(candidates)
+        return False
+
     def sample(self, count: int) -> Any | None:
-        """A batch of at most ``count`` examples of *one* stored experience, or None while empty.
+        """A batch of two to ``count`` examples of *one* stored experience; None where none has two.
 
         One experience at a time, because the negatives of a contrastive batch are then as hard as in
-        training; across domains they would be told apart by their style alone.
+        training; across domains they would be told apart by their style alone. An experience of which one
+        example is left has no negatives to offer and is passed over.
         """
-        groups = [rows for rows in self._groups.values() if rows]
+        groups = [rows for rows in self._groups.values() if len(rows) > 1]
         if not groups:
             return None
         rows = groups[self._integer(len(groups))]
-        order = torch.randperm(len(rows), generator=self._generator)[:count]
+        order = torch.randperm(len(rows), generator=self._generator)[: max(2, count)]
         return join_examples([rows[i] for i in order.tolist()])
 
     def sample_each(self, count: int) -> list[Any]:
         """One batch of every stored experience, about ``count`` examples together, two each at least.
 
-        An experience of which one example is left has no negatives to offer and is passed over.
+        As in `sample`, an experience of which one example is left is passed over.
         """
         groups = [rows for rows in self._groups.values() if len(rows) > 1]
         batches = []
@@ -104,10 +168,13 @@ class Memory:
         return batches
 
     def state_dict(self) -> dict[str, Any]:
-        return {"seen": self._seen, "generator": self._generator.get_state(), "groups": self._groups}
+        own = {"seen": self._seen, "offered": self._offered, "groups": self._groups}
+        return own | {"generator": self._generator.get_state()}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        self._seen, self._groups = state["seen"], state["groups"]
+        # At rest on the CPU, as rows that are added later: what resumes on a device moves numbers there.
+        self._seen, self._groups = state["seen"], at_rest(state["groups"])
+        self._offered = state.get("offered", {})
         self._generator.set_state(state["generator"])
 
 

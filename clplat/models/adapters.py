@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
-from torch import nn
+import torch
+from torch import Tensor, nn
 
 __all__ = ["AdapterState"]
 
@@ -39,6 +41,30 @@ class AdapterState:
         """Whether what this layer makes of an item depends on the batch, in evaluation mode as well."""
         return False
 
+    def factors(self, network: nn.Module) -> frozenset[str]:
+        """Names of the adapters' own tensors in the network, of which `deltas` is what they make of it."""
+        return frozenset()
+
+    def deltas(self, network: nn.Module) -> dict[str, Tensor]:
+        """What the adapters in use add to base weights, by the names that these have without adapters."""
+        return {}
+
+    @torch.no_grad()
+    def absorb(self, network: nn.Module, deltas: Mapping[str, Tensor]) -> None:
+        """Add to the weights that the network computes with; what the adapters add to them stays.
+
+        Raises:
+            UserError: what an adapter makes of a layer depends on the base, so that the sum would be another.
+        """
+        base = {self.base_key(key): parameter for key, parameter in network.named_parameters()}
+        for key, delta in deltas.items():
+            if bool(delta.any()):  # an untouched weight gets no new version
+                base[key].add_(delta)
+
     def knows(self, module: nn.Module) -> bool:
         """Whether this is a layer of an adapter, of which no attribute but the tensors changes."""
         return False
+
+    def terms(self, batch: Any, outputs: Any) -> dict[str, Tensor]:
+        """Objectives of the active adapter's own, weighted, as means over the examples of the batch."""
+        return {}

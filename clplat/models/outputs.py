@@ -8,8 +8,9 @@ from typing import Any, Literal
 
 import torch
 from torch import Tensor
+from torch.nn.functional import normalize
 
-__all__ = ["Outputs", "Rows", "Scorer", "dot"]
+__all__ = ["Outputs", "Rows", "Scorer", "cosines", "dot"]
 
 #: Embeddings (B, ...) of one side and (C, ...) of the other -> scores (B, C).
 Scorer = Callable[[Tensor, Tensor], Tensor]
@@ -18,6 +19,18 @@ Scorer = Callable[[Tensor, Tensor], Tensor]
 def dot(left: Tensor, right: Tensor) -> Tensor:
     """The scorer of plain embeddings: ``left @ right.T``, the cosines of unit rows."""
     return left @ right.T
+
+
+def cosines(query: Tensor, candidates: Tensor, scale: Tensor | float = 1.0) -> Tensor:
+    """``scale cos(q_i, c_j)`` (B, C) of rows of any length, in full precision also under autocast.
+
+    Example:
+        >>> cosines(torch.tensor([[3.0, 0.0]]), torch.eye(2), scale=10.0)
+        tensor([[10.,  0.]])
+    """
+    # At scale 100, bfloat16 rounds logits to steps of 0.5.
+    with torch.autocast(query.device.type, enabled=False):
+        return scale * normalize(query.float(), dim=-1) @ normalize(candidates.float(), dim=-1).T
 
 
 @dataclass(frozen=True)
@@ -93,6 +106,8 @@ class Outputs:
             scale: multiplies the scores.
         """
         one, other = (self[side] if isinstance(side, str) else side for side in (left, right))
+        if scale is not None and self.scorer is dot:
+            return cosines(one, other, scale)  # the rows are scaled, as ever: the same bits in every release
         with torch.autocast(one.device.type, enabled=False):
             scores = self.scorer(one.float(), other.float())
             return scores if scale is None else scale * scores

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from clplat.data.records import Example as Example
     from clplat.data.records import Gallery as Gallery
     from clplat.data.records import Item as Item
+    from clplat.data.records import Metric as Metric
     from clplat.data.records import Pair as Pair
     from clplat.data.records import Picture as Picture
     from clplat.data.records import Probe as Probe
@@ -29,6 +30,8 @@ if TYPE_CHECKING:
     from clplat.data.records import Triplet as Triplet
     from clplat.errors import UserError as UserError
     from clplat.mechanisms.memory import Memory as Memory
+    from clplat.mechanisms.parameter_groups import Group as Group
+    from clplat.mechanisms.parameter_groups import layer_decay as layer_decay
     from clplat.mechanisms.teacher import Teacher as Teacher
     from clplat.mechanisms.teacher import snapshot as snapshot
     from clplat.models.backbone import Backbone as Backbone
@@ -36,10 +39,14 @@ if TYPE_CHECKING:
     from clplat.models.features import TextFeatures as TextFeatures
     from clplat.models.outputs import Outputs as Outputs
     from clplat.models.outputs import Rows as Rows
+    from clplat.models.outputs import cosines as cosines
+    from clplat.models.prompt import TowerPrompt as TowerPrompt
+    from clplat.models.readout import Readout as Readout
+    from clplat.models.readout import install_readout as install_readout
+    from clplat.models.view import Towers as Towers
     from clplat.parts.adapters._base import Adapter as Adapter
     from clplat.parts.composers._base import Composer as Composer
     from clplat.parts.losses._base import Loss as Loss
-    from clplat.parts.losses.info_nce import cosines as cosines
     from clplat.parts.losses.info_nce import info_nce as info_nce
     from clplat.parts.losses.similarity_distillation import relation_kl as relation_kl
     from clplat.parts.probes._base import Probes as Probes
@@ -47,10 +54,12 @@ if TYPE_CHECKING:
     from clplat.parts.projections._fitting import apply_matrix as apply_matrix
     from clplat.parts.projections._fitting import register_matrix as register_matrix
     from clplat.parts.prompts._base import Prompt as Prompt
+    from clplat.parts.transforms._base import Transform as Transform
     from clplat.progress import Progress as Progress
     from clplat.randomness import generator as generator
     from clplat.retriever import ComposedRetriever as ComposedRetriever
     from clplat.training.learner import Learner as Learner
+    from clplat.training.phases import Phase as Phase
     from clplat.training.strategy import Strategy as Strategy
     from clplat.training.strategy import SupportsLearning as SupportsLearning
     from clplat.training.streams import build_benchmark as build_benchmark
@@ -67,6 +76,7 @@ _FROM = {
         "Example",
         "Gallery",
         "Item",
+        "Metric",
         "Pair",
         "Picture",
         "Probe",
@@ -77,23 +87,29 @@ _FROM = {
     ),
     "clplat.errors": ("UserError",),
     "clplat.mechanisms.memory": ("Memory",),
+    "clplat.mechanisms.parameter_groups": ("Group", "layer_decay"),
     "clplat.mechanisms.teacher": ("Teacher", "snapshot"),
     "clplat.models.backbone": ("Backbone",),
     "clplat.models.features": ("ImageFeatures", "TextFeatures"),
-    "clplat.models.outputs": ("Outputs", "Rows"),
+    "clplat.models.outputs": ("Outputs", "Rows", "cosines"),
+    "clplat.models.prompt": ("TowerPrompt",),
+    "clplat.models.readout": ("Readout", "install_readout"),
+    "clplat.models.view": ("Towers",),
     "clplat.retriever": ("ComposedRetriever",),
     "clplat.parts.adapters._base": ("Adapter",),
     "clplat.parts.composers._base": ("Composer",),
     "clplat.parts.losses._base": ("Loss",),
-    "clplat.parts.losses.info_nce": ("cosines", "info_nce"),
+    "clplat.parts.losses.info_nce": ("info_nce",),
     "clplat.parts.losses.similarity_distillation": ("relation_kl",),
     "clplat.parts.probes._base": ("Probes",),
     "clplat.parts.projections._base": ("Projection",),
     "clplat.parts.projections._fitting": ("apply_matrix", "register_matrix"),
     "clplat.parts.prompts._base": ("Prompt",),
+    "clplat.parts.transforms._base": ("Transform",),
     "clplat.progress": ("Progress",),
     "clplat.randomness": ("generator",),
     "clplat.training.learner": ("Learner",),
+    "clplat.training.phases": ("Phase",),
     "clplat.training.strategy": ("Strategy", "SupportsLearning"),
     "clplat.training.streams": ("build_benchmark",),
 }

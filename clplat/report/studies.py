@@ -8,6 +8,8 @@ from functools import partial
 from itertools import accumulate
 from typing import Any, NamedTuple
 
+import numpy as np
+
 from clplat.formats import axis_title, number, setting, text
 from clplat.measures import describe
 from clplat.plots.canvas import INK, SOFT, label_text, panels, titled
@@ -51,13 +53,9 @@ def front(points: Sequence[Sequence[float]], lower: Sequence[bool]) -> list[int]
         >>> front([(50, 4), (48, 2), (47, 3)], lower=(False, True))
         [0, 1]
     """
-    better = [[-value if low else value for value, low in zip(point, lower, strict=True)] for point in points]
-
-    def beaten(mine: list[float]) -> bool:
-        rivals = (other for other in better if other != mine)
-        return any(all(a >= b for a, b in zip(other, mine, strict=True)) for other in rivals)
-
-    return [k for k, mine in enumerate(better) if not beaten(mine)]
+    values = np.where(lower, 1, -1) * np.array(points, dtype=float).reshape(-1, len(lower))
+    beaten = [((values <= mine).all(1) & (values < mine).any(1)).any() for mine in values]
+    return [k for k, is_beaten in enumerate(beaten) if not is_beaten]
 
 
 def pareto(

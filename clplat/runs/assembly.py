@@ -16,7 +16,7 @@ from clplat.config.resolved import Config
 from clplat.data.augment import Augment
 from clplat.data.collate import Collate
 from clplat.data.images import PixelStore, Preprocess
-from clplat.data.records import Domain, Probe
+from clplat.data.records import Domain, Example, Probe
 from clplat.data.walk import words
 from clplat.errors import UserError
 from clplat.evaluation.evaluator import Evaluator
@@ -87,7 +87,7 @@ def build_retriever(config: Config) -> tuple[ComposedRetriever, str, dict[str, l
             if part is not None:
                 attached[slot] = part.attach(backbone)
         retriever = ComposedRetriever(backbone, composer, config.make("projection"))
-    if "text" not in composer.reads:
+    if not retriever.text_wants:
         for parameter in backbone.tower_parameters("text"):
             parameter.requires_grad_(False)
     retriever.to(config.device).eval()
@@ -111,9 +111,11 @@ def assemble(config: Config) -> Assembly:
     retriever, fingerprint, attached = build_retriever(config)
     backbone, cache = retriever.backbone, retriever.cache
     assert cache is None or isinstance(cache, FeatureCache)
-    # A prompt takes places of the context, so that texts are counted with it attached.
-    cut = _cut_texts(backbone, domains, probes, config.data.long_texts)
     pixels = _pixels(backbone.image_size, config.data.preprocess, cache.store if cache else None)
+    collate = Collate(pixels, backbone.tokenize, _augment(config), config.make("transform"), config.seed)
+    # A prompt takes places of the context, so that texts are counted with it attached.
+    held = [domains, probes, _trained_on(collate, domains)]
+    cut = _cut_texts(retriever, held, config.data.long_texts)
     evaluator = Evaluator(
         domains,
         probes,
@@ -133,7 +135,7 @@ def assemble(config: Config) -> Assembly:
         loss=config.make("loss") or NoLoss(),
         pixels=pixels,
         cache=cache,
-        collate=Collate(pixels, backbone.tokenize, _augment(config)),
+        collate=collate,
         evaluator=evaluator,
         base_fingerprint=fingerprint,
         cut_texts=cut,
@@ -162,14 +164,26 @@ def _check_device(device: str) -> None:
         raise UserError(f"device '{device}' cannot be used: {reason}") from None
 
 
-def _cut_texts(backbone: Any, domains: Sequence[Domain], probes: Sequence[Probe], policy: str) -> list[str]:
-    """Texts that the tokenizer would cut; refused unless the user declared that they may be."""
-    every = list(dict.fromkeys(words([domains, probes])))
-    cut = [every[i] for i in backbone.truncated(every)]
+def _trained_on(collate: Collate, domains: Sequence[Domain]) -> list[Example]:
+    """What the transform makes of the training data; without one, nothing that is not there already."""
+    if collate.transform is None:
+        return []
+    try:
+        return [collate.transformed(example) for domain in domains for example in domain.train]
+    except ValueError as error:
+        raise UserError(f"transform: {error}") from error
+
+
+def _cut_texts(retriever: ComposedRetriever, held: Sequence[Any], policy: str) -> list[str]:
+    """Texts that would be cut, beside a composer's template too; refused unless the user declared it."""
+    backbone, places = retriever.backbone, retriever.composer.places
+    every = list(dict.fromkeys(words(held)))
+    cut = [every[i] for i in backbone.truncated(every, places)]
     if cut and policy == "refuse":
+        beside = f", of which the composer's template takes {places}" if places else ""
         raise UserError(
             f"{len(cut)} texts are longer than the backbone's "
-            f"context of {backbone.context_length} tokens, the first: "
+            f"context of {backbone.context_length} tokens{beside}, the first: "
             f"'{cut[0][:80]}...'; shorten them or declare it with --data.long_texts cut"
         )
     return cut
@@ -177,7 +191,9 @@ def _cut_texts(backbone: Any, domains: Sequence[Domain], probes: Sequence[Probe]
 
 def make_trainer(config: Config, parts: Assembly, on_step: Any = None) -> Trainer:
     """The trainer of an assembled experiment."""
+    adapter = config.make("adapter")  # which groups it wants depends on its options alone
     return Trainer(
+        groups=adapter.groups if adapter is not None else lambda names: (),
         model=parts.retriever,
         strategy=parts.strategy,
         collate=parts.collate,

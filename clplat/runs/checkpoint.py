@@ -21,16 +21,23 @@ class Weights:
     """The tensors of a model that differ from its base: all that were ever trainable, and stored buffers.
 
     A LoRA run stores its LoRA; what was never trained comes from the backbone, whose fingerprint is checked.
-    Buffers are stored whole: those of a trained batch norm move although they are not trained.
+    Frozen weights that a strategy writes to, as a merge does, are noticed and stored as well. Buffers are
+    stored whole: those of a trained batch norm move although they are not trained.
     """
 
     def __init__(self, model: nn.Module) -> None:
         self.model = model
         self._touched: set[str] = set()
+        self._versions = {parameter: parameter._version for parameter in model.parameters()}
 
     def look(self) -> None:
-        """Note what is trainable now; a strategy may freeze it before the next checkpoint."""
-        self._touched |= {name for name, p in self.model.named_parameters() if p.requires_grad}
+        """Note what is trainable, or was written to; a strategy may freeze it before the next checkpoint."""
+        versions = self._versions
+        self._touched |= {
+            name
+            for name, p in self.model.named_parameters()
+            if p.requires_grad or p._version != versions.get(p, p._version)
+        }
 
     def tensors(self) -> dict[str, Tensor]:
         """Name -> current value."""
@@ -74,6 +81,7 @@ def save_state(path: Path, trainer: Trainer, weights: Weights, result: dict[str,
             "losses": trainer.losses,
             "weights": weights.tensors(),
             "trainable": [name for name, p in trainer.model.named_parameters() if p.requires_grad],
+            "held": trainer.strategy_plugin.held,
             "optimizer": _moments(trainer),
             "loss": trainer.task.state_dict(),
             "strategy": trainer.strategy.state_dict(),
@@ -97,6 +105,7 @@ def load_state(path: Path, trainer: Trainer, weights: Weights) -> dict[str, Any]
     for name, parameter in trainer.model.named_parameters():
         parameter.requires_grad_(name in trainable)
     weights.restore(state["weights"])
+    trainer.strategy_plugin.held = state.get("held")
     trainer.resume_at(place, state["step"])
     trainer.flops, trainer.flops_per_step = state["flops"], state["flops_per_step"]
     trainer.losses = state["losses"]

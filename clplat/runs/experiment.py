@@ -120,13 +120,12 @@ class Experiment:
     def _walk(self) -> None:
         if not self.result["metrics"]:
             self._measure(0)
-        stream = self.parts.benchmark.train_stream
-        while self.trainer.position.experience < len(stream):
+        while self.trainer.position.experience < len(self.result["domains"]):
             index = self.trainer.position.experience
             if not self.trainer.resuming:
                 self.versions.remember_anchors(index)
             start = time.perf_counter()
-            self.trainer.train(stream[index], eval_streams=[])
+            self._learn(index)
             self._spend("train_seconds", start)
             if not self.weights.finite():
                 raise UserError(
@@ -135,6 +134,10 @@ class Experiment:
                 )
             self.trainer.position = Position(index + 1)
             self._measure(index + 1)
+
+    def _learn(self, index: int) -> None:
+        """From one version of the model to the next."""
+        self.trainer.train(self.parts.benchmark.train_stream[index], eval_streams=[])
 
     # -- the parts of a step --------------------------------------------------------------------------------
 
@@ -175,12 +178,15 @@ class Experiment:
         save_lists(self.folder / "lists" / f"{version}.safetensors", row.lists)
         save_version(self.folder / "versions" / f"{version}.safetensors", self.trainer, self.weights)
         add_row(self.result, row, cells, backfill)
-        add_costs(self.result, self.parts, self.trainer)
+        self._add_costs()
         self._note_reuse()
         self._spend("evaluation_seconds", start)
         self._save()
         self._write()
         self.listener.row(self.result)
+
+    def _add_costs(self) -> None:
+        add_costs(self.result, self.parts, self.trainer)
 
     def _note_reuse(self) -> None:
         """What the feature store gave, before an interruption and since."""
@@ -188,8 +194,8 @@ class Experiment:
         if cache is None:
             return
         cache.store.flush()
-        if cache.store.quota.problem and not self._told:
-            self.listener.note(cache.store.quota.problem)
+        if cache.store.problem and not self._told:
+            self.listener.note(cache.store.problem)
             self._told = True
         for tower, counts in cache.counts.items():
             if counts.unseen and tower not in self._live:

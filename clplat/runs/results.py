@@ -167,6 +167,7 @@ def add_costs(result: dict[str, Any], parts: Assembly, trainer: Trainer) -> None
     cost["training_flops"] = trainer.flops
     cost["optimizer_steps"] = trainer.step
     cost["exemplar_bytes"] = parts.strategy.memory_bytes()
+    cost["state_bytes"] = parts.strategy.state_bytes()
     result["training"] = _curves(trainer.losses)
     peak = provenance.peak_memory_bytes()
     result["measured"]["peak_memory_bytes"] = max(result["measured"].get("peak_memory_bytes", 0), peak)

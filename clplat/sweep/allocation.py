@@ -9,12 +9,12 @@ their given order; one that failed is tried once more by every later call of the
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Literal
 
 from clplat.sweep.plan import Budget
 
-__all__ = ["HOPELESS", "State", "TrialSummary", "exhausted", "is_over", "next_final", "next_study"]
+__all__ = ["HOPELESS", "State", "TrialSummary", "exhausted", "is_over", "next_final", "next_study", "spent"]
 
 State = Literal["waiting", "running", "complete", "pruned", "failed"]
 #: A study whose first trials all failed ends after this many: a limit on time or work would never end it.
@@ -59,15 +59,19 @@ def next_study(budget: Budget, studies: Mapping[str, Sequence[TrialSummary]]) ->
 def exhausted(budget: Budget, trials: Sequence[TrialSummary]) -> bool:
     """Whether the trials that were begun use up the budget of their study."""
     begun = _begun(trials)
-    used = {
-        "trials": len(begun),
-        "seconds": sum(trial.seconds for trial in begun),
-        "tflops": sum(trial.flops for trial in begun) / 1e12,
-    }
-    limits = {"trials": budget.trials, "seconds": budget.seconds, "tflops": budget.tflops}
-    if any(limit is not None and used[name] >= limit for name, limit in limits.items()):
+    used = spent(begun)
+    if any(limit is not None and used[name] >= limit for name, limit in asdict(budget).items()):
         return True
     return len(begun) >= HOPELESS and all(trial.state == "failed" for trial in begun)
+
+
+def spent(trials: Sequence[TrialSummary]) -> dict[str, float]:
+    """What trials used, in the words of `Budget`."""
+    return {
+        "trials": len(trials),
+        "seconds": sum((trial.seconds for trial in trials), 0.0),
+        "tflops": sum(trial.flops for trial in trials) / 1e12,
+    }
 
 
 def is_over(budget: Budget, trials: Sequence[TrialSummary]) -> bool:
@@ -85,14 +89,12 @@ def next_final(
         tries: final run -> its tries, the oldest first.
         session: this call.
     """
-    return next((name for name in finals if _may_begin(tries.get(name, ()), session)), None)
-
-
-def _may_begin(tries: Sequence[TrialSummary], session: str) -> bool:
-    if not tries:
-        return True
-    # Once per session, also where two are open and the newest failure is always the other's.
-    return tries[-1].state == "failed" and session not in {one.session for one in tries}
+    for name in finals:
+        mine = tries.get(name, ())
+        # Once per session, also where two are open and the newest failure is always the other's.
+        if not mine or (mine[-1].state == "failed" and session not in {one.session for one in mine}):
+            return name
+    return None
 
 
 def _begun(trials: Sequence[TrialSummary]) -> list[TrialSummary]:

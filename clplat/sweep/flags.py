@@ -13,6 +13,7 @@ import yaml
 from clplat.config.raw import merge
 from clplat.config.recipes import recipe
 from clplat.errors import UserError
+from clplat.measures import find_measure
 from clplat.sweep.plan import Sweep, read_sweep
 
 __all__ = ["from_flags", "refuse_named"]
@@ -58,21 +59,20 @@ def from_flags(options: Namespace, raw: Mapping[str, Any], start: Sweep | None =
 
 def _methods(options: Namespace, base: dict[str, Any]) -> dict[str, Any]:
     """What is compared, where an option says it; a single strategy is taken out of ``base``."""
-    listed, single = options.strategies, base.get("strategy")
-    if single is not None and (not isinstance(single, Mapping) or "name" in single):
+    listed = None if options.strategies is None else _words(options.strategies)
+    if _named(base, "strategy"):
         if listed is not None:
             raise UserError("give --strategies to compare several, or --strategy for one, not both")
         listed = [base.pop("strategy")]
-    elif listed is not None:
-        listed = _words(listed)
+    if options.recipes is not None:
+        if listed is not None:
+            raise UserError("--recipes and --strategies both say what is compared: give one of them")
+        return {"methods": {name: recipe(name).config for name in _words(options.recipes)}}
     if listed is None:
-        names = _words(options.recipes or "")
-        return {} if options.recipes is None else {"methods": {name: recipe(name).config for name in names}}
+        return {}
     twice = [entry for entry in listed if listed.count(entry) > 1]
     if twice:
         raise UserError(f"--strategies names each entry once, not '{twice[0]}' several times")
-    if options.recipes is not None:
-        raise UserError("--recipes and --strategies both say what is compared: give one of them")
     return {"methods": listed}
 
 
@@ -89,9 +89,13 @@ def _values(options: Namespace) -> dict[str, Any]:
 
 def refuse_named(raw: Mapping[str, Any], key: str, instead: str) -> None:
     """Refuse a part or value that the command chooses itself; options of a part without its name may stay."""
-    entry = raw.get(key)
-    if entry is not None and (not isinstance(entry, Mapping) or "name" in entry):
+    if _named(raw, key):
         raise UserError(f"option '--{key}' does not go with this command: {instead}")
+
+
+def _named(raw: Mapping[str, Any], key: str) -> bool:
+    entry = raw.get(key)
+    return entry is not None and (not isinstance(entry, Mapping) or "name" in entry)
 
 
 def _words(text: str) -> list[str]:
@@ -114,18 +118,13 @@ def _space(text: str) -> tuple[str, Any]:
 
 
 def _limit(text: str) -> tuple[str, float]:
-    found = re.fullmatch(r"\s*([\w@]+)\s*([<>])=\s*([-+.\deE]+)\s*", text)
+    number = r"[-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?"
+    found = re.fullmatch(rf"\s*([\w@]+)\s*([<>])=\s*({number})\s*", text)
     if not found:
         raise UserError(f"--constraint takes a limit such as forgetting<=5, not '{text}'")
-    from clplat.measures import find_measure
-
-    name, sign, number = found.groups()
-    wanted = "<" if find_measure(name).better == "lower" else ">"
+    name, sign, limit = found.groups()
+    better = find_measure(name).better
+    wanted = "<" if better == "lower" else ">"
     if sign != wanted:
-        raise UserError(
-            f"'{name}' is better {find_measure(name).better}: a constraint on it is {name}{wanted}=LIMIT"
-        )
-    try:
-        return name, float(number)
-    except ValueError:
-        raise UserError(f"--constraint takes a number after {sign}=, not '{number}'") from None
+        raise UserError(f"'{name}' is better {better}: a constraint on it is {name}{wanted}=LIMIT")
+    return name, float(limit)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -19,7 +19,7 @@ from clplat.randomness import generator
 from clplat.sweep.plan import Sweep
 from clplat.tuning.spaces import read_space, tuned_spaces
 
-__all__ = ["Entry", "FinalRun", "Layout", "option", "permuted", "slug"]
+__all__ = ["Entry", "FinalRun", "Layout", "permuted", "slug"]
 
 
 def slug(*words: str) -> str:
@@ -87,14 +87,6 @@ class FinalRun:
         return f"{self.entry.key}{tuned}-s{self.seed}" + (f"-o{self.order}" if self.order else "")
 
 
-def option(config: Mapping[str, Any], key: str) -> Any:
-    """The value at a dotted option of a resolved configuration; None where there is none."""
-    value: Any = config
-    for name in key.split("."):
-        value = value.get(name) if isinstance(value, Mapping) else None
-    return value.get("name") if isinstance(value, Mapping) else value
-
-
 class Layout:
     """All that a sweep runs; every name and value of it is checked when it is made.
 
@@ -130,7 +122,7 @@ class Layout:
     def _check_tuned(self, own: Mapping[str, Space]) -> None:
         contenders = [entry for entry in self.entries if not entry.control]
         for name in (*self.sweep.tune, *own):
-            if not any(key == name or key.startswith(f"{name}.") for e in contenders for key in e.space):
+            if not any(f"{key}.".startswith(f"{name}.") for e in contenders for key in e.space):
                 known = sorted({key for entry in contenders for key in spaces(entry.config)})
                 raise UserError(
                     f"'{name}' has no search space in any method of the sweep{nearest(name, known)} "
@@ -173,19 +165,14 @@ class Layout:
         return self._placed(final.entry, final.params, final.seed, final.order)
 
     def _placed(self, entry: Entry, params: Mapping[str, Any], seed: int, order: int) -> Config:
-        raw = entry.raw
-        for key, value in params.items():
-            raw = merge(raw, {key: value})
         names = self.orders[entry.group][order]
-        if names is not None:
-            raw = merge(raw, {"scenario": {"order": names}})
-        return resolve(merge(raw, {"seed": seed}))
+        stream = {} if names is None else {"scenario.order": names}
+        return resolve(merge(entry.raw, {**params, **stream, "seed": seed}))
 
-    def finals(self, entry: Entry, kind: str, params: Mapping[str, Any]) -> Iterator[FinalRun]:
+    def finals(self, entry: Entry, kind: str, params: Mapping[str, Any]) -> list[FinalRun]:
         """The replicates of an entry: seed i with order i modulo their number."""
-        orders = len(self.orders[entry.group])
-        for place, seed in enumerate(self.sweep.seeds):
-            yield FinalRun(entry, kind, dict(params), seed, place % orders)
+        orders, seeds = len(self.orders[entry.group]), self.sweep.seeds
+        return [FinalRun(entry, kind, dict(params), seed, i % orders) for i, seed in enumerate(seeds)]
 
 
 def permuted(names: Sequence[str], count: int) -> list[list[str] | None]:

@@ -5,12 +5,12 @@ from __future__ import annotations
 import copy
 import multiprocessing
 import os
-import queue as queues
 import signal
 import threading
 import time
 import warnings
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from functools import partial
 from multiprocessing.connection import wait
@@ -153,23 +153,21 @@ def _work(pipe: Any, spec: WorkerSpec, place: int) -> None:
     if torch.cuda.is_available():  # each worker has a GPU of its own, as far as there are any
         torch.cuda.set_device(place % torch.cuda.device_count())
     # Sent by a thread of its own: training does not wait while the parent logs to MLflow.
-    outbox: queues.SimpleQueue[tuple[str, Any] | None] = queues.SimpleQueue()
-    sender = threading.Thread(target=_send_all, args=(pipe, outbox), daemon=True)
-    sender.start()
+    with ThreadPoolExecutor(1) as sender:
 
-    def listen(job: Job) -> Listener:
-        outbox.put(("job", job))
-        return PipeListener(outbox)
+        def send(*message: Any) -> None:
+            sender.submit(_send, pipe, message)
 
-    run_worker(spec.queue(), listen)
-    outbox.put(None)
-    sender.join()
+        def listen(job: Job) -> Listener:
+            send("job", job)
+            return PipeListener(send)
+
+        run_worker(spec.queue(), listen)
 
 
-def _send_all(pipe: Any, outbox: queues.SimpleQueue[tuple[str, Any] | None]) -> None:
+def _send(pipe: Any, message: tuple[Any, ...]) -> None:
     try:
-        while (message := outbox.get()) is not None:
-            pipe.send(message)
+        pipe.send(message)
     except OSError:
         os._exit(1)  # the parent is gone; what is known is on disk
 
@@ -177,8 +175,8 @@ def _send_all(pipe: Any, outbox: queues.SimpleQueue[tuple[str, Any] | None]) -> 
 class PipeListener(Listener):
     """Sends every event to the parent process, which owns the terminal and the tracker."""
 
-    def __init__(self, outbox: queues.SimpleQueue[tuple[str, Any] | None]) -> None:
-        self.outbox = outbox
+    def __init__(self, send: Callable[..., None]) -> None:
+        self.send = send
         for name in ("started", "cell", "row", "finished", "failed", "note"):
             setattr(self, name, partial(self._send, name))
 
@@ -188,4 +186,4 @@ class PipeListener(Listener):
 
     def _send(self, name: str, *values: Any) -> None:
         # The result goes on growing here while the message waits.
-        self.outbox.put((name, copy.deepcopy(values)))
+        self.send(name, copy.deepcopy(values))

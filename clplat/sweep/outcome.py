@@ -5,22 +5,24 @@ Read from the storage and from the folders of the runs, at any time; nothing is 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+import warnings
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+from optuna.trial import FrozenTrial
 
 from clplat.files import read_json
+from clplat.measures import find_measure
+from clplat.naming import flat
 from clplat.provenance import library_versions
 from clplat.runs.run_folder import RESULT
+from clplat.sweep.allocation import spent
 from clplat.sweep.comparisons import comparisons, sentence
-from clplat.sweep.layout import Entry, FinalRun, option
-from clplat.sweep.rows import rounded, row_of
-from clplat.sweep.studies import Studies, number_of, state_of
+from clplat.sweep.layout import Entry, FinalRun
+from clplat.sweep.rows import row_of
+from clplat.sweep.studies import Studies, number_of, state_of, summary
 from clplat.tuning.spaces import write_space
-
-if TYPE_CHECKING:
-    from optuna.trial import FrozenTrial
 
 __all__ = ["OUTCOME", "SCHEMA", "collect"]
 
@@ -28,40 +30,31 @@ OUTCOME = "sweep.json"
 SCHEMA = 1
 
 
-@dataclass
-class _Replicates:
-    """The final runs of an entry with one setting, as they are on disk.
-
-    Args:
-        done: folder -> result of those that are complete.
-        failures: of those that count as finished all the same.
-        missing: how many are still to come.
-    """
-
-    finals: Sequence[FinalRun]
-    done: dict[str, dict[str, Any]]
-    failures: list[dict[str, Any]]
-    missing: int
-
-
 def collect(studies: Studies, command: str) -> dict[str, Any]:
     """The outcome of a sweep as it stands, schema 1 (``docs/sweeps.md``)."""
     layout, sweep = studies.layout, studies.layout.sweep
     tries = studies.final_tries()
-    replicates = [_read_replicates(studies.out, finals, tries) for finals in _finals(studies)]
-    rows = [row_of(layout, studies.out, r.finals, r.done) for r in replicates if r.done]
+    rows, failures, missing = [], [], 0
+    code: set[str] = set()
+    for finals in studies.finals():
+        done, failed = _read_replicates(studies.out, finals, tries)
+        failures += failed
+        missing += len(finals) - len(done) - len(failed)
+        code.update(result["fingerprints"]["code"] for result in done.values())
+        if done:
+            rows.append(row_of(layout, studies.out, finals, done))
     rows.sort(key=lambda row: (list(sweep.groups).index(row.plain["group"]), -row.plain["score"]["mean"]))
     plain_rows, found = [row.plain for row in rows], comparisons(rows)
     tuned = [_study(studies, entry) for entry in layout.studies]
     first = read_json(studies.out / rows[0].plain["folders"][0] / RESULT) if rows else None
     return {
         "schema": SCHEMA,
-        "status": "running" if sum(r.missing for r in replicates) > 0 else "complete",
+        "status": "running" if missing > 0 else "complete",
         "name": sweep.name,
         "question": sweep.question,
         "command": command,
         "versions": library_versions(),
-        "code": sorted({result["fingerprints"]["code"] for r in replicates for result in r.done.values()}),
+        "code": sorted(code),
         "scenario": layout.entries[0].config.name("scenario"),
         "domains": first["domains"] if first else [],
         "primary": first["protocol"]["primary"] if first else "",
@@ -74,44 +67,34 @@ def collect(studies: Studies, command: str) -> dict[str, Any]:
         "comparisons": found,
         "sentence": sentence(plain_rows, found),
         "studies": tuned,
-        "failures": [failure for r in replicates for failure in r.failures] + _failed(tuned),
+        "failures": failures + _failed(tuned),
         "figure": None if sweep.figure is None else dict(sweep.figure),
     }
 
 
-def _finals(studies: Studies) -> Iterator[list[FinalRun]]:
-    """The final runs of each entry, with its default and then its tuned setting."""
-    for entry in studies.layout.entries:
-        yield list(studies.layout.finals(entry, "control" if entry.control else "default", {}))
-        if entry.space and (best := studies.tuned_params(entry)) is not None:
-            yield list(studies.layout.finals(entry, "tuned", best))
-
-
 def _read_replicates(
     out: Path, finals: Sequence[FinalRun], tries: Mapping[str, Sequence[FrozenTrial]]
-) -> _Replicates:
-    on_disk = {final.folder: result for final in finals if (result := _complete(out / final.folder))}
-    # A larger budget may have found a better setting than the one that was measured.
-    stale = [final for final in finals if _differs(on_disk.get(final.folder), final.params)]
-    for final in stale:
-        del on_disk[final.folder]
-    why = "was measured with another setting than the best one now, {}; choose another --out"
-    failures = [_failure(final.run_label, final.folder, why.format(final.params)) for final in stale]
+) -> tuple[dict[str, dict[str, Any]], list[dict[str, Any]]]:
+    """Folder -> result of the replicates that are complete, and those that failed for good."""
+    done, failures = {}, []
     for final in finals:
-        failed = final.folder in tries and tries[final.folder][-1].user_attrs.get("why")
-        if failed:
-            failures.append(_failure(final.run_label, final.folder, failed))
-    return _Replicates(finals, on_disk, failures, len(finals) - len(on_disk) - len(failures))
+        path, whys = out / final.folder / RESULT, []
+        result = read_json(path) if path.exists() else {"status": "not begun"}
+        # A larger budget may have found a better setting than the one that was measured.
+        if result["status"] == "complete" and _differs(result, final.params):
+            setting = f"another setting than the best one now, {final.params}"
+            whys.append(f"was measured with {setting}; choose another --out")
+        elif result["status"] == "complete":
+            done[final.folder] = result
+        if final.folder in tries and (why := tries[final.folder][-1].user_attrs.get("why")):
+            whys.append(why)
+        failures += [_failure(final.run_label, final.folder, why) for why in whys]
+    return done, failures
 
 
-def _complete(folder: Path) -> dict[str, Any] | None:
-    path = folder / RESULT
-    result = read_json(path) if path.exists() else None
-    return result if result is not None and result["status"] == "complete" else None
-
-
-def _differs(result: Mapping[str, Any] | None, params: Mapping[str, Any]) -> bool:
-    return result is not None and any(option(result["config"], key) != params[key] for key in params)
+def _differs(result: Mapping[str, Any], params: Mapping[str, Any]) -> bool:
+    measured, wanted = flat(result["config"]), flat(params)
+    return any(measured.get(key) != wanted.get(key) for key in params)
 
 
 def _failure(label: str, folder: str, why: str) -> dict[str, Any]:
@@ -128,46 +111,41 @@ def _failed(tuned: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
 
 
 def _study(studies: Studies, entry: Entry) -> dict[str, Any]:
-    trials = [_trial(entry, trial) for trial in studies.trials(entry.key)]
-    known = [trial["measures"] for trial in trials]
-    best = studies.best(entry.key)
+    trials, best = studies.trials(entry.key), studies.best(entry.key)
+    used = spent([summary(trial) for trial in trials if trial.state.is_finished()])
     return {
         "group": entry.group,
         "method": entry.method,
         "objectives": list(studies.layout.sweep.objectives),
         "space": {key: write_space(space) for key, space in entry.space.items()},
-        "spent": {
-            "trials": sum(trial["state"] not in ("waiting", "running") for trial in trials),
-            "seconds": rounded(sum(m.get("seconds") or 0.0 for m in known)),
-            "tflops": rounded(sum(m.get("training_flops") or 0.0 for m in known) / 1e12),
-        },
+        "spent": {name: round(value, 6) for name, value in used.items()},
         "importances": _importances(studies, entry),
         "best": None if best is None else number_of(best),
-        "trials": trials,
-    }
-
-
-def _trial(entry: Entry, trial: FrozenTrial) -> dict[str, Any]:
-    state, number = state_of(trial), number_of(trial)
-    return {
-        "number": number,
-        "state": state,
-        "values": list(trial.values) if state == "complete" else None,
-        "params": dict(trial.params),
-        "measures": trial.user_attrs.get("measures", {}),
-        "constraints": dict(trial.constraints),
-        "why": trial.user_attrs.get("why"),
-        "folder": f"trials/{entry.key}/{number}",
+        "trials": [
+            {
+                "number": number_of(trial),
+                "state": state_of(trial),
+                "values": list(trial.values) if state_of(trial) == "complete" else None,
+                "params": dict(trial.params),
+                "measures": trial.user_attrs.get("measures", {}),
+                "constraints": dict(trial.constraints),
+                "why": trial.user_attrs.get("why"),
+                "folder": f"trials/{entry.key}/{number_of(trial)}",
+            }
+            for trial in trials
+        ],
     }
 
 
 def _importances(studies: Studies, entry: Entry) -> dict[str, float]:
-    """Share of each option in the variance of the first objective; empty with too few complete trials."""
+    """Share of each option in what makes the first objective good (PED-ANOVA); empty with too few trials."""
     from optuna.importance import get_param_importances
 
     complete = [trial for trial in studies.records(entry.key) if state_of(trial) == "complete"]
-    if len(complete) < 4 or len({t.values[0] for t in complete if t.values}) < 2 or len(entry.space) < 2:
+    if len(complete) < 4 or len({trial.values[0] for trial in complete}) < 2 or len(entry.space) < 2:
         return {}
-    target = None if len(studies.layout.sweep.objectives) == 1 else (lambda t: t.values[0])
-    found = get_param_importances(studies.study(entry.key), target=target)
+    sign = -1 if find_measure(studies.layout.sweep.objectives[0]).better == "higher" else 1
+    with warnings.catch_warnings():  # that a low target is taken for a good one, as it is here
+        warnings.simplefilter("ignore")
+        found = get_param_importances(studies.study(entry.key), target=lambda trial: sign * trial.values[0])
     return {key: round(float(value), 4) for key, value in found.items()}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field, fields, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, get_type_hints
 
@@ -15,7 +15,7 @@ from clplat.measures import find_measure
 from clplat.tuning.samplers import PRUNERS, SAMPLERS
 from clplat.tuning.spaces import read_space, write_space
 
-__all__ = ["DEFAULT_STRATEGIES", "Budget", "Sweep", "read_sweep"]
+__all__ = ["DEFAULT_STRATEGIES", "Budget", "Sweep", "plain", "read_sweep"]
 
 # The longest first: the last job to begin should not be the one that all workers wait for.
 DEFAULT_STRATEGIES = ("cumulative", "replay", "distill", "ewc", "naive", "patch", "frozen")
@@ -140,11 +140,17 @@ class Sweep:
 
     def as_dict(self) -> dict[str, Any]:
         """Plain data, for `read_sweep` and for the outcome."""
-        plain: dict[str, Any] = _plain(asdict(self))
-        plain["space"] = {
-            key: _plain(write_space(read_space(key, value))) for key, value in self.space.items()
+        space = {key: write_space(read_space(key, value)) for key, value in self.space.items()}
+        written: dict[str, Any] = plain(asdict(self) | {"space": space})
+        return written
+
+    def excess(self, values: Mapping[str, float | None]) -> dict[str, float]:
+        """Constraint -> how far a value, where it is known, is beyond the limit; 0 or less meets it."""
+        return {
+            name: value - limit if find_measure(name).better == "lower" else limit - value
+            for name, limit in self.constraints.items()
+            if (value := values.get(name)) is not None
         }
-        return plain
 
 
 def read_sweep(source: Path | Mapping[str, Any], over: Sweep | None = None) -> Sweep:
@@ -171,50 +177,45 @@ def read_sweep(source: Path | Mapping[str, Any], over: Sweep | None = None) -> S
             raise UserError(f"{source} is not valid YAML: {' '.join(str(error).split())}") from None
     if not isinstance(given, Mapping):
         raise UserError(f"{where} is {type(given).__name__}, not a mapping with keys such as methods, seeds")
-    known = [entry.name for entry in fields(Sweep)]
-    given = {("tune" if key == "search" else key): value for key, value in given.items()}  # its older name
-    hints = get_type_hints(Sweep)
+    kinds = get_type_hints(Sweep) | {"constraints": dict[str, float]}
     values: dict[str, Any] = {}
     for key, value in given.items():
-        if key not in known:
-            raise unknown_name("key of a sweep", str(key), known)
-        values[key] = _budget(value) if key == "budget" else _read(where, key, hints[key], value)
+        key = "tune" if key == "search" else key  # its older name
+        if key not in kinds:
+            raise unknown_name("key of a sweep", str(key), kinds)
+        if key == "budget":
+            values[key] = _budget(value)
+        elif key in ("base", "methods", "groups", "space", "figure"):  # checked where they are used
+            wanted = Mapping if key in ("base", "groups", "space") else (Mapping, list, tuple)
+            if value is not None and not isinstance(value, wanted):
+                raise UserError(f"'{key}' in {where} takes a mapping, not {value!r}")
+            values[key] = value
+        else:
+            values[key] = _checked(f"'{key}' in {where}", kinds[key], value)
     return replace(over or Sweep(), **values)
 
 
-def _read(where: str, key: str, kind: Any, value: Any) -> Any:
-    if key in ("base", "methods", "groups", "space", "figure"):  # checked where they are used
-        wanted = Mapping if key in ("base", "groups", "space") else (Mapping, list, tuple)
-        if value is not None and (isinstance(value, str) or not isinstance(value, wanted)):
-            raise UserError(f"'{key}' in {where} takes a mapping, not {value!r}")
-        return value
-    if key == "constraints":
-        kind = dict[str, float]
-    try:
-        return coerce(kind, value)
-    except ValueError as error:
-        raise UserError(f"'{key}' in {where} {error}") from None
-
-
 def _budget(given: Any) -> Budget:
-    known = {entry.name: kind for entry, kind in zip(fields(Budget), (int, float, float), strict=True)}
+    kinds = get_type_hints(Budget)
     if isinstance(given, Budget):
         return given
     if not isinstance(given, Mapping):
-        raise UserError(f"a budget is written {{trials: 20}}, with any of {', '.join(known)}; not {given!r}")
-    values: dict[str, Any] = {}
-    for key, value in given.items():
-        if key not in known:
-            raise unknown_name("budget", str(key), known)
-        try:
-            values[key] = coerce(known[key] | None, value)
-        except ValueError as error:
-            raise UserError(f"the budget's {key} {error}") from None
-    return Budget(**values)
+        raise UserError(f"a budget is written {{trials: 20}}, with any of {', '.join(kinds)}; not {given!r}")
+    for key in given:
+        if key not in kinds:
+            raise unknown_name("budget", str(key), kinds)
+    return Budget(**{key: _checked(f"the budget's {key}", kinds[key], given[key]) for key in given})
 
 
-def _plain(value: Any) -> Any:
-    """Dicts and lists for all mappings and sequences."""
+def _checked(what: str, kind: Any, value: Any) -> Any:
+    try:
+        return coerce(kind, value)
+    except ValueError as error:
+        raise UserError(f"{what} {error}") from None
+
+
+def plain(value: Any) -> Any:
+    """Dicts and lists for all mappings and sequences, as JSON gives them back."""
     if isinstance(value, Mapping):
-        return {str(key): _plain(entry) for key, entry in value.items()}
-    return [_plain(entry) for entry in value] if isinstance(value, list | tuple) else value
+        return {str(key): plain(entry) for key, entry in value.items()}
+    return [plain(entry) for entry in value] if isinstance(value, list | tuple) else value

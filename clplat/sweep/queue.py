@@ -8,24 +8,26 @@ to the queue at the next claim of another one, to continue from its checkpoint.
 from __future__ import annotations
 
 import secrets
-from collections.abc import Mapping
+import socket
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+import optuna
+from optuna.trial import FrozenTrial, TrialState
 
 from clplat.config.resolved import Config
-from clplat.locks import locked
+from clplat.config.space import Space
+from clplat.locks import is_locked, locked
 from clplat.measures import evaluate_measures, find_measure
 from clplat.sweep.allocation import next_final, next_study
 from clplat.sweep.layout import Entry, FinalRun, Layout
 from clplat.sweep.studies import FINALS, Studies, number_of, state_of, summary
-from clplat.sweep.workers import Workers
 from clplat.tuning.samplers import make_pruner, make_sampler
-from clplat.tuning.spaces import contains, draw
-
-if TYPE_CHECKING:
-    import optuna
-    from optuna.trial import FrozenTrial
+from clplat.tuning.spaces import contains, distribution
 
 __all__ = ["DEATHS", "Job", "Queue"]
 
@@ -71,7 +73,7 @@ class Queue:
         self.layout, self.out = layout, out
         self.studies = Studies(layout, out, storage)
         self.session = session or secrets.token_hex(4)
-        self._workers = Workers(out / ".workers")
+        self._workers, self._held = out / ".workers", ExitStack()
         self._lock = out / ".queue.lock"
         self._claimed: dict[str, optuna.Trial] = {}  # folder of a job -> its trial
 
@@ -87,7 +89,7 @@ class Queue:
             key = next_study(self.layout.sweep.budget, trials)
             if key is not None:
                 return self._begin_trial(next(e for e in self.layout.studies if e.key == key))
-            finals = {final.folder: final for final in self.studies.finals()}
+            finals = {final.folder: final for each in self.studies.finals() for final in each}
             tries = {folder: list(map(summary, t)) for folder, t in self.studies.final_tries().items()}
             folder = next_final(finals, tries, self.session)
             return None if folder is None else self._begin_final(finals[folder])
@@ -101,21 +103,17 @@ class Queue:
 
     def complete(self, job: Job, result: Mapping[str, Any]) -> None:
         """Report that a run came to its end."""
-        trial, values = self._claimed[job.folder], evaluate_measures(result)
-        trial.set_user_attr("measures", values)
-        names = self.layout.sweep.objectives if job.kind == "study" else ("final",)
-        for name, limit in self.layout.sweep.constraints.items() if job.kind == "study" else ():
-            value = values[name]
-            if value is not None:
-                trial.set_constraint(
-                    name, value - limit if find_measure(name).better == "lower" else limit - value
-                )
-        goal = [value for name in names if (value := values[name]) is not None]
-        if len(goal) == len(names):
-            trial.study.tell(trial, list(map(float, goal)))
-            return
-        missing = next(name for name in names if values[name] is None)
-        self.failed(job, f"'{missing}' is undefined for this run, so that it cannot be an objective")
+        sweep, values, tuning = self.layout.sweep, evaluate_measures(result), job.kind == "study"
+        names = sweep.objectives if tuning else ("final",)
+        known = {name: float(value) for name in names if (value := values[name]) is not None}
+        for name, excess in sweep.excess(values).items() if tuning else ():
+            self._claimed[job.folder].set_constraint(name, excess)
+        undefined = next((name for name in names if name not in known), None)
+        if undefined is None:
+            self._end(job, None, {"measures": values}, list(known.values()))
+        else:
+            why = f"'{undefined}' is undefined for this run, so that it cannot be an objective"
+            self._end(job, TrialState.FAIL, {"measures": values, "why": why})
 
     def should_prune(self, job: Job, result: Mapping[str, Any]) -> bool:
         """Report the newest row of a running trial to its study; whether it is pruned for that."""
@@ -132,19 +130,23 @@ class Queue:
 
     def pruned(self, job: Job, result: Mapping[str, Any]) -> None:
         """Report that a trial was stopped because others are better."""
-        from optuna.trial import TrialState
-
-        trial = self._claimed[job.folder]
-        trial.set_user_attr("measures", evaluate_measures(result))
-        trial.study.tell(trial, state=TrialState.PRUNED)
+        self._end(job, TrialState.PRUNED, {"measures": evaluate_measures(result)})
 
     def failed(self, job: Job, why: str) -> None:
         """Report that a run ended with an error; nothing else stops because of it."""
-        from optuna.trial import TrialState
+        self._end(job, TrialState.FAIL, {"why": why})
 
+    def _end(
+        self,
+        job: Job,
+        state: TrialState | None,
+        known: Mapping[str, Any],
+        values: Sequence[float] | None = None,
+    ) -> None:
         trial = self._claimed[job.folder]
-        trial.set_user_attr("why", why)
-        trial.study.tell(trial, state=TrialState.FAIL)
+        for key, value in known.items():
+            trial.set_user_attr(key, value)
+        trial.study.tell(trial, values, state)
 
     def _begin_trial(self, entry: Entry) -> Job:
         self.studies.check_same(entry)
@@ -152,9 +154,8 @@ class Queue:
         study.sampler = make_sampler(self.layout.sweep.sampler, self.layout.sweep.seeds[0], len(known))
         if not known and all(contains(space, entry.default[key]) for key, space in entry.space.items()):
             study.enqueue_trial(entry.default)
-        trial = self._ask(study)
-        params = draw(trial, entry.space)
-        number = trial.user_attrs.get("continues", trial.number)
+        trial = self._ask(study, entry.space)
+        number, params = number_of(trial), trial.params
         folder = f"trials/{entry.key}/{number}"
         config = self.layout.trial_config(entry, params)
         self._claimed[folder] = trial
@@ -162,17 +163,17 @@ class Queue:
 
     def _begin_final(self, final: FinalRun) -> Job:
         tries = [t for t in self.studies.records(FINALS) if t.user_attrs.get("final") == final.folder]
-        trial = self._ask(self.studies.study(FINALS))
+        trial = self._ask(self.studies.study(FINALS), {})
         trial.set_user_attr("final", final.folder)
         trial.set_user_attr("deaths", sum(bool(t.user_attrs.get("returned")) for t in tries))
         self._claimed[final.folder] = trial
         config = self.layout.final_config(final)
         return Job(final.run_label, final.folder, final.entry.key, final.kind, config, final.params)
 
-    def _ask(self, study: optuna.Study) -> optuna.Trial:
+    def _ask(self, study: optuna.Study, spaces: Mapping[str, Space]) -> optuna.Trial:
         """Claim a trial for this worker."""
-        trial = study.ask()
-        trial.set_user_attr("worker", self._workers.own_name)
+        trial = study.ask({key: distribution(space) for key, space in spaces.items()})
+        trial.set_user_attr("worker", self._worker)
         trial.set_user_attr("session", self.session)
         return trial
 
@@ -181,12 +182,17 @@ class Queue:
         for key in self.studies.keys:
             for trial in self.studies.records(key):
                 worker = trial.user_attrs.get("worker")
-                if state_of(trial) == "running" and not self._workers.is_alive(worker):
+                if state_of(trial) == "running" and not (worker and is_locked(self._workers / worker)):
                     self._return(key, trial)
 
-    def _return(self, key: str, dead: FrozenTrial) -> None:
-        from optuna.trial import TrialState
+    @cached_property
+    def _worker(self) -> str:
+        """The name of this worker and of its file, which is locked as long as its process and this object."""
+        name = f"{socket.gethostname()}-{secrets.token_hex(4)}"
+        self._held.enter_context(locked(self._workers / name))
+        return name
 
+    def _return(self, key: str, dead: FrozenTrial) -> None:
         study, storage = self.studies.study(key), self.studies.storage
         deaths = int(dead.user_attrs.get("deaths", 0)) + 1
         if deaths >= DEATHS:

@@ -9,13 +9,13 @@ from pathlib import Path
 from typing import Any
 
 from clplat.evaluation.significance import Replicate, interval
-from clplat.measures import MEASURES, evaluate_measures
+from clplat.measures import evaluate_measures
 from clplat.naming import flat
 from clplat.roles import role_of
 from clplat.sweep.layout import FinalRun, Layout
 from clplat.trees import load_tree
 
-__all__ = ["Row", "rounded", "row_of"]
+__all__ = ["Row", "row_of"]
 
 
 @dataclass
@@ -45,22 +45,23 @@ def row_of(
     replicates = {(f.seed, f.order): _replicate(out / f.folder, done[f.folder]) for f in complete}
     score = interval(list(replicates.values()))
     measures = _measures([done[final.folder] for final in complete])
+    means = {name: entry["mean"] for name, entry in measures.items() if entry is not None}
+    feasible = all(excess <= 0 for excess in layout.sweep.excess(means).values())
     options = flat(first.entry.config.as_dict()) | first.params
-    strategy = first.entry.config.name("strategy")
     return Row(
         {
             "group": first.entry.group,
             "method": first.entry.method,
             "label": first.label,
-            "strategy": strategy,
+            "strategy": first.entry.config.name("strategy"),
             "kind": first.kind,
             "bound": first.entry.control and role_of(done[complete[0].folder]) == "upper bound",
             "params": dict(first.params),
             "settings": {name: options.get(name) for name in _differing(layout)},
             "n": len(done),
-            "score": {key: rounded(getattr(score, key)) for key in ("mean", "sd", "low", "high")},
+            "score": {key: _rounded(getattr(score, key)) for key in ("mean", "sd", "low", "high")},
             "measures": measures,
-            "feasible": _feasible(measures, layout.sweep.constraints),
+            "feasible": feasible if layout.sweep.constraints else None,
             "folders": [final.folder for final in complete],
         },
         replicates,
@@ -76,31 +77,18 @@ def _replicate(folder: Path, result: Mapping[str, Any]) -> Replicate:
 
 def _measures(results: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     """Mean and deviation over replicates of every measure and of every retrieval metric's final mean."""
-    columns: dict[str, list[float | None]] = {name: [] for name in MEASURES if name != "final"}
+    columns: dict[str, list[float | None]] = {}
     for result in results:
-        for name, value in evaluate_measures(result).items():
-            if name != "final":
-                columns[name].append(value)
-        for metric, matrix in result["metrics"].items():
-            columns.setdefault(metric, []).append(statistics.fmean(matrix[-1]))
+        finals = {metric: statistics.fmean(matrix[-1]) for metric, matrix in result["metrics"].items()}
+        for name, value in (evaluate_measures(result) | finals).items():
+            columns.setdefault(name, []).append(value)
+    del columns["final"]  # the score, which has an interval
     found: dict[str, Any] = {}
     for name, values in columns.items():
         known = [value for value in values if value is not None]
         spread = statistics.stdev(known) if len(known) > 1 else None
-        found[name] = {"mean": rounded(statistics.fmean(known)), "sd": rounded(spread)} if known else None
+        found[name] = {"mean": _rounded(statistics.fmean(known)), "sd": _rounded(spread)} if known else None
     return found
-
-
-def _feasible(measures: Mapping[str, Any], constraints: Mapping[str, float]) -> bool | None:
-    if not constraints:
-        return None
-    met = []
-    for name, limit in constraints.items():
-        entry = measures.get(name)
-        if entry is not None:
-            lower = MEASURES[name].better == "lower"
-            met.append(entry["mean"] <= limit if lower else entry["mean"] >= limit)
-    return all(met)
 
 
 def _differing(layout: Layout) -> list[str]:
@@ -110,6 +98,6 @@ def _differing(layout: Layout) -> list[str]:
     return [key for key in keys if len({str(entry.get(key)) for entry in options}) > 1]
 
 
-def rounded(value: float | None) -> float | None:
+def _rounded(value: float | None) -> float | None:
     """A number as it stands in ``sweep.json``."""
     return None if value is None else round(float(value), 6)

@@ -9,16 +9,14 @@ from typing import Any
 import yaml
 
 from clplat.errors import UserError, unknown_name
-from clplat.events import Listener
 from clplat.files import read_json, write_json, write_text
 from clplat.runs.run_folder import RESULT
 from clplat.sweep.launchers import LAUNCHERS, launch
 from clplat.sweep.local import run_local
 from clplat.sweep.outcome import OUTCOME, collect
 from clplat.sweep.plan import Sweep, read_sweep
-from clplat.sweep.queue import Job
 from clplat.sweep.studies import Studies
-from clplat.sweep.worker import run_worker
+from clplat.sweep.worker import listening, run_worker
 from clplat.sweep.worker_spec import SweepListener, SweepListenerFactory, WorkerSpec, threads_per_worker
 from clplat.terminal import Terminal
 
@@ -58,9 +56,7 @@ def run_sweep(
     Raises:
         UserError: a wrong name or value anywhere, before anything runs; a storage that does not answer.
     """
-    if launcher not in ("local", *LAUNCHERS):
-        raise unknown_name("launcher", launcher, ["local", *LAUNCHERS])
-    _refuse_foreign(out)
+    _check(launcher, out)
     plan = sweep.as_dict()
     spec = WorkerSpec(
         read_sweep(plan), out, storage, secrets.token_hex(4), workers, threads_per_worker(workers), tracker
@@ -70,23 +66,20 @@ def run_sweep(
     with Terminal(len(layout.entries) * len(sweep.seeds)) as terminal:
         write_text(out / PLAN, yaml.safe_dump(plan, sort_keys=False, allow_unicode=True))
         tracked = None if tracker is None else tracker(layout, out, terminal.say)
-
-        def listen(job: Job) -> Listener:
-            shown = terminal.listener(job.label)
-            return shown if tracked is None else tracked.listener(shown, job)
-
         if launcher != "local":
             launch(launcher, spec, terminal.say)
         elif workers == 1:
-            run_worker(queue, listen)
+            run_worker(queue, listening(terminal, tracked))
         else:
-            run_local(spec, listen, terminal.say)
+            run_local(spec, listening(terminal, tracked), terminal.say)
         terminal.say("reading the results")
         return _conclude(queue.studies, tracked, command)
 
 
-def _refuse_foreign(out: Path) -> None:
-    """A folder of something else is not filled with runs."""
+def _check(launcher: str, out: Path) -> None:
+    """A wrong name is told at once, and a folder of something else is not filled with runs."""
+    if launcher not in ("local", *LAUNCHERS):
+        raise unknown_name("launcher", launcher, ["local", *LAUNCHERS])
     if out.exists() and not out.is_dir():
         raise UserError(f"{out} is a file; choose another --out")
     if (out / RESULT).exists():
@@ -97,14 +90,10 @@ def _conclude(studies: Studies, tracked: SweepListener | None, command: str) -> 
     """Write the outcome and everything that is drawn from it."""
     from clplat.report import save_figure, write_report
 
-    outcome, out = collect(studies, command), studies.out
-    write_json(out / OUTCOME, outcome)
-    files = [out / OUTCOME]
-    if outcome["rows"]:
-        figure = save_figure(out)
-        files += [path for path in (figure, write_report(out)) if path is not None]
+    outcome, out = _collected(studies, command), studies.out
+    drawn = [save_figure(out), write_report(out)] if outcome["rows"] else []
     if tracked is not None:
-        tracked.finish(outcome, files)
+        tracked.finish(outcome, [out / OUTCOME, *filter(None, drawn)])
     return outcome
 
 
@@ -118,6 +107,10 @@ def gather(out: Path, storage: str | None = None) -> dict[str, Any]:
         raise UserError(f"there is no sweep in {out}")
     studies = WorkerSpec(read_sweep(out / PLAN), out, storage).queue().studies
     before = read_json(out / OUTCOME) if (out / OUTCOME).exists() else {}
-    outcome = collect(studies, before.get("command", ""))
-    write_json(out / OUTCOME, outcome)
+    return _collected(studies, before.get("command", ""))
+
+
+def _collected(studies: Studies, command: str) -> dict[str, Any]:
+    outcome = collect(studies, command)
+    write_json(studies.out / OUTCOME, outcome)
     return outcome

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import secrets
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any, cast
+
+import optuna
+from optuna.trial import FrozenTrial, TrialState
 
 from clplat.config.resolve import completed
 from clplat.errors import UserError
@@ -14,31 +16,21 @@ from clplat.files import write_text
 from clplat.measures import find_measure
 from clplat.sweep.allocation import State, TrialSummary, is_over
 from clplat.sweep.layout import Entry, FinalRun, Layout
+from clplat.sweep.plan import plain
 from clplat.tuning.spaces import write_space
 
-if TYPE_CHECKING:
-    import optuna
-    from optuna.trial import FrozenTrial
-
-__all__ = ["FINALS", "Studies", "number_of", "state_of"]
+__all__ = ["FINALS", "Studies", "number_of", "state_of", "summary"]
 
 #: The study whose trials are the final runs.
 FINALS = "finals"
-_STATES: dict[str, State] = {
-    "WAITING": "waiting",
-    "RUNNING": "running",
-    "COMPLETE": "complete",
-    "PRUNED": "pruned",
-    "FAIL": "failed",
-}
 
 
 def state_of(trial: FrozenTrial) -> State:
     """Our word for a state of Optuna's."""
-    return _STATES[trial.state.name]
+    return "failed" if trial.state == TrialState.FAIL else cast(State, trial.state.name.lower())
 
 
-def number_of(trial: FrozenTrial) -> int:
+def number_of(trial: FrozenTrial | optuna.Trial) -> int:
     """The number in the name of a trial and of its folder: that of the first trial which it continues."""
     return int(trial.user_attrs.get("continues", trial.number))
 
@@ -58,15 +50,13 @@ class Studies:
 
     def study(self, key: str) -> optuna.Study:
         """The study of an entry, or `FINALS`; made if need be."""
-        import optuna
-
         if key not in self._opened:
             names = self.layout.sweep.objectives if key != FINALS else ("final",)
-            higher = [find_measure(name).better == "higher" for name in names]
+            highers = [find_measure(name).better == "higher" for name in names]
             self._opened[key] = optuna.create_study(
                 study_name=f"{self._prefix()}/{key}",
                 storage=self.storage,
-                directions=["maximize" if high else "minimize" for high in higher],
+                directions=["maximize" if higher else "minimize" for higher in highers],
                 load_if_exists=True,
             )
         return self._opened[key]
@@ -92,14 +82,14 @@ class Studies:
                 found.setdefault(str(trial.user_attrs["final"]), []).append(trial)
         return found
 
-    def finals(self) -> Iterator[FinalRun]:
-        """Final runs that can be begun: default settings at once, tuned ones when their study is over."""
+    def finals(self) -> Iterator[list[FinalRun]]:
+        """The replicates that can be begun: default settings at once, tuned ones when their study is over."""
         for entry in self.layout.entries:
-            yield from self.layout.finals(entry, "control" if entry.control else "default", {})
+            yield self.layout.finals(entry, "control" if entry.control else "default", {})
         for entry in self.layout.studies:
             params = self.tuned_params(entry)
             if params is not None:
-                yield from self.layout.finals(entry, "tuned", params)
+                yield self.layout.finals(entry, "tuned", params)
 
     def tuned_params(self, entry: Entry) -> dict[str, Any] | None:
         """The best setting of a study that is over; None before, or when nothing beats the default one."""
@@ -109,16 +99,11 @@ class Studies:
 
     def best(self, key: str) -> FrozenTrial | None:
         """The best complete trial that meets the constraints; of a front, the one with the best ``final``."""
-        objectives = self.layout.sweep.objectives
-        complete = [trial for trial in self.records(key) if state_of(trial) == "complete"]
-        feasible = [trial for trial in complete if all(v <= 0 for v in trial.constraints.values())]
-        if len(objectives) > 1:
-            front = {trial.number for trial in self.study(key).best_trials} if feasible else set()
-            feasible = [trial for trial in feasible if trial.number in front]
-            return max(feasible, key=lambda t: t.user_attrs["measures"]["final"] or 0.0, default=None)
-        sign = 1 if find_measure(objectives[0]).better == "higher" else -1
-        # The earlier one of equals: the default stands where nothing is better.
-        return max(feasible, key=lambda t: (sign * t.values[0], -t.number), default=None)
+        front = self.study(key).best_trials
+        if len(self.layout.sweep.objectives) > 1:
+            return max(front, key=lambda t: t.user_attrs["measures"]["final"] or 0.0, default=None)
+        # The earliest one of equals: the default stands where nothing is better.
+        return next(iter(front), None)
 
     def check_same(self, entry: Entry) -> None:
         """A study is one search in one configuration: two of them could not be compared.
@@ -126,7 +111,7 @@ class Studies:
         Raises:
             UserError: the study on record has another configuration, space or constraints.
         """
-        wanted = _json(
+        wanted = plain(
             {
                 "config": {**self.layout.trial_config(entry, entry.default).as_dict(), "device": None},
                 "space": {key: write_space(space) for key, space in entry.space.items()},
@@ -162,7 +147,3 @@ def summary(trial: FrozenTrial) -> TrialSummary:
         flops=known.get("training_flops") or 0.0,
         session=str(trial.user_attrs.get("session", "")),
     )
-
-
-def _json(value: Any) -> Any:
-    return json.loads(json.dumps(value, sort_keys=True))

@@ -5,17 +5,16 @@ from __future__ import annotations
 import time
 import traceback
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 from clplat.errors import UserError
 from clplat.events import Listener
 from clplat.files import write_text
 from clplat.sweep.queue import Job, Queue
-from clplat.sweep.worker_spec import WorkerSpec
+from clplat.sweep.worker_spec import SweepListener, WorkerSpec
 from clplat.terminal import Terminal
 
-__all__ = ["Pruned", "TrialListener", "run_unattended_worker", "run_worker"]
+__all__ = ["Pruned", "TrialListener", "listening", "run_unattended_worker", "run_worker"]
 
 #: Seconds between two looks at a queue in which only others have jobs.
 POLL = 1.0
@@ -33,6 +32,7 @@ class TrialListener(Listener):
         self.result: dict[str, Any] = {}
         self.started, self.progress = inner.started, inner.progress  # type: ignore[method-assign]
         self.cell, self.note = inner.cell, inner.note  # type: ignore[method-assign]
+        self.finished = inner.finished  # type: ignore[method-assign]
 
     def row(self, result: dict[str, Any]) -> None:
         self.result = result
@@ -40,9 +40,15 @@ class TrialListener(Listener):
         if self.queue.should_prune(self.job, result):
             raise Pruned
 
-    def finished(self, result: dict[str, Any]) -> None:
-        self.result = result
-        self.inner.finished(result)
+
+def listening(terminal: Terminal, tracker: SweepListener | None) -> Callable[[Job], Listener]:
+    """What gives each job that begins its listener: the terminal, and the tracker where there is one."""
+
+    def listen(job: Job) -> Listener:
+        shown = terminal.listener(job.label)
+        return shown if tracker is None else tracker.listener(shown, job)
+
+    return listen
 
 
 def run_worker(queue: Queue, listen: Callable[[Job], Listener]) -> None:
@@ -61,30 +67,18 @@ def run_worker(queue: Queue, listen: Callable[[Job], Listener]) -> None:
             return
 
 
-def run_unattended_worker(spec: WorkerSpec) -> int:
-    """The same in a process that no parent listens to: it prints a line per row and tracks for itself.
-
-    Returns:
-        How many jobs were done here.
-    """
+def run_unattended_worker(spec: WorkerSpec) -> None:
+    """The same in a process that no parent listens to: it prints a line per row and tracks for itself."""
     import torch
 
     if spec.threads is not None:
         torch.set_num_threads(spec.threads)
-    queue, done = spec.queue(), 0
+    queue = spec.queue()
     with Terminal(len(queue.layout.entries) * len(spec.sweep.seeds)) as terminal:
         tracker = None if spec.tracker is None else spec.tracker(queue.layout, spec.out, terminal.say)
-
-        def listen(job: Job) -> Listener:
-            nonlocal done
-            done += 1
-            shown = terminal.listener(job.label)
-            return shown if tracker is None else tracker.listener(shown, job)
-
-        run_worker(queue, listen)
+        run_worker(queue, listening(terminal, tracker))
         if tracker is not None:
             tracker.close()
-    return done
 
 
 def _run(queue: Queue, job: Job, listener: Listener) -> None:
@@ -97,18 +91,12 @@ def _run(queue: Queue, job: Job, listener: Listener) -> None:
     except Pruned:
         queue.pruned(job, watched.result)
         listener.finished({**watched.result, "status": "pruned"})
-    except UserError as error:
-        queue.failed(job, str(error))
-        listener.failed(str(error))
-    except Exception as error:  # a defect of one part must not take the other runs with it
-        why = _report(folder, error)
+    except Exception as error:
+        why = str(error)
+        if not isinstance(error, UserError):  # a defect of one part must not take the other runs with it
+            write_text(folder / "error.txt", traceback.format_exc())
+            why = f"{type(error).__name__}: {error} (this is a defect; details in {folder / 'error.txt'})"
         queue.failed(job, why)
         listener.failed(why)
     else:
         queue.complete(job, result)
-
-
-def _report(folder: Path, error: Exception) -> str:
-    report = folder / "error.txt"
-    write_text(report, traceback.format_exc())
-    return f"{type(error).__name__}: {error} (this is a defect; details in {report})"

@@ -40,7 +40,7 @@ def aligned(head: Head, body: Body, words: int) -> str:
 
 
 def coloured(head: Head, body: Body, words: int, strategies: Sequence[str]) -> Table:
-    """A rich table: ``words`` columns of text, the last in its strategy's colour, then numbers."""
+    """A rich table: ``words`` columns of text, the last in its strategy's colour if it has one; numbers."""
     from rich import box
     from rich.table import Table
     from rich.text import Text
@@ -49,8 +49,8 @@ def coloured(head: Head, body: Body, words: int, strategies: Sequence[str]) -> T
     for index, name in enumerate(head):
         table.add_column(name, justify="left" if index < words else "right", overflow="fold")
     for cells, strategy in zip(body, strategies, strict=True):
-        colour = strategy_colour(strategy)
-        if colour[1:3] == colour[3:5] == colour[5:]:  # black and grey would vanish on a dark terminal
+        colour = strategy and strategy_colour(strategy)
+        if colour and colour[1:3] == colour[3:5] == colour[5:]:  # black and grey vanish on a dark terminal
             colour = "dim"
         table.add_row(*(Text(cell, style=colour if i == words - 1 else "") for i, cell in enumerate(cells)))
     return table

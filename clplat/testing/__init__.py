@@ -30,6 +30,7 @@ from clplat.testing.tiny import (
     tiny_loss,
     tiny_retriever,
 )
+from clplat.testing.transforms import TransformContract
 
 __all__ = [
     "AdapterContract",
@@ -41,6 +42,7 @@ __all__ = [
     "ScenarioContract",
     "StrategyContract",
     "TinyTowers",
+    "TransformContract",
     "nudge",
     "plain_loop",
     "plain_step",

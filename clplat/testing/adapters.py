@@ -10,19 +10,16 @@ from unittest import SkipTest
 import torch
 
 from clplat.errors import UserError
-from clplat.mechanisms.teacher import Teacher, snapshot
-from clplat.models.backbone import Backbone
 from clplat.models.frozen import weights_fixed
 from clplat.parts.adapters._base import Adapter
 from clplat.randomness import generator
-from clplat.testing.checks import check_refusals, declared, difference, trainable, weights
-from clplat.testing.tiny import tiny_backbone
-from clplat.testing.towers import attached, distance, embeddings, train_a_little
+from clplat.testing.checks import declared, difference, trainable, weights
+from clplat.testing.towers import AttachedContract, attached, distance, embeddings, train_a_little
 
 __all__ = ["AdapterContract"]
 
 
-class AdapterContract:
+class AdapterContract(AttachedContract[Adapter]):
     """Contract tests of an adapter: subclass, override `make`, and pytest runs them all.
 
     Example:
@@ -38,21 +35,10 @@ class AdapterContract:
     #: How far normalised features may move when it is merged.
     tolerance: ClassVar[float] = 1e-5
 
-    def make(self) -> Adapter:
-        """A fresh adapter; equal at every call."""
-        raise NotImplementedError("return a new adapter of the kind under test")
-
-    def backbone(self) -> Backbone:
-        """What it is attached to; override it where the tiny one does not suit."""
-        return tiny_backbone()
-
     def _has_bare_base(self, adapter: Adapter) -> bool:
         return not declared(self, adapter, "trains_base") and not adapter.rewrites_base
 
     # -- the contract -------------------------------------------------------------------------------------
-
-    def test_a_wrong_value_is_refused_by_a_value_error(self) -> None:
-        check_refusals(self.make())
 
     def test_attaching_names_what_is_trained_and_changes_nothing(self) -> None:
         adapter, backbone = self.make(), self.backbone()
@@ -144,6 +130,30 @@ class AdapterContract:
         assert moved <= self.tolerance, f"merging moved the features by {moved:.1e}"
         assert set(backbone.stock_state_dict()) == stock and not backbone.adapters.installed
 
+    def test_weights_are_moved_as_weights(self) -> None:
+        """What `deltas` gives is what the adapter adds, and `absorb` adds to it, or refuses."""
+        adapter, backbone, plain = self.make(), self.backbone(), self.backbone()
+        attached(adapter, backbone)
+        if not declared(self, adapter, "mergeable"):
+            raise SkipTest("declared as not mergeable")
+        train_a_little(backbone)
+        trained = embeddings(backbone)
+        base = backbone.base_state()
+        sums = {key: base[key] + delta for key, delta in adapter.deltas(backbone).items()}
+        plain.model.load_state_dict({**base, **sums})
+        moved = distance(embeddings(plain), trained)
+        assert moved <= self.tolerance, f"base and deltas together are {moved:.1e} from the features"
+        steps = {key: 0.01 * value.abs().mean() * torch.ones_like(value) for key, value in sums.items()}
+        try:
+            adapter.absorb(backbone, steps)
+        except UserError:
+            moved = distance(embeddings(backbone), trained)
+            assert moved <= self.tolerance, f"a refused absorb moved the features by {moved:.1e}"
+            return
+        adapter.absorb(plain, steps)
+        moved = distance(embeddings(backbone), embeddings(plain))
+        assert moved <= self.tolerance, f"absorb is {moved:.1e} from a sum of weights"
+
     def test_kept_features_are_never_stale(self) -> None:
         """Whatever changes, the feature store sees it, or sees that it cannot."""
         from clplat.cache.engine import FeatureCache
@@ -161,23 +171,6 @@ class AdapterContract:
                     parameter = backbone.get_parameter(name)
                     parameter.add_(torch.randn(parameter.shape, generator=draw), alpha=0.1)
                 cache.refresh()
-
-    def test_a_teacher_and_a_checkpoint_bring_it_back(self) -> None:
-        """An earlier version is kept as its trained tensors: nothing else may decide about the output."""
-        from clplat.runs.checkpoint import Weights
-
-        backbone, again = self.backbone(), self.backbone()
-        attached(self.make(), backbone)
-        start, teacher = embeddings(backbone), Teacher(snapshot(backbone))
-        held = Weights(backbone)
-        train_a_little(backbone)
-        trained, saved = embeddings(backbone), {name: t.clone() for name, t in held.tensors().items()}
-        with teacher.active(backbone):
-            assert not difference(embeddings(backbone), start), "a teacher's features are not of its time"
-        assert not difference(embeddings(backbone), trained), "a teacher left something behind"
-        attached(self.make(), again)
-        Weights(again).restore(saved)
-        assert not difference(embeddings(again), trained), "the saved tensors do not restore the features"
 
 
 def _idle(adapter: Adapter, names: Iterable[str]) -> set[str]:

@@ -9,18 +9,13 @@ from torch import Tensor
 from torch.nn.functional import normalize
 
 from clplat.models.outputs import Outputs
+from clplat.models.view import Towers
 from clplat.parts.adapters.full import Full
 from clplat.parts.losses._base import Loss
 from clplat.progress import Progress
 from clplat.randomness import generator, seeded
-from clplat.testing.checks import (
-    check_constructor,
-    check_docstring,
-    check_refusals,
-    difference,
-    generator_untouched,
-    weights,
-)
+from clplat.testing.checks import difference, generator_untouched, weights
+from clplat.testing.part import PlainPartContract
 from clplat.testing.runs import everything, finish, resumed, tiny_trainer
 from clplat.testing.tiny import tiny_backbone, tiny_collate, tiny_domains, tiny_retriever
 from clplat.training.strategy import Strategy
@@ -31,7 +26,7 @@ if TYPE_CHECKING:
 __all__ = ["LossContract"]
 
 
-class LossContract:
+class LossContract(PlainPartContract[Loss]):
     """Contract tests of a loss: subclass, override `make`, and pytest runs them all.
 
     Example:
@@ -44,22 +39,20 @@ class LossContract:
     #: Examples of the batch; each shows something else.
     rows: ClassVar[int] = 6
 
-    def make(self) -> Loss:
-        """A fresh loss; equal at every call."""
-        raise NotImplementedError("return a new loss of the kind under test")
-
     # -- set-up -------------------------------------------------------------------------------------------
 
     def _attached(self) -> Loss:
         loss = self.make()
         with seeded(0, "contract", "loss"):
-            loss.attach(tiny_backbone())
+            loss.attach(Towers(tiny_backbone()))
         return loss
 
     def _world(self, noise: float = 1.0) -> tuple[Outputs, Batch]:
         """Outputs and their batch; without noise every query is its candidate, and a teacher knows that."""
         draw = generator(0, "contract", "loss")
-        candidates, other = normalize(torch.randn(2, self.rows, 32, generator=draw), dim=-1)
+        candidates, other = normalize(
+            torch.randn(2, self.rows, tiny_backbone().embed_dim, generator=draw), dim=-1
+        )
         query = normalize((1 - noise) * candidates + noise * other, dim=-1)
         made = Outputs(query.requires_grad_(), candidates.requires_grad_(), torch.tensor(10.0))
         known = candidates.detach()
@@ -74,15 +67,6 @@ class LossContract:
         return torch.stack([*self._terms(loss, outputs, batch).values()]).sum()
 
     # -- the contract -------------------------------------------------------------------------------------
-
-    def test_the_constructor_stores_its_typed_arguments(self) -> None:
-        check_constructor(self.make())
-
-    def test_the_docstring_says_what_it_is(self) -> None:
-        check_docstring(self.make())
-
-    def test_a_wrong_value_is_refused_by_a_value_error(self) -> None:
-        check_refusals(self.make())
 
     def test_it_is_a_finite_scalar(self) -> None:
         for noise in (0.0, 0.5, 1.0):

@@ -7,12 +7,12 @@ from collections.abc import Iterator
 from clplat.data.fingerprint import stream_fingerprint
 from clplat.data.records import Picture, Probe
 from clplat.parts.probes._base import Probes
-from clplat.testing.checks import check_constructor, check_docstring, check_refusals
+from clplat.testing.part import PlainPartContract
 
 __all__ = ["ProbesContract"]
 
 
-class ProbesContract:
+class ProbesContract(PlainPartContract[Probes]):
     """Contract tests of a set of probes: subclass, override `make` with a small one, and pytest runs them.
 
     Example:
@@ -22,20 +22,7 @@ class ProbesContract:
         ...         return CatalogueProbes(size=32)
     """
 
-    def make(self) -> Probes:
-        """A fresh set of probes; equal at every call."""
-        raise NotImplementedError("return a new set of probes of the kind under test")
-
     # -- the contract -------------------------------------------------------------------------------------
-
-    def test_the_constructor_stores_its_typed_arguments(self) -> None:
-        check_constructor(self.make())
-
-    def test_the_docstring_says_what_it_is(self) -> None:
-        check_docstring(self.make())
-
-    def test_a_wrong_value_is_refused_by_a_value_error(self) -> None:
-        check_refusals(self.make())
 
     def test_its_probes_are_complete(self) -> None:
         probes: list[Probe] = self.make().build()

@@ -12,12 +12,13 @@ from torch.nn.functional import normalize
 from clplat.errors import UserError
 from clplat.parts.projections._base import Projection
 from clplat.randomness import generator
-from clplat.testing.checks import check_docstring, check_refusals, declared, generator_untouched
+from clplat.testing.checks import declared, generator_untouched
+from clplat.testing.part import PartContract
 
 __all__ = ["ProjectionContract"]
 
 
-class ProjectionContract:
+class ProjectionContract(PartContract[Projection]):
     """Contract tests of a projection: subclass, override `make`, and pytest runs them all.
 
     Example:
@@ -32,10 +33,6 @@ class ProjectionContract:
     #: Width of the embeddings.
     width: ClassVar[int] = 12
 
-    def make(self) -> Projection:
-        """A fresh projection, not fitted yet; equal at every call."""
-        raise NotImplementedError("return a new projection of the kind under test")
-
     def _pairs(self, count: int = 200, seed: int = 0) -> tuple[Tensor, Tensor]:
         """Unit rows; the old space is a rotation of the new one, plus a little noise."""
         fixed, draw = generator(0, "contract", "rotation"), generator(seed, "contract", "pairs")
@@ -49,12 +46,6 @@ class ProjectionContract:
         return projection
 
     # -- the contract -------------------------------------------------------------------------------------
-
-    def test_the_docstring_says_what_it_is(self) -> None:
-        check_docstring(self.make())
-
-    def test_a_wrong_value_is_refused_by_a_value_error(self) -> None:
-        check_refusals(self.make())
 
     def test_rows_have_unit_length_whatever_theirs_was(self) -> None:
         projection, (new, _) = self._fitted(), self._pairs()

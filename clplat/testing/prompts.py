@@ -5,25 +5,16 @@ from __future__ import annotations
 import torch
 
 from clplat.errors import UserError
-from clplat.mechanisms.teacher import Teacher, snapshot
 from clplat.models.backbone import Backbone
 from clplat.parts.prompts._base import Prompt, TowerPrompt
-from clplat.testing.checks import (
-    check_constructor,
-    check_docstring,
-    check_refusals,
-    difference,
-    generator_untouched,
-    trainable,
-    weights,
-)
-from clplat.testing.tiny import tiny_backbone
-from clplat.testing.towers import attached, distance, embeddings, train_a_little
+from clplat.testing.checks import difference, generator_untouched, trainable, weights
+from clplat.testing.part import PlainPartContract
+from clplat.testing.towers import AttachedContract, attached, distance, embeddings, train_a_little
 
 __all__ = ["PromptContract"]
 
 
-class PromptContract:
+class PromptContract(AttachedContract[Prompt], PlainPartContract[Prompt]):
     """Contract tests of a prompt learner: subclass, override `make`, and pytest runs them all.
 
     Example:
@@ -33,29 +24,7 @@ class PromptContract:
         ...         return ContextPrompt(length=2)
     """
 
-    def make(self) -> Prompt:
-        """A fresh prompt learner; equal at every call."""
-        raise NotImplementedError("return a new prompt of the kind under test")
-
-    def backbone(self) -> Backbone:
-        """What it is attached to; override it where the tiny one does not suit."""
-        return tiny_backbone()
-
-    def _attached(self) -> Backbone:
-        backbone = self.backbone()
-        attached(self.make(), backbone)
-        return backbone
-
     # -- the contract -------------------------------------------------------------------------------------
-
-    def test_the_constructor_stores_its_typed_arguments(self) -> None:
-        check_constructor(self.make())
-
-    def test_the_docstring_says_what_it_is(self) -> None:
-        check_docstring(self.make())
-
-    def test_a_wrong_value_is_refused_by_a_value_error(self) -> None:
-        check_refusals(self.make())
 
     def test_attaching_names_what_is_trained_and_leaves_the_base(self) -> None:
         backbone = self.backbone()
@@ -120,20 +89,6 @@ class PromptContract:
             assert not difference(embeddings(backbone), before), "the refused one left something behind"
         else:
             raise AssertionError("a second prompt in one tower must be refused by a UserError")
-
-    def test_a_teacher_and_a_checkpoint_bring_it_back(self) -> None:
-        """An earlier version is kept as its trained tensors: nothing else may decide about the output."""
-        from clplat.runs.checkpoint import Weights
-
-        backbone, again = self._attached(), self._attached()
-        start, teacher, held = embeddings(backbone), Teacher(snapshot(backbone)), Weights(backbone)
-        train_a_little(backbone)
-        trained, saved = embeddings(backbone), {name: t.clone() for name, t in held.tensors().items()}
-        with teacher.active(backbone):
-            assert not difference(embeddings(backbone), start), "a teacher's features are not of its time"
-        assert not difference(embeddings(backbone), trained), "a teacher left something behind"
-        Weights(again).restore(saved)
-        assert not difference(embeddings(again), trained), "the saved tensors do not restore the features"
 
 
 def _prompts(backbone: Backbone) -> dict[str, TowerPrompt]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -31,7 +31,7 @@ CUTS = (4, 10)
 class Run:
     """A finished run, and what stood there before it: several tests share one and only look.
 
-    ``checkpoints`` holds a file for each step of `CUTS`, and ``border`` from between the experiences.
+    ``checkpoints`` holds a file for each of some steps, and ``border`` from between the experiences.
     """
 
     trainer: Trainer
@@ -73,8 +73,8 @@ def tiny_trainer(
     )
 
 
-def finish(trainer: Trainer) -> Run:
-    """Train on the whole stream."""
+def finish(trainer: Trainer, cuts: Collection[int] = CUTS) -> Run:
+    """Train on the whole stream; ``cuts`` are the steps after which it leaves a checkpoint."""
     from clplat.runs.checkpoint import Weights, save_state
 
     before, free, folder = weights(trainer.model), set(trainable(trainer.model)), TemporaryDirectory()
@@ -85,7 +85,7 @@ def finish(trainer: Trainer) -> Run:
 
     def look(_: Trainer) -> None:
         kept.look()  # a growing strategy freezes it later
-        if trainer.step in CUTS:
+        if trainer.step in cuts:
             save(str(trainer.step))
         if on_step is not None:
             on_step(trainer)

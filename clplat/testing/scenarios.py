@@ -6,12 +6,12 @@ from typing import Any
 
 from clplat.data.records import Example
 from clplat.data.validate import validate_domain
-from clplat.testing.checks import check_constructor, check_docstring, check_refusals
+from clplat.testing.part import PlainPartContract
 
 __all__ = ["ScenarioContract"]
 
 
-class ScenarioContract:
+class ScenarioContract(PlainPartContract[Any]):
     """Contract tests of a scenario: subclass, override `make` with a small one, and pytest runs them all.
 
     Example:
@@ -21,20 +21,7 @@ class ScenarioContract:
         ...         return Catalogue(domains=2, train=10, queries=10, gallery=20)
     """
 
-    def make(self) -> Any:
-        """A fresh scenario with few triplets; equal at every call."""
-        raise NotImplementedError("return a new scenario of the kind under test")
-
     # -- the contract -------------------------------------------------------------------------------------
-
-    def test_the_constructor_stores_its_typed_arguments(self) -> None:
-        check_constructor(self.make())
-
-    def test_the_docstring_says_what_it_is(self) -> None:
-        check_docstring(self.make())
-
-    def test_a_wrong_value_is_refused_by_a_value_error(self) -> None:
-        check_refusals(self.make())
 
     def test_its_domains_are_valid(self) -> None:
         domains, _ = self.make().build()

@@ -11,17 +11,9 @@ from torch import nn
 
 from clplat.parts.adapters.full import Full
 from clplat.retriever import ComposedRetriever
-from clplat.testing.checks import (
-    check_constructor,
-    check_docstring,
-    check_refusals,
-    difference,
-    generator_untouched,
-    said,
-    trainable,
-    weights,
-)
+from clplat.testing.checks import difference, generator_untouched, said, trainable, weights
 from clplat.testing.loop import TinyTowers, plain_loop, tiny_learner
+from clplat.testing.part import PlainPartContract
 from clplat.testing.runs import Run, everything, finish, resumed, tiny_stream, tiny_trainer
 from clplat.testing.tiny import tiny_collate, tiny_domains, tiny_retriever
 from clplat.training.combined import Combined
@@ -43,7 +35,7 @@ class _Pulling(Strategy):
         return {"pull": torch.stack(trained).sum() + outputs.query.sum()}
 
 
-class StrategyContract:
+class StrategyContract(PlainPartContract[Strategy]):
     """Contract tests of a strategy: subclass, override `make`, and pytest runs them all.
 
     Example:
@@ -52,10 +44,6 @@ class StrategyContract:
         ...     def make(self) -> Strategy:
         ...         return EWC(lam=5.0)
     """
-
-    def make(self) -> Strategy:
-        """A fresh strategy; equal at every call."""
-        raise NotImplementedError("return a new strategy of the kind under test")
 
     # -- set-up -------------------------------------------------------------------------------------------
 
@@ -78,15 +66,6 @@ class StrategyContract:
         return TinyTowers() if self.make().any_module else self._retriever()
 
     # -- the contract -------------------------------------------------------------------------------------
-
-    def test_the_constructor_stores_its_typed_arguments(self) -> None:
-        check_constructor(self.make())
-
-    def test_the_docstring_says_what_it_is(self) -> None:
-        check_docstring(self.make())
-
-    def test_a_wrong_value_is_refused_by_a_value_error(self) -> None:
-        check_refusals(self.make())
 
     def test_its_hooks_have_the_contracts_arguments(self) -> None:
         own = vars(type(self.make()))
@@ -161,7 +140,11 @@ class StrategyContract:
 
     def test_the_memory_is_counted(self) -> None:
         assert self.make().memory_bytes() == 0, "a strategy that has seen nothing stores nothing"
+        assert self.make().state_bytes() == 0, "nor does it keep anything else"
         strategy = self._run().strategy
+        kept, stores = strategy.state_bytes(), strategy.stores
+        assert kept > 0 or stores not in ("weights", "statistics"), f"stores {stores}, and state_bytes() is 0"
+        assert kept == 0 or stores != "nothing", f"stores nothing, and state_bytes() is {kept}"
         held, counts = strategy.memory_bytes(), type(strategy).memory_bytes is not Strategy.memory_bytes
         assert isinstance(held, int) and (held > 0) == counts, (
             f"memory_bytes() is {held} after two experiences"

@@ -5,15 +5,15 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from functools import wraps
-from typing import TYPE_CHECKING, Concatenate, ParamSpec, TypeVar
+from typing import Concatenate, ParamSpec, TypeVar
 
-if TYPE_CHECKING:
-    from clplat.tracking.tracker import Tracker
+from clplat.tracking.destination import Destination
 
 __all__ = ["failure_message", "guard", "warn_once"]
 
 P = ParamSpec("P")
 T = TypeVar("T")
+D = TypeVar("D", bound=Destination)
 
 # Per process, not per tracker: a sweep has many trackers, and a dead server is one line and one wait.
 _reported: set[str] = set()
@@ -22,11 +22,11 @@ _paused_until: dict[str, float] = {}
 _SLOW, _PAUSE = 2.0, 60.0
 
 
-def guard(method: Callable[Concatenate[Tracker, P], T]) -> Callable[Concatenate[Tracker, P], T | None]:
+def guard(method: Callable[Concatenate[D, P], T]) -> Callable[Concatenate[D, P], T | None]:
     """Make it return None where it fails, in any way, or where the store kept us waiting just now."""
 
     @wraps(method)
-    def guarded(tracker: Tracker, /, *args: P.args, **kwargs: P.kwargs) -> T | None:
+    def guarded(tracker: D, /, *args: P.args, **kwargs: P.kwargs) -> T | None:
         start = time.monotonic()
         if start < _paused_until.get(tracker.uri, 0):
             return None
@@ -50,7 +50,7 @@ def failure_message(uri: str, reason: str) -> str:
     )
 
 
-def warn_once(tracker: Tracker, message: str) -> None:
+def warn_once(tracker: Destination, message: str) -> None:
     """Warn about a tracker's store, unless this process has done so already."""
     if tracker.uri not in _reported:
         _reported.add(tracker.uri)

@@ -13,14 +13,13 @@ from clplat.errors import UserError
 from clplat.kinds import KINDS
 from clplat.naming import part, run_name, variant
 from clplat.runs.run_folder import VERSION_ELSEWHERE
+from clplat.tracking.destination import Destination
 from clplat.tracking.log_state import LogState, locked_state
 from clplat.tracking.metrics import clean, rows_done
 from clplat.tracking.store import open_existing
 
 if TYPE_CHECKING:
     from mlflow.tracking import MlflowClient
-
-    from clplat.tracking.tracker import Tracker
 
 __all__ = ["CHAMPION", "LIMIT_BYTES", "create_models", "download", "set_champion", "upload_models"]
 
@@ -131,7 +130,7 @@ def _signature() -> Any:
     )
 
 
-def set_champion(tracker: Tracker, folder: Path, scenario: str) -> str:
+def set_champion(tracker: Destination, folder: Path, scenario: str) -> str:
     """Register the newest model of the run logged from ``folder`` as champion of ``clplat-<scenario>``.
 
     The same model again makes no new version.

@@ -15,6 +15,7 @@ from clplat.plots.heatmaps import accuracy_heatmap
 from clplat.tables.comparison import markdown, winner_line
 from clplat.tracking.artifacts import accuracy_table, comparison_figures, log_figures, log_tables
 from clplat.tracking.compare import from_results
+from clplat.tracking.destination import Destination
 from clplat.tracking.log_state import now_ms
 from clplat.tracking.metrics import clean, closing_metrics, mean_key, primary, row_metrics, rows_done
 from clplat.tracking.run_logging import find_run, points, send_metrics, send_params
@@ -22,13 +23,11 @@ from clplat.tracking.run_logging import find_run, points, send_metrics, send_par
 if TYPE_CHECKING:
     from mlflow.tracking import MlflowClient
 
-    from clplat.tracking.tracker import Tracker
-
 __all__ = ["finish_parent", "start_parent"]
 
 
 def start_parent(
-    tracker: Tracker,
+    tracker: Destination,
     scenario: str,
     name: str,
     level: str,
@@ -65,7 +64,7 @@ def start_parent(
 
 
 def finish_parent(
-    tracker: Tracker,
+    tracker: Destination,
     run_id: str | None,
     *,
     results: Sequence[Mapping[str, Any]] = (),

@@ -16,6 +16,7 @@ from clplat.naming import NAME_LENGTH, flat, part, run_name, variant
 from clplat.plots.colours import strategy_colour
 from clplat.tracking.artifacts import log_closing, log_datasets, log_drawings, log_grids
 from clplat.tracking.descriptions import note
+from clplat.tracking.destination import Destination
 from clplat.tracking.log_state import LogState, locked_state, mtime_ms
 from clplat.tracking.metrics import closing_metrics, method_tags, row_metrics, rows_done, training_curves
 from clplat.tracking.models import create_models, upload_models
@@ -25,14 +26,12 @@ if TYPE_CHECKING:
     from mlflow.entities import Metric
     from mlflow.tracking import MlflowClient
 
-    from clplat.tracking.tracker import Tracker
-
 __all__ = ["find_run", "log_run", "log_run_files", "points", "send_metrics", "send_params"]
 
 _STATUS = {"complete": "FINISHED", "failed": "FAILED", "pruned": "KILLED"}
 
 
-def log_run(tracker: Tracker, result: Mapping[str, Any], folder: Path) -> str:
+def log_run(tracker: Destination, result: Mapping[str, Any], folder: Path) -> str:
     """The first half of `Tracker.log`, everything but pictures and the files of models; the id of the run."""
     config, client = result["config"], tracker.client
     experiment_id = tracker.experiment(part(config, "scenario"))
@@ -58,7 +57,7 @@ def log_run(tracker: Tracker, result: Mapping[str, Any], folder: Path) -> str:
         return run_id
 
 
-def log_run_files(tracker: Tracker, result: Mapping[str, Any], folder: Path) -> None:
+def log_run_files(tracker: Destination, result: Mapping[str, Any], folder: Path) -> None:
     """The second half of `Tracker.log`: models, new retrieval grids, figures of a run that is over, views."""
     client = tracker.client
     with locked_state(folder) as state:
@@ -78,7 +77,7 @@ def find_run(client: MlflowClient, experiment_id: str, search: str) -> str | Non
     return str(found[0].info.run_id) if found else None
 
 
-def _create(tracker: Tracker, experiment_id: str, result: Mapping[str, Any], state: LogState) -> LogState:
+def _create(tracker: Destination, experiment_id: str, result: Mapping[str, Any], state: LogState) -> LogState:
     """Create a run, or find the one of a process that was killed before it could write down the id."""
     client, config = tracker.client, result["config"]
     if state.key and state.run_id is None and state.uri == tracker.uri:
@@ -108,7 +107,7 @@ def _create(tracker: Tracker, experiment_id: str, result: Mapping[str, Any], sta
     return state
 
 
-def _run_name(config: Mapping[str, Any], folder: Path, tracker: Tracker) -> str:
+def _run_name(config: Mapping[str, Any], folder: Path, tracker: Destination) -> str:
     """Method and seed; trials of a study differ in drawn values, so they have their number instead."""
     called = tracker.label
     if tracker.level != "trial":

@@ -6,57 +6,24 @@ or a week later, any number of times, and a failure of MLflow is a warning of on
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Callable, Mapping
-from functools import cached_property
+from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from clplat.events import Listener
 from clplat.tracking.background import background_logger
+from clplat.tracking.destination import Destination
 from clplat.tracking.failures import failure_message, guard, warn_once
 from clplat.tracking.models import set_champion
 from clplat.tracking.parent_runs import finish_parent, start_parent
 from clplat.tracking.run_logging import log_run, log_run_files
-from clplat.tracking.store import open_client, open_experiment, tracking_uri
 from clplat.tracking.views import write_tuning_view
-
-if TYPE_CHECKING:
-    from mlflow.tracking import MlflowClient
 
 __all__ = ["TrackedListener", "Tracker", "log_result"]
 
 
-def _to_stderr(message: str) -> None:
-    print(message, file=sys.stderr)
-
-
-class Tracker:
-    """Logs results to the store of one folder of runs.
-
-    Args:
-        root: the folder of runs; the store is inside it unless ``MLFLOW_TRACKING_URI`` says otherwise.
-        level: the tag ``clplat.level`` of the runs that `log` writes.
-        parent_run_id: the trial or sweep above the runs and parents that are opened here.
-        label: the method's name; by default that of its configuration (`naming.label`).
-        warn: called with one line, once per store and process, when MLflow fails.
-    """
-
-    def __init__(
-        self,
-        root: Path,
-        *,
-        level: str = "seed",
-        parent_run_id: str | None = None,
-        label: str | None = None,
-        warn: Callable[[str], None] = _to_stderr,
-    ) -> None:
-        self.root, self.label, self.level, self.warn = root, label, level, warn
-        self.parent_run_id = parent_run_id
-        self.uri = tracking_uri(root)
-        self.with_views: set[str] = set()
-        self._experiments: dict[str, str] = {}
-        self._sent: set[str] = set()
+class Tracker(Destination):
+    """Logs results to the store of one folder of runs; made as a `Destination` is."""
 
     # What these do stands where they come from. Where MLflow fails, each warns and returns None.
     log_metrics = guard(log_run)
@@ -89,7 +56,7 @@ class Tracker:
         """
         about = str(folder.resolve())
         tracker = [str(self.root.resolve()), self.level, self.parent_run_id, self.label]
-        self._sent.add(about)
+        self.sent.add(about)
         background_logger().send({"tracker": tracker, "folder": about, "result": result}, self)
 
     def start_background(self) -> None:
@@ -106,31 +73,15 @@ class Tracker:
 
     def close(self, seconds: float = 120) -> None:
         """Wait, at most ``seconds``, until the metrics of `log_async` are in the store; the files follow."""
-        if self._sent and not background_logger().wait(self._sent, seconds):
+        if self.sent and not background_logger().wait(self.sent, seconds):
             warn_once(self, failure_message(self.uri, f"it took more than {seconds:.0f} s"))
-        self._sent.clear()
+        self.sent.clear()
 
     def __enter__(self) -> Tracker:
         return self
 
     def __exit__(self, *error: object) -> None:
         self.close()
-
-    @cached_property
-    def client(self) -> MlflowClient:
-        """Of the store, opened when it is first needed."""
-        return open_client(self.uri)
-
-    def experiment(self, scenario: str) -> str:
-        """The id of a scenario's experiment, which is made if need be."""
-        if scenario not in self._experiments:
-            self._experiments[scenario] = open_experiment(self.client, self.uri, scenario)
-        return self._experiments[scenario]
-
-    def tags(self, level: str) -> dict[str, str]:
-        """What every run says that is opened here: its level, what made it, and the run above it."""
-        tags = {"clplat.level": level, "mlflow.source.name": "clplat", "mlflow.source.type": "LOCAL"}
-        return tags | ({"mlflow.parentRunId": self.parent_run_id} if self.parent_run_id else {})
 
 
 class TrackedListener(Listener):

@@ -21,12 +21,11 @@ from typing import TYPE_CHECKING, Any
 
 from clplat.measures import COMPARED, MEASURES
 from clplat.naming import part
+from clplat.tracking.destination import Destination
 from clplat.tracking.metrics import domain_keys, mean_key, primary, short
 
 if TYPE_CHECKING:
     from mlflow.tracking import MlflowClient
-
-    from clplat.tracking.tracker import Tracker
 
 __all__ = [
     "TAG", "VIEWS", "leaderboard_link", "tuning_state", "view_states", "write_run_views", "write_tuning_view",
@@ -53,7 +52,7 @@ def leaderboard_link(uri: str, experiment_id: str, view: str = "leaderboard") ->
     return f"{base}?workflowType=machine_learning&viewStateShareKey={view}{charts}"
 
 
-def write_run_views(tracker: Tracker, result: Mapping[str, Any]) -> None:
+def write_run_views(tracker: Destination, result: Mapping[str, Any]) -> None:
     """The views of measured runs, once per experiment and tracker: they are the same for all its runs."""
     experiment_id = tracker.experiment(part(result["config"], "scenario"))
     if experiment_id not in tracker.with_views:
@@ -62,7 +61,7 @@ def write_run_views(tracker: Tracker, result: Mapping[str, Any]) -> None:
         write_views(tracker.client, experiment_id, states)
 
 
-def write_tuning_view(tracker: Tracker, scenario: str, metric: str, params: Sequence[str]) -> None:
+def write_tuning_view(tracker: Destination, scenario: str, metric: str, params: Sequence[str]) -> None:
     """Write the view of a study's trials, those of level ``trial`` on split ``val``.
 
     Args:

@@ -9,7 +9,9 @@ from typing import Any, Literal, get_args
 import torch
 from torch import Tensor, nn
 
+from clplat.mechanisms.parameter_groups import Group
 from clplat.training.hooks import SupportsLearning
+from clplat.training.phases import Phase
 from clplat.training.strategy import Strategy
 
 __all__ = ["Combined"]
@@ -45,6 +47,7 @@ class Combined(Strategy):
             "role": roles.pop() if len(roles) == 1 else "method",
             "any_module": all(part.any_module for part in parts),
             "reads_gradient": any(part.reads_gradient for part in parts),
+            "replaces_task_loss": any(part.replaces_task_loss for part in parts),
             "terms": tuple(dict.fromkeys(term for part in parts for term in part.terms)),
             "stores": max((part.stores for part in parts), key=order.index),
             "brings": tuple(dict.fromkeys(slot for part in parts for slot in part.brings)),
@@ -63,6 +66,13 @@ class Combined(Strategy):
     def training_set(self, experience: Any) -> Any:
         chosen = next((part for part in self.parts if _chooses_data(part)), None)
         return experience.dataset if chosen is None else chosen.training_set(experience)
+
+    def phases(self, experience: Any) -> Sequence[Phase]:
+        chosen = next((part for part in self.parts if _has_phases(part)), self.parts[0])
+        return chosen.phases(experience)
+
+    def groups(self, names: Sequence[str]) -> Sequence[Group]:
+        return [group for part in self.parts for group in part.groups(names)]
 
     def before_epoch(self, learner: SupportsLearning) -> None:
         for part in self.parts:
@@ -109,12 +119,16 @@ class Combined(Strategy):
     def memory_bytes(self) -> int:
         return sum(part.memory_bytes() for part in self.parts)
 
+    def state_bytes(self) -> int:
+        return sum(part.state_bytes() for part in self.parts)
+
 
 def _refuse(parts: Sequence[Strategy]) -> None:
     """Refuse what cannot go together, in one line."""
     both = {
         "never trains: it runs alone": [part for part in parts if not part.trains and len(parts) > 1],
         "choose the data of an experience: one of them can": [part for part in parts if _chooses_data(part)],
+        "have phases of their own: one of them can": [part for part in parts if _has_phases(part)],
         "bring adapters of their own: one of them can": [part for part in parts if part.brings],
     }
     for words, found in both.items():
@@ -125,6 +139,10 @@ def _refuse(parts: Sequence[Strategy]) -> None:
 
 def _chooses_data(part: Strategy) -> bool:
     return type(part).training_set is not Strategy.training_set
+
+
+def _has_phases(part: Strategy) -> bool:
+    return type(part).phases is not Strategy.phases
 
 
 def _taken(

@@ -9,7 +9,9 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from clplat.data.items import Item, Picture
+from clplat.mechanisms.parameter_groups import Group
 from clplat.progress import Progress
+from clplat.training.phases import Phase
 
 __all__ = ["Hooks", "SupportsLearning"]
 
@@ -55,6 +57,14 @@ class Hooks:
     def training_set(self, experience: Any) -> Any:
         """The data set that this experience trains on; by default its own."""
         return experience.dataset
+
+    def phases(self, experience: Any) -> Sequence[Phase]:
+        """What is trained, how long and how fast, one after the other; by default one phase of all."""
+        return [Phase()]
+
+    def groups(self, names: Sequence[str]) -> Sequence[Group]:
+        """Trained tensors with a learning rate or weight decay of their own, out of all by name."""
+        return []
 
     def before_epoch(self, learner: SupportsLearning) -> None:
         """A pass over the data begins: draw or mine what it needs. Not called when resumed inside one."""

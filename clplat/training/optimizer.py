@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from typing import Any
 
 import torch
@@ -11,6 +11,8 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from clplat.config.groups import TrainConfig
+from clplat.errors import UserError
+from clplat.mechanisms.parameter_groups import Group
 
 __all__ = ["clip_gradient", "hold_trainable", "named_tensors", "new_optimizer", "set_learning_rates"]
 
@@ -32,36 +34,72 @@ def named_tensors(model: nn.Module, loss: nn.Module) -> Iterator[tuple[str, nn.P
     yield from loss.named_parameters("loss")
 
 
-def hold_trainable(optimizer: Optimizer, model: nn.Module, loss: nn.Module) -> list[nn.Parameter]:
-    """Let the optimizer hold exactly the trainable tensors, grouped by role; survivors keep their state.
+def hold_trainable(
+    optimizer: Optimizer,
+    tensors: Iterable[tuple[str, nn.Parameter]],
+    groups: Callable[[Sequence[str]], Sequence[Group]],
+) -> list[nn.Parameter]:
+    """Let the optimizer hold exactly the trainable tensors, by role and group; survivors keep their state.
+
+    Args:
+        tensors: from `named_tensors`.
+        groups: names of what is trained -> those that are optimized in their own way.
 
     Returns:
-        The trainable tensors, in the order of `named_tensors`.
+        The trainable tensors, in their order.
+
+    Raises:
+        UserError: a group names what is not trained.
     """
-    roles: dict[str, list[nn.Parameter]] = {"backbone": [], "head": []}
-    for name, parameter in named_tensors(model, loss):
-        if parameter.requires_grad:
-            roles["backbone" if name.startswith("backbone.") else "head"].append(parameter)
-    alive = {id(parameter) for parameters in roles.values() for parameter in parameters}
+    trained = {name: parameter for name, parameter in tensors if parameter.requires_grad}
+    backbone, head = optimizer.param_groups[:2]
+    own = {id(group): group | {"params": []} for group in (backbone, head)}
+    made: dict[tuple[int, float, float | None], dict[str, Any]] = {
+        (id(group), 1.0, None): own[id(group)] for group in (backbone, head)
+    }
+    special = _by_name(groups([*trained]), trained)
+    for name, parameter in trained.items():
+        role, chosen = backbone if name.startswith("backbone.") else head, special.get(name, _USUAL)
+        key = (id(role), chosen.lr_factor, chosen.weight_decay)
+        if key not in made:
+            decay = {} if chosen.weight_decay is None else {"weight_decay": chosen.weight_decay}
+            made[key] = {**role, **decay, "lr_factor": chosen.lr_factor, "params": []}
+        made[key]["params"].append(parameter)
+    alive = {id(parameter) for parameter in trained.values()}
     for gone in [p for p in optimizer.state if id(p) not in alive]:
         del optimizer.state[gone]
-    for group in optimizer.param_groups:
-        group["params"] = roles[group["role"]]
-    return [parameter for _, parameter in named_tensors(model, loss) if parameter.requires_grad]
+    optimizer.param_groups[:] = made.values()
+    return [*trained.values()]
 
 
-def set_learning_rates(optimizer: Optimizer, config: TrainConfig, done: int, total: int) -> None:
+_USUAL = Group(())
+
+
+def _by_name(groups: Sequence[Group], trained: Collection[str]) -> dict[str, Group]:
+    found: dict[str, Group] = {}
+    for group in groups:
+        for name in group.names:
+            if name not in trained:
+                raise UserError(f"a group of parameters names '{name}', which is not trained")
+            found.setdefault(name, group)
+    return found
+
+
+def set_learning_rates(
+    optimizer: Optimizer, config: TrainConfig, done: int, total: int, lr: float | None = None
+) -> None:
     """Warm up linearly over ``warmup * total`` steps; decay to zero along a cosine, or stay constant.
 
     Args:
-        done: steps of this experience so far; total: all of them.
+        done: steps of this phase so far; total: all of them.
+        lr: of everything, in place of those of the configuration.
     """
     factor = min(1.0, (done + 1) / max(1.0, config.warmup * total))
     if config.schedule == "cosine":
         factor *= 0.5 * (1 + math.cos(math.pi * done / total))
     for group in optimizer.param_groups:
-        base = config.head_lr if group["role"] == "head" and config.head_lr is not None else config.lr
-        group["lr"] = base * factor
+        own = config.head_lr if group["role"] == "head" and config.head_lr is not None else config.lr
+        group["lr"] = (own if lr is None else lr) * factor * group.get("lr_factor", 1.0)
 
 
 def clip_gradient(trained: Sequence[nn.Parameter], limit: float | None) -> Tensor:

@@ -15,6 +15,7 @@ from torch.utils.data import default_collate
 from clplat.progress import Progress
 from clplat.training.hooks import Hooks
 from clplat.training.learner import AnyLearner
+from clplat.training.phases import Phase, Span, hold, spans, trained_names
 
 __all__ = ["AvalancheLearner", "StrategyPlugin"]
 
@@ -36,14 +37,13 @@ class AvalancheLearner(AnyLearner):
         optimizer: Optimizer = self.template.optimizer
         return optimizer
 
-    def begin_epoch(self) -> None:
+    def begin_epoch(self, phase: str) -> None:
         """A pass over the data begins, whose length the template knows now."""
         template, place = self.template, self.progress
         epoch = template.clock.train_exp_epochs
         steps = getattr(template, "steps_per_epoch", None) or len(template.dataloader)
-        self.progress = replace(
-            place, epoch=epoch, epochs=template.train_epochs, total=steps * template.train_epochs
-        )
+        epochs = template.train_epochs
+        self.progress = replace(place, epoch=epoch, epochs=epochs, phase=phase, total=steps * epochs)
 
     @contextmanager
     def _looking_at(self, batch: Any, outputs: Any) -> Iterator[None]:
@@ -89,6 +89,11 @@ class StrategyPlugin(SupervisedPlugin):  # type: ignore[misc]
         self.strategy = strategy
         self.terms: dict[str, Tensor] = {}
         self._learner: AvalancheLearner | None = None
+        #: What is trainable in this experience, where its phases differ in that; kept in checkpoints.
+        self.held: list[str] | None = None
+        self.spans = spans([Phase()], 1)
+        self._rates: list[float] = []
+        self._epochs = 1
 
     def learner(self, template: Any) -> AvalancheLearner:
         """What the strategy asks in this template: one object, which counts its steps."""
@@ -109,13 +114,38 @@ class StrategyPlugin(SupervisedPlugin):  # type: ignore[misc]
         if chosen is not strategy.experience.dataset:
             strategy.adapted_dataset = chosen
 
+    def before_training_exp(self, strategy: Any, **_: Any) -> None:
+        phases = self.strategy.phases(strategy.experience)
+        self._epochs = strategy.train_epochs
+        self.spans = spans(phases, self._epochs)
+        strategy.train_epochs = self.spans[-1].stop
+        if not getattr(strategy, "resuming", False):
+            differ = any(phase.trainable is not None for phase in phases)
+            self.held = trained_names(strategy.model) if differ else None
+
+    def span(self, epoch: int) -> Span:
+        """The phase of an epoch of this experience."""
+        return next((span for span in self.spans if epoch < span.stop), self.spans[-1])
+
+    def _enter(self, strategy: Any, span: Span) -> None:
+        """Train what a phase trains, as fast as it says; the same however often it is called."""
+        if self.held is not None:
+            hold(strategy.model, self.held, span.phase)
+        groups = strategy.optimizer.param_groups
+        self._rates = self._rates or [group["lr"] for group in groups]
+        for group, rate in zip(groups, self._rates, strict=False):
+            group["lr"] = rate if span.phase.lr is None else span.phase.lr
+
     def before_training_epoch(self, strategy: Any, **_: Any) -> None:
+        span = self.span(strategy.clock.train_exp_epochs)
+        if any(own.phase != Phase() for own in self.spans):
+            self._enter(strategy, span)
         # A frozen model has nothing to learn, and a backward pass without gradients is an error in torch.
         if not any(parameter.requires_grad for parameter in strategy.model.parameters()):
             strategy.stop_training()
             return
         learner = self.learner(strategy)
-        learner.begin_epoch()
+        learner.begin_epoch(span.phase.name)
         if not getattr(strategy, "inside_epoch", False):
             self.strategy.before_epoch(learner)
 
@@ -133,4 +163,10 @@ class StrategyPlugin(SupervisedPlugin):  # type: ignore[misc]
         self.strategy.after_step(learner, strategy.mbatch, strategy.mb_output)
 
     def after_training_exp(self, strategy: Any, **_: Any) -> None:
+        strategy.train_epochs = self._epochs
+        if self.held is not None:
+            hold(strategy.model, self.held)
+        for group, rate in zip(strategy.optimizer.param_groups, self._rates, strict=False):
+            group["lr"] = rate
+        self._rates = []
         self.strategy.after_experience(self.learner(strategy), strategy.experience)

@@ -21,6 +21,8 @@ from typing import Any, ClassVar, Literal
 
 from torch import nn
 
+from clplat.mechanisms.examples import tensor_bytes
+from clplat.mechanisms.memory import Memory
 from clplat.training.hooks import Hooks, SupportsLearning
 
 __all__ = ["Strategy", "SupportsLearning"]
@@ -80,6 +82,12 @@ class Strategy(Hooks):
     def memory_bytes(self) -> int:
         """Bytes of stored exemplars (pictures, texts); zero for methods without a memory."""
         return 0
+
+    def state_bytes(self) -> int:
+        """Bytes of all tensors that it keeps beside model and exemplars, as of teachers and importances."""
+        own = [getattr(self, name) for name in self.state]
+        parts = [part.state_dict() for _, part in _stateful(self) if not isinstance(part, Memory)]
+        return tensor_bytes([own, parts])
 
     def as_plugin(self) -> Any:
         """This strategy as an Avalanche plugin, for any Avalanche template.

@@ -2,16 +2,25 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 from avalanche.training.templates import SupervisedTemplate
 from torch import Tensor, nn
+from torch.utils.data import DataLoader
 
 from clplat.config.groups import TrainConfig
+from clplat.data.batch import Batch
+from clplat.data.records import Example
+from clplat.mechanisms.parameter_groups import Group
 from clplat.models.outputs import Outputs
 from clplat.parts.losses._base import Loss
+from clplat.randomness import generator
 from clplat.training.accumulation import embed_in_parts
-from clplat.training.optimizer import hold_trainable
+from clplat.training.batches import domain_batches, loaded
+from clplat.training.loss_log import Position
+from clplat.training.optimizer import hold_trainable, named_tensors
 from clplat.training.plugin import AvalancheLearner
 
 __all__ = ["RetrievalTemplate"]
@@ -25,7 +34,13 @@ class RetrievalTemplate(SupervisedTemplate):  # type: ignore[misc]
     config: TrainConfig
     learner: AvalancheLearner
     task: Loss
+    collate: Callable[[Sequence[Example]], Batch]
+    seed: int
+    position: Position
     resuming: bool
+    steps_per_epoch: int
+    _source: Any
+    _records: list[Example]
     _stop_training: bool
     _trained: list[nn.Parameter]
 
@@ -60,4 +75,50 @@ class RetrievalTemplate(SupervisedTemplate):  # type: ignore[misc]
         """Hold exactly the trainable tensors; after each experience the state is kept or reset."""
         if self.config.reset_optimizer and not self.resuming:
             self.optimizer.state.clear()
-        self._trained = hold_trainable(self.optimizer, self.model, self.task)
+        self.hold_trainable()
+
+    def hold_trainable(self) -> None:
+        """Let the optimizer hold what is trainable now."""
+        tensors = named_tensors(self.model, self.task)
+        self._trained = hold_trainable(self.optimizer, tensors, self.groups)
+
+    def groups(self, names: Sequence[str]) -> Sequence[Group]:
+        """Tensors that are optimized in their own way."""
+        raise NotImplementedError
+
+    # -- data ---------------------------------------------------------------------------------------------
+
+    def make_train_dataloader(self, **_: Any) -> None:
+        """Batches of the current epoch, from the current iteration on; skipped batches are never decoded."""
+        if self.adapted_dataset is not self._source:
+            # Records are light, and Avalanche's indexing is not: once per experience, not per epoch.
+            self._source = data = self.adapted_dataset
+            self._records = [data[i] for i in range(len(data))]
+        place = self.position
+        order = generator(self.seed, "order", place.experience, place.epoch)
+        batches = domain_batches([record.domain for record in self._records], self.train_mb_size, order)
+        self.steps_per_epoch = len(batches)
+        collate, reads_pixels = self._moment(), self.model.reads_pixels
+        self.dataloader: DataLoader[Batch] = DataLoader(
+            self._records,  # type: ignore[arg-type]
+            batch_sampler=batches[place.iteration :],
+            collate_fn=partial(loaded, collate) if reads_pixels else collate,
+            num_workers=self.config.workers if reads_pixels else 0,
+            generator=order,  # the loader draws a seed for its workers; not from the global generator
+            pin_memory=self.device.type == "cuda",
+        )
+
+    def _moment(self) -> Callable[[Sequence[Example]], Batch]:
+        """The collate function of this epoch: random views differ from epoch to epoch."""
+        place = self.position
+        at = getattr(self.collate, "at", None)
+        return at(f"{place.experience}/{place.epoch}") if at is not None else self.collate
+
+    def _prepare(self) -> None:
+        """Compute what is frozen of this experience's data, once; growth may have changed what that is."""
+        if self.model.cache is None:
+            return
+        self.model.cache.refresh()
+        for start in range(0, len(self._records), 1024):
+            batch = self._moment()(self._records[start : start + 1024])
+            self.model.prepare(batch.pictures, batch.texts)

@@ -5,24 +5,25 @@ from __future__ import annotations
 import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from functools import partial
 from typing import Any
 
 import torch
 from avalanche.training.plugins import EvaluationPlugin
-from torch.utils.data import DataLoader
+from torch import nn
 
 from clplat.config.groups import TrainConfig
 from clplat.data.batch import Batch
 from clplat.data.records import Example
+from clplat.mechanisms.parameter_groups import Group
 from clplat.parts.losses._base import Loss
 from clplat.progress import Progress
-from clplat.randomness import generator, seeded
+from clplat.randomness import seeded
 from clplat.retriever import ComposedRetriever
 from clplat.training.accumulation import refuse_batch_statistics
-from clplat.training.batches import domain_batches, loaded
+from clplat.training.batches import domain_batches
 from clplat.training.loss_log import LossLog, NonFiniteLoss, Position
 from clplat.training.optimizer import clip_gradient, named_tensors, new_optimizer, set_learning_rates
+from clplat.training.phases import Span
 from clplat.training.plugin import StrategyPlugin
 from clplat.training.step import autocast_dtype, compile_blocks, flops_of, frozen_parts, refuse_dead_tensors
 from clplat.training.strategy import Strategy
@@ -42,6 +43,8 @@ class Trainer(RetrievalTemplate):
         config: see `TrainConfig`.
         seed: of orders and dropout.
         plugins: further Avalanche plugins.
+        groups: names of what is trained -> tensors with a rate or weight decay of their own, as adapters have
+            them; those of the strategy come first.
         on_step: called after every optimizer step with the trainer; checkpoints and progress hang here.
         check_every: steps between two checks that loss and gradient were finite. By default 1 on the CPU,
             where a check is free and the weights from before a bad step stay intact, and 32 elsewhere, where
@@ -51,9 +54,10 @@ class Trainer(RetrievalTemplate):
     An experience, and where a strategy's hooks stand in it (Avalanche's own lie around them)::
 
         before_experience(learner, experience)       freeze, grow, take a teacher; not when resumed inside
-        the optimizer takes what is trainable now, learning rates are set
+        the optimizer takes what is trainable now, in its groups(names); learning rates are set
         training_set(experience)                     the data of this experience
-        for each epoch:
+        phases(experience)                           by default one, of all that is trainable
+        for each epoch of each phase:                a phase trains what it says, with its own schedule
             before_epoch(learner)                    not when resumed inside
             for each batch of one domain that was not used before an interruption:
                 outputs = model(batch)               frozen features come from the cache
@@ -81,6 +85,7 @@ class Trainer(RetrievalTemplate):
         seed: int,
         device: str = "cpu",
         plugins: Sequence[Any] = (),
+        groups: Callable[[Sequence[str]], Sequence[Group]] = lambda names: (),
         on_step: Callable[[Trainer], None] | None = None,
         check_every: int | None = None,
     ) -> None:
@@ -101,9 +106,9 @@ class Trainer(RetrievalTemplate):
                 eval_every=-1,
             )
         self.collate, self.config, self.seed, self.on_step = collate, config, seed, on_step
-        self.task = loss
+        self.task, self._groups = loss, groups
         with seeded(seed, "loss"):
-            loss.attach(model.backbone)
+            loss.attach(model.towers)
         self.plugins.remove(self.evaluator)  # it has no metrics, but a hook for every moment of a step
         self.learner = self.strategy_plugin.learner(self)
         self.position = Position()
@@ -113,6 +118,9 @@ class Trainer(RetrievalTemplate):
         self.resuming = False
         self._source: Any = None
         self._records: list[Example] = []
+
+    def groups(self, names: Sequence[str]) -> Sequence[Group]:
+        return [*self.strategy.groups(names), *self._groups(names)]
 
     @property
     def step(self) -> int:
@@ -152,34 +160,6 @@ class Trainer(RetrievalTemplate):
         if self.config.compile:
             compile_blocks(self.model)
 
-    # -- data ---------------------------------------------------------------------------------------------
-
-    def make_train_dataloader(self, **_: Any) -> None:
-        """Batches of the current epoch, from the current iteration on; skipped batches are never decoded."""
-        if self.adapted_dataset is not self._source:
-            # Records are light, and Avalanche's indexing is not: once per experience, not per epoch.
-            self._source = data = self.adapted_dataset
-            self._records = [data[i] for i in range(len(data))]
-        place = self.position
-        order = generator(self.seed, "order", place.experience, place.epoch)
-        batches = domain_batches([record.domain for record in self._records], self.train_mb_size, order)
-        self.steps_per_epoch = len(batches)
-        collate, reads_pixels = self._moment(), self.model.reads_pixels
-        self.dataloader: DataLoader[Batch] = DataLoader(
-            self._records,  # type: ignore[arg-type]
-            batch_sampler=batches[place.iteration :],
-            collate_fn=partial(loaded, collate) if reads_pixels else collate,
-            num_workers=self.config.workers if reads_pixels else 0,
-            generator=order,  # the loader draws a seed for its workers; not from the global generator
-            pin_memory=self.device.type == "cuda",
-        )
-
-    def _moment(self) -> Callable[[Sequence[Example]], Batch]:
-        """The collate function of this epoch: random views differ from epoch to epoch."""
-        place = self.position
-        at = getattr(self.collate, "at", None)
-        return at(f"{place.experience}/{place.epoch}") if at is not None else self.collate
-
     # -- loop ---------------------------------------------------------------------------------------------
 
     def resume_at(self, position: Position, step: int) -> None:
@@ -189,7 +169,7 @@ class Trainer(RetrievalTemplate):
         self.resuming = (position.epoch, position.iteration) != (0, 0)
 
     def _train_exp(self, experience: Any, eval_streams: Any = None, **_: Any) -> None:
-        frozen = frozen_parts(self.model)
+        frozen: list[nn.Module] = []
         for epoch in range(self.position.epoch, self.train_epochs):
             first = epoch == self.position.epoch
             if not first:
@@ -198,12 +178,17 @@ class Trainer(RetrievalTemplate):
             if self._stop_training:
                 self._stop_training = False
                 break
-            if first or not self.model.training:  # a plugin may have evaluated
+            phase_begins = not first and epoch == self.strategy_plugin.span(epoch).start
+            if first or phase_begins:
+                frozen = frozen_parts(self.model)
+                if self.strategy_plugin.held is not None:
+                    self.hold_trainable()
+            if first or phase_begins or not self.model.training:  # a plugin may have evaluated
                 self.model.train()
                 self.task.train()
                 for part in frozen:
                     part.eval()
-            if first:
+            if first or phase_begins:
                 self._prepare()
             if self.config.micro_batch is not None:
                 refuse_batch_statistics(self.model)
@@ -214,15 +199,6 @@ class Trainer(RetrievalTemplate):
         self.loss_log.read()  # before a strategy consolidates what was learnt
         self.resuming = False
 
-    def _prepare(self) -> None:
-        """Compute what is frozen of this experience's data, once; growth may have changed what that is."""
-        if self.model.cache is None:
-            return
-        self.model.cache.refresh()
-        for start in range(0, len(self._records), 1024):
-            batch = self._moment()(self._records[start : start + 1024])
-            self.model.prepare(batch.pictures, batch.texts)
-
     def training_epoch(self, **_: Any) -> None:
         for batch in self.dataloader:
             if self._stop_training:
@@ -230,11 +206,15 @@ class Trainer(RetrievalTemplate):
             self.mbatch = batch
             place = self.position
             self._unpack_minibatch()
-            steps = self.steps_per_epoch
-            done = place.epoch * steps + place.iteration
-            set_learning_rates(self.optimizer, self.config, done, max(1, steps * self.config.epochs))
+            steps, span = self.steps_per_epoch, self.strategy_plugin.span(place.epoch)
+            done, total = (
+                (place.epoch - span.start) * steps + place.iteration,
+                (span.stop - span.start) * steps,
+            )
+            set_learning_rates(self.optimizer, self.config, done, max(1, total), span.phase.lr)
+            phase_begins = (place.epoch, place.iteration) == (span.start, 0)
             with seeded(self.seed, "step", place.experience, place.epoch, place.iteration):
-                if place.experience in self.flops_per_step:
+                if place.experience in self.flops_per_step and not (span.start and phase_begins):
                     self._one_step()
                 else:
                     self.flops_per_step[place.experience] = flops_of(
@@ -244,6 +224,15 @@ class Trainer(RetrievalTemplate):
             self.position = Position(place.experience, place.epoch, place.iteration + 1)
             if self.on_step is not None:
                 self.on_step(self)
+
+    def _set_learning_rates(self) -> Span:
+        """Each phase has a schedule of its own."""
+        place, steps = self.position, self.steps_per_epoch
+        span = self.strategy_plugin.span(place.epoch)
+        done = (place.epoch - span.start) * steps + place.iteration
+        total = max(1, (span.stop - span.start) * steps)
+        set_learning_rates(self.optimizer, self.config, done, total, span.phase.lr)
+        return span
 
     def _one_step(self) -> None:
         self._before_training_iteration()
@@ -259,7 +248,8 @@ class Trainer(RetrievalTemplate):
         self.loss_log.loss(self.position, self.step, self.mbatch.ids, terms)
         self.backward()
         self._after_backward()
-        if self.position.epoch == 0 and self.position.iteration == 0:
+        span = self.strategy_plugin.span(self.position.epoch)
+        if (self.position.epoch, self.position.iteration) == (span.start, 0):
             refuse_dead_tensors(named_tensors(self.model, self.task), self.optimizer)
         # Frozen parts may hold a gradient of an earlier experience, which a resumed run has not.
         trained = [p for p in self._trained if p.requires_grad and p.grad is not None]

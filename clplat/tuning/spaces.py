@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+from optuna import distributions
 
 from clplat.config.options import coerce
 from clplat.config.resolve import spaces
@@ -11,10 +13,7 @@ from clplat.config.resolved import Config
 from clplat.config.space import Choice, Float, Int, Space
 from clplat.errors import UserError
 
-if TYPE_CHECKING:
-    import optuna
-
-__all__ = ["contains", "draw", "read_space", "tuned_spaces", "write_space"]
+__all__ = ["contains", "distribution", "read_space", "tuned_spaces", "write_space"]
 
 
 def read_space(key: str, value: Any) -> Space:
@@ -65,17 +64,9 @@ def tuned_spaces(config: Config, tune: Sequence[str], own: Mapping[str, Space]) 
         own: spaces that replace the annotated ones, or open an option that has none.
     """
     available = spaces(config)
-    found = {
-        key: space
-        for slot in tune
-        for key, space in available.items()
-        if key == slot or key.startswith(slot + ".")
-    }
+    found = {key: available[key] for slot in tune for key in available if f"{key}.".startswith(f"{slot}.")}
     options = {key for key, _, _ in config.options()}
-    for key, space in own.items():
-        if key in options:
-            found[key] = space
-    return found
+    return found | {key: space for key, space in own.items() if key in options}
 
 
 def contains(space: Space, value: Any) -> bool:
@@ -85,14 +76,10 @@ def contains(space: Space, value: Any) -> bool:
     return isinstance(value, int | float) and space.low <= value <= space.high
 
 
-def draw(trial: optuna.Trial, space: Mapping[str, Space]) -> dict[str, Any]:
-    """Draw a value of every option."""
-    return {key: _draw(trial, key, entry) for key, entry in space.items()}
-
-
-def _draw(trial: optuna.Trial, key: str, space: Space) -> Any:
+def distribution(space: Space) -> distributions.BaseDistribution:
+    """A space as Optuna draws from it."""
     if isinstance(space, Choice):
-        return trial.suggest_categorical(key, list(space.values))
+        return distributions.CategoricalDistribution(space.values)
     if isinstance(space, Int):
-        return trial.suggest_int(key, space.low, space.high, log=space.log)
-    return trial.suggest_float(key, space.low, space.high, log=space.log)
+        return distributions.IntDistribution(space.low, space.high, space.log)
+    return distributions.FloatDistribution(space.low, space.high, space.log)

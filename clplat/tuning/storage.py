@@ -6,16 +6,18 @@ import logging
 import os
 import re
 import time
+import warnings
 from contextlib import ExitStack
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 from urllib.parse import unquote, urlsplit
+
+import optuna
+from optuna.storages import GrpcStorageProxy, JournalStorage, RDBStorage
+from optuna.storages.journal import JournalFileBackend
 
 from clplat.errors import UserError
 from clplat.locks import locked
-
-if TYPE_CHECKING:
-    import optuna
 
 __all__ = ["JOURNAL", "open_storage", "without_password"]
 
@@ -39,8 +41,6 @@ def open_storage(where: str | None, out: Path) -> optuna.storages.BaseStorage:
     Raises:
         UserError: it cannot be opened, or does not answer; the line holds no password.
     """
-    import optuna
-
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     if where is None:
         return _journal(out)
@@ -50,44 +50,32 @@ def open_storage(where: str | None, out: Path) -> optuna.storages.BaseStorage:
         )
     try:
         return _proxy(where) if where.startswith("grpc://") else _database(where)
-    except ImportError as error:
-        hint = " (pip install 'clplat[postgres]')" if where.startswith("postgres") else ""
-        raise UserError(
-            f"the storage {without_password(where)} needs a driver: {_why(error, where)}{hint}"
-        ) from error
     except Exception as error:  # those of SQLAlchemy, its drivers and gRPC have no common base
+        driver = isinstance(error, ImportError)
+        what = "needs a driver" if driver else "cannot be opened"
+        hint = " (pip install 'clplat[postgres]')" if driver and where.startswith("postgres") else ""
         raise UserError(
-            f"the storage {without_password(where)} cannot be opened: {_why(error, where)}"
+            f"the storage {without_password(where)} {what}: {_why(error, where)}{hint}"
         ) from error
 
 
-def _journal(out: Path) -> optuna.storages.JournalStorage:
-    from optuna.storages import JournalStorage
-    from optuna.storages.journal import JournalFileBackend
-
+def _journal(out: Path) -> JournalStorage:
     out.mkdir(parents=True, exist_ok=True)
     path = out / JOURNAL
     lock: Any = _JournalLock(path)  # Optuna asks for these two methods; its base class is not public
     return JournalStorage(JournalFileBackend(str(path), lock))
 
 
-def _proxy(where: str) -> optuna.storages.GrpcStorageProxy:
-    import warnings
-
-    import optuna
-
+def _proxy(where: str) -> GrpcStorageProxy:
     address = urlsplit(where)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
-        proxy = optuna.storages.GrpcStorageProxy(
-            host=address.hostname or "localhost", port=address.port or GRPC_PORT
-        )
+        proxy = GrpcStorageProxy(host=address.hostname or "localhost", port=address.port or GRPC_PORT)
     proxy.wait_server_ready(timeout=PATIENCE)
     return proxy
 
 
-def _database(where: str) -> optuna.storages.RDBStorage:
-    import optuna
+def _database(where: str) -> RDBStorage:
     from sqlalchemy.exc import IntegrityError, ProgrammingError
 
     logging.getLogger("alembic").setLevel(logging.WARNING)
@@ -98,10 +86,10 @@ def _database(where: str) -> optuna.storages.RDBStorage:
         options["connect_args"] = {"connect_timeout": PATIENCE}
     for _ in range(TRIES - 1):
         try:
-            return optuna.storages.RDBStorage(where, engine_kwargs=options)
+            return RDBStorage(where, engine_kwargs=options)
         except (IntegrityError, ProgrammingError):  # another process makes the tables at this moment
             time.sleep(0.5)
-    return optuna.storages.RDBStorage(where, engine_kwargs=options)
+    return RDBStorage(where, engine_kwargs=options)
 
 
 def without_password(where: str) -> str:

@@ -74,7 +74,7 @@ class AGEM(Strategy):
             gradient.sub_(scale * direction)
 
     def after_experience(self, learner: SupportsLearning, experience: Any) -> None:
-        self.memory.add(learner, experience)
+        self.memory.add(learner, learner.data())
 
     def memory_bytes(self) -> int:
         return self.memory.bytes()

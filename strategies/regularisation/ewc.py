@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from clplat.config.space import Float
-from clplat.mechanisms.teacher import snapshot
+from clplat.mechanisms.quadratic_anchor import QuadraticAnchor
 from clplat.training.strategy import Strategy, SupportsLearning
 
 __all__ = ["EWC"]
@@ -45,7 +45,7 @@ class EWC(Strategy):
     reads_gradient = True
     terms = ("ewc",)
     stores = "statistics"
-    state = ("fisher", "anchor", "_running")
+    state = ("_running",)
 
     def __init__(
         self,
@@ -58,29 +58,23 @@ class EWC(Strategy):
                 f"lam must be at least 0, gamma in [0, 1] and decay in [0, 1), not {lam}, {gamma} and {decay}"
             )
         self.lam, self.gamma, self.decay = lam, gamma, decay
-        self.fisher: dict[str, Tensor] = {}
-        self.anchor: dict[str, Tensor] = {}
+        self.anchor = QuadraticAnchor(lam, gamma)
         self._running: dict[str, Tensor] = {}
 
-    def _protected(self, learner: SupportsLearning) -> list[tuple[str, Tensor, Tensor, Tensor]]:
-        named = learner.model.named_parameters()
-        return [
-            (n, p, self.fisher[n], self.anchor[n]) for n, p in named if p.requires_grad and n in self.fisher
-        ]
+    @property
+    def fisher(self) -> dict[str, Tensor]:
+        """Importance by name, summed over the experiences so far."""
+        return self.anchor.importance
 
     def loss(self, learner: SupportsLearning, batch: Any, outputs: Any) -> dict[str, Tensor]:
-        parts = [(f * (p - a) ** 2).sum() for _, p, f, a in self._protected(learner)]
-        return {"ewc": self.lam / 2 * torch.stack(parts).sum()} if parts else {}
+        penalty = self.anchor.penalty(learner.model)
+        return {} if penalty is None else {"ewc": penalty}
 
     @torch.no_grad()
     def after_backward(self, learner: SupportsLearning) -> None:
-        # The penalty's own gradient is known in closed form; what is left is the task's.
-        pull = {name: self.lam * f * (p - a) for name, p, f, a in self._protected(learner)}
-        for name, parameter in learner.model.named_parameters():
-            if parameter.requires_grad and parameter.grad is not None:
-                task = parameter.grad - pull[name] if name in pull else parameter.grad
-                running = self._running.setdefault(name, torch.zeros_like(parameter))
-                running.mul_(self.decay).addcmul_(task, task, value=1 - self.decay)
+        for name, parameter, task in self.anchor.task_gradients(learner.model):
+            running = self._running.setdefault(name, torch.zeros_like(parameter))
+            running.mul_(self.decay).addcmul_(task, task, value=1 - self.decay)
 
     @torch.no_grad()
     def after_experience(self, learner: SupportsLearning, experience: Any) -> None:
@@ -89,8 +83,11 @@ class EWC(Strategy):
         total = sum(float(f.sum()) for f in self._running.values())
         count = sum(f.numel() for f in self._running.values())
         mean = max(total / count, 1e-30)
-        for name, running in self._running.items():
-            earlier = self.fisher.get(name)
-            self.fisher[name] = running / mean if earlier is None else self.gamma * earlier + running / mean
-        self.anchor = {**self.anchor, **snapshot(learner.model)}
+        fisher = {name: running / mean for name, running in self._running.items()}
+        self.anchor.consolidate(learner.model, fisher)
         self._running = {}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        if "fisher" in state:  # a run that release 0.1.0 began
+            state = {**state, "anchor": {"importance": state["fisher"], "anchor": state["anchor"]}}
+        super().load_state_dict(state)

@@ -76,7 +76,7 @@ class Replay(Strategy):
         return {"replay": self.weight * learner.task_loss(stored, learner.predict(stored))}
 
     def after_experience(self, learner: SupportsLearning, experience: Any) -> None:
-        self.memory.add(learner, experience)
+        self.memory.add(learner, learner.data())
 
     def memory_bytes(self) -> int:
         return self.memory.bytes()

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Annotated, Any, Literal
 
 import torch
 from torch import Tensor
 
 from clplat.config.space import Choice, Float
-from clplat.mechanisms.teacher import snapshot
+from clplat.mechanisms.merging import Weights, task_vector
+from clplat.mechanisms.weight_space import interpolate, weights_of
 from clplat.training.strategy import Strategy, SupportsLearning
 
 __all__ = ["Patch"]
@@ -20,7 +22,8 @@ class Patch(Strategy):
     ``theta <- (1 - alpha) theta_anchor + alpha theta_trained``
 
     Training is plain fine-tuning; afterwards the model is pulled back part of the way towards the weights
-    from before this domain (``previous``) or before the stream (``initial``).
+    from before this domain (``previous``) or before the stream (``initial``). Under an adapter these are the
+    weights that the layers compute with, base and adapter together; buffers that move belong to them.
 
     Args:
         alpha: 1 is naive fine-tuning, 0 is no update.
@@ -53,10 +56,12 @@ class Patch(Strategy):
 
     def before_experience(self, learner: SupportsLearning, experience: Any) -> None:
         if not self._start or self.anchor == "previous":
-            self._start = snapshot(learner.model)
+            self._start = weights_of(learner.model)
 
-    @torch.no_grad()
     def after_experience(self, learner: SupportsLearning, experience: Any) -> None:
-        for name, parameter in learner.model.named_parameters():
-            if parameter.requires_grad and name in self._start:
-                parameter.copy_(torch.lerp(self._start[name], parameter, self.alpha))
+        interpolate(learner.model, self._start, self.alpha)
+
+    def merge(self, points: Sequence[Weights]) -> dict[str, Tensor]:
+        """Of the weights before the stream and after each of its domains."""
+        start, end = points[0 if self.anchor == "initial" else max(0, len(points) - 2)], points[-1]
+        return {name: torch.lerp(start[name], end[name], self.alpha) for name in task_vector(start, end)}

@@ -71,7 +71,7 @@ def test_rows_come_back_bit_by_bit(
     assert reader.missing([*names, "new"]) == ["new"]
     assert torch.equal(reader.rows(names), values)
     assert reader.rows([]).shape == (0, *shape) and reader.rows([]).dtype == dtype
-    assert store.verify() == [] and store.quota.problem == ""
+    assert store.verify() == [] and store.problem == ""
 
 
 def test_stores_see_each_others_rows(folder: Path) -> None:
@@ -167,7 +167,7 @@ def test_many_rows_are_written_before_a_flush(folder: Path, monkeypatch: pytest.
         table.put(numbers(start, start + 3), rows_of(numbers(start, start + 3)))
     assert Store(folder).table(KEY).missing(numbers(0, 27)) == numbers(24, 27)
     assert torch.equal(table.rows(numbers(0, 27)), rows_of(numbers(0, 27)))
-    assert store.quota.bytes_written == sum(path.stat().st_size for path in segments(folder)) > 0
+    assert store.bytes_written == sum(path.stat().st_size for path in segments(folder)) > 0
 
 
 def test_old_rows_are_told_from_own_ones(folder: Path) -> None:
@@ -332,7 +332,7 @@ def test_the_tables_used_longest_ago_go_first_and_the_last_of_them_in_part(folde
         int(name) for n in range(5) for name in numbers(0, 13) if name in Store(folder).table({**KEY, "n": n})
     ]
     assert left == [0, 1, 2, 3, 4, 5, 10, 11, 12], "table 2 is gone, table 3 has lost its oldest segment"
-    assert sum(path.stat().st_size for path in segments(folder)) <= 0.9 * store.quota.limit_bytes
+    assert sum(path.stat().st_size for path in segments(folder)) <= 0.9 * store.limit_bytes
     assert len(list(folder.rglob("key.json"))) == 4
 
 
@@ -344,7 +344,7 @@ def test_the_bound_holds_and_rows_serve_until_the_next_question(folder: Path) ->
     table = store.table(KEY)
     for number in range(1, 9):
         fill(table, [str(number)])
-        assert sum(path.stat().st_size for path in segments(folder)) <= store.quota.limit_bytes
+        assert sum(path.stat().st_size for path in segments(folder)) <= store.limit_bytes
     assert torch.equal(table.rows(numbers(0, 9)), rows_of(numbers(0, 9))), "deleted, but not requested since"
     absent = table.missing(numbers(0, 9))
     assert {"0", "1", "2"} <= set(absent) and "8" not in absent
@@ -405,11 +405,11 @@ def test_a_folder_that_cannot_be_written_means_memory(
     (tmp_path / "file").write_text("")
     monkeypatch.setenv("CLPLAT_CACHE", str(tmp_path / "file" / "below"))
     store = Store.default()
-    assert store.folder is None and str(tmp_path / "file" / "below") in store.quota.problem
-    assert "\n" not in store.quota.problem
+    assert store.folder is None and str(tmp_path / "file" / "below") in store.problem
+    assert "\n" not in store.problem
     with store.table(KEY).filling():
         fill(store.table(KEY), ["1"])
-    assert torch.equal(store.table(KEY).rows(["1"]), rows_of(["1"])) and store.quota.bytes_written == 0
+    assert torch.equal(store.table(KEY).rows(["1"]), rows_of(["1"])) and store.bytes_written == 0
     assert [table.rows for table in store.info()] == [1]
 
 
@@ -423,7 +423,7 @@ def test_a_full_disk_costs_no_row(folder: Path, monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setattr("clplat.files.os.replace", no_space)
     fill(table, ["2"])
     fill(table, ["3"])
-    assert "No space left on device" in store.quota.problem
+    assert "No space left on device" in store.problem
     assert torch.equal(table.rows(["3", "1", "2"]), rows_of(["3", "1", "2"]))
     monkeypatch.undo()
     fill(table, ["4"])  # there is room again
@@ -435,10 +435,10 @@ def test_the_folder_and_limit_of_the_user(tmp_path: Path, monkeypatch: pytest.Mo
     monkeypatch.delenv("CLPLAT_CACHE_LIMIT", raising=False)
     monkeypatch.setenv("HOME", str(tmp_path))
     assert Store.default().folder == tmp_path / ".cache" / "clplat"
-    assert Store.default().quota.limit_bytes == 20 * 10**9
+    assert Store.default().limit_bytes == 20 * 10**9
     monkeypatch.setenv("CLPLAT_CACHE", str(tmp_path / "mine"))
     monkeypatch.setenv("CLPLAT_CACHE_LIMIT", "500MB")
-    assert (Store.default().folder, Store.default().quota.limit_bytes) == (tmp_path / "mine", 500 * 10**6)
+    assert (Store.default().folder, Store.default().limit_bytes) == (tmp_path / "mine", 500 * 10**6)
     monkeypatch.setenv("CLPLAT_CACHE_LIMIT", "0")
     assert Store.default().folder is None
     monkeypatch.setenv("CLPLAT_CACHE_LIMIT", "a lot")

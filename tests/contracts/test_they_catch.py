@@ -12,7 +12,7 @@ from PIL import Image
 from torch import Tensor, nn
 from torch.nn.functional import normalize
 
-from clplat.data.records import Picture, Probe
+from clplat.data.records import Candidate, Example, Item, Picture, Probe
 from clplat.errors import UserError
 from clplat.parts.adapters.full import Full
 from clplat.parts.composers.sum import Sum
@@ -21,6 +21,7 @@ from clplat.parts.losses.info_nce import InfoNCE
 from clplat.parts.projections.identity import Identity
 from clplat.parts.projections.procrustes import Procrustes
 from clplat.parts.prompts.context import ContextPrompt
+from clplat.parts.transforms._base import Transform
 from clplat.testing import (
     AdapterContract,
     ComposerContract,
@@ -29,6 +30,7 @@ from clplat.testing import (
     ProjectionContract,
     PromptContract,
     StrategyContract,
+    TransformContract,
 )
 from clplat.training.strategy import Strategy
 from strategies import EWC, Replay
@@ -370,6 +372,44 @@ class Sharing:
         return [Probe(picture.caption, "retrieval", (picture,), ("a square",)) for picture in two]
 
 
+class Rolling(Transform):
+    """Draws from torch's own generator."""
+
+    def __call__(self, example: Example, draw: torch.Generator) -> Example:
+        return replace(example, label=example.label + str(int(torch.randint(9, ()))))
+
+
+class Losing(Transform):
+    """Forgets the weight of an example."""
+
+    def __call__(self, example: Example, draw: torch.Generator) -> Example:
+        return replace(example, weight=example.weight + 1)
+
+
+class Emptying(Transform):
+    """Leaves no word of the text."""
+
+    def __call__(self, example: Example, draw: torch.Generator) -> Example:
+        return replace(example, query=Item.of(example.reference, " "))
+
+
+class Denying(Transform):
+    """Makes the target its own negative."""
+
+    def __call__(self, example: Example, draw: torch.Generator) -> Example:
+        return replace(example, negatives=(Candidate(example.target, "something else"),))
+
+
+class Local(Transform):
+    """Holds what cannot be sent to another process."""
+
+    def __init__(self) -> None:
+        self.change = lambda example: example
+
+    def __call__(self, example: Example, draw: torch.Generator) -> Example:
+        return example
+
+
 CASES: list[tuple[type, Any, str]] = [
     (StrategyContract, Forgetful, "test_it_resumes_in_the_middle_of_an_experience"),
     (StrategyContract, Polluted, "test_what_it_measures_is_free_of_other_strategies_terms"),
@@ -407,6 +447,11 @@ CASES: list[tuple[type, Any, str]] = [
     (ProbesContract, Varying, "test_building_twice_gives_the_same"),
     (ProbesContract, Flickering, "test_its_pictures_can_be_drawn_again"),
     (ProbesContract, Sharing, "test_equal_keys_are_equal_pictures"),
+    (TransformContract, Rolling, "test_a_moment_decides_all_that_is_drawn"),
+    (TransformContract, Losing, "test_an_example_keeps_its_name_and_place"),
+    (TransformContract, Emptying, "test_what_it_makes_can_be_trained_on"),
+    (TransformContract, Denying, "test_a_negative_says_something_else_than_the_target"),
+    (TransformContract, Local, "test_it_can_be_sent_to_a_loaders_process"),
     (LossContract, Ordered, "test_the_order_of_the_batch_does_not_matter"),
     (LossContract, Backward, "test_right_answers_cost_less_than_random_ones"),
     (LossContract, Spare, "test_it_has_finite_gradients"),

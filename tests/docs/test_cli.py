@@ -45,7 +45,7 @@ def test_every_command_and_option_is_on_the_page(capsys: pytest.CaptureFixture[s
 
 
 def test_the_slots_and_kinds_are_listed() -> None:
-    listed = re.search(r"^Slots: (.*?)\. Groups", PAGE, re.MULTILINE | re.DOTALL)
+    listed = re.search(r"^Slots: (.*?)\.\s+Groups", PAGE, re.MULTILINE | re.DOTALL)
     assert listed
     assert re.findall(r"`(\w+)`", listed.group(1)) == list(KINDS)
     for kind in filter(None, (kind.plural for kind in KINDS.values())):

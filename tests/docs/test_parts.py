@@ -55,6 +55,7 @@ def test_all_parts_of_the_page_in_one_experiment(
             "adapter": "documented_parts:Biases",
             "composer": {"name": "documented_parts:Gated", "start": 0.4},
             "projection": "documented_parts:LeastSquares",
+            "transform": "documented_parts:Mumbled",
             "loss": "documented_parts:Margin",
             "strategy": {"name": "documented_parts:Average", "decay": 0.8},
             "train": {"epochs": 2, "batch_size": 4},

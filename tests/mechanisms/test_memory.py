@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -11,9 +12,13 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from torch._subclasses import FakeTensorMode
 
+from clplat.data.batch import Batch
+from clplat.data.inputs import Images
 from clplat.mechanisms.examples import size_in_bytes
 from clplat.mechanisms.memory import Memory
+from clplat.runs.checkpoint import _floats_on
 from clplat.testing import tiny_collate, tiny_domains
 from clplat.trees import load_tree, save_tree
 
@@ -23,7 +28,7 @@ NUMBERS: Any = SimpleNamespace(collate=list)
 def filled(memory: Memory, sizes: list[int]) -> Memory:
     """A memory that has seen experiences of numbers: experience e holds 1000 e, 1000 e + 1, ..."""
     for e, size in enumerate(sizes):
-        memory.add(NUMBERS, SimpleNamespace(dataset=[1000 * e + i for i in range(size)]))
+        memory.add(NUMBERS, [1000 * e + i for i in range(size)])
     return memory
 
 
@@ -95,13 +100,13 @@ def test_a_restored_memory_goes_on_with_the_same_draws(policy: Any, tmp_path: Pa
     collate, (first, second) = tiny_collate(), tiny_domains()
     learner: Any = SimpleNamespace(collate=collate)
     memory, fresh = Memory(10, policy, 3), Memory(10, policy, 99)
-    memory.add(learner, SimpleNamespace(dataset=first.train))
+    memory.add(learner, first.train)
     memory.sample(4)
     save_tree(tmp_path / "memory.safetensors", memory.state_dict())
     fresh.load_state_dict(load_tree(tmp_path / "memory.safetensors"))
     assert fresh.bytes() == memory.bytes() > 0
     for one in (memory, fresh):
-        one.add(learner, SimpleNamespace(dataset=second.train))
+        one.add(learner, second.train)
     for _ in range(6):
         drawn, again = memory.sample(4), fresh.sample(4)
         assert drawn.ids == again.ids and torch.equal(drawn.candidates, again.candidates)
@@ -110,7 +115,7 @@ def test_a_restored_memory_goes_on_with_the_same_draws(policy: Any, tmp_path: Pa
 def test_bytes_are_those_of_the_stored_pictures_and_texts() -> None:
     learner: Any = SimpleNamespace(collate=tiny_collate())
     memory = Memory(5, "reservoir", 0)
-    memory.add(learner, SimpleNamespace(dataset=tiny_domains()[0].train))
+    memory.add(learner, tiny_domains()[0].train)
     rows = [row for group in held(memory) for row in group]
     pictures = sum(pixels.numel() for row in rows for pixels in row["item"]["pictures"]["pixels"])  # type: ignore[call-overload]
     assert pictures == 5 * 2 * 3 * 16 * 16
@@ -136,10 +141,75 @@ def test_examples_are_content_not_pointers() -> None:
     data = [torch.zeros(2), torch.zeros(2)]
     learner: Any = SimpleNamespace(collate=torch.stack)
     memory = Memory(2, "balanced", 0)
-    memory.add(learner, SimpleNamespace(dataset=data))
+    memory.add(learner, data)
     for tensor in data:
         tensor.fill_(7)
     assert memory.sample(2).sum() == 0
+
+
+def test_an_experience_of_one_example_has_no_negatives_to_offer() -> None:
+    memory = filled(Memory(12, "balanced", 0), [1, 30, 1])
+    assert {row // 1000 for _ in range(20) for row in memory.sample(3)} == {1}
+    assert len(memory.sample(1)) == 2, "nor has a batch of one"
+    assert filled(Memory(12, "balanced", 0), [1, 1]).sample(3) is None
+
+
+def test_a_memory_that_resumes_on_a_device_takes_new_examples() -> None:
+    with FakeTensorMode():  # tensors of any device, without one
+        held = {"0": [torch.zeros(2), torch.zeros(2)]}
+        state = {**Memory(8, "balanced", 0).state_dict(), "groups": held}
+        memory = Memory(8, "balanced", 0)
+        memory.load_state_dict({**state, "groups": _floats_on(torch.device("cuda"), held)})
+        memory.offer(torch.zeros(1, 2), "0")
+        assert torch.stack(memory.state_dict()["groups"]["0"]).device.type == "cpu"
+
+
+@pytest.mark.parametrize("policy", ["reservoir", "balanced"])
+def test_offered_rows_are_kept_with_equal_chance(policy: Any) -> None:
+    counts: Counter[int] = Counter()
+    for seed in range(600):
+        memory = Memory(8, policy, seed)
+        for e in range(2):
+            for start in range(0, 20, 5):
+                memory.offer([1000 * e + start + i for i in range(5)], f"domain {e}")
+        counts.update(row for rows in held(memory) for row in rows)
+        assert len(memory) == 8 and (policy == "reservoir" or [*map(len, held(memory))] == [4, 4])
+    spread = sum((counts[i] - 120) ** 2 for i in (*range(20), *range(1000, 1020))) / (120 * 0.8)
+    assert 12 < spread < 80, spread  # about chi-square with 39 degrees of freedom
+
+
+def test_a_queue_keeps_the_newest() -> None:
+    memory = Memory(4, "queue", 0)
+    memory.offer([*range(6)], "a")
+    memory.offer([6], "b")
+    assert held(memory) == [[3, 4, 5], [6]]
+    assert held(filled(Memory(4, "queue", 0), [3, 9])) == [[], [1005, 1006, 1007, 1008]]
+
+
+def test_what_a_full_memory_refuses_is_not_decoded() -> None:
+    decoded: list[str] = []
+    batch = tiny_collate()(tiny_domains()[0].train[:8])
+    whole = batch.pictures
+
+    def load(rows: Any, again: bool) -> torch.Tensor:
+        decoded.extend(whole.names[i] for i in rows)
+        return whole.at(rows)
+
+    memory = Memory(2, "reservoir", 0)
+    memory.offer((batch, torch.arange(8)), "a")
+    watched = replace(batch.columns["pictures"], value=Images(whole.names, load, "test"))
+    memory.offer((Batch({**batch.columns, "pictures": watched}, batch.owners), torch.arange(8, 16)), "b")
+    rows = [row for group in held(memory) for row in group]
+    assert len(rows) == 2 and len(decoded) == 2 * sum(int(row[1]) >= 8 for row in rows)
+    examples, numbers = memory.sample(2) or (batch, torch.arange(8))
+    assert examples.ids == [batch.ids[int(i) % 8] for i in numbers]
+
+
+def test_places_that_another_group_leaves_free_are_used() -> None:
+    memory = Memory(10, "balanced", 0)
+    for group, count in (("a", 2), ("b", 40), ("c", 40)):
+        memory.offer([*range(count)], group)
+    assert [len(rows) for rows in held(memory)] == [2, 4, 4]
 
 
 def test_a_memory_without_places_is_refused() -> None:

@@ -14,6 +14,7 @@ from clplat.errors import UserError
 from clplat.events import Listener
 from clplat.sweep import Budget, Sweep
 from clplat.sweep.layout import Layout
+from clplat.sweep.outcome import collect
 from clplat.sweep.queue import DEATHS, Job, Queue
 from clplat.sweep.studies import FINALS
 from clplat.sweep.worker import Pruned, TrialListener
@@ -182,6 +183,21 @@ def test_several_objectives_keep_a_front(tmp_path: Path) -> None:
     study, best = queue.studies.study("naive"), queue.studies.best("naive")
     assert best is not None and best.number in {t.number for t in study.best_trials}
     assert best.values[0] == max(t.values[0] for t in study.get_trials())
+
+
+@pytest.mark.filterwarnings("error")
+def test_options_matter_as_much_with_a_second_objective_that_is_constant(tmp_path: Path) -> None:
+    """What raises the first objective is asked for, however many there are; no warning reaches the user."""
+    found = []
+    for objectives in (["final"], ["final", "seconds"]):
+        changes: dict[str, Any] = {"objectives": objectives, "sampler": "random", "budget": Budget(trials=12)}
+        space = {"train.lr": {"low": 0.0, "high": 1.0}, "train.epochs": {"low": 1, "high": 9}}
+        out = tmp_path / str(len(objectives))
+        queue = queue_of(out, tune=[], space=space, controls=[], **changes)
+        while (job := queue.claim()) is not None and job.kind == "study":
+            queue.complete(job, result(50.0 * job.config.train.lr**4 - job.config.train.epochs % 3))
+        found.append(collect(queue.studies, "")["studies"][0]["importances"])
+    assert found[0] == found[1] and set(found[0]) == {"train.lr", "train.epochs"}
 
 
 def test_an_undefined_objective_fails_the_trial_and_says_why(tmp_path: Path) -> None:

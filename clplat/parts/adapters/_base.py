@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from typing import ClassVar
 
+from torch import Tensor
+
+from clplat.mechanisms.parameter_groups import Group
 from clplat.models.backbone import Backbone
 
 __all__ = ["Adapter"]
@@ -33,6 +37,14 @@ class Adapter:
         """Install the adapter under ``name`` and make it the active one; return the names that it trains."""
         raise NotImplementedError
 
+    def groups(self, names: Sequence[str]) -> Sequence[Group]:
+        """Trained tensors with a learning rate or weight decay of their own, out of all that a run trains.
+
+        Args:
+            names: as in ``model.named_parameters()`` of the retriever, ``backbone.`` first.
+        """
+        return ()
+
     def activate(self, backbone: Backbone, name: str | None) -> None:
         """Use the adapter ``name`` (``None``: the bare base) in forward passes; gradient flags stay."""
         raise NotImplementedError
@@ -40,3 +52,21 @@ class Adapter:
     def merge(self, backbone: Backbone) -> None:
         """Fold the active adapter into the base weights; afterwards the backbone has its stock layers."""
         raise NotImplementedError
+
+    def deltas(self, backbone: Backbone) -> dict[str, Tensor]:
+        """What the active adapter adds to the base weights, by the names that these have without it.
+
+        Weights are interpolated and summed at this level: factors of a product are no place for it. An
+        adapter that trains the base itself adds nothing to it.
+        """
+        return backbone.adapters.deltas(backbone.model)
+
+    def absorb(self, backbone: Backbone, deltas: Mapping[str, Tensor]) -> None:
+        """Add these tensors, named as in `deltas`, to the weights that the backbone computes with.
+
+        They go into the base; the adapter stays as it is, attached and trainable.
+
+        Raises:
+            UserError: what the adapter makes of a layer depends on its base weights.
+        """
+        backbone.adapters.absorb(backbone.model, deltas)

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import copy
+from collections.abc import Iterator, Mapping
 from typing import Any
 
-from torch import nn
+import torch
+from torch import Tensor, nn
 
+from clplat.errors import UserError
 from clplat.models.adapters import AdapterState
 
 __all__ = ["PeftState"]
@@ -47,3 +51,56 @@ class PeftState(AdapterState):
 
     def knows(self, module: nn.Module) -> bool:
         return hasattr(module, "active_adapters")
+
+    def factors(self, network: nn.Module) -> frozenset[str]:
+        return frozenset(
+            f"{path}.{key}"
+            for path, layer in _layers(network)
+            for key, _ in layer.named_parameters()
+            if not key.startswith("base_layer.")
+        )
+
+    @torch.no_grad()
+    def deltas(self, network: nn.Module) -> dict[str, Tensor]:
+        found = {}
+        for path, layer in _layers(network):
+            base = dict(layer.get_base_layer().named_parameters())
+            for key, merged in self._merged(layer).items():
+                found[f"{path}.{key}"] = merged - base[key].detach()
+        return found
+
+    @torch.no_grad()
+    def absorb(self, network: nn.Module, deltas: Mapping[str, Tensor]) -> None:
+        before = self.deltas(network)
+        super().absorb(network, deltas)
+        for key, after in self.deltas(network).items():
+            moved = deltas[key].abs().max() if key in deltas else after.new_zeros(())
+            if (after - before[key]).abs().max() > 1e-5 + 1e-3 * moved:
+                super().absorb(network, {name: -delta for name, delta in deltas.items()})
+                raise UserError(
+                    f"adapter '{self._method}' is no sum with the base weights ({key}), so that they cannot "
+                    "be moved; use --adapter lora or --adapter full"
+                )
+
+    @property
+    def _method(self) -> str:
+        return str(self.installed[self.active or ""]["method"])
+
+    def _merged(self, layer: Any) -> dict[str, Tensor]:
+        """The weights that a layer computes with: those of a copy in which the adapter was merged."""
+        alone = copy.deepcopy(layer)
+        if self.active is not None and not layer.disable_adapters:
+            try:
+                alone.merge(adapter_names=[self.active])
+            except (AttributeError, NotImplementedError, TypeError) as error:
+                raise UserError(
+                    f"adapter '{self._method}' cannot be merged, so that its weights cannot be read"
+                ) from error
+        return {key: p.detach() for key, p in alone.get_base_layer().named_parameters()}
+
+
+def _layers(network: nn.Module) -> Iterator[tuple[str, Any]]:
+    """PEFT's layers in a network, by the names that they have there."""
+    for path, module in network.named_modules():
+        if hasattr(module, "get_base_layer") and hasattr(module, "merge"):
+            yield path, module

@@ -31,6 +31,9 @@ class Loss(nn.Module):
     #: It does not ask for the answers alone, so that the right answers need not be what costs least.
     soft: ClassVar[bool] = False
 
+    def __init__(self) -> None:  # torch's own swallows arguments, and arguments are the configuration
+        super().__init__()
+
     @property
     def wanted(self) -> frozenset[str]:
         """What it and the losses inside it want."""

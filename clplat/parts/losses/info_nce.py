@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import torch
 from torch import Tensor
-from torch.nn.functional import normalize
 
 from clplat.config.space import Float
 from clplat.parts.losses._base import Loss
@@ -16,7 +15,7 @@ if TYPE_CHECKING:
     from clplat.models.outputs import Outputs
     from clplat.progress import Progress
 
-__all__ = ["InfoNCE", "cosines", "info_nce"]
+__all__ = ["InfoNCE", "info_nce"]
 
 
 class InfoNCE(Loss):
@@ -74,18 +73,6 @@ class InfoNCE(Loss):
         )
 
 
-def cosines(query: Tensor, candidates: Tensor, scale: Tensor | float = 1.0) -> Tensor:
-    """``scale cos(q_i, c_j)`` (B, C) of rows of any length, in full precision also under autocast.
-
-    Example:
-        >>> cosines(torch.tensor([[3.0, 0.0]]), torch.eye(2), scale=10.0)
-        tensor([[10.,  0.]])
-    """
-    # At scale 100, bfloat16 rounds logits to steps of 0.5.
-    with torch.autocast(query.device.type, enabled=False):
-        return scale * normalize(query.float(), dim=-1) @ normalize(candidates.float(), dim=-1).T
-
-
 def info_nce(
     logits: Tensor,
     *,
@@ -101,8 +88,8 @@ def info_nce(
     A query without any valid positive is skipped: it adds neither loss nor weight.
 
     Args:
-        logits: (B, C), C >= B, scaled: of the targets, then of extra negatives or positives; `cosines` makes
-            them from embeddings.
+        logits: (B, C), C >= B, scaled: of the targets, then of extra negatives or positives;
+            `clplat.parts.cosines` makes them from embeddings.
         positive: (B, C) bool, candidate answers query. Default: candidate i answers query i.
         valid: (B, C) bool, candidate counts for query; others get -inf. Default: all.
         soft_targets: (B, C) non-negative, in place of ``positive``: ``-sum_j y_ij log p_ij``, y_i normalised

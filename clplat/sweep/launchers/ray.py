@@ -69,9 +69,9 @@ def start(spec: WorkerSpec, say: Callable[[str], None]) -> None:
         ray.shutdown()
 
 
-def worker(folder: str, environment: dict[str, str], spec: WorkerSpec) -> int:
+def worker(folder: str, environment: dict[str, str], spec: WorkerSpec) -> None:
     """What a task runs, on any machine."""
     if Path(folder).is_dir():  # paths in the sweep may be relative
         os.chdir(folder)
     os.environ.update(environment)
-    return run_unattended_worker(spec)
+    run_unattended_worker(spec)

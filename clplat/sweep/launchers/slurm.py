@@ -11,7 +11,7 @@ from typing import Any
 
 import submitit
 import yaml
-from submitit.core.utils import DelayedSubmission
+from submitit.helpers import Checkpointable
 
 from clplat.errors import UserError
 from clplat.sweep.worker import run_unattended_worker
@@ -52,7 +52,7 @@ def start(spec: WorkerSpec, say: Callable[[str], None]) -> None:
             folder=logs / "%j", cluster="slurm" if slurm else "local", slurm_max_num_timeout=REQUEUES
         )
         executor.update_parameters(**needs)
-        jobs = executor.map_array(_Worker(), [spec] * spec.workers)
+        jobs = executor.map_array(_Worker(), [spec] * spec.workers)  # type: ignore[no-untyped-call]
     except (AssertionError, NameError, ValueError, RuntimeError) as error:
         raise UserError(f"SLURM cannot be used as CLPLAT_SLURM={setting} says: {_line(error)}") from error
     who = "jobs of SLURM" if slurm else "processes, as there is no SLURM here"
@@ -73,14 +73,11 @@ def start(spec: WorkerSpec, say: Callable[[str], None]) -> None:
         raise
 
 
-class _Worker:
-    """What a job runs; `checkpoint` has submitit queue a job again that SLURM stops or takes the node of."""
+class _Worker(Checkpointable):
+    """What a job runs; submitit queues it again where SLURM stops it or takes its node."""
 
-    def __call__(self, spec: WorkerSpec) -> int:
-        return run_unattended_worker(spec)
-
-    def checkpoint(self, spec: WorkerSpec) -> DelayedSubmission:
-        return DelayedSubmission(self, spec)
+    def __call__(self, spec: WorkerSpec) -> None:
+        run_unattended_worker(spec)
 
 
 def _read(path: Path) -> dict[str, Any]:

@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 from torch.nn.functional import cross_entropy, normalize
 
 from clplat.config.resolve import resolve, spaces
-from clplat.models.outputs import Outputs
-from clplat.parts.losses.info_nce import InfoNCE, cosines, info_nce
+from clplat.models.outputs import Outputs, cosines
+from clplat.parts.losses.info_nce import InfoNCE, info_nce
 from clplat.progress import Progress
 
 

@@ -39,7 +39,7 @@ def test_agem_projects_as_the_formula_says(seed: int) -> None:
         return (torch.cat([p.flatten() for p in model.parameters()]) * coefficients).sum()
 
     learner = Learner(model, torch.optim.SGD(model.parameters(), lr=0.1), lambda batch: None, reference, list)
-    strategy = AGEM(size=4, batch_size=2)
+    strategy, learner.dataset = AGEM(size=4, batch_size=2), [1, 2, 3]
     strategy.after_experience(learner, SimpleNamespace(dataset=[1, 2, 3]))
     flat = torch.tensor(gradient, dtype=torch.float32)
     model.weight.grad, model.bias.grad = flat[:6].reshape(2, 3).clone(), flat[6:].clone()
@@ -53,6 +53,7 @@ def test_agem_projects_as_the_formula_says(seed: int) -> None:
 def test_agem_never_steps_against_the_memory() -> None:
     strategy, model = AGEM(size=8, batch_size=8), TinyTowers()
     learner = tiny_learner(model)
+    learner.dataset = FIRST.dataset
     alone = task_gradients(model, BATCH)
     plain_step(strategy, learner, BATCH)
     assert all(torch.equal(model.get_parameter(name).grad, g) for name, g in alone.items()), "no memory yet"

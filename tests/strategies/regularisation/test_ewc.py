@@ -6,6 +6,7 @@ from types import SimpleNamespace
 
 import pytest
 import torch
+from avalanche.models import IncrementalClassifier
 from torch import Tensor
 
 from clplat.testing import (
@@ -19,6 +20,7 @@ from clplat.testing import (
     tiny_learner,
 )
 from clplat.testing.checks import weights
+from clplat.training.learner import Learner
 from strategies import EWC
 
 BATCH = tiny_collate()(tiny_domains()[0].train[:8])
@@ -57,7 +59,7 @@ def test_ewc_fisher_and_penalty(gamma: float) -> None:
     for name in fishers[0]:
         value = model.get_parameter(name).detach().double()
         fisher = gamma * fishers[0][name] + fishers[1][name]
-        assert torch.allclose(strategy.fisher[name].double(), fisher, rtol=1e-3, atol=1e-5), name
+        assert torch.allclose(strategy.anchor.importance[name].double(), fisher, rtol=1e-3, atol=1e-5), name
         for f, p, a in zip(fisher.flatten(), value.flatten(), anchor[name].flatten(), strict=True):
             penalty += 2.0 / 2 * float(f) * (float(p) - float(a)) ** 2
     found = strategy.loss(learner, BATCH, model(BATCH))["ewc"]
@@ -75,3 +77,27 @@ def test_ewc_holds_the_second_domain_near_the_first() -> None:
     plain_loop(EWC(), model, tiny_domains()[:1], steps=8)
     first = weights(model)["picture.weight"]
     assert (ends[3.0] - first).norm() < 0.8 * (ends[0.0] - first).norm()
+
+
+def test_a_head_that_grows_is_held_in_its_old_part() -> None:
+    model = IncrementalClassifier(4, 2)
+    learner = Learner(model, torch.optim.SGD(model.parameters(), lr=0.1))
+    strategy = EWC(lam=4.0)
+    x = torch.randn(8, 4, generator=torch.Generator().manual_seed(0))
+    for classes in ([0, 1], [2, 3, 4]):
+        model.adaptation(SimpleNamespace(classes_in_this_experience=classes))
+        model(x).square().sum().backward()
+        strategy.after_backward(learner)
+        strategy.after_experience(learner, FIRST)
+        model.zero_grad()
+    assert strategy.anchor.importance["classifier.weight"].shape == (5, 4)
+    model.adaptation(SimpleNamespace(classes_in_this_experience=[5]))
+    with torch.no_grad():
+        model.classifier.weight += 0.5
+    found = strategy.loss(learner, None, None)["ewc"]
+    expected = 4.0 / 2 * 0.25 * float(strategy.anchor.importance["classifier.weight"].double().sum())
+    assert expected > 0.1 and float(found.detach()) == pytest.approx(expected, rel=1e-4)
+    found.backward()
+    before = {name: torch.zeros_like(p) for name, p in model.named_parameters()}
+    pulled = {name: task for name, _, task in strategy.anchor.task_gradients(model)}
+    assert all(torch.allclose(pulled[name], before[name], atol=1e-5) for name in pulled), "of the task: none"

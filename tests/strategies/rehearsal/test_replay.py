@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 import torch
 
 from clplat.testing import (
     TinyTowers,
+    plain_loop,
     plain_step,
     task_gradients,
     tiny_collate,
@@ -27,6 +30,7 @@ FIRST, SECOND = (SimpleNamespace(dataset=domain.train) for domain in tiny_domain
 def test_replay_adds_the_weighted_task_loss_of_the_memory() -> None:
     strategy, model = Replay(size=6, batch_size=6, weight=0.25), TinyTowers()
     learner = tiny_learner(model)
+    learner.dataset = FIRST.dataset
     assert strategy.loss(learner, BATCH, model(BATCH)) == {}
     strategy.after_experience(learner, FIRST)
     rows = strategy.memory.state_dict()["groups"]["0"]
@@ -49,7 +53,19 @@ def test_replay_adds_the_weighted_task_loss_of_the_memory() -> None:
 def test_a_learner_without_outputs_says_so() -> None:
     model = TinyTowers()
     bare = Learner(model, torch.optim.SGD(model.parameters(), lr=0.1), collate_fn=tiny_collate())
-    replay = Replay(size=4)
+    replay, bare.dataset = Replay(size=4), FIRST.dataset
     replay.after_experience(bare, FIRST)
     with pytest.raises(TypeError, match="predict_fn"):
         replay.loss(bare, BATCH, model(BATCH))
+
+
+def test_the_memory_holds_what_was_trained_on() -> None:
+    class Renamed(Replay):
+        def training_set(self, experience: Any) -> Any:
+            return [replace(example, id=f"chosen/{example.id}") for example in experience.dataset]
+
+    strategy = Renamed(size=6, batch_size=6)
+    plain_loop(strategy, TinyTowers(), steps=1)
+    groups = strategy.memory.state_dict()["groups"]
+    assert len(groups) == 2
+    assert all(row["example"]["ids"][0].startswith("chosen/") for rows in groups.values() for row in rows)

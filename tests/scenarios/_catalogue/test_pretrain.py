@@ -11,7 +11,7 @@ from PIL import Image
 
 from clplat.errors import UserError
 from clplat.models.backbone import Backbone
-from clplat.pretrain import TINY, captioned_pictures, pretrain
+from scenarios._catalogue.pretrain import TINY, captioned_pictures, pretrain
 
 SMALL = {
     "embed_dim": 16,

@@ -8,7 +8,7 @@ from __future__ import annotations
 import csv
 import json
 import math
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -18,13 +18,17 @@ import torch.nn.functional as F
 import yaml
 from torch import Tensor
 
-from clplat import registry
 from clplat.data.images import PixelStore, Preprocess, open_picture
 from clplat.data.records import Picture
 from clplat.errors import UserError
 from clplat.models.backbone import Backbone
-from clplat.parts.losses.info_nce import cosines, info_nce
+from clplat.models.outputs import cosines
+from clplat.parts.losses.info_nce import info_nce
 from clplat.randomness import generator, seeded
+from scenarios._catalogue.probes import pretraining_pairs
+from scenarios.domain_folders import DomainFolders
+
+__all__ = ["TINY", "captioned_pictures", "pretrain"]
 
 #: About a million parameters beside the vocabulary; small enough to train on two cores in minutes.
 TINY: dict[str, Any] = {
@@ -49,15 +53,14 @@ def captioned_pictures(source: str, pairs: int, seed: int) -> list[Picture]:
         UserError: an unknown source, a missing column, no pairs.
     """
     if source == "catalogue":
-        drawn: list[Picture] = registry.load("scenarios", "catalogue").pretraining_pairs(pairs, seed)
-        return drawn
+        return pretraining_pairs(pairs, seed)
     path = Path(source)
     if path.is_dir():
         nested = any(
             child.is_dir() for folder in path.iterdir() if folder.is_dir() for child in folder.iterdir()
         )
         root, domains = (path, None) if nested else (path.parent, [path.name])
-        pictures = registry.load("scenarios", "domain_folders")(str(root)).captioned("train", domains)
+        pictures = DomainFolders(str(root)).captioned("train", domains)
     elif path.suffix in (".jsonl", ".csv", ".tsv"):
         pictures = [
             Picture(str(path.parent / file), partial(open_picture, path.parent / file), caption)
@@ -123,52 +126,68 @@ def pretrain(
     model_cfg = yaml.safe_load(config.read_text(encoding="utf-8")) if config else TINY
     backbone = Backbone.random(model_cfg, seed)
     pictures = captioned_pictures(source, pairs, seed)
-    store = PixelStore(Preprocess(backbone.image_size))
-    pixels = store.get(pictures)
+    steps = len(pictures) // batch_size  # of an epoch
+    if steps < 1:
+        raise UserError(f"{len(pictures)} pairs do not fill one batch of {batch_size}; lower --batch-size")
+    loss_of = _pair_loss(backbone, pictures, seed)
+    optimizer = _optimizer(backbone.requires_grad_(True).train(), weight_decay)
+    for epoch in range(epochs):
+        order = torch.randperm(len(pictures), generator=generator(seed, "order", epoch))
+        running = 0.0
+        for step, rows in enumerate(torch.split(order[: steps * batch_size], batch_size), epoch * steps):
+            with seeded(seed, "step", step):
+                running += _step(backbone, optimizer, _rate(lr, step, epochs * steps), loss_of(rows, step))
+        if not math.isfinite(running):
+            raise UserError(f"pretraining diverged in epoch {epoch + 1}: the loss is not finite; lower --lr")
+        report(f"epoch {epoch + 1}/{epochs}: loss {running / steps:.3f}")
+    backbone.eval().requires_grad_(False)
+    backbone.save(Path(out), half=True)
+    return Backbone.load(f"local-dir:{out}")
+
+
+def _optimizer(backbone: Backbone, weight_decay: float) -> torch.optim.AdamW:
+    """AdamW that lets matrices decay, but no biases and gains; `_rate` gives the learning rates."""
+    groups: list[dict[str, Any]] = [
+        {"params": [p for p in backbone.parameters() if p.ndim > 1], "weight_decay": weight_decay},
+        {"params": [p for p in backbone.parameters() if p.ndim <= 1], "weight_decay": 0.0},
+    ]
+    return torch.optim.AdamW(groups, betas=(0.9, 0.98))
+
+
+def _step(backbone: Backbone, optimizer: torch.optim.AdamW, rate: float, loss: Tensor) -> float:
+    """One step down the gradient of this loss; returns the loss."""
+    for group in optimizer.param_groups:
+        group["lr"] = rate
+    optimizer.zero_grad()
+    loss.backward()  # type: ignore[no-untyped-call]
+    torch.nn.utils.clip_grad_norm_(backbone.parameters(), 1.0)
+    optimizer.step()
+    return float(loss.detach())
+
+
+def _rate(lr: float, step: int, total: int) -> float:
+    """The learning rate: linear over the first twentieth of the steps, then along a cosine to zero."""
+    return lr * min(1.0, (step + 1) / (0.05 * total + 1)) * 0.5 * (1 + math.cos(math.pi * step / total))
+
+
+def _pair_loss(backbone: Backbone, pictures: Sequence[Picture], seed: int) -> Callable[[Tensor, int], Tensor]:
+    """From positions of pictures and the number of the step to their loss."""
+    pixels = PixelStore(Preprocess(backbone.image_size)).get(pictures)
     captions = [str(picture.caption) for picture in pictures]
     ids = backbone.tokenize(captions)
     # Captions are learned as they are; equal ones answer each other's pictures.
     distinct = {caption: i for i, caption in enumerate(dict.fromkeys(captions))}
     classes = torch.tensor([distinct[caption] for caption in captions])
-    backbone.requires_grad_(True).train()
-    decayed = [p for p in backbone.parameters() if p.ndim > 1]
-    plain = [p for p in backbone.parameters() if p.ndim <= 1]
-    groups: list[dict[str, Any]] = [{"params": decayed}, {"params": plain, "weight_decay": 0.0}]
-    optimizer = torch.optim.AdamW(groups, lr=lr, weight_decay=weight_decay, betas=(0.9, 0.98))
-    per_epoch = len(pictures) // batch_size
-    if per_epoch < 1:
-        raise UserError(f"{len(pictures)} pairs do not fill one batch of {batch_size}; lower --batch-size")
-    total, step = epochs * per_epoch, 0
-    for epoch in range(epochs):
-        order = torch.randperm(len(pictures), generator=generator(seed, "order", epoch))
-        running = 0.0
-        for rows in torch.split(order[: per_epoch * batch_size], batch_size):
-            for group in optimizer.param_groups:
-                group["lr"] = (
-                    lr
-                    * min(1.0, (step + 1) / (0.05 * total + 1))
-                    * 0.5
-                    * (1 + math.cos(math.pi * step / total))
-                )
-            pictured = _augmented(pixels[rows], generator(seed, "augment", step))
-            with seeded(seed, "step", step):
-                image = F.normalize(backbone.image(pictured).pooled, dim=-1)
-                text = F.normalize(backbone.text(ids[rows]).pooled, dim=-1)
-                same = classes[rows][:, None] == classes[rows][None]
-                logits = cosines(image, text, backbone.logit_scale.exp().clamp(max=100))
-                loss = info_nce(logits, positive=same, symmetric=True)
-                optimizer.zero_grad()
-                loss.backward()  # type: ignore[no-untyped-call]
-                torch.nn.utils.clip_grad_norm_(backbone.parameters(), 1.0)
-                optimizer.step()
-            running += float(loss.detach())
-            step += 1
-        if not math.isfinite(running):
-            raise UserError(f"pretraining diverged in epoch {epoch + 1}: the loss is not finite; lower --lr")
-        report(f"epoch {epoch + 1}/{epochs}: loss {running / per_epoch:.3f}")
-    backbone.eval().requires_grad_(False)
-    backbone.save(Path(out), half=True)
-    return Backbone.load(f"local-dir:{out}")
+
+    def loss_of(rows: Tensor, step: int) -> Tensor:
+        pictured = _augmented(pixels[rows], generator(seed, "augment", step))
+        image = F.normalize(backbone.image(pictured).pooled, dim=-1)
+        text = F.normalize(backbone.text(ids[rows]).pooled, dim=-1)
+        same = classes[rows][:, None] == classes[rows][None]
+        logits = cosines(image, text, backbone.logit_scale.exp().clamp(max=100))
+        return info_nce(logits, positive=same, symmetric=True)
+
+    return loss_of
 
 
 def _augmented(pixels: Tensor, draw: torch.Generator, most: int = 3) -> Tensor:

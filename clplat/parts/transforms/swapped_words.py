@@ -1,0 +1,69 @@
+"""Negative texts by words in each other's place, as NegCLIP makes them."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import ClassVar, Literal
+
+import torch
+
+from clplat.data.records import Candidate, Example, Item
+from clplat.mechanisms.words import swapped_phrases, swapped_words
+from clplat.parts.transforms._base import Transform
+
+__all__ = ["SwappedWords"]
+
+_KINDS = ("noun", "adjective", "adverb", "verb")
+
+
+class SwappedWords(Transform):
+    """Adds the target's text with two words or noun phrases swapped: all words right, what they say wrong.
+
+    Swapped are two nouns, adjectives, adverbs, verbs or noun phrases, drawn anew at every moment of training.
+    A text that swapping cannot make wrong gets no negative.
+
+    Args:
+        count: negatives per example, at most.
+        scope: ``"batch"``: a negative for every query of the batch; ``"anchor"``: for its own only.
+
+    Reference:
+        Yuksekgonul et al., "When and why vision-language models behave like bags-of-words, and what to do
+        about it?", ICLR 2023, arXiv:2210.01936.
+
+    Example:
+        >>> from clplat.data.records import Pair
+        >>> pair = Pair("0", "ein Bild", "a dog on a horse", "animals")
+        >>> {n.item.text for n in SwappedWords(count=9)(pair, torch.Generator()).negatives}
+        {'a horse on a dog'}
+    """
+
+    needs_text: ClassVar[bool] = True
+
+    def __init__(self, count: int = 1, scope: Literal["batch", "anchor"] = "batch") -> None:
+        if count < 1:
+            raise ValueError(f"count must be at least 1, not {count}")
+        if scope not in ("batch", "anchor"):
+            raise ValueError(f"scope must be 'batch' or 'anchor', not '{scope}'")
+        self.count, self.scope = count, scope
+
+    def __call__(self, example: Example, draw: torch.Generator) -> Example:
+        text = example.target.text
+        if text is None:
+            raise ValueError(
+                f"swapped_words needs a text as target; example '{example.id}' has a picture "
+                "(captions makes pairs: --transform captions,swapped_words)"
+            )
+        wrong = {other: f"swapped_{kind}" for kind in _KINDS for other in swapped_words(text, kind)}
+        for other in swapped_phrases(text):
+            wrong.setdefault(other, "swapped_phrase")
+        wrong.pop(text, None)
+        chosen = torch.randperm(len(wrong), generator=draw)[: self.count].tolist()
+        made = [list(wrong.items())[i] for i in chosen]
+        return replace(
+            example,
+            negatives=(*example.negatives, *(self._negative(example, other, kind) for other, kind in made)),
+        )
+
+    def _negative(self, example: Example, text: str, kind: str) -> Candidate:
+        # Its label says what it says: where the same words are right, they are no negative.
+        return Candidate(Item.of(example.target.picture, text), text, kind, self.scope)

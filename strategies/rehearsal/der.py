@@ -1,0 +1,91 @@
+"""DER++: rehearse stored exemplars, and what the model put out for them when they were stored."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+from torch import Tensor
+
+from clplat.config.space import Float, Int
+from clplat.mechanisms.memory import Memory
+from clplat.training.strategy import Strategy, SupportsLearning
+
+__all__ = ["DER"]
+
+
+class DER(Strategy):
+    """Dark experience replay: stored exemplars keep their labels and the embeddings that they once had.
+
+    ``loss = task(batch) + alpha * mean_i (|q_i - q'_i|^2 + |t_i - t'_i|^2) / 2 + beta * task(memory batch)``
+
+    The memory is a reservoir that fills during training, after every step, so that q' and t', the unit
+    embeddings of query and target, are those of many models along the way. Both terms draw a batch of their
+    own. In-batch scores would be no target: they mean nothing beside other candidates.
+
+    Args:
+        size: exemplars in the memory, over all domains.
+        batch_size: exemplars per step, for each of the two terms.
+        alpha: weight of the embeddings' term.
+        beta: weight of the task's loss on exemplars; 0 is DER without the labels.
+        seed: of the memory; by default the experiment's.
+
+    References:
+        Buzzega et al. 2020, Dark Experience for General Continual Learning, arXiv 2004.07211.
+
+    Needs:
+        A learner with ``predict`` and ``task_loss`` whose outputs have ``query`` (B, D) and ``candidates``
+        (C, D), the B targets first.
+
+    Relations:
+        `Replay` is the second term alone, with a memory that fills after each domain; `Distill` asks an
+        earlier model about new data instead of remembering what it said of old data.
+
+    Example:
+        >>> from strategies import DER
+        >>> DER(size=100).memory_bytes()
+        0
+    """
+
+    terms = ("dark", "replay")
+    stores = "exemplars"
+
+    def __init__(
+        self,
+        size: Annotated[int, Int(50, 1000, log=True)] = 200,
+        batch_size: int = 64,
+        alpha: Annotated[float, Float(0.1, 10.0, log=True)] = 1.0,
+        beta: Annotated[float, Float(0.25, 4.0, log=True)] = 1.0,
+        seed: int | None = None,
+    ) -> None:
+        if not (alpha >= 0 and beta >= 0 and batch_size >= 2):
+            raise ValueError(
+                "alpha and beta must be at least 0 and batch_size at least 2 (the negatives are in the "
+                f"batch), not {alpha}, {beta} and {batch_size}"
+            )
+        self.size, self.batch_size, self.alpha, self.beta, self.seed = size, batch_size, alpha, beta, seed
+        self.memory = Memory(size, "reservoir", seed or 0)
+
+    def loss(self, learner: SupportsLearning, batch: Any, outputs: Any) -> dict[str, Tensor]:
+        stored, again = self.memory.sample(self.batch_size), self.memory.sample(self.batch_size)
+        if stored is None or again is None:
+            return {}
+        examples, query, target = stored
+        now = learner.predict(examples)
+        moved = _squares(now.query, query) + _squares(now.candidates[: len(query)], target)
+        labelled = again[0]
+        return {
+            "dark": self.alpha * moved.mean() / 2,
+            "replay": self.beta * learner.task_loss(labelled, learner.predict(labelled)),
+        }
+
+    def after_step(self, learner: SupportsLearning, batch: Any, outputs: Any) -> None:
+        target = outputs.candidates[: len(outputs.query)]
+        self.memory.offer((batch, outputs.query, target), str(learner.progress.experience))
+
+    def memory_bytes(self) -> int:
+        return self.memory.bytes()
+
+
+def _squares(now: Tensor, then: Tensor) -> Tensor:
+    """Squared distances of rows."""
+    return (now - then.to(now.device)).square().sum(dim=-1)
