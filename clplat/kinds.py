@@ -131,6 +131,7 @@ KINDS: dict[str, Kind] = {
             "probes",
             "catalogue",
             contract="clplat.parts.probes._base:Probes",
+            many="clplat.parts.probes._base:Several",
             tests="ProbesContract",
             optional=True,
             label=None,

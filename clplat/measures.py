@@ -15,7 +15,7 @@ from clplat.errors import unknown_name
 
 __all__ = [
     "COMPARED", "LOGGED_COSTS", "MEASURES", "Measure", "Result", "describe", "evaluate_measures",
-    "find_measure", "mean_of",
+    "find_measure", "mean_of", "zero_shot_series",
 ]  # fmt: skip
 
 Result = Mapping[str, Any]
@@ -75,6 +75,18 @@ def mean_of(values: Iterable[float | None]) -> float | None:
     """
     known = [value for value in values if value is not None]
     return sum(known) / len(known) if known else None
+
+
+def zero_shot_series(result: Result) -> list[list[float]]:
+    """The headline of every zero-shot probe, one value per row."""
+    found = []
+    for name, metrics in (result.get("probes") or {}).items():
+        about = result.get("probes_about", {}).get(name)
+        if about is None:  # before there were groups: R@1 of retrieval, accuracy of classification
+            about = {"group": "zero-shot", "headline": "accuracy" if "accuracy" in metrics else "R@1"}
+        if about["group"] == "zero-shot" and about["headline"] in metrics:
+            found.append(metrics[about["headline"]])
+    return found
 
 
 def _final(result: Result) -> float | None:

@@ -1,4 +1,4 @@
-"""The records of a stream: queries, galleries, domains and probes, beside items and examples.
+"""The records of a stream: queries, galleries and domains, beside items and examples.
 
 Two rules let fingerprints and checks walk the fields of any record, so that a new field is never forgotten: a
 field at its default adds nothing to a fingerprint, and words that a text tower reads stand in fields called
@@ -10,7 +10,6 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Literal
 
 from clplat.data.examples import Candidate, Example, Pair, Triplet
 from clplat.data.items import Item, Picture, as_item
@@ -23,7 +22,6 @@ __all__ = [
     "Item",
     "Pair",
     "Picture",
-    "Probe",
     "Protocol",
     "Query",
     "RetrievalSet",
@@ -109,21 +107,6 @@ class RetrievalSet:
     queries: tuple[Query, ...]
     gallery: Gallery
     protocol: Protocol
-
-
-@dataclass(frozen=True)
-class Probe:
-    """Zero-shot data outside the stream.
-
-    ``kind="retrieval"``: ``texts[i]`` is the caption of ``pictures[i]``.
-    ``kind="classification"``: ``texts`` are the class prompts and ``labels[i]`` the class of picture i.
-    """
-
-    name: str
-    kind: Literal["retrieval", "classification"]
-    pictures: tuple[Picture, ...]
-    texts: tuple[str, ...]
-    labels: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -12,9 +12,10 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor
 
-from clplat.data.records import Domain, Picture, Probe, Query, RetrievalSet
-from clplat.evaluation.probes import classification_accuracy, image_text_recall
+from clplat.data.records import Domain, Picture, Query, RetrievalSet
+from clplat.evaluation.model_view import VersionView
 from clplat.evaluation.retrieval import per_query_metrics, target_rows
+from clplat.parts.probes._base import ModelView, Probe
 
 
 class Encoder(Protocol):
@@ -25,6 +26,10 @@ class Encoder(Protocol):
     def encode_images(self, images: Any) -> Tensor: ...
 
     def encode_texts(self, texts: Tensor) -> Tensor: ...
+
+    def raw_images(self, images: Any) -> Tensor: ...
+
+    def raw_texts(self, texts: Tensor) -> Tensor: ...
 
     def encode_queries_by(self, composers: Sequence[Any], images: Any, texts: Tensor) -> Tensor: ...
 
@@ -53,7 +58,7 @@ class Evaluator:
 
     Args:
         domains: in stream order.
-        probes: zero-shot data outside the stream.
+        probes: what else is measured of every version.
         split: ``"test"`` or ``"val"``.
         pictures: pictures -> what the encoder takes: `Images`, or pixels (N, 3, S, S).
         tokenize: texts -> (N, L).
@@ -87,15 +92,17 @@ class Evaluator:
         self._all_texts = list(dict.fromkeys(said))
 
     @torch.inference_mode()
-    def images(self, encoder: Encoder, pictures: Sequence[Picture]) -> Tensor:
-        """Embeddings (N, D) of pictures, on the CPU in fp32."""
-        parts = [encoder.encode_images(self.pictures(chunk)) for chunk in self._chunks(pictures)]
+    def images(self, encoder: Encoder, pictures: Sequence[Picture], *, raw: bool = False) -> Tensor:
+        """Embeddings (N, D) of pictures, on the CPU in fp32; ``raw``: before head and normalisation."""
+        encode = encoder.raw_images if raw else encoder.encode_images
+        parts = [encode(self.pictures(chunk)) for chunk in self._chunks(pictures)]
         return torch.cat(parts).float().cpu()
 
     @torch.inference_mode()
-    def texts(self, encoder: Encoder, texts: Sequence[str]) -> Tensor:
-        """Embeddings (N, D) of texts, on the CPU in fp32."""
-        parts = [encoder.encode_texts(self.tokenize(chunk)) for chunk in self._chunks(texts)]
+    def texts(self, encoder: Encoder, texts: Sequence[str], *, raw: bool = False) -> Tensor:
+        """Embeddings (N, D) of texts, on the CPU in fp32; ``raw``: before head and normalisation."""
+        encode = encoder.raw_texts if raw else encoder.encode_texts
+        parts = [encode(self.tokenize(chunk)) for chunk in self._chunks(texts)]
         return torch.cat(parts).float().cpu()
 
     @torch.inference_mode()
@@ -114,9 +121,21 @@ class Evaluator:
             yield items[start : start + self.batch_size]
 
     def row(
-        self, encoder: Encoder, on_domain: Callable[[int, dict[str, float]], None] | None = None
+        self,
+        encoder: Encoder,
+        on_domain: Callable[[int, dict[str, float]], None] | None = None,
+        *,
+        version: int = 0,
+        older: Callable[[int], ModelView] | None = None,
     ) -> VersionMetrics:
-        """Measure one model version; ``on_domain(j, metrics)`` is called as each cell is known."""
+        """Measure one model version.
+
+        Args:
+            encoder: the model.
+            on_domain: called with (j, metrics) as each cell is known.
+            version: experiences trained.
+            older: version -> what probes see of it.
+        """
         row = VersionMetrics()
         encoder.prepare(self.pictures(self._all_pictures), self.tokenize(self._all_texts))
         for name, held in zip(self.names, self.sets, strict=True):
@@ -141,15 +160,22 @@ class Evaluator:
                 _append(row.tags.setdefault(tag, {}), chosen)
             if on_domain is not None:
                 on_domain(len(row.ties) - 1, cell)
+        view = self.view(lambda: encoder, version, lambda: row.galleries, row.queries, older)
         for probe in self.probes:
-            row.probes[probe.name] = self._probe(encoder, probe)
+            row.probes[probe.name] = probe.measure(view)
         return row
 
-    def _probe(self, encoder: Encoder, probe: Probe) -> dict[str, float]:
-        images, texts = self.images(encoder, probe.pictures), self.texts(encoder, probe.texts)
-        if probe.kind == "retrieval":
-            return image_text_recall(images, texts, groups=probe.texts)
-        return {"accuracy": classification_accuracy(images, texts, torch.tensor(probe.labels))}
+    def view(
+        self,
+        encoder: Callable[[], Any],
+        version: int,
+        galleries: Callable[[], Mapping[str, Tensor]],
+        asked: Mapping[str, Tensor] | None = None,
+        older: Callable[[int], ModelView] | None = None,
+    ) -> VersionView:
+        """One model version in the hands of probes, see `VersionView`."""
+        sets = dict(zip(self.names, self.sets, strict=True))
+        return VersionView(self, sets, version, encoder, galleries, asked, older)
 
     def cross_version(
         self, queries: Mapping[str, Tensor], galleries: Mapping[str, Tensor]

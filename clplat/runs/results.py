@@ -13,6 +13,7 @@ from clplat.data.fingerprint import queries_fingerprint
 from clplat.evaluation.compatibility import compatibility_scores
 from clplat.evaluation.continual import continual_scores, zs_drop, zs_retention
 from clplat.evaluation.evaluator import VersionMetrics
+from clplat.measures import zero_shot_series
 from clplat.runs.assembly import Assembly
 from clplat.training.trainer import Trainer
 
@@ -45,6 +46,15 @@ def blank(config: Config, parts: Assembly) -> dict[str, Any]:
         "baselines": {},
         "ties": [],
         "probes": {},
+        "probes_about": {
+            probe.name: {
+                "group": probe.group,
+                "headline": probe.headline,
+                "better": "higher" if probe.higher else "lower",
+                "unit": probe.unit,
+            }
+            for probe in parts.probes
+        },
         "compatibility": {},
         "scores": [],
         "training": {},
@@ -100,8 +110,7 @@ def _scores(result: Mapping[str, Any]) -> dict[str, Any]:
     primary = result["protocol"]["primary"]
     scores: dict[str, Any] = dict(continual_scores(result["metrics"][primary]))
     scores |= compatibility_scores(result["compatibility"][primary])
-    # One series per probe, its headline: R@1 of retrieval, accuracy of classification.
-    series = [probe.get("accuracy", probe.get("R@1")) for probe in result["probes"].values()]
+    series = zero_shot_series(result)
     for name, score in (("zs_retention", zs_retention), ("zs_drop", zs_drop)):
         known = [value for value in map(score, series) if value is not None]
         scores[name] = sum(known) / len(known) if known else None
