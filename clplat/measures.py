@@ -77,7 +77,7 @@ def mean_of(values: Iterable[float | None]) -> float | None:
     return sum(known) / len(known) if known else None
 
 
-def zero_shot_series(result: Result) -> list[list[float]]:
+def zero_shot_series(result: Result) -> list[list[Any]]:
     """The headline of every zero-shot probe, one value per row."""
     found = []
     for name, metrics in (result.get("probes") or {}).items():

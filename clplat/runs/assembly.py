@@ -87,8 +87,10 @@ def build_retriever(config: Config) -> tuple[ComposedRetriever, str, dict[str, l
         for slot, part in (("adapter", adapter), ("prompt", prompt)):
             if part is not None:
                 attached[slot] = part.attach(backbone)
-        retriever = ComposedRetriever(backbone, composer, config.make("projection"))
-    if "text" not in composer.reads:
+        retriever = ComposedRetriever(
+            backbone, composer, config.make("projection"), config.make("head"), config.make("scorer")
+        )
+    if not retriever.text_wants:
         for parameter in backbone.tower_parameters("text"):
             parameter.requires_grad_(False)
     retriever.to(config.device).eval()
@@ -116,7 +118,7 @@ def assemble(config: Config) -> Assembly:
     collate = Collate(pixels, backbone.tokenize, _augment(config), config.make("transform"), config.seed)
     # A prompt takes places of the context, so that texts are counted with it attached.
     said = [*words([domains, _trained_on(collate, domains)]), *(t for probe in probes for t in probe.texts)]
-    cut = _cut_texts(backbone, said, config.data.long_texts)
+    cut = _cut_texts(retriever, said, config.data.long_texts)
     evaluator = Evaluator(
         domains,
         probes,
@@ -175,14 +177,16 @@ def _trained_on(collate: Collate, domains: Sequence[Domain]) -> list[Example]:
         raise UserError(f"transform: {error}") from error
 
 
-def _cut_texts(backbone: Any, said: Sequence[str], policy: str) -> list[str]:
-    """Texts that the tokenizer would cut; refused unless the user declared that they may be."""
+def _cut_texts(retriever: ComposedRetriever, said: Sequence[str], policy: str) -> list[str]:
+    """Texts that would be cut, beside a composer's template too; refused unless the user declared it."""
+    backbone, places = retriever.backbone, retriever.composer.places
     every = list(dict.fromkeys(said))
-    cut = [every[i] for i in backbone.truncated(every)]
+    cut = [every[i] for i in backbone.truncated(every, places)]
     if cut and policy == "refuse":
+        beside = f", of which the composer's template takes {places}" if places else ""
         raise UserError(
             f"{len(cut)} texts are longer than the backbone's "
-            f"context of {backbone.context_length} tokens, the first: "
+            f"context of {backbone.context_length} tokens{beside}, the first: "
             f"'{cut[0][:80]}...'; shorten them or declare it with --data.long_texts cut"
         )
     return cut
@@ -202,6 +206,11 @@ def make_trainer(config: Config, parts: Assembly, on_step: Any = None) -> Traine
         device=config.device,
         on_step=on_step,
     )
+
+
+def starts_random(retriever: ComposedRetriever) -> bool:
+    """Whether a part changes embeddings at random before it is trained, so that row 0 is not zero-shot."""
+    return any(getattr(module, "starts_random", False) for module in retriever.modules())
 
 
 def refuse_idle_parts(config: Config, parts: Assembly) -> None:

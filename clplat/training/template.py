@@ -16,6 +16,7 @@ from clplat.data.records import Example
 from clplat.mechanisms.parameter_groups import Group
 from clplat.models.outputs import Outputs
 from clplat.parts.losses._base import Loss
+from clplat.progress import Progress
 from clplat.randomness import generator
 from clplat.training.accumulation import embed_in_parts
 from clplat.training.batches import domain_batches, loaded
@@ -23,7 +24,22 @@ from clplat.training.loss_log import Position
 from clplat.training.optimizer import hold_trainable, named_tensors
 from clplat.training.plugin import AvalancheLearner
 
-__all__ = ["RetrievalTemplate"]
+__all__ = ["RetrievalTemplate", "task_terms"]
+
+
+def task_terms(loss: Loss, outputs: Outputs, batch: Batch, progress: Progress) -> dict[str, Tensor]:
+    """A loss's terms by name: of the outputs, or of each of their views with its weight, ``<term>/<view>``.
+
+    Matryoshka, say, is any loss on every prefix.
+    """
+    found: dict[str, Tensor] = {}
+    for view, seen in (outputs.views or {"": outputs}).items():
+        made = loss(seen, batch, progress)
+        terms = made if isinstance(made, dict) else {"task": made}
+        if not view:
+            return terms
+        found |= {f"{name}/{view}": seen.weight * term for name, term in terms.items()}
+    return found
 
 
 class RetrievalTemplate(SupervisedTemplate):  # type: ignore[misc]
@@ -59,8 +75,7 @@ class RetrievalTemplate(SupervisedTemplate):  # type: ignore[misc]
 
     def objectives(self) -> dict[str, Tensor]:
         """What the model is trained on for the batch, by name: the loss's terms, then the model's own."""
-        made = self.task(self.mb_output, self.mbatch, self.learner.progress)
-        terms: dict[str, Tensor] = made if isinstance(made, dict) else {"task": made}
+        terms = task_terms(self.task, self.mb_output, self.mbatch, self.learner.progress)
         return {**terms, **self.mb_output.terms}
 
     def criterion(self) -> Tensor:

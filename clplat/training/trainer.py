@@ -108,7 +108,7 @@ class Trainer(RetrievalTemplate):
         self.collate, self.config, self.seed, self.on_step = collate, config, seed, on_step
         self.task, self._groups = loss, groups
         with seeded(seed, "loss"):
-            loss.attach(model.backbone)
+            loss.attach(model.towers)
         self.plugins.remove(self.evaluator)  # it has no metrics, but a hook for every moment of a step
         self.learner = self.strategy_plugin.learner(self)
         self.position = Position()

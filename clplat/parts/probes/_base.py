@@ -10,7 +10,7 @@ from torch import Tensor
 from clplat.data.records import Picture, Query, RetrievalSet
 from clplat.errors import UserError, unknown_name
 
-__all__ = ["Group", "ModelView", "Probe", "Probes", "Several", "checked_probes"]
+__all__ = ["Group", "ModelView", "Probe", "Probes", "checked_probes"]
 
 #: ``zero-shot``: skill outside the stream, which the scores ``zs_*`` average; ``composition``: words that
 #: change the meaning; ``geometry``: of the embeddings themselves; ``robustness``: against changed inputs.
@@ -120,23 +120,6 @@ class Probe(Probes):
     def measure(self, view: ModelView) -> dict[str, float]:
         """Name -> number, the same names for every version; nothing of the model is changed."""
         raise NotImplementedError
-
-
-class Several(Probes):
-    """The probes of several sets.
-
-    Args:
-        parts: in their order.
-    """
-
-    def __init__(self, parts: Sequence[Probes]) -> None:
-        self.parts = parts
-
-    def build(self) -> Sequence[Probe]:
-        return [probe for part in self.parts for probe in part.build()]
-
-    def beside(self, own: Sequence[Probe]) -> Sequence[Probe]:
-        return [probe for part in self.parts for probe in part.beside(own)]
 
 
 def checked_probes(probes: Iterable[Any]) -> list[Probe]:
