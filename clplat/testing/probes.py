@@ -14,6 +14,7 @@ from clplat.data.records import Picture
 from clplat.evaluation.evaluator import Evaluator
 from clplat.evaluation.model_view import VersionView
 from clplat.evaluation.probes import ClassificationProbe, RetrievalProbe
+from clplat.parts.adapters.full import Full
 from clplat.parts.probes._base import ModelView, Probe, Probes, checked_probes
 from clplat.retriever import ComposedRetriever
 from clplat.testing.checks import generator_untouched
@@ -93,7 +94,7 @@ def _pictures(probes: Sequence[Probe]) -> Iterator[Picture]:
 
 @cache
 def _world() -> tuple[Evaluator, list[ComposedRetriever]]:
-    models = [tiny_retriever().eval(), tiny_retriever().eval()]
+    models = [tiny_retriever(Full()).eval(), tiny_retriever(Full()).eval()]
     nudge(models[1], 0.1)
     evaluator = Evaluator(
         tiny_domains(),
