@@ -10,8 +10,8 @@ from torch import Tensor
 
 from clplat.data.records import Picture, Query, RetrievalSet
 from clplat.errors import UserError
+from clplat.evaluation.asked import asked
 from clplat.evaluation.ranking import top_k
-from clplat.evaluation.retrieval import target_rows
 from clplat.parts.probes._base import ModelView
 
 __all__ = ["VersionView"]
@@ -80,8 +80,7 @@ class VersionView:
 
     def nearest(self, domain: str, k: int) -> Tensor:
         held = self.sets[domain]
-        _, exclude = target_rows(held.queries, held.gallery, held.protocol.exclude_reference)
-        return top_k(self.asked[domain], self.galleries[held.gallery.name], k, exclude)
+        return top_k(self.asked[domain], self.galleries[held.gallery.name], k, asked(held).exclude)
 
     def older(self, version: int) -> ModelView:
         if version == self.version:

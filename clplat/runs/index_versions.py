@@ -8,6 +8,7 @@ from pathlib import Path
 from torch import Tensor
 
 from clplat.data.records import Picture
+from clplat.errors import UserError
 from clplat.evaluation.evaluator import VersionMetrics
 from clplat.models.frozen import weights_fixed
 from clplat.parts.projections._base import Projection
@@ -43,6 +44,12 @@ class IndexVersions:
         for domain in seen:
             pictures = domain.anchors
             chosen += pictures[:: max(1, len(pictures) // share)][:share]
+        if not chosen:
+            names = ", ".join(domain.name for domain in seen)
+            raise UserError(
+                f"there are no training pictures in {names} that a projection could be fitted on; "
+                "let another domain come first, or choose --projection identity"
+            )
         return chosen
 
     def remember_anchors(self, version: int) -> None:

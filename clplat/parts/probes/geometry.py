@@ -49,21 +49,16 @@ class Geometry(Probe):
         found: dict[str, list[float]] = {}
         for name, held in view.sets.items():
             gallery = view.galleries[held.gallery.name]
-            texts = view.texts(sorted({text for query in held.queries for text in _said(query)}))
+            said = sorted({text for query in held.queries for text in query.said})
             queries, targets = _pairs(held, view.asked[name], gallery)
-            found.setdefault("gap", []).append(modality_gap(gallery, texts))
+            if said:
+                found.setdefault("gap", []).append(modality_gap(gallery, view.texts(said)))
             found.setdefault("alignment", []).append(alignment(queries, targets))
             found.setdefault("uniformity", []).append(uniformity(_some(gallery, self.most)))
             found.setdefault("hubness", []).append(hubness(view.nearest(name, self.k), len(gallery)))
         for what, old in (("drift", 0), ("step drift", max(0, view.version - 1))):
             found[what] = _moved(view.galleries, view.older(old).galleries)
         return {name: sum(values) / len(values) for name, values in found.items() if values}
-
-
-def _said(query: object) -> list[str]:
-    """The words of a query: one text, or several that say the same."""
-    texts = getattr(query, "texts", None) or [getattr(query, "text", None)]
-    return [text for text in texts if text]
 
 
 def _pairs(held: RetrievalSet, queries: Tensor, gallery: Tensor) -> tuple[Tensor, Tensor]:
