@@ -103,9 +103,9 @@ def interpolate(model: nn.Module, start: Mapping[str, Tensor], share: float) -> 
             own = leading(now[name], earlier)
             target[name] = torch.lerp(earlier, own, share) if earlier.is_floating_point() else earlier
     for prefix, network, adapters in _adapted(model):
-        own = {p: start[prefix + f] for f, p in _factors(network, adapters) if prefix + f in start}
-        kept = {parameter: parameter.detach().clone() for parameter in own}
-        for parameter, earlier in own.items():
+        factors = {p: start[prefix + f] for f, p in _factors(network, adapters) if prefix + f in start}
+        kept = {parameter: parameter.detach().clone() for parameter in factors}
+        for parameter, earlier in factors.items():
             parameter.copy_(torch.lerp(earlier, parameter, share))
         made = _effective(prefix, network, adapters)
         if all(name in target and _there(tensor, target[name], now[name]) for name, tensor in made.items()):
