@@ -15,7 +15,7 @@ from clplat.data.records import Protocol, RetrievalSet
 from clplat.evaluation.compatibility import compatibility_scores
 from clplat.evaluation.continual import continual_scores, zs_drop, zs_retention
 from clplat.evaluation.evaluator import VersionMetrics
-from clplat.measures import zero_shot_series
+from clplat.measures import probes_about, zero_shot_series
 from clplat.runs.assembly import Assembly
 from clplat.training.trainer import Trainer
 
@@ -108,6 +108,7 @@ def completed_result(held: Mapping[str, Any]) -> dict[str, Any]:
     return {
         **copy.deepcopy(_YOUNGER),
         **held,
+        "probes_about": probes_about(held),
         "protocol": {**usual, "labels": "known", "others": {}, **protocol},
         "schema": SCHEMA,
     }
