@@ -68,11 +68,20 @@ def test_every_recipe_runs(recipe: Recipe, backbone: str, tmp_path: Path) -> Non
 @pytest.mark.parametrize("recipe", RECIPES.values(), ids=RECIPES)
 def test_every_recipe_resolves_to_what_it_says(recipe: Recipe) -> None:
     config = resolve(recipe.config)
+
+    def check(key: str, value: Any) -> None:
+        if isinstance(value, dict) and "name" in value:  # a part inside a part
+            assert config.option(key) == value["name"], key
+            for inner in value.keys() - {"name"}:
+                check(f"{key}.{inner}", value[inner])
+        else:
+            assert config.option(key) == value, key
+
     for slot, options in recipe.config.items():
-        for key, value in options.items():
-            assert (config.name(slot) if key == "name" else config.option(f"{slot}.{key}")) == value, (
-                f"{slot}.{key}"
-            )
+        if "name" in options:
+            assert config.name(slot) == options["name"], slot
+        for key in options.keys() - {"name"}:
+            check(f"{slot}.{key}", options[key])
 
 
 def test_the_published_sizes() -> None:

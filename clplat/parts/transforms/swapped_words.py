@@ -51,7 +51,7 @@ class SwappedWords(Transform):
         if text is None:
             raise ValueError(
                 f"swapped_words needs a text as target; example '{example.id}' has a picture "
-                "(captions makes pairs: --transform captions,swapped_words)"
+                "(captions and turned make such examples: --transform captions,swapped_words)"
             )
         wrong = {other: f"swapped_{kind}" for kind in _KINDS for other in swapped_words(text, kind)}
         for other in swapped_phrases(text):

@@ -46,7 +46,7 @@ class WrongWords(Transform):
         if text is None:
             raise ValueError(
                 f"wrong_words needs a text as target; example '{example.id}' has a picture "
-                "(captions makes pairs: --transform captions,wrong_words)"
+                "(captions and turned make such examples: --transform captions,wrong_words)"
             )
         ways = {
             "relation": swapped_words(text, "noun"),
