@@ -47,9 +47,10 @@ class Scores:
         among: Tensor | None = None,
     ) -> None:
         self.gallery = GalleryReader(gallery)
-        # Where a query has fewer candidates than another, a row beyond the gallery stands for the rest.
-        padded = among is not None and bool((among.amin() < 0) if among.numel() else False)
-        self._among = among.masked_fill(among < 0, self.gallery.shape[0]) if padded else among
+        if among is not None and among.numel() and int(among.min()) < 0:
+            # Where a query has fewer candidates than another, a row beyond the gallery stands for the rest.
+            among = among.masked_fill(among < 0, self.gallery.shape[0])
+        self._among = among
         self.goal, self._hidden = self.gallery.rows(queries, targets, exclude)
         self.queries, self._size, self.kept = queries.detach().float(), size, 0
 

@@ -28,7 +28,8 @@ class Hidden:
         asked = [
             Query(str(i), named[q.reference.key], q.text, ()) for i, q in enumerate(one.test.queries)
         ]
-        hidden = RetrievalSet(tuple(asked), Gallery("hidden", tuple(named.values())), one.test.protocol, "hidden")
+        gallery = Gallery("hidden", tuple(named.values()))
+        hidden = RetrievalSet(tuple(asked), gallery, one.test.protocol, "hidden")
         return [Domain(one.name, sets={"val": one.val, "test": hidden})]
 
     def benchmark(self):
