@@ -3,3 +3,4 @@
 from scenarios.catalogue import Catalogue as Catalogue
 from scenarios.domain_folders import DomainFolders as DomainFolders
 from scenarios.probes.catalogue import CatalogueProbes as CatalogueProbes
+from scenarios.references.catalogue import CatalogueReference as CatalogueReference

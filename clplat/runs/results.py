@@ -49,7 +49,11 @@ def blank(config: Config, parts: Assembly) -> dict[str, Any]:
         "scores": [],
         "training": {},
         "cost": {},
-        "data": {"cut_texts": parts.cut_texts, "report": getattr(parts.scenario, "report", {})},
+        "data": {
+            "cut_texts": parts.cut_texts,
+            "report": getattr(parts.scenario, "report", {}),
+            **_beside(config, parts),
+        },
         "fingerprints": {
             "data": parts.scenario.fingerprint(),
             "queries": queries_fingerprint(parts.domains, config.evaluation.split),
@@ -60,6 +64,21 @@ def blank(config: Config, parts: Assembly) -> dict[str, Any]:
         "failure": None,
         "versions": provenance.library_versions(),
     }
+
+
+def _beside(config: Config, parts: Assembly) -> dict[str, Any]:
+    """What a strategy learns from beside the stream, where there is some."""
+    held = parts.reference
+    if held is None:
+        return {}
+    found = {
+        "name": config.name("reference"),
+        "fingerprint": held.fingerprint(),
+        "pictures": len(held.pictures()),
+        "texts": len(held.texts()),
+        "bytes": held.bytes(parts.retriever.backbone.image_size),
+    }
+    return {"reference": found}
 
 
 def add_row(

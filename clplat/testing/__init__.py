@@ -19,6 +19,8 @@ from clplat.testing.losses import LossContract
 from clplat.testing.probes import ProbesContract
 from clplat.testing.projections import ProjectionContract
 from clplat.testing.prompts import PromptContract
+from clplat.testing.references import ReferenceContract
+from clplat.testing.samplers import SamplerContract
 from clplat.testing.scenarios import ScenarioContract
 from clplat.testing.strategies import StrategyContract
 from clplat.testing.tiny import (
@@ -39,6 +41,8 @@ __all__ = [
     "ProbesContract",
     "ProjectionContract",
     "PromptContract",
+    "ReferenceContract",
+    "SamplerContract",
     "ScenarioContract",
     "StrategyContract",
     "TinyTowers",

@@ -10,6 +10,7 @@ from avalanche.training.templates import SupervisedTemplate
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
+from clplat.testing.references import TinyReference
 from clplat.testing.tiny import tiny_collate, tiny_loss
 
 __all__ = ["StockTemplate", "stock_template"]
@@ -25,6 +26,7 @@ class StockTemplate(SupervisedTemplate):  # type: ignore[misc]
         return tiny_collate()(examples)
 
     mbatch: Any
+    reference = TinyReference()
 
     def _unpack_minibatch(self) -> None:
         self.mbatch = self.mbatch.to(self.device)
