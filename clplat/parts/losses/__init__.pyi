@@ -2,3 +2,4 @@
 
 from clplat.parts.losses.info_nce import InfoNCE as InfoNCE
 from clplat.parts.losses.similarity_distillation import SimilarityDistillation as SimilarityDistillation
+from clplat.parts.losses.typed_negatives import TypedNegatives as TypedNegatives

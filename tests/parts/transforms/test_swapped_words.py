@@ -101,7 +101,7 @@ def test_a_memory_stores_the_negatives_that_were_trained_on() -> None:
         collate = staticmethod(caption_collate())
 
     memory = Memory(6, "reservoir", 0)
-    memory.add(Learner, type("Experience", (), {"dataset": tiny_domains()[0].train}))
+    memory.add(Learner, tiny_domains()[0].train)
     batch = memory.sample(6)
     assert batch is not None and set(batch.kinds[6:]) <= {
         "swapped_noun",
