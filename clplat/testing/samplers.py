@@ -74,10 +74,11 @@ class SamplerContract(PlainPartContract[Sampler]):
 
     def test_a_run_with_it_resumes(self) -> None:
         def trainer() -> Any:
-            return tiny_trainer(Strategy(), tiny_retriever(Full(last=1)), sampler=self.make())
+            # A rate that turns neighbourhoods over in a step.
+            return tiny_trainer(Strategy(), tiny_retriever(Full(last=1)), sampler=self.make(), lr=0.1)
 
-        run = finish(trainer(), cuts=(2,))
-        again = resumed(run, "2", trainer())
+        run = finish(trainer(), cuts=(1,))
+        again = resumed(run, "1", trainer())
         assert again.losses == run.trainer.losses, "a resumed run has other batches"
         found = difference(everything(again), everything(run.trainer))
         assert not found, f"an interrupted run ends with other bits: {found}"

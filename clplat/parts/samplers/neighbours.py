@@ -23,8 +23,8 @@ class Neighbours(Sampler):
         near: examples per neighbourhood; 1 draws all of a batch at random.
 
     References:
-        Yuksekgonul et al. 2023 (NegCLIP's strong alternative images, two neighbours of each picture),
-        arXiv 2210.01936.
+        Yuksekgonul et al. 2023 (NegCLIP's strong alternative images, neighbours of each picture), arXiv
+        2210.01936.
 
     Example:
         >>> Neighbours(near=3).looks
