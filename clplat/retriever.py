@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager
-from typing import Protocol
 
 import torch
 import torch.nn.functional as F
@@ -15,30 +13,17 @@ from clplat.data.columns import Column
 from clplat.data.inputs import Images, Texts
 from clplat.mechanisms.routing import Router
 from clplat.models.backbone import Backbone
-from clplat.models.features import ImageFeatures, TextFeatures
-from clplat.models.items import embed_items, in_order
+from clplat.models.features import POOLED, ImageFeatures, TextFeatures, Wants, checked_wants, in_float
+from clplat.models.items import embed_items, in_order, wanted_of
 from clplat.models.outputs import Outputs
+from clplat.models.readout import readout_of
+from clplat.models.source import FeatureSource, LiveTowers
+from clplat.models.view import Towers
 from clplat.parts.composers._base import Composer
 from clplat.parts.projections._base import Projection
 from clplat.parts.projections.identity import Identity
 
-__all__ = ["ComposedRetriever", "FeatureSource"]
-
-
-class FeatureSource(Protocol):
-    """Answers in place of the backbone's towers; `clplat.cache.engine.FeatureCache` is one."""
-
-    def image(self, images: Images, *, tokens: bool = False) -> ImageFeatures: ...
-
-    def text(self, texts: Texts, *, tokens: bool = False) -> TextFeatures: ...
-
-    def prepare(self, images: Images, texts: Texts, tokens: bool = False, again: bool = False) -> None: ...
-
-    def live_images(self, tokens: bool = False) -> bool: ...
-
-    def refresh(self) -> None: ...
-
-    def counting(self) -> AbstractContextManager[Callable[[], int]]: ...
+__all__ = ["ComposedRetriever"]
 
 
 class ComposedRetriever(nn.Module):
@@ -64,56 +49,94 @@ class ComposedRetriever(nn.Module):
         head: nn.Module | None = None,
     ) -> None:
         super().__init__()
-        composer.build(backbone.embed_dim)
+        self.towers = Towers(backbone, self._cast)
+        self.image_wants = checked_wants(composer.wants.get("image", ()))
+        self.text_wants = checked_wants(composer.wants.get("text", ()))
+        self.target_wants = checked_wants(composer.target_wants)
+        composer.attach(self.towers)
         self.backbone, self.composer = backbone, composer
         self.projection = projection if projection is not None else Identity()
         self.head = head
         self.router: Router | None = None
         self.cache: FeatureSource | None = None
         self.precision: torch.dtype | None = None
-        self._tokens = "tokens" in composer.needs
+        self._live = LiveTowers(backbone)
 
     def forward(self, batch: Batch) -> Outputs:
         """Embed a batch for training: queries and all candidates, in one pass of each tower.
 
         An item of a batch is a picture, a text or both: a picture is embedded by the image tower, a text by
         the text tower, both by the composer. Of triplets that is the composed query and the pictures of the
-        candidates.
+        candidates, which go through two passes where other features of them are wanted. In training the
+        outputs hold the objectives of the model's own parts (`Outputs.terms`).
         """
-        count = len(batch)
-        pictures = self.image_features(batch.pictures, tokens=self._tokens) if len(batch.pictures) else None
-        texts = self.text_features(batch.texts, tokens=self._tokens) if len(batch.texts) else None
+        composer, count = self.composer, len(batch)
         shown, said = batch.picture_rows, batch.text_rows
-        query, candidates = (
-            self._finish(embed_items(pictures, texts, shown[side], said[side], self.composer))
-            for side in (slice(count), slice(count, len(shown)))
-        )
-        return Outputs(query, candidates, self.backbone.logit_scale.exp())
+        (asked, rows), (held, others) = self._sides(batch.pictures, shown, said, count)
+        texts = self._texts(batch, asked)
+        query = embed_items(asked, texts, rows, said[:count], composer)
+        candidates = embed_items(held, texts, others, said[count:], composer, composer.target)
+        outputs = Outputs(self._finish(query), self._finish(candidates), self.towers.scale)
+        if self.training:
+            outputs.terms = self._terms(batch, outputs)
+        return outputs
 
-    def image_features(self, images: Images | Tensor, *, tokens: bool = False) -> ImageFeatures:
+    def _sides(
+        self, images: Images, shown: Sequence[int], said: Sequence[int], count: int
+    ) -> list[tuple[ImageFeatures | None, Sequence[int]]]:
+        """Features of the queries' pictures and of the candidates', and the row in them of each item."""
+        sides = [(shown[:count], said[:count], POOLED), (shown[count:], said[count:], self.target_wants)]
+        wants = [wanted_of(*side, both=self.image_wants) for side in sides]
+        if wants[0] == wants[1]:
+            found = self.image_features(images, wants[0]) if len(images) else None
+            return [(found, rows) for rows, *_ in sides]
+        made: list[tuple[ImageFeatures | None, Sequence[int]]] = []
+        for (rows, *_), wanted in zip(sides, wants, strict=True):
+            own = [row for row in rows if row >= 0]
+            place = {row: i for i, row in enumerate(own)}
+            found = self.image_features(images.part(own), wanted) if own else None
+            made.append((found, [place.get(row, -1) for row in rows]))
+        return made
+
+    def _texts(self, batch: Batch, pictures: ImageFeatures | None) -> TextFeatures | None:
+        if not len(batch.texts):
+            return None
+        wants = wanted_of(batch.text_rows, batch.picture_rows, POOLED, both=self.text_wants)
+        given = self._given(pictures.part(range(len(batch)))) if pictures and batch.composed else None
+        return self.text_features(batch.texts, wants, other=given)
+
+    def _given(self, pictures: ImageFeatures) -> ImageFeatures | None:
+        """What the text tower's prompt reads of the picture that a text modifies."""
+        prompt = self.backbone.text_prompt
+        return pictures if prompt is not None and prompt.reads_other else None
+
+    def _terms(self, batch: Batch, outputs: Outputs) -> dict[str, Tensor]:
+        backbone = self.backbone
+        readouts = [readout_of(backbone, "image"), readout_of(backbone, "text")]
+        parts = [self.composer, backbone.adapters, backbone.image_prompt, backbone.text_prompt, *readouts]
+        terms: dict[str, Tensor] = {}
+        for part in parts:
+            for name, value in part.terms(batch, outputs).items() if part is not None else ():
+                terms[name] = terms[name] + value if name in terms else value
+        return terms
+
+    def image_features(self, images: Images | Tensor, wants: Wants = POOLED) -> ImageFeatures:
         """The backbone's features of pictures, as they are or (B, 3, S, S); kept where they are frozen."""
         images = images if isinstance(images, Images) else Images.of(images)
         with self._cast():
-            if self.cache is not None:
-                found = self.cache.image(images, tokens=tokens)
-            else:
-                found = self.backbone.image(images.pixels.to(self._device), tokens=tokens)
-        found.pooled = found.pooled.float()
-        found.tokens = found.tokens.float() if found.tokens is not None else None
-        return found
+            return in_float((self.cache or self._live).image(images, wants))
 
-    def text_features(self, texts: Texts | Tensor, *, tokens: bool = False) -> TextFeatures:
-        """The backbone's features of texts, or of their ids (B, L); kept where they are frozen."""
+    def text_features(
+        self, texts: Texts | Tensor, wants: Wants = POOLED, *, other: ImageFeatures | None = None
+    ) -> TextFeatures:
+        """The backbone's features of texts, or of their ids (B, L); kept where they are frozen.
+
+        Args:
+            other: features of the picture that each text modifies, for a prompt that reads them.
+        """
+        texts = texts if isinstance(texts, Texts) else Texts(texts)
         with self._cast():
-            texts = texts if isinstance(texts, Texts) else Texts(texts)
-            if self.cache is not None:
-                found = self.cache.text(texts, tokens=tokens)
-            else:
-                known = None if tokens or self.backbone.text_layers is None else max(texts.lengths)
-                found = self.backbone.text(texts.ids.to(self._device), tokens=tokens, length=known)
-        found.pooled = found.pooled.float()
-        found.tokens = found.tokens.float() if found.tokens is not None else None
-        return found
+            return in_float((self.cache or self._live).text(texts, wants, other=other))
 
     def prepare(self, images: Images | Tensor, texts: Texts | Tensor) -> None:
         """Compute, all at once, the frozen features of inputs that will be used in any order."""
@@ -123,17 +146,23 @@ class ComposedRetriever(nn.Module):
             images = images if isinstance(images, Images) else Images.of(images)
             texts = texts if isinstance(texts, Texts) else Texts(texts)
             with self._cast():
-                self.cache.prepare(images, texts, self._tokens, again=self.training)
+                shown = self.image_wants | self.target_wants
+                self.cache.prepare(images, texts, shown, self.text_wants, again=self.training)
 
     @property
     def reads_pixels(self) -> bool:
         """Whether a training step needs pixels now, because no kept features replace them."""
-        return self.cache is None or self.cache.live_images(self._tokens)
+        asked = {self.image_wants, self.target_wants}
+        return self.cache is None or any(self.cache.live_images(wants) for wants in asked)
 
     def encode_images(self, images: Images | Tensor) -> Tensor:
         """Gallery embeddings (B, D), unit rows, of pictures, as they are or (B, 3, S, S)."""
         images = images if isinstance(images, Images) else Images.of(images)
-        return self._routed(images, lambda _, part: self._finish(self.image_features(part).pooled))
+
+        def encode(_: Sequence[int], part: Images) -> Tensor:
+            return self._finish(self.composer.target(self.image_features(part, self.target_wants)))
+
+        return self._routed(images, encode)
 
     def encode_items(self, pictures: Column[Images], texts: Column[Texts]) -> Tensor:
         """Gallery embeddings (N, D), unit rows, of items of any kind, as `item_columns` lays them out."""
@@ -144,10 +173,12 @@ class ComposedRetriever(nn.Module):
         if seen:
 
             def encode(rows: Sequence[int], part: Images) -> Tensor:
-                own = texts.part([seen[i] for i in rows])
-                words = self.text_features(own.value, tokens=self._tokens) if len(own.value) else None
-                found = self.image_features(part, tokens=self._tokens and words is not None)
-                return self._finish(embed_items(found, words, range(len(part)), own.rows, self.composer))
+                own, composer = texts.part([seen[i] for i in rows]), self.composer
+                words = self.text_features(own.value, self.text_wants) if len(own.value) else None
+                wants = wanted_of(range(len(part)), own.rows, self.target_wants, both=self.image_wants)
+                found = self.image_features(part, wants)
+                items = embed_items(found, words, range(len(part)), own.rows, composer, composer.target)
+                return self._finish(items)
 
             made.append(self._routed(pictures.value.part([shown[place] for place in seen]), encode))
         if read:
@@ -175,13 +206,16 @@ class ComposedRetriever(nn.Module):
 
         The blind baselines (picture only, text only) stand beside every result this way.
         """
-        tokens = any("tokens" in composer.needs for composer in composers)
+        shown, said = (
+            frozenset[str]().union(*(composer.wants.get(side, ()) for composer in composers))
+            for side in ("image", "text")
+        )
         images = images if isinstance(images, Images) else Images.of(images)
         texts = texts if isinstance(texts, Texts) else Texts(texts)
 
         def encode(rows: Sequence[int], part: Images) -> Tensor:
-            picture = self.image_features(part, tokens=tokens)
-            text = self.text_features(texts.part(rows), tokens=tokens)
+            picture = self.image_features(part, shown)
+            text = self.text_features(texts.part(rows), said, other=self._given(picture))
             return torch.stack([self._finish(composer(picture, text)) for composer in composers], dim=1)
 
         return self._routed(images, encode).transpose(0, 1)

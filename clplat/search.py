@@ -141,7 +141,7 @@ class Searcher:
         retriever = self.parts.retriever
         if domain is not None and domain not in self.domains:
             raise unknown_name("domain", domain, self.domains)
-        if retriever.backbone.truncated([text]):
+        if retriever.backbone.truncated([text], retriever.composer.places):
             limit = retriever.backbone.context_length
             raise UserError(f"the text is longer than the backbone's context of {limit} tokens")
         shown = self._reference(reference)

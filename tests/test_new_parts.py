@@ -88,7 +88,8 @@ from clplat.parts.composers import Product
 
 
 def test_product_by_hand():
-    image, text = ImageFeatures(torch.tensor([[2.0, 3.0]])), TextFeatures(torch.tensor([[5.0, 7.0]]))
+    image = ImageFeatures(pooled=torch.tensor([[2.0, 3.0]]))
+    text = TextFeatures(pooled=torch.tensor([[5.0, 7.0]]))
     assert Product()(image, text).tolist() == [[10.0, 21.0]]
 """,
     "clplat/parts/losses/attract.py": '''"""Attract: the cosine of right pairs alone."""

@@ -19,7 +19,7 @@ def test_texts_in_training_go_through_the_active_adapter() -> None:
         if parameter.requires_grad:
             parameter.data.add_(0.1)
     retriever.router = Router(lambda name: adapter.activate(backbone, name))
-    retriever.router.add("default", torch.eye(32)[:4])
+    retriever.router.add("default", torch.eye(24)[:4])
     ids = tiny_collate()(tiny_domains()[0].train[:4]).tokens
     bare = torch.nn.functional.normalize(tiny_backbone().text(ids).pooled, dim=-1)
     retriever.train()

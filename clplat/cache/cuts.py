@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Literal
+from dataclasses import dataclass, replace
+from typing import cast
 
 import torch
 from torch import Tensor, nn
@@ -12,24 +12,37 @@ from torch.utils.hooks import RemovableHandle
 from clplat.cache.content import content_digest, is_stochastic, is_stochastic_now, tensors_of
 from clplat.cache.unseen import altered, modules_of, unseen
 from clplat.models.backbone import Backbone
+from clplat.models.features import ImageFeatures, TextFeatures
 from clplat.models.frozen import weights_are_fixed
+from clplat.models.stages import Tower, around, stages, strays
 
 __all__ = ["Cut", "TowerCuts"]
 
 
 @dataclass(frozen=True)
 class Cut:
-    """A cut through a tower: the output of its first ``blocks``, or the pooled features.
+    """A cut through a tower: the output of its first ``blocks``, or what all of it gives: one row an item.
 
-    ``content`` names what is below the cut: equal digests compute the same.
+    ``content`` names what is below the cut: equal digests compute the same. Rows of ``pooled`` features are
+    kept in one table, ``states`` in another.
     """
 
     blocks: int
     pooled: bool
     content: str
+    states: bool = False
+
+    @property
+    def whole(self) -> bool:
+        """Everything is below it: a row is a result of the tower, not the input of a block."""
+        return self.pooled or self.states
+
+    def row(self, found: ImageFeatures | TextFeatures) -> Tensor:
+        """What this cut keeps of these features."""
+        return found.pooled if self.pooled else cast(Tensor, found.states)
 
     def __str__(self) -> str:
-        return "pooled" if self.pooled else f"block {self.blocks}"
+        return "states" if self.states else "pooled" if self.pooled else f"block {self.blocks}"
 
 
 @dataclass
@@ -51,8 +64,8 @@ class TowerCuts:
     cut: nothing of it can be kept. `unseen` says what it is.
     """
 
-    def __init__(self, backbone: Backbone, tower: Literal["image", "text"]) -> None:
-        self.backbone, self.tower = backbone, tower
+    def __init__(self, backbone: Backbone, tower: Tower, bare: bool = False) -> None:
+        self.backbone, self.tower, self.bare = backbone, tower, bare
         self._structure: object = None
         self._hooks = -1
         self._unseen: list[str] = []
@@ -64,21 +77,31 @@ class TowerCuts:
         """Look at every module and tensor again."""
         self._structure = None
 
-    def cut(self, tokens: bool) -> Cut | None:
+    def whole(self, wants: frozenset[str]) -> list[Cut]:
+        """The cuts behind the whole tower that together hold these wants; empty where it must be run."""
+        found = self.cut(wants)
+        if found is None or not found.pooled:
+            return []
+        states = replace(found, pooled=False, states=True)
+        return [cut for cut in (found, states) if str(cut) in wants]
+
+    def cut(self, wants: frozenset[str]) -> Cut | None:
         """The deepest cut below which nothing can change; None where there is none.
 
         Args:
-            tokens: the tower's tokens are wanted, not only what it pools from them.
+            wants: what is asked of the tower, see `clplat.models.features.WANTS`. Tokens are not kept, but
+                what the last block puts out is; the output of every block is not, and states are kept of
+                towers that are frozen as a whole.
         """
-        if self.unseen:
+        if self.unseen or "hidden" in wants:
             return None
         frozen = self._frozen_stages()
-        blocks = len(self._stages) - 2  # an entry, the blocks, an exit; -1 for an opaque tower
-        if frozen == len(self._stages) and not tokens:
+        if frozen == len(self._stages) and "tokens" not in wants:
             return Cut(0, True, self._content(frozen))
-        split = min(frozen - 1, blocks if tokens else blocks - 1)
+        blocks = len(self._stages) - 2  # an entry, the blocks, an exit; -1 for an opaque tower
+        split = min(frozen - 1, blocks if "tokens" in wants else blocks - 1)
         prompt = self.backbone.image_prompt if self.tower == "image" else self.backbone.text_prompt
-        if split < 1 or prompt is not None:
+        if split < 1 or (prompt is not None and not self.bare) or "states" in wants:
             return None
         return Cut(split, False, self._content(split + 1))
 
@@ -106,11 +129,13 @@ class TowerCuts:
         if structure != self._structure:
             self._below.clear()
             self._digests.clear()
-            self._stages = [self._stage(parts) for parts in backbone.stages(self.tower)]
+            self._stages = [self._stage(parts) for parts in stages(backbone, self.tower, self.bare)]
         self._structure, self._hooks = structure, hooks
         inside = [module for stage in self._stages for module in stage.modules]
-        around = [said for name, module in backbone.around(self.tower) for said in altered(name, module)]
-        self._unseen = list(dict.fromkeys([*unseen(inside, adapters), *around, *backbone.strays(self.tower)]))
+        outside = [said for name, module in around(backbone, self.tower) for said in altered(name, module)]
+        self._unseen = list(
+            dict.fromkeys([*unseen(inside, adapters), *outside, *strays(backbone, self.tower)])
+        )
 
     def _stage(self, parts: list[tuple[str, nn.Module | Tensor]]) -> _Stage:
         modules = [

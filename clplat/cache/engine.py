@@ -11,20 +11,20 @@ from torch import Tensor
 
 from clplat.cache.counts import Counts
 from clplat.cache.cuts import Cut, TowerCuts
-from clplat.cache.filling import Filler, Items
 from clplat.cache.grouping import by_length, distinct, worthwhile
-from clplat.cache.keys import Setting, chunk_of, table_key
-from clplat.cache.store import Store, Table
+from clplat.cache.rows import BUCKET, Rows
+from clplat.cache.store import Store
 from clplat.data.inputs import Images, Texts
 from clplat.models.backbone import Backbone
-from clplat.models.features import ImageFeatures, TextFeatures
+from clplat.models.features import POOLED, ImageFeatures, TextFeatures, Wants, checked_wants
+from clplat.models.readout import needed_of, read_out
+from clplat.models.stages import Tower
 
 __all__ = ["FeatureCache"]
 
-#: A text is computed up to the next multiple of this many tokens.
-BUCKET = 4
 #: A group of texts goes through the tower apart from longer ones if that saves this many operations.
 LEAST_FLOPS = 5e8
+_TOWERS: tuple[Tower, ...] = ("image", "text")
 
 
 class FeatureCache:
@@ -50,11 +50,13 @@ class FeatureCache:
 
     def __init__(self, backbone: Backbone, store: Store, dtype: torch.dtype = torch.float32) -> None:
         self.backbone, self.store, self.dtype = backbone, store, dtype
-        self.counts = {"image": Counts(), "text": Counts()}
-        self._filler, self._chunk = Filler(dtype), chunk_of(backbone)
-        self._image_cuts, self._text_cuts = TowerCuts(backbone, "image"), TowerCuts(backbone, "text")
-        self._tables: dict[Any, Table] = {}
-        self._announced: dict[str, list[tuple[frozenset[str], Any]]] = {"image": [], "text": []}
+        self._rows = Rows(backbone, store, dtype)
+        self.counts: dict[str, Counts] = self._rows.counts
+        #: By tower, and whether it is looked at without its prompt.
+        self._cuts = {
+            (tower, bare): TowerCuts(backbone, tower, bare) for tower in _TOWERS for bare in (False, True)
+        }
+        self._announced: dict[str, list[tuple[frozenset[str], Any]]] = {tower: [] for tower in _TOWERS}
         self._prefetched: set[Cut] = set()
         self._written_before = store.bytes_written
 
@@ -67,84 +69,92 @@ class FeatureCache:
 
         They belong to no training step: the next one finds the rows.
         """
-        self._filler.counting, self._filler.flops = True, 0
+        filler = self._rows.filler
+        filler.counting, filler.flops = True, 0
         try:
-            yield lambda: self._filler.flops
+            yield lambda: filler.flops
         finally:
-            self._filler.counting = False
+            filler.counting = False
 
     def refresh(self) -> None:
         """The model may have been changed in any way: look at all of it again."""
         self.backbone.hashes.age()
-        self._image_cuts.refresh()
-        self._text_cuts.refresh()
-        self._tables.clear()
-        self._announced = {"image": [], "text": []}
+        self._rows.refresh()
+        for cuts in self._cuts.values():
+            cuts.refresh()
+        self._announced = {tower: [] for tower in _TOWERS}
         self._prefetched.clear()
 
-    def live_images(self, tokens: bool = False) -> bool:
+    def live_images(self, wants: Wants = POOLED) -> bool:
         """Whether pictures go through the whole tower now, so that their pixels will be needed."""
-        return self._image_cuts.cut(tokens) is None
+        needed = needed_of(self.backbone, "image", wants)
+        return "input" in needed or (bool(needed) and self._cuts["image", False].cut(needed) is None)
 
-    def prepare(self, images: Images, texts: Texts, tokens: bool = False, again: bool = False) -> None:
+    def prepare(
+        self,
+        images: Images,
+        texts: Texts,
+        image_wants: Wants = POOLED,
+        text_wants: Wants = POOLED,
+        again: bool = False,
+    ) -> None:
         """Make all rows that will be needed, ahead of their use.
 
         Args:
             images: as in `image`; each may stand here several times.
             texts: as in `text`.
-            tokens: the rows will be needed with tokens.
+            image_wants, text_wants: what they will be needed with.
             again: the rows will be needed until `refresh`, perhaps of another state of the model as well: the
                 first request for some of them, as in a teacher's first step, then makes them all.
         """
-        if again:
-            self._announced["image"].append((frozenset(images.names), images))
-            self._announced["text"].append((frozenset(texts.names), texts))
-        cut = self._image_cuts.cut(tokens)
-        if cut is not None and images.kind:
-            self._images(cut, images)
-        cut = self._text_cuts.cut(tokens)
-        if cut is not None:
-            self._texts(cut, texts)
+        asked: list[tuple[Images | Texts, Wants]] = [(images, image_wants), (texts, text_wants)]
+        for tower, (items, wants) in zip(_TOWERS, asked, strict=True):
+            if again and wants:
+                self._announced[tower].append((frozenset(items.names), items))
+            for needed, bare in self._passes(tower, wants):
+                for cut in self._kept(tower, items, needed, bare):
+                    self._rows.fill(tower, cut, items, bare)
         self.store.flush()
 
-    def image(self, images: Images, *, tokens: bool = False) -> ImageFeatures:
+    def image(self, images: Images, wants: Wants = POOLED, *, bare: bool = False) -> ImageFeatures:
         """Features of pictures, as `Backbone.image` gives them."""
-        counts = self.counts["image"]
-        counts.asked += len(images)
-        cut = self._image_cuts.cut(tokens) if images.kind else None
-        counts.saw(cut, self._image_cuts.unseen)
-        if cut is None:
-            counts.live += len(images)
-            return self.backbone.image(images.pixels.to(self._device), tokens=tokens)
-        self._prefetch("image", cut, images.names, self._images)
-        x = self._moved(self._images(cut, images).rows(images.names))
-        if cut.pooled:
-            return ImageFeatures(x)
-        return self.backbone.image(x, tokens=tokens, done=cut.blocks)
+        backbone = self.backbone
+        needed = checked_wants(wants) if bare else needed_of(backbone, "image", wants)
+        kept = self._kept("image", images, needed, bare)
+        if self._runs_live("image", len(images), needed, kept, bare):
+            prompt = None if bare else backbone.image_prompt
+            own = self.image(images, prompt.wants, bare=True) if prompt is not None and prompt.wants else None
+            found = backbone.image(images.pixels.to(self._rows.device), wants, own=own, bare=bare)
+        elif kept and not kept[0].whole:
+            found = backbone.image(self._found(kept[0], images), wants, done=kept[0].blocks, raw=bare)
+        else:
+            kept_rows: dict[str, Any] = {str(cut): self._found(cut, images, bare) for cut in kept}
+            found = ImageFeatures(**kept_rows)
+            if not bare:
+                read_out(backbone, found, wants)
+        found.pixels = images.pixels.to(self._rows.device) if "input" in needed else None
+        found.keys = images.names
+        return found
 
-    def text(self, texts: Texts, *, tokens: bool = False) -> TextFeatures:
+    def text(
+        self, texts: Texts, wants: Wants = POOLED, *, other: ImageFeatures | None = None, bare: bool = False
+    ) -> TextFeatures:
         """Features of texts, as `Backbone.text` gives them."""
-        counts = self.counts["text"]
-        counts.asked += len(texts)
-        cut = self._text_cuts.cut(tokens)
-        counts.saw(cut, self._text_cuts.unseen)
-        ids = texts.ids.to(self._device, non_blocking=True)
-        if cut is None:
-            return self._live_texts(texts, ids, tokens)
-        self._prefetch("text", cut, texts.names, self._texts)
-        tables = self._texts(cut, texts)
-        if cut.pooled:
-            return TextFeatures(self._moved(tables[0][1].rows(texts.names)), input_ids=ids)
-        length = max(table.key["shape"][0] for _, table in tables)
-        x = self.backbone.logit_scale.new_zeros(len(texts), length, self.backbone.text_width)
-        for rows, table in tables:
-            found = self._moved(table.rows([texts.names[i] for i in rows]))
-            x[rows, : found.shape[1]] = found
-        features = self.backbone.text_from_embeddings(
-            x, self.backbone.text_ends(ids), tokens=tokens, length=None if tokens else length, done=cut.blocks
-        )
-        features.input_ids = ids
-        return features
+        backbone = self.backbone
+        needed = checked_wants(wants) if bare else needed_of(backbone, "text", wants)
+        kept = self._kept("text", texts, needed, bare)
+        ids = texts.ids.to(self._rows.device, non_blocking=True)
+        if self._runs_live("text", len(texts), needed, kept, bare):
+            found = self._live_texts(texts, ids, wants, other, bare)
+        elif kept and not kept[0].whole:
+            found = self._text_from(kept[0], texts, ids, wants, bare)
+        else:
+            kept_rows: dict[str, Any] = {str(cut): self._found(cut, texts, bare) for cut in kept}
+            found = TextFeatures(**kept_rows)
+            if not bare:
+                read_out(backbone, found, wants)
+        found.input_ids, found.texts = ids, texts.said
+        return found
 
     def report(self) -> dict[str, Any]:
         """What was reused so far, as plain data."""
@@ -153,96 +163,87 @@ class FeatureCache:
             "bytes_written": self.store.bytes_written - self._written_before,
         }
 
-    def _prefetch(
-        self, tower: str, cut: Cut, names: Sequence[str], fill: Callable[[Cut, Any], object]
-    ) -> None:
+    def _kept(
+        self, tower: Tower, items: Images | Texts, needed: frozenset[str], bare: bool = False
+    ) -> list[Cut]:
+        """The cuts whose rows give what is needed: one, or one for each feature; none of a live tower."""
+        computed, cuts = needed - {"input"}, self._cuts[tower, bare]
+        if not computed or (isinstance(items, Images) and not items.kind):
+            return []
+        cut = cuts.cut(computed)
+        return [] if cut is None else cuts.whole(computed) or [cut]
+
+    def _runs_live(
+        self, tower: Tower, count: int, needed: frozenset[str], kept: Sequence[Cut], bare: bool
+    ) -> bool:
+        """Count a request; whether it goes through the whole tower."""
+        if not needed - {"input"}:
+            return False
+        counts = self.counts[tower]
+        cuts: Sequence[Cut | None] = kept or [None]
+        for cut in cuts:
+            counts.asked += count
+            counts.saw(cut, self._cuts[tower, bare].unseen)
+        counts.live += 0 if kept or tower == "text" else count
+        return not kept
+
+    def _passes(self, tower: Tower, wants: Wants) -> list[tuple[frozenset[str], bool]]:
+        """What is asked of a tower for these wants, and whether without its prompt: twice by some prompts."""
+        prompt = self.backbone.image_prompt if tower == "image" else self.backbone.text_prompt
+        own = [(prompt.wants, True)] if wants and prompt is not None and prompt.wants else []
+        return [*own, (needed_of(self.backbone, tower, wants), False)]
+
+    def _found(self, cut: Cut, items: Images | Texts, bare: bool = False) -> Tensor:
+        """The rows of these items at a cut with one table."""
+        tower: Tower = "image" if isinstance(items, Images) else "text"
+        self._prefetch(tower, cut, items.names, bare)
+        [(_, table)] = self._rows.fill(tower, cut, items, bare)
+        return self._rows.moved(table.rows(items.names))
+
+    def _text_from(self, cut: Cut, texts: Texts, ids: Tensor, wants: Wants, bare: bool) -> TextFeatures:
+        """Go on from the blocks below a cut."""
+        self._prefetch("text", cut, texts.names, bare)
+        tables, backbone = self._rows.fill("text", cut, texts, bare), self.backbone
+        length = max(table.key["shape"][0] for _, table in tables)
+        x = backbone.logit_scale.new_zeros(len(texts), length, backbone.text_width)
+        for rows, table in tables:
+            found = self._rows.moved(table.rows([texts.names[i] for i in rows]))
+            x[rows, : found.shape[1]] = found
+        known = None if "tokens" in wants else length
+        return backbone.text_from_embeddings(
+            x, backbone.text_ends(ids), wants, length=known, done=cut.blocks, raw=bare
+        )
+
+    def _prefetch(self, tower: Tower, cut: Cut, names: Sequence[str], bare: bool) -> None:
         """Make at a new cut all other rows that will be needed there: many at once cost least."""
         announced = self._announced[tower]
         if cut in self._prefetched or all(known.isdisjoint(names) for known, _ in announced):
             return
         self._prefetched.add(cut)
         for _, items in announced:
-            fill(cut, items)
+            self._rows.fill(tower, cut, items, bare)
 
-    def _images(self, cut: Cut, images: Images) -> Table:
-        """The table that holds these pictures at this cut, filled."""
-        visual = self.backbone.model.visual
-        shape = [self.backbone.embed_dim] if cut.pooled else list(visual.positional_embedding.shape)
-        # Where the tower is trained, a picture comes back for every version of it: keep its pixels.
-        again = any(parameter.requires_grad for parameter in visual.parameters())
-
-        def load(rows: Sequence[int]) -> Tensor:
-            return images.at(rows, again).to(self._device, non_blocking=True)
-
-        def encode(pixels: Tensor, _: int) -> Tensor:
-            if cut.pooled:
-                return self.backbone.image(pixels).pooled
-            return self.backbone.image_bottom(pixels, cut.blocks)
-
-        table = self._table("image", cut, shape, images.kind)
-        items = Items(images.names, load, encode, {0: range(len(images))}, {0: self._chunk})
-        self._filler.fill(table, self.counts["image"], items)
-        return table
-
-    def _texts(self, cut: Cut, texts: Texts) -> list[tuple[Sequence[int], Table]]:
-        """The tables that hold these texts at this cut, filled, each with the texts' positions."""
-        groups = by_length(texts.lengths, BUCKET, texts.ids.shape[1])
-        # About as many tokens per pass as pictures have patches.
-        most = 64 if self._device.type == "cpu" else 1024
-        chunks = {length: min(most, max(16, 32 * self._chunk // length)) for length in groups}
-
-        def load(rows: Sequence[int]) -> Tensor:
-            return texts.ids[list(rows)].to(self._device, non_blocking=True)
-
-        def encode(ids: Tensor, length: int) -> Tensor:
-            if not cut.pooled:
-                return self.backbone.text_bottom(ids, cut.blocks, length)
-            return self.backbone.text(ids, length=length if self.backbone.text_layers else None).pooled
-
-        kind = f"context {self.backbone.context_length}, up to a multiple of {BUCKET}"
-        if cut.pooled:
-            table = self._table("text", cut, [self.backbone.embed_dim], kind)
-            self._filler.fill(table, self.counts["text"], Items(texts.names, load, encode, groups, chunks))
-            return [(range(len(texts)), table)]
-        tables: list[tuple[Sequence[int], Table]] = []
-        for length, rows in groups.items():
-            table = self._table("text", cut, [length, self.backbone.text_width], kind)
-            items = Items(texts.names, load, encode, {length: rows}, chunks)
-            self._filler.fill(table, self.counts["text"], items)
-            tables.append((rows, table))
-        return tables
-
-    def _table(self, what: str, cut: Cut, shape: list[int], kind: str) -> Table:
-        """The table of everything that determines these rows."""
-        setting = Setting.now(self.backbone)
-        here = (what, cut, tuple(shape), kind, setting)
-        if here not in self._tables:
-            key = table_key(self.backbone, what, cut, kind, setting, self._chunk)
-            stored = {"dtype": str(self.dtype).removeprefix("torch."), "shape": shape}
-            self._tables[here] = self.store.table(key | stored)
-        return self._tables[here]
-
-    def _live_texts(self, texts: Texts, ids: Tensor, tokens: bool) -> TextFeatures:
+    def _live_texts(
+        self, texts: Texts, ids: Tensor, wants: Wants, other: ImageFeatures | None, bare: bool
+    ) -> TextFeatures:
         """Through the whole tower: equal texts once, short ones apart from long ones where it pays."""
         counts, backbone = self.counts["text"], self.backbone
-        if tokens or backbone.text_layers is None or self._text_cuts.is_stochastic_now():
+        prompt = None if bare else backbone.text_prompt
+        conditional = prompt is not None and bool(prompt.wants or prompt.reads_other)
+        alone = frozenset(wants) - {"input"} == POOLED and not conditional
+        if not alone or backbone.text_layers is None or self._cuts["text", bare].is_stochastic_now():
             counts.live += len(texts)
-            known = None if tokens or backbone.text_layers is None else max(texts.lengths)
-            return backbone.text(ids, tokens=tokens, length=known)
+            known = None if "tokens" in wants or backbone.text_layers is None else max(texts.lengths)
+            own = self.text(texts, prompt.wants, bare=True) if prompt is not None and prompt.wants else None
+            return backbone.text(ids, wants, own=own, other=other, bare=bare, length=known)
         first, back = distinct(texts.names)
         counts.live += len(first)
         groups = by_length([texts.lengths[i] for i in first], BUCKET, ids.shape[1])
         groups = worthwhile(groups, LEAST_FLOPS / (24 * backbone.text_layers * backbone.text_width**2))
-        pooled = [backbone.text(ids[[first[i] for i in rows]], length=n).pooled for n, rows in groups.items()]
+        pooled = [
+            backbone.text(ids[[first[i] for i in rows]], bare=bare, length=n).pooled
+            for n, rows in groups.items()
+        ]
         place = {i: at for at, i in enumerate(i for rows in groups.values() for i in rows)}
         order = [place[i] for i in back]
-        return TextFeatures(torch.cat(pooled)[order], input_ids=ids)
-
-    @property
-    def _device(self) -> torch.device:
-        return self.backbone.logit_scale.device
-
-    def _moved(self, rows: Tensor) -> Tensor:
-        if self._device.type == "cuda":
-            rows = rows.pin_memory()
-        return rows.to(self._device, self.backbone.logit_scale.dtype, non_blocking=True)
+        return TextFeatures(pooled=torch.cat(pooled)[order])

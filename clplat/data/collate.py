@@ -133,4 +133,4 @@ def item_columns(
         said.append(text)
         if place >= queries:
             known[text] = rows[-1]
-    return Column(images(shown), "item", index), Column(Texts(tokenize(said)), "item", rows)
+    return Column(images(shown), "item", index), Column(Texts(tokenize(said), said=said), "item", rows)

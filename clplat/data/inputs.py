@@ -81,14 +81,17 @@ class Images:
 class Texts:
     """Token ids (N, L) of texts on any device, and a name for each that says all that a tower sees of it.
 
+    ``said`` are the texts themselves; their names, where those are not known.
+
     Example:
         >>> Texts(torch.tensor([[7, 5, 9, 0, 0]])).names
         ['7 5 9 0']
     """
 
-    def __init__(self, ids: Tensor, names: Sequence[str] = ()) -> None:
+    def __init__(self, ids: Tensor, names: Sequence[str] = (), said: Sequence[str] = ()) -> None:
         self.ids = ids
         self.names = list(names) or [_text_name(row) for row in ids.tolist()]
+        self.said = list(said) or self.names
 
     def __len__(self) -> int:
         return len(self.names)
@@ -100,11 +103,12 @@ class Texts:
 
     def part(self, rows: Sequence[int]) -> Texts:
         """The texts at these positions."""
-        return Texts(self.ids[list(rows)], [self.names[i] for i in rows])
+        rows = list(rows)
+        return Texts(self.ids[rows], [self.names[i] for i in rows], [self.said[i] for i in rows])
 
     def mapped(self, change: Callable[[Tensor], Tensor]) -> Texts:
         """The same texts with changed ids: moved to a device, pinned."""
-        return Texts(change(self.ids), self.names)
+        return Texts(change(self.ids), self.names, self.said)
 
     def to(self, device: torch.device | str) -> Texts:
         """Move the ids."""

@@ -64,3 +64,7 @@ class AdapterState:
     def knows(self, module: nn.Module) -> bool:
         """Whether this is a layer of an adapter, of which no attribute but the tensors changes."""
         return False
+
+    def terms(self, batch: Any, outputs: Any) -> dict[str, Tensor]:
+        """Objectives of the active adapter's own, weighted, as means over the examples of the batch."""
+        return {}

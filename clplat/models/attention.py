@@ -51,13 +51,16 @@ class SplitAttention(nn.Module):
         value: Tensor,
         need_weights: bool = False,
         attn_mask: Tensor | None = None,
+        prefix: tuple[Tensor, Tensor] | None = None,
     ) -> tuple[Tensor, None]:
-        """Attend; the signature is the part of `nn.MultiheadAttention`'s that open_clip uses.
+        """Attend; the signature is the part of `nn.MultiheadAttention`'s that open_clip uses, and a prefix.
 
         Args:
             query: (B, L, D); key and value (B, S, D); (L, B, D) unless ``batch_first``.
             attn_mask: added to the scores, or boolean with True = *masked*, as in `nn.MultiheadAttention`.
                 (L, S), (B * heads, L, S), or any shape that broadcasts to (B, heads, L, S).
+            prefix: keys and values, each (P, D) or (B, P, D), that come before those of ``key`` and ``value``
+                as they are, without projection; no mask hides them.
         """
         if need_weights:
             raise ValueError("SplitAttention returns no attention weights")
@@ -65,15 +68,21 @@ class SplitAttention(nn.Module):
             query, key, value = query.transpose(0, 1), key.transpose(0, 1), value.transpose(0, 1)
         batch, length, width = query.shape
         heads, head = self.num_heads, width // self.num_heads
+        keys, values = self.k_proj(key), self.v_proj(value)
+        if prefix is not None:
+            more = [part.to(keys.dtype).expand(batch, -1, -1) for part in prefix]
+            keys, values = torch.cat([more[0], keys], dim=1), torch.cat([more[1], values], dim=1)
         if attn_mask is not None:
             if attn_mask.dim() == 3:
                 attn_mask = attn_mask.view(batch, heads, length, -1)
+            if prefix is not None:
+                attn_mask = F.pad(attn_mask, (prefix[0].shape[-2], 0))
             if attn_mask.dtype == torch.bool:
                 attn_mask = ~attn_mask  # scaled_dot_product_attention reads True as "attend"
         attended = F.scaled_dot_product_attention(
             self.q_proj(query).view(batch, length, heads, head).transpose(1, 2),
-            self.k_proj(key).view(batch, -1, heads, head).transpose(1, 2),
-            self.v_proj(value).view(batch, -1, heads, head).transpose(1, 2),
+            keys.view(batch, -1, heads, head).transpose(1, 2),
+            values.view(batch, -1, heads, head).transpose(1, 2),
             attn_mask=attn_mask,
             dropout_p=self.dropout if self.training else 0.0,
         )

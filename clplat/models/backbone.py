@@ -8,7 +8,7 @@ import json
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from safetensors.torch import save_file
@@ -17,10 +17,10 @@ from torch import Tensor, nn
 from clplat.errors import UserError
 from clplat.files import write_atomically, write_json
 from clplat.models import loading
-from clplat.models.adapters import AdapterState
 from clplat.models.attention import merge_state_dict, split_attention, split_state_dict
 from clplat.models.encoders import Encoders
 from clplat.models.hashes import Hashes
+from clplat.models.stages import Tower, stages
 from clplat.models.tokenizer import Tokenizer
 
 __all__ = ["Backbone"]
@@ -53,7 +53,7 @@ class Backbone(Encoders):
         >>> backbone = Backbone.random(config, seed=0)
         >>> backbone.image(torch.zeros(2, 3, 16, 16, dtype=torch.uint8)).pooled.shape
         torch.Size([2, 16])
-        >>> backbone.text(backbone.tokenize(["a red shoe"]), tokens=True).tokens.shape
+        >>> backbone.text(backbone.tokenize(["a red shoe"]), {"tokens"}).tokens.shape
         torch.Size([1, 5, 32])
     """
 
@@ -63,7 +63,6 @@ class Backbone(Encoders):
         self.base_keys = frozenset(self.model.state_dict())
         self._tokenizer = Tokenizer(loaded.tokenizer, self.context_length)
         self.hashes = Hashes()
-        self.adapters = AdapterState()
         self.requires_grad_(False).eval()
 
     @classmethod
@@ -113,12 +112,17 @@ class Backbone(Encoders):
             raise UserError("tokenize takes a list of texts, not one text")
         return self._tokenizer.ids(texts)
 
-    def truncated(self, texts: Sequence[str]) -> list[int]:
-        """Indices of the texts that lose words: longer than the context, less the places of a text prompt."""
-        room = self.context_length - (self.text_prompt.length if self.text_prompt is not None else 0)
+    def truncated(self, texts: Sequence[str], places: int = 0) -> list[int]:
+        """Indices of the texts that lose words: longer than the context, less the places of a text prompt.
+
+        Args:
+            places: of the context that are taken otherwise, as by a composer's template.
+        """
+        taken = places + (self.text_prompt.length if self.text_prompt is not None else 0)
+        room = self.context_length - taken
         return [i for i, length in enumerate(self._tokenizer.lengths(texts)) if length > room]
 
-    def tower_parameters(self, tower: Literal["image", "text"]) -> list[nn.Parameter]:
+    def tower_parameters(self, tower: Tower) -> list[nn.Parameter]:
         """The parameters that only this tower has, with the adapters around its layers and its prompt.
 
         What was hung beside the layers of the model, or serves both towers, belongs to none.
@@ -126,12 +130,12 @@ class Backbone(Encoders):
         other = {id(p) for p in self._parameters_of("text" if tower == "image" else "image")}
         return [p for p in self._parameters_of(tower) if id(p) not in other]
 
-    def _parameters_of(self, tower: Literal["image", "text"]) -> list[nn.Parameter]:
+    def _parameters_of(self, tower: Tower) -> list[nn.Parameter]:
         top = "visual." if tower == "image" else "text." if hasattr(self.model, "text") else ""
         own = {key.removeprefix(top).split(".")[0] for key in self.base_keys if key.startswith(top)}
         parts = [
             part
-            for stage in self.stages(tower)
+            for stage in stages(self, tower)
             for name, part in stage
             if name in own or name == "prompt" or name.startswith("block ")
         ]
@@ -207,11 +211,13 @@ class Backbone(Encoders):
 
     def adapter_state(self, name: str) -> dict[str, Tensor]:
         """All tensors of the attached adapter ``name``, by their full names in the model (not copied)."""
-        return {
+        inside = {
             key: t
             for key, t in self.model.state_dict().items()
             if not self.base_key(key) and name in key.split(".")
         }
+        readouts = self.readouts[name].state_dict() if name in self.readouts else {}
+        return inside | {f"readouts.{key}": t for key, t in readouts.items()}
 
     def base_key(self, key: str) -> str | None:
         """The name that a tensor of ``model`` has without adapters; None for the tensors of adapters."""

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from clplat.errors import UserError
-from clplat.models.features import ImageFeatures, TextFeatures
+from clplat.models.adapters import AdapterState
+from clplat.models.features import POOLED, ImageFeatures, TextFeatures, Wants, checked_wants
 from clplat.models.image_tower import image_bottom, image_tower, is_open_image_tower
 from clplat.models.loading import Loaded
+from clplat.models.prompt import TowerPrompt
+from clplat.models.readout import needed_of, read_out
+from clplat.models.stages import Tower
 from clplat.models.text_tower import is_open_text_tower, text_bottom, text_ends, text_tower
-from clplat.models.towers import TowerPrompt
 
 __all__ = ["Encoders"]
 
@@ -23,6 +26,8 @@ class Encoders(nn.Module):
 
     text_prompt: TowerPrompt | None
     image_prompt: TowerPrompt | None
+    readouts: nn.ModuleDict
+    adapters: AdapterState
     _scale: Tensor
     _shift: Tensor
 
@@ -57,6 +62,8 @@ class Encoders(nn.Module):
         self.image_layers = len(model.visual.transformer.resblocks) if open_image else None
         self.register_module("text_prompt", None)
         self.register_module("image_prompt", None)
+        self.readouts = nn.ModuleDict()
+        self.adapters = AdapterState()
 
     @property
     def logit_scale(self) -> nn.Parameter:
@@ -68,72 +75,49 @@ class Encoders(nn.Module):
     def _text(self) -> Any:
         return self.model.text if hasattr(self.model, "text") else self.model
 
-    def stages(self, tower: Literal["image", "text"]) -> list[list[tuple[str, nn.Module | Tensor]]]:
-        """The named parts of a tower in the order in which they work: entry, each block, exit.
-
-        An opaque tower is one stage. A prompt belongs to the entry.
-        """
-        top = self.model.visual if tower == "image" else self._text
-        parts = {name: part for name, part in top.named_parameters(recurse=False)}
-        parts |= dict(top.named_buffers(recurse=False)) | dict(top.named_children())
-        for name in ("visual", "logit_scale", "logit_bias") if top is self.model else ():
-            parts.pop(name, None)
-        prompt = self.image_prompt if tower == "image" else self.text_prompt
-        if prompt is not None:
-            parts["prompt"] = prompt
-        if (self.image_layers if tower == "image" else self.text_layers) is None:
-            return [list(parts.items())]
-        blocks = [[(f"block {i}", block)] for i, block in enumerate(parts.pop("transformer").resblocks)]
-        last = ("ln_post", "proj", "ln_final", "text_projection")
-        return [
-            [(name, part) for name, part in parts.items() if name not in last],
-            *blocks,
-            [(name, part) for name, part in parts.items() if name in last],
-        ]
-
-    def around(self, tower: Literal["image", "text"]) -> list[tuple[str, nn.Module]]:
-        """The modules that hold what `stages` gives, by name: this one, the model, the tower, ..."""
-        top = self.model.visual if tower == "image" else self._text
-        transformer = getattr(top, "transformer", None)
-        found = {"backbone": self, "model": self.model, f"the {tower} tower": top, "transformer": transformer}
-        return [(name, module) for name, module in found.items() if isinstance(module, nn.Module)]
-
-    def strays(self, tower: Literal["image", "text"]) -> list[str]:
-        """Modules beside the blocks of a transformer, which are part of no stage, in words."""
-        if (self.image_layers if tower == "image" else self.text_layers) is None:
-            return []
-        transformer = (self.model.visual if tower == "image" else self._text).transformer
-        names = dict(transformer.named_children()) | dict(transformer.named_parameters(recurse=False))
-        return [f"transformer.{name} is beside the blocks" for name in names if name != "resblocks"]
-
     def image(
-        self, pixels: Tensor, *, tokens: bool = False, hidden: bool = False, done: int = 0
+        self,
+        pixels: Tensor,
+        wants: Wants = POOLED,
+        *,
+        own: ImageFeatures | None = None,
+        raw: bool = False,
+        bare: bool = False,
+        done: int = 0,
     ) -> ImageFeatures:
         """Features of pictures.
 
         Args:
             pixels: (B, 3, S, S); uint8 is scaled and normalised here, floats are taken as normalised.
-            tokens: also the N patch tokens after the final layer norm, (B, N, W).
-            hidden: also the output of every block, each (B, 1 + N, W) with the class token first.
+            wants: what is computed, names in `clplat.models.features.WANTS`.
+            own: what the prompt wants of the bare tower, where that is known; computed otherwise.
+            raw: without the readout; bare: without the prompt either.
             done: blocks that were run already: ``pixels`` is then what `image_bottom` gave.
 
         Raises:
-            UserError: wrong size or type; ``tokens`` or ``hidden`` of an opaque tower.
+            UserError: wrong size or type; an unknown name; more than ``pooled`` of an opaque tower.
         """
-        if done:
-            return image_tower(self.model.visual, pixels, None, tokens=tokens, hidden=hidden, done=done)
-        pixels = self._normalised(pixels)
-        if self.image_layers is None:
-            self._refuse("image", tokens=tokens, hidden=hidden, prompt=self.image_prompt)
-            return ImageFeatures(self.model.encode_image(pixels, normalize=False))
-        return image_tower(self.model.visual, pixels, self.image_prompt, tokens=tokens, hidden=hidden)
+        raw = raw or bare
+        needed = checked_wants(wants) if raw else needed_of(self, "image", wants)
+        found, prompt = ImageFeatures(), None if bare or done else self.image_prompt
+        if prompt is not None:
+            if prompt.wants and own is None:
+                own = self.image(pixels, prompt.wants, bare=True)
+            prompt.begin(own)
+        if needed - {"input"}:
+            x = pixels if done else self._normalised(pixels)
+            if self.image_layers is None:
+                self._refuse_wants("image", needed, prompt)
+                found.pooled = self.model.encode_image(x, normalize=False)
+            else:
+                found = image_tower(self.model.visual, x, prompt, needed, done)
+        if not raw:
+            read_out(self, found, wants)
+        found.pixels = pixels if "input" in needed and not done else None
+        return found
 
     def image_bottom(self, pixels: Tensor, blocks: int) -> Tensor:
         """The output (B, 1 + N, W) of the first blocks for pictures, for `image` to go on from later.
-
-        Args:
-            pixels: as in `image`.
-            blocks: how many are run, from 1 to ``image_layers``.
 
         Raises:
             UserError: an opaque tower, or one with a prompt.
@@ -155,30 +139,45 @@ class Encoders(nn.Module):
         return pixels.to(dtype)
 
     def text(
-        self, input_ids: Tensor, *, tokens: bool = False, hidden: bool = False, length: int | None = None
+        self,
+        input_ids: Tensor,
+        wants: Wants = POOLED,
+        *,
+        own: TextFeatures | None = None,
+        other: ImageFeatures | None = None,
+        raw: bool = False,
+        bare: bool = False,
+        length: int | None = None,
     ) -> TextFeatures:
         """Features of texts, computed up to the longest text of the batch (lossless, several times faster).
 
         Args:
             input_ids: (B, L) as from `tokenize`.
-            tokens: also the word tokens after the final layer norm, (B, L', W), L' the longest text.
-            hidden: also the output of every block, each (B, L', W).
+            wants, own, raw, bare: as in `image`; ``tokens`` are (B, L', W), L' the longest text.
+            other: for the prompt, features of the picture that each text modifies.
             length: computed up to here instead, no less than the longest text with its EOT: a caller that
                 knows it spares a GPU the wait, and gets bits that do not depend on the other texts.
         """
         if input_ids.dim() != 2 or input_ids.shape[1] > self.context_length:
             raise UserError(f"input_ids are {tuple(input_ids.shape)}, not (B, at most {self.context_length})")
+        raw = raw or bare
+        needed = checked_wants(wants) if raw else needed_of(self, "text", wants)
+        if not needed - {"input"}:
+            return TextFeatures(input_ids=input_ids)
         if self.text_layers is None:
-            self._refuse("text", tokens=tokens, hidden=hidden, prompt=self.text_prompt)
-            return TextFeatures(self.model.encode_text(input_ids, normalize=False), input_ids=input_ids)
-        ends = self.text_ends(input_ids)
-        length = int(ends.max()) + 1 if length is None else length
-        embeddings = self.embed_text(input_ids[:, :length])
-        features = text_tower(
-            self._text, embeddings, ends, self.text_prompt, tokens=tokens, hidden=hidden, length=length
-        )
-        features.input_ids = input_ids
-        return features
+            self._refuse_wants("text", needed, None if bare else self.text_prompt)
+            found = TextFeatures(pooled=self.model.encode_text(input_ids, normalize=False))
+            if not raw:
+                read_out(self, found, wants)
+        else:
+            ends = self.text_ends(input_ids)
+            length = int(ends.max()) + 1 if length is None else length
+            embeddings = self.embed_text(input_ids[:, :length])
+            found = self.text_from_embeddings(
+                embeddings, ends, wants, own=own, other=other, raw=raw, bare=bare, length=length
+            )
+        found.input_ids = input_ids
+        return found
 
     def text_ends(self, input_ids: Tensor) -> Tensor:
         """The place (B,) of the EOT in token ids (B, L)."""
@@ -204,9 +203,12 @@ class Encoders(nn.Module):
         self,
         embeddings: Tensor,
         ends: Tensor,
+        wants: Wants = POOLED,
         *,
-        tokens: bool = False,
-        hidden: bool = False,
+        own: TextFeatures | None = None,
+        other: ImageFeatures | None = None,
+        raw: bool = False,
+        bare: bool = False,
         length: int | None = None,
         done: int = 0,
     ) -> TextFeatures:
@@ -215,7 +217,7 @@ class Encoders(nn.Module):
         Args:
             embeddings: (B, L, W) without positions, the first token the SOS.
             ends: (B,), the place of the EOT. The result's ``ends`` is smaller where a prompt left no room.
-            length: as in `text`.
+            wants, own, other, raw, bare, length: as in `text`.
             done: blocks that were run already: ``embeddings`` is then what `text_bottom` gave.
         """
         self._refuse("text", embeddings=self.text_layers is None)
@@ -223,10 +225,20 @@ class Encoders(nn.Module):
             raise UserError(
                 f"texts of {embeddings.shape[1]} embeddings; the context holds {self.context_length}"
             )
-        prompt = None if done else self.text_prompt
-        return text_tower(
-            self._text, embeddings, ends, prompt, tokens=tokens, hidden=hidden, length=length, done=done
-        )
+        raw = raw or bare
+        needed = checked_wants(wants) if raw else needed_of(self, "text", wants)
+        prompt = None if done or bare else self.text_prompt
+        if prompt is not None:
+            if prompt.wants and own is None:
+                own = self.text_from_embeddings(embeddings, ends, prompt.wants, bare=True, length=length)
+            prompt.begin(own, other)
+        found = text_tower(self._text, embeddings, ends, prompt, needed, length=length, done=done)
+        if not raw:
+            read_out(self, found, wants)
+        return found
+
+    def _refuse_wants(self, tower: Tower, wants: frozenset[str], prompt: object) -> None:
+        self._refuse(tower, **dict.fromkeys(sorted(wants - {"pooled", "input"}), True), prompt=prompt)
 
     def _refuse(self, tower: str, **requested: object) -> None:
         """An opaque tower gives pooled features only."""

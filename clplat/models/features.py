@@ -1,48 +1,117 @@
-"""What the towers hand to composers: features of a picture and of a text, before any normalisation."""
+"""What the towers hand to composers: features of pictures and of texts, before any normalisation."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, field, fields, replace
-from typing import Any, TypeVar
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, field, fields
+from typing import Any, TypeAlias, TypeVar
 
 from torch import Tensor
 
-__all__ = ["ImageFeatures", "TextFeatures"]
+from clplat.errors import unknown_name
 
+__all__ = [
+    "NOTHING",
+    "POOLED",
+    "WANTS",
+    "ImageFeatures",
+    "TextFeatures",
+    "Wants",
+    "checked_wants",
+    "in_float",
+]
+
+#: Names of features, in `WANTS`.
+Wants: TypeAlias = Collection[str]
+#: What can be wanted of a tower. ``pooled``: (B, D) in the joint space. ``states``: (B, layers, W), what the
+#: tower pools from, after every block. ``tokens``: (B, N, W) after the last block. ``hidden``: the output of
+#: every block. ``input``: what goes in, for which nothing is computed.
+WANTS = frozenset({"pooled", "states", "tokens", "hidden", "input"})
+POOLED, NOTHING = frozenset({"pooled"}), frozenset[str]()
+
+#: Stands for a pooled feature that nobody wanted.
+_MISSING: Any = None
 F = TypeVar("F", "ImageFeatures", "TextFeatures")
 
 
-@dataclass
-class ImageFeatures:
-    """Features of B pictures.
+def checked_wants(wants: Wants) -> frozenset[str]:
+    """These names, all of them known.
 
-    ``pooled`` (B, D) lies in the joint space and is *not* normalised; ``tokens`` (B, N, W) are the patch
-    tokens after the last block; ``hidden`` holds the output of every block. The last two only on request.
+    Raises:
+        UserError: one is not in `WANTS`; the nearest name is offered.
+
+    Example:
+        >>> sorted(checked_wants({"pooled", "tokens"}))
+        ['pooled', 'tokens']
+    """
+    for name in wants:
+        if name not in WANTS:
+            raise unknown_name("feature", name, WANTS)
+    return frozenset(wants)
+
+
+@dataclass(kw_only=True)
+class ImageFeatures:
+    """Features of B pictures: those that were wanted, see `WANTS`; reading ``pooled`` otherwise raises.
+
+    ``pooled`` (B, D) lies in the joint space and is *not* normalised; ``states`` (B, layers, W) is the class
+    token after every block; ``tokens`` (B, N, W) are the patch tokens after the last block; ``hidden`` holds
+    the output of every block, each (B, 1 + N, W); ``pixels`` (B, 3, S, S) is the input. ``keys`` name the
+    pictures, where they have names.
     """
 
-    pooled: Tensor
-    tokens: Tensor | None = None
-    hidden: list[Tensor] = field(default_factory=list)
+    pooled: Tensor = field(default_factory=lambda: _MISSING, repr=False)
+    states: Tensor | None = field(default=None, repr=False)
+    tokens: Tensor | None = field(default=None, repr=False)
+    hidden: list[Tensor] = field(default_factory=list, repr=False)
+    pixels: Tensor | None = field(default=None, repr=False)
+    keys: list[str] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        _forget_unwanted(self)
+
+    def __getattr__(self, name: str) -> Any:
+        return _refuse_unwanted(self, name)
 
     def part(self, rows: Sequence[int]) -> ImageFeatures:
         """The features of these pictures."""
         return _part(self, rows)
 
 
-@dataclass
+@dataclass(kw_only=True)
 class TextFeatures:
-    """Features of B texts, as `ImageFeatures`; ``ends`` (B,) is the place of the EOT."""
+    """Features of B texts, as `ImageFeatures`.
 
-    pooled: Tensor
-    tokens: Tensor | None = None
-    hidden: list[Tensor] = field(default_factory=list)
-    ends: Tensor | None = None
-    input_ids: Tensor | None = None
+    ``states`` holds the EOT after every block, ``ends`` (B,) is its place, ``input_ids`` (B, L) are the token
+    ids. ``texts`` are the texts themselves, or their ids as text where those are not known.
+    """
+
+    pooled: Tensor = field(default_factory=lambda: _MISSING, repr=False)
+    states: Tensor | None = field(default=None, repr=False)
+    tokens: Tensor | None = field(default=None, repr=False)
+    hidden: list[Tensor] = field(default_factory=list, repr=False)
+    ends: Tensor | None = field(default=None, repr=False)
+    input_ids: Tensor | None = field(default=None, repr=False)
+    texts: list[str] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        _forget_unwanted(self)
+
+    def __getattr__(self, name: str) -> Any:
+        return _refuse_unwanted(self, name)
 
     def part(self, rows: Sequence[int]) -> TextFeatures:
         """The features of these texts."""
         return _part(self, rows)
+
+
+def in_float(features: F) -> F:
+    """The same features, in float32 whatever the towers compute in."""
+    for name in ("pooled", "states", "tokens"):
+        value = vars(features).get(name)
+        if isinstance(value, Tensor):
+            setattr(features, name, value.float())
+    return features
 
 
 def _part(features: F, rows: Sequence[int]) -> F:
@@ -60,4 +129,17 @@ def _part(features: F, rows: Sequence[int]) -> F:
             return [pick(layer) for layer in value]
         return [value[row] for row in rows] if isinstance(value, list) and value else value
 
-    return replace(features, **{f.name: pick(getattr(features, f.name)) for f in fields(features)})
+    held = {f.name: vars(features).get(f.name) for f in fields(features)}
+    return type(features)(**{name: pick(value) for name, value in held.items()})
+
+
+def _forget_unwanted(features: Any) -> None:
+    if features.pooled is None:
+        del features.pooled
+
+
+def _refuse_unwanted(features: Any, name: str) -> Any:
+    """Called for an attribute that is not there: one that nobody wanted has a message of its own."""
+    if name == "pooled":
+        raise AttributeError("'pooled' was not computed: who reads it says so in its `wants`")
+    raise AttributeError(f"'{type(features).__name__}' object has no attribute '{name}'")

@@ -8,7 +8,8 @@ import torch
 from torch import Tensor, nn
 
 from clplat.models.features import ImageFeatures
-from clplat.models.towers import TowerPrompt, drop, first_vectors, insert, run_blocks
+from clplat.models.prompt import TowerPrompt
+from clplat.models.towers import drop, insert_first, run_blocks
 
 __all__ = ["image_bottom", "image_tower", "is_open_image_tower"]
 
@@ -26,7 +27,7 @@ def is_open_image_tower(visual: nn.Module) -> bool:
 
 
 def image_tower(
-    visual: Any, x: Tensor, prompt: TowerPrompt | None, *, tokens: bool, hidden: bool, done: int = 0
+    visual: Any, x: Tensor, prompt: TowerPrompt | None, wants: frozenset[str], done: int = 0
 ) -> ImageFeatures:
     """Run a vision transformer on normalised pixels (B, 3, S, S), or on what ``done`` blocks gave."""
     length = 0
@@ -34,30 +35,46 @@ def image_tower(
         x = _enter_image(visual, x)
     if prompt is not None:
         length = prompt.length
-        x = insert(x, first_vectors(prompt))
+        x = insert_first(x, prompt)
 
     pooled_by_cls = visual.pool_type == "tok"
-    select = (lambda t: t[:, :1]) if pooled_by_cls and not tokens and not hidden else None
-    x, layers = run_blocks(visual.transformer, x, None, prompt, select, None, hidden, start=done)
-    x = drop(x, length) if select is None else x
-    if pooled_by_cls and not tokens:
+    selected = pooled_by_cls and not wants & {"tokens", "hidden"}
+    hidden: list[Tensor] = []
+    states: list[Tensor] = []
+
+    def collect(x: Tensor, alone: bool) -> None:
+        if "hidden" in wants:
+            hidden.append(drop(x, length))
+        if "states" in wants:
+            states.append(x[:, 0] if pooled_by_cls else drop(x, length)[:, 1:].mean(dim=1))
+
+    first = (lambda t: t[:, :1]) if selected else None
+    x = run_blocks(visual.transformer, x, None, prompt, first, collect=collect, start=done)
+    found = ImageFeatures(hidden=hidden, states=torch.stack(states, dim=1) if states else None)
+    return _leave_image(visual, found, x if selected else drop(x, length), wants)
+
+
+def _leave_image(visual: Any, found: ImageFeatures, x: Tensor, wants: frozenset[str]) -> ImageFeatures:
+    """What is behind the blocks, of their output (B, 1 + N, W), or of its first row alone."""
+    by_cls = visual.pool_type == "tok"
+    if by_cls and "tokens" not in wants:
         pooled = visual.ln_post(x[:, 0])
     elif visual.final_ln_after_pool:
-        pooled = visual.ln_post(x[:, 0] if pooled_by_cls else x[:, 1:].mean(dim=1))
+        pooled = visual.ln_post(x[:, 0] if by_cls else x[:, 1:].mean(dim=1))
     else:
         x = visual.ln_post(x)
-        pooled = x[:, 0] if pooled_by_cls else x[:, 1:].mean(dim=1)
-    if visual.proj is not None:
-        pooled = pooled @ visual.proj
-    return ImageFeatures(
-        pooled, x[:, 1:] if tokens else None, [drop(layer, length) for layer in layers] if hidden else []
-    )
+        pooled = x[:, 0] if by_cls else x[:, 1:].mean(dim=1)
+    if "pooled" in wants:
+        found.pooled = pooled @ visual.proj if visual.proj is not None else pooled
+    if "tokens" in wants:
+        found.tokens = x[:, 1:]
+    return found
 
 
 def image_bottom(visual: Any, pixels: Tensor, stop: int) -> Tensor:
     """The output (B, 1 + N, W) of the first ``stop`` blocks of a vision transformer without prompt."""
     x = _enter_image(visual, pixels)
-    return run_blocks(visual.transformer, x, None, None, None, None, False, stop=stop)[0]
+    return run_blocks(visual.transformer, x, None, stop=stop)
 
 
 def _enter_image(visual: Any, pixels: Tensor) -> Tensor:

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from clplat.models.features import ImageFeatures, TextFeatures
 
-__all__ = ["embed_items", "in_order"]
+__all__ = ["embed_items", "in_order", "wanted_of"]
 
 
 def embed_items(
@@ -18,10 +18,12 @@ def embed_items(
     shown: Sequence[int],
     said: Sequence[int],
     compose: Callable[[ImageFeatures, TextFeatures], Tensor],
+    show: Callable[[ImageFeatures], Tensor] = lambda image: image.pooled,
 ) -> Tensor:
     """Embeddings (N, D) of items, before any normalisation.
 
-    An item of a picture is its pooled feature, one of a text its pooled feature, one of both is composed.
+    An item of a text is its pooled feature, one of a picture what ``show`` makes of it, one of both is
+    composed.
 
     Args:
         pictures: features of all pictures of the items; None where there is none.
@@ -29,6 +31,7 @@ def embed_items(
         shown: the row in ``pictures`` of each item, -1 for an item without a picture.
         said: the row in ``texts`` of each item, -1 for an item without a text.
         compose: features of pictures and of as many texts -> embeddings.
+        show: features of pictures alone -> embeddings.
     """
     made: list[Tensor] = []
     order: list[int] = []
@@ -39,8 +42,10 @@ def embed_items(
         text = texts.part([said[i] for i in places]) if texts is not None and kind[1] else None
         if image is not None and text is not None:
             made.append(compose(image, text))
-        else:
-            made += [one.pooled for one in (image, text) if one is not None]
+        elif image is not None:
+            made.append(show(image))
+        elif text is not None:
+            made.append(text.pooled)
         order += places
     return in_order(made, order)
 
@@ -51,3 +56,11 @@ def in_order(parts: Sequence[Tensor], places: Sequence[int]) -> Tensor:
     if list(places) == list(range(len(places))):
         return joined
     return joined[torch.tensor(places, device=joined.device).argsort()]
+
+
+def wanted_of(
+    rows: Sequence[int], others: Sequence[int], alone: frozenset[str], both: frozenset[str]
+) -> frozenset[str]:
+    """What is wanted of one input of these items; a row is -1 where an item lacks it, or the other one."""
+    kinds = {other >= 0 for row, other in zip(rows, others, strict=True) if row >= 0}
+    return frozenset[str]().union(*(both if kind else alone for kind in kinds))

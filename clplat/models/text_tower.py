@@ -8,7 +8,8 @@ import torch
 from torch import Tensor, nn
 
 from clplat.models.features import TextFeatures
-from clplat.models.towers import TowerPrompt, drop, first_vectors, insert, run_blocks
+from clplat.models.prompt import TowerPrompt
+from clplat.models.towers import drop, insert_first, run_blocks
 
 __all__ = ["is_open_text_tower", "text_bottom", "text_ends", "text_tower"]
 
@@ -45,9 +46,8 @@ def text_tower(
     x: Tensor,
     ends: Tensor,
     prompt: TowerPrompt | None,
+    wants: frozenset[str],
     *,
-    tokens: bool,
-    hidden: bool,
     length: int | None = None,
     done: int = 0,
 ) -> TextFeatures:
@@ -62,7 +62,7 @@ def text_tower(
     if prompt is not None:
         inserted = prompt.length
         x, ends = _shorten(x, ends, len(text.positional_embedding) - inserted)
-        x = insert(x, first_vectors(prompt))
+        x = insert_first(x, prompt)
     n = x.shape[1]
     if not done:
         x = x + text.positional_embedding[:n].to(x.dtype)
@@ -70,25 +70,32 @@ def text_tower(
     rows = torch.arange(len(x), device=x.device)
     places = ends + inserted
     select = masked = None
-    if not tokens and not hidden:
+    if not wants & {"tokens", "hidden"}:
         masked = (torch.arange(n, device=x.device) > places[:, None])[:, None, None]
 
         def select(t: Tensor) -> Tensor:
             return t[rows, places].unsqueeze(1)
 
+    found = TextFeatures(ends=ends)
+    states: list[Tensor] = []
+
+    def collect(x: Tensor, alone: bool) -> None:
+        if "hidden" in wants:
+            found.hidden.append(drop(x, inserted))
+        if "states" in wants:
+            states.append(x[:, 0] if alone else x[rows, places])
+
     mask = text.attn_mask[:n, :n].to(x.dtype)
-    x, layers = run_blocks(text.transformer, x, mask, prompt, select, masked, hidden, start=done)
-    if tokens:
+    x = run_blocks(text.transformer, x, mask, prompt, select, masked, collect, start=done)
+    found.states = torch.stack(states, dim=1) if states else None
+    if "tokens" in wants:
         x = text.ln_final(x)
-        pooled = x[rows, places]
+        found.tokens, pooled = drop(x, inserted), x[rows, places]
     else:
         pooled = text.ln_final(x[:, 0] if select is not None else x[rows, places])
-    return TextFeatures(
-        _projected(text, pooled),
-        drop(x, inserted) if tokens else None,
-        [drop(layer, inserted) for layer in layers] if hidden else [],
-        ends,
-    )
+    if "pooled" in wants:
+        found.pooled = _projected(text, pooled)
+    return found
 
 
 def _projected(text: Any, pooled: Tensor) -> Tensor:
@@ -105,7 +112,7 @@ def text_bottom(text: Any, embeddings: Tensor, stop: int) -> Tensor:
     n = embeddings.shape[1]
     x = embeddings + text.positional_embedding[:n].to(embeddings.dtype)
     mask = text.attn_mask[:n, :n].to(x.dtype)
-    return run_blocks(text.transformer, x, mask, None, None, None, False, stop=stop)[0]
+    return run_blocks(text.transformer, x, mask, stop=stop)
 
 
 def _shorten(embeddings: Tensor, ends: Tensor, room: int) -> tuple[Tensor, Tensor]:

@@ -1,4 +1,4 @@
-"""The blocks of standard open_clip towers, with prompts and hidden layers.
+"""The blocks of standard open_clip towers, with prompts and the outputs of every block.
 
 open_clip's own forward gives pooled features only, always runs all text positions, and has no entry for
 embeddings. A tower of another kind (ResNet, timm, Hugging Face, bidirectional text) is *opaque*: it goes
@@ -11,73 +11,94 @@ A tower may also be run in two parts, split between blocks: ``stop`` gives the o
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from functools import partial
+from typing import Any, TypeAlias
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
+from clplat.errors import UserError
 from clplat.models.attention import SplitAttention
+from clplat.models.prompt import Prefix, TowerPrompt
 
-__all__ = ["TowerPrompt", "drop", "first_vectors", "insert", "run_blocks"]
+__all__ = ["Collect", "drop", "insert", "insert_first", "run_blocks"]
 
-
-class TowerPrompt(nn.Module):
-    """Prompt vectors of one tower: P tokens after the first token (CLS or SOS).
-
-    A backbone asks for ``prompt(layer)`` before every block: ``None`` keeps what the block before put out,
-    a (P, W) tensor replaces the P prompt tokens. ``prompt(0)`` is never None.
-    """
-
-    length: int
-
-    def forward(self, layer: int) -> Tensor | None:
-        raise NotImplementedError
+#: Called after every block with its output, and whether that is of the selected row alone.
+Collect: TypeAlias = Callable[[Tensor, bool], None]
 
 
 def run_blocks(
     transformer: Any,
     x: Tensor,
     mask: Tensor | None,
-    prompt: TowerPrompt | None,
-    select: Callable[[Tensor], Tensor] | None,
-    masked: Tensor | None,
-    hidden: bool,
+    prompt: TowerPrompt | None = None,
+    select: Callable[[Tensor], Tensor] | None = None,
+    masked: Tensor | None = None,
+    collect: Collect | None = None,
     start: int = 0,
     stop: int | None = None,
-) -> tuple[Tensor, list[Tensor]]:
+) -> Tensor:
     """Run the blocks from ``start`` on. With ``select`` the last block computes that row only: (B, 1, W)."""
-    layers: list[Tensor] = []
     last = len(transformer.resblocks) - 1
+    saving = transformer.grad_checkpointing and torch.is_grad_enabled()
     for i, block in enumerate(list(transformer.resblocks)[start:stop], start):
         replacement = prompt(i) if prompt is not None and i > 0 else None
         if replacement is not None:
-            x = insert(drop(x, len(replacement)), replacement)
+            x = insert(drop(x, replacement.shape[-2]), replacement)
+        prefix = prompt.prefix(i) if prompt is not None else None
         if i == last and select is not None:
-            x = _selected(block, x, select, masked) if _is_plain(block) else select(block(x, attn_mask=mask))
-        elif transformer.grad_checkpointing and torch.is_grad_enabled():
-            x = checkpoint(block, x, None, None, mask, use_reentrant=False)
+            x = _last_block(block, x, mask, masked, prefix, select)
         else:
-            x = block(x, attn_mask=mask)
-        if hidden:
-            layers.append(x)
-    return x, layers
+            run = _whole(block, mask, prefix)
+            x = checkpoint(run, x, use_reentrant=False) if saving else run(x)
+        if collect is not None:
+            collect(x, i == last and select is not None)
+    return x
 
 
-def _selected(block: Any, x: Tensor, select: Callable[[Tensor], Tensor], masked: Tensor | None) -> Tensor:
-    """One block, for one row of each sample: the pooled feature reads no other row of the last block.
+def _whole(block: Any, mask: Tensor | None, prefix: Prefix | None) -> Callable[[Tensor], Tensor]:
+    """A block as a function of its input."""
+    if prefix is None:
+        return partial(block, attn_mask=mask)
+    if not _is_plain(block):
+        raise UserError("a prefix of keys and values needs blocks of a standard CLIP tower, without hooks")
+    return partial(_by_parts, block, mask=mask, prefix=prefix)
 
-    Only keys and values need all rows, so this saves five sixths of the block, which is a fifth of a
+
+def _last_block(
+    block: Any,
+    x: Tensor,
+    mask: Tensor | None,
+    masked: Tensor | None,
+    prefix: Prefix | None,
+    select: Callable[[Tensor], Tensor],
+) -> Tensor:
+    if _is_plain(block):
+        return _by_parts(block, x, masked, prefix, select)
+    return select(_whole(block, mask, prefix)(x))
+
+
+def _by_parts(
+    block: Any,
+    x: Tensor,
+    mask: Tensor | None,
+    prefix: Prefix | None = None,
+    select: Callable[[Tensor], Tensor] | None = None,
+) -> Tensor:
+    """One block, for one row of each sample where ``select`` picks one: the pooled feature reads no other.
+
+    Only keys and values need all rows, so this saves five sixths of the last block, which is a fifth of a
     tower with four of them.
     """
     normed = block.ln_1(x)
-    attended = block.attn(select(normed), normed, normed, attn_mask=masked)[0]
-    y = select(x) + block.ls_1(attended)
+    rows, query = (x, normed) if select is None else (select(x), select(normed))
+    y = rows + block.ls_1(block.attn(query, normed, normed, attn_mask=mask, prefix=prefix)[0])
     out: Tensor = y + block.ls_2(block.mlp(block.ln_2(y)))
     return out
 
 
-def _is_plain(block: nn.Module) -> bool:
+def _is_plain(block: Any) -> bool:
     """Whether this is a stock block without hooks, whose parts may be called one by one."""
     return (
         type(block).__name__ == "ResidualAttentionBlock"
@@ -89,14 +110,15 @@ def _is_plain(block: nn.Module) -> bool:
     )
 
 
-def first_vectors(prompt: TowerPrompt) -> Tensor:
-    vectors: Tensor | None = prompt(0)
-    assert vectors is not None, "prompt(0) is never None"
-    return vectors
+def insert_first(x: Tensor, prompt: TowerPrompt) -> Tensor:
+    """Put what a prompt has for the first block after the first token of (B, L, W)."""
+    vectors = prompt(0)
+    assert vectors is not None or not prompt.length, "prompt(0) is None of a prompt with prefixes only"
+    return x if vectors is None else insert(x, vectors)
 
 
 def insert(x: Tensor, vectors: Tensor) -> Tensor:
-    """Put the (P, W) vectors after the first token of (B, L, W)."""
+    """Put vectors, (P, W) or (B, P, W), after the first token of (B, L, W)."""
     return torch.cat([x[:, :1], vectors.to(x.dtype).expand(len(x), -1, -1), x[:, 1:]], dim=1)
 
 

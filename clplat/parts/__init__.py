@@ -39,6 +39,10 @@ if TYPE_CHECKING:
     from clplat.models.outputs import Outputs as Outputs
     from clplat.models.outputs import Rows as Rows
     from clplat.models.outputs import cosines as cosines
+    from clplat.models.prompt import TowerPrompt as TowerPrompt
+    from clplat.models.readout import Readout as Readout
+    from clplat.models.readout import install_readout as install_readout
+    from clplat.models.view import Towers as Towers
     from clplat.parts.adapters._base import Adapter as Adapter
     from clplat.parts.composers._base import Composer as Composer
     from clplat.parts.losses._base import Loss as Loss
@@ -88,6 +92,9 @@ _FROM = {
     "clplat.models.backbone": ("Backbone",),
     "clplat.models.features": ("ImageFeatures", "TextFeatures"),
     "clplat.models.outputs": ("Outputs", "Rows", "cosines"),
+    "clplat.models.prompt": ("TowerPrompt",),
+    "clplat.models.readout": ("Readout", "install_readout"),
+    "clplat.models.view": ("Towers",),
     "clplat.retriever": ("ComposedRetriever",),
     "clplat.parts.adapters._base": ("Adapter",),
     "clplat.parts.composers._base": ("Composer",),

@@ -89,7 +89,7 @@ def build_retriever(config: Config) -> tuple[ComposedRetriever, str, dict[str, l
             if part is not None:
                 attached[slot] = part.attach(backbone)
         retriever = ComposedRetriever(backbone, composer, config.make("projection"))
-    if "text" not in composer.reads:
+    if not retriever.text_wants:
         for parameter in backbone.tower_parameters("text"):
             parameter.requires_grad_(False)
     retriever.to(config.device).eval()
@@ -117,7 +117,7 @@ def assemble(config: Config) -> Assembly:
     collate = Collate(pixels, backbone.tokenize, _augment(config), config.make("transform"), config.seed)
     # A prompt takes places of the context, so that texts are counted with it attached.
     held = [domains, probes, _trained_on(collate, domains)]
-    cut = _cut_texts(backbone, held, config.data.long_texts)
+    cut = _cut_texts(retriever, held, config.data.long_texts)
     evaluator = Evaluator(
         domains,
         probes,
@@ -199,14 +199,16 @@ def _trained_on(collate: Collate, domains: Sequence[Domain]) -> list[Example]:
         raise UserError(f"transform: {error}") from error
 
 
-def _cut_texts(backbone: Any, held: Sequence[Any], policy: str) -> list[str]:
-    """Texts that the tokenizer would cut; refused unless the user declared that they may be."""
+def _cut_texts(retriever: ComposedRetriever, held: Sequence[Any], policy: str) -> list[str]:
+    """Texts that would be cut, beside a composer's template too; refused unless the user declared it."""
+    backbone, places = retriever.backbone, retriever.composer.places
     every = list(dict.fromkeys(words(held)))
-    cut = [every[i] for i in backbone.truncated(every)]
+    cut = [every[i] for i in backbone.truncated(every, places)]
     if cut and policy == "refuse":
+        beside = f", of which the composer's template takes {places}" if places else ""
         raise UserError(
             f"{len(cut)} texts are longer than the backbone's "
-            f"context of {backbone.context_length} tokens, the first: "
+            f"context of {backbone.context_length} tokens{beside}, the first: "
             f"'{cut[0][:80]}...'; shorten them or declare it with --data.long_texts cut"
         )
     return cut

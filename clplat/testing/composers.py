@@ -2,26 +2,31 @@
 
 from __future__ import annotations
 
-import dataclasses
-from typing import Any, ClassVar
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import normalize
 
-from clplat.models.features import ImageFeatures, TextFeatures
+from clplat.models.backbone import Backbone
+from clplat.models.features import WANTS, ImageFeatures, TextFeatures
+from clplat.models.view import Towers
 from clplat.parts.composers._base import Composer
 from clplat.randomness import generator, seeded
 from clplat.retriever import ComposedRetriever
 from clplat.testing.checks import difference, generator_untouched, weights
 from clplat.testing.part import PartContract
 from clplat.testing.tiny import tiny_backbone, tiny_collate, tiny_domains
+from clplat.testing.towers import features
 
 __all__ = ["ComposerContract"]
 
 
 class ComposerContract(PartContract[Composer]):
     """Contract tests of a composer: subclass, override `make`, and pytest runs them all.
+
+    The towers are those of `tiny_backbone`: the joint space, the patch tokens and the word tokens have
+    unequal widths, as in every real model.
 
     Example:
         >>> from clplat.parts.composers.sum import Sum
@@ -30,103 +35,146 @@ class ComposerContract(PartContract[Composer]):
         ...         return Sum(weight=0.3)
     """
 
-    #: Width of the joint space, and of the tokens.
-    width: ClassVar[int] = 16
+    def backbone(self) -> Backbone:
+        """Whose towers it is attached to; override it where the tiny one does not suit."""
+        return tiny_backbone()
 
-    def _built(self) -> Composer:
+    def _attached(self) -> Composer:
         composer = self.make()
         with seeded(0, "contract", "composer"):
-            composer.build(self.width)
+            composer.attach(Towers(self.backbone()))
         return composer.eval()
 
-    def _features(self, rows: int = 6, tokens: bool = True) -> tuple[ImageFeatures, TextFeatures]:
-        draw = generator(0, "contract", "features", rows)
-        pooled = 5 * torch.randn(2, rows, self.width, generator=draw)
-        patches, words = torch.randn(2, rows, 7, self.width, generator=draw)
-        ids = torch.randint(1, 9, (rows, 7), generator=draw)
-        ends = torch.randint(1, 7, (rows,), generator=draw)
-        image = ImageFeatures(pooled[0], patches if tokens else None)
-        return image, TextFeatures(pooled[1], words if tokens else None, ends=ends, input_ids=ids)
+    def _features(self, rows: int = 6) -> tuple[ImageFeatures, TextFeatures]:
+        return features(self.backbone(), rows)
 
     # -- the contract -------------------------------------------------------------------------------------
 
     def test_a_query_is_a_finite_row_of_the_joint_space(self) -> None:
-        composer = self._built()
+        composer, width = self._attached(), self.backbone().embed_dim
         for rows in (6, 1):
             query = composer(*self._features(rows))
-            assert query.shape == (rows, self.width) and query.is_floating_point()
+            assert query.shape == (rows, width) and query.is_floating_point()
             assert bool(query.isfinite().all()) and bool((query.norm(dim=1) > 0).all())
 
     def test_rows_do_not_depend_on_each_other(self) -> None:
-        composer, (image, text) = self._built(), self._features()
-        whole, order = composer(image, text), torch.tensor([3, 0, 5, 1, 4, 2])
-        shuffled = composer(_rows(image, order), _rows(text, order))
+        composer, (image, text) = self._attached(), self._features()
+        whole, order = composer(image, text), [3, 0, 5, 1, 4, 2]
+        shuffled = composer(image.part(order), text.part(order))
         assert torch.allclose(shuffled, whole[order], atol=1e-5), "a row depends on its place in the batch"
-        alone = composer(_rows(image, order[:1]), _rows(text, order[:1]))
+        alone = composer(image.part([3]), text.part([3]))
         assert torch.allclose(alone, whole[3:4], atol=1e-5), "a row depends on the others of its batch"
 
-    def test_it_needs_no_more_than_it_says(self) -> None:
-        composer = self._built()
-        assert composer.needs <= {"pooled", "tokens"} and "pooled" in composer.needs
-        if "tokens" not in composer.needs:
-            plain = composer(*self._features(tokens=False))
-            assert torch.equal(plain, composer(*self._features())), "it reads tokens without needing them"
+    def test_it_needs_no_more_than_it_wants(self) -> None:
+        composer = self._attached()
+        wants = [frozenset(composer.wants.get(side, ())) for side in ("image", "text")]
+        assert set(composer.wants) <= {"image", "text"} and frozenset().union(*wants) <= WANTS
+        image, text = (_only(found, wanted) for found, wanted in zip(self._features(), wants, strict=True))
+        whole = composer(*self._features())
+        assert torch.equal(composer(image, text), whole), "it reads what it does not want"
+        shown, target = (
+            self._features()[0],
+            composer.target(_only(self._features()[0], composer.target_wants)),
+        )
+        assert torch.equal(target, composer.target(shown)), "its target reads what it does not want"
 
     def test_it_reads_what_it_says_and_nothing_else(self) -> None:
-        composer = self._built()
-        assert composer.reads <= {"image", "text"} and composer.reads
+        composer = self._attached()
+        assert any(composer.wants.values()), "it wants nothing"
         (image, text), whole = self._features(), composer(*self._features())
-        others = torch.arange(5, -1, -1)
+        others = [5, 4, 3, 2, 1, 0]
         for name, changed in (
-            ("image", composer(_rows(image, others), text)),
-            ("text", composer(image, _rows(text, others))),
+            ("image", composer(image.part(others), text)),
+            ("text", composer(image, text.part(others))),
         ):
             reads = not torch.equal(changed, whole)
-            assert reads == (name in composer.reads), f"reads says {set(composer.reads)}; {name}: {reads}"
+            assert reads == bool(composer.wants.get(name)), (
+                f"it wants {dict(composer.wants)}; {name}: {reads}"
+            )
+
+    def test_a_candidate_is_a_finite_row_of_the_joint_space(self) -> None:
+        composer, (image, _) = self._attached(), self._features()
+        held = composer.target(image)
+        assert held.shape == image.pooled.shape and bool(held.isfinite().all())
+        alone = composer.target(image.part([3]))
+        assert torch.allclose(alone, held[3:4], atol=1e-5), "a candidate depends on the others of its batch"
 
     def test_gradients_reach_every_parameter_and_every_input_that_it_reads(self) -> None:
-        composer, (image, text) = self._built().train(), self._features(rows=32)
+        composer, (image, text) = self._attached().train(), self._features(rows=24)
         parameters = dict(composer.named_parameters())
         optimizer = torch.optim.SGD(parameters.values(), lr=0.1) if parameters else None
-        goal = normalize(torch.randn(32, self.width, generator=generator(1, "contract", "goal")), dim=1)
+        goal = normalize(torch.randn(image.pooled.shape, generator=generator(1, "contract", "goal")), dim=1)
         reached: set[str] = set()
         with seeded(0, "contract", "composer training"):
             for _ in range(4):  # layers behind zeroed ones get a gradient from the second step on
-                for part in (image, text):
-                    part.pooled = part.pooled.detach().requires_grad_()
+                for found in (image, text):
+                    _let_gradients_in(found)
                 composer.zero_grad()
-                _pull(composer(image, text), goal)
+                loss = _pull(composer(image, text), goal) + _pull(composer.target(image), goal)
+                loss.backward()  # type: ignore[no-untyped-call]
                 reached |= {name for name, p in parameters.items() if p.grad is not None and p.grad.any()}
                 if optimizer is not None:
                     optimizer.step()
         assert not parameters.keys() - reached, f"no gradient: {sorted(parameters.keys() - reached)[:3]}"
-        for name, part in (("image", image), ("text", text)):
-            gradient = part.pooled.grad
-            moves = gradient is not None and bool(gradient.any())
-            assert moves == (name in composer.reads), f"gradient to {name}: {moves}"
+        for name, found in (("image", image), ("text", text)):
+            wanted = frozenset(composer.wants.get(name, ()))
+            if name == "image":
+                wanted |= composer.target_wants
+            moved = {key for key in ("pooled", "states", "tokens") if _moves(getattr(found, key))}
+            assert moved == wanted & {"pooled", "states", "tokens"}, f"gradient to {name}: {sorted(moved)}"
 
     def test_the_same_seed_builds_the_same_composer(self) -> None:
-        assert not difference(weights(self._built()), weights(self._built()))
+        assert not difference(weights(self._attached()), weights(self._attached()))
 
     def test_evaluation_draws_nothing(self) -> None:
-        composer = self._built()
+        composer = self._attached()
         with generator_untouched("a forward pass in evaluation mode draws numbers"):
             assert torch.equal(composer(*self._features()), composer(*self._features()))
 
     def test_it_works_in_a_retriever(self) -> None:
         with seeded(0, "contract", "retriever"):
-            retriever = ComposedRetriever(tiny_backbone(), self.make())
-        outputs = retriever.eval()(tiny_collate()(tiny_domains()[0].train[:5]))
-        assert outputs.query.shape == outputs.candidates.shape
+            retriever = ComposedRetriever(self.backbone(), self.make())
+        batch = tiny_collate()(tiny_domains()[0].train[:5])
+        outputs = retriever.eval()(batch)
+        assert outputs.query.shape == outputs.candidates.shape and not outputs.terms
         assert torch.allclose(outputs.query.norm(dim=1), torch.ones(5), atol=1e-5)
+        query = retriever.encode_queries(batch.pictures.part(range(5)), batch.texts)
+        assert torch.allclose(query, outputs.query, atol=1e-5), "training and retrieval compose differently"
+        held = retriever.encode_images(batch.pictures.part(range(5, 10)))
+        assert torch.allclose(held, outputs.candidates, atol=1e-5), "the gallery holds other candidates"
+
+    def test_its_own_objectives_are_named_finite_scalars(self) -> None:
+        with seeded(0, "contract", "retriever"):
+            retriever = ComposedRetriever(self.backbone(), self.make()).train()
+            outputs = retriever(tiny_collate()(tiny_domains()[0].train[:8]))
+        for name, term in outputs.terms.items():
+            assert term.dim() == 0 and bool(term.isfinite()), f"{name}: {term}"
+
+    def test_its_template_leaves_room_for_a_text(self) -> None:
+        towers = Towers(self.backbone())
+        assert 0 <= self._attached().places <= towers.room - 3, "no room for SOS, a word and EOT"
 
 
-def _pull(query: Tensor, goal: Tensor) -> None:
-    loss = (1 - (nn.functional.normalize(query, dim=1) * goal).sum(1)).mean()
-    loss.backward()  # type: ignore[no-untyped-call]
+def _pull(query: Tensor, goal: Tensor) -> Tensor:
+    return (1 - (nn.functional.normalize(query, dim=1) * goal).sum(1)).mean()
 
 
-def _rows(features: ImageFeatures | TextFeatures, order: Tensor) -> ImageFeatures | TextFeatures:
-    held = {field.name: getattr(features, field.name) for field in dataclasses.fields(features)}
-    chosen: dict[str, Any] = {k: v[order] if isinstance(v, Tensor) else v for k, v in held.items()}
-    return type(features)(**chosen)
+def _only(found: Any, wanted: frozenset[str]) -> Any:
+    """Features with what is wanted, and what always travels: keys, texts, token ids."""
+    kept = {
+        name: vars(found).get(name) for name in ("keys", "texts", "input_ids", "ends") if name in vars(found)
+    }
+    kept |= {name: vars(found)[name] for name in wanted & {"pooled", "states", "tokens", "hidden"}}
+    return type(found)(
+        **kept, **({"pixels": found.pixels} if "input" in wanted and "pixels" in vars(found) else {})
+    )
+
+
+def _let_gradients_in(found: ImageFeatures | TextFeatures) -> None:
+    for name in ("pooled", "states", "tokens"):
+        value = getattr(found, name).detach().requires_grad_()
+        setattr(found, name, value)
+
+
+def _moves(value: Tensor) -> bool:
+    return value.grad is not None and bool(value.grad.any())

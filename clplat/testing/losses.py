@@ -9,6 +9,7 @@ from torch import Tensor
 from torch.nn.functional import normalize
 
 from clplat.models.outputs import Outputs
+from clplat.models.view import Towers
 from clplat.parts.adapters.full import Full
 from clplat.parts.losses._base import Loss
 from clplat.progress import Progress
@@ -43,13 +44,15 @@ class LossContract(PlainPartContract[Loss]):
     def _attached(self) -> Loss:
         loss = self.make()
         with seeded(0, "contract", "loss"):
-            loss.attach(tiny_backbone())
+            loss.attach(Towers(tiny_backbone()))
         return loss
 
     def _world(self, noise: float = 1.0) -> tuple[Outputs, Batch]:
         """Outputs and their batch; without noise every query is its candidate, and a teacher knows that."""
         draw = generator(0, "contract", "loss")
-        candidates, other = normalize(torch.randn(2, self.rows, 32, generator=draw), dim=-1)
+        candidates, other = normalize(
+            torch.randn(2, self.rows, tiny_backbone().embed_dim, generator=draw), dim=-1
+        )
         query = normalize((1 - noise) * candidates + noise * other, dim=-1)
         made = Outputs(query.requires_grad_(), candidates.requires_grad_(), torch.tensor(10.0))
         known = candidates.detach()

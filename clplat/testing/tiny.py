@@ -37,11 +37,11 @@ __all__ = [
 ]
 
 SIZE, CONTEXT = 16, 12
-_TOWER = {"layers": 2, "width": 32}
+#: Joint space, image tokens and text tokens of unequal width, as of every real model.
 _CONFIG = {
-    "embed_dim": 32,
-    "vision_cfg": {**_TOWER, "image_size": SIZE, "patch_size": 8, "head_width": 16},
-    "text_cfg": {**_TOWER, "context_length": CONTEXT, "heads": 2},
+    "embed_dim": 24,
+    "vision_cfg": {"layers": 2, "width": 32, "image_size": SIZE, "patch_size": 8, "head_width": 16},
+    "text_cfg": {"layers": 2, "width": 48, "context_length": CONTEXT, "heads": 2},
 }
 _COLOURS = ("red", "green", "blue", "yellow", "purple", "gray")
 _FRAMES = ("none", "black", "white", "orange")
@@ -58,7 +58,9 @@ def _base() -> Backbone:
 
 
 def tiny_backbone() -> Backbone:
-    """A random CLIP of two layers per tower, width 32 and 16 pixels; a fresh copy at every call.
+    """A random CLIP of two layers per tower and 16 pixels; a fresh copy at every call.
+
+    The joint space, the image tower and the text tower are 24, 32 and 48 wide.
 
     Example:
         >>> tiny_backbone().image_size

@@ -10,14 +10,16 @@ from torch import Tensor
 
 from clplat.mechanisms.teacher import Teacher, snapshot
 from clplat.models.backbone import Backbone
+from clplat.models.features import WANTS, ImageFeatures, TextFeatures
+from clplat.models.source import FeatureSource
 from clplat.parts.composers.sum import Sum
-from clplat.randomness import seeded
-from clplat.retriever import ComposedRetriever, FeatureSource
+from clplat.randomness import generator, seeded
+from clplat.retriever import ComposedRetriever
 from clplat.testing.checks import difference
 from clplat.testing.part import Part, PartContract
 from clplat.testing.tiny import tiny_backbone, tiny_collate, tiny_domains, tiny_loss
 
-__all__ = ["AttachedContract", "attached", "distance", "embeddings", "train_a_little"]
+__all__ = ["AttachedContract", "attached", "distance", "embeddings", "features", "train_a_little"]
 
 
 def attached(part: Any, backbone: Backbone, *name: str) -> list[str]:
@@ -43,6 +45,25 @@ def embeddings(backbone: Backbone, rows: int = 6, cache: FeatureSource | None = 
             }
     backbone.train(mode)
     return {tower: F.normalize(pooled, dim=-1) for tower, pooled in found.items()}
+
+
+def features(
+    backbone: Backbone, rows: int = 6, scale: float = 5.0, seed: int = 0
+) -> tuple[ImageFeatures, TextFeatures]:
+    """Everything that composers may want of pictures and texts, the same for one seed.
+
+    Numbers are normal, in the shapes of this backbone's towers; token ids and keys are real ones.
+    """
+    batch = tiny_collate()([tiny_domains()[0].train[i % 24] for i in range(rows)])
+    draw = generator(seed, "contract", "features", rows)
+    with torch.no_grad():
+        found = backbone.image(batch.reference, WANTS), backbone.text(batch.tokens, WANTS)
+    for part in found:
+        for name in ("pooled", "states", "tokens"):
+            drawn = torch.randn(getattr(part, name).shape, generator=draw)
+            setattr(part, name, scale * drawn if name == "pooled" else drawn)
+    found[0].keys, found[1].texts = batch.pictures.names[:rows], batch.texts.said
+    return found
 
 
 def distance(one: dict[str, Tensor], two: dict[str, Tensor]) -> float:

@@ -10,7 +10,7 @@ from torch import nn
 
 from clplat.errors import UserError
 from clplat.flops import FlopCount
-from clplat.retriever import FeatureSource
+from clplat.models.source import FeatureSource
 
 __all__ = ["autocast_dtype", "compile_blocks", "flops_of", "frozen_parts", "refuse_dead_tensors"]
 

@@ -118,7 +118,7 @@ class Trainer(RetrievalTemplate):
         self.drawn: list[list[int]] | None = None
         self._drawn_at: tuple[int, int] | None = None
         with seeded(seed, "loss"):
-            loss.attach(model.backbone)
+            loss.attach(model.towers)
         self.plugins.remove(self.evaluator)  # it has no metrics, but a hook for every moment of a step
         self.learner = self.strategy_plugin.learner(self)
         self.position = Position()

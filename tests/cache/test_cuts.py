@@ -16,6 +16,7 @@ from clplat.data.inputs import Images, Texts
 from clplat.mechanisms.teacher import Teacher, snapshot
 from clplat.models import hashes
 from clplat.models.backbone import Backbone
+from clplat.models.features import POOLED
 from clplat.models.frozen import weights_are_fixed, weights_fixed
 from clplat.parts.adapters.full import Full
 from clplat.parts.adapters.peft import METHODS, DoRA, LoRA, adapter_class
@@ -42,6 +43,10 @@ def drift(backbone: Backbone, seed: int = 0) -> None:
                 parameter.add_(torch.randn(parameter.shape, generator=draw), alpha=0.05)
 
 
+def wants_of(tokens: bool) -> frozenset[str]:
+    return POOLED | {"tokens"} if tokens else POOLED
+
+
 class Watch:
     """Asks features and plain backbone the same, and tells which cut was used and what was computed."""
 
@@ -62,13 +67,13 @@ class Watch:
     def ask(self, tokens: bool = False) -> tuple[Tensor, Tensor]:
         images = Images.of(PIXELS, [f"picture {i}" for i in range(len(PIXELS))], KIND)
         texts = Texts(self.backbone.tokenize(WORDS))
-        shown = self.features.image(images, tokens=tokens)
-        return shown.pooled, self.features.text(texts, tokens=tokens).pooled
+        shown = self.features.image(images, wants_of(tokens))
+        return shown.pooled, self.features.text(texts, wants_of(tokens)).pooled
 
     def plain(self, tokens: bool = False) -> tuple[Tensor, Tensor]:
         ids = self.backbone.tokenize(WORDS)
-        shown = self.backbone.image(PIXELS, tokens=tokens)
-        return shown.pooled, self.backbone.text(ids, tokens=tokens).pooled
+        shown = self.backbone.image(PIXELS, wants_of(tokens))
+        return shown.pooled, self.backbone.text(ids, wants_of(tokens)).pooled
 
     @property
     def encoded(self) -> int:
@@ -89,7 +94,7 @@ def watch() -> Watch:
 def contents(backbone: Backbone) -> tuple[str, ...]:
     """Digests of what is below the cuts, of a model that is looked at for the first time."""
     with torch.no_grad(), weights_fixed():
-        found = [TowerCuts(backbone, tower).cut(False) for tower in ("image", "text")]
+        found = [TowerCuts(backbone, tower).cut(POOLED) for tower in ("image", "text")]
     return tuple(tap.content for tap in found if tap is not None)
 
 

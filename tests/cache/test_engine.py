@@ -17,12 +17,13 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from clplat.cache import engine
+from clplat.cache import rows as kept_rows
 from clplat.cache.engine import FeatureCache
 from clplat.cache.store import Store
 from clplat.cache.table import Table
 from clplat.data.inputs import Images, Texts
 from clplat.models.backbone import Backbone
-from clplat.models.features import ImageFeatures, TextFeatures
+from clplat.models.features import POOLED, ImageFeatures, TextFeatures
 from clplat.models.frozen import weights_fixed
 from clplat.parts.adapters.full import Full
 from clplat.parts.adapters.peft import LoRA
@@ -40,6 +41,10 @@ PIXELS = torch.randint(0, 256, (100, 3, 16, 16), dtype=torch.uint8, generator=ge
 
 def pictures(rows: Sequence[int], kind: str = KIND) -> Images:
     return Images.of(PIXELS[list(rows)], [f"picture {row}" for row in rows], kind)
+
+
+def wants_of(tokens: bool) -> frozenset[str]:
+    return POOLED | {"tokens"} if tokens else POOLED
 
 
 def texts(backbone: Backbone, rows: Sequence[int]) -> Texts:
@@ -102,8 +107,8 @@ def held(store: Store, what: str) -> dict[tuple[int, ...], Callable[[list[str]],
 @given(rows=st.lists(st.integers(0, 99), min_size=1, max_size=20), tokens=st.booleans())
 def test_pictures_are_those_of_the_plain_backbone(name: str, rows: list[int], tokens: bool) -> None:
     backbone, features = system(name)
-    found = features.image(pictures(rows), tokens=tokens)
-    plain = backbone.image(PIXELS[rows], tokens=tokens)
+    found = features.image(pictures(rows), wants_of(tokens))
+    plain = backbone.image(PIXELS[rows], wants_of(tokens))
     assert close(found.pooled, plain.pooled) and close(found.tokens, plain.tokens)
     taps = {SYSTEMS[name][1], SYSTEMS[name][2]}
     assert set(features.counts["image"].cuts) <= taps, "the cut is elsewhere"
@@ -115,7 +120,7 @@ def test_pictures_are_those_of_the_plain_backbone(name: str, rows: list[int], to
 def test_texts_are_those_of_the_plain_backbone(name: str, rows: list[int], tokens: bool) -> None:
     backbone, features = system(name)
     asked = texts(backbone, rows)
-    found, plain = features.text(asked, tokens=tokens), backbone.text(asked.ids, tokens=tokens)
+    found, plain = features.text(asked, wants_of(tokens)), backbone.text(asked.ids, wants_of(tokens))
     assert close(found.pooled, plain.pooled)
     if tokens:
         assert found.tokens is not None and plain.tokens is not None
@@ -133,8 +138,8 @@ def test_the_cut_is_as_deep_as_can_be(name: str) -> None:
     features = FeatureCache(backbone, Store(None))
     for tokens, tap in ((False, SYSTEMS[name][1]), (True, SYSTEMS[name][2])):
         before = {tower: dict(counts.cuts) for tower, counts in features.counts.items()}
-        features.image(pictures([0]), tokens=tokens)
-        features.text(texts(backbone, [0]), tokens=tokens)
+        features.image(pictures([0]), wants_of(tokens))
+        features.text(texts(backbone, [0]), wants_of(tokens))
         for tower, counts in features.counts.items():
             assert counts.cuts[tap] == before[tower].get(tap, 0) + 1, f"{tower}: {counts.cuts}"
 
@@ -142,7 +147,7 @@ def test_the_cut_is_as_deep_as_can_be(name: str) -> None:
 class Words(Composer):
     """Reads patch and word tokens, as cross-attention would."""
 
-    needs: ClassVar[frozenset[str]] = frozenset({"pooled", "tokens"})
+    wants: ClassVar[dict[str, frozenset[str]]] = dict.fromkeys(("image", "text"), POOLED | {"tokens"})
 
     def forward(self, image: ImageFeatures, text: TextFeatures) -> Tensor:
         assert image.tokens is not None and text.tokens is not None
@@ -204,7 +209,7 @@ def test_bits_of_a_row_depend_on_the_item_alone(name: str, random: Any, size: in
 
 
 def fits(length: int, limit: int | None) -> bool:
-    return limit is None or min(-(-length // engine.BUCKET) * engine.BUCKET, 12) == limit
+    return limit is None or min(-(-length // kept_rows.BUCKET) * kept_rows.BUCKET, 12) == limit
 
 
 @pytest.mark.parametrize("name", ["frozen", "LoRA, last block"])
@@ -217,12 +222,12 @@ def test_a_second_process_encodes_nothing_and_gets_the_same_bits(
         backbone = copy.deepcopy(system(name)[0])
         features = FeatureCache(backbone, Store(tmp_path))
         asked = texts(backbone, [0, 3, 1])
-        features.prepare(pictures(range(30)), asked, tokens)
+        features.prepare(pictures(range(30)), asked, wants_of(tokens), wants_of(tokens))
         assert features.counts["image"].asked == 0, "these were not requested yet"
         assert features.counts["image"].encoded == encoded
         assert features.counts["text"].encoded == (3 if encoded else 0)
-        shown = features.image(pictures([5, 29, 5]), tokens=tokens)
-        said = features.text(asked, tokens=tokens)
+        shown = features.image(pictures([5, 29, 5]), wants_of(tokens))
+        said = features.text(asked, wants_of(tokens))
         assert features.counts["image"].encoded == encoded
         if tokens:
             assert shown.tokens is not None and said.tokens is not None
@@ -300,20 +305,20 @@ def test_grouping_live_texts_by_length_changes_nothing(least: float, monkeypatch
     backbone = copy.deepcopy(system("full")[0])
     features = FeatureCache(backbone, Store(None))
     asked = texts(backbone, [3, 0, 4, 0, 2, 3])
-    assert len({min(-(-n // engine.BUCKET) * engine.BUCKET, 12) for n in asked.lengths}) > 1
+    assert len({min(-(-n // kept_rows.BUCKET) * kept_rows.BUCKET, 12) for n in asked.lengths}) > 1
     passes: list[int] = []
     plain = backbone.text
 
-    def counted(ids: Tensor, **options: Any) -> TextFeatures:
+    def counted(_: Backbone, ids: Tensor, *wants: Any, **options: Any) -> TextFeatures:
         passes.append(len(ids))
-        return plain(ids, **options)
+        return plain(ids, *wants, **options)
 
-    weights = torch.randn(6, 32, generator=generator(0, "weights"))
+    weights = torch.randn(6, backbone.embed_dim, generator=generator(0, "weights"))
     found: list[tuple[Tensor, dict[str, Tensor]]] = []
     for ask in (lambda: plain(asked.ids), lambda: features.text(asked)):
         backbone.zero_grad()
         if found:
-            monkeypatch.setattr(backbone, "text", counted)
+            monkeypatch.setattr(Backbone, "text", counted)
         pooled = ask().pooled
         (pooled * weights).sum().backward()
         grads = {n: p.grad.clone() for n, p in backbone.named_parameters() if p.grad is not None}

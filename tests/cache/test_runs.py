@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 import torch
 
-from clplat.cache.engine import FeatureCache
+from clplat.cache.rows import Rows
 from clplat.cache.store import Store
 from clplat.cli import main
 from clplat.config.resolve import command_of, resolve
@@ -283,15 +283,15 @@ def test_training_asks_for_every_picture_once(
 ) -> None:
     """The towers see each distinct picture of a frozen experiment once, whatever the number of epochs."""
     seen: list[int] = []
-    fill = FeatureCache._images
+    fill = Rows._images
 
-    def counted(self: FeatureCache, *given: Any) -> Any:
+    def counted(self: Rows, *given: Any) -> Any:
         before = self.counts["image"].encoded
         found = fill(self, *given)
         seen.append(self.counts["image"].encoded - before)
         return found
 
-    monkeypatch.setattr(FeatureCache, "_images", counted)
+    monkeypatch.setattr(Rows, "_images", counted)
     config = {**world, **SYSTEMS["combiner"][0], "train.epochs": 3}
     run(config, tmp_path / "run", checkpoint_every=0)
     report = reuse(tmp_path / "run")

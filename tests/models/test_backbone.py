@@ -17,6 +17,7 @@ from torch import Tensor
 from clplat.errors import UserError
 from clplat.models import loading
 from clplat.models.backbone import Backbone
+from clplat.models.features import POOLED
 
 VISION = {"image_size": 24, "layers": 3, "width": 48, "head_width": 16, "patch_size": 12}
 TEXT = {"context_length": 16, "width": 32, "heads": 2, "layers": 2, "vocab_size": 49408}
@@ -78,9 +79,9 @@ CONFIGS = {
 def test_features_are_those_of_open_clip(cfg: dict[str, Any]) -> None:
     backbone = Backbone.random(cfg, seed=1)
     model, ids = stock(cfg, backbone), backbone.tokenize(TEXTS)
-    for extra in (False, True):
-        image = backbone.image(pixels(), tokens=extra, hidden=extra)
-        text = backbone.text(ids, tokens=extra, hidden=extra)
+    for wants in (POOLED, POOLED | {"tokens", "hidden"}):
+        image = backbone.image(pixels(), wants)
+        text = backbone.text(ids, wants)
         torch.testing.assert_close(image.pooled, model.encode_image(pixels()), atol=2e-6, rtol=1e-4)
         torch.testing.assert_close(text.pooled, model.encode_text(ids), atol=2e-6, rtol=1e-4)
     assert image.tokens.shape == (4, 4, 48) and [h.shape for h in image.hidden] == [(4, 5, 48)] * 3
@@ -95,8 +96,8 @@ def test_tokens_are_those_of_open_clip() -> None:
     cfg = config({"output_tokens": True}, {"output_tokens": True}, custom_text=True)
     backbone = Backbone.random(cfg, seed=1)
     model, ids = stock(cfg, backbone), backbone.tokenize(TEXTS)
-    torch.testing.assert_close(backbone.image(pixels(), tokens=True).tokens, model.visual(pixels())[1])
-    torch.testing.assert_close(backbone.text(ids, tokens=True).tokens, model.text(ids)[1])
+    torch.testing.assert_close(backbone.image(pixels(), {"tokens"}).tokens, model.visual(pixels())[1])
+    torch.testing.assert_close(backbone.text(ids, {"tokens"}).tokens, model.text(ids)[1])
 
 
 def test_gradients_are_those_of_open_clip(backbone: Backbone) -> None:
@@ -139,7 +140,7 @@ def test_trimming_is_lossless(lengths: list[int]) -> None:
     alone = torch.cat([backbone.text(row[None]).pooled for row in ids])
     torch.testing.assert_close(backbone.text(ids).pooled, alone, atol=2e-6, rtol=1e-4)
     longest = min(max(lengths) + 2, 16)
-    assert backbone.text(ids, tokens=True).tokens.shape[1] == longest
+    assert backbone.text(ids, {"tokens"}).tokens.shape[1] == longest
     assert backbone.truncated(["cat " * length for length in lengths]) == [
         i for i, length in enumerate(lengths) if length > 14
     ]
@@ -226,9 +227,9 @@ def test_other_towers_give_pooled_features_only(
     torch.testing.assert_close(backbone.text(ids).pooled, model.encode_text(ids), atol=2e-6, rtol=1e-4)
     assert (backbone.image_layers is None) == (tower == "image")
     assert (backbone.text_layers is None) == (tower == "text")
-    for asked in ({"tokens": True}, {"hidden": True}):
-        with pytest.raises(UserError, match=f"the {tower} tower of backbone 'random'"):
-            backbone.image(images, **asked) if tower == "image" else backbone.text(ids, **asked)
+    for asked in ("tokens", "hidden", "states"):
+        with pytest.raises(UserError, match=f"the {tower} tower of backbone 'random'.*{asked}"):
+            backbone.image(images, {asked}) if tower == "image" else backbone.text(ids, {asked})
     if tower == "text":
         with pytest.raises(UserError, match="embeddings"):
             backbone.embed_text(ids)

@@ -42,7 +42,7 @@ class Identity(Loss):
 
     def attach(self, towers: Any) -> None:
         super().attach(towers)
-        self.classify = nn.Linear(towers.embed_dim, self.classes)
+        self.classify = nn.Linear(towers.joint, self.classes)
 
     def forward(self, outputs: Outputs, batch: Any, progress: Any) -> dict[str, Tensor]:
         names = torch.tensor([sum(map(ord, label)) % self.classes for label in batch.labels])
@@ -81,7 +81,7 @@ def test_nested_losses_are_attached_and_say_what_they_want() -> None:
 
     assert Identity(base=Wanting()).wanted == {"teacher"}
     inner = Identity()
-    Identity(base=inner).attach(tiny_retriever().backbone)
+    Identity(base=inner).attach(tiny_retriever().towers)
     assert isinstance(inner.classify, nn.Linear)
 
 
@@ -102,8 +102,8 @@ def test_terms_of_the_model_are_trained_on_and_logged() -> None:
     plain, whole, parts = losses(ComposedRetriever), losses(Balanced), losses(Balanced, micro_batch=3)
     assert plain[0]["task"] == whole[0]["task"]
     assert whole[0]["loss"] == pytest.approx(plain[0]["task"] + whole[0]["balance"])
-    # Unit rows of 32 numbers, whatever the parts.
-    assert {round(terms["balance"], 6) for terms in [*whole, *parts]} == {round(0.5 / 32, 6)}
+    # Unit rows of 24 numbers, whatever the parts.
+    assert {round(terms["balance"], 6) for terms in [*whole, *parts]} == {round(0.5 / 24, 6)}
 
 
 class Replacing(Strategy):

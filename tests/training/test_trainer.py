@@ -29,7 +29,7 @@ class Grow(Strategy):
 
     def before_experience(self, learner: Any, experience: Any) -> None:
         learner.model.composer.requires_grad_(False)
-        learner.model.composer.parts.append(nn.Linear(32, 32))
+        learner.model.composer.parts.append(nn.Linear(24, 24))
 
 
 class Growing(Composer):
@@ -95,7 +95,7 @@ def test_a_part_that_comes_too_late_is_refused() -> None:
 
     class Late(SupervisedPlugin):  # type: ignore[misc]
         def before_training_exp(self, template: Any, **_: Any) -> None:
-            template.model.composer.parts.append(nn.Linear(32, 32))
+            template.model.composer.parts.append(nn.Linear(24, 24))
 
     trainer = tiny_trainer(Grow(), tiny_retriever(composer=Growing()))
     trainer.plugins.append(Late())

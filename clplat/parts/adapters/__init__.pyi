@@ -39,3 +39,4 @@ from clplat.parts.adapters.peft import VBLoRA as VBLoRA
 from clplat.parts.adapters.peft import VeLoRA as VeLoRA
 from clplat.parts.adapters.peft import VeRA as VeRA
 from clplat.parts.adapters.peft import WaveFT as WaveFT
+from clplat.parts.adapters.unipt import UniPT as UniPT

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
+from collections.abc import Mapping
+from typing import Any, ClassVar
 
 from torch import Tensor, nn
 
-from clplat.models.features import ImageFeatures, TextFeatures
+from clplat.models.features import POOLED, ImageFeatures, TextFeatures
+from clplat.models.view import Towers
 
 __all__ = ["Composer"]
 
@@ -14,18 +16,36 @@ __all__ = ["Composer"]
 class Composer(nn.Module):
     """Maps the features of the reference picture and of the modification text to the query.
 
-    The constructor is the configuration. `build` makes the layers once the width of the joint space is
-    known; a composer without parameters does not need it. A composer knows no data set.
+    The constructor is the configuration. `attach` makes the layers once the towers are known; a composer
+    without parameters does not need it. A composer knows no data set.
     """
 
-    #: Features that it reads: ``"pooled"`` always; ``"tokens"`` for patch and word tokens.
-    needs: ClassVar[frozenset[str]] = frozenset({"pooled"})
-    #: Inputs that reach the query. A tower that nothing reads is left frozen: it would get no gradient.
-    reads: ClassVar[frozenset[str]] = frozenset({"image", "text"})
+    #: What it reads of each input, of `clplat.models.features.WANTS`. What nobody wants is not computed: an
+    #: empty set says that this input does not reach the query, and its tower is left frozen.
+    wants: ClassVar[Mapping[str, frozenset[str]]] = {"image": POOLED, "text": POOLED}
+    #: What `target` reads of a candidate's picture.
+    target_wants: ClassVar[frozenset[str]] = POOLED
+    #: Places of the context that its template takes beside the text; known after `attach`. Longer texts count
+    #: as cut.
+    places: int = 0
 
-    def build(self, embed_dim: int) -> None:
-        """Create the layers for a joint space of ``embed_dim`` dimensions."""
+    def attach(self, towers: Towers) -> None:
+        """Create the layers for these towers; initial values are drawn from torch's generator.
+
+        A composer that needs the width of the joint space alone may define ``build(embed_dim)`` instead.
+        """
+        build = getattr(self, "build", None)
+        if build is not None:
+            build(towers.joint)
 
     def forward(self, image: ImageFeatures, text: TextFeatures) -> Tensor:
         """Return the query (B, D) in the gallery's space; the retriever normalises it."""
         raise NotImplementedError
+
+    def target(self, image: ImageFeatures) -> Tensor:
+        """What a candidate's picture becomes in the gallery (B, D); it never sees a query."""
+        return image.pooled
+
+    def terms(self, batch: Any, outputs: Any) -> dict[str, Tensor]:
+        """Objectives of its own for a training step, weighted, as means over the examples of the batch."""
+        return {}

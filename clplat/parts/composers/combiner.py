@@ -37,7 +37,7 @@ class Combiner(Composer):
     Raises:
         ValueError: a width below 1, a dropout outside [0, 1), another start.
 
-    What is trained: all layers. They are drawn by torch's generator, which the caller seeds, in `build`.
+    What is trained: all layers. They are drawn by torch's generator, which the caller seeds, in `attach`.
 
     Reference:
         Baldrati et al., "Conditioned and composed image retrieval combining and partially fine-tuning
@@ -46,7 +46,8 @@ class Combiner(Composer):
     Example:
         >>> composer = Combiner(projection=8, hidden=16)
         >>> composer.build(embed_dim=2)
-        >>> image, text = ImageFeatures(torch.tensor([[3.0, 0.0]])), TextFeatures(torch.tensor([[0.0, 4.0]]))
+        >>> image = ImageFeatures(pooled=torch.tensor([[3.0, 0.0]]))
+        >>> text = TextFeatures(pooled=torch.tensor([[0.0, 4.0]]))
         >>> composer.eval()(image, text)
         tensor([[0.6000, 0.8000]], grad_fn=<DivBackward0>)
     """
@@ -88,10 +89,10 @@ class Combiner(Composer):
         """Return (B, D) unit rows.
 
         Raises:
-            UserError: `build` has not been called.
+            UserError: `attach` has not been called.
         """
         if not hasattr(self, "output"):
-            raise UserError("the combiner has no layers yet: call build(embed_dim) first")
+            raise UserError("the combiner has no layers yet: call attach(towers) or build(embed_dim) first")
         r, t = image.pooled, text.pooled
         both = torch.cat([self._act(self.project_text, t), self._act(self.project_image, r)], dim=-1)
         gate = torch.sigmoid(self.gate_output(self._act(self.gate_hidden, both)))

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import ClassVar
 
 from torch import Tensor
 from torch.nn.functional import normalize
 
-from clplat.models.features import ImageFeatures, TextFeatures
+from clplat.models.features import NOTHING, POOLED, ImageFeatures, TextFeatures
 from clplat.parts.composers._base import Composer
 
 __all__ = ["ImageOnly"]
@@ -20,12 +21,13 @@ class ImageOnly(Composer):
 
     Example:
         >>> import torch
-        >>> image, text = ImageFeatures(torch.tensor([[3.0, 4.0]])), TextFeatures(torch.tensor([[1.0, 0.0]]))
+        >>> image = ImageFeatures(pooled=torch.tensor([[3.0, 4.0]]))
+        >>> text = TextFeatures(pooled=torch.tensor([[1.0, 0.0]]))
         >>> ImageOnly()(image, text)
         tensor([[0.6000, 0.8000]])
     """
 
-    reads: ClassVar[frozenset[str]] = frozenset({"image"})
+    wants: ClassVar[Mapping[str, frozenset[str]]] = {"image": POOLED, "text": NOTHING}
 
     def forward(self, image: ImageFeatures, text: TextFeatures) -> Tensor:
         """Return (B, D) unit rows."""

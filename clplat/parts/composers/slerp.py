@@ -36,7 +36,8 @@ class Slerp(Composer):
         Retrieval", ECCV 2024, arXiv:2405.00571.
 
     Example:
-        >>> image, text = ImageFeatures(torch.tensor([[2.0, 0.0]])), TextFeatures(torch.tensor([[0.0, 3.0]]))
+        >>> image = ImageFeatures(pooled=torch.tensor([[2.0, 0.0]]))
+        >>> text = TextFeatures(pooled=torch.tensor([[0.0, 3.0]]))
         >>> Slerp(alpha=1 / 3)(image, text)
         tensor([[0.8660, 0.5000]])
     """

@@ -34,7 +34,8 @@ class Sum(Composer):
 
     Example:
         >>> import torch
-        >>> image, text = ImageFeatures(torch.tensor([[5.0, 0.0]])), TextFeatures(torch.tensor([[0.0, 1.0]]))
+        >>> image = ImageFeatures(pooled=torch.tensor([[5.0, 0.0]]))
+        >>> text = TextFeatures(pooled=torch.tensor([[0.0, 1.0]]))
         >>> Sum(weight=0.5)(image, text)
         tensor([[0.7071, 0.7071]])
     """

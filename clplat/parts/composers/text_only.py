@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import ClassVar
 
 from torch import Tensor
 from torch.nn.functional import normalize
 
-from clplat.models.features import ImageFeatures, TextFeatures
+from clplat.models.features import NOTHING, POOLED, ImageFeatures, TextFeatures
 from clplat.parts.composers._base import Composer
 
 __all__ = ["TextOnly"]
@@ -20,12 +21,13 @@ class TextOnly(Composer):
 
     Example:
         >>> import torch
-        >>> image, text = ImageFeatures(torch.tensor([[3.0, 4.0]])), TextFeatures(torch.tensor([[2.0, 0.0]]))
+        >>> image = ImageFeatures(pooled=torch.tensor([[3.0, 4.0]]))
+        >>> text = TextFeatures(pooled=torch.tensor([[2.0, 0.0]]))
         >>> TextOnly()(image, text)
         tensor([[1., 0.]])
     """
 
-    reads: ClassVar[frozenset[str]] = frozenset({"text"})
+    wants: ClassVar[Mapping[str, frozenset[str]]] = {"image": NOTHING, "text": POOLED}
 
     def forward(self, image: ImageFeatures, text: TextFeatures) -> Tensor:
         """Return (B, D) unit rows."""

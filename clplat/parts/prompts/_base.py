@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from clplat.models.backbone import Backbone
-from clplat.models.towers import TowerPrompt
+from clplat.models.prompt import TowerPrompt
 
 __all__ = ["Prompt", "TowerPrompt"]
 

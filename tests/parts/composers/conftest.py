@@ -3,20 +3,14 @@
 from __future__ import annotations
 
 import pytest
-import torch
 
-from clplat.models.features import ImageFeatures, TextFeatures
-
-WIDTH = 16
+from clplat.testing import tiny_backbone
+from clplat.testing.towers import features as drawn
 
 
 def _features(rows=5, seed=0, scale=10.0):
     """Un-normalised, as towers give them."""
-    g = torch.Generator().manual_seed(seed)
-    image, text = scale * torch.randn(2, rows, WIDTH, generator=g)
-    tokens = torch.randn(2, rows, 7, WIDTH, generator=g)
-    ends = torch.full((rows,), 6)
-    return ImageFeatures(image, tokens[0]), TextFeatures(text, tokens[1], ends=ends)
+    return drawn(tiny_backbone(), rows, scale, seed)
 
 
 @pytest.fixture(scope="session")

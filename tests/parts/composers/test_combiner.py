@@ -10,7 +10,7 @@ from clplat.errors import UserError
 from clplat.parts.composers.combiner import Combiner
 from clplat.parts.composers.sum import Sum
 
-WIDTH = 16
+WIDTH = 24
 
 
 def combiner(**options):

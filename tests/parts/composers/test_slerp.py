@@ -15,7 +15,7 @@ from clplat.parts.composers.image_only import ImageOnly
 from clplat.parts.composers.slerp import Slerp
 from clplat.parts.composers.text_only import TextOnly
 
-WIDTH = 16
+WIDTH = 24
 
 
 @settings(max_examples=40, deadline=None)
@@ -46,9 +46,10 @@ def test_slerp_of_parallel_features_is_finite_with_its_gradient(features, noise,
 def test_slerp_and_its_chord_meet():
     """No jump where the arc gives way to the chord."""
     angle = math.acos(0.9995)
-    image = ImageFeatures(torch.tensor([[1.0, 0.0]]))
+    image = ImageFeatures(pooled=torch.tensor([[1.0, 0.0]]))
     around = [
-        TextFeatures(torch.tensor([[math.cos(a), math.sin(a)]])) for a in (angle * 0.999, angle * 1.001)
+        TextFeatures(pooled=torch.tensor([[math.cos(a), math.sin(a)]]))
+        for a in (angle * 0.999, angle * 1.001)
     ]
     chord, arc = (Slerp(0.3)(image, text) for text in around)
     assert torch.allclose(chord, arc, atol=1e-4)

@@ -15,7 +15,10 @@ from clplat.parts.composers.text_only import TextOnly
 
 
 def test_sum_by_hand():
-    image, text = ImageFeatures(torch.tensor([[3.0, 0.0]])), TextFeatures(torch.tensor([[0.0, 2.0]]))
+    image, text = (
+        ImageFeatures(pooled=torch.tensor([[3.0, 0.0]])),
+        TextFeatures(pooled=torch.tensor([[0.0, 2.0]])),
+    )
     expected = torch.tensor([[0.25, 0.75]]) / math.hypot(0.25, 0.75)
     assert torch.allclose(Sum(0.75)(image, text), expected)
     raw = torch.tensor([[0.75, 1.5]]) / math.hypot(0.75, 1.5)

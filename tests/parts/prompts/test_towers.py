@@ -10,7 +10,10 @@ from torch import Tensor, nn
 
 from clplat.errors import UserError
 from clplat.models.backbone import Backbone
+from clplat.models.features import POOLED
 from clplat.parts.prompts._base import TowerPrompt
+
+ALL = POOLED | {"tokens", "hidden"}
 
 
 class Fixed(TowerPrompt):
@@ -29,7 +32,7 @@ def test_a_text_prompt_reads_like_words_before_the_caption(backbone: Backbone) -
     expected = backbone.text(backbone.tokenize(["a photo of dog", "a photo of a red shoe"])).pooled
     words = backbone.embed_text(backbone.tokenize(["a photo of"]))[0, 1:4]
     backbone.text_prompt = Fixed({0: words})
-    features = backbone.text(backbone.tokenize(["dog", "a red shoe"]), tokens=True, hidden=True)
+    features = backbone.text(backbone.tokenize(["dog", "a red shoe"]), ALL)
     torch.testing.assert_close(features.pooled, expected, atol=2e-6, rtol=1e-4)
     assert features.ends.tolist() == [2, 4], "tokens and ends are those of the caption"
     assert features.tokens.shape == (2, 5, 32) and [h.shape for h in features.hidden] == [(2, 5, 32)] * 2
@@ -41,7 +44,7 @@ def test_long_texts_lose_words_but_never_their_end(backbone: Backbone) -> None:
     expected = backbone.text(backbone.tokenize(["a photo of one two three four five"])).pooled
     backbone.text_prompt = Fixed({0: words})
     texts = ["one two three four five six seven", "dog"]
-    features = backbone.text(backbone.tokenize(texts), tokens=True)
+    features = backbone.text(backbone.tokenize(texts), POOLED | {"tokens"})
     torch.testing.assert_close(features.pooled[:1], expected, atol=2e-6, rtol=1e-4)
     assert features.ends.tolist() == [6, 2]
     assert backbone.truncated(texts) == [0] and backbone.truncated(["one two three four five"]) == []
@@ -59,7 +62,7 @@ def test_an_image_prompt_is_extra_tokens_replaced_layer_by_layer(backbone: Backb
     expected = visual.ln_post(blocks[2](x))[:, 0] @ visual.proj
     backbone.image_prompt = Fixed({0: first, 2: second})
     for extra in (False, True):
-        features = backbone.image(pixels, tokens=extra, hidden=extra)
+        features = backbone.image(pixels, ALL if extra else POOLED)
         torch.testing.assert_close(features.pooled, expected, atol=2e-6, rtol=1e-4)
     assert features.tokens.shape == (3, 4, 48) and [h.shape for h in features.hidden] == [(3, 5, 48)] * 3
 

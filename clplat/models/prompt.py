@@ -1,0 +1,65 @@
+"""What a prompt learner puts into a tower: vectors beside its own tokens, prefixes of keys and values."""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar, TypeAlias
+
+from torch import Tensor, nn
+
+from clplat.models.features import NOTHING, ImageFeatures, TextFeatures
+
+__all__ = ["Prefix", "TowerPrompt"]
+
+#: Keys and values, each (P, W) or (B, P, W).
+Prefix: TypeAlias = tuple[Tensor, Tensor]
+
+
+class TowerPrompt(nn.Module):
+    """Prompt vectors of one tower: P tokens after the first token (CLS or SOS), and prefixes of attention.
+
+    A backbone calls `begin` before a pass and asks for ``prompt(layer)`` and ``prompt.prefix(layer)`` before
+    every block; a retriever adds `terms` to the outputs of a training step.
+
+    Attributes:
+        length: P, the places that the vectors take; 0 for a prompt of prefixes only.
+    """
+
+    length: int
+    #: Features of the same tower *without* the prompt that `begin` reads; kept where they are frozen.
+    wants: ClassVar[frozenset[str]] = NOTHING
+    #: Of a text tower: `begin` reads features of the picture that a text modifies.
+    reads_other: ClassVar[bool] = False
+
+    def begin(
+        self,
+        own: ImageFeatures | TextFeatures | None,
+        other: ImageFeatures | TextFeatures | None = None,
+    ) -> None:
+        """A pass over B pictures or texts begins.
+
+        Args:
+            own: what `wants` names, of these pictures or texts; None where it names nothing.
+            other: of a query's text, the features of its reference picture; None where a text stands alone.
+        """
+
+    def forward(self, layer: int) -> Tensor | None:
+        """What replaces the P prompt tokens before this block, (P, W) or (B, P, W), one for each sample.
+
+        None keeps what the block before made of them; ``prompt(0)`` is None of a prompt of prefixes only.
+        """
+        raise NotImplementedError
+
+    def prefix(self, layer: int) -> Prefix | None:
+        """Further keys and values of this block's attention, each (P', W) or (B, P', W)."""
+        return None
+
+    def grow(self) -> list[str]:
+        """Add what the next experience trains, freeze what is there; names of what is new.
+
+        Empty: this prompt does not grow. Initial values are drawn from torch's generator.
+        """
+        return []
+
+    def terms(self, batch: Any, outputs: Any) -> dict[str, Tensor]:
+        """Objectives of its own, weighted, as means over the examples of the batch."""
+        return {}

@@ -1,0 +1,68 @@
+"""Where a retriever's features come from: a store of kept rows, or the towers themselves."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from typing import Protocol
+
+from clplat.data.inputs import Images, Texts
+from clplat.models.backbone import Backbone
+from clplat.models.features import POOLED, ImageFeatures, TextFeatures, Wants
+
+__all__ = ["FeatureSource", "LiveTowers"]
+
+
+class FeatureSource(Protocol):
+    """Answers in place of the backbone's towers; `clplat.cache.engine.FeatureCache` is one."""
+
+    def image(self, images: Images, wants: Wants = POOLED) -> ImageFeatures: ...
+
+    def text(
+        self, texts: Texts, wants: Wants = POOLED, *, other: ImageFeatures | None = None
+    ) -> TextFeatures: ...
+
+    def prepare(
+        self,
+        images: Images,
+        texts: Texts,
+        image_wants: Wants = POOLED,
+        text_wants: Wants = POOLED,
+        again: bool = False,
+    ) -> None: ...
+
+    def live_images(self, wants: Wants = POOLED) -> bool: ...
+
+    def refresh(self) -> None: ...
+
+    def counting(self) -> AbstractContextManager[Callable[[], int]]: ...
+
+
+class LiveTowers:
+    """The towers, run for every request.
+
+    Args:
+        backbone: whose they are.
+    """
+
+    def __init__(self, backbone: Backbone) -> None:
+        self.backbone = backbone
+
+    def image(self, images: Images, wants: Wants = POOLED) -> ImageFeatures:
+        """Features of pictures, with their keys; nothing is decoded where nothing is wanted."""
+        if not wants:
+            return ImageFeatures(keys=images.names)
+        found = self.backbone.image(images.pixels.to(self.backbone.logit_scale.device), wants)
+        found.keys = images.names
+        return found
+
+    def text(
+        self, texts: Texts, wants: Wants = POOLED, *, other: ImageFeatures | None = None
+    ) -> TextFeatures:
+        """Features of texts, with the texts."""
+        backbone = self.backbone
+        whole = "tokens" in wants or backbone.text_layers is None
+        length = None if whole else max(texts.lengths)
+        found = backbone.text(texts.ids.to(backbone.logit_scale.device), wants, other=other, length=length)
+        found.texts = texts.said
+        return found

@@ -1,0 +1,129 @@
+"""Pseudo-words against a slow reference: the sentence by hand, its objectives, what is not computed."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch.nn.functional import normalize
+
+from clplat.cache.engine import FeatureCache
+from clplat.cache.store import Store
+from clplat.errors import UserError
+from clplat.mechanisms.pseudo_words import Template, symmetric_nce
+from clplat.models.backbone import Backbone
+from clplat.models.view import Towers
+from clplat.parts.composers.pseudo_word import PseudoWord
+from clplat.randomness import seeded
+from clplat.testing import tiny_backbone, tiny_collate, tiny_domains, tiny_retriever
+from clplat.testing.towers import features as drawn
+
+
+def attached(**options: Any) -> PseudoWord:
+    composer = PseudoWord(**{"hidden": 8, "dropout": 0.0, **options})
+    with seeded(0, "composer"):
+        composer.attach(Towers(tiny_backbone()))
+    return composer
+
+
+def test_the_sentence_reads_like_words() -> None:
+    """With the embedding of a word in its place the template is a plain sentence."""
+    backbone = tiny_backbone()
+    word = backbone.embed_text(backbone.tokenize(["cat"]))[:, 1:2]
+    template = Template(Towers(backbone), "a photo of * that")
+    found = template.with_text(word.expand(2, -1, -1), backbone.tokenize(["is red", "runs"]))
+    said = backbone.tokenize(["a photo of cat that is red", "a photo of cat that runs"])
+    torch.testing.assert_close(found, backbone.text(said).pooled, atol=1e-5, rtol=1e-5)
+    alone = backbone.text(backbone.tokenize(["a photo of cat"])).pooled
+    torch.testing.assert_close(template.alone(word), alone, atol=1e-5, rtol=1e-5)
+
+
+def test_a_long_text_loses_words_but_never_its_end() -> None:
+    backbone = tiny_backbone()  # 12 places: SOS, five of the sentence, five words, EOT
+    word = backbone.embed_text(backbone.tokenize(["cat"]))[:, 1:2]
+    template = Template(Towers(backbone), "a photo of * that")
+    found = template.with_text(word, backbone.tokenize(["one two three four five six seven"]))
+    said = backbone.tokenize(["a photo of cat that one two three four five"])
+    torch.testing.assert_close(found, backbone.text(said).pooled, atol=1e-5, rtol=1e-5)
+    assert backbone.truncated(["one two three four five"], template.places) == []
+    assert backbone.truncated(["one two three four five six"], template.places) == [0]
+
+
+def test_contrastive_loss_by_hand() -> None:
+    draw = torch.Generator().manual_seed(0)
+    left, right = torch.randn(3, 4, generator=draw).double(), torch.randn(3, 4, generator=draw).double()
+    a, b = normalize(left, dim=1).numpy(), normalize(right, dim=1).numpy()
+    logits = 7.0 * a @ b.T
+    rows = np.exp(logits) / np.exp(logits).sum(1, keepdims=True)
+    columns = np.exp(logits) / np.exp(logits).sum(0, keepdims=True)
+    expected = -np.mean(np.log(np.diag(rows)) + np.log(np.diag(columns))) / 2
+    found = symmetric_nce(left, right, ["a", "b", "c"], 7.0)
+    np.testing.assert_allclose(float(found), expected, rtol=1e-9)
+    twice = -(np.log(rows[[0, 0, 1, 1], [0, 1, 0, 1]]).sum() / 2 + np.log(rows[2, 2])) / 3
+    other = -(np.log(columns[[0, 0, 1, 1], [0, 1, 0, 1]]).sum() / 2 + np.log(columns[2, 2])) / 3
+    found = symmetric_nce(left, right, ["a", "a", "c"], 7.0)
+    np.testing.assert_allclose(float(found), (twice + other) / 2, rtol=1e-9)
+
+
+def test_pic2words_objective_is_that_of_the_pictures_and_their_words() -> None:
+    model = tiny_retriever(composer=attached(inversion=2.0)).train()
+    batch = tiny_collate()(tiny_domains()[0].train[:6])
+    outputs = model(batch)
+    pooled = model.backbone.image(batch.reference).pooled
+    vectors = model.composer.phi(pooled).unflatten(1, (1, -1))
+    said = Template(model.towers, "a photo of *").with_text(vectors, model.backbone.tokenize([""] * 6))
+    expected = 2.0 * symmetric_nce(said, pooled, batch.pictures.names[:6], outputs.scale)
+    torch.testing.assert_close(outputs.terms["inversion"], expected)
+    assert not model.eval()(batch).terms
+
+
+def test_inverted_words_bring_the_sentence_near_its_picture_whatever_the_company() -> None:
+    composer, (image, _) = attached(distil=1.0, steps=60), drawn(tiny_backbone(), rows=6)
+    found = composer._inverted(image.keys, image.pooled)
+    cosine = torch.cosine_similarity(composer._sentence.alone(found), image.pooled)
+    fresh = torch.cosine_similarity(composer._sentence.alone(0.02 * torch.randn(6, 1, 48)), image.pooled)
+    assert bool((cosine > fresh + 0.05).all())
+    again = attached(distil=1.0, steps=60)._inverted(image.keys[3:4], image.pooled[3:4])
+    assert torch.equal(again[0], found[3]), "a resumed run meets other pictures first"
+
+
+def test_searles_objective_pulls_the_map_to_the_inverted_words() -> None:
+    model = tiny_retriever(composer=attached(distil=1.0, steps=2)).train()
+    batch = tiny_collate()(tiny_domains()[0].train[:6])
+    outputs = model(batch)
+    vectors = model.composer._seen[1].flatten(1)
+    goal = model.composer._inverted(batch.pictures.names[:6], model.backbone.image(batch.reference).pooled)
+    expected = symmetric_nce(vectors, goal.flatten(1), batch.pictures.names[:6], 4.0)
+    torch.testing.assert_close(outputs.terms["distil"], expected)
+    outputs.terms["distil"].backward()
+    assert all(p.grad is not None and bool(p.grad.any()) for p in model.composer.phi.parameters())
+
+
+def test_on_frozen_towers_there_is_no_unused_text_pass_and_no_live_picture(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    model, batch = tiny_retriever(composer=attached()).train(), tiny_collate()(tiny_domains()[0].train[:6])
+    model.cache = features = FeatureCache(model.backbone, Store(None))
+    passes: list[int] = []
+    plain = Backbone.text_from_embeddings
+
+    def counted(backbone: Backbone, x: Any, *wanted: Any, **options: Any) -> Any:
+        passes.append(len(x))
+        return plain(backbone, x, *wanted, **options)
+
+    monkeypatch.setattr(Backbone, "text_from_embeddings", counted)
+    for _ in range(2):
+        model(batch).query.sum().backward()
+    assert passes == [6, 6], "the sentence with its pseudo-words, once a step"
+    report = features.report()
+    assert report["text"]["asked"] == report["text"]["encoded"] == 0
+    assert report["image"]["live"] == 0 and report["image"]["encoded"] == len(set(batch.pictures.names))
+
+
+def test_a_sentence_that_leaves_no_room_is_refused() -> None:
+    with pytest.raises(UserError, match="leaves no room"):
+        attached(template="a very long sentence of many words about * that says")
+    with pytest.raises(ValueError, match="must have one"):
+        PseudoWord(template="a photo")
