@@ -10,7 +10,7 @@ from strategies.distillation.reference_distill import ReferenceDistill as Refere
 from strategies.expansion.lora_per_domain import LoRAPerDomain as LoRAPerDomain
 from strategies.gradients.agem import AGEM as AGEM
 from strategies.regularisation.ewc import EWC as EWC
-from strategies.regularisation.l2 import L2 as L2
+from strategies.regularisation.l2_anchor import L2Anchor as L2Anchor
 from strategies.regularisation.mas import MAS as MAS
 from strategies.regularisation.si import SI as SI
 from strategies.rehearsal.der import DER as DER

@@ -22,8 +22,9 @@ class StockTemplate(SupervisedTemplate):  # type: ignore[misc]
     def make_train_dataloader(self, **_: Any) -> None:
         self.dataloader = DataLoader(self.adapted_dataset, self.train_mb_size, collate_fn=tiny_collate())
 
-    def collate(self, examples: list[Any]) -> Any:
-        return tiny_collate()(examples)
+    @property
+    def collate(self) -> Any:
+        return tiny_collate()
 
     mbatch: Any
     reference = TinyReference()

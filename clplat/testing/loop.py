@@ -56,8 +56,9 @@ class Experience:
 def tiny_learner(model: nn.Module, lr: float = 0.1) -> Learner:
     """The learner of a plain loop around a module that takes batches of `tiny_domains`."""
     optimizer = torch.optim.SGD(model.parameters(), lr=lr, momentum=0.9)
-    fns = {"predict_fn": model, "loss_fn": tiny_loss, "collate_fn": tiny_collate()}
-    return Learner(model, optimizer, reference=TinyReference(), **fns)
+    learner = Learner(model, optimizer, predict_fn=model, loss_fn=tiny_loss, collate_fn=tiny_collate())
+    learner.reference = TinyReference()
+    return learner
 
 
 def plain_step(strategy: Strategy, learner: Learner, batch: Batch) -> dict[str, float]:

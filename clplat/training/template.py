@@ -41,7 +41,6 @@ class RetrievalTemplate(SupervisedTemplate):  # type: ignore[misc]
     seed: int
     position: Position
     resuming: bool
-    inside_epoch: bool
     steps_per_epoch: int
     sampler: Sampler
     flops: int
@@ -117,6 +116,11 @@ class RetrievalTemplate(SupervisedTemplate):  # type: ignore[misc]
             generator=order,  # the loader draws a seed for its workers; not from the global generator
             pin_memory=self.device.type == "cuda",
         )
+
+    @property
+    def inside_epoch(self) -> bool:
+        """Whether this epoch had begun before an interruption."""
+        return self.resuming and self.position.iteration > 0
 
     def _batches(self, order: torch.Generator) -> list[list[int]]:
         """Of this epoch. What depends on the weights is drawn once, or comes from the checkpoint."""

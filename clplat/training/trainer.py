@@ -138,11 +138,6 @@ class Trainer(RetrievalTemplate):
         return self.learner.progress.step
 
     @property
-    def inside_epoch(self) -> bool:
-        """Whether this epoch had begun before an interruption."""
-        return self.resuming and self.position.iteration > 0
-
-    @property
     def losses(self) -> list[dict[str, float]]:
         """The loss terms of every step so far, ``loss`` being their sum.
 

@@ -5,9 +5,10 @@ from __future__ import annotations
 from typing import Annotated, Any
 
 import torch
+from torch import Tensor, nn
 
 from clplat.config.space import Int
-from clplat.mechanisms.teacher import Teacher
+from clplat.mechanisms.teacher import moving, snapshot
 from clplat.training.strategy import Strategy, SupportsLearning
 
 __all__ = ["WeightAverage"]
@@ -16,9 +17,9 @@ __all__ = ["WeightAverage"]
 class WeightAverage(Strategy):
     """The mean of the weights at the start of an experience and after every few steps takes their place.
 
-    ``mean <- (n mean + theta) / (n + 1)`` after every ``every`` steps, beginning with the weights before the
-    experience and n = 1. Training itself goes on from theta; when the experience ends, the model becomes the
-    mean, and the next one starts from there.
+    ``mean <- (n mean + theta) / (n + 1)`` after every ``every`` steps and at the end, beginning with the
+    weights before the experience and n = 1. Training itself goes on from theta; when the experience ends, the
+    model becomes the mean, and the next one starts from there.
 
     Args:
         every: steps between two models that the mean takes.
@@ -37,22 +38,37 @@ class WeightAverage(Strategy):
     """
 
     stores = "weights"
+    state = ("_mean", "_models", "_steps")
 
     def __init__(self, every: Annotated[int, Int(1, 100, log=True)] = 10) -> None:
         if every < 1:
             raise ValueError(f"every must be at least 1, not {every}")
         self.every = every
-        self._mean = Teacher(which="average", every=every)
+        self._mean: dict[str, Tensor] = {}
+        self._models = self._steps = 0
 
     def before_experience(self, learner: SupportsLearning, experience: Any) -> None:
-        self._mean = Teacher(which="average", every=self.every)
-        self._mean.update(learner.model)
+        self._mean = snapshot(learner.model, statistics=True)
+        self._models, self._steps = 1, 0
+
+    @torch.no_grad()
+    def _take(self, model: nn.Module) -> None:
+        self._models += 1
+        for name, tensor in moving(model, statistics=True).items():
+            mean = self._mean.setdefault(name, tensor.detach().clone())
+            if mean.is_floating_point() and mean.shape == tensor.shape:
+                mean.lerp_(tensor, 1 / self._models)
+            else:  # a counter, or a head that grew
+                self._mean[name] = tensor.detach().clone()
 
     def after_step(self, learner: SupportsLearning, batch: Any, outputs: Any) -> None:
-        self._mean.follow(learner.model)
+        self._steps += 1
+        if self._steps % self.every == 0:
+            self._take(learner.model)
 
     @torch.no_grad()
     def after_experience(self, learner: SupportsLearning, experience: Any) -> None:
-        held = dict(learner.model.named_parameters()) | dict(learner.model.named_buffers())
-        for name, tensor in (self._mean.tensors or {}).items():
-            held[name].copy_(tensor)
+        if self._steps % self.every:  # also an experience of fewer steps is learnt from
+            self._take(learner.model)
+        for name, tensor in moving(learner.model, statistics=True).items():
+            tensor.copy_(self._mean[name])

@@ -51,7 +51,7 @@ class CWCL(Loss):
         logits, count = outputs.scores(scale=scale), len(batch)
         targets = outputs.candidates[:count].detach()
         alike = 0.5 + 0.5 * outputs.scores(targets, targets)
-        masks = {"weights": batch.weights}
-        plain = info_nce(logits, positive=batch.positive, valid=batch.valid, **masks)
-        frozen = info_nce(logits[:, :count].T, soft_targets=alike, valid=batch.valid[:, :count].T, **masks)
+        plain = info_nce(logits, positive=batch.positive, valid=batch.valid, weights=batch.weights)
+        back, valid = logits[:, :count].T, batch.valid[:, :count].T
+        frozen = info_nce(back, soft_targets=alike, valid=valid, weights=batch.weights)
         return (frozen + plain) / 2

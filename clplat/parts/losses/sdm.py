@@ -55,8 +55,8 @@ class SDM(Loss):
         logits, count = outputs.scores(scale=scale), len(batch)
         positive, valid = batch.positive, batch.valid
         forth = self._one_way(logits, positive, valid, batch.weights)
-        own = (matrix[:, :count].T for matrix in (logits, positive, valid))
-        return forth + self._one_way(*own, batch.weights)
+        back, right, seen = (matrix[:, :count].T for matrix in (logits, positive, valid))
+        return forth + self._one_way(back, right, seen, batch.weights)
 
     def _one_way(self, logits: Tensor, positive: Tensor, valid: Tensor, weights: Tensor) -> Tensor:
         goal = (positive & valid).to(logits.dtype)

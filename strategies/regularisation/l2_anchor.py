@@ -11,10 +11,10 @@ from clplat.config.space import Choice, Float
 from clplat.mechanisms.quadratic_anchor import QuadraticAnchor
 from clplat.training.strategy import Strategy, SupportsLearning
 
-__all__ = ["L2"]
+__all__ = ["L2Anchor"]
 
 
-class L2(Strategy):
+class L2Anchor(Strategy):
     """The squared distance of all trained weights to earlier ones is added to the loss.
 
     ``penalty = lam * sum_i (theta_i - theta*_i)^2``
@@ -31,8 +31,8 @@ class L2(Strategy):
         `EWC` holds each weight by its importance instead.
 
     Example:
-        >>> from strategies import L2
-        >>> L2(lam=0.1).lam
+        >>> from strategies import L2Anchor
+        >>> L2Anchor(lam=0.1).lam
         0.1
     """
 

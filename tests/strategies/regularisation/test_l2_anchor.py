@@ -6,12 +6,12 @@ import pytest
 
 from clplat.testing import TinyTowers, nudge, tiny_learner
 from clplat.testing.checks import weights
-from strategies import L2
+from strategies import L2Anchor
 
 
 @pytest.mark.parametrize("anchor", ["previous", "initial"])
 def test_it_is_the_squared_distance_to_the_weights_before(anchor: str) -> None:
-    strategy, learner = L2(lam=0.7, anchor=anchor), tiny_learner(TinyTowers())  # type: ignore[arg-type]
+    strategy, learner = L2Anchor(lam=0.7, anchor=anchor), tiny_learner(TinyTowers())  # type: ignore[arg-type]
     starts = []
     for _ in range(2):
         starts.append(weights(learner.model))
@@ -26,4 +26,4 @@ def test_it_is_the_squared_distance_to_the_weights_before(anchor: str) -> None:
 
 def test_a_wrong_strength_is_refused() -> None:
     with pytest.raises(ValueError, match="lam must be at least 0, not -1"):
-        L2(lam=-1.0)
+        L2Anchor(lam=-1.0)
