@@ -12,7 +12,7 @@ from typing import Literal
 
 from clplat.errors import unknown_name
 
-__all__ = ["KINDS", "Kind", "kind_named"]
+__all__ = ["INSIDE", "KINDS", "Kind", "every_kind", "kind_named"]
 
 
 @dataclass(frozen=True)
@@ -76,6 +76,7 @@ KINDS: dict[str, Kind] = {
             "prompts",
             "none",
             contract="clplat.parts.prompts._base:Prompt",
+            many="clplat.parts.prompts._combined:CombinedPrompt",
             tests="PromptContract",
             optional=True,
             label="before",
@@ -89,6 +90,21 @@ KINDS: dict[str, Kind] = {
             tests="ComposerContract",
             label=None,
             always=True,
+        ),
+        Kind(
+            "head",
+            "heads",
+            "none",
+            contract="clplat.parts.heads._base:Head",
+            tests="HeadContract",
+            optional=True,
+        ),
+        Kind(
+            "scorer",
+            "scorers",
+            "dot",
+            contract="clplat.parts.scorers._base:Scorer",
+            tests="ScorerContract",
         ),
         Kind(
             "projection",
@@ -127,6 +143,7 @@ KINDS: dict[str, Kind] = {
             "losses",
             "info_nce",
             contract="clplat.parts.losses._base:Loss",
+            many="clplat.parts.losses._combined:WeightedSum",
             tests="LossContract",
             optional=True,
             label=None,
@@ -146,6 +163,7 @@ KINDS: dict[str, Kind] = {
             "probes",
             "catalogue",
             contract="clplat.parts.probes._base:Probes",
+            many="clplat.parts.probes._combined:CombinedProbes",
             tests="ProbesContract",
             optional=True,
             label=None,
@@ -153,6 +171,26 @@ KINDS: dict[str, Kind] = {
         ),
     )
 }
+
+
+#: Kinds that stand inside other parts alone: an argument that takes one is their only slot.
+INSIDE: dict[str, Kind] = {
+    kind.slot: kind
+    for kind in (
+        Kind(
+            "teacher",
+            "teachers",
+            "previous",
+            contract="clplat.parts.teachers._base:TeacherPart",
+            tests="TeacherContract",
+        ),
+    )
+}
+
+
+def every_kind() -> list[Kind]:
+    """Those of the experiment's slots, and those inside other parts."""
+    return [*KINDS.values(), *INSIDE.values()]
 
 
 def kind_named(plural: str) -> Kind:
@@ -165,7 +203,7 @@ def kind_named(plural: str) -> Kind:
         >>> kind_named("losses").slot
         'loss'
     """
-    found = {kind.plural: kind for kind in KINDS.values() if kind.plural}
+    found = {kind.plural: kind for kind in every_kind() if kind.plural}
     if plural not in found:
         raise unknown_name("kind of part", plural, found)
     return found[plural]

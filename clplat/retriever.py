@@ -2,43 +2,52 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 
 from clplat.data.batch import Batch
 from clplat.data.columns import Column
 from clplat.data.inputs import Images, Texts
-from clplat.mechanisms.routing import Router
 from clplat.models.backbone import Backbone
-from clplat.models.features import POOLED, ImageFeatures, TextFeatures, Wants, checked_wants, in_float
+from clplat.models.features import POOLED, ImageFeatures, TextFeatures, checked_wants
 from clplat.models.items import embed_items, in_order, wanted_of
-from clplat.models.outputs import Outputs
+from clplat.models.outputs import Outputs, dot
 from clplat.models.readout import readout_of
-from clplat.models.source import FeatureSource, LiveTowers
-from clplat.models.view import Towers
 from clplat.parts.composers._base import Composer
+from clplat.parts.heads._base import Head, Side, View
 from clplat.parts.projections._base import Projection
 from clplat.parts.projections.identity import Identity
+from clplat.parts.scorers._base import Scorer
+from clplat.parts.scorers._fit import refuse_misfits
+from clplat.parts.scorers.dot import Dot
+from clplat.routed_towers import RoutedTowers
 
 __all__ = ["ComposedRetriever"]
 
 
-class ComposedRetriever(nn.Module):
-    """CLIP backbone + composer (+ projection to older versions, + head for what is stored, + router).
+class ComposedRetriever(RoutedTowers):
+    """CLIP backbone + composer (+ head, + projection to older versions, + scorer, + router).
+
+    The order is: towers -> composer, or its target side -> head -> projection -> view -> scorer.
 
     Args:
         backbone: the towers, with adapters and prompts inside.
         composer: features of reference and text -> query.
         projection: maps this version's embeddings into an older version's space; fitted after training.
-        head: turns embeddings into what is stored; applied to queries and gallery alike.
+        head: turns embeddings into what is stored and compared; by default unit rows.
+        scorer: compares a query with an item; by default by the dot product.
 
     ``router`` is set by strategies that keep one adapter per domain; a forward pass in training mode uses the
     active adapter, embeddings in evaluation mode go through the router. ``cache`` keeps what is frozen;
     without it everything is computed by the towers. ``precision`` is what the towers compute in (autocast);
-    embeddings are float32 whatever it is.
+    embeddings are float32 whatever it is. ``headless`` leaves out a head that starts random.
+
+    Raises:
+        UserError: parts that do not fit together.
     """
 
     def __init__(
@@ -46,46 +55,87 @@ class ComposedRetriever(nn.Module):
         backbone: Backbone,
         composer: Composer,
         projection: Projection | None = None,
-        head: nn.Module | None = None,
+        head: Head | None = None,
+        scorer: Scorer | None = None,
     ) -> None:
-        super().__init__()
-        self.towers = Towers(backbone, self._cast)
-        self.image_wants = checked_wants(composer.wants.get("image", ()))
-        self.text_wants = checked_wants(composer.wants.get("text", ()))
-        self.target_wants = checked_wants(composer.target_wants)
+        super().__init__(backbone)
+        scorer = scorer if scorer is not None else Dot()
+        composed = [checked_wants(composer.wants.get(side, ())) for side in ("image", "text")]
+        more = [checked_wants(scorer.wants.get(side, ())) for side in ("image", "text")]
+        self.image_wants, self.text_wants = (one | other for one, other in zip(composed, more, strict=True))
+        self.alone_wants, self.said_wants = POOLED | scorer.item_wants, POOLED | more[1]
+        self.target_wants = checked_wants(composer.target_wants) | scorer.item_wants
         composer.attach(self.towers)
-        self.backbone, self.composer = backbone, composer
+        scorer.attach(self.towers)
+        self.width = head.attach(self.towers) if head is not None else backbone.embed_dim
+        self.composer = composer
         self.projection = projection if projection is not None else Identity()
-        self.head = head
-        self.router: Router | None = None
-        self.cache: FeatureSource | None = None
-        self.precision: torch.dtype | None = None
-        self._live = LiveTowers(backbone)
+        self.head, self.scorer, self.headless = head, scorer, False
+        others = {"head": head, "projection": None if isinstance(projection, Identity) else projection}
+        refuse_misfits(scorer, composer, frozenset[str]().union(*composed), others)
 
     def forward(self, batch: Batch) -> Outputs:
         """Embed a batch for training: queries and all candidates, in one pass of each tower.
 
         An item of a batch is a picture, a text or both: a picture is embedded by the image tower, a text by
         the text tower, both by the composer. Of triplets that is the composed query and the pictures of the
-        candidates, which go through two passes where other features of them are wanted. In training the
-        outputs hold the objectives of the model's own parts (`Outputs.terms`).
+        candidates, which go through two passes where other features of them are wanted. The outputs are as
+        the head's first view compares them, with all `Outputs.views` that the loss is summed over. In
+        training they hold the objectives of the model's own parts (`Outputs.terms`).
         """
-        composer, count = self.composer, len(batch)
+        count = len(batch)
         shown, said = batch.picture_rows, batch.text_rows
-        (asked, rows), (held, others) = self._sides(batch.pictures, shown, said, count)
+        (asked, own), (held, others) = self._sides(batch.pictures, shown, said, count)
         texts = self._texts(batch, asked)
-        query = embed_items(asked, texts, rows, said[:count], composer)
-        candidates = embed_items(held, texts, others, said[count:], composer, composer.target)
-        outputs = Outputs(self._finish(query), self._finish(candidates), self.towers.scale)
+        say = self.scorer.text
+        query = embed_items(asked, texts, own, said[:count], self._compose, self._alone, say)
+        candidates = embed_items(held, texts, others, said[count:], self._compose, self._target, say)
+        rows = self._finish(query, "query"), self._finish(candidates, "gallery")
+        score = dot if isinstance(self.scorer, Dot) else self.scorer.block
+        outputs = Outputs.of_views(*rows, self.towers.scale, self.views, score)
         if self.training:
             outputs.terms = self._terms(batch, outputs)
         return outputs
+
+    @property
+    def views(self) -> Mapping[str, View]:
+        """Name -> how the rows of the head are stored and compared; the first is the main one."""
+        own = self.head.views() if self.head is not None else {}
+        if self._left_out:
+            return dict.fromkeys(own or ("full",), View())
+        return own or {"full": View()}
+
+    @property
+    def _left_out(self) -> bool:
+        return self.headless and self.head is not None and self.head.starts_random
+
+    @contextmanager
+    def as_version(self, version: int) -> Iterator[None]:
+        """Inside, the model is as it is measured after so many experiences."""
+        before, self.headless = self.headless, version == 0
+        try:
+            yield
+        finally:
+            self.headless = before
+
+    def _compose(self, image: ImageFeatures, text: TextFeatures) -> Tensor:
+        return self.scorer.query(image, text, self.composer)
+
+    def _target(self, image: ImageFeatures) -> Tensor:
+        return self.scorer.item(image, self.composer.target)
+
+    def _alone(self, image: ImageFeatures) -> Tensor:
+        """A query of a picture alone."""
+        return self.scorer.item(image, lambda found: found.pooled)
 
     def _sides(
         self, images: Images, shown: Sequence[int], said: Sequence[int], count: int
     ) -> list[tuple[ImageFeatures | None, Sequence[int]]]:
         """Features of the queries' pictures and of the candidates', and the row in them of each item."""
-        sides = [(shown[:count], said[:count], POOLED), (shown[count:], said[count:], self.target_wants)]
+        sides = [
+            (shown[:count], said[:count], self.alone_wants),
+            (shown[count:], said[count:], self.target_wants),
+        ]
         wants = [wanted_of(*side, both=self.image_wants) for side in sides]
         if wants[0] == wants[1]:
             found = self.image_features(images, wants[0]) if len(images) else None
@@ -101,66 +151,33 @@ class ComposedRetriever(nn.Module):
     def _texts(self, batch: Batch, pictures: ImageFeatures | None) -> TextFeatures | None:
         if not len(batch.texts):
             return None
-        wants = wanted_of(batch.text_rows, batch.picture_rows, POOLED, both=self.text_wants)
+        wants = wanted_of(batch.text_rows, batch.picture_rows, self.said_wants, both=self.text_wants)
         given = self._given(pictures.part(range(len(batch)))) if pictures and batch.composed else None
         return self.text_features(batch.texts, wants, other=given)
-
-    def _given(self, pictures: ImageFeatures) -> ImageFeatures | None:
-        """What the text tower's prompt reads of the picture that a text modifies."""
-        prompt = self.backbone.text_prompt
-        return pictures if prompt is not None and prompt.reads_other else None
 
     def _terms(self, batch: Batch, outputs: Outputs) -> dict[str, Tensor]:
         backbone = self.backbone
         readouts = [readout_of(backbone, "image"), readout_of(backbone, "text")]
-        parts = [self.composer, backbone.adapters, backbone.image_prompt, backbone.text_prompt, *readouts]
+        parts = [
+            self.composer,
+            self.head,
+            backbone.adapters,
+            backbone.image_prompt,
+            backbone.text_prompt,
+            *readouts,
+        ]
         terms: dict[str, Tensor] = {}
         for part in parts:
             for name, value in part.terms(batch, outputs).items() if part is not None else ():
                 terms[name] = terms[name] + value if name in terms else value
         return terms
 
-    def image_features(self, images: Images | Tensor, wants: Wants = POOLED) -> ImageFeatures:
-        """The backbone's features of pictures, as they are or (B, 3, S, S); kept where they are frozen."""
-        images = images if isinstance(images, Images) else Images.of(images)
-        with self._cast():
-            return in_float((self.cache or self._live).image(images, wants))
-
-    def text_features(
-        self, texts: Texts | Tensor, wants: Wants = POOLED, *, other: ImageFeatures | None = None
-    ) -> TextFeatures:
-        """The backbone's features of texts, or of their ids (B, L); kept where they are frozen.
-
-        Args:
-            other: features of the picture that each text modifies, for a prompt that reads them.
-        """
-        texts = texts if isinstance(texts, Texts) else Texts(texts)
-        with self._cast():
-            return in_float((self.cache or self._live).text(texts, wants, other=other))
-
-    def prepare(self, images: Images | Tensor, texts: Texts | Tensor) -> None:
-        """Compute, all at once, the frozen features of inputs that will be used in any order."""
-        if self.router is not None and not self.training:
-            self.router.activate(None)  # the router looks at everything through the bare base
-        if self.cache is not None:
-            images = images if isinstance(images, Images) else Images.of(images)
-            texts = texts if isinstance(texts, Texts) else Texts(texts)
-            with self._cast():
-                shown = self.image_wants | self.target_wants
-                self.cache.prepare(images, texts, shown, self.text_wants, again=self.training)
-
-    @property
-    def reads_pixels(self) -> bool:
-        """Whether a training step needs pixels now, because no kept features replace them."""
-        asked = {self.image_wants, self.target_wants}
-        return self.cache is None or any(self.cache.live_images(wants) for wants in asked)
-
     def encode_images(self, images: Images | Tensor) -> Tensor:
         """Gallery embeddings (B, D), unit rows, of pictures, as they are or (B, 3, S, S)."""
         images = images if isinstance(images, Images) else Images.of(images)
 
         def encode(_: Sequence[int], part: Images) -> Tensor:
-            return self._finish(self.composer.target(self.image_features(part, self.target_wants)))
+            return self._finish(self._target(self.image_features(part, self.target_wants)), "gallery")
 
         return self._routed(images, encode)
 
@@ -173,12 +190,12 @@ class ComposedRetriever(nn.Module):
         if seen:
 
             def encode(rows: Sequence[int], part: Images) -> Tensor:
-                own, composer = texts.part([seen[i] for i in rows]), self.composer
+                own = texts.part([seen[i] for i in rows])
                 words = self.text_features(own.value, self.text_wants) if len(own.value) else None
                 wants = wanted_of(range(len(part)), own.rows, self.target_wants, both=self.image_wants)
                 found = self.image_features(part, wants)
-                items = embed_items(found, words, range(len(part)), own.rows, composer, composer.target)
-                return self._finish(items)
+                items = embed_items(found, words, range(len(part)), own.rows, self._compose, self._target)
+                return self._finish(items, "gallery")
 
             made.append(self._routed(pictures.value.part([shown[place] for place in seen]), encode))
         if read:
@@ -193,7 +210,7 @@ class ComposedRetriever(nn.Module):
         """
         if self.router is not None and not self.training:
             self.router.activate(None)
-        return self._finish(self.text_features(texts).pooled)
+        return self._finish(self.scorer.text(self.text_features(texts, self.said_wants)), "gallery")
 
     def encode_queries(self, images: Images | Tensor, texts: Texts | Tensor) -> Tensor:
         """Query embeddings (B, D), unit rows, in the gallery's space."""
@@ -206,9 +223,9 @@ class ComposedRetriever(nn.Module):
 
         The blind baselines (picture only, text only) stand beside every result this way.
         """
+        read = [self.scorer.wants, *(composer.wants for composer in composers)]
         shown, said = (
-            frozenset[str]().union(*(composer.wants.get(side, ()) for composer in composers))
-            for side in ("image", "text")
+            frozenset[str]().union(*(wants.get(side, ()) for wants in read)) for side in ("image", "text")
         )
         images = images if isinstance(images, Images) else Images.of(images)
         texts = texts if isinstance(texts, Texts) else Texts(texts)
@@ -216,31 +233,13 @@ class ComposedRetriever(nn.Module):
         def encode(rows: Sequence[int], part: Images) -> Tensor:
             picture = self.image_features(part, shown)
             text = self.text_features(texts.part(rows), said, other=self._given(picture))
-            return torch.stack([self._finish(composer(picture, text)) for composer in composers], dim=1)
+            made = [self.scorer.query(picture, text, composer) for composer in composers]
+            return torch.stack([self._finish(rows, "query") for rows in made], dim=1)
 
         return self._routed(images, encode).transpose(0, 1)
 
-    def _finish(self, embedding: Tensor) -> Tensor:
-        return F.normalize(self.head(embedding) if self.head is not None else embedding, dim=-1)
-
-    @property
-    def _device(self) -> torch.device:
-        return self.backbone.logit_scale.device
-
-    def _cast(self) -> torch.autocast:
-        kind, dtype = self._device.type, self.precision
-        return torch.autocast(kind, dtype or torch.get_autocast_dtype(kind), enabled=dtype is not None)
-
-    def _routed(self, images: Images, encode: Callable[[Sequence[int], Images], Tensor]) -> Tensor:
-        """Encode all pictures, each with the adapter that the router chooses for it."""
-        if self.router is None or self.training:
-            return encode(range(len(images)), images)
-        self.router.activate(None)
-        choice = self.router(self.image_features(images).pooled).tolist()
-        parts, order = [], []
-        for expert in sorted(set(choice)):
-            self.router.activate(self.router.names[expert] if expert >= 0 else None)
-            rows = [i for i, chosen in enumerate(choice) if chosen == expert]
-            parts.append(encode(rows, images.part(rows)))
-            order += rows
-        return torch.cat(parts)[torch.tensor(order).argsort()]
+    def _finish(self, embedding: Tensor, side: Side) -> Tensor:
+        if self.head is not None and not self._left_out:
+            rows: Tensor = self.head(embedding, side)
+            return rows
+        return F.normalize(embedding, dim=-1) if self.scorer.single else embedding

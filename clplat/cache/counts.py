@@ -29,16 +29,33 @@ class Rate:
 class Counts:
     """Items of one tower: ``asked`` for, ``encoded`` to be kept, sent ``live`` through the whole tower.
 
-    The rest, ``asked - encoded - live``, was there already. ``cuts`` counts the calls by their cut
-    through the tower, ``unseen`` the calls that ran live because of something that no digest can know.
+    What is asked for again, or was there before, is reused: ``asked - live - first``, where ``first`` counts
+    the first request for a row that was made here; a row may be made and never asked for. ``cuts`` counts the
+    calls by their cut through the tower, ``unseen`` the calls that ran live because of something that no
+    digest can know.
     """
 
     asked: int = 0
     encoded: int = 0
     live: int = 0
+    first: int = 0
     seconds_saved: float = 0.0
     cuts: dict[str, int] = field(default_factory=dict)
     unseen: dict[str, int] = field(default_factory=dict)
+    _unused: dict[str, set[str]] = field(default_factory=dict)
+
+    def made(self, table: str, names: Sequence[str]) -> None:
+        """These rows of a table were encoded."""
+        self.encoded += len(names)
+        self._unused.setdefault(table, set()).update(names)
+
+    def used(self, table: str, names: Sequence[str]) -> None:
+        """These rows of a table were asked for."""
+        waiting = self._unused.get(table)
+        if waiting:
+            met = waiting.intersection(names)
+            self.first += len(met)
+            waiting -= met
 
     def saw(self, cut: object, unseen: Sequence[str] = ()) -> None:
         name = str(cut) if cut is not None else "live"
@@ -52,9 +69,10 @@ class Counts:
             "asked": self.asked,
             "encoded": self.encoded,
             "live": self.live,
-            "reused": self.asked - self.encoded - self.live,
+            "reused": self.asked - self.live - self.first,
             "seconds_saved": round(self.seconds_saved, 3),
             "taps": dict(self.cuts),
+            **({"unused": self.encoded - self.first} if self.encoded > self.first else {}),
             **({"unseen": dict(self.unseen)} if self.unseen else {}),
         }
 

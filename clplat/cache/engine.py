@@ -198,6 +198,7 @@ class FeatureCache:
         tower: Tower = "image" if isinstance(items, Images) else "text"
         self._prefetch(tower, cut, items.names, bare)
         [(_, table)] = self._rows.fill(tower, cut, items, bare)
+        self.counts[tower].used(table.digest, items.names)
         return self._rows.moved(table.rows(items.names))
 
     def _text_from(self, cut: Cut, texts: Texts, ids: Tensor, wants: Wants, bare: bool) -> TextFeatures:
@@ -207,6 +208,7 @@ class FeatureCache:
         length = max(table.key["shape"][0] for _, table in tables)
         x = backbone.logit_scale.new_zeros(len(texts), length, backbone.text_width)
         for rows, table in tables:
+            self.counts["text"].used(table.digest, [texts.names[i] for i in rows])
             found = self._rows.moved(table.rows([texts.names[i] for i in rows]))
             x[rows, : found.shape[1]] = found
         known = None if "tokens" in wants else length

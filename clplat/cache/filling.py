@@ -79,22 +79,22 @@ class Filler:
         missing = set(table.missing(wanted))
         if len(missing) > MANY:
             with table.filling():  # another process may be making them: its rows need not be made again
-                made = self._make(table, items, set(table.missing(wanted)))
+                made = self._make(table, counts, items, set(table.missing(wanted)))
         elif missing:
-            made = self._make(table, items, missing)
+            made = self._make(table, counts, items, missing)
         for group, rows in items.groups.items():
-            counts.encoded += made[group]
             rate = self._rates.get((table.digest, group))
             if rate is not None:
                 counts.seconds_saved += rate.of(len(rows) - made[group])
 
-    def _make(self, table: Table, items: Items, missing: set[str]) -> dict[int, int]:
+    def _make(self, table: Table, counts: Counts, items: Items, missing: set[str]) -> dict[int, int]:
         """Make these rows; return how many of each group."""
         made = {}
         for group, rows in items.groups.items():
             place = {items.names[i]: i for i in reversed(rows) if items.names[i] in missing}
             positions, chunk = sorted(place.values()), items.chunks[group]
             made[group] = len(positions)
+            counts.made(table.digest, [items.names[i] for i in positions])
             rate = self._rates.setdefault((table.digest, group), Rate())
             for start in range(0, len(positions), chunk):
                 chosen = positions[start : start + chunk]

@@ -38,7 +38,7 @@ def backward_compatible(new_old: float, old_old: float) -> bool:
     return new_old > old_old
 
 
-def average_compatibility(C: Triangle) -> float | None:
+def average_compatibility(C: Triangle, *, gaps: bool = False) -> float | None:
     """AC: the share (0 to 1) of pairs of versions i > j with ``C[i][j] > C[j][j]``; None for one version.
 
     An exact tie does not count as compatible; ties do happen on small galleries, so read `compatibility_ties`
@@ -51,23 +51,23 @@ def average_compatibility(C: Triangle) -> float | None:
         >>> average_compatibility([[20.0, None, None], [22.0, 30.0, None], [20.0, 31.0, 40.0]])
         0.6666666666666666
     """
-    known = list(_lower(C))
+    known = list(_lower(C, gaps))
     return sum(backward_compatible(*pair[2:4]) for pair in known) / len(known) if known else None
 
 
-def compatibility_ties(C: Triangle) -> int:
+def compatibility_ties(C: Triangle, *, gaps: bool = False) -> int:
     """The number of pairs i > j with ``C[i][j] == C[j][j]`` exactly."""
-    return sum(new_old == old_old for _, _, new_old, old_old, _ in _lower(C))
+    return sum(new_old == old_old for _, _, new_old, old_old, _ in _lower(C, gaps))
 
 
-def average_matrix(C: Triangle) -> float:
+def average_matrix(C: Triangle, *, gaps: bool = False) -> float:
     """AM: ``2 / (V (V + 1)) sum_{i>=j} C[i][j]`` for V versions: the lower triangle with its diagonal.
 
     Example:
         >>> average_matrix([[20.0, None], [22.0, 30.0]])
         24.0
     """
-    _check(C)
+    _check(C, gaps)
     cells = [cell for i, row in enumerate(C) for cell in row[: i + 1] if cell is not None]
     return math.fsum(cells) / len(cells)
 
@@ -96,7 +96,9 @@ def price(new_new: float, best_new: float) -> float:
     return new_new - best_new
 
 
-def pairs(C: Triangle, independent: Sequence[float | None] | None = None) -> list[dict[str, Any]]:
+def pairs(
+    C: Triangle, independent: Sequence[float | None] | None = None, *, gaps: bool = False
+) -> list[dict[str, Any]]:
     """One plain dict a pair of versions ``new > old``, with both terms of every comparison.
 
     Args:
@@ -109,7 +111,7 @@ def pairs(C: Triangle, independent: Sequence[float | None] | None = None) -> lis
         ``update_gain_own``, which measures against the run's own C[n][n] instead of n*.
     """
     out: list[dict[str, Any]] = []
-    for new, old, new_old, old_old, new_new in _lower(C):
+    for new, old, new_old, old_old, new_new in _lower(C, gaps):
         best = independent[new] if independent is not None else None
         out.append(
             {
@@ -128,13 +130,15 @@ def pairs(C: Triangle, independent: Sequence[float | None] | None = None) -> lis
 
 
 def compatibility_scores(
-    C: Triangle, independent: Sequence[float | None] | None = None
+    C: Triangle, independent: Sequence[float | None] | None = None, *, gaps: bool = False
 ) -> dict[str, float | None]:
     """All scores of C by name; None where undefined.
 
     Args:
         C: V lists; row i holds at least i + 1 percentages. A prefix ``C[:i + 1]`` gives the scores so far.
         independent: as in `pairs`.
+        gaps: a cell C[i][j], j < i, may be None, as where the index of version j has another width than the
+            queries of version i: the pair is left out.
 
     Returns:
         ``AC`` (0 to 1), ``AC_ties``, ``AM`` (percent); ``update_gain`` and ``update_gain_own``, means over
@@ -147,19 +151,19 @@ def compatibility_scores(
         >>> compatibility_scores([[20.0, None], [25.0, 40.0]])["update_gain_own"]
         0.25
     """
-    _check(C)
+    _check(C, gaps)
     if independent is not None and len(independent) != len(C):
         raise ValueError(f"independent names {len(independent)} versions, C has {len(C)}")
-    known = pairs(C, independent)
+    known = pairs(C, independent, gaps=gaps)
     prices = [
         price(float(C[i][i] or 0.0), best)
         for i, best in enumerate(independent or ())
         if i > 0 and best is not None
     ]
     return {
-        "AC": average_compatibility(C),
-        "AC_ties": compatibility_ties(C),
-        "AM": average_matrix(C),
+        "AC": average_compatibility(C, gaps=gaps),
+        "AC_ties": compatibility_ties(C, gaps=gaps),
+        "AM": average_matrix(C, gaps=gaps),
         "update_gain": _mean([pair["update_gain"] for pair in known]),
         "update_gain_own": _mean([pair["update_gain_own"] for pair in known]),
         "price": _mean(prices),
@@ -202,24 +206,27 @@ def flip_rates(old_ranks: Tensor, new_ranks: Tensor, k: int) -> dict[str, float 
     }
 
 
-def _check(C: Triangle) -> None:
+def _check(C: Triangle, gaps: bool = False) -> None:
     if not C:
         raise ValueError("C has no versions")
     for i, row in enumerate(C):
         for j in range(i + 1):
             cell = row[j] if j < len(row) else None
+            if gaps and cell is None and j < i:
+                continue
             if cell is None or not math.isfinite(cell):
                 raise ValueError(f"C[{i}][{j}] is {cell}: the lower triangle must be complete")
 
 
-def _lower(C: Triangle) -> Iterator[tuple[int, int, float, float, float]]:
+def _lower(C: Triangle, gaps: bool) -> Iterator[tuple[int, int, float, float, float]]:
     """(new, old, C[new][old], C[old][old], C[new][new]) of all pairs new > old."""
-    _check(C)
+    _check(C, gaps)
     for new in range(len(C)):
         for old in range(new):
             new_old, old_old, new_new = C[new][old], C[old][old], C[new][new]
-            assert new_old is not None and old_old is not None and new_new is not None
-            yield new, old, new_old, old_old, new_new
+            assert old_old is not None and new_new is not None
+            if new_old is not None:
+                yield new, old, new_old, old_old, new_new
 
 
 def _mean(values: Sequence[float | None]) -> float | None:

@@ -19,11 +19,11 @@ def embed_items(
     said: Sequence[int],
     compose: Callable[[ImageFeatures, TextFeatures], Tensor],
     show: Callable[[ImageFeatures], Tensor] = lambda image: image.pooled,
+    say: Callable[[TextFeatures], Tensor] = lambda text: text.pooled,
 ) -> Tensor:
     """Embeddings (N, D) of items, before any normalisation.
 
-    An item of a text is its pooled feature, one of a picture what ``show`` makes of it, one of both is
-    composed.
+    An item of both is composed; one of a picture or of a text alone is its pooled feature by default.
 
     Args:
         pictures: features of all pictures of the items; None where there is none.
@@ -32,6 +32,7 @@ def embed_items(
         said: the row in ``texts`` of each item, -1 for an item without a text.
         compose: features of pictures and of as many texts -> embeddings.
         show: features of pictures alone -> embeddings.
+        say: features of texts alone -> embeddings.
     """
     made: list[Tensor] = []
     order: list[int] = []
@@ -45,7 +46,7 @@ def embed_items(
         elif image is not None:
             made.append(show(image))
         elif text is not None:
-            made.append(text.pooled)
+            made.append(say(text))
         order += places
     return in_order(made, order)
 

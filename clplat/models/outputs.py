@@ -59,6 +59,9 @@ class Outputs:
             examples, added to the loss that the model is trained on.
         scorer: compares embeddings; the dot product unless the model has another.
         teacher: what another model makes of the same batch, where a strategy has one.
+        views: by name, what the task's loss is summed over in place of these outputs alone, where the model
+            stores its embeddings in several ways, such as prefixes; each with its ``weight``.
+        weight: of the loss of these outputs, where they are a view.
 
     Example:
         >>> out = Outputs(torch.eye(2), torch.eye(2), torch.tensor(10.0), {"text": Rows(2 * torch.eye(2))})
@@ -73,6 +76,8 @@ class Outputs:
     terms: Mapping[str, Tensor] = field(default_factory=dict)
     scorer: Scorer = dot
     teacher: Outputs | None = None
+    views: Mapping[str, Outputs] = field(default_factory=dict)
+    weight: float = 1.0
 
     def __len__(self) -> int:
         return len(self.query)
@@ -113,6 +118,28 @@ class Outputs:
             return scores if scale is None else scale * scores
 
     @classmethod
+    def of_views(
+        cls, query: Tensor, candidates: Tensor, scale: Tensor, views: Mapping[str, Any], scorer: Scorer = dot
+    ) -> Outputs:
+        """Outputs of the rows of a head: as its first view compares them, and all views that are trained.
+
+        Args:
+            query, candidates: as the head made them.
+            views: name -> `clplat.parts.heads.View`, the main one first.
+        """
+        first, *others = views.values()
+        main = cls(first.map(query, "query"), first.map(candidates, "gallery"), scale, scorer=scorer)
+        if not others:
+            return main
+        for name, view in views.items():
+            if view.weight > 0:
+                seen = (main.query, main.candidates)
+                if view is not first:
+                    seen = view.map(query, "query"), view.map(candidates, "gallery")
+                main.views = {**main.views, name: cls(*seen, scale, scorer=scorer, weight=view.weight)}
+        return main
+
+    @classmethod
     def joined(cls, made: Sequence[Outputs]) -> Outputs:
         """The outputs of a batch from those of its consecutive parts (`Batch.part`).
 
@@ -142,4 +169,6 @@ class Outputs:
                 for name in first.terms
             },
             scorer=first.scorer,
+            views={name: cls.joined([one.views[name] for one in made]) for name in first.views},
+            weight=first.weight,
         )

@@ -11,7 +11,7 @@ from clplat.models.features import TextFeatures
 from clplat.models.prompt import TowerPrompt
 from clplat.models.towers import drop, insert_first, run_blocks
 
-__all__ = ["is_open_text_tower", "text_bottom", "text_ends", "text_tower"]
+__all__ = ["is_open_text_tower", "projected_text", "text_bottom", "text_ends", "text_tower"]
 
 
 def is_open_text_tower(text: nn.Module) -> bool:
@@ -94,12 +94,12 @@ def text_tower(
     else:
         pooled = text.ln_final(x[:, 0] if select is not None else x[rows, places])
     if "pooled" in wants:
-        found.pooled = _projected(text, pooled)
+        found.pooled = projected_text(text, pooled)
     return found
 
 
-def _projected(text: Any, pooled: Tensor) -> Tensor:
-    """The pooled feature (B, W) in the joint space (B, D), where the tower has a projection."""
+def projected_text(text: Any, pooled: Tensor) -> Tensor:
+    """Features (..., W) in the joint space (..., D), where the tower has a projection."""
     projection = text.text_projection
     if projection is None:
         return pooled

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from clplat.models.encoders import Encoders
 from clplat.models.features import POOLED, TextFeatures, Wants, in_float
+from clplat.models.text_tower import projected_text
 
 __all__ = ["Towers"]
 
@@ -67,6 +68,10 @@ class Towers:
         """Patch tokens (B, N, W) in the joint space (B, N, D), by the image tower's own projection."""
         projection = self._backbone.model.visual.proj
         return tokens if projection is None else tokens @ projection.to(tokens.dtype)
+
+    def joint_words(self, tokens: Tensor) -> Tensor:
+        """Word tokens (B, L, W) in the joint space (B, L, D), by the text tower's own projection."""
+        return projected_text(self._backbone._text, tokens)
 
     def tokenize(self, texts: Sequence[str]) -> Tensor:
         """Token ids (B, context_length), int64, padded, on the towers' device."""

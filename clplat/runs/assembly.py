@@ -88,7 +88,9 @@ def build_retriever(config: Config) -> tuple[ComposedRetriever, str, dict[str, l
         for slot, part in (("adapter", adapter), ("prompt", prompt)):
             if part is not None:
                 attached[slot] = part.attach(backbone)
-        retriever = ComposedRetriever(backbone, composer, config.make("projection"))
+        retriever = ComposedRetriever(
+            backbone, composer, config.make("projection"), config.make("head"), config.make("scorer")
+        )
     if not retriever.text_wants:
         for parameter in backbone.tower_parameters("text"):
             parameter.requires_grad_(False)
@@ -230,6 +232,11 @@ def make_trainer(config: Config, parts: Assembly, on_step: Any = None) -> Traine
         device=config.device,
         on_step=on_step,
     )
+
+
+def starts_random(retriever: ComposedRetriever) -> bool:
+    """Whether a part changes embeddings at random before it is trained, so that row 0 is not zero-shot."""
+    return any(getattr(module, "starts_random", False) for module in retriever.modules())
 
 
 def refuse_idle_parts(config: Config, parts: Assembly) -> None:

@@ -18,12 +18,13 @@ from clplat.events import Listener
 from clplat.files import read_json, write_atomically, write_json
 from clplat.models.frozen import weights_fixed
 from clplat.retrieval_grid import query_grid
-from clplat.runs.assembly import Assembly, assemble, make_trainer, refuse_idle_parts
+from clplat.runs.assembly import Assembly, assemble, make_trainer, refuse_idle_parts, starts_random
 from clplat.runs.checkpoint import Weights, load_state, save_state, save_version
+from clplat.runs.failure import ERROR, last_good, one_line, recorded
 from clplat.runs.index_versions import IndexVersions
 from clplat.runs.results import add_costs, add_row, blank
 from clplat.runs.run_folder import CHECKPOINT, RESULT, default_folder, locked_run_folder
-from clplat.training.trainer import NonFiniteLoss, Position, Trainer
+from clplat.training.trainer import Position, Trainer
 from clplat.trees import save_tree
 
 #: Share of the training time that checkpoints may take inside an experience.
@@ -67,7 +68,10 @@ def run(
                 (folder / CHECKPOINT).unlink(missing_ok=True)
                 listener.finished(result)
                 return result
-        return Experiment(resolved, folder, listener, checkpoint_every).run()
+        (folder / ERROR).unlink(missing_ok=True)
+        with one_line(resolved, folder, listener):
+            experiment = Experiment(resolved, folder, listener, checkpoint_every)
+        return experiment.run()
 
 
 class Experiment:
@@ -97,14 +101,11 @@ class Experiment:
         self.listener.started(self.result)
         data = self.config.data
         if data.augment != "none":
-            kept = (
-                f"{data.views} views of each are kept"
-                if data.views
-                else "drawn anew, nothing of them is kept"
-            )
+            kept = f"{data.views} views of each are kept" if data.views else "drawn anew, nothing is kept"
             self.listener.note(f"training pictures are augmented ({data.augment}): {kept}")
         try:
-            self._walk()
+            with one_line(self.config, self.folder, self.listener):
+                self._walk()
         except UserError as error:
             raise self._failed(error) from error
         except torch.OutOfMemoryError as error:
@@ -175,7 +176,7 @@ class Experiment:
         save_tree(self.folder / "ranks" / f"{version}.safetensors", row.ranks)
         save_tree(self.folder / "values" / f"{version}.safetensors", row.values)
         save_version(self.folder / "versions" / f"{version}.safetensors", self.trainer, self.weights)
-        add_row(self.result, row, cells, backfill)
+        add_row(self.result, row, cells, backfill, zero_shot=not starts_random(retriever))
         self._add_costs()
         self._note_reuse()
         self._spend("evaluation_seconds", start)
@@ -215,16 +216,10 @@ class Experiment:
     def _failed(self, error: UserError) -> UserError:
         """Put the failure on disk beside what is known; the checkpoints stay, so that a rerun goes on."""
         place = self.trainer.position.experience
-        names = [f"versions/{version}.safetensors" for version in range(place, -1, -1)]
-        good = next((name for name in names if (self.folder / name).exists()), None)
+        good = last_good(self.folder, place)
+        where = {"experience": min(place, len(self.result["domains"]) - 1), "step": self.trainer.step}
+        self.result["failure"] = {**recorded(error), **where, "checkpoint": good}
         self.result["status"] = "failed"
-        self.result["failure"] = {
-            "error": str(error),
-            "experience": min(place, len(self.result["domains"]) - 1),
-            "step": self.trainer.step,
-            "batch_ids": error.ids if isinstance(error, NonFiniteLoss) else [],
-            "checkpoint": good,
-        }
         if good is None:  # no row is on disk: the folder stays free for a mended configuration
             return error
         try:

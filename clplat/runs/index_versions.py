@@ -6,6 +6,7 @@ import copy
 from pathlib import Path
 
 from clplat.data.records import Picture
+from clplat.errors import UserError
 from clplat.evaluation.evaluator import VersionMetrics
 from clplat.models.frozen import weights_fixed
 from clplat.parts.projections._base import Projection
@@ -41,6 +42,12 @@ class IndexVersions:
         for domain in seen:
             pictures = domain.anchors
             chosen += pictures[:: max(1, len(pictures) // share)][:share]
+        if not chosen:
+            names = ", ".join(domain.name for domain in seen)
+            raise UserError(
+                f"there are no training pictures in {names} that a projection could be fitted on; "
+                "let another domain come first, or choose --projection identity"
+            )
         return chosen
 
     def remember_anchors(self, version: int) -> None:

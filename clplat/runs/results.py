@@ -82,7 +82,11 @@ def _beside(config: Config, parts: Assembly) -> dict[str, Any]:
 
 
 def add_row(
-    result: dict[str, Any], row: VersionMetrics, cells: Mapping[str, Sequence[float]], backfill: float | None
+    result: dict[str, Any],
+    row: VersionMetrics,
+    cells: Mapping[str, Sequence[float]],
+    backfill: float | None,
+    zero_shot: bool = True,
 ) -> None:
     """Append what was measured of one model version, and every score up to it.
 
@@ -91,36 +95,38 @@ def add_row(
         row: of R and of the probes.
         cells: metric -> row of C, as long as versions are known.
         backfill: the share in percent of gallery vectors that this version changed.
+        zero_shot: row 0 is the backbone's own ability; False where a part in front of it starts random.
     """
-    _append(result["metrics"], row.metrics)
-    for name, table in row.tags.items():
-        _append(result["tags"].setdefault(name, {}), table)
-    for name, blind in row.baselines.items():
-        _append(result["baselines"].setdefault(name, {}), blind)
-    for name, values in row.probes.items():
-        _append(result["probes"].setdefault(name, {}), values)
+    version = len(result["scores"])
+    _append(result["metrics"], row.metrics, version)
+    for group, new in (("tags", row.tags), ("baselines", row.baselines), ("probes", row.probes)):
+        for name in dict.fromkeys([*result[group], *new]):
+            _append(result[group].setdefault(name, {}), new.get(name, {}), version)
     result["ties"].append(row.ties)
     for known in result["compatibility"].values():
-        for earlier in known:
+        for earlier in filter(None, known):
             earlier.append(None)
-    _append(result["compatibility"], cells)
-    result["scores"].append(_rounded(_scores(result) | {"backfill": backfill}))
+    _append(result["compatibility"], cells, version)
+    result["scores"].append(_rounded(_scores(result, zero_shot) | {"backfill": backfill}))
     # What a stored gallery takes; a head may make it smaller than the towers' embeddings.
     vector = next(iter(row.galleries.values()))
     result["cost"]["bytes_per_item"] = vector.shape[1] * vector.element_size()
 
 
-def _append(tables: dict[str, Any], new: Mapping[str, Any]) -> None:
-    for metric, values in new.items():
-        tables.setdefault(metric, []).append(_rounded(values))
+def _append(tables: dict[str, Any], new: Mapping[str, Any], version: int) -> None:
+    """One more row of every table; None where a version has no number."""
+    for metric in dict.fromkeys([*tables, *new]):
+        rows = tables.setdefault(metric, [None] * version)
+        rows.append(_rounded(new.get(metric)))
 
 
-def _scores(result: Mapping[str, Any]) -> dict[str, Any]:
+def _scores(result: Mapping[str, Any], zero_shot: bool) -> dict[str, Any]:
     primary = result["protocol"]["primary"]
     scores: dict[str, Any] = dict(continual_scores(result["metrics"][primary]))
     scores |= compatibility_scores(result["compatibility"][primary])
     # One series per probe, its headline: R@1 of retrieval, accuracy of classification.
     series = [probe.get("accuracy", probe.get("R@1")) for probe in result["probes"].values()]
+    series = [values for values in series if zero_shot and values and None not in (values[0], values[-1])]
     for name, score in (("zs_retention", zs_retention), ("zs_drop", zs_drop)):
         known = [value for value in map(score, series) if value is not None]
         scores[name] = sum(known) / len(known) if known else None

@@ -79,7 +79,8 @@ def _measures(results: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     """Mean and deviation over replicates of every measure and of every retrieval metric's final mean."""
     columns: dict[str, list[float | None]] = {}
     for result in results:
-        finals = {metric: statistics.fmean(matrix[-1]) for metric, matrix in result["metrics"].items()}
+        last = {metric: matrix[-1] for metric, matrix in result["metrics"].items() if matrix[-1]}
+        finals = {metric: statistics.fmean(values) for metric, values in last.items()}
         for name, value in (evaluate_measures(result) | finals).items():
             columns.setdefault(name, []).append(value)
     del columns["final"]  # the score, which has an interval

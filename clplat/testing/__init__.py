@@ -14,6 +14,7 @@ from __future__ import annotations
 
 from clplat.testing.adapters import AdapterContract
 from clplat.testing.composers import ComposerContract
+from clplat.testing.heads import HeadContract
 from clplat.testing.loop import TinyTowers, plain_loop, plain_step, tiny_learner
 from clplat.testing.losses import LossContract
 from clplat.testing.probes import ProbesContract
@@ -22,7 +23,9 @@ from clplat.testing.prompts import PromptContract
 from clplat.testing.references import ReferenceContract
 from clplat.testing.samplers import SamplerContract
 from clplat.testing.scenarios import ScenarioContract
+from clplat.testing.scorers import ScorerContract
 from clplat.testing.strategies import StrategyContract
+from clplat.testing.teachers import TeacherContract
 from clplat.testing.tiny import (
     nudge,
     task_gradients,
@@ -37,6 +40,7 @@ from clplat.testing.transforms import TransformContract
 __all__ = [
     "AdapterContract",
     "ComposerContract",
+    "HeadContract",
     "LossContract",
     "ProbesContract",
     "ProjectionContract",
@@ -44,7 +48,9 @@ __all__ = [
     "ReferenceContract",
     "SamplerContract",
     "ScenarioContract",
+    "ScorerContract",
     "StrategyContract",
+    "TeacherContract",
     "TinyTowers",
     "TransformContract",
     "nudge",

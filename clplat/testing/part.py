@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 import math
 import types
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Annotated, Any, Generic, Literal, TypeVar, Union, get_args, get_origin
 
 from clplat.config.options import arguments
@@ -76,5 +76,7 @@ def _doubtful(kind: Any) -> list[Any]:
         return [value for part in inner for value in _doubtful(part)]
     if origin is Literal:
         return ["no such choice"]
+    if origin in (list, Sequence) and inner == (str,):
+        return [["no such name"], []]
     numbers: dict[Any, list[Any]] = {int: [-2, 0, 10**6], float: [-2.0, 0.0, 1e6, math.nan]}
     return numbers.get(kind, [])

@@ -21,7 +21,9 @@ from clplat.models.outputs import Outputs
 from clplat.parts.adapters._base import Adapter
 from clplat.parts.composers._base import Composer
 from clplat.parts.composers.combiner import Combiner
+from clplat.parts.heads._base import Head
 from clplat.parts.losses.info_nce import InfoNCE
+from clplat.parts.scorers._base import Scorer
 from clplat.progress import Progress
 from clplat.randomness import generator, seeded
 from clplat.retriever import ComposedRetriever
@@ -139,7 +141,11 @@ def tiny_loss(batch: Batch, outputs: Outputs) -> Tensor:
 
 
 def tiny_retriever(
-    adapter: Adapter | None = None, composer: Composer | None = None, seed: int = 0
+    adapter: Adapter | None = None,
+    composer: Composer | None = None,
+    seed: int = 0,
+    head: Head | None = None,
+    scorer: Scorer | None = None,
 ) -> ComposedRetriever:
     """A retriever on `tiny_backbone`.
 
@@ -147,13 +153,14 @@ def tiny_retriever(
         adapter: attached to the backbone; without one, only the composer is trained.
         composer: by default a small Combiner with dropout one half, so that nothing can resume by accident.
         seed: of initial weights.
+        head, scorer: none and the dot product unless given.
     """
     backbone = tiny_backbone()
     with seeded(seed, "tiny", "initialisation"):
         if adapter is not None:
             adapter.attach(backbone)
         composer = composer if composer is not None else Combiner(8, 16, dropout=0.5, start="random")
-        return ComposedRetriever(backbone, composer)
+        return ComposedRetriever(backbone, composer, head=head, scorer=scorer)
 
 
 def task_gradients(model: nn.Module, batch: Batch) -> dict[str, Tensor]:

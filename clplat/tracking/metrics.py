@@ -120,7 +120,8 @@ def row_metrics(result: Mapping[str, Any], row: int) -> dict[str, float]:
     for name, value in flat(_row(result.get("scores"), row) or {}).items():
         usual = f"compat/{name}" if name in _OF_C else f"cl/{clean(name)}"
         found[_KNOWN[name].mlflow if name in _KNOWN else usual] = value
-    found.setdefault(MEASURES["zero_shot"].mlflow, _retention(result, row))
+    if "zs_retention" not in (_row(result.get("scores"), row) or {}):
+        found.setdefault(MEASURES["zero_shot"].mlflow, _retention(result, row))
     named = {name: round(float(value), 4) for name, value in found.items() if _number(value)}
     # A run's page lists metrics in the order of logging: the summary first.
     return dict(sorted(named.items(), key=lambda item: not item[0].startswith("cl/")))

@@ -18,6 +18,7 @@ from clplat.mechanisms.parameter_groups import Group
 from clplat.models.outputs import Outputs
 from clplat.parts.losses._base import Loss
 from clplat.parts.samplers._base import Sampler
+from clplat.progress import Progress
 from clplat.randomness import generator, seeded
 from clplat.training.accumulation import embed_in_parts
 from clplat.training.batches import loaded
@@ -26,7 +27,22 @@ from clplat.training.optimizer import hold_trainable, named_tensors
 from clplat.training.plugin import AvalancheLearner
 from clplat.training.step import flops_of
 
-__all__ = ["RetrievalTemplate"]
+__all__ = ["RetrievalTemplate", "task_terms"]
+
+
+def task_terms(loss: Loss, outputs: Outputs, batch: Batch, progress: Progress) -> dict[str, Tensor]:
+    """A loss's terms by name: of the outputs, or of each of their views with its weight, ``<term>/<view>``.
+
+    Matryoshka, say, is any loss on every prefix.
+    """
+    found: dict[str, Tensor] = {}
+    for view, seen in (outputs.views or {"": outputs}).items():
+        made = loss(seen, batch, progress)
+        terms = made if isinstance(made, dict) else {"task": made}
+        if not view:
+            return terms
+        found |= {f"{name}/{view}": seen.weight * term for name, term in terms.items()}
+    return found
 
 
 class RetrievalTemplate(SupervisedTemplate):  # type: ignore[misc]
@@ -52,6 +68,12 @@ class RetrievalTemplate(SupervisedTemplate):  # type: ignore[misc]
     _stop_training: bool
     _trained: list[nn.Parameter]
 
+    def train(self, experiences: Any, *args: Any, **more: Any) -> Any:
+        """Train on one experience or on several; one without data changes nothing, and no hook sees it."""
+        given = [experiences] if hasattr(experiences, "dataset") else list(experiences)
+        held = [experience for experience in given if len(experience.dataset)]
+        return super().train(held, *args, **more) if held else {}
+
     def _unpack_minibatch(self) -> None:
         self.mbatch = self.mbatch.to(self.device)
 
@@ -67,8 +89,7 @@ class RetrievalTemplate(SupervisedTemplate):  # type: ignore[misc]
 
     def objectives(self) -> dict[str, Tensor]:
         """What the model is trained on for the batch, by name: the loss's terms, then the model's own."""
-        made = self.task(self.mb_output, self.mbatch, self.learner.progress)
-        terms: dict[str, Tensor] = made if isinstance(made, dict) else {"task": made}
+        terms = task_terms(self.task, self.mb_output, self.mbatch, self.learner.progress)
         return {**terms, **self.mb_output.terms}
 
     def criterion(self) -> Tensor:

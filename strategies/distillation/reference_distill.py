@@ -38,7 +38,8 @@ class ReferenceDistill(Strategy):
         A `ComposedRetriever`, and data beside the stream (``--reference``).
 
     Relations:
-        `Distill` holds the relations of the training batch instead. With `WeightAverage` and `L2Anchor` it is ZSCL.
+        `Distill` holds the relations of the training batch instead. ZSCL is this with `WeightAverage` and
+        `L2Anchor`.
 
     Example:
         >>> from strategies import ReferenceDistill

@@ -378,6 +378,19 @@ def test_counts_add_up(name: str) -> None:
         assert part["seconds_saved"] >= 0
 
 
+def test_rows_that_are_made_and_never_asked_for_are_no_negative_reuse() -> None:
+    backbone, _ = system("frozen")
+    features = FeatureCache(backbone, Store(None))
+    features.prepare(pictures([0, 1, 2]), texts(backbone, [0, 1, 2]))
+    features.image(pictures([0, 1]), wants_of(True))  # at another cut than what was prepared
+    features.text(texts(backbone, [0, 1]), wants_of(True))
+    for tower in ("image", "text"):
+        assert features.report()[tower]["reused"] == 0
+    features.image(pictures([0, 1, 1]))
+    features.image(pictures([1]), wants_of(True))
+    assert features.report()["image"]["reused"] == 2, "picture 1, twice; what was prepared is first used now"
+
+
 def test_operations_on_what_is_kept_are_counted_apart() -> None:
     backbone, _ = system("frozen")
     features = FeatureCache(backbone, Store(None))

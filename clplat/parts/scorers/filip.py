@@ -1,0 +1,165 @@
+"""FILIP: every word of the query looks for the patch that answers it best."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from typing import Annotated, ClassVar, Literal
+
+import torch
+from torch import Tensor
+from torch.nn.functional import adaptive_avg_pool2d, normalize, pad
+
+from clplat.config.space import Choice
+from clplat.models.features import NOTHING, POOLED, ImageFeatures, TextFeatures
+from clplat.models.view import Towers
+from clplat.parts.scorers._base import Scorer
+
+__all__ = ["Filip", "late_interaction"]
+
+#: Cosines held at once by `late_interaction`: 64 MiB of float32.
+_CELLS = 1 << 24
+
+
+class Filip(Scorer):
+    """Late interaction: the best partner of each vector of the query, averaged over the query's vectors.
+
+    ``s(q, g) = mean_w max_p cos(q_w, g_p)``; with ``both`` the mean of this and of ``mean_p max_w``.
+
+    Vectors of a picture are its patches, of a text its words with the EOT, both by the towers' own
+    projections into the joint space. A composed query has one vector per word: the composer is applied to the
+    picture's pooled feature and to that word in place of the text's pooled feature.
+
+    Args:
+        vectors: the most that an item has; a larger grid of patches is averaged to a smaller one, and further
+            words but the EOT are left out. Missing ones are zeros and never count.
+        direction: from the query's vectors to the item's alone, or both.
+
+    Raises:
+        ValueError: fewer than 2 vectors, or no such direction.
+
+    Reference:
+        Yao et al., "FILIP: Fine-grained Interactive Language-Image Pre-Training", ICLR 2022,
+        arXiv:2111.07783.
+
+    Example:
+        >>> scorer = Filip(vectors=2)
+        >>> query, item = torch.tensor([[1.0, 0.0, 0.0, 1.0]]), torch.tensor([[0.6, 0.8, 0.0, 0.0]])
+        >>> scorer.vectors_of(query, 2).shape  # one query of two vectors, and an item of one
+        torch.Size([1, 2, 2])
+        >>> late_interaction(scorer.vectors_of(query, 2), scorer.vectors_of(item, 2))
+        tensor([[0.7000]])
+    """
+
+    wants: ClassVar[Mapping[str, frozenset[str]]] = {"image": NOTHING, "text": frozenset({"tokens"})}
+    item_wants = frozenset({"tokens"})
+    composes = POOLED
+    single = False
+
+    def __init__(
+        self,
+        vectors: Annotated[int, Choice(16, 49, 64)] = 64,
+        direction: Annotated[Literal["query", "both"], Choice("query", "both")] = "query",
+    ) -> None:
+        super().__init__()
+        if vectors < 2:
+            raise ValueError(f"vectors must be at least 2, a word and the EOT, not {vectors}")
+        if direction not in ("query", "both"):
+            raise ValueError(f"direction must be 'query' or 'both', not '{direction}'")
+        self.vectors, self.direction = vectors, direction
+        self.slack = 1e-5
+
+    def attach(self, towers: Towers) -> None:
+        self.towers = towers
+
+    def vectors_of(self, rows: Tensor, width: int | None = None) -> Tensor:
+        """Flat rows (N, K D) as vectors (N, K, D)."""
+        return rows.view(len(rows), self.vectors, width or -1)
+
+    def query(
+        self,
+        image: ImageFeatures,
+        text: TextFeatures,
+        compose: Callable[[ImageFeatures, TextFeatures], Tensor],
+    ) -> Tensor:
+        words, real = self._words(text)
+        count = words.shape[1]
+        each = TextFeatures(pooled=words.flatten(0, 1))
+        shown = [row for row in range(len(words)) for _ in range(count)]
+        picture = ImageFeatures(pooled=image.pooled, keys=image.keys).part(shown)
+        composed = compose(picture, each).view(words.shape)
+        return self._flat(composed, real)
+
+    def item(self, image: ImageFeatures, target: Callable[[ImageFeatures], Tensor]) -> Tensor:
+        assert image.tokens is not None
+        patches = self.towers.joint_patches(image.tokens)
+        side, room = math.isqrt(patches.shape[1]), math.isqrt(self.vectors)
+        if patches.shape[1] > self.vectors:
+            grid = patches.transpose(1, 2).reshape(len(patches), -1, side, patches.shape[1] // side)
+            patches = adaptive_avg_pool2d(grid, (room, room)).flatten(2).transpose(1, 2)
+        return self._flat(patches, None)
+
+    def text(self, text: TextFeatures) -> Tensor:
+        return self._flat(*self._words(text))
+
+    def _words(self, text: TextFeatures) -> tuple[Tensor, Tensor]:
+        """The words of texts and their EOT (B, K, D), and which of them are there (B, K)."""
+        assert text.tokens is not None and text.ends is not None
+        room = min(self.vectors, text.tokens.shape[1] - 1)
+        places = torch.arange(1, room + 1, device=text.ends.device).expand(len(text.ends), -1)
+        real = places <= text.ends[:, None]
+        # The last vector of a text that is too long is its EOT, which has read all of it.
+        last = (places == room) & (text.ends[:, None] > room)
+        places = torch.where(last, text.ends[:, None], places)
+        chosen = text.tokens.gather(1, places[..., None].expand(-1, -1, text.tokens.shape[2]))
+        return self.towers.joint_words(chosen), real
+
+    def _flat(self, vectors: Tensor, real: Tensor | None) -> Tensor:
+        """Unit vectors (B, n, D), n at most K, as flat rows (B, K D)."""
+        vectors = normalize(vectors, dim=-1)
+        if real is not None:
+            vectors = vectors * real[..., None]
+        return pad(vectors, (0, 0, 0, self.vectors - vectors.shape[1])).flatten(1)
+
+    def block(self, queries: Tensor, items: Tensor) -> Tensor:
+        return late_interaction(
+            self.vectors_of(queries), self.vectors_of(items), both=self.direction == "both"
+        )
+
+    def pairs(self, queries: Tensor, items: Tensor) -> Tensor:
+        left, right = self.vectors_of(queries), self.vectors_of(items)
+        cosines = (left[:, :, None] * right[:, None]).sum(dim=3)
+        return _interaction(cosines, left.any(2), right.any(2), self.direction == "both")
+
+
+def late_interaction(queries: Tensor, items: Tensor, both: bool = False) -> Tensor:
+    """Scores (Q, G) of sets of unit vectors (Q, K, D) and (G, L, D); vectors of zeros are no members.
+
+    ``mean over the members w of a query of max over the members p of the item of w . p``, in memory that is
+    bounded unless gradients are wanted.
+
+    Args:
+        both: average with the same from items to queries.
+    """
+    mine, theirs = queries.any(2), items.any(2)
+    step = max(1, _CELLS // max(1, queries.shape[0] * queries.shape[1] * items.shape[1]))
+    parts = []
+    for start in range(0, len(items), step):
+        some = slice(start, start + step)
+        cosines = torch.einsum("qkd,gld->qgkl", queries, items[some])
+        parts.append(_interaction(cosines, mine[:, None], theirs[some][None], both))
+    return torch.cat(parts, dim=1)
+
+
+def _interaction(cosines: Tensor, mine: Tensor, theirs: Tensor, both: bool) -> Tensor:
+    """Scores (...) of cosines (..., K, L) with members (..., K) and (..., L)."""
+    best = cosines.masked_fill(~theirs[..., None, :], -torch.inf).amax(-1)
+    scores = _mean(best, mine)
+    if not both:
+        return scores
+    best = cosines.masked_fill(~mine[..., :, None], -torch.inf).amax(-2)
+    return (scores + _mean(best, theirs)) / 2
+
+
+def _mean(values: Tensor, members: Tensor) -> Tensor:
+    return (values * members).masked_fill(~members, 0.0).sum(-1) / members.sum(-1).clamp(min=1)

@@ -1,0 +1,107 @@
+"""The towers as a retriever uses them: kept where they are frozen, autocast, each picture by its adapter."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import torch
+from torch import Tensor, nn
+
+from clplat.data.inputs import Images, Texts
+from clplat.mechanisms.routing import Router
+from clplat.models.backbone import Backbone
+from clplat.models.features import POOLED, ImageFeatures, TextFeatures, Wants, in_float
+from clplat.models.source import FeatureSource, LiveTowers
+from clplat.models.view import Towers
+
+__all__ = ["RoutedTowers"]
+
+
+class RoutedTowers(nn.Module):
+    """Features of pictures and texts, by the towers or from what is kept of them.
+
+    Args:
+        backbone: the towers, with adapters and prompts inside.
+
+    Attributes:
+        towers: the view of them that parts are attached to.
+        image_wants, text_wants: what queries read of each input; target_wants: what items read of a picture.
+        router: chooses an adapter for each picture, in evaluation mode.
+        cache: keeps what is frozen; None: everything is computed.
+        precision: what the towers compute in; features are float32 whatever it is.
+    """
+
+    image_wants: frozenset[str]
+    text_wants: frozenset[str]
+    target_wants: frozenset[str]
+
+    def __init__(self, backbone: Backbone) -> None:
+        super().__init__()
+        self.towers = Towers(backbone, self._cast)
+        self.router: Router | None = None
+        self.cache: FeatureSource | None = None
+        self.precision: torch.dtype | None = None
+        self._live = LiveTowers(backbone)
+        self.backbone = backbone
+
+    def image_features(self, images: Images | Tensor, wants: Wants = POOLED) -> ImageFeatures:
+        """The backbone's features of pictures, as they are or (B, 3, S, S); kept where they are frozen."""
+        images = images if isinstance(images, Images) else Images.of(images)
+        with self._cast():
+            return in_float((self.cache or self._live).image(images, wants))
+
+    def text_features(
+        self, texts: Texts | Tensor, wants: Wants = POOLED, *, other: ImageFeatures | None = None
+    ) -> TextFeatures:
+        """The backbone's features of texts, or of their ids (B, L); kept where they are frozen.
+
+        Args:
+            other: features of the picture that each text modifies, for a prompt that reads them.
+        """
+        texts = texts if isinstance(texts, Texts) else Texts(texts)
+        with self._cast():
+            return in_float((self.cache or self._live).text(texts, wants, other=other))
+
+    def prepare(self, images: Images | Tensor, texts: Texts | Tensor) -> None:
+        """Compute, all at once, the frozen features of inputs that will be used in any order."""
+        if self.router is not None and not self.training:
+            self.router.activate(None)  # the router looks at everything through the bare base
+        if self.cache is not None:
+            images = images if isinstance(images, Images) else Images.of(images)
+            texts = texts if isinstance(texts, Texts) else Texts(texts)
+            with self._cast():
+                shown = self.image_wants | self.target_wants
+                self.cache.prepare(images, texts, shown, self.text_wants, again=self.training)
+
+    @property
+    def reads_pixels(self) -> bool:
+        """Whether a training step needs pixels now, because no kept features replace them."""
+        asked = {self.image_wants, self.target_wants}
+        return self.cache is None or any(self.cache.live_images(wants) for wants in asked)
+
+    def _given(self, pictures: ImageFeatures) -> ImageFeatures | None:
+        """What the text tower's prompt reads of the picture that a text modifies."""
+        prompt = self.backbone.text_prompt
+        return pictures if prompt is not None and prompt.reads_other else None
+
+    @property
+    def _device(self) -> torch.device:
+        return self.backbone.logit_scale.device
+
+    def _cast(self) -> torch.autocast:
+        kind, dtype = self._device.type, self.precision
+        return torch.autocast(kind, dtype or torch.get_autocast_dtype(kind), enabled=dtype is not None)
+
+    def _routed(self, images: Images, encode: Callable[[Sequence[int], Images], Tensor]) -> Tensor:
+        """Encode all pictures, each with the adapter that the router chooses for it."""
+        if self.router is None or self.training:
+            return encode(range(len(images)), images)
+        self.router.activate(None)
+        choice = self.router(self.image_features(images).pooled).tolist()
+        parts, order = [], []
+        for expert in sorted(set(choice)):
+            self.router.activate(self.router.names[expert] if expert >= 0 else None)
+            rows = [i for i, chosen in enumerate(choice) if chosen == expert]
+            parts.append(encode(rows, images.part(rows)))
+            order += rows
+        return torch.cat(parts)[torch.tensor(order).argsort()]

@@ -1,0 +1,112 @@
+"""Late interaction against a slow loop, masks, and what it cannot work with."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import Tensor
+
+from clplat.errors import UserError
+from clplat.models.features import ImageFeatures, TextFeatures
+from clplat.models.view import Towers
+from clplat.parts.adapters.full import Full
+from clplat.parts.composers.sum import Sum
+from clplat.parts.heads.matryoshka import Matryoshka
+from clplat.parts.projections.procrustes import Procrustes
+from clplat.parts.scorers.filip import Filip, late_interaction
+from clplat.randomness import generator
+from clplat.retriever import ComposedRetriever
+from clplat.testing import ScorerContract, tiny_backbone, tiny_collate, tiny_domains, tiny_retriever
+
+
+class TestQueryToItem(ScorerContract):
+    def make(self) -> Filip:
+        return Filip(vectors=9)
+
+
+class TestBothDirections(ScorerContract):
+    def make(self) -> Filip:
+        return Filip(vectors=4, direction="both")
+
+
+def sets(count: int, most: int, width: int, name: str) -> Tensor:
+    """Unit vectors (count, most, width); every second set has a member less."""
+    rows = torch.nn.functional.normalize(torch.randn(count, most, width, generator=generator(0, name)), dim=2)
+    rows[::2, -1] = 0.0
+    return rows
+
+
+def slow(query: Tensor, item: Tensor) -> float:
+    mine = [v for v in query.double() if v.any()]
+    theirs = [v for v in item.double() if v.any()]
+    return sum(max(float(a @ b) for b in theirs) for a in mine) / len(mine)
+
+
+@pytest.mark.parametrize("both", [False, True])
+def test_scores_are_those_of_a_slow_loop(both):
+    queries, items = sets(5, 4, 8, "q"), -sets(7, 3, 8, "g").abs()  # all cosines with some are negative
+    found = late_interaction(queries, items, both=both)
+    for i, query in enumerate(queries):
+        for j, item in enumerate(items):
+            expected = (slow(query, item) + slow(item, query)) / 2 if both else slow(query, item)
+            assert float(found[i, j]) == pytest.approx(expected, abs=1e-6)
+
+
+def test_memory_is_bounded_and_makes_no_difference(monkeypatch):
+    queries, items = sets(5, 4, 8, "q"), sets(7, 3, 8, "g")
+    whole = late_interaction(queries, items)
+    monkeypatch.setattr("clplat.parts.scorers.filip._CELLS", 1)
+    assert torch.allclose(late_interaction(queries, items), whole, atol=1e-6)
+
+
+def test_vectors_are_tokens_in_the_joint_space_by_hand():
+    backbone = tiny_backbone().eval()
+    scorer = Filip(vectors=10)
+    scorer.attach(Towers(backbone))
+    batch = tiny_collate()(tiny_domains()[0].train[:2])
+    image = backbone.image(batch.pictures.pixels[:2], {"pooled", "tokens"})
+    text = backbone.text(batch.texts.ids, {"pooled", "tokens"})
+    rows = scorer.item(image, lambda found: found.pooled).view(2, 10, 24)
+    patches = torch.nn.functional.normalize(image.tokens @ backbone.model.visual.proj, dim=-1)
+    assert torch.allclose(rows[:, :4], patches) and not rows[:, 4:].any()
+    words = scorer.text(text).view(2, 10, 24)
+    for i, end in enumerate(text.ends.tolist()):
+        own = torch.nn.functional.normalize(
+            text.tokens[i, 1 : end + 1] @ backbone.model.text_projection, dim=-1
+        )
+        assert torch.allclose(words[i, :end], own, atol=1e-6) and not words[i, end:].any()
+        # The last word of a text is its EOT, whose projection is the pooled feature.
+        pooled = torch.nn.functional.normalize(text.pooled[i], dim=0)
+        assert torch.allclose(words[i, end - 1], pooled, atol=1e-5)
+    query = scorer.query(image, text, Sum()).view(2, 10, 24)
+    one = Sum()(
+        ImageFeatures(pooled=image.pooled[:1]),
+        TextFeatures(pooled=text.tokens[:1, 1] @ backbone.model.text_projection),
+    )
+    assert torch.allclose(query[0, 0], torch.nn.functional.normalize(one[0], dim=0), atol=1e-5)
+
+
+def test_a_long_text_keeps_its_first_words_and_its_end():
+    scorer = Filip(vectors=3)
+    scorer.attach(Towers(tiny_backbone()))
+    ends = torch.tensor([5, 2])
+    text = TextFeatures(
+        pooled=torch.zeros(2, 24), tokens=torch.randn(2, 6, 48, generator=generator(1, "t")), ends=ends
+    )
+    words, real = scorer._words(text)
+    expected = scorer.towers.joint_words(text.tokens[0, [1, 2, 5]])
+    assert torch.allclose(words[0], expected) and real.tolist() == [[True, True, True], [True, True, False]]
+
+
+@pytest.mark.parametrize("parts", [{"head": Matryoshka()}, {"projection": Procrustes()}])
+def test_heads_and_projections_refuse_several_vectors_in_one_line(parts):
+    with pytest.raises(UserError, match="several vectors an item"):
+        ComposedRetriever(tiny_backbone(), Sum(), scorer=Filip(), **parts)
+
+
+def test_without_a_gradient_from_masked_vectors():
+    retriever = tiny_retriever(Full(), composer=Sum(), scorer=Filip(vectors=10)).train()
+    outputs = retriever(tiny_collate()(tiny_domains()[0].train[:4]))
+    (slope,) = torch.autograd.grad(outputs.scores().sum(), outputs.query)
+    missing = ~outputs.query.view(4, 10, 24).any(2)
+    assert missing.any() and not slope.view(4, 10, 24)[missing].any()
