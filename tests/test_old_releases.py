@@ -7,6 +7,7 @@ orders, so that the last bits of a weight differ, and now and then the order of 
 from __future__ import annotations
 
 import json
+import re
 import shlex
 import shutil
 from collections.abc import Callable, Iterator
@@ -22,7 +23,9 @@ from clplat.cli import main
 from clplat.config.parse import parse_arguments
 from clplat.config.resolve import command_of, completed, resolve
 from clplat.events import Listener
+from clplat.parts.adapters.full import Full
 from clplat.runs.assembly import assemble
+from clplat.runs.results import completed_result
 from clplat.trees import load_tree
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -83,6 +86,8 @@ def same_tree(now: Any, then: Any, **tolerance: float) -> None:
 def same_result(folder: Path, name: str) -> None:
     """A finished run tells what the same run of the release told."""
     now, then = read_json(folder / "result.json"), read_json(OLD / "runs" / name / "result.json")
+    assert (now["schema"], then["schema"]) == (2, 1)
+    then = completed_result(then)  # the younger schema holds more, and nothing else
     assert now["measured"].keys() == then["measured"].keys()
     for result in (now, then):
         del result["measured"], result["versions"], result["fingerprints"]["code"]
@@ -100,6 +105,8 @@ def same_result(folder: Path, name: str) -> None:
     ]
     assert weights[0].keys() == weights[1].keys()
     for key, value in weights[1].items():
+        if any(re.search(pattern, key) for pattern in Full.without_effect):
+            continue  # its gradient is a rounding error, of which Adam makes whole steps
         gap = torch.linalg.vector_norm((weights[0][key] - value).double())
         assert gap <= 1e-3 * torch.linalg.vector_norm(value.double()) + 1e-6, key
 

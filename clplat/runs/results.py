@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import math
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -10,19 +11,21 @@ from clplat import provenance
 from clplat.config.resolve import command_of
 from clplat.config.resolved import Config
 from clplat.data.fingerprint import queries_fingerprint
+from clplat.data.records import Protocol, RetrievalSet
 from clplat.evaluation.compatibility import compatibility_scores
 from clplat.evaluation.continual import continual_scores, zs_drop, zs_retention
 from clplat.evaluation.evaluator import VersionMetrics
 from clplat.runs.assembly import Assembly
 from clplat.training.trainer import Trainer
 
-SCHEMA = 1
+SCHEMA = 2
+#: What schema 2 added, as it is in results of schema 1.
+_YOUNGER: dict[str, Any] = {"sets": {}, "views": {}, "extra_data": {}}
 
 
 def blank(config: Config, parts: Assembly) -> dict[str, Any]:
     """The result before anything is measured."""
     names, held = parts.evaluator.names, parts.evaluator.sets
-    protocol = held[0].protocol
     return {
         "schema": SCHEMA,
         "status": "running",
@@ -31,14 +34,10 @@ def blank(config: Config, parts: Assembly) -> dict[str, Any]:
         "config": config.as_dict(),
         "domains": names,
         "protocol": {
-            "name": protocol.name,
-            "exclude_reference": protocol.exclude_reference,
-            "ks": list(protocol.ks),
-            "primary": protocol.primary,
+            **_described(dict(zip(names, held, strict=True))),
+            "primary": parts.evaluator.primary,
             "split": config.evaluation.split,
             "preprocess": config.data.preprocess,
-            "galleries": {name: len(s.gallery.items) for name, s in zip(names, held, strict=True)},
-            "queries": {name: len(s.queries) for name, s in zip(names, held, strict=True)},
         },
         "metrics": {},
         "tags": {},
@@ -47,13 +46,15 @@ def blank(config: Config, parts: Assembly) -> dict[str, Any]:
         "probes": {},
         "compatibility": {},
         "scores": [],
+        "sets": {
+            name: {"protocol": _described(domains), "metrics": {}, "ties": []}
+            for name, domains in parts.evaluator.further.items()
+        },
+        "views": {},
         "training": {},
         "cost": {},
-        "data": {
-            "cut_texts": parts.cut_texts,
-            "report": getattr(parts.scenario, "report", {}),
-            **_beside(config, parts),
-        },
+        "data": {"cut_texts": parts.cut_texts, "report": getattr(parts.scenario, "report", {})},
+        "extra_data": _beside(config, parts),
         "fingerprints": {
             "data": parts.scenario.fingerprint(),
             "queries": queries_fingerprint(parts.domains, config.evaluation.split),
@@ -72,13 +73,48 @@ def _beside(config: Config, parts: Assembly) -> dict[str, Any]:
     if held is None:
         return {}
     found = {
-        "name": config.name("reference"),
         "fingerprint": held.fingerprint(),
         "pictures": len(held.pictures()),
         "texts": len(held.texts()),
         "bytes": held.bytes(parts.retriever.backbone.image_size),
     }
-    return {"reference": found}
+    return {config.name("reference"): found}
+
+
+def _described(domains: Mapping[str, RetrievalSet]) -> dict[str, Any]:
+    """The protocol of sets by domain: that of the first one, and those that differ from it by domain."""
+    first, *_ = domains.values()
+    galleries = {name: len(held.gallery.items) for name, held in domains.items()}
+    queries = {name: len(held.queries) for name, held in domains.items()}
+    others = {name: _protocol(held) for name, held in domains.items() if held.protocol != first.protocol}
+    return {**_protocol(first), "others": others, "galleries": galleries, "queries": queries}
+
+
+def _protocol(held: RetrievalSet) -> dict[str, Any]:
+    return {**_protocol_of(held.protocol), "labels": held.labels}
+
+
+def _protocol_of(protocol: Protocol) -> dict[str, Any]:
+    return {
+        "name": protocol.name,
+        "exclude_reference": protocol.exclude_reference,
+        "ks": list(protocol.ks),
+        "metrics": [metric.name for metric in protocol.measured],
+        "primary": protocol.primary,
+        "tie_rule": protocol.tie_rule,
+    }
+
+
+def completed_result(held: Mapping[str, Any]) -> dict[str, Any]:
+    """A result of any schema as one of today: what it did not know is as it was then."""
+    protocol = held["protocol"]
+    usual = _protocol_of(Protocol("", ks=tuple(protocol["ks"]), primary=protocol["primary"]))
+    return {
+        **copy.deepcopy(_YOUNGER),
+        **held,
+        "protocol": {**usual, "labels": "known", "others": {}, **protocol},
+        "schema": SCHEMA,
+    }
 
 
 def add_row(
@@ -102,6 +138,9 @@ def add_row(
     for group, new in (("tags", row.tags), ("baselines", row.baselines), ("probes", row.probes)):
         for name in dict.fromkeys([*result[group], *new]):
             _append(result[group].setdefault(name, {}), new.get(name, {}), version)
+    for name, further in row.sets.items():
+        _append(result["sets"][name]["metrics"], further.metrics, version)
+        result["sets"][name]["ties"].append(further.ties)
     result["ties"].append(row.ties)
     for known in result["compatibility"].values():
         for earlier in filter(None, known):

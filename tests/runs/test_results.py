@@ -7,9 +7,11 @@ from typing import Any
 import torch
 from torch import nn
 
-from clplat.evaluation.evaluator import VersionMetrics
-from clplat.runs.assembly import starts_random
-from clplat.runs.results import add_row
+from clplat.config.resolve import resolve
+from clplat.evaluation.evaluator import SetMetrics, VersionMetrics
+from clplat.runs.assembly import assemble, starts_random
+from clplat.runs.results import add_row, completed_result
+from clplat.runs.results import blank as blank_result
 from clplat.testing import tiny_retriever
 from clplat.tracking.metrics import row_metrics
 
@@ -69,3 +71,26 @@ def test_nothing_is_zero_shot_behind_a_part_that_starts_random() -> None:
     head.starts_random = True  # type: ignore[assignment]
     retriever.head = head
     assert starts_random(retriever) and not starts_random(tiny_retriever(None))
+
+
+def test_further_sets_have_a_row_a_version_too() -> None:
+    result = {**blank(), "sets": {"union": {"metrics": {}, "ties": []}}}
+    for version in range(2):
+        row = measured(version, late=False)
+        row.sets["union"] = SetMetrics({"R@1": [8.0, None]} if version else {}, [version, None])
+        add_row(result, row, {"R@1": [1.0] * (version + 1)}, None)
+    assert result["sets"]["union"] == {
+        "metrics": {"R@1": [None, [8.0, None]]},
+        "ties": [[0, None], [1, None]],
+    }
+
+
+def test_a_result_of_schema_1_is_completed() -> None:
+    config = resolve(
+        {"scenario": {"name": "catalogue", "domains": 1, "train": 8, "queries": 4, "gallery": 20}}
+    )
+    today = blank_result(config, assemble(config))
+    old = {key: value for key, value in today.items() if key not in ("sets", "views", "extra_data")}
+    younger = ("metrics", "tie_rule", "labels", "others")
+    old["protocol"] = {key: value for key, value in today["protocol"].items() if key not in younger}
+    assert completed_result({**old, "schema": 1}) == today

@@ -61,18 +61,18 @@ def test_the_result_says_what_was_learnt_from(small_backbone: Path) -> None:
     reference = {"name": "catalogue", "pictures_held": 6, "texts_held": 5, "size": 16}
     chosen = resolve(config(small_backbone, strategy=f"{__name__}:Reading", reference=reference))
     parts = assemble(chosen)
-    said = blank(chosen, parts)["data"]["reference"]
+    said = blank(chosen, parts)["extra_data"]
     texts = [*CatalogueReference(6, 5, 16, seed=0).texts()]
     size = parts.retriever.backbone.image_size
-    assert said == {
-        "name": "catalogue",
+    held = {
         "fingerprint": CatalogueReference(6, 5, 16, seed=0).fingerprint(),
         "pictures": 6,
         "texts": len(texts),
         "bytes": 6 * 3 * size**2 + sum(len(text.encode()) for text in texts),
     }
+    assert said == {"catalogue": held}
     plain = resolve(config(small_backbone))
-    assert "reference" not in blank(plain, assemble(plain))["data"]
+    assert blank(plain, assemble(plain))["extra_data"] == {}
 
 
 def test_data_that_the_stream_is_measured_on_is_refused(small_backbone: Path) -> None:
