@@ -167,7 +167,7 @@ def _reference(config: Config, domains: Sequence[Domain]) -> Reference | None:
         found.texts()
     except ValueError as error:
         raise UserError(f"reference '{name}': {error}") from error
-    for part in (part for domain in domains for part in (domain.val, domain.test)):
+    for part in (part for domain in domains for part in domain.sets.values()):
         held = [item.picture for item in part.gallery.items] + [query.reference for query in part.queries]
         both = next((picture.key for picture in held if picture is not None and picture.key in shown), None)
         if both is not None:
