@@ -84,6 +84,8 @@ class ComposedRetriever(RoutedTowers):
         training they hold the objectives of the model's own parts (`Outputs.terms`).
         """
         count = len(batch)
+        if self.training:
+            self.backbone.adapters.begin()
         shown, said = batch.picture_rows, batch.text_rows
         (asked, own), (held, others) = self._sides(batch.pictures, shown, said, count)
         texts = self._texts(batch, asked)

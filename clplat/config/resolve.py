@@ -110,7 +110,8 @@ def _check_parts(config: Config) -> None:
                 f"with {slot} '{config.name(slot)}'; use --{slot} none"
             )
     _check_reference(config, parts["strategy"], parts["reference"])
-    _check_loss(config.name("loss"), parts["loss"], config.name("strategy"), parts["strategy"])
+    own = parts["strategy"].replaces_task_loss or parts["composer"].objectives
+    _check_loss(config.name("loss"), parts["loss"], config.name("strategy"), bool(own))
 
 
 def _check_reference(config: Config, strategy: Any, reference: Any) -> None:
@@ -125,11 +126,11 @@ def _check_reference(config: Config, strategy: Any, reference: Any) -> None:
         )
 
 
-def _check_loss(name: str, loss: Any, strategy_name: str, strategy: Any) -> None:
-    """The slot holds what a model can be trained on."""
-    if loss is None and not strategy.replaces_task_loss:
+def _check_loss(name: str, loss: Any, strategy: str, own: bool) -> None:
+    """The slot holds what a model can be trained on, unless its parts have objectives of their ``own``."""
+    if loss is None and not own:
         raise UserError(
-            f"strategy '{strategy_name}' does not replace the task's loss, so that loss 'none' leaves "
+            f"strategy '{strategy}' does not replace the task's loss, so that loss 'none' leaves "
             "nothing to train on; use a loss, such as info_nce"
         )
     wanted = getattr(loss, "wanted", None if loss is not None else ())
