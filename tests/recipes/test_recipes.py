@@ -12,12 +12,14 @@ import yaml
 
 from clplat import cli
 from clplat.cli import main
+from clplat.config.nested import plain
 from clplat.config.parse import parse_arguments
 from clplat.config.raw import merge, unflatten
 from clplat.config.recipes import Recipe, families, parse_recipe, recipe, recipes
 from clplat.config.resolve import resolve
 from clplat.errors import UserError
 from clplat.models.backbone import Backbone
+from clplat.naming import flat
 from clplat.runs.experiment import run
 from clplat.sweep import Sweep
 from clplat.sweep.flags import from_flags
@@ -67,20 +69,8 @@ def test_every_recipe_runs(recipe: Recipe, backbone: str, tmp_path: Path) -> Non
 @pytest.mark.parametrize("recipe", RECIPES.values(), ids=RECIPES)
 def test_every_recipe_resolves_to_what_it_says(recipe: Recipe) -> None:
     config = resolve(recipe.config)
-
-    def check(key: str, value: Any) -> None:
-        if isinstance(value, dict):  # a part inside a part, or one of several
-            assert "name" not in value or config.option(key) == value["name"], key
-            for inner in value.keys() - {"name"}:
-                check(f"{key}.{inner}", value[inner])
-        else:
-            assert config.option(key) == value, key
-
-    for slot, options in recipe.config.items():
-        if "name" in options:
-            assert config.name(slot) == options["name"], slot
-        for key in options.keys() - {"name"}:
-            check(f"{slot}.{key}", options[key])
+    whole = {slot: plain(part) for slot, part in config.parts.items()} | config.as_dict()
+    assert flat(merge(whole, recipe.config)) == flat(whole), "also of parts inside parts"
 
 
 def test_the_published_sizes() -> None:
