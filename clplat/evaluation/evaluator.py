@@ -12,12 +12,13 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from clplat.data.records import Domain, Picture, Probe, Query, RetrievalSet
+from clplat.data.records import Domain, Picture, Query, RetrievalSet
 from clplat.errors import UserError
 from clplat.evaluation.asked import Asked, asked, measure
 from clplat.evaluation.embedding import Embedder, Encoder
 from clplat.evaluation.lists import Lists, best_of
-from clplat.evaluation.probes import classification_accuracy, image_text_recall
+from clplat.evaluation.model_view import VersionView
+from clplat.parts.probes._base import ModelView, Probe
 
 __all__ = ["Encoder", "Evaluator", "SetMetrics", "VersionMetrics", "primary_of"]
 
@@ -59,7 +60,7 @@ class Evaluator:
 
     Args:
         domains: in stream order.
-        probes: zero-shot data outside the stream.
+        probes: what else is measured of every version.
         split: ``"test"`` or ``"val"``.
         pictures, tokenize, composers, batch_size: see `Embedder`.
 
@@ -104,9 +105,21 @@ class Evaluator:
         return self._rows[id(held)]
 
     def row(
-        self, encoder: Encoder, on_domain: Callable[[int, dict[str, float]], None] | None = None
+        self,
+        encoder: Encoder,
+        on_domain: Callable[[int, dict[str, float]], None] | None = None,
+        *,
+        version: int = 0,
+        older: Callable[[int], ModelView] | None = None,
     ) -> VersionMetrics:
-        """Measure one model version; ``on_domain(j, metrics)`` is called as each cell is known."""
+        """Measure one model version.
+
+        Args:
+            encoder: the model.
+            on_domain: called with (j, metrics) as each cell is known.
+            version: experiences trained.
+            older: version -> what probes see of it.
+        """
         row = VersionMetrics()
         encoder.prepare(self.embed.pictures(self._all_pictures), self.embed.tokenize(self._all_texts))
         cells: list[dict[str, float]] = []
@@ -137,9 +150,22 @@ class Evaluator:
         row.baselines = {who: _table([cell.get(who, {}) for cell in blind], row.metrics) for who in named}
         row.tags = {tag: _table([cell.get(tag, {}) for cell in tagged], row.metrics) for tag in self.tags}
         self._measure_further(encoder, row)
+        view = self.view(lambda: encoder, version, lambda: row.galleries, row.queries, older)
         for probe in self.probes:
-            row.probes[probe.name] = self._probe(encoder, probe)
+            row.probes[probe.name] = probe.measure(view)
         return row
+
+    def view(
+        self,
+        encoder: Callable[[], Any],
+        version: int,
+        galleries: Callable[[], Mapping[str, Tensor]],
+        asked: Mapping[str, Tensor] | None = None,
+        older: Callable[[int], ModelView] | None = None,
+    ) -> VersionView:
+        """One model version in the hands of probes, see `VersionView`."""
+        sets = dict(zip(self.names, self.sets, strict=True))
+        return VersionView(self.embed, sets, version, encoder, galleries, asked, older)
 
     def _measure_further(self, encoder: Encoder, row: VersionMetrics) -> None:
         """Sets beside the split: measured where their labels are known, and listed in any case."""
@@ -163,12 +189,6 @@ class Evaluator:
                     cells[-1] = self._means(held, found)
             out.metrics = _table(cells)
             row.sets[what] = out
-
-    def _probe(self, encoder: Encoder, probe: Probe) -> dict[str, float]:
-        images, texts = self.images(encoder, probe.pictures), self.texts(encoder, probe.texts)
-        if probe.kind == "retrieval":
-            return image_text_recall(images, texts, groups=probe.texts)
-        return {"accuracy": classification_accuracy(images, texts, torch.tensor(probe.labels))}
 
     def cross_version(
         self, queries: Mapping[str, Tensor], galleries: Mapping[str, Tensor]

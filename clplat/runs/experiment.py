@@ -15,6 +15,7 @@ from clplat.config.resolved import Config
 from clplat.errors import UserError
 from clplat.evaluation.evaluator import VersionMetrics
 from clplat.evaluation.lists import save_lists
+from clplat.evaluation.model_view import VersionView
 from clplat.events import Listener
 from clplat.files import read_json, write_atomically, write_json
 from clplat.models.frozen import weights_fixed
@@ -23,6 +24,7 @@ from clplat.runs.assembly import Assembly, assemble, make_trainer, refuse_idle_p
 from clplat.runs.checkpoint import Weights, load_state, save_state, save_version
 from clplat.runs.failure import ERROR, last_good, one_line, recorded
 from clplat.runs.index_versions import IndexVersions
+from clplat.runs.load import load
 from clplat.runs.results import add_costs, add_row, blank, completed_result
 from clplat.runs.run_folder import CHECKPOINT, RESULT, default_folder, locked_run_folder
 from clplat.training.trainer import Position, Trainer
@@ -169,7 +171,10 @@ class Experiment:
             self.parts.cache.refresh()
         with weights_fixed():
             row = self.parts.evaluator.row(
-                retriever, lambda j, values: self.listener.cell(version, j, values)
+                retriever,
+                lambda j, values: self.listener.cell(version, j, values),
+                version=version,
+                older=self._older,
             )
             cells = self.versions.cells(version, row)
             backfill = self.versions.backfill(version, row)
@@ -185,6 +190,12 @@ class Experiment:
         self._save()
         self._write()
         self.listener.row(self.result)
+
+    def _older(self, version: int) -> VersionView:
+        """An earlier version in the hands of probes; its weights are loaded only for one that embeds."""
+        return self.parts.evaluator.view(
+            lambda: load(self.folder, version), version, lambda: self.versions.galleries(version)
+        )
 
     def _add_costs(self) -> None:
         add_costs(self.result, self.parts, self.trainer)

@@ -15,6 +15,7 @@ from clplat.data.records import Protocol, RetrievalSet
 from clplat.evaluation.compatibility import compatibility_scores
 from clplat.evaluation.continual import continual_scores, zs_drop, zs_retention
 from clplat.evaluation.evaluator import VersionMetrics
+from clplat.measures import probes_about, zero_shot_series
 from clplat.runs.assembly import Assembly
 from clplat.training.trainer import Trainer
 
@@ -44,6 +45,15 @@ def blank(config: Config, parts: Assembly) -> dict[str, Any]:
         "baselines": {},
         "ties": [],
         "probes": {},
+        "probes_about": {
+            probe.name: {
+                "group": probe.group,
+                "headline": probe.headline,
+                "better": "higher" if probe.higher else "lower",
+                "unit": probe.unit,
+            }
+            for probe in parts.probes
+        },
         "compatibility": {},
         "scores": [],
         "sets": {
@@ -98,6 +108,7 @@ def completed_result(held: Mapping[str, Any]) -> dict[str, Any]:
     return {
         **copy.deepcopy(_YOUNGER),
         **held,
+        "probes_about": probes_about(held),
         "protocol": {**usual, "labels": "known", "others": {}, **protocol},
         "schema": SCHEMA,
     }
@@ -149,9 +160,9 @@ def _scores(result: Mapping[str, Any], zero_shot: bool) -> dict[str, Any]:
     primary = result["protocol"]["primary"]
     scores: dict[str, Any] = dict(continual_scores(result["metrics"][primary]))
     scores |= compatibility_scores(result["compatibility"][primary])
-    # One series per probe, its headline: R@1 of retrieval, accuracy of classification.
-    series = [probe.get("accuracy", probe.get("R@1")) for probe in result["probes"].values()]
-    series = [values for values in series if zero_shot and values and None not in (values[0], values[-1])]
+    series = [
+        values for values in zero_shot_series(result) if zero_shot and None not in values[:1] + values[-1:]
+    ]
     for name, score in (("zs_retention", zs_retention), ("zs_drop", zs_drop)):
         known = [value for value in map(score, series) if value is not None]
         scores[name] = sum(known) / len(known) if known else None
