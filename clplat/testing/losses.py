@@ -102,11 +102,12 @@ class LossContract(PlainPartContract[Loss]):
         """Pictures and texts, of both scopes, and not every example has some."""
         loss, batch = self._attached(), tiny_collate()(_with_negatives(self.rows))
         draw, width = generator(0, "contract", "negatives"), tiny_backbone().embed_dim
-        sides = [
-            normalize(torch.randn(n, width, generator=draw), dim=-1) for n in (self.rows, len(batch.owners))
-        ]
-        outputs = Outputs(*(side.requires_grad_() for side in sides), torch.tensor(10.0))
-        outputs.teacher = Outputs(*(side.detach() for side in sides), torch.tensor(10.0))
+        query, candidates = (
+            normalize(torch.randn(n, width, generator=draw), dim=-1).requires_grad_()
+            for n in (self.rows, len(batch.owners))
+        )
+        outputs = Outputs(query, candidates, torch.tensor(10.0))
+        outputs.teacher = Outputs(query.detach(), candidates.detach(), torch.tensor(10.0))
         try:
             value = self._value(loss, outputs, batch)
         except (RuntimeError, ValueError, IndexError) as error:
