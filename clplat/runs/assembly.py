@@ -208,11 +208,6 @@ def make_trainer(config: Config, parts: Assembly, on_step: Any = None) -> Traine
     )
 
 
-def starts_random(retriever: ComposedRetriever) -> bool:
-    """Whether a part changes embeddings at random before it is trained, so that row 0 is not zero-shot."""
-    return any(getattr(module, "starts_random", False) for module in retriever.modules())
-
-
 def refuse_idle_parts(config: Config, parts: Assembly) -> None:
     """Refuse a combination in which something that was chosen to be trained never is."""
     strategy, composer = config.name("strategy"), config.name("composer")

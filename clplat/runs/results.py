@@ -119,7 +119,6 @@ def add_row(
     row: VersionMetrics,
     cells: Mapping[str, Sequence[float]],
     backfill: float | None,
-    zero_shot: bool = True,
 ) -> None:
     """Append what was measured of one model version, and every score up to it.
 
@@ -128,7 +127,6 @@ def add_row(
         row: of R and of the probes.
         cells: metric -> row of C, as long as versions are known.
         backfill: the share in percent of gallery vectors that this version changed.
-        zero_shot: row 0 is the backbone's own ability; False where a part in front of it starts random.
     """
     version = len(result["scores"])
     _append(result["metrics"], row.metrics, version)
@@ -143,7 +141,7 @@ def add_row(
         for earlier in filter(None, known):
             earlier.append(None)
     _append(result["compatibility"], cells, version)
-    result["scores"].append(_rounded(_scores(result, zero_shot) | {"backfill": backfill}))
+    result["scores"].append(_rounded(_scores(result) | {"backfill": backfill}))
     # What a stored gallery takes; a head may make it smaller than the towers' embeddings.
     vector = next(iter(row.galleries.values()))
     result["cost"]["bytes_per_item"] = vector.shape[1] * vector.element_size()
@@ -156,13 +154,11 @@ def _append(tables: dict[str, Any], new: Mapping[str, Any], version: int) -> Non
         rows.append(_rounded(new.get(metric)))
 
 
-def _scores(result: Mapping[str, Any], zero_shot: bool) -> dict[str, Any]:
+def _scores(result: Mapping[str, Any]) -> dict[str, Any]:
     primary = result["protocol"]["primary"]
     scores: dict[str, Any] = dict(continual_scores(result["metrics"][primary]))
     scores |= compatibility_scores(result["compatibility"][primary])
-    series = [
-        values for values in zero_shot_series(result) if zero_shot and None not in values[:1] + values[-1:]
-    ]
+    series = [values for values in zero_shot_series(result) if None not in values[:1] + values[-1:]]
     for name, score in (("zs_retention", zs_retention), ("zs_drop", zs_drop)):
         known = [value for value in map(score, series) if value is not None]
         scores[name] = sum(known) / len(known) if known else None
