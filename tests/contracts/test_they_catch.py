@@ -232,6 +232,13 @@ class Backward(Loss):
         return outputs.scores().diagonal().mean()
 
 
+class Square(Loss):
+    """Takes every candidate for a target."""
+
+    def forward(self, outputs: Any, batch: Any, progress: Any) -> Tensor:
+        return nn.functional.cross_entropy(outputs.scores().T, torch.arange(len(outputs)))
+
+
 class Spare(InfoNCE):
     """Has a weight that nothing uses."""
 
@@ -721,6 +728,7 @@ CASES: list[tuple[type, Any, str]] = [
     (TransformContract, Emptying, "test_what_it_makes_can_be_trained_on"),
     (TransformContract, Denying, "test_a_negative_says_something_else_than_the_target"),
     (TransformContract, Local, "test_it_can_be_sent_to_a_loaders_process"),
+    (LossContract, Square, "test_negatives_are_candidates_like_any_other"),
     (LossContract, Ordered, "test_the_order_of_the_batch_does_not_matter"),
     (LossContract, Backward, "test_right_answers_cost_less_than_random_ones"),
     (SamplerContract, Alone, "test_a_batch_has_different_examples_and_no_more_than_it_takes"),
