@@ -439,7 +439,14 @@ def _required(parts: dict[str, Any]) -> dict[str, Any]:
     """Values of the options that these parts cannot do without."""
     named = [(slot, name) for slot, name in parts.items() if slot in KINDS and KINDS[slot].plural]
     loaded = {slot: registry.load(KINDS[slot].plural, name) for slot, name in named if name != "none"}
-    return {f"{slot}.{a.name}": "x" for slot, part in loaded.items() for a in arguments(part) if a.required}
+    needed: dict[str, Any] = {
+        f"{slot}.{a.name}": "x" for slot, part in loaded.items() for a in arguments(part) if a.required
+    }
+    if parts.get("reference", "none") != "none":
+        needed["strategy"] = "reference_distill"
+    if getattr(loaded.get("strategy"), "reads_reference", False):
+        needed["reference"] = "catalogue"
+    return needed
 
 
 def test_spaces_are_those_of_the_chosen_parts() -> None:
