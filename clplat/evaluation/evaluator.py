@@ -6,18 +6,19 @@ The evaluator knows no strategy. It sees an encoder (the retriever), pictures an
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from clplat.data.records import Domain, Picture, Probe, Query, RetrievalSet
+from clplat.data.records import Domain, Picture, Query, RetrievalSet
 from clplat.errors import UserError
 from clplat.evaluation.asked import Asked, asked, measure
 from clplat.evaluation.embedding import Embedder, Encoder
 from clplat.evaluation.lists import Lists, best_of
-from clplat.evaluation.probes import classification_accuracy, image_text_recall
+from clplat.evaluation.model_view import VersionView
+from clplat.parts.probes._base import ModelView, Probe
 
 __all__ = ["Encoder", "Evaluator", "SetMetrics", "VersionMetrics", "primary_of"]
 
@@ -59,7 +60,7 @@ class Evaluator:
 
     Args:
         domains: in stream order.
-        probes: zero-shot data outside the stream.
+        probes: what else is measured of every version.
         split: ``"test"`` or ``"val"``.
         pictures, tokenize, composers, batch_size: see `Embedder`.
 
@@ -104,9 +105,21 @@ class Evaluator:
         return self._rows[id(held)]
 
     def row(
-        self, encoder: Encoder, on_domain: Callable[[int, dict[str, float]], None] | None = None
+        self,
+        encoder: Encoder,
+        on_domain: Callable[[int, dict[str, float]], None] | None = None,
+        *,
+        version: int = 0,
+        older: Callable[[int], ModelView] | None = None,
     ) -> VersionMetrics:
-        """Measure one model version; ``on_domain(j, metrics)`` is called as each cell is known."""
+        """Measure one model version.
+
+        Args:
+            encoder: the model.
+            on_domain: called with (j, metrics) as each cell is known.
+            version: experiences trained.
+            older: version -> what probes see of it.
+        """
         row = VersionMetrics()
         encoder.prepare(self.embed.pictures(self._all_pictures), self.embed.tokenize(self._all_texts))
         cells: list[dict[str, float]] = []
@@ -137,9 +150,22 @@ class Evaluator:
         row.baselines = {who: _table([cell.get(who, {}) for cell in blind], row.metrics) for who in named}
         row.tags = {tag: _table([cell.get(tag, {}) for cell in tagged], row.metrics) for tag in self.tags}
         self._measure_further(encoder, row)
+        view = self.view(lambda: encoder, version, lambda: row.galleries, row.queries, older)
         for probe in self.probes:
-            row.probes[probe.name] = self._probe(encoder, probe)
+            row.probes[probe.name] = probe.measure(view)
         return row
+
+    def view(
+        self,
+        encoder: Callable[[], Any],
+        version: int,
+        galleries: Callable[[], Mapping[str, Tensor]],
+        asked: Mapping[str, Tensor] | None = None,
+        older: Callable[[int], ModelView] | None = None,
+    ) -> VersionView:
+        """One model version in the hands of probes, see `VersionView`."""
+        sets = dict(zip(self.names, self.sets, strict=True))
+        return VersionView(self.embed, sets, version, encoder, galleries, asked, older)
 
     def _measure_further(self, encoder: Encoder, row: VersionMetrics) -> None:
         """Sets beside the split: measured where their labels are known, and listed in any case."""
@@ -164,12 +190,6 @@ class Evaluator:
             out.metrics = _table(cells)
             row.sets[what] = out
 
-    def _probe(self, encoder: Encoder, probe: Probe) -> dict[str, float]:
-        images, texts = self.images(encoder, probe.pictures), self.texts(encoder, probe.texts)
-        if probe.kind == "retrieval":
-            return image_text_recall(images, texts, groups=probe.texts)
-        return {"accuracy": classification_accuracy(images, texts, torch.tensor(probe.labels))}
-
     def cross_version(
         self, queries: Mapping[str, Tensor], galleries: Mapping[str, Tensor]
     ) -> dict[str, float]:
@@ -186,9 +206,11 @@ class Evaluator:
         return measure(held, self.rows_of(held), queries, galleries[held.gallery.name])
 
     def _lists(self, held: RetrievalSet, queries: Tensor, galleries: Mapping[str, Tensor]) -> Lists:
-        rows = self.rows_of(held)
-        among = rows.candidates if all(m.over == "sub" for m in held.protocol.measured) else None
-        return best_of(queries, galleries[held.gallery.name], rows.exclude, among=among)
+        rows, gallery = self.rows_of(held), galleries[held.gallery.name]
+        best = best_of(queries, gallery, rows.exclude)
+        if rows.candidates is None:
+            return best
+        return replace(best, own=best_of(queries, gallery, rows.exclude, among=rows.candidates))
 
     def _means(self, held: RetrievalSet, values: Mapping[str, Tensor]) -> dict[str, float]:
         """A cell of R, in percent."""

@@ -5,6 +5,8 @@ from __future__ import annotations
 import copy
 from pathlib import Path
 
+from torch import Tensor
+
 from clplat.data.records import Picture
 from clplat.errors import UserError
 from clplat.evaluation.evaluator import VersionMetrics
@@ -62,7 +64,7 @@ class IndexVersions:
         save_tree(self._file("galleries", version), row.galleries)
         out: dict[str, list[float]] = {}
         for old in range(version + 1):
-            galleries = row.galleries if old == version else load_tree(self._file("galleries", old))
+            galleries = row.galleries if old == version else self.galleries(old)
             queries = row.queries
             if self._projects and old < version:
                 projection = self._fitted(version, old)
@@ -70,6 +72,11 @@ class IndexVersions:
             for metric, value in self.parts.evaluator.cross_version(queries, galleries).items():
                 out.setdefault(metric, []).append(value)
         return out
+
+    def galleries(self, version: int) -> dict[str, Tensor]:
+        """The galleries as a version embedded them."""
+        held: dict[str, Tensor] = load_tree(self._file("galleries", version))
+        return held
 
     def backfill(self, version: int, row: VersionMetrics) -> float | None:
         """The share in percent of gallery vectors that this version changed: what an index must take in anew.
@@ -79,7 +86,7 @@ class IndexVersions:
         """
         if version == 0:
             return None
-        before = load_tree(self._file("galleries", version - 1))
+        before = self.galleries(version - 1)
         changed = sum(int((row.galleries[name] != old).any(dim=1).sum()) for name, old in before.items())
         return 100.0 * changed / sum(len(old) for old in before.values())
 
