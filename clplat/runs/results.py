@@ -117,7 +117,7 @@ def completed_result(held: Mapping[str, Any]) -> dict[str, Any]:
 def add_row(
     result: dict[str, Any],
     row: VersionMetrics,
-    cells: Mapping[str, Sequence[float]],
+    cells: Mapping[str, Sequence[float | None]],
     backfill: float | None,
     zero_shot: bool = True,
 ) -> None:
