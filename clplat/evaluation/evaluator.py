@@ -6,7 +6,7 @@ The evaluator knows no strategy. It sees an encoder (the retriever), pictures an
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
@@ -206,9 +206,11 @@ class Evaluator:
         return measure(held, self.rows_of(held), queries, galleries[held.gallery.name])
 
     def _lists(self, held: RetrievalSet, queries: Tensor, galleries: Mapping[str, Tensor]) -> Lists:
-        rows = self.rows_of(held)
-        among = rows.candidates if all(m.over == "sub" for m in held.protocol.measured) else None
-        return best_of(queries, galleries[held.gallery.name], rows.exclude, among=among)
+        rows, gallery = self.rows_of(held), galleries[held.gallery.name]
+        best = best_of(queries, gallery, rows.exclude)
+        if rows.candidates is None:
+            return best
+        return replace(best, own=best_of(queries, gallery, rows.exclude, among=rows.candidates))
 
     def _means(self, held: RetrievalSet, values: Mapping[str, Tensor]) -> dict[str, float]:
         """A cell of R, in percent."""
