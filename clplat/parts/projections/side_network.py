@@ -96,7 +96,6 @@ class SideNetwork(Projection):
         # An evaluator may call this in inference mode, whose tensors autograd refuses: leave it and copy.
         with torch.inference_mode(False), torch.enable_grad():
             y, x = checked_pairs(new.clone(), old.clone(), _NAME)
-            # In float64: Adam would follow the rounding errors of float32 where nothing is left to learn.
             rotation = orthogonal_map(x, y)
             weights = self._train(
                 normalize(y, dim=1), normalize(x, dim=1), seen.clone().double().cpu(), rotation
@@ -112,12 +111,14 @@ class SideNetwork(Projection):
         weights = [first, x.new_zeros(self.hidden), x.new_zeros(self.hidden, y.shape[1])]
         for weight in weights:
             weight.requires_grad_()
-        optimizer = torch.optim.Adam(weights, lr=self.lr, eps=1e-5)
+        optimizer = torch.optim.Adam(weights, lr=self.lr)
         schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, max(1, self.steps))
         for _ in range(self.steps):
             rows = torch.randperm(len(x), generator=generator)[: self.batch_size]
             mapped = _mapped(x[rows], seen[rows], rotation, *weights)
             loss = (mapped - y[rows]).square().sum(1).mean()
+            if float(loss.detach()) < 1e-12:
+                break  # Adam would blow up what is left, rounding errors
             for weight, grad in zip(weights, torch.autograd.grad(loss, weights), strict=True):
                 weight.grad = grad
             optimizer.step()
