@@ -232,7 +232,7 @@ class Greedy(Sum):
     places = 12
 
 
-class Narrow(Composer):
+class OneWidth(Composer):
     """Takes all widths for that of the joint space."""
 
     wants: ClassVar[dict[str, frozenset[str]]] = dict.fromkeys(("image", "text"), frozenset({"tokens"}))
@@ -816,6 +816,6 @@ def test_a_broken_part_is_caught(contract: type, part: Any, test: str, tmp_path:
 
 def test_a_composer_of_one_width_for_all_is_caught() -> None:
     """It runs where the joint space, patches and words are equally wide, as they are in no real model."""
-    made: Any = type("Made", (ComposerContract,), {"make": lambda self: Narrow()})()
+    made: Any = type("Made", (ComposerContract,), {"make": lambda self: OneWidth()})()
     with pytest.raises(RuntimeError, match="shapes cannot be multiplied"):
         made.test_a_query_is_a_finite_row_of_the_joint_space()
