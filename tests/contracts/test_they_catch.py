@@ -258,14 +258,14 @@ class Long(Procrustes):
         return x @ self.matrix
 
 
-class Narrow(Procrustes):
+class EqualWidths(Procrustes):
     """Knows one width only."""
 
     def forward(self, x: Tensor) -> Tensor:
         return normalize(x @ self.matrix[:, : x.shape[1]], dim=1)
 
 
-class Greedy(Procrustes):
+class Insatiable(Procrustes):
     """Reads what nobody keeps."""
 
     reads = frozenset({"pictures", "captions"})
@@ -775,8 +775,8 @@ CASES: list[tuple[type, Any, str]] = [
     (ComposerContract, Dead, "test_gradients_reach_every_parameter_and_every_input_that_it_reads"),
     (ProjectionContract, Long, "test_rows_have_unit_length_whatever_theirs_was"),
     (AdapterContract, Boasting, "test_none_is_the_bare_base"),
-    (ProjectionContract, Narrow, "test_it_maps_between_spaces_of_unequal_widths"),
-    (ProjectionContract, Greedy, "test_it_says_what_it_reads_and_stores"),
+    (ProjectionContract, EqualWidths, "test_it_maps_between_spaces_of_unequal_widths"),
+    (ProjectionContract, Insatiable, "test_it_says_what_it_reads_and_stores"),
     (ProjectionContract, Learning, "test_an_unfitted_one_says_so"),
     (PromptContract, Nameless, "test_attaching_names_what_is_trained_and_leaves_the_base"),
     (PromptContract, Warping, "test_attaching_names_what_is_trained_and_leaves_the_base"),
