@@ -154,6 +154,14 @@ KINDS: dict[str, Kind] = {
             label=None,
             always=True,
         ),
+        Kind(
+            "postprocessor",
+            "postprocessors",
+            "none",
+            contract="clplat.parts.postprocessors._base:PostProcessor",
+            tests="PostProcessorContract",
+            optional=True,
+        ),
     )
 }
 

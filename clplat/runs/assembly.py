@@ -23,6 +23,7 @@ from clplat.evaluation.evaluator import Evaluator
 from clplat.parts.composers.image_only import ImageOnly
 from clplat.parts.composers.text_only import TextOnly
 from clplat.parts.losses._base import Loss, NoLoss
+from clplat.parts.postprocessors._base import PostProcessor
 from clplat.parts.probes._base import Probe, checked_probes
 from clplat.provenance import library_versions
 from clplat.randomness import seeded
@@ -45,6 +46,7 @@ class Assembly:
     pixels: PixelStore
     cache: FeatureCache | None
     collate: Collate
+    postprocessor: PostProcessor | None
     evaluator: Evaluator
     base_fingerprint: str
     cut_texts: list[str]
@@ -139,6 +141,7 @@ def assemble(config: Config) -> Assembly:
         pixels=pixels,
         cache=cache,
         collate=collate,
+        postprocessor=config.make("postprocessor"),
         evaluator=evaluator,
         base_fingerprint=fingerprint,
         cut_texts=cut,
