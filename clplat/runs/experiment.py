@@ -21,7 +21,7 @@ from clplat.events import Listener
 from clplat.files import read_json, write_atomically, write_json
 from clplat.models.frozen import weights_fixed
 from clplat.retrieval_grid import query_grid
-from clplat.runs.assembly import Assembly, assemble, make_trainer, refuse_idle_parts, starts_random
+from clplat.runs.assembly import Assembly, assemble, make_trainer, refuse_idle_parts
 from clplat.runs.checkpoint import Weights, load_state, save_state, save_version
 from clplat.runs.failure import ERROR, last_good, one_line, recorded
 from clplat.runs.index_versions import IndexVersions
@@ -186,7 +186,7 @@ class Experiment:
         save_tree(self.folder / "values" / f"{version}.safetensors", row.values)
         save_lists(self.folder / "lists" / f"{version}.safetensors", row.lists)
         save_version(self.folder / "versions" / f"{version}.safetensors", self.trainer, self.weights)
-        add_row(self.result, row, cells, backfill, zero_shot=not starts_random(retriever))
+        add_row(self.result, row, cells, backfill)
         for name, cost in spent.items():
             self.result["sets"][name]["cost"] = cost
         self._add_costs()

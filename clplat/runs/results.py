@@ -65,7 +65,7 @@ def blank(config: Config, parts: Assembly) -> dict[str, Any]:
         "training": {},
         "cost": {},
         "data": {"cut_texts": parts.cut_texts, "report": getattr(parts.scenario, "report", {})},
-        "extra_data": {},
+        "extra_data": _beside(config, parts),
         "fingerprints": {
             "data": parts.scenario.fingerprint(),
             "queries": queries_fingerprint(parts.domains, config.evaluation.split),
@@ -82,6 +82,20 @@ def _further(parts: Assembly) -> dict[str, dict[str, RetrievalSet]]:
     """Sets beside what is measured: those of the domains, and lists that are ranked again."""
     again = reranked_sets(parts.evaluator) if parts.postprocessor is not None else {}
     return {**parts.evaluator.further, **{f"{name}/{RERANKED}": domains for name, domains in again.items()}}
+
+
+def _beside(config: Config, parts: Assembly) -> dict[str, Any]:
+    """What a strategy learns from beside the stream, where there is some."""
+    held = parts.reference
+    if held is None:
+        return {}
+    found = {
+        "fingerprint": held.fingerprint(),
+        "pictures": len(held.pictures()),
+        "texts": len(held.texts()),
+        "bytes": held.bytes(parts.retriever.backbone.image_size),
+    }
+    return {config.name("reference"): found}
 
 
 def _described(domains: Mapping[str, RetrievalSet]) -> dict[str, Any]:
@@ -126,7 +140,6 @@ def add_row(
     row: VersionMetrics,
     cells: Mapping[str, Sequence[float]],
     backfill: float | None,
-    zero_shot: bool = True,
 ) -> None:
     """Append what was measured of one model version, and every score up to it.
 
@@ -135,7 +148,6 @@ def add_row(
         row: of R and of the probes.
         cells: metric -> row of C, as long as versions are known.
         backfill: the share in percent of gallery vectors that this version changed.
-        zero_shot: row 0 is the backbone's own ability; False where a part in front of it starts random.
     """
     version = len(result["scores"])
     _append(result["metrics"], row.metrics, version)
@@ -150,7 +162,7 @@ def add_row(
         for earlier in filter(None, known):
             earlier.append(None)
     _append(result["compatibility"], cells, version)
-    result["scores"].append(_rounded(_scores(result, zero_shot) | {"backfill": backfill}))
+    result["scores"].append(_rounded(_scores(result) | {"backfill": backfill}))
     # What a stored gallery takes; a head may make it smaller than the towers' embeddings.
     vector = next(iter(row.galleries.values()))
     result["cost"]["bytes_per_item"] = vector.shape[1] * vector.element_size()
@@ -163,13 +175,11 @@ def _append(tables: dict[str, Any], new: Mapping[str, Any], version: int) -> Non
         rows.append(_rounded(new.get(metric)))
 
 
-def _scores(result: Mapping[str, Any], zero_shot: bool) -> dict[str, Any]:
+def _scores(result: Mapping[str, Any]) -> dict[str, Any]:
     primary = result["protocol"]["primary"]
     scores: dict[str, Any] = dict(continual_scores(result["metrics"][primary]))
     scores |= compatibility_scores(result["compatibility"][primary])
-    series = [
-        values for values in zero_shot_series(result) if zero_shot and None not in values[:1] + values[-1:]
-    ]
+    series = [values for values in zero_shot_series(result) if None not in values[:1] + values[-1:]]
     for name, score in (("zs_retention", zs_retention), ("zs_drop", zs_drop)):
         known = [value for value in map(score, series) if value is not None]
         scores[name] = sum(known) / len(known) if known else None

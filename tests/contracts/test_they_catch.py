@@ -27,6 +27,8 @@ from clplat.parts.probes._base import ModelView, Probe
 from clplat.parts.projections.identity import Identity
 from clplat.parts.projections.procrustes import Procrustes
 from clplat.parts.prompts.context import ContextPrompt
+from clplat.parts.samplers.by_domain import ByDomain
+from clplat.parts.samplers.neighbours import Neighbours
 from clplat.parts.scorers.dot import Dot
 from clplat.parts.teachers.momentum import Momentum
 from clplat.parts.teachers.previous import Previous
@@ -40,11 +42,14 @@ from clplat.testing import (
     ProbesContract,
     ProjectionContract,
     PromptContract,
+    ReferenceContract,
+    SamplerContract,
     ScorerContract,
     StrategyContract,
     TeacherContract,
     TransformContract,
 )
+from clplat.testing.references import TinyReference
 from clplat.training.strategy import Strategy
 from strategies import EWC, Replay
 
@@ -266,6 +271,13 @@ class Backward(Loss):
         return outputs.scores().diagonal().mean()
 
 
+class Square(Loss):
+    """Takes every candidate for a target."""
+
+    def forward(self, outputs: Any, batch: Any, progress: Any) -> Tensor:
+        return nn.functional.cross_entropy(outputs.scores().T, torch.arange(len(outputs)))
+
+
 class Spare(InfoNCE):
     """Has a weight that nothing uses."""
 
@@ -279,6 +291,57 @@ class Secret(InfoNCE):
     def forward(self, outputs: Any, batch: Any, progress: Any) -> Tensor:
         self.steps = getattr(self, "steps", 0) + 1
         return super().forward(outputs, batch, progress) / self.steps
+
+
+class Alone(ByDomain):
+    """Leaves the last example alone."""
+
+    def batches(self, examples: Any, size: int, draw: Any, embed: Any) -> list[list[int]]:
+        order = torch.randperm(len(examples), generator=draw).tolist()
+        return [order[i : i + size] for i in range(0, len(order), size)]
+
+
+class Omitting(ByDomain):
+    """Says that every example is there, and leaves out a batch."""
+
+    def batches(self, examples: Any, size: int, draw: Any, embed: Any) -> list[list[int]]:
+        found = super().batches(examples, size, draw, embed)
+        return found[1:] or found
+
+
+class Fixed(ByDomain):
+    """Has the same batches in every pass."""
+
+    def batches(self, examples: Any, size: int, draw: Any, embed: Any) -> list[list[int]]:
+        return super().batches(examples, size, torch.Generator().manual_seed(0), embed)
+
+
+class Glancing(Neighbours):
+    """Looks at the model and does not say so, so that its batches are in no checkpoint."""
+
+    looks = False
+
+
+class Repeating(TinyReference):
+    """Has a picture twice."""
+
+    def pictures(self) -> Any:
+        return [*super().pictures(), super().pictures()[0]]
+
+
+class Unseeded(TinyReference):
+    """Draws from the global generator."""
+
+    def sample(self, progress: Any, pictures: int, texts: int) -> Any:
+        rows = torch.randperm(len(self.pictures()))[:pictures].tolist()
+        return [self.pictures()[i] for i in rows], [*self.texts()[:texts]]
+
+
+class Free(TinyReference):
+    """Does not count its bytes."""
+
+    def bytes(self, image_size: int) -> int:
+        return 0
 
 
 class Boasting(Full):
@@ -713,8 +776,17 @@ CASES: list[tuple[type, Any, str]] = [
     ),
     (PostProcessorContract, Overwriting, "test_it_leaves_the_shortlist_alone"),
     (PostProcessorContract, Unbilled, "test_what_it_embeds_is_counted"),
+    (LossContract, Square, "test_negatives_are_candidates_like_any_other"),
     (LossContract, Ordered, "test_the_order_of_the_batch_does_not_matter"),
     (LossContract, Backward, "test_right_answers_cost_less_than_random_ones"),
+    (SamplerContract, Alone, "test_a_batch_has_different_examples_and_no_more_than_it_takes"),
+    (SamplerContract, Omitting, "test_a_pass_has_every_example_once"),
+    (SamplerContract, Fixed, "test_the_draw_decides_all"),
+    (SamplerContract, Glancing, "test_it_looks_at_the_model_only_if_it_says_so"),
+    (SamplerContract, Glancing, "test_a_run_with_it_resumes"),
+    (ReferenceContract, Repeating, "test_its_pictures_and_texts_are_different_and_can_be_had_again"),
+    (ReferenceContract, Unseeded, "test_a_draw_is_of_what_it_holds_and_depends_on_the_place"),
+    (ReferenceContract, Free, "test_it_is_counted_in_bytes"),
     (LossContract, Spare, "test_it_has_finite_gradients"),
     (LossContract, Secret, "test_its_weights_are_trained_and_it_resumes"),
 ]
