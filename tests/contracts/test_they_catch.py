@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 import torch
@@ -17,6 +17,7 @@ from clplat.errors import UserError
 from clplat.evaluation.probes import ClassificationProbe, RetrievalProbe
 from clplat.models.frozen import weights_fixed
 from clplat.parts.adapters.full import Full
+from clplat.parts.composers._base import Composer
 from clplat.parts.composers.sum import Sum
 from clplat.parts.heads._base import Head, View
 from clplat.parts.losses._base import Loss
@@ -242,6 +243,46 @@ class Blind(Sum):
         return normalize(image.pooled, dim=-1)
 
 
+class Sneaking(Sum):
+    """Reads tokens where there are some, and does not say so."""
+
+    def forward(self, image: Any, text: Any) -> Tensor:
+        query = super().forward(image, text)
+        return query if image.tokens is None else query + image.tokens.mean()
+
+
+class Crowded(Sum):
+    """Centres the gallery on the batch."""
+
+    def target(self, image: Any) -> Tensor:
+        return image.pooled - image.pooled.mean(0)
+
+
+class Loud(Sum):
+    """Has an objective of its own for every row."""
+
+    def terms(self, batch: Any, outputs: Any) -> dict[str, Tensor]:
+        return {"loud": outputs.query.sum(dim=1)}
+
+
+class Greedy(Sum):
+    """Has a sentence that fills the context."""
+
+    places = 12
+
+
+class OneWidth(Composer):
+    """Takes all widths for that of the joint space."""
+
+    wants: ClassVar[dict[str, frozenset[str]]] = dict.fromkeys(("image", "text"), frozenset({"tokens"}))
+
+    def build(self, embed_dim: int) -> None:
+        self.map = nn.Linear(embed_dim, embed_dim)
+
+    def forward(self, image: Any, text: Any) -> Tensor:
+        return self.map(image.tokens).mean(1) + self.map(text.tokens).mean(1)
+
+
 class Dead(Sum):
     """Builds a layer that nothing uses."""
 
@@ -429,6 +470,19 @@ class Fading(Handing):
     def vectors(self: Any, layer: int) -> Tensor | None:
         self.calls = getattr(self, "calls", 0) + (layer == 0)
         return self.vectors / self.calls if layer == 0 else None
+
+
+class Lopsided(Handing):
+    """Has more keys than values."""
+
+    def attach(self, backbone: Any) -> list[str]:
+        names = super().attach(backbone)
+        prompt = backbone.text_prompt
+        prompt.prefix = lambda layer: (prompt.vectors, prompt.vectors[:1])
+        return names
+
+    def vectors(self: Any, layer: int) -> Tensor | None:
+        return self.vectors if layer == 0 else None
 
 
 def shown(*keys: str, captions: tuple[str, ...] = ("a red square", "a blue square")) -> Probe:
@@ -740,6 +794,10 @@ CASES: list[tuple[type, Any, str]] = [
     (AdapterContract, Hiding, "test_kept_features_are_never_stale"),
     (ComposerContract, Averaging, "test_rows_do_not_depend_on_each_other"),
     (ComposerContract, Blind, "test_it_reads_what_it_says_and_nothing_else"),
+    (ComposerContract, Sneaking, "test_it_needs_no_more_than_it_wants"),
+    (ComposerContract, Crowded, "test_a_candidate_is_a_finite_row_of_the_joint_space"),
+    (ComposerContract, Loud, "test_its_own_objectives_are_named_finite_scalars"),
+    (ComposerContract, Greedy, "test_its_template_leaves_room_for_a_text"),
     (ComposerContract, Dead, "test_gradients_reach_every_parameter_and_every_input_that_it_reads"),
     (ProjectionContract, Long, "test_rows_have_unit_length_whatever_theirs_was"),
     (AdapterContract, Boasting, "test_none_is_the_bare_base"),
@@ -749,6 +807,7 @@ CASES: list[tuple[type, Any, str]] = [
     (PromptContract, Spilling, "test_it_changes_the_towers_that_it_prompts_and_no_other"),
     (PromptContract, Sliding, "test_a_second_one_is_refused"),
     (PromptContract, Ragged, "test_its_vectors_fit_the_tower"),
+    (PromptContract, Lopsided, "test_its_vectors_fit_the_tower"),
     (PromptContract, Idle, "test_training_reaches_every_named_tensor_and_no_other"),
     (PromptContract, Noisy, "test_evaluation_draws_nothing"),
     (PromptContract, Fading, "test_a_teacher_and_a_checkpoint_bring_it_back"),
@@ -801,3 +860,10 @@ def test_a_broken_part_is_caught(contract: type, part: Any, test: str, tmp_path:
     with pytest.raises(AssertionError), torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)  # as a part may leave it that seeds the generator with the usual number
         method(tmp_path) if needs_folder else method()
+
+
+def test_a_composer_of_one_width_for_all_is_caught() -> None:
+    """It runs where the joint space, patches and words are equally wide, as they are in no real model."""
+    made: Any = type("Made", (ComposerContract,), {"make": lambda self: OneWidth()})()
+    with pytest.raises(RuntimeError, match="shapes cannot be multiplied"):
+        made.test_a_query_is_a_finite_row_of_the_joint_space()
