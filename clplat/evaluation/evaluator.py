@@ -200,6 +200,10 @@ class Evaluator:
         known = {metric: [cell[metric] for cell in cells if metric in cell] for metric in _table(cells)}
         return {metric: sum(values) / len(values) for metric, values in known.items()}
 
+    def measured(self, held: RetrievalSet, queries: Tensor, gallery: Tensor) -> dict[str, float]:
+        """Every metric of a set in percent, of any queries in any gallery."""
+        return self._means(held, measure(held, self.rows_of(held), queries, gallery))
+
     def _values(
         self, held: RetrievalSet, queries: Tensor, galleries: Mapping[str, Tensor]
     ) -> dict[str, Tensor]:

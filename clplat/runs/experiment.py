@@ -26,7 +26,8 @@ from clplat.runs.checkpoint import Weights, load_state, save_state, save_version
 from clplat.runs.failure import ERROR, last_good, one_line, recorded
 from clplat.runs.index_versions import IndexVersions
 from clplat.runs.load import load
-from clplat.runs.results import add_costs, add_row, blank, completed_result
+from clplat.runs.processing import Processing
+from clplat.runs.results import add_costs, add_processed, add_row, blank, completed_result
 from clplat.runs.run_folder import CHECKPOINT, RESULT, default_folder, locked_run_folder
 from clplat.training.trainer import Position, Trainer
 from clplat.trees import save_tree
@@ -91,6 +92,9 @@ class Experiment:
         self.trainer = make_trainer(config, self.parts, self._on_step)
         self.weights = Weights(self.parts.retriever)
         self.versions = IndexVersions(folder, self.parts, config.evaluation.anchors)
+        maps = self.parts.postprocessor is not None and self.parts.postprocessor.maps
+        limit = config.evaluation.anchors
+        self.processing = Processing(folder, self.parts, limit) if maps else None
         self.checkpoint = folder / CHECKPOINT
         self._next_checkpoint = 0.0
         self.result = blank(config, self.parts)
@@ -178,8 +182,13 @@ class Experiment:
                 older=self._older,
             )
             part = self.parts.postprocessor
-            spent = rerank(self.parts.evaluator, retriever, row, part) if part is not None else {}
-            cells = self.versions.cells(version, row)
+            again = part is not None and part.shortlist > 0
+            spent = rerank(self.parts.evaluator, retriever, row, part) if part is not None and again else {}
+            if self.processing is not None:
+                self.processing.begin(version)
+            cells = self.versions.cells(version, row, self.processing)
+            if self.processing is not None:
+                self.processing.finish(row)
             backfill = self.versions.backfill(version, row)
         self._draw(version, row)
         save_tree(self.folder / "ranks" / f"{version}.safetensors", row.ranks)
@@ -187,6 +196,8 @@ class Experiment:
         save_lists(self.folder / "lists" / f"{version}.safetensors", row.lists)
         save_version(self.folder / "versions" / f"{version}.safetensors", self.trainer, self.weights)
         add_row(self.result, row, cells, backfill)
+        if self.processing is not None:
+            add_processed(self.result["sets"][self.processing.name], self.processing.cells)
         for name, cost in spent.items():
             self.result["sets"][name]["cost"] = cost
         self._add_costs()

@@ -13,6 +13,7 @@ from clplat.models.frozen import weights_fixed
 from clplat.parts.projections._base import Projection
 from clplat.runs.assembly import Assembly
 from clplat.runs.pairs import Anchors, VersionPairs
+from clplat.runs.processing import Processing
 from clplat.trees import load_tree, save_tree
 
 
@@ -66,19 +67,27 @@ class IndexVersions:
                 keys = [picture.key for picture in shown]
                 save_tree(self.folder / "anchors" / "base.safetensors", {"keys": keys, "rows": rows})
 
-    def cells(self, version: int, row: VersionMetrics) -> dict[str, list[float | None]]:
+    def cells(
+        self, version: int, row: VersionMetrics, processing: Processing | None = None
+    ) -> dict[str, list[float | None]]:
         """Row ``version`` of C for each metric: this version's queries in every index up to its own.
 
-        None where the two spaces have unequal widths and no projection lies between.
+        None where the two spaces have unequal widths and no projection lies between. ``processing`` measures
+        the same after a post-processor.
         """
         save_tree(self._file("galleries", version), row.galleries)
         cells: list[dict[str, float]] = []
         for old in range(version + 1):
             queries, galleries = row.queries, row.galleries if old == version else self.galleries(old)
-            if self.projection.fitted and old < version:
-                queries, galleries = self._bridged(version, old, queries, galleries)
+            projection = self._fitted(version, old) if self.projection.fitted and old < version else None
+            if projection is not None:
+                queries, galleries = self._bridged(projection, queries, galleries)
             fits = {rows.shape[1:] for rows in (*queries.values(), *galleries.values())}
             cells.append(self.parts.evaluator.cross_version(queries, galleries) if len(fits) == 1 else {})
+            if processing is not None and len(fits) == 1:
+                asks = projection is not None and projection.maps == "query"
+                stored = projection is None or asks
+                processing.measure(old, queries, galleries, projection if asks else None, stored)
         return {metric: [cell.get(metric) for cell in cells] for metric in cells[-1]}
 
     def galleries(self, version: int) -> dict[str, Tensor]:
@@ -99,10 +108,9 @@ class IndexVersions:
         return 100.0 * changed / sum(len(old) for old in before.values())
 
     def _bridged(
-        self, version: int, old: int, queries: dict[str, Tensor], galleries: dict[str, Tensor]
+        self, projection: Projection, queries: dict[str, Tensor], galleries: dict[str, Tensor]
     ) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
         """Queries and galleries of two versions in one space."""
-        projection = self._fitted(version, old)
         if projection.maps == "query":
             return {name: projection(rows) for name, rows in queries.items()}, galleries
         # The untrained model stands at the beginning of every index: its galleries are the stored columns.

@@ -18,6 +18,7 @@ from clplat.evaluation.evaluator import VersionMetrics
 from clplat.evaluation.reranking import RERANKED, reranked_sets
 from clplat.measures import probes_about, zero_shot_series
 from clplat.runs.assembly import Assembly
+from clplat.runs.processing import PROCESSED
 from clplat.training.trainer import Trainer
 
 SCHEMA = 2
@@ -80,8 +81,13 @@ def blank(config: Config, parts: Assembly) -> dict[str, Any]:
 
 def _further(parts: Assembly) -> dict[str, dict[str, RetrievalSet]]:
     """Sets beside what is measured: those of the domains, and lists that are ranked again."""
-    again = reranked_sets(parts.evaluator) if parts.postprocessor is not None else {}
-    return {**parts.evaluator.further, **{f"{name}/{RERANKED}": domains for name, domains in again.items()}}
+    part, evaluator = parts.postprocessor, parts.evaluator
+    found = dict(evaluator.further)
+    if part is not None and part.shortlist:
+        found |= {f"{name}/{RERANKED}": domains for name, domains in reranked_sets(evaluator).items()}
+    if part is not None and part.maps:
+        found[f"{evaluator.split}/{PROCESSED}"] = dict(zip(evaluator.names, evaluator.sets, strict=True))
+    return found
 
 
 def _beside(config: Config, parts: Assembly) -> dict[str, Any]:
@@ -184,6 +190,13 @@ def _scores(result: Mapping[str, Any]) -> dict[str, Any]:
         known = [value for value in map(score, series) if value is not None]
         scores[name] = sum(known) / len(known) if known else None
     return scores
+
+
+def add_processed(held: dict[str, Any], cells: Sequence[Mapping[str, float]]) -> None:
+    """Append a row of C after a post-processor: ``compatibility`` of the set, without what lies above."""
+    for metric in dict.fromkeys(name for cell in cells for name in cell):
+        rows = held.setdefault("compatibility", {}).setdefault(metric, [])
+        rows.append(_rounded([cell.get(metric) for cell in cells]))
 
 
 def add_costs(result: dict[str, Any], parts: Assembly, trainer: Trainer) -> None:

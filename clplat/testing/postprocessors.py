@@ -4,14 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from unittest import SkipTest
 
 import torch
 from torch import Tensor
+from torch.nn.functional import normalize
 
 from clplat.data.records import Item, Picture
 from clplat.models.frozen import weights_fixed
 from clplat.parts.composers.sum import Sum
-from clplat.parts.postprocessors._base import PostProcessor, Shortlist, Spent
+from clplat.parts.postprocessors._base import Banks, PostProcessor, Scored, Shortlist, Spent
+from clplat.randomness import generator
 from clplat.testing.checks import generator_untouched
 from clplat.testing.part import PlainPartContract
 from clplat.testing.tiny import tiny_collate, tiny_domains, tiny_retriever
@@ -31,6 +34,8 @@ class PostProcessorContract(PlainPartContract[PostProcessor]):
 
     def _shortlist(self) -> Shortlist:
         """The best of six queries; the last has one less, and one item is of words."""
+        if self.make().maps and not self.make().shortlist:
+            raise SkipTest("it maps embeddings and ranks nothing again")
         held = tiny_domains()[0].test
         retriever = tiny_retriever(composer=Sum()).eval()
         pixels, tokenize = tiny_collate().pixels, retriever.backbone.tokenize
@@ -47,6 +52,15 @@ class PostProcessorContract(PlainPartContract[PostProcessor]):
         scores, rows = (asked @ gallery.T).topk(min(max(1, self.make().shortlist), len(items)))
         rows[-1, -1], scores[-1, -1] = -1, -torch.inf
         return Shortlist(held.queries, asked, items, rows, scores, embed)
+
+    def _mapping(self) -> tuple[PostProcessor, Scored, Scored]:
+        """Fitted on banks, with queries and a gallery; every query may not find one row."""
+        if not self.make().maps:
+            raise SkipTest("it maps no embeddings")
+        draw, part = generator(0, "contract", "postprocessor"), self.make()
+        rows = [normalize(torch.randn(n, 8, generator=draw), dim=1) for n in (9, 7, 5, 12)]
+        part.fit(Banks(rows[0], rows[1]))
+        return part, Scored(rows[2], torch.arange(5)[:, None]), Scored(rows[3])
 
     # -- the contract -------------------------------------------------------------------------------------
 
@@ -93,3 +107,43 @@ class PostProcessorContract(PlainPartContract[PostProcessor]):
 
         self.make().rerank(replace(found, embed=embed))
         assert found.spent.pictures == len(asked) == len(set(asked)), "not counted, or embedded twice"
+
+    def test_it_does_something(self) -> None:
+        part = self.make()
+        assert part.maps or part.shortlist > 0, "it neither maps embeddings nor has a shortlist"
+
+    def test_what_it_maps_can_be_ranked(self) -> None:
+        part, queries, gallery = self._mapping()
+        before = queries.rows.clone(), gallery.rows.clone()
+        with generator_untouched("it draws from torch's global generator, or seeds it"):
+            (q, g), again = part.map(queries, gallery), part.map(queries, gallery)
+        assert len(q) == len(queries.rows) and len(g) == len(gallery.rows) and q.shape[1] == g.shape[1]
+        assert torch.isfinite(q).all() and torch.isfinite(g).all(), "a row is not finite"
+        assert torch.equal(q, again[0]) and torch.equal(g, again[1]), "the same rows are mapped otherwise"
+        kept = zip(before, (queries.rows, gallery.rows), strict=True)
+        assert all(torch.equal(old, now) for old, now in kept), "it changes what it is given"
+
+    def test_what_is_asked_changes_no_gallery_and_no_other_query(self) -> None:
+        part, queries, gallery = self._mapping()
+        q, g = part.map(queries, gallery)
+        assert queries.exclude is not None
+        few = Scored(queries.rows[:2], queries.exclude[:2])
+        fewer, same = part.map(few, gallery)
+        assert torch.allclose(same, g, atol=1e-6), "queries of an evaluation change the gallery"
+        assert torch.allclose(fewer, q[:2], atol=1e-6), "other queries change a query"
+
+    def test_a_second_fit_forgets_the_first(self) -> None:
+        part, queries, gallery = self._mapping()
+        first = part.map(queries, gallery)
+        draw = generator(1, "contract", "postprocessor")
+        other = [normalize(torch.randn(4, 8, generator=draw), dim=1) for _ in range(2)]
+        fresh = self.make()
+        for each in (part, fresh):
+            each.fit(Banks(*other))
+        found, expected = part.map(queries, gallery), fresh.map(queries, gallery)
+        assert all(torch.equal(a, b) for a, b in zip(found, expected, strict=True)), "it remembers old banks"
+        assert not all(torch.equal(a, b) for a, b in zip(found, first, strict=True)), (
+            "the banks change nothing"
+        )
+        fresh.fit(Banks(other[0], other[0][:0]))  # the first gallery's version had seen no training picture
+        assert all(torch.isfinite(rows).all() for rows in fresh.map(queries, gallery))

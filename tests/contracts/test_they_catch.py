@@ -22,8 +22,9 @@ from clplat.parts.composers.sum import Sum
 from clplat.parts.heads._base import Head, View
 from clplat.parts.losses._base import Loss
 from clplat.parts.losses.info_nce import InfoNCE
-from clplat.parts.postprocessors._base import Shortlist
+from clplat.parts.postprocessors._base import Banks, PostProcessor, Scored, Shortlist
 from clplat.parts.postprocessors.crops import Crops
+from clplat.parts.postprocessors.inverted_softmax import InvertedSoftmax
 from clplat.parts.probes._base import ModelView, Probe
 from clplat.parts.projections.identity import Identity
 from clplat.parts.projections.procrustes import Procrustes
@@ -770,6 +771,28 @@ class Uncounting(EWC):
         return 0
 
 
+class Peeking(InvertedSoftmax):
+    """Takes the evaluation's queries for its bank."""
+
+    def map(self, queries: Scored, gallery: Scored) -> tuple[Tensor, Tensor]:
+        self.fit(Banks(queries.rows, queries.rows[:0]))
+        return super().map(queries, gallery)
+
+
+class Hoarding(InvertedSoftmax):
+    """Keeps the banks of all fits."""
+
+    def fit(self, banks: Banks) -> None:
+        held = self._banks
+        super().fit(
+            banks if held is None else Banks(torch.cat([held.queries, banks.queries]), banks.pictures)
+        )
+
+
+class Resting(PostProcessor):
+    """Does nothing."""
+
+
 CASES: list[tuple[type, Any, str]] = [
     (TeacherContract, Echoing, "test_it_does_not_move_with_the_student"),
     (TeacherContract, Kept, "test_it_does_not_move_with_the_student"),
@@ -841,6 +864,9 @@ CASES: list[tuple[type, Any, str]] = [
     (TransformContract, Emptying, "test_what_it_makes_can_be_trained_on"),
     (TransformContract, Denying, "test_a_negative_says_something_else_than_the_target"),
     (TransformContract, Local, "test_it_can_be_sent_to_a_loaders_process"),
+    (PostProcessorContract, Peeking, "test_what_is_asked_changes_no_gallery_and_no_other_query"),
+    (PostProcessorContract, Hoarding, "test_a_second_fit_forgets_the_first"),
+    (PostProcessorContract, Resting, "test_it_does_something"),
     (PostProcessorContract, Comparing, "test_a_query_is_scored_by_itself"),
     (PostProcessorContract, Short, "test_it_scores_every_candidate_of_the_shortlist"),
     (

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from typing import ClassVar
 
 from torch import Tensor
 
 from clplat.data.records import Item, Picture, Query
 
-__all__ = ["PostProcessor", "Shortlist", "Spent"]
+__all__ = ["Banks", "PostProcessor", "Scored", "Shortlist", "Spent"]
 
 
 @dataclass
@@ -48,11 +49,54 @@ class Shortlist:
         return self.embed(pictures)
 
 
+@dataclass(frozen=True)
+class Banks:
+    """Training data of the domains seen, embedded: never validation or test data.
+
+    Args:
+        queries: (B, D) composed queries by the version that asks, in the gallery's space.
+        pictures: (P, D) by the version that made the gallery; no rows where it had seen no domain.
+    """
+
+    queries: Tensor
+    pictures: Tensor
+
+
+@dataclass(frozen=True)
+class Scored:
+    """Rows (N, D) that are compared by inner products.
+
+    Args:
+        rows: of queries or of a gallery.
+        exclude: of queries: gallery rows (N, E) that each may not find, padded with -1.
+    """
+
+    rows: Tensor
+    exclude: Tensor | None = None
+
+
 class PostProcessor:
-    """Works on rankings; nothing of the model is changed. The constructor is the configuration."""
+    """Works on rankings; nothing of the model is changed. The constructor is the configuration.
+
+    One that `maps` changes embeddings, by what it learnt of training data, and is ranked exactly; one with a
+    ``shortlist`` scores the best items again.
+    """
+
+    #: It maps the embeddings of queries and gallery.
+    maps: ClassVar[bool] = False
 
     #: Items of each query that `rerank` sees: the best of the first ranking. What is beyond keeps its place.
     shortlist: int = 0
+
+    def fit(self, banks: Banks) -> None:
+        """Learn from training data; called anew for every pair of a query version and a gallery version."""
+
+    def map(self, queries: Scored, gallery: Scored) -> tuple[Tensor, Tensor]:
+        """What is compared instead: (Q, D + E) and (G, D + E), E columns added at most.
+
+        A row depends on itself and on the banks; of a query also on the gallery.
+        """
+        return queries.rows, gallery.rows
 
     def rerank(self, found: Shortlist) -> Tensor:
         """New scores (Q, K) of a shortlist; among equal ones the first ranking decides.
