@@ -142,8 +142,7 @@ class PostProcessorContract(PlainPartContract[PostProcessor]):
             each.fit(Banks(*other))
         found, expected = part.map(queries, gallery), fresh.map(queries, gallery)
         assert all(torch.equal(a, b) for a, b in zip(found, expected, strict=True)), "it remembers old banks"
-        assert not all(torch.equal(a, b) for a, b in zip(found, first, strict=True)), (
-            "the banks change nothing"
-        )
+        same = all(torch.equal(a, b) for a, b in zip(found, first, strict=True))
+        assert not same, "the banks change nothing"
         fresh.fit(Banks(other[0], other[0][:0]))  # the first gallery's version had seen no training picture
         assert all(torch.isfinite(rows).all() for rows in fresh.map(queries, gallery))

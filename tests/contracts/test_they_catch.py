@@ -771,7 +771,7 @@ class Uncounting(EWC):
         return 0
 
 
-class Peeking(InvertedSoftmax):
+class Transductive(InvertedSoftmax):
     """Takes the evaluation's queries for its bank."""
 
     def map(self, queries: Scored, gallery: Scored) -> tuple[Tensor, Tensor]:
@@ -864,7 +864,7 @@ CASES: list[tuple[type, Any, str]] = [
     (TransformContract, Emptying, "test_what_it_makes_can_be_trained_on"),
     (TransformContract, Denying, "test_a_negative_says_something_else_than_the_target"),
     (TransformContract, Local, "test_it_can_be_sent_to_a_loaders_process"),
-    (PostProcessorContract, Peeking, "test_what_is_asked_changes_no_gallery_and_no_other_query"),
+    (PostProcessorContract, Transductive, "test_what_is_asked_changes_no_gallery_and_no_other_query"),
     (PostProcessorContract, Hoarding, "test_a_second_fit_forgets_the_first"),
     (PostProcessorContract, Resting, "test_it_does_something"),
     (PostProcessorContract, Comparing, "test_a_query_is_scored_by_itself"),
