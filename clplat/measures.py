@@ -14,8 +14,8 @@ from typing import Any
 from clplat.errors import unknown_name
 
 __all__ = [
-    "COMPARED", "LOGGED_COSTS", "MEASURES", "Measure", "Result", "describe", "evaluate_measures",
-    "find_measure", "mean_of",
+    "COMPARED", "LOGGED_COSTS", "MEASURES", "METRIC", "METRICS", "OVER", "Measure", "Result", "describe",
+    "evaluate_measures", "find_measure", "mean_of",
 ]  # fmt: skip
 
 Result = Mapping[str, Any]
@@ -194,6 +194,19 @@ LOGGED_COSTS = (
 # What the table of `clplat compare` and MLflow's leaderboard show, in their order.
 COMPARED = tuple(measure for measure in MEASURES.values() if measure.column)
 
+# Metrics of queries: what each says, and over what. Their names are made of both: ``R_sub@3``.
+METRICS = {
+    "R": "a right answer is among the first {k}",
+    "mAP": "average precision of the first {k}",
+    "MRR": "1 / (rank + 1) of the best-placed right answer",
+}
+OVER = {
+    "": "the whole gallery",
+    "sub": "the query's own candidates",
+    "main": "the main answer alone, other right answers being rivals",
+}
+METRIC = re.compile(rf"({'|'.join(METRICS)})(?:_({'|'.join(filter(None, OVER))}))?(?:@([1-9]\d*))?")
+
 
 def find_measure(name: str) -> Measure:
     """A measure by name.
@@ -216,13 +229,20 @@ def evaluate_measures(result: Result) -> dict[str, float | None]:
 
 
 def describe(name: str) -> Measure:
-    """A measure, or a metric such as ``R@5`` as if it were one; unknown names are plain numbers.
+    """A measure, or a metric such as ``R@5`` or a mean of some as if it were one; others are plain numbers.
 
     Example:
-        >>> describe("R@5").unit, describe("something").unit
+        >>> describe("R_sub@3").meaning
+        "a right answer is among the first 3; the query's own candidates"
+        >>> describe("mean(R@5, R_sub@1)").unit, describe("something").unit
         ('percent', 'number')
     """
     if name in MEASURES:
         return MEASURES[name]
-    unit = "percent" if re.fullmatch(r"(R|mAP)@\d+|MRR", name) else "number"
-    return Measure(name, name, unit, "higher", lambda result: None)
+    if found := METRIC.fullmatch(name):
+        meaning = METRICS[found[1]].format(k=found[3]) + (f"; {OVER[found[2]]}" if found[2] else "")
+        return Measure(name, name, "percent", "higher", lambda result: None, meaning)
+    inside = re.fullmatch(r"mean\((.+)\)", name)
+    parts = inside[1].split(", ") if inside else [name]
+    known = name == "primary" or (inside and all(METRIC.fullmatch(part) for part in parts))
+    return Measure(name, name, "percent" if known else "number", "higher", lambda result: None)

@@ -1,4 +1,4 @@
-"""Search a gallery with a trained run: a picture plus a change in words -> the nearest pictures."""
+"""Search a gallery with a trained run: a picture plus a change in words, or one of the two -> the nearest."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from PIL import Image
 from torch import Tensor
 
 from clplat.data.images import open_picture
-from clplat.data.records import Picture
+from clplat.data.records import Item, Picture
 from clplat.errors import UserError, unknown_name
 from clplat.evaluation.index import KINDS, Index, build_index
 from clplat.models.frozen import weights_fixed
@@ -28,15 +28,15 @@ SAMPLE = 256
 
 @dataclass(frozen=True)
 class Found:
-    """The k nearest pictures, best first, with their cosines.
+    """The k nearest items of a gallery, best first, with their cosines.
 
     ``recall`` is the share of the exact k nearest that the index found for a sample of the gallery's own
     pictures; None where the search was exact.
     """
 
-    reference: Picture
-    text: str
-    pictures: list[Picture]
+    reference: Picture | None
+    text: str | None
+    items: list[Item]
     scores: list[float]
     gallery: str
     recall: float | None = None
@@ -44,7 +44,13 @@ class Found:
     @cached_property
     def grid(self) -> Image.Image:
         """The query and what was found, as a picture."""
-        return draw_grid([(self.gallery, self.reference, self.text, [(p, None) for p in self.pictures])])
+        shown: list[tuple[Picture | Item, bool | None]] = [(item, None) for item in self.items]
+        return draw_grid([(self.gallery, self.reference, self.text or "", shown)])
+
+    @property
+    def pictures(self) -> list[Picture]:
+        """The pictures of those that have one."""
+        return [item.picture for item in self.items if item.picture is not None]
 
 
 def find_run(run: str, root: Path) -> Path:
@@ -106,8 +112,9 @@ class Searcher:
         self.parts = assemble(config)
         put_version(path, config, self.parts.retriever)
         sets = self.parts.evaluator.sets
-        self._pictures = {p.key: p for held in sets for p in held.gallery.pictures}
-        self._galleries: dict[str | None, tuple[list[Picture], Tensor]] = {}
+        entries = [item for held in sets for item in held.gallery.items]
+        self._pictures = {p.key: p for p in (item.picture for item in entries) if p is not None}
+        self._galleries: dict[str | None, tuple[list[Item], Tensor]] = {}
         self._indexes: dict[tuple[str | None, str], Index] = {}
 
     @property
@@ -117,8 +124,8 @@ class Searcher:
 
     def find(
         self,
-        reference: Path | str,
-        text: str,
+        reference: Path | str | None,
+        text: str | None,
         *,
         domain: str | None = None,
         k: int = 10,
@@ -127,30 +134,29 @@ class Searcher:
         """Rank a test gallery of the run's scenario for one query.
 
         Args:
-            reference: a picture file, or the key of a gallery picture.
-            text: the change in words.
+            reference: a picture file, or the key of a gallery picture; None to search by words alone.
+            text: the change in words; None to search by picture alone.
             domain: the domain of the gallery; by default all galleries of the stream together.
-            k: pictures to return.
+            k: items to return.
             index: how the gallery is searched, see `build_index`.
 
         Raises:
-            UserError: unknown domain or index; unreadable picture; a text that is empty or too long; an index
-                that needs faiss, which is not installed.
+            UserError: unknown domain or index; unreadable picture; neither a picture nor a text; a text that
+                is empty or too long; an index that needs faiss, which is not installed.
         """
-        _check_query(text, index)
-        retriever = self.parts.retriever
+        _check_query(reference, text, index)
         if domain is not None and domain not in self.domains:
             raise unknown_name("domain", domain, self.domains)
-        if retriever.backbone.truncated([text], retriever.composer.places):
+        retriever = self.parts.retriever
+        places = retriever.composer.places if reference is not None else 0
+        if text is not None and retriever.backbone.truncated([text], places):
             limit = retriever.backbone.context_length
             raise UserError(f"the text is longer than the backbone's context of {limit} tokens")
-        shown = self._reference(reference)
-        pictures, gallery = self.gallery(domain)
-        with torch.inference_mode(), weights_fixed():
-            pixels = self.parts.pixels.get([shown], again=False)
-            query = retriever.encode_queries(pixels, retriever.backbone.tokenize([text])).cpu()
-        own = [i for i, p in enumerate(pictures) if p.key == shown.key]
-        k = min(k, len(pictures))
+        shown = self._reference(reference) if reference is not None else None
+        items, gallery = self.gallery(domain)
+        query = self._embedded(shown, text)
+        own = [i for i, item in enumerate(items) if shown is not None and item.picture == shown]
+        k = min(k, len(items))
         engine = self._index(domain, index)
         best = [i for i in engine.search(query, k, [own])[0].tolist() if i >= 0]
         recall = None
@@ -158,17 +164,28 @@ class Searcher:
             draw = torch.randperm(len(gallery), generator=generator(self.seed, "recall"))[:SAMPLE]
             recall = engine.recall(gallery[draw], k)
         scores = [float(query[0] @ gallery[i]) for i in best]
-        return Found(shown, text, [pictures[i] for i in best], scores, domain or "all domains", recall)
+        return Found(shown, text, [items[i] for i in best], scores, domain or "all domains", recall)
 
-    def gallery(self, domain: str | None = None) -> tuple[list[Picture], Tensor]:
-        """Pictures and embeddings (G, D) of a domain's gallery, or of all; on the CPU."""
+    def _embedded(self, shown: Picture | None, text: str | None) -> Tensor:
+        """The query (1, D) of a picture, a text or both."""
+        retriever = self.parts.retriever
+        with torch.inference_mode(), weights_fixed():
+            pixels = self.parts.pixels.get([shown], again=False) if shown is not None else None
+            ids = retriever.backbone.tokenize([text or ""])
+            if pixels is not None and text is not None:
+                return retriever.encode_queries(pixels, ids).cpu()
+            found = retriever.encode_images(pixels) if pixels is not None else retriever.encode_texts(ids)
+            return found.cpu()
+
+    def gallery(self, domain: str | None = None) -> tuple[list[Item], Tensor]:
+        """Items and embeddings (G, D) of a domain's gallery, or of all; on the CPU."""
         if domain not in self._galleries:
             evaluator = self.parts.evaluator
             sets = zip(evaluator.names, evaluator.sets, strict=True)
-            chosen = [p for name, one in sets if domain in (None, name) for p in one.gallery.pictures]
-            pictures = list({p.key: p for p in chosen}.values())
-            with torch.inference_mode(), weights_fixed():  # the next search finds the gallery embedded
-                self._galleries[domain] = pictures, evaluator.images(self.parts.retriever, pictures)
+            chosen = [item for name, one in sets if domain in (None, name) for item in one.gallery.items]
+            items = list({item.key: item for item in chosen}.values())
+            with weights_fixed():  # the next search finds the gallery embedded
+                self._galleries[domain] = items, evaluator.embed.items(self.parts.retriever, items)
             if self.parts.cache is not None:
                 self.parts.cache.store.flush()
         return self._galleries[domain]
@@ -189,8 +206,10 @@ class Searcher:
         return Picture(f"file/{content}", lambda: picture)
 
 
-def _check_query(text: str, index: str) -> None:
-    if not text.strip():
+def _check_query(reference: Path | str | None, text: str | None, index: str) -> None:
+    if reference is None and text is None:
+        raise UserError("there is nothing to search by: give a reference picture, a text, or both")
+    if text is not None and not text.strip():
         raise UserError("the text is empty: say what should change")
     if index not in KINDS:
         raise unknown_name("index", index, KINDS)
@@ -198,8 +217,8 @@ def _check_query(text: str, index: str) -> None:
 
 def search(
     folder: Path,
-    reference: Path | str,
-    text: str,
+    reference: Path | str | None,
+    text: str | None,
     *,
     domain: str | None = None,
     k: int = 10,
@@ -211,5 +230,5 @@ def search(
     Raises:
         UserError: as they do.
     """
-    _check_query(text, index)  # before the seconds that loading takes
+    _check_query(reference, text, index)  # before the seconds that loading takes
     return Searcher(folder, version=version).find(reference, text, domain=domain, k=k, index=index)

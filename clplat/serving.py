@@ -40,11 +40,12 @@ class Served:
 
         Args:
             model_input: columns ``reference`` (the key of a gallery picture, a path on this machine, or the
-                base64 of a picture file) and ``text`` (the change in words).
+                base64 of a picture file; empty to search by words alone) and ``text`` (the change in words;
+                empty to search by picture alone).
             params: ``k`` (10) and ``domain`` (empty: all galleries together).
 
         Returns:
-            One row per query: ``keys`` of the k nearest pictures, best first, and their ``cosines``.
+            One row per query: ``keys`` of the k nearest items, best first, and their ``cosines``.
 
         Raises:
             UserError: as `Searcher.find`; a column is missing.
@@ -57,18 +58,23 @@ class Served:
         if missing:
             raise UserError(f"the query has no column '{min(missing)}' (it needs: reference, text)")
         queries = zip(model_input["reference"], model_input["text"], strict=True)
-        found = [self._find(str(reference), str(text), domain, k) for reference, text in queries]
-        rows = [{"keys": [p.key for p in one.pictures], "cosines": one.scores} for one in found]
+        found = [self._find(_given(reference), _given(text), domain, k) for reference, text in queries]
+        rows = [{"keys": [item.key for item in one.items], "cosines": one.scores} for one in found]
         return DataFrame(rows, index=model_input.index, columns=["keys", "cosines"])
 
-    def _find(self, reference: str, text: str, domain: str | None, k: int) -> Found:
-        content = _picture_file(reference)
+    def _find(self, reference: str | None, text: str | None, domain: str | None, k: int) -> Found:
+        content = _picture_file(reference or "")
         if content is None:
             return self.searcher.find(reference, text, domain=domain, k=k)
         with tempfile.NamedTemporaryFile(suffix=".picture") as file:
             file.write(content)
             file.flush()
             return self.searcher.find(Path(file.name), text, domain=domain, k=k)
+
+
+def _given(cell: Any) -> str | None:
+    """What a cell holds; None where it is missing or empty."""
+    return None if cell is None or cell != cell or cell == "" else str(cell)
 
 
 #: The shortest picture files have some dozens of bytes; keys and paths are seldom base64 of that length.

@@ -71,7 +71,7 @@ def test_a_searcher_answers_like_a_search_and_embeds_each_gallery_once(
     def embed(*_: object) -> None:
         raise AssertionError("the gallery is embedded again")
 
-    monkeypatch.setattr(searcher.parts.evaluator, "images", embed)
+    monkeypatch.setattr(searcher.parts.evaluator.embed, "items", embed)
     for i, one in zip((3, 30), single, strict=True):
         found = searcher.find(pictures[i].key, TEXT, k=4)
         assert [p.key for p in found.pictures] == [p.key for p in one.pictures]
@@ -120,7 +120,7 @@ def test_a_file_is_a_reference_like_the_gallery_picture_it_shows(
 def test_the_key_of_a_file_names_its_content_not_its_place(searcher: Searcher, tmp_path: Path) -> None:
     """What is computed from a picture is kept under its key."""
     pictures, _ = searcher.gallery()
-    first, second = (pictures[i].load() for i in (3, 4))
+    first, second = (pictures[i].picture.load() for i in (3, 4))
     (tmp_path / "elsewhere").mkdir()
     shown = []
     for picture, place in ((first, "a.png"), (first, "elsewhere/b.png"), (second, "a.png")):
@@ -159,6 +159,10 @@ def test_a_domain_limits_the_gallery_and_a_version_changes_the_order(runs: Path,
     ("change", "part"),
     [
         ({"text": "  "}, "the text is empty"),
+        (
+            {"text": None, "reference": None},
+            "nothing to search by: give a reference picture, a text, or both",
+        ),
         ({"text": "very " * 60}, "longer than the backbone's context of 48 tokens"),
         ({"domain": "top-skech"}, "unknown domain 'top-skech'; did you mean 'top-sketch'"),
         ({"version": 7}, "has no version 7 (there are: 0, 1, 2)"),

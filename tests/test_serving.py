@@ -82,7 +82,7 @@ def test_a_row_a_query_as_the_search_finds_it(served: Any, store: Path, tmp_path
         assert row.cosines == pytest.approx(expected.scores, abs=1e-5)
     assert len(served.predict(frame(pictures[0].key))["keys"][0]) == 10
     # The same picture as a file and as base64: an answer each, the same one.
-    pictures[0].load().save(tmp_path / "picture.png")
+    pictures[0].picture.load().save(tmp_path / "picture.png")
     content = base64.b64encode((tmp_path / "picture.png").read_bytes()).decode()
     first, second = (
         served.predict(frame(way), params={"k": 4})["keys"][0]

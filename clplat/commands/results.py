@@ -80,8 +80,8 @@ def _recipes(options: Namespace) -> list[tuple[str, str]]:
         option("--run", "folder of a run, or an MLflow run id"),
         option("--model MODEL", "of MLflow's registry: models:/NAME@champion or models:/NAME/1"),
     ),
-    option("--reference PICTURE", "a picture file, or the key of a gallery picture", required=True),
-    option("--text", "the change in words", required=True),
+    option("--reference PICTURE", "a picture file, or the key of a gallery picture; none: search by words"),
+    option("--text", "the change in words; none: search by picture"),
     option("--domain", "search the gallery of this domain only (default: all)"),
     option("--k", "pictures to find", type=at_least(1), default=10),
     option("--model-version N", "experiences trained (default: the newest)", type=at_least(0)),
@@ -118,9 +118,10 @@ def search(options: Namespace) -> int:
             version=options.model_version,
             index=options.index,
         )
-    print(f"{'rank':>4}  {'cosine':>7}  picture")
-    for rank, (picture, score) in enumerate(zip(found.pictures, found.scores, strict=True), start=1):
-        print(f"{rank:4d}  {score:7.4f}  {picture.key}  {picture.caption or ''}".rstrip())
+    print(f"{'rank':>4}  {'cosine':>7}  {'picture' if found.pictures else 'text'}")
+    for rank, (item, score) in enumerate(zip(found.items, found.scores, strict=True), start=1):
+        said = item.text if item.picture is None else item.picture.caption
+        print(f"{rank:4d}  {score:7.4f}  {item.key}  {said or ''}".rstrip())
     write_atomically(options.grid, lambda path: found.grid.save(path, format="PNG"))
     if found.recall is not None:
         print(f"approximate index {options.index}: finds {found.recall:.1%} of the exact {options.k} nearest")

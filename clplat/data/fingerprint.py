@@ -29,10 +29,10 @@ def stream_fingerprint(domains: Sequence[Domain], probes: Sequence[Probe] = ()) 
         digest.update(json.dumps(parts).encode() + b"\n")
 
     for domain in domains:
-        add("domain", domain.name, *_more(domain, ("name", "train", "val", "test")))
+        add("domain", domain.name, *_more(domain, ("name", "train", "sets")))
         for example in domain.train:
             add(*_example(example))
-        for split, part in (("val", domain.val), ("test", domain.test)):
+        for split, part in domain.sets.items():
             add(*_protocol(split, part))
             add(part.gallery.name, _entries(part.gallery), *_more(part.gallery, ("name", "items")))
             for q in part.queries:
@@ -51,7 +51,7 @@ def queries_fingerprint(domains: Sequence[Domain], split: str) -> str:
     """
     parts = []
     for domain in sorted(domains, key=lambda d: d.name):
-        held = {"val": domain.val, "test": domain.test}[split]
+        held = domain.sets[split]
         asked = [(*_query(q), *_more(q, _ASKED)) for q in held.queries]
         parts.append((domain.name, _entries(held.gallery), asked))
     return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
@@ -94,4 +94,4 @@ def _protocol(split: str, part: RetrievalSet) -> list[Any]:
 
 
 def _query(q: Query) -> list[Any]:
-    return [q.id, q.reference.key, q.text, q.targets]
+    return [q.id, q.reference.key if q.reference is not None else None, q.text, q.targets]

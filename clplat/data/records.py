@@ -1,4 +1,4 @@
-"""The records of a stream: queries, galleries, domains and probes, beside items and examples.
+"""The records of a stream: domains and probes, beside items, examples, queries and galleries.
 
 Two rules let fingerprints and checks walk the fields of any record, so that a new field is never forgotten: a
 field at its default adds nothing to a fingerprint, and words that a text tower reads stand in fields called
@@ -9,11 +9,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import cached_property
 from typing import Literal
 
 from clplat.data.examples import Candidate, Example, Pair, Triplet
-from clplat.data.items import Item, Picture, as_item
+from clplat.data.items import Item, Picture
+from clplat.data.protocol import Metric, Protocol
+from clplat.data.queries import Gallery, Query, RetrievalSet
 
 __all__ = [
     "Candidate",
@@ -21,6 +22,7 @@ __all__ = [
     "Example",
     "Gallery",
     "Item",
+    "Metric",
     "Pair",
     "Picture",
     "Probe",
@@ -29,86 +31,6 @@ __all__ = [
     "RetrievalSet",
     "Triplet",
 ]
-
-
-@dataclass(frozen=True)
-class Query:
-    """An evaluation query. ``targets`` are the keys of all right answers in the gallery.
-
-    ``tags`` split the results, e.g. ``{"combination": "unseen"}``.
-    """
-
-    id: str
-    reference: Picture
-    text: str
-    targets: tuple[str, ...]
-    tags: Mapping[str, str] = field(default_factory=dict)
-
-
-@dataclass(frozen=True, init=False)
-class Gallery:
-    """The items that queries are ranked against. Galleries of equal name hold the same items.
-
-    Args:
-        name: names it in results and on disk.
-        items: pictures, texts or items; a picture or a text stands for the item that holds nothing else.
-        pictures: the same for pictures only, in place of ``items``.
-
-    Example:
-        >>> Gallery("prompts", ["a photo of a dog", Item("cat", text="a photo of a cat")]).items[1].key
-        'cat'
-    """
-
-    name: str
-    items: tuple[Item, ...]
-
-    def __init__(
-        self,
-        name: str,
-        items: Sequence[Item | Picture | str] = (),
-        *,
-        pictures: Sequence[Picture] | None = None,
-    ) -> None:
-        object.__setattr__(self, "name", name)
-        object.__setattr__(self, "items", tuple(map(as_item, items if pictures is None else pictures)))
-
-    @cached_property
-    def pictures(self) -> tuple[Picture, ...]:
-        """The pictures, where every item is one.
-
-        Raises:
-            ValueError: an item has a text, or no picture.
-        """
-        other = next((item for item in self.items if item.picture is None or item.text is not None), None)
-        if other is not None:
-            raise ValueError(f"gallery '{self.name}' holds more than pictures: item '{other.key}' has a text")
-        return tuple(item.picture for item in self.items if item.picture is not None)
-
-
-@dataclass(frozen=True)
-class Protocol:
-    """How a number was made: named, logged and hashed with every result.
-
-    Args:
-        name: e.g. ``"catalogue/near-miss"``.
-        exclude_reference: the query's own reference picture is no candidate.
-        ks: the cut-offs of R@K and mAP@K.
-        primary: the metric that comparisons and R heat maps show, e.g. ``"R@5"`` or ``"mAP@10"``.
-    """
-
-    name: str
-    exclude_reference: bool = True
-    ks: tuple[int, ...] = (1, 5, 10)
-    primary: str = "R@5"
-
-
-@dataclass(frozen=True)
-class RetrievalSet:
-    """Queries and the gallery that they are ranked against, under a protocol."""
-
-    queries: tuple[Query, ...]
-    gallery: Gallery
-    protocol: Protocol
 
 
 @dataclass(frozen=True)
@@ -126,25 +48,84 @@ class Probe:
     labels: tuple[int, ...] = ()
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, init=False)
 class Domain:
     """One step of the stream: training examples, and queries with their gallery for validation and test.
 
-    ``anchors`` are training pictures on which projections between model versions may be fitted.
+    Further sets are other protocols on the same data, such as another gallery or another way to join
+    captions. ``test/<name>`` is measured beside ``test``, ``val/<name>`` beside ``val``, any other name
+    beside both. A set whose labels are hidden is ranked whatever is measured.
 
     Args:
         name: unique in its stream.
         train: what is learnt from; empty for a domain that is only evaluated.
-        val: queries for choosing settings.
-        test: queries for what is reported.
+        val: queries for choosing settings, the same as ``sets["val"]``.
+        test: queries for what is reported, the same as ``sets["test"]``.
         reference: items beside the stream that a strategy may look at, such as unpaired pictures and texts.
+        sets: all sets by name; ``val`` and ``test`` where the data have them.
+
+    Example:
+        >>> asked = RetrievalSet((), Gallery("g"), Protocol("p"))
+        >>> list(Domain("dress", sets={"test/union": asked, "val": asked, "test": asked}).sets)
+        ['val', 'test', 'test/union']
     """
 
     name: str
-    train: Sequence[Example]
-    val: RetrievalSet
-    test: RetrievalSet
+    train: Sequence[Example] = ()
+    sets: Mapping[str, RetrievalSet] = field(default_factory=dict)
     reference: Sequence[Item] = ()
+
+    def __init__(
+        self,
+        name: str,
+        train: Sequence[Example] = (),
+        val: RetrievalSet | None = None,
+        test: RetrievalSet | None = None,
+        reference: Sequence[Item] = (),
+        *,
+        sets: Mapping[str, RetrievalSet] | None = None,
+    ) -> None:
+        both = {key: value for key, value in (("val", val), ("test", test)) if value is not None}
+        held = dict(sets or {}) | both
+        ordered = {key: held.pop(key) for key in ("val", "test") if key in held}
+        for what, value in (("name", name), ("train", train), ("reference", reference)):
+            object.__setattr__(self, what, value)
+        object.__setattr__(self, "sets", ordered | held)
+
+    @property
+    def val(self) -> RetrievalSet:
+        """The queries for choosing settings.
+
+        Raises:
+            ValueError: the domain has none.
+        """
+        return self._set("val")
+
+    @property
+    def test(self) -> RetrievalSet:
+        """The queries for what is reported.
+
+        Raises:
+            ValueError: the domain has none.
+        """
+        return self._set("test")
+
+    def beside(self, split: str) -> dict[str, RetrievalSet]:
+        """The further sets that are looked at where ``split`` is measured."""
+        other = [key for key in ("val", "test") if key != split]
+        return {
+            key: held
+            for key, held in self.sets.items()
+            if key != split
+            and (held.labels == "hidden" or not any(key == o or key.startswith(f"{o}/") for o in other))
+        }
+
+    def _set(self, key: str) -> RetrievalSet:
+        if key not in self.sets:
+            raise ValueError(
+                f"domain '{self.name}' has no set '{key}' (it has: {', '.join(self.sets) or 'none'})"
+            )
+        return self.sets[key]
 
     @property
     def anchors(self) -> list[Picture]:

@@ -7,10 +7,9 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from clplat.data.records import Gallery, Query
 from clplat.evaluation.gallery import Embeddings, Rows, distinct_rows
-from clplat.evaluation.ranking import RankCounter, TopK
-from clplat.evaluation.scores import BLOCK, Scores
+from clplat.evaluation.ranking import TieRule, rank
+from clplat.evaluation.scores import BLOCK
 
 
 def average_precision_at_k(top: Tensor, targets: Rows, k: int) -> Tensor:
@@ -54,6 +53,9 @@ def per_query_metrics(
     exclude: Rows | None = None,
     ks: Sequence[int] = (1, 5, 10),
     block: int = BLOCK,
+    *,
+    among: Rows | None = None,
+    tie_rule: TieRule = "index",
 ) -> dict[str, Tensor]:
     """Every metric of every query in one pass; means over any subset (a tag, a bootstrap sample) follow.
 
@@ -72,23 +74,58 @@ def per_query_metrics(
     """
     if not ks or min(ks) < 1:
         raise ValueError(f"the cut-offs ks must be at least 1, not {list(ks)}")
-    scores = Scores(queries, gallery, targets, exclude, block)
-    ranks = RankCounter(scores)
+    several = distinct_rows(targets, len(queries), "targets").shape[1] > 1
     # Where every query has one right answer its rank says all; several need the order of the first places.
-    best = TopK(scores, max(ks)) if scores.goal.shape[1] > 1 else None
-    for _ in scores:
-        ranks.add()
-        if best is not None:
-            best.add()
-    rank = ranks.above + ranks.before
-    reciprocal = 1.0 / (rank + 1).double()
-    out = {"rank": rank, "ties": ranks.ties} | {f"R@{k}": (rank < k).double() for k in ks}
-    if best is None:
-        out |= {f"mAP@{k}": reciprocal * (rank < k) for k in ks}
-    else:
-        top = best.result()
-        out |= {f"mAP@{k}": average_precision_at_k(top, scores.goal, k) for k in ks}
-    return out | {"MRR": reciprocal}
+    listed = several and tie_rule == "index"
+    found = rank(queries, gallery, targets, exclude, k=max(ks) if listed else 0, block=block, among=among)
+    ranks = found.ranks(tie_rule)
+    out = {"rank": ranks, "ties": found.ties} | of_ranks(ranks, ks)
+    if listed:
+        out |= {f"mAP@{k}": average_precision_at_k(found.top, found.goal, k) for k in ks}
+    elif several:
+        places = places_against(queries, gallery, found.goal, exclude, block, among)
+        out |= {f"mAP@{k}": precision_of_places(places, k) for k in ks}
+    return out
+
+
+def of_ranks(ranks: Tensor, ks: Sequence[int]) -> dict[str, Tensor]:
+    """The metrics (Q,) of queries with one right answer each, from its rank."""
+    reciprocal = 1.0 / (ranks + 1).double()
+    out = {f"R@{k}": (ranks < k).double() for k in ks}
+    return out | {f"mAP@{k}": reciprocal * (ranks < k) for k in ks} | {"MRR": reciprocal}
+
+
+def places_against(
+    queries: Tensor, gallery: Embeddings, goal: Tensor, exclude: Rows | None, block: int, among: Rows | None
+) -> Tensor:
+    """The places (Q, P) of all targets, from 0, ascending, where every tie with a wrong answer is lost.
+
+    A place that a query has no target for is beyond any cut-off. One pass for each of the P targets, the
+    others out of its way.
+    """
+    nobody = torch.iinfo(torch.int64).max // 2
+    hidden = (
+        distinct_rows(exclude, len(goal), "exclude").to(goal.device) if exclude is not None else goal[:, :0]
+    )
+    own = distinct_rows(among, len(goal), "candidates").to(goal.device) if among is not None else None
+    rivals = torch.full_like(goal, nobody)
+    for column in range(goal.shape[1]):
+        there = (goal[:, column] >= 0).nonzero().squeeze(1)
+        if len(there):
+            others = torch.cat([goal[:, :column], goal[:, column + 1 :], hidden], 1)[there]
+            mine = None if own is None else own[there]
+            found = rank(queries[there], gallery, goal[there, column], others, block=block, among=mine)
+            rivals[there, column] = found.ranks("against")
+    rivals = rivals.sort(1).values
+    return torch.where(rivals < nobody, rivals + torch.arange(goal.shape[1], device=goal.device), nobody)
+
+
+def precision_of_places(places: Tensor, k: int) -> Tensor:
+    """AP@K (Q,) of the places (Q, P) of the targets, ascending, as `average_precision_at_k`."""
+    hits = torch.arange(1, places.shape[1] + 1, device=places.device)
+    precision = (hits / (places + 1).double()) * (places < k)
+    targets = (places < torch.iinfo(torch.int64).max // 2).sum(1)
+    return precision.sum(1) / targets.clamp(1, k)
 
 
 def retrieval_metrics(
@@ -114,29 +151,3 @@ def retrieval_metrics(
     return {
         name: 100.0 * value.mean().item() for name, value in values.items() if name not in ("rank", "ties")
     }
-
-
-def target_rows(
-    queries: Sequence[Query], gallery: Gallery, exclude_reference: bool
-) -> tuple[list[list[int]], list[list[int]] | None]:
-    """Turn the picture keys of queries into gallery rows.
-
-    Returns:
-        targets and exclude as the functions of this module take them; a reference that is not in the gallery
-        needs no exclusion.
-
-    Raises:
-        ValueError: the gallery holds a key twice, or lacks a query's target; the query is named.
-    """
-    row = {item.key: i for i, item in enumerate(gallery.items)}
-    if len(row) < len(gallery.items):
-        raise ValueError(f"gallery '{gallery.name}' holds a picture key twice")
-    for query in queries:
-        if missing := [key for key in query.targets if key not in row]:
-            raise ValueError(
-                f"target '{missing[0]}' of query '{query.id}' is not in gallery '{gallery.name}'"
-            )
-    targets = [[row[key] for key in query.targets] for query in queries]
-    if not exclude_reference:
-        return targets, None
-    return targets, [[row[query.reference.key]] if query.reference.key in row else [] for query in queries]

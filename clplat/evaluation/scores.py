@@ -29,6 +29,7 @@ class Scores:
 
     Args:
         size: scores held at once; the others as in `rank_of_targets`.
+        among: the candidates of each query (Q, C), padded with -1; all other rows score -inf.
 
     Attributes:
         rows: (n, D), the gallery rows in float32.
@@ -37,9 +38,15 @@ class Scores:
     """
 
     def __init__(
-        self, queries: Tensor, gallery: Embeddings, targets: Rows | None, exclude: Rows | None, size: int
+        self,
+        queries: Tensor,
+        gallery: Embeddings,
+        targets: Rows | None,
+        exclude: Rows | None,
+        size: int,
+        among: Tensor | None = None,
     ) -> None:
-        self.gallery = GalleryReader(gallery)
+        self.gallery, self._among = GalleryReader(gallery), among
         self.goal, self._hidden = self.gallery.rows(queries, targets, exclude)
         self.queries, self._size, self.kept = queries.detach().float(), size, 0
 
@@ -78,6 +85,13 @@ class Scores:
         with torch.autocast(left.device.type, enabled=False):
             torch.mm(left, self._rounded.T, out=self.block)
         self.block[self.pairs(self._hidden)] = -torch.inf
+        if self._among is not None:
+            rows = self._among[self.part] - self.start
+            rows = rows.masked_fill(
+                (rows < 0) | (rows >= shape[1]), shape[1]
+            )  # a column more takes the others
+            other = torch.ones((shape[0], shape[1] + 1), dtype=torch.bool, device=rows.device)
+            self.block.masked_fill_(other.scatter_(1, rows, False)[:, :-1], -torch.inf)
         self._error = self._errors[self.dtype][self.part, None].float()
 
     def refine(self, undecided: float) -> bool:

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from clplat.data.records import Example as Example
     from clplat.data.records import Gallery as Gallery
     from clplat.data.records import Item as Item
+    from clplat.data.records import Metric as Metric
     from clplat.data.records import Pair as Pair
     from clplat.data.records import Picture as Picture
     from clplat.data.records import Probe as Probe
@@ -75,6 +76,7 @@ _FROM = {
         "Example",
         "Gallery",
         "Item",
+        "Metric",
         "Pair",
         "Picture",
         "Probe",

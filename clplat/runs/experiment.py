@@ -14,6 +14,7 @@ from clplat.config.resolve import resolve
 from clplat.config.resolved import Config
 from clplat.errors import UserError
 from clplat.evaluation.evaluator import VersionMetrics
+from clplat.evaluation.lists import save_lists
 from clplat.events import Listener
 from clplat.files import read_json, write_atomically, write_json
 from clplat.models.frozen import weights_fixed
@@ -22,7 +23,7 @@ from clplat.runs.assembly import Assembly, assemble, make_trainer, refuse_idle_p
 from clplat.runs.checkpoint import Weights, load_state, save_state, save_version
 from clplat.runs.failure import ERROR, last_good, one_line, recorded
 from clplat.runs.index_versions import IndexVersions
-from clplat.runs.results import add_costs, add_row, blank
+from clplat.runs.results import add_costs, add_row, blank, completed_result
 from clplat.runs.run_folder import CHECKPOINT, RESULT, default_folder, locked_run_folder
 from clplat.training.trainer import Position, Trainer
 from clplat.trees import save_tree
@@ -48,7 +49,7 @@ def run(
             given, a hundred times as long passes between two as writing one takes.
 
     Returns:
-        The result, schema 1 (``docs/result.md``), as in ``<out>/result.json``.
+        The result, schema 2 (``docs/result.md``), as in ``<out>/result.json``.
 
     Raises:
         UserError: bad configuration or data, a folder with another experiment, a loss that is not finite.
@@ -175,6 +176,7 @@ class Experiment:
         self._draw(version, row)
         save_tree(self.folder / "ranks" / f"{version}.safetensors", row.ranks)
         save_tree(self.folder / "values" / f"{version}.safetensors", row.values)
+        save_lists(self.folder / "lists" / f"{version}.safetensors", row.lists)
         save_version(self.folder / "versions" / f"{version}.safetensors", self.trainer, self.weights)
         add_row(self.result, row, cells, backfill, zero_shot=not starts_random(retriever))
         self._add_costs()
@@ -208,8 +210,8 @@ class Experiment:
         self.result["measured"]["features"] = added(self._reused_before, report)
 
     def _draw(self, version: int, row: VersionMetrics) -> None:
-        held = self.parts.evaluator.sets
-        picture = query_grid(self.parts.evaluator.names, held, row)
+        evaluator = self.parts.evaluator
+        picture = query_grid(evaluator.names, evaluator.sets, row.lists[evaluator.split])
         path = self.folder / "grids" / f"step_{version}.png"
         write_atomically(path, lambda temporary: picture.save(temporary, format="PNG", compress_level=1))
 
@@ -238,7 +240,7 @@ class Experiment:
         for key, what in words.items():
             if held["fingerprints"][key] != self.result["fingerprints"][key]:
                 self.listener.note(f"{what} changed since this experiment began; its result will mix both")
-        self.result = {**held, "status": "running", "failure": None}
+        self.result = {**completed_result(held), "status": "running", "failure": None}
         self._reused_before = held["measured"].get("features", {})
 
     def _spend(self, what: str, start: float) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import math
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -10,19 +11,21 @@ from clplat import provenance
 from clplat.config.resolve import command_of
 from clplat.config.resolved import Config
 from clplat.data.fingerprint import queries_fingerprint
+from clplat.data.records import Protocol, RetrievalSet
 from clplat.evaluation.compatibility import compatibility_scores
 from clplat.evaluation.continual import continual_scores, zs_drop, zs_retention
 from clplat.evaluation.evaluator import VersionMetrics
 from clplat.runs.assembly import Assembly
 from clplat.training.trainer import Trainer
 
-SCHEMA = 1
+SCHEMA = 2
+#: What schema 2 added, as it is in results of schema 1.
+_YOUNGER: dict[str, Any] = {"sets": {}, "views": {}, "extra_data": {}}
 
 
 def blank(config: Config, parts: Assembly) -> dict[str, Any]:
     """The result before anything is measured."""
     names, held = parts.evaluator.names, parts.evaluator.sets
-    protocol = held[0].protocol
     return {
         "schema": SCHEMA,
         "status": "running",
@@ -31,14 +34,10 @@ def blank(config: Config, parts: Assembly) -> dict[str, Any]:
         "config": config.as_dict(),
         "domains": names,
         "protocol": {
-            "name": protocol.name,
-            "exclude_reference": protocol.exclude_reference,
-            "ks": list(protocol.ks),
-            "primary": protocol.primary,
+            **_described(dict(zip(names, held, strict=True))),
+            "primary": parts.evaluator.primary,
             "split": config.evaluation.split,
             "preprocess": config.data.preprocess,
-            "galleries": {name: len(s.gallery.items) for name, s in zip(names, held, strict=True)},
-            "queries": {name: len(s.queries) for name, s in zip(names, held, strict=True)},
         },
         "metrics": {},
         "tags": {},
@@ -47,9 +46,15 @@ def blank(config: Config, parts: Assembly) -> dict[str, Any]:
         "probes": {},
         "compatibility": {},
         "scores": [],
+        "sets": {
+            name: {"protocol": _described(domains), "metrics": {}, "ties": []}
+            for name, domains in parts.evaluator.further.items()
+        },
+        "views": {},
         "training": {},
         "cost": {},
         "data": {"cut_texts": parts.cut_texts, "report": getattr(parts.scenario, "report", {})},
+        "extra_data": {},
         "fingerprints": {
             "data": parts.scenario.fingerprint(),
             "queries": queries_fingerprint(parts.domains, config.evaluation.split),
@@ -59,6 +64,42 @@ def blank(config: Config, parts: Assembly) -> dict[str, Any]:
         "measured": {"train_seconds": 0.0, "evaluation_seconds": 0.0},
         "failure": None,
         "versions": provenance.library_versions(),
+    }
+
+
+def _described(domains: Mapping[str, RetrievalSet]) -> dict[str, Any]:
+    """The protocol of sets by domain: that of the first one, and those that differ from it by domain."""
+    first, *_ = domains.values()
+    galleries = {name: len(held.gallery.items) for name, held in domains.items()}
+    queries = {name: len(held.queries) for name, held in domains.items()}
+    others = {name: _protocol(held) for name, held in domains.items() if held.protocol != first.protocol}
+    return {**_protocol(first), "others": others, "galleries": galleries, "queries": queries}
+
+
+def _protocol(held: RetrievalSet) -> dict[str, Any]:
+    return {**_protocol_of(held.protocol), "labels": held.labels}
+
+
+def _protocol_of(protocol: Protocol) -> dict[str, Any]:
+    return {
+        "name": protocol.name,
+        "exclude_reference": protocol.exclude_reference,
+        "ks": list(protocol.ks),
+        "metrics": [metric.name for metric in protocol.measured],
+        "primary": protocol.primary,
+        "tie_rule": protocol.tie_rule,
+    }
+
+
+def completed_result(held: Mapping[str, Any]) -> dict[str, Any]:
+    """A result of any schema as one of today: what it did not know is as it was then."""
+    protocol = held["protocol"]
+    usual = _protocol_of(Protocol("", ks=tuple(protocol["ks"]), primary=protocol["primary"]))
+    return {
+        **copy.deepcopy(_YOUNGER),
+        **held,
+        "protocol": {**usual, "labels": "known", "others": {}, **protocol},
+        "schema": SCHEMA,
     }
 
 
@@ -78,27 +119,35 @@ def add_row(
         backfill: the share in percent of gallery vectors that this version changed.
         zero_shot: row 0 is the backbone's own ability; False where a part in front of it starts random.
     """
-    version = len(result["scores"])
-    _append(result["metrics"], row.metrics, version)
-    for group, new in (("tags", row.tags), ("baselines", row.baselines), ("probes", row.probes)):
-        for name in dict.fromkeys([*result[group], *new]):
-            _append(result[group].setdefault(name, {}), new.get(name, {}), version)
+    done = len(result["scores"])
+    nothing = [None] * len(result["domains"])
+    _append(result["metrics"], row.metrics, [nothing] * done)
+    for what, tables in (("tags", row.tags), ("baselines", row.baselines)):
+        for name in dict.fromkeys([*result[what], *tables]):
+            _append(result[what].setdefault(name, {}), tables.get(name, {}), [nothing] * done)
+    for name in dict.fromkeys([*result["probes"], *row.probes]):
+        _append(result["probes"].setdefault(name, {}), row.probes.get(name, {}), [None] * done)
+    for name, further in row.sets.items():
+        _append(result["sets"][name]["metrics"], further.metrics, [nothing] * done)
+        result["sets"][name]["ties"].append(further.ties)
     result["ties"].append(row.ties)
     for known in result["compatibility"].values():
         for earlier in filter(None, known):
             earlier.append(None)
-    _append(result["compatibility"], cells, version)
+    unknown: list[list[float | None]] = [[None] * (done + 1) for _ in range(done)]
+    _append(result["compatibility"], cells, unknown)
     result["scores"].append(_rounded(_scores(result, zero_shot) | {"backfill": backfill}))
     # What a stored gallery takes; a head may make it smaller than the towers' embeddings.
     vector = next(iter(row.galleries.values()))
     result["cost"]["bytes_per_item"] = vector.shape[1] * vector.element_size()
 
 
-def _append(tables: dict[str, Any], new: Mapping[str, Any], version: int) -> None:
-    """One more row of every table; None where a version has no number."""
+def _append(tables: dict[str, Any], new: Mapping[str, Any], before: Sequence[Any]) -> None:
+    """One row more of every table; a metric that is new has ``before`` as its earlier rows."""
+    blank = before[-1] if before else None
     for metric in dict.fromkeys([*tables, *new]):
-        rows = tables.setdefault(metric, [None] * version)
-        rows.append(_rounded(new.get(metric)))
+        table = tables.setdefault(metric, [copy.copy(row) for row in before])
+        table.append(_rounded(new[metric]) if metric in new else copy.copy(blank))
 
 
 def _scores(result: Mapping[str, Any], zero_shot: bool) -> dict[str, Any]:
@@ -106,8 +155,8 @@ def _scores(result: Mapping[str, Any], zero_shot: bool) -> dict[str, Any]:
     scores: dict[str, Any] = dict(continual_scores(result["metrics"][primary]))
     scores |= compatibility_scores(result["compatibility"][primary])
     # One series per probe, its headline: R@1 of retrieval, accuracy of classification.
-    series = [probe.get("accuracy", probe.get("R@1")) for probe in result["probes"].values()]
-    series = [values for values in series if zero_shot and values and None not in (values[0], values[-1])]
+    headlines = [probe.get("accuracy", probe.get("R@1")) for probe in result["probes"].values()]
+    series = [values for values in headlines if zero_shot and values and None not in (values[0], values[-1])]
     for name, score in (("zs_retention", zs_retention), ("zs_drop", zs_drop)):
         known = [value for value in map(score, series) if value is not None]
         scores[name] = sum(known) / len(known) if known else None

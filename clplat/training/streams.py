@@ -9,7 +9,7 @@ from avalanche.benchmarks import CLScenario, DatasetExperience, EagerCLStream
 from avalanche.benchmarks.utils import DataAttribute, make_avalanche_dataset
 from torch.utils.data import Dataset
 
-from clplat.data.records import Domain, Probe
+from clplat.data.records import Domain, Probe, RetrievalSet
 from clplat.data.validate import validate_domain
 from clplat.errors import UserError
 
@@ -52,6 +52,11 @@ def _dataset(records: Sequence[Any], name: str) -> Any:
     return make_avalanche_dataset(_Records(records), data_attributes=[attribute], collate_fn=list)
 
 
+def _asked(domain: Domain) -> RetrievalSet:
+    """The test set; of a domain without one, its first set."""
+    return domain.sets.get("test", next(iter(domain.sets.values())))
+
+
 def build_benchmark(domains: Sequence[Domain], probes: Sequence[Probe] = ()) -> Any:
     """Build an Avalanche ``CLScenario`` with the streams ``train``, ``test`` and ``probe``.
 
@@ -72,7 +77,7 @@ def build_benchmark(domains: Sequence[Domain], probes: Sequence[Probe] = ()) -> 
         DomainExperience(dataset=_dataset(domain.train, domain.name), domain=domain) for domain in domains
     ]
     test = [
-        DomainExperience(dataset=_dataset(domain.test.queries, domain.name), domain=domain)
+        DomainExperience(dataset=_dataset(_asked(domain).queries, domain.name), domain=domain)
         for domain in domains
     ]
     streams = [EagerCLStream("train", train), EagerCLStream("test", test)]

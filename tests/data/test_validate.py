@@ -233,3 +233,81 @@ def test_galleries_of_texts_and_of_pictures() -> None:
     validate(RetrievalSet((asked,), prompts, Protocol("p")))
     with pytest.raises(UserError, match="gallery 'g' holds item 'cat' 2 times"):
         validate(RetrievalSet((asked,), Gallery("g", [*prompts.items, prompts.items[1]]), Protocol("p")))
+
+
+def hidden(part: RetrievalSet) -> RetrievalSet:
+    return replace(part, labels="hidden", queries=tuple(replace(q, targets=()) for q in part.queries))
+
+
+def measuring(part: RetrievalSet, metric: str) -> RetrievalSet:
+    return replace(part, protocol=Protocol("p", metrics=(metric,), primary=metric))
+
+
+@pytest.mark.parametrize(
+    ("spoil", "message"),
+    [
+        (
+            lambda p: query(p, reference=None, text=None),
+            "query 'q1' has neither a reference picture nor a text",
+        ),
+        (
+            lambda p: query(p, text=""),
+            "query 'q1' has an empty text; leave it out, or give it by picture",
+        ),
+        (lambda p: query(p, texts=("red", " ")), "query 'q1' has an empty text"),
+        (lambda p: query(p, exclude=("lost",)), "query 'q1' excludes what is not in gallery 'g': lost"),
+        (lambda p: query(p, exclude=("test2",)), "query 'q1' excludes its own right answer 'test2'"),
+        (lambda p: query(p, candidates=("lost",)), "'q1' has as candidates what is not in gallery 'g': lost"),
+        (lambda p: query(p, candidates=("test0",) * 2), "'q1' names the candidate 'test0' 2 times"),
+        (
+            lambda p: query(p, main="test0"),
+            "'q1' has the main answer 'test0', which is none of its right answers",
+        ),
+        (lambda p: measuring(p, "R_main@1"), "'q0' names no main answer, which R_main@1 of 'p' needs"),
+        (
+            lambda p: measuring(p, "R_sub@1"),
+            "'q0' has no right answer among candidates of its own, which R_sub@1",
+        ),
+        (lambda p: replace(p, labels="secret"), r"unknown labels 'secret' \(allowed: known, hidden\)"),
+        (lambda p: replace(p, labels="hidden"), "'q0' names a right answer, but the labels are hidden"),
+    ],
+)
+def test_every_field_of_a_query_is_checked(
+    spoil: Callable[[RetrievalSet], RetrievalSet], message: str
+) -> None:
+    with pytest.raises(UserError, match=f"^here: .*{message}") as error:
+        validate(spoil(good_set()), "here")
+    assert "\n" not in str(error.value)
+
+
+def test_queries_of_words_of_pictures_of_several_texts_and_without_labels_pass() -> None:
+    validate(query(good_set(), reference=None))
+    validate(query(good_set(), text=None))
+    validate(query(good_set(), text=None, texts=("red", "in red")))
+    validate(query(good_set(), exclude=("test0",), candidates=("test1", "test2"), main="test3"))
+    validate(hidden(good_set()))
+    domain = good_domain()
+    validate_domain(Domain("d", domain.train, sets={"val": domain.val, "test": hidden(domain.test)}))
+    with pytest.raises(UserError, match="domain 'd' has no queries"):
+        validate_domain(Domain("d", domain.train))
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"reference": None},
+        {"text": None},
+        {"texts": ("red",)},
+        {"main": "test2"},
+        {"exclude": ("test0",)},
+        {"candidates": ("test2",)},
+        {"candidates": ()},
+        {"extra": {"aspect": "colour"}},
+    ],
+    ids=str,
+)
+def test_no_field_of_a_query_is_forgotten(change: dict[str, Any]) -> None:
+    domain = good_domain()
+    changed = replace(domain, test=query(domain.test, **change))
+    for one in (stream_fingerprint, lambda stream: queries_fingerprint(stream, "test")):
+        assert one([domain]) != one([changed])

@@ -13,12 +13,12 @@ from PIL import Image
 from torch.nn.functional import normalize
 
 from clplat.data.records import Gallery, Picture, Query
+from clplat.evaluation.asked import target_rows
 from clplat.evaluation.ranking import rank_of_targets, top_k
 from clplat.evaluation.retrieval import (
     average_precision_at_k,
     per_query_metrics,
     retrieval_metrics,
-    target_rows,
 )
 
 

@@ -1,0 +1,128 @@
+"""Embeds pictures, texts, items and queries with a model, a batch at a time, each as what it holds."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor
+from torch.nn.functional import normalize
+
+from clplat.data.collate import item_columns
+from clplat.data.items import Item, Picture
+from clplat.data.queries import Query
+
+__all__ = ["Embedder", "Encoder"]
+
+
+class Encoder(Protocol):
+    """What the evaluator needs of a model; `ComposedRetriever` is one."""
+
+    def prepare(self, images: Any, texts: Any) -> None: ...
+
+    def encode_images(self, images: Any) -> Tensor: ...
+
+    def encode_texts(self, texts: Any) -> Tensor: ...
+
+    def encode_items(self, pictures: Any, texts: Any) -> Tensor: ...
+
+    def encode_queries_by(self, composers: Sequence[Any], images: Any, texts: Any) -> Tensor: ...
+
+
+class Embedder:
+    """Embeddings on the CPU in float32, whatever the model computes in.
+
+    Args:
+        pictures: pictures -> what the encoder takes: `Images`, or pixels (N, 3, S, S).
+        tokenize: texts -> (N, L).
+        composers: name -> composer, the retriever's own under ``"own"``; the others are blind baselines.
+        batch_size: pictures or queries per forward pass.
+    """
+
+    def __init__(
+        self,
+        pictures: Callable[[Sequence[Picture]], Any],
+        tokenize: Callable[[Sequence[str]], Tensor],
+        composers: Mapping[str, Any],
+        batch_size: int = 256,
+    ) -> None:
+        self.pictures, self.tokenize = pictures, tokenize
+        self.composers, self.batch_size = composers, batch_size
+
+    @torch.inference_mode()
+    def images(self, encoder: Encoder, pictures: Sequence[Picture]) -> Tensor:
+        """Embeddings (N, D) of pictures."""
+        parts = [encoder.encode_images(self.pictures(chunk)) for chunk in self._chunks(pictures)]
+        return torch.cat(parts).float().cpu()
+
+    @torch.inference_mode()
+    def texts(self, encoder: Encoder, texts: Sequence[str]) -> Tensor:
+        """Embeddings (N, D) of texts."""
+        parts = [encoder.encode_texts(self.tokenize(chunk)) for chunk in self._chunks(texts)]
+        return torch.cat(parts).float().cpu()
+
+    @torch.inference_mode()
+    def items(self, encoder: Encoder, items: Sequence[Item]) -> Tensor:
+        """Embeddings (N, D) of the items of a gallery: pictures, texts, or both."""
+        shown = [item.picture for item in items if item.picture is not None]
+        said = [item.text for item in items if item.text is not None]
+        if not said:
+            return self.images(encoder, shown)
+        if not shown:
+            return self.texts(encoder, said)
+        parts = [
+            encoder.encode_items(*item_columns(chunk, self.pictures, self.tokenize))
+            for chunk in self._chunks(items)
+        ]
+        return torch.cat(parts).float().cpu()
+
+    def queries(self, encoder: Encoder, queries: Sequence[Query]) -> dict[str, Tensor]:
+        """Query embeddings (Q, D) by each composer, the mean over the texts of each query.
+
+        A query of a picture alone or of words alone has no composer: the baselines are there where every
+        query has both.
+        """
+        asked = [(i, item) for i, query in enumerate(queries) for item in query.items]
+        found = self.asked(encoder, [item for _, item in asked])
+        if len(asked) == len(queries):
+            return found
+        owners = torch.tensor([i for i, _ in asked])
+        return {
+            who: normalize(rows.new_zeros(len(queries), rows.shape[1]).index_add_(0, owners, rows), dim=1)
+            for who, rows in found.items()
+        }
+
+    @torch.inference_mode()
+    def asked(self, encoder: Encoder, items: Sequence[Item]) -> dict[str, Tensor]:
+        """Embeddings (N, D) of the items of queries by each composer, as `queries`."""
+        both = [i for i, item in enumerate(items) if item.picture is not None and item.text is not None]
+        if len(both) == len(items):
+            return dict(zip(self.composers, self._composed(encoder, items), strict=True))
+        kinds = {
+            "both": both,
+            "picture": [i for i, item in enumerate(items) if item.text is None],
+            "text": [i for i, item in enumerate(items) if item.picture is None],
+        }
+        parts: list[Tensor] = []
+        for kind, places in kinds.items():
+            own = [items[i] for i in places]
+            if own:
+                parts.append(
+                    self._composed(encoder, own, "own")[0] if kind == "both" else self.items(encoder, own)
+                )
+        order = torch.tensor([i for places in kinds.values() for i in places])
+        return {"own": torch.cat(parts)[order.argsort()]}
+
+    def _composed(self, encoder: Encoder, items: Sequence[Item], *who: str) -> Tensor:
+        composers = [self.composers[name] for name in who or self.composers]
+        parts = []
+        for chunk in self._chunks(items):
+            pictures = self.pictures([item.picture for item in chunk if item.picture is not None])
+            texts = self.tokenize([item.text for item in chunk if item.text is not None])
+            parts.append(encoder.encode_queries_by(composers, pictures, texts))
+        return torch.cat(parts, dim=1).float().cpu()
+
+    def _chunks(self, items: Sequence[Any]) -> Iterator[Sequence[Any]]:
+        for start in range(0, len(items), self.batch_size):
+            yield items[start : start + self.batch_size]

@@ -1,0 +1,122 @@
+"""The best rows of every query as kept lists: submissions, rerankers and grids read them, not embeddings."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from clplat.evaluation.gallery import Embeddings, GalleryReader, Rows, distinct_rows
+from clplat.evaluation.ranking import top_k
+from clplat.evaluation.retrieval import average_precision_at_k, of_ranks
+from clplat.trees import load_tree, save_tree
+
+__all__ = ["LISTED", "Lists", "best_of", "load_lists", "metrics_of_lists", "save_lists"]
+
+#: Rows kept of each query; what the servers of CIRR and CIRCO take.
+LISTED = 50
+
+
+@dataclass(frozen=True)
+class Lists:
+    """The K best gallery rows (Q, K) of each query, best first, -1 where there are no more, and scores."""
+
+    rows: Tensor
+    scores: Tensor
+
+
+def best_of(
+    queries: Tensor,
+    gallery: Embeddings,
+    exclude: Rows | None = None,
+    *,
+    k: int = LISTED,
+    among: Rows | None = None,
+) -> Lists:
+    """The k best rows of every query, or all where there are fewer, with exact scores.
+
+    Args:
+        queries: (Q, D); for this and the others see `rank_of_targets`.
+
+    Raises:
+        ValueError: as `top_k`.
+
+    Example:
+        >>> best_of(torch.eye(2), torch.tensor([[1.0, 0.0], [0.6, 0.8]])).scores
+        tensor([[1.0000, 0.6000],
+                [0.8000, 0.0000]])
+    """
+    reader = GalleryReader(gallery)
+    rows = top_k(queries, gallery, min(k, reader.shape[0]), exclude, among=among)
+    q, place = (rows >= 0).nonzero(as_tuple=True)
+    scores = torch.full(rows.shape, -torch.inf, device=rows.device)
+    scores[q, place] = reader.scores(queries.detach().float(), q, rows[q, place])
+    return Lists(rows, scores)
+
+
+def save_lists(path: Path, lists: Mapping[str, Mapping[str, Lists]]) -> None:
+    """Write the lists of one model version, set -> domain -> lists, as one safetensors file, atomically."""
+    save_tree(
+        path,
+        {
+            what: {
+                name: {"rows": one.rows.to(torch.int32), "scores": one.scores.float()}
+                for name, one in domains.items()
+            }
+            for what, domains in lists.items()
+        },
+    )
+
+
+def load_lists(path: Path) -> dict[str, dict[str, Lists]]:
+    """Read what `save_lists` wrote.
+
+    Raises:
+        UserError: the file is damaged.
+        FileNotFoundError: there is none; runs of release 0.1.0 kept no lists.
+    """
+    return {
+        what: {name: Lists(one["rows"].long(), one["scores"]) for name, one in domains.items()}
+        for what, domains in load_tree(path).items()
+    }
+
+
+def metrics_of_lists(
+    top: Tensor, targets: Rows, ranks_beyond: Tensor, ks: Sequence[int] = (1, 5, 10)
+) -> dict[str, Tensor]:
+    """The metrics of every query from its list, as a reranker left it.
+
+    On lists that nobody changed they equal `per_query_metrics` to the bit.
+
+    Args:
+        top: (Q, K) rows, best first, -1 where there are no more.
+        targets: all right answers of each query.
+        ranks_beyond: (Q,) rank of the best-placed target in the whole gallery, which holds where no target is
+            in the list: what is beyond the list keeps its place.
+        ks: cut-offs; at most K for mAP of queries with several targets.
+
+    Returns:
+        ``rank`` (Q,) int64; ``R@K`` and ``mAP@K`` for all ks, and ``MRR``: (Q,) float64, 0 to 1.
+
+    Raises:
+        ValueError: a cut-off beyond the list where the order beyond it would count; a list without any target
+            whose rank is said to be inside.
+
+    Example:
+        >>> metrics_of_lists(torch.tensor([[3, 1], [0, 2]]), [1, 5], torch.tensor([1, 7]), ks=(2,))["R@2"]
+        tensor([1., 0.], dtype=torch.float64)
+    """
+    goal = distinct_rows(targets, len(top), "targets").to(top.device)
+    hit = (top[:, :, None] == goal[:, None, :]).any(2) & (top >= 0)
+    listed = hit.any(1)
+    if ((~listed) & (ranks_beyond < (top >= 0).sum(1))).any():
+        query = int(((~listed) & (ranks_beyond < (top >= 0).sum(1))).nonzero()[0])
+        raise ValueError(f"query {query} has no target in its list, but a rank inside it")
+    rank = torch.where(listed, hit.int().argmax(1), ranks_beyond.to(top.device))
+    out = {"rank": rank} | of_ranks(rank, ks)
+    if goal.shape[1] > 1:
+        out |= {f"mAP@{k}": average_precision_at_k(top, goal, k) for k in ks}
+    return out
