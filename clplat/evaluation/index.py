@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from clplat.errors import UserError, unknown_name
-from clplat.evaluation.gallery import GalleryReader, Rows
+from clplat.evaluation.gallery import GalleryReader, Rows, Scored
 from clplat.evaluation.ranking import top_k
 
 #: ``hnsw`` walks a graph of neighbours (arXiv:1603.09320), ``ivf`` looks into the cells nearest to the query.
@@ -30,7 +30,7 @@ class Index:
         engine: the faiss index of these rows, None for ``exact``.
     """
 
-    def __init__(self, gallery: Tensor, kind: str, engine: Any) -> None:
+    def __init__(self, gallery: Tensor | Scored, kind: str, engine: Any) -> None:
         self.gallery, self.kind, self._engine = gallery, kind, engine
 
     def search(self, queries: Tensor, k: int, exclude: Rows | None = None) -> Tensor:
@@ -46,7 +46,7 @@ class Index:
         if not torch.isfinite(queries).all():
             raise ValueError("non-finite scores: an embedding of the queries is NaN or infinite")
         # Excluded rows may be among those found: search for that many more, and leave them out afterwards.
-        wanted = min(k + int((hidden >= 0).sum(1).max()), len(self.gallery))
+        wanted = min(k + int((hidden >= 0).sum(1).max()), GalleryReader(self.gallery).shape[0])
         _, rows = self._engine.search(_matrix(queries), wanted)
         found = torch.from_numpy(rows).to(queries.device)
         keep = (found >= 0) & ~(found[:, :, None] == hidden[:, None, :]).any(2)
@@ -68,7 +68,7 @@ class Index:
         return float(hits.sum() / (right >= 0).sum())
 
 
-def build_index(gallery: Tensor, kind: str = "exact", seed: int = 0) -> Index:
+def build_index(gallery: Tensor | Scored, kind: str = "exact", seed: int = 0) -> Index:
     """Index a gallery.
 
     ``hnsw`` links every row to 32 others. ``ivf`` cuts G rows into at most ``4 sqrt(G)`` cells, of 40 rows or
@@ -80,7 +80,7 @@ def build_index(gallery: Tensor, kind: str = "exact", seed: int = 0) -> Index:
         seed: of the training of ``ivf``; equal seeds give equal indexes.
 
     Raises:
-        UserError: unknown kind; faiss is not installed.
+        UserError: unknown kind; faiss is not installed; a kind that the gallery's scorer cannot use.
         ValueError: the gallery is empty, no matrix, or not finite.
 
     Example:
@@ -95,6 +95,11 @@ def build_index(gallery: Tensor, kind: str = "exact", seed: int = 0) -> Index:
     size, width = GalleryReader(gallery).shape
     if kind == "exact":
         return Index(gallery, kind, None)
+    if isinstance(gallery, Scored):
+        if not gallery.scorer.approximable:
+            name = type(gallery.scorer).__name__
+            raise UserError(f"index '{kind}' searches by inner product, scorer {name} is none; use exact")
+        gallery = torch.as_tensor(gallery.rows)
     if not torch.isfinite(gallery).all():
         raise ValueError("non-finite scores: an embedding of the gallery is NaN or infinite")
     faiss = _faiss()

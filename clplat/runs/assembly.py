@@ -208,8 +208,12 @@ def make_trainer(config: Config, parts: Assembly, on_step: Any = None) -> Traine
 
 
 def starts_random(retriever: ComposedRetriever) -> bool:
-    """Whether a part changes embeddings at random before it is trained, so that row 0 is not zero-shot."""
-    return any(getattr(module, "starts_random", False) for module in retriever.modules())
+    """Whether a part changes embeddings at random before it is trained, so that row 0 is not zero-shot.
+
+    A head does not count: the untrained model is measured without it.
+    """
+    parts = [part for name, part in retriever.named_children() if name != "head"]
+    return any(getattr(module, "starts_random", False) for part in parts for module in part.modules())
 
 
 def refuse_idle_parts(config: Config, parts: Assembly) -> None:

@@ -167,7 +167,7 @@ class Experiment:
         retriever = self.parts.retriever.eval()
         if self.parts.cache is not None:
             self.parts.cache.refresh()
-        with weights_fixed():
+        with weights_fixed(), retriever.as_version(version):
             row = self.parts.evaluator.row(
                 retriever, lambda j, values: self.listener.cell(version, j, values)
             )
@@ -178,7 +178,8 @@ class Experiment:
         save_tree(self.folder / "values" / f"{version}.safetensors", row.values)
         save_lists(self.folder / "lists" / f"{version}.safetensors", row.lists)
         save_version(self.folder / "versions" / f"{version}.safetensors", self.trainer, self.weights)
-        add_row(self.result, row, cells, backfill, zero_shot=not starts_random(retriever))
+        own, random = cells.pop(""), starts_random(retriever)
+        add_row(self.result, row, own, backfill, zero_shot=not random, views=cells)
         self._add_costs()
         self._note_reuse()
         self._spend("evaluation_seconds", start)

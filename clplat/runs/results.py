@@ -21,6 +21,8 @@ from clplat.training.trainer import Trainer
 SCHEMA = 2
 #: What schema 2 added, as it is in results of schema 1.
 _YOUNGER: dict[str, Any] = {"sets": {}, "views": {}, "extra_data": {}}
+#: The tables of a further view of the embeddings.
+_VIEW: dict[str, Any] = {"metrics": {}, "tags": {}, "baselines": {}, "ties": [], "compatibility": {}}
 
 
 def blank(config: Config, parts: Assembly) -> dict[str, Any]:
@@ -106,9 +108,10 @@ def completed_result(held: Mapping[str, Any]) -> dict[str, Any]:
 def add_row(
     result: dict[str, Any],
     row: VersionMetrics,
-    cells: Mapping[str, Sequence[float]],
+    cells: Mapping[str, Sequence[float | None]],
     backfill: float | None,
     zero_shot: bool = True,
+    views: Mapping[str, Mapping[str, Sequence[float | None]]] | None = None,
 ) -> None:
     """Append what was measured of one model version, and every score up to it.
 
@@ -118,28 +121,39 @@ def add_row(
         cells: metric -> row of C, as long as versions are known.
         backfill: the share in percent of gallery vectors that this version changed.
         zero_shot: row 0 is the backbone's own ability; False where a part in front of it starts random.
+        views: the cells of each further view.
     """
     done = len(result["scores"])
     nothing = [None] * len(result["domains"])
-    _append(result["metrics"], row.metrics, [nothing] * done)
-    for what, tables in (("tags", row.tags), ("baselines", row.baselines)):
-        for name in dict.fromkeys([*result[what], *tables]):
-            _append(result[what].setdefault(name, {}), tables.get(name, {}), [nothing] * done)
+    _add_tables(result, row, cells, done)
+    for name, seen in row.views.items():
+        view = result["views"].setdefault(name, copy.deepcopy(_VIEW))
+        _add_tables(view, seen, (views or {})[name], done)
+        view["bytes_per_item"] = seen.bytes_per_item
     for name in dict.fromkeys([*result["probes"], *row.probes]):
         _append(result["probes"].setdefault(name, {}), row.probes.get(name, {}), [None] * done)
     for name, further in row.sets.items():
         _append(result["sets"][name]["metrics"], further.metrics, [nothing] * done)
         result["sets"][name]["ties"].append(further.ties)
+    result["scores"].append(_rounded(_scores(result, zero_shot) | {"backfill": backfill}))
+    result["cost"]["bytes_per_item"] = row.bytes_per_item
+
+
+def _add_tables(
+    result: dict[str, Any], row: VersionMetrics, cells: Mapping[str, Sequence[float | None]], done: int
+) -> None:
+    """Append to the tables that every view of the embeddings has."""
+    nothing = [None] * len(next(iter(row.metrics.values())))
+    _append(result["metrics"], row.metrics, [nothing] * done)
+    for what, tables in (("tags", row.tags), ("baselines", row.baselines)):
+        for name in dict.fromkeys([*result[what], *tables]):
+            _append(result[what].setdefault(name, {}), tables.get(name, {}), [nothing] * done)
     result["ties"].append(row.ties)
     for known in result["compatibility"].values():
         for earlier in filter(None, known):
             earlier.append(None)
     unknown: list[list[float | None]] = [[None] * (done + 1) for _ in range(done)]
     _append(result["compatibility"], cells, unknown)
-    result["scores"].append(_rounded(_scores(result, zero_shot) | {"backfill": backfill}))
-    # What a stored gallery takes; a head may make it smaller than the towers' embeddings.
-    vector = next(iter(row.galleries.values()))
-    result["cost"]["bytes_per_item"] = vector.shape[1] * vector.element_size()
 
 
 def _append(tables: dict[str, Any], new: Mapping[str, Any], before: Sequence[Any]) -> None:
@@ -153,7 +167,7 @@ def _append(tables: dict[str, Any], new: Mapping[str, Any], before: Sequence[Any
 def _scores(result: Mapping[str, Any], zero_shot: bool) -> dict[str, Any]:
     primary = result["protocol"]["primary"]
     scores: dict[str, Any] = dict(continual_scores(result["metrics"][primary]))
-    scores |= compatibility_scores(result["compatibility"][primary])
+    scores |= compatibility_scores(result["compatibility"][primary], gaps=True)
     # One series per probe, its headline: R@1 of retrieval, accuracy of classification.
     headlines = [probe.get("accuracy", probe.get("R@1")) for probe in result["probes"].values()]
     series = [values for values in headlines if zero_shot and values and None not in (values[0], values[-1])]
