@@ -12,7 +12,7 @@ from typing import Literal
 
 from clplat.errors import unknown_name
 
-__all__ = ["KINDS", "Kind", "kind_named"]
+__all__ = ["INSIDE", "KINDS", "Kind", "every_kind", "kind_named"]
 
 
 @dataclass(frozen=True)
@@ -158,6 +158,26 @@ KINDS: dict[str, Kind] = {
 }
 
 
+#: Kinds that stand inside other parts alone: an argument that takes one is their only slot.
+INSIDE: dict[str, Kind] = {
+    kind.slot: kind
+    for kind in (
+        Kind(
+            "teacher",
+            "teachers",
+            "previous",
+            contract="clplat.parts.teachers._base:TeacherPart",
+            tests="TeacherContract",
+        ),
+    )
+}
+
+
+def every_kind() -> list[Kind]:
+    """Those of the experiment's slots, and those inside other parts."""
+    return [*KINDS.values(), *INSIDE.values()]
+
+
 def kind_named(plural: str) -> Kind:
     """The kind whose folder is called ``plural``.
 
@@ -168,7 +188,7 @@ def kind_named(plural: str) -> Kind:
         >>> kind_named("losses").slot
         'loss'
     """
-    found = {kind.plural: kind for kind in KINDS.values() if kind.plural}
+    found = {kind.plural: kind for kind in every_kind() if kind.plural}
     if plural not in found:
         raise unknown_name("kind of part", plural, found)
     return found[plural]

@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Any
 
 from clplat.errors import UserError
-from clplat.kinds import KINDS
+from clplat.kinds import every_kind
 
 __all__ = ["ROOT", "Place", "class_in", "docstring", "packages", "scanned", "tag"]
 
@@ -74,7 +74,7 @@ def packages() -> dict[str, Path]:
 @cache
 def scanned() -> dict[str, list[tuple[str, Place]]]:
     """Plural of a kind -> the parts that lie in folders, as (name, place); names may still repeat."""
-    kinds = {kind.plural for kind in KINDS.values() if kind.plural}
+    kinds = {kind.plural for kind in every_kind() if kind.plural}
     found: dict[str, list[tuple[str, Place]]] = {plural: [] for plural in kinds}
     for package, folder in packages().items():
         above = package.rpartition(".")[2]

@@ -10,7 +10,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from clplat.files import write_text
-from clplat.kinds import KINDS
+from clplat.kinds import every_kind
 from clplat.registry import classes_in
 from clplat.scan import ROOT, packages
 
@@ -22,7 +22,7 @@ _HEAD = "# Written by `make check`; do not edit.\n"
 def written(package: str) -> dict[Path, str]:
     """The stubs of one scanned package: the package itself, or its folders of kinds, as path -> text."""
     folder = packages()[package]
-    plurals = {kind.plural for kind in KINDS.values() if kind.plural}
+    plurals = {kind.plural for kind in every_kind() if kind.plural}
     folders = [folder] if folder.name in plurals else [folder / name for name in sorted(plurals)]
     inner = {".".join((package, *path.relative_to(folder).parts)): path for path in folders}
     return {path / "__init__.pyi": _stub(name) for name, path in inner.items() if classes_in(name)}

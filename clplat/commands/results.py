@@ -7,9 +7,9 @@ from pathlib import Path
 
 from clplat.commands import at_least, command, one_of, option, out, print_table
 from clplat.errors import UserError, unknown_name
-from clplat.kinds import KINDS
+from clplat.kinds import every_kind
 
-_LISTED = ", ".join([*(kind.plural for kind in KINDS.values() if kind.plural), "recipes", "systems"])
+_LISTED = ", ".join([*(kind.plural for kind in every_kind() if kind.plural), "recipes", "systems"])
 _ACTIONS = ("info", "verify", "clear")
 
 

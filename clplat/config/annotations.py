@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, is_dataclass, replace
 from typing import Annotated, Any, Union, get_args, get_origin
 
-from clplat.kinds import KINDS, Kind
+from clplat.kinds import Kind, every_kind
 
 __all__ = ["Slot", "group_in", "slot_in"]
 
@@ -55,7 +55,7 @@ def slot_in(annotation: Any) -> Slot | None:
     origin, inner = get_origin(annotation), get_args(annotation)
     if origin is None:
         kind = next(
-            (kind for kind in KINDS.values() if kind.contract and kind.contract == _path(annotation)), None
+            (kind for kind in every_kind() if kind.contract and kind.contract == _path(annotation)), None
         )
         return None if kind is None else Slot(kind, False, bool(kind.many))
     if origin is Annotated:

@@ -124,5 +124,7 @@ def plain(part: Part) -> dict[str, Any]:
         entry = plain(value) if isinstance(value, Part) else value
         if isinstance(value, Part) and len(together) > 1 and value.name in together:
             del entry["name"]
+        elif isinstance(value, Part) and entry.keys() == {"name"}:
+            entry = value.name  # as it was written before it was a part
         found[key] = entry
     return found

@@ -123,45 +123,42 @@ def add_row(
         zero_shot: row 0 is the backbone's own ability; False where a part in front of it starts random.
         views: the cells of each further view.
     """
-    done = len(result["scores"])
-    nothing = [None] * len(result["domains"])
-    _add_tables(result, row, cells, done)
+    version = len(result["scores"])
+    _add_tables(result, row, cells, version)
     for name, seen in row.views.items():
         view = result["views"].setdefault(name, copy.deepcopy(_VIEW))
-        _add_tables(view, seen, (views or {})[name], done)
+        _add_tables(view, seen, (views or {})[name], version)
         view["bytes_per_item"] = seen.bytes_per_item
     for name in dict.fromkeys([*result["probes"], *row.probes]):
-        _append(result["probes"].setdefault(name, {}), row.probes.get(name, {}), [None] * done)
+        _append(result["probes"].setdefault(name, {}), row.probes.get(name, {}), version)
     for name, further in row.sets.items():
-        _append(result["sets"][name]["metrics"], further.metrics, [nothing] * done)
+        _append(result["sets"][name]["metrics"], further.metrics, version)
         result["sets"][name]["ties"].append(further.ties)
     result["scores"].append(_rounded(_scores(result, zero_shot) | {"backfill": backfill}))
+    # A head may make what is stored smaller than the towers' embeddings.
     result["cost"]["bytes_per_item"] = row.bytes_per_item
 
 
 def _add_tables(
-    result: dict[str, Any], row: VersionMetrics, cells: Mapping[str, Sequence[float | None]], done: int
+    result: dict[str, Any], row: VersionMetrics, cells: Mapping[str, Sequence[float | None]], version: int
 ) -> None:
     """Append to the tables that every view of the embeddings has."""
-    nothing = [None] * len(next(iter(row.metrics.values())))
-    _append(result["metrics"], row.metrics, [nothing] * done)
-    for what, tables in (("tags", row.tags), ("baselines", row.baselines)):
-        for name in dict.fromkeys([*result[what], *tables]):
-            _append(result[what].setdefault(name, {}), tables.get(name, {}), [nothing] * done)
+    _append(result["metrics"], row.metrics, version)
+    for group, new in (("tags", row.tags), ("baselines", row.baselines)):
+        for name in dict.fromkeys([*result[group], *new]):
+            _append(result[group].setdefault(name, {}), new.get(name, {}), version)
     result["ties"].append(row.ties)
     for known in result["compatibility"].values():
         for earlier in filter(None, known):
             earlier.append(None)
-    unknown: list[list[float | None]] = [[None] * (done + 1) for _ in range(done)]
-    _append(result["compatibility"], cells, unknown)
+    _append(result["compatibility"], cells, version)
 
 
-def _append(tables: dict[str, Any], new: Mapping[str, Any], before: Sequence[Any]) -> None:
-    """One row more of every table; a metric that is new has ``before`` as its earlier rows."""
-    blank = before[-1] if before else None
+def _append(tables: dict[str, Any], new: Mapping[str, Any], version: int) -> None:
+    """One more row of every table; None where a version has no number."""
     for metric in dict.fromkeys([*tables, *new]):
-        table = tables.setdefault(metric, [copy.copy(row) for row in before])
-        table.append(_rounded(new[metric]) if metric in new else copy.copy(blank))
+        rows = tables.setdefault(metric, [None] * version)
+        rows.append(_rounded(new.get(metric)))
 
 
 def _scores(result: Mapping[str, Any], zero_shot: bool) -> dict[str, Any]:
@@ -169,8 +166,8 @@ def _scores(result: Mapping[str, Any], zero_shot: bool) -> dict[str, Any]:
     scores: dict[str, Any] = dict(continual_scores(result["metrics"][primary]))
     scores |= compatibility_scores(result["compatibility"][primary], gaps=True)
     # One series per probe, its headline: R@1 of retrieval, accuracy of classification.
-    headlines = [probe.get("accuracy", probe.get("R@1")) for probe in result["probes"].values()]
-    series = [values for values in headlines if zero_shot and values and None not in (values[0], values[-1])]
+    series = [probe.get("accuracy", probe.get("R@1")) for probe in result["probes"].values()]
+    series = [values for values in series if zero_shot and values and None not in (values[0], values[-1])]
     for name, score in (("zs_retention", zs_retention), ("zs_drop", zs_drop)):
         known = [value for value in map(score, series) if value is not None]
         scores[name] = sum(known) / len(known) if known else None

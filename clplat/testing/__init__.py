@@ -23,6 +23,7 @@ from clplat.testing.prompts import PromptContract
 from clplat.testing.scenarios import ScenarioContract
 from clplat.testing.scorers import ScorerContract
 from clplat.testing.strategies import StrategyContract
+from clplat.testing.teachers import TeacherContract
 from clplat.testing.tiny import (
     nudge,
     task_gradients,
@@ -45,6 +46,7 @@ __all__ = [
     "ScenarioContract",
     "ScorerContract",
     "StrategyContract",
+    "TeacherContract",
     "TinyTowers",
     "TransformContract",
     "nudge",

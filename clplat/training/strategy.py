@@ -86,8 +86,9 @@ class Strategy(Hooks):
     def state_bytes(self) -> int:
         """Bytes of all tensors that it keeps beside model and exemplars, as of teachers and importances."""
         own = [getattr(self, name) for name in self.state]
-        parts = [part.state_dict() for _, part in _stateful(self) if not isinstance(part, Memory)]
-        return tensor_bytes([own, parts])
+        # Once each: an argument that is a part may stand under a second name.
+        parts = {id(part): part for _, part in _stateful(self) if not isinstance(part, Memory)}
+        return tensor_bytes(own) + sum(map(_bytes, parts.values()))
 
     def as_plugin(self) -> Any:
         """This strategy as an Avalanche plugin, for any Avalanche template.
@@ -105,3 +106,8 @@ def _stateful(strategy: Strategy) -> list[tuple[str, Any]]:
     """The parts that a strategy holds, by attribute; modules without tensors have no state."""
     stateful = [(name, part) for name, part in vars(strategy).items() if hasattr(part, "load_state_dict")]
     return [(name, part) for name, part in stateful if not isinstance(part, nn.Module) or part.state_dict()]
+
+
+def _bytes(part: Any) -> int:
+    """What a part says of itself, or the tensors of its state."""
+    return int(part.bytes()) if hasattr(part, "bytes") else tensor_bytes(part.state_dict())

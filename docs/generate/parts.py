@@ -9,7 +9,7 @@ from typing import Any
 
 from clplat import registry
 from clplat.config.recipes import recipes
-from clplat.kinds import KINDS, Kind
+from clplat.kinds import Kind, every_kind
 from clplat.tables.text import markdown
 from docs.generate.docstrings import cell, formulas, linked, papers, sections, without_lone_formulas
 from docs.generate.ledger import rows_of_part
@@ -18,7 +18,7 @@ from docs.generate.options import options, signature
 __all__ = ["SHOWN", "index", "link_names", "part_page", "part_pages", "tags"]
 
 #: The kinds that have pages: those whose parts are found in folders.
-SHOWN = [kind for kind in KINDS.values() if kind.plural]
+SHOWN = [kind for kind in every_kind() if kind.plural]
 
 
 def part_pages() -> dict[str, str]:

@@ -7,9 +7,9 @@ from typing import Annotated, Any, Literal
 from torch import Tensor
 
 from clplat.config.space import Choice, Float
-from clplat.mechanisms.teacher import Teacher
 from clplat.models.outputs import dot
 from clplat.parts.losses.similarity_distillation import SimilarityDistillation
+from clplat.parts.teachers._base import TeacherPart, teacher_named
 from clplat.training.strategy import Strategy, SupportsLearning
 
 __all__ = ["Distill"]
@@ -24,7 +24,7 @@ class Distill(Strategy):
 
     Args:
         weight: of the term.
-        teacher: ``"previous"`` or ``"initial"``.
+        teacher: of any kind, ``clplat list teachers``; from Python a name or an object.
         temperature: of both softmaxes.
         axis: softmax over the candidates of a query, over the queries of a candidate, or both.
         mask_wrong_rows: leave out what the teacher itself gets wrong (Mod-X); needs ``batch.positive``.
@@ -53,7 +53,9 @@ class Distill(Strategy):
     def __init__(
         self,
         weight: Annotated[float, Float(0.1, 30.0, log=True)] = 3.0,
-        teacher: Annotated[Literal["previous", "initial"], Choice("previous", "initial")] = "previous",
+        teacher: Annotated[
+            TeacherPart | Literal["previous", "initial", "momentum", "average"], Choice("previous", "initial")
+        ] = "previous",
         temperature: Annotated[float, Float(0.01, 0.2, log=True)] = 0.05,
         axis: Literal["both", "row", "column"] = "both",
         mask_wrong_rows: bool = False,
@@ -63,15 +65,17 @@ class Distill(Strategy):
         self.weight, self.teacher, self.temperature = weight, teacher, temperature
         self.axis, self.mask_wrong_rows = axis, mask_wrong_rows
         self.relation = SimilarityDistillation(axis, temperature, temperature, mask_wrong_rows)
-        self._teacher = Teacher(which=teacher)
+        self._teacher = teacher_named(teacher)
 
     def before_experience(self, learner: SupportsLearning, experience: Any) -> None:
-        self._teacher.update(learner.model)
+        self._teacher.begin(learner)
+
+    def after_step(self, learner: SupportsLearning, batch: Any, outputs: Any) -> None:
+        self._teacher.follow(learner)
 
     def loss(self, learner: SupportsLearning, batch: Any, outputs: Any) -> dict[str, Tensor]:
-        with self._teacher.active(learner.model):
-            old = learner.predict(batch)
-        student, teacher = similarities(outputs), similarities(old)
+        student = similarities(outputs)
+        teacher = similarities(self._teacher.outputs(learner, batch))
         right = batch.positive if self.mask_wrong_rows else None
         return {"distill": self.weight * self.relation.compare(student, teacher, positive=right)}
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any
 
+import torch
 from torch import Tensor
 
 from clplat.config.space import Float, Int
@@ -33,8 +34,8 @@ class DER(Strategy):
         Buzzega et al. 2020, Dark Experience for General Continual Learning, arXiv 2004.07211.
 
     Needs:
-        A learner with ``predict`` and ``task_loss`` whose outputs have ``query`` (B, D) and ``candidates``
-        (C, D), the B targets first.
+        A learner with ``predict`` and ``task_loss`` whose outputs are `clplat.parts.Outputs`, a pair of unit
+        rows (B, D) and (C, D), the B targets first, or a tensor (B, ...), as logits.
 
     Relations:
         `Replay` is the second term alone, with a memory that fills after each domain; `Distill` asks an
@@ -69,23 +70,26 @@ class DER(Strategy):
         stored, again = self.memory.sample(self.batch_size), self.memory.sample(self.batch_size)
         if stored is None or again is None:
             return {}
-        examples, query, target = stored
-        now = learner.predict(examples)
-        moved = _squares(now.query, query) + _squares(now.candidates[: len(query)], target)
-        labelled = again[0]
+        (examples, *then), (labelled, *_) = stored, again
+        now = _rows(learner.predict(examples))
+        apart = [
+            (new - old.to(new.device)).square().flatten(1).sum(1) for new, old in zip(now, then, strict=True)
+        ]
         return {
-            "dark": self.alpha * moved.mean() / 2,
+            "dark": self.alpha * torch.stack(apart).mean(),
             "replay": self.beta * learner.task_loss(labelled, learner.predict(labelled)),
         }
 
     def after_step(self, learner: SupportsLearning, batch: Any, outputs: Any) -> None:
-        target = outputs.candidates[: len(outputs.query)]
-        self.memory.offer((batch, outputs.query, target), str(learner.progress.experience))
+        self.memory.offer((batch, *_rows(outputs)), str(learner.progress.experience))
 
     def memory_bytes(self) -> int:
         return self.memory.bytes()
 
 
-def _squares(now: Tensor, then: Tensor) -> Tensor:
-    """Squared distances of rows."""
-    return (now - then.to(now.device)).square().sum(dim=-1)
+def _rows(outputs: Any) -> list[Tensor]:
+    """One row per example: of queries and of targets where the outputs are embeddings, else the outputs."""
+    if isinstance(outputs, Tensor):
+        return [outputs]
+    query, candidates = outputs if isinstance(outputs, tuple) else (outputs.query, outputs.candidates)
+    return [query, candidates[: len(query)]]

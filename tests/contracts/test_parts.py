@@ -14,7 +14,7 @@ import pytest
 
 import clplat.testing
 from clplat import registry
-from clplat.kinds import KINDS, Kind
+from clplat.kinds import Kind, every_kind
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -52,7 +52,7 @@ def registered(kind: Kind, names: list[str]) -> type:
     return type(f"Test{kind.plural.capitalize()}", (Registered,), {})
 
 
-KINDS_OF_FILES = [kind for kind in KINDS.values() if kind.plural]
+KINDS_OF_FILES = [kind for kind in every_kind() if kind.plural]
 PARTS = [(kind, name) for kind in KINDS_OF_FILES for name in ours(kind)]
 
 for _kind in KINDS_OF_FILES:

@@ -14,6 +14,7 @@ from torch.nn.functional import normalize
 
 from clplat.data.records import Candidate, Example, Item, Picture, Probe
 from clplat.errors import UserError
+from clplat.models.frozen import weights_fixed
 from clplat.parts.adapters.full import Full
 from clplat.parts.composers.sum import Sum
 from clplat.parts.heads._base import Head, View
@@ -23,6 +24,8 @@ from clplat.parts.projections.identity import Identity
 from clplat.parts.projections.procrustes import Procrustes
 from clplat.parts.prompts.context import ContextPrompt
 from clplat.parts.scorers.dot import Dot
+from clplat.parts.teachers.momentum import Momentum
+from clplat.parts.teachers.previous import Previous
 from clplat.parts.transforms._base import Transform
 from clplat.testing import (
     AdapterContract,
@@ -34,6 +37,7 @@ from clplat.testing import (
     PromptContract,
     ScorerContract,
     StrategyContract,
+    TeacherContract,
     TransformContract,
 )
 from clplat.training.strategy import Strategy
@@ -514,7 +518,56 @@ class Local(Transform):
         return example
 
 
+class Echoing(Previous):
+    """Says what the student says."""
+
+    def outputs(self, learner: Any, batch: Any) -> Any:
+        with torch.no_grad():
+            return learner.predict(batch)
+
+
+class Kept(Momentum):
+    """Follows the student and denies it."""
+
+    moves = False
+
+
+class Settled(Momentum):
+    """Promises that a teacher that moves stays as it is."""
+
+    def outputs(self, learner: Any, batch: Any) -> Any:
+        with weights_fixed():
+            return super().outputs(learner, batch)
+
+
+class Absent(Previous):
+    """Leaves its tensors out of its state."""
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"tensors": {}, "steps": 0}
+
+
+class Summing(Full):
+    """Says that it adds to the base what the base is."""
+
+    def deltas(self, backbone: Any) -> dict[str, Tensor]:
+        return {key: tensor.detach() for key, tensor in backbone.base_state().items()}
+
+
+class Uncounting(EWC):
+    """Keeps importances and counts none."""
+
+    def state_bytes(self) -> int:
+        return 0
+
+
 CASES: list[tuple[type, Any, str]] = [
+    (TeacherContract, Echoing, "test_it_does_not_move_with_the_student"),
+    (TeacherContract, Kept, "test_it_does_not_move_with_the_student"),
+    (TeacherContract, Settled, "test_nothing_of_it_is_kept_while_it_moves"),
+    (TeacherContract, Absent, "test_its_state_survives_the_disk"),
+    (AdapterContract, Summing, "test_weights_are_moved_as_weights"),
+    (StrategyContract, Uncounting, "test_the_memory_is_counted"),
     (HeadContract, Peeking, "test_rows_do_not_depend_on_each_other"),
     (HeadContract, Narrow, "test_its_rows_are_finite_and_as_wide_as_it_says"),
     (HeadContract, Turning, "test_it_is_the_identity_at_first_or_says_that_it_is_not"),

@@ -1,58 +1,95 @@
-"""Rows of a result: what is new in a later version, and what older results lack."""
+"""The tables of a result: a row per model version in each, whatever was measured of it."""
 
 from __future__ import annotations
 
 from typing import Any
 
 import torch
+from torch import nn
 
 from clplat.config.resolve import resolve
 from clplat.evaluation.evaluator import SetMetrics, VersionMetrics
-from clplat.runs.assembly import assemble
-from clplat.runs.results import add_row, blank, completed_result
-
-SIZES = {"name": "catalogue", "domains": 2, "train": 8, "queries": 4, "gallery": 20, "size": 16}
-
-
-def empty() -> dict[str, Any]:
-    config = resolve({"scenario": SIZES})
-    return blank(config, assemble(config))
+from clplat.runs.assembly import assemble, starts_random
+from clplat.runs.results import add_row, completed_result
+from clplat.runs.results import blank as blank_result
+from clplat.testing import tiny_retriever
+from clplat.tracking.metrics import row_metrics
 
 
-def version(value: float, **more: Any) -> VersionMetrics:
-    row = VersionMetrics(metrics={"R@5": [value, value]}, ties=[0, 0], galleries={"g": torch.ones(3, 4)})
-    for name, held in more.items():
-        setattr(row, name, held)
+def blank() -> dict[str, Any]:
+    tables: dict[str, Any] = {
+        name: {} for name in ("metrics", "tags", "baselines", "probes", "compatibility")
+    }
+    more = {"scores": [], "ties": [], "cost": {}, "domains": ["a", "b"], "protocol": {"primary": "R@1"}}
+    return tables | more
+
+
+def measured(version: int, late: bool) -> VersionMetrics:
+    """A row in which some numbers appear only later."""
+    row = VersionMetrics(
+        metrics={"R@1": [10.0 + version, 20.0]}, ties=[0, 0], galleries={"a": torch.ones(2, 4)}
+    )
+    row.probes = {"old": {"accuracy": 50.0 - version}}
+    row.tags = {"colour": {"R@1": [1.0, 2.0]}}
+    if late:
+        row.metrics["R@1/late"] = [float(version), 0.0]
+        row.tags["shape"] = {"R@1": [3.0, None]}
+        row.probes["new"] = {"accuracy": 30.0}
+        row.baselines = {"text_only": {"R@1": [5.0, 6.0]}}
     return row
 
 
-def test_what_a_later_version_measures_first_starts_with_empty_rows() -> None:
-    result = empty()
-    result["sets"]["union"] = {"metrics": {}, "ties": []}
-    add_row(result, version(1.0, sets={"union": SetMetrics({}, [None, None])}), {"R@5": [1.0]}, None)
-    later = version(
-        2.0,
-        metrics={"R@5": [2.0, 2.0], "MRR": [3.0, None]},
-        baselines={"text_only": {"R@5": [4.0, 5.0]}},
-        tags={"seen": {"R@5": [6.0, None]}},
-        probes={"words": {"accuracy": 7.0}},
-        sets={"union": SetMetrics({"R@1": [8.0, None]}, [0, None])},
-    )
-    add_row(result, later, {"R@5": [2.0, 3.0], "MRR": [4.0, 5.0]}, 50.0)
-    add_row(result, version(9.0), {"R@5": [1.0, 2.0, 3.0]}, 50.0)
-    nothing = [None, None]
-    assert result["metrics"] == {"R@5": [[1, 1], [2, 2], [9, 9]], "MRR": [nothing, [3, None], nothing]}
-    assert result["baselines"]["text_only"]["R@5"] == [nothing, [4, 5], nothing]
-    assert result["tags"]["seen"]["R@5"] == [nothing, [6, None], nothing]
-    assert result["probes"]["words"]["accuracy"] == [None, 7, None]
-    assert result["sets"]["union"]["metrics"]["R@1"][:2] == [nothing, [8, None]]
-    empty_row = [None] * 3
-    assert result["compatibility"]["MRR"] == [empty_row, [4, 5, None], empty_row]
-    assert [len(row) for row in result["compatibility"]["R@5"]] == [3, 3, 3]
+def test_a_number_that_a_version_lacks_leaves_its_place() -> None:
+    result = blank()
+    for version in range(3):
+        cells: dict[str, list[float]] = {"R@1": [float(i) for i in range(version + 1)]}
+        if version == 1:
+            cells["R@1/late"] = [7.0, 8.0]
+        add_row(result, measured(version, late=version == 1), cells, None)
+    assert result["metrics"]["R@1"] == [[10.0, 20.0], [11.0, 20.0], [12.0, 20.0]]
+    assert result["metrics"]["R@1/late"] == [None, [1.0, 0.0], None]
+    assert result["tags"]["shape"]["R@1"] == [None, [3.0, None], None]
+    assert result["baselines"]["text_only"]["R@1"] == [None, [5.0, 6.0], None]
+    assert result["probes"]["new"]["accuracy"] == [None, 30.0, None]
+    assert result["compatibility"]["R@1"] == [[0.0, None, None], [0.0, 1.0, None], [0.0, 1.0, 2.0]]
+    assert result["compatibility"]["R@1/late"] == [None, [7.0, 8.0, None], None]
+    assert result["scores"][2]["zs_retention"] == 96.0, "of the probe that every version has"
+    assert {row_metrics(result, i).get("probe/new.accuracy") for i in range(3)} == {None, 30.0}
+
+
+def test_nothing_is_zero_shot_behind_a_part_that_starts_random() -> None:
+    result = blank()
+    for version in range(2):
+        row = measured(version, late=False)
+        row.probes = {"old": {"accuracy": 50.0 + 3 * version}}
+        add_row(result, row, {"R@1": [1.0] * (version + 1)}, None, zero_shot=False)
+    assert result["scores"][1]["zs_retention"] is None and result["scores"][1]["zs_drop"] is None
+    assert not any("zero" in name or "retention" in name for name in row_metrics(result, 1))
+    retriever = tiny_retriever()
+    assert not starts_random(retriever)
+    head = nn.Linear(4, 4)
+    head.starts_random = True  # type: ignore[assignment]
+    retriever.head = head
+    assert starts_random(retriever) and not starts_random(tiny_retriever(None))
+
+
+def test_further_sets_have_a_row_a_version_too() -> None:
+    result = {**blank(), "sets": {"union": {"metrics": {}, "ties": []}}}
+    for version in range(2):
+        row = measured(version, late=False)
+        row.sets["union"] = SetMetrics({"R@1": [8.0, None]} if version else {}, [version, None])
+        add_row(result, row, {"R@1": [1.0] * (version + 1)}, None)
+    assert result["sets"]["union"] == {
+        "metrics": {"R@1": [None, [8.0, None]]},
+        "ties": [[0, None], [1, None]],
+    }
 
 
 def test_a_result_of_schema_1_is_completed() -> None:
-    today = empty()
+    config = resolve(
+        {"scenario": {"name": "catalogue", "domains": 1, "train": 8, "queries": 4, "gallery": 20}}
+    )
+    today = blank_result(config, assemble(config))
     old = {key: value for key, value in today.items() if key not in ("sets", "views", "extra_data")}
     younger = ("metrics", "tie_rule", "labels", "others")
     old["protocol"] = {key: value for key, value in today["protocol"].items() if key not in younger}

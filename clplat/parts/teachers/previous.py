@@ -1,0 +1,23 @@
+"""Previous: the model before this domain."""
+
+from __future__ import annotations
+
+from clplat.mechanisms.teacher import Teacher
+from clplat.parts.teachers._base import TeacherPart
+
+__all__ = ["Previous"]
+
+
+class Previous(TeacherPart):
+    """The model before this domain, as in LwF and Mod-X.
+
+    References:
+        Li & Hoiem 2016 (LwF), arXiv 1606.09282.
+
+    Example:
+        >>> Previous().moves
+        False
+    """
+
+    def __init__(self) -> None:
+        self._held = Teacher(which="previous")

@@ -1,0 +1,44 @@
+"""Stored: a version of the model from a file."""
+
+from __future__ import annotations
+
+from clplat.errors import UserError
+from clplat.mechanisms.teacher import Predicts, Teacher
+from clplat.parts.teachers._base import TeacherPart, existing
+from clplat.trees import load_tree
+
+__all__ = ["Stored"]
+
+
+class Stored(TeacherPart):
+    """A version that a run of the same parts left in its folder, ``runs/.../versions/<i>.safetensors``.
+
+    It must be of the student's structure: every tensor of the file has its place in the model. What the file
+    does not hold is the model's own, as it is before the stream.
+
+    Args:
+        path: of the file.
+
+    Raises:
+        ValueError: there is no such file.
+
+    Example:
+        >>> Stored("runs/first/naive-s0/versions/5.safetensors")  # doctest: +SKIP
+    """
+
+    def __init__(self, path: str) -> None:
+        self.path = path
+        existing(path)
+        self._held = Teacher(which="initial")
+
+    def begin(self, learner: Predicts) -> None:
+        if self._held.tensors is not None:
+            return
+        state = load_tree(existing(self.path))
+        if not isinstance(state, dict) or "weights" not in state:
+            raise UserError(f"{self.path} is no version of a model")
+        tensors = {**dict(learner.model.named_parameters()), **dict(learner.model.named_buffers())}
+        for name, value in state["weights"].items():
+            if name not in tensors or tensors[name].shape != value.shape:
+                raise UserError(f"{self.path} holds '{name}', which has no place in this model")
+        self._held = Teacher(state["weights"], which="initial")
