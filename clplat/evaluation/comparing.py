@@ -10,7 +10,7 @@ from torch import Tensor
 
 from clplat.data.records import RetrievalSet
 from clplat.evaluation.asked import Asked, measure
-from clplat.evaluation.gallery import Embeddings, GalleryReader, Scored
+from clplat.evaluation.gallery import GalleryReader, Scored
 from clplat.evaluation.lists import Lists, best_of
 from clplat.parts.heads._base import View
 from clplat.parts.scorers._base import Scorer
@@ -33,7 +33,7 @@ class Compared:
     def __init__(self, view: View | None = None, scorer: Scorer | None = None) -> None:
         self.view, self.scorer = view or View(), scorer or Dot()
         self.stored: dict[str, Tensor] = {}
-        self._loaded: dict[str, Embeddings] = {}
+        self._loaded: dict[str, Tensor | Scored] = {}
 
     def holding(self, stored: Mapping[str, Tensor]) -> Compared:
         """The same comparison with other galleries, by what is stored of them."""
@@ -54,7 +54,7 @@ class Compared:
         return int(found) if found == int(found) else found
 
     @torch.inference_mode()
-    def gallery(self, name: str) -> Embeddings:
+    def gallery(self, name: str) -> Tensor | Scored:
         """What queries are compared with, from what is kept."""
         if name not in self._loaded:
             rows = self.view.load(self.stored[name])
@@ -68,7 +68,9 @@ class Compared:
 
     def fits(self, held: RetrievalSet, queries: Tensor) -> bool:
         """Whether queries, as rows of a head, have the width of what is kept of the gallery."""
-        return self.queries(queries[:1]).shape[1] == GalleryReader(self.gallery(held.gallery.name)).shape[1]
+        width: int = self.queries(queries[:1]).shape[1]
+        kept = GalleryReader(self.gallery(held.gallery.name))
+        return bool(width == kept.shape[1])
 
     def values(self, held: RetrievalSet, rows: Asked, queries: Tensor) -> dict[str, Tensor]:
         """What `measure` finds; ties count against where the protocol or the view says so."""

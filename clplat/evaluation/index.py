@@ -7,6 +7,7 @@ measures that. ``exact`` needs no faiss and overlooks none.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -53,6 +54,16 @@ class Index:
         place = torch.where(keep, keep.cumsum(1) - 1, k).clamp(max=k)
         out = found.new_full((len(found), k + 1), -1).scatter_(1, place, found.masked_fill(~keep, -1))
         return out[:, :k]
+
+    @property
+    def rows(self) -> Tensor:
+        """What is searched (G, D)."""
+        return torch.as_tensor(self.gallery.rows if isinstance(self.gallery, Scored) else self.gallery)
+
+    def scores(self, query: Tensor, found: Sequence[int]) -> list[float]:
+        """Exact scores of one query (1, D) with rows that were found."""
+        reader, rows = GalleryReader(self.gallery), torch.tensor(list(found), dtype=torch.long)
+        return reader.scores(query.float(), torch.zeros_like(rows), rows).tolist()
 
     def recall(self, queries: Tensor, k: int) -> float:
         """The share of the exact k best rows that the index finds, 0 to 1.
