@@ -177,7 +177,8 @@ class Batch:
         own: list[list[int]] = [[] for _ in range(len(self))]
         for candidate, owner in enumerate(self.owners):
             own[owner].append(candidate)
-        return [self._row(i, mine) for i, mine in enumerate(own)]
+        plain = self._mapped(lambda tensor: tensor.detach().cpu())
+        return [plain._row(i, mine) for i, mine in enumerate(own)]
 
     def _row(self, example: int, candidates: Sequence[int]) -> dict[str, Any]:
         items = [example, *(len(self) + c for c in candidates)]

@@ -63,8 +63,7 @@ class Column(Generic[V]):
 
     def kept(self, places: Sequence[int]) -> Any:
         """The entries at these places as plain data, None where nothing is there; `restored` reads it."""
-        rows = self.rows
-        held, value = [rows[place] for place in places], self.value
+        held, value = list(places) if self.index is None else [self.index[i] for i in places], self.value
         if isinstance(value, list):
             return [value[i] if i >= 0 else None for i in held]
         if isinstance(value, Images):
@@ -85,18 +84,18 @@ class Column(Generic[V]):
         """
         first = kept[0]
         table = [one if isinstance(one, list) else one[_ENTRIES[frozenset(first)]] for one in kept]
-        found = [table[i][k] is not None for i, k in places]
-        there = [place for place, held in zip(places, found, strict=True) if held]
-        value: Any
-        if isinstance(first, list):
-            value = [table[i][k] for i, k in there]
-        elif "kind" in first:
-            value = _images(kept, there)
-        else:
-            joined = _stacked([table[i][k] for i, k in there])
-            value = Texts(joined) if "ids" in first else joined
-        number = count()
-        return cls(value, along, None if all(found) else [next(number) if held else -1 for held in found])
+        entries = [table[i][k] for i, k in places]
+        index = None
+        if any(entry is None for entry in entries):
+            number = count()
+            index = [-1 if entry is None else next(number) for entry in entries]
+            places = [place for place, row in zip(places, index, strict=True) if row >= 0]
+            entries = [entry for entry in entries if entry is not None]
+        value: Any = entries
+        if not isinstance(first, list):
+            value = _images(kept, places) if "kind" in first else _stacked(entries)
+            value = Texts(value) if "ids" in first else value
+        return cls(value, along, index)
 
 
 #: The list with an entry for each place in what `Column.kept` gives, by its keys.
@@ -119,7 +118,7 @@ def _stacked(rows: Sequence[Tensor]) -> Tensor:
 
 def _tensors(value: Tensor, rows: Sequence[int]) -> list[Tensor | None]:
     # Copies: a view would keep the whole batch in memory for one stored row.
-    return [value[i].detach().cpu().clone() if i >= 0 else None for i in rows]
+    return [value[i].clone() if i >= 0 else None for i in rows]
 
 
 def _images(kept: Sequence[Any], places: Sequence[tuple[int, int]]) -> Images:

@@ -9,6 +9,7 @@ from typing import TypeAlias
 from torch import Tensor
 
 from clplat.data.records import Picture
+from clplat.errors import UserError
 from clplat.evaluation.comparing import compared_by
 from clplat.evaluation.evaluator import VersionMetrics
 from clplat.models.frozen import weights_fixed
@@ -48,6 +49,12 @@ class IndexVersions:
         for domain in seen:
             pictures = domain.anchors
             chosen += pictures[:: max(1, len(pictures) // share)][:share]
+        if not chosen:
+            names = ", ".join(domain.name for domain in seen)
+            raise UserError(
+                f"there are no training pictures in {names} that a projection could be fitted on; "
+                "let another domain come first, or choose --projection identity"
+            )
         return chosen
 
     def remember_anchors(self, version: int) -> None:

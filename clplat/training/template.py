@@ -60,6 +60,12 @@ class RetrievalTemplate(SupervisedTemplate):  # type: ignore[misc]
     _stop_training: bool
     _trained: list[nn.Parameter]
 
+    def train(self, experiences: Any, *args: Any, **more: Any) -> Any:
+        """Train on one experience or on several; one without data changes nothing, and no hook sees it."""
+        given = [experiences] if hasattr(experiences, "dataset") else list(experiences)
+        held = [experience for experience in given if len(experience.dataset)]
+        return super().train(held, *args, **more) if held else {}
+
     def _unpack_minibatch(self) -> None:
         self.mbatch = self.mbatch.to(self.device)
 

@@ -87,7 +87,7 @@ def test_galleries_of_texts_of_both_and_baselines_where_both_are_present() -> No
     ]
     held, model = evaluator(domains)
     row = held.row(model)
-    assert row.galleries["prompts"].shape == (6, 32) and row.galleries["mixed"].shape == (13, 32)
+    assert len(row.galleries["prompts"]) == 6 and len(row.galleries["mixed"]) == 13
     torch.testing.assert_close(row.galleries["prompts"], held.texts(model, [i.text for i in prompts.items]))
     assert row.baselines["text_only"]["R@1"][0] is None and row.baselines["text_only"]["R@1"][1] is not None
     assert row.metrics["R@1"] == [
