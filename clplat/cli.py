@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 from clplat.commands import Command
 from clplat.commands.experiments import demo, derive, report, run, sweep, track
-from clplat.commands.results import cache, compare, list_, pretrain, search, ui
+from clplat.commands.results import cache, compare, list_, pretrain, search, submit, ui
 from clplat.config.groups import GROUPS
 from clplat.config.slots import PLAIN
 from clplat.errors import UserError, nearest, unknown_name
@@ -30,7 +30,7 @@ Parts are chosen by name and configured with dotted options; --config FILE.yaml 
 for example: --strategy replay --strategy.size 200 --adapter lora --adapter.r 8 --train.epochs 2
 What there is: clplat list strategies; what it takes: clplat run --strategy.help replay, --train.help"""
 
-_COMMANDS = (demo, run, derive, sweep, report, compare, ui, list_, search, cache, track, pretrain)
+_COMMANDS = (demo, run, derive, sweep, report, compare, ui, list_, search, submit, cache, track, pretrain)
 
 
 class _Parser(argparse.ArgumentParser):

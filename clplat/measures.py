@@ -15,7 +15,7 @@ from clplat.errors import unknown_name
 
 __all__ = [
     "COMPARED", "LOGGED_COSTS", "MEASURES", "METRIC", "METRICS", "OVER", "Measure", "Result", "describe",
-    "evaluate_measures", "find_measure", "mean_of",
+    "evaluate_measures", "find_measure", "mean_of", "probes_about", "zero_shot_series",
 ]  # fmt: skip
 
 Result = Mapping[str, Any]
@@ -75,6 +75,22 @@ def mean_of(values: Iterable[float | None]) -> float | None:
     """
     known = [value for value in values if value is not None]
     return sum(known) / len(known) if known else None
+
+
+def zero_shot_series(result: Result) -> list[list[Any]]:
+    """The headline of every zero-shot probe, one value per row."""
+    probes, about = result.get("probes") or {}, probes_about(result)
+    heads = {name: about[name]["headline"] for name in probes if about[name]["group"] == "zero-shot"}
+    return [probes[name][head] for name, head in heads.items() if head in probes[name]]
+
+
+def probes_about(result: Result) -> dict[str, dict[str, Any]]:
+    """How each probe is read; before there were groups: R@1 of retrieval, accuracy of classification."""
+    usual = {"group": "zero-shot", "better": "higher", "unit": "percent"}
+    return {
+        name: {**usual, "headline": "accuracy" if "accuracy" in metrics else "R@1"}
+        for name, metrics in (result.get("probes") or {}).items()
+    } | (result.get("probes_about") or {})
 
 
 def _final(result: Result) -> float | None:

@@ -84,6 +84,8 @@ class ComposedRetriever(RoutedTowers):
         training they hold the objectives of the model's own parts (`Outputs.terms`).
         """
         count = len(batch)
+        if self.training:
+            self.backbone.adapters.begin()
         shown, said = batch.picture_rows, batch.text_rows
         (asked, own), (held, others) = self._sides(batch.pictures, shown, said, count)
         texts = self._texts(batch, asked)
@@ -180,6 +182,17 @@ class ComposedRetriever(RoutedTowers):
             return self._finish(self._target(self.image_features(part, self.target_wants)), "gallery")
 
         return self._routed(images, encode)
+
+    def raw_images(self, images: Images | Tensor) -> Tensor:
+        """What the image tower gives (B, D), before head and normalisation."""
+        images = images if isinstance(images, Images) else Images.of(images)
+        return self._routed(images, lambda _, part: self.image_features(part).pooled)
+
+    def raw_texts(self, texts: Texts | Tensor) -> Tensor:
+        """What the text tower gives (B, D), before head and normalisation; routed as `encode_texts`."""
+        if self.router is not None and not self.training:
+            self.router.activate(None)
+        return self.text_features(texts).pooled
 
     def encode_items(self, pictures: Column[Images], texts: Column[Texts]) -> Tensor:
         """Gallery embeddings (N, D), unit rows, of items of any kind, as `item_columns` lays them out."""

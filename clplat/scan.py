@@ -24,7 +24,7 @@ from typing import Any
 from clplat.errors import UserError
 from clplat.kinds import every_kind
 
-__all__ = ["ROOT", "Place", "class_in", "docstring", "packages", "scanned", "tag"]
+__all__ = ["ROOT", "Place", "class_in", "constructor", "docstring", "packages", "scanned", "tag"]
 
 #: The folder that holds `clplat` and the packages installed beside it.
 ROOT = Path(__file__).resolve().parents[1]
@@ -125,6 +125,27 @@ def tag(place: Place, name: str) -> Any:
     """The value of ``name = <literal>`` in the body of a part's class; None where there is no such line."""
     node = _class(place)
     return _value_of(name, node.body) if node is not None else None
+
+
+def constructor(place: Place, contract: str) -> ast.arguments | None:
+    """The arguments of a part's constructor, or of the method ``Class.method``, in its source.
+
+    Args:
+        contract: the class whose heirs take nothing unless they say so.
+
+    Returns:
+        None where the source does not tell: a class that a call makes, that inherits, that is a dataclass.
+    """
+    owner, _, method = str(place.attribute).partition(".")
+    node = _class(replace(place, attribute=owner))
+    if node is None or (node.decorator_list and not method):
+        return None
+    own = [each for each in node.body if isinstance(each, ast.FunctionDef)]
+    found = next((each for each in own if each.name == (method or "__init__")), None)
+    if found is None:
+        bases = {each.id for each in node.bases if isinstance(each, ast.Name)}
+        return ast.parse("def f(): ...").body[0].args if bases == {contract} else None  # type: ignore[attr-defined]
+    return found.args
 
 
 def _class(place: Place) -> ast.ClassDef | None:

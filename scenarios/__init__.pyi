@@ -3,3 +3,5 @@
 from scenarios.catalogue import Catalogue as Catalogue
 from scenarios.domain_folders import DomainFolders as DomainFolders
 from scenarios.probes.catalogue import CatalogueProbes as CatalogueProbes
+from scenarios.probes.compositions import Compositions as Compositions
+from scenarios.probes.negation import Negation as Negation

@@ -7,8 +7,9 @@ from functools import cached_property, lru_cache
 from typing import TYPE_CHECKING, Any
 
 from clplat.data.fingerprint import stream_fingerprint
-from clplat.data.records import Domain, Probe
+from clplat.data.records import Domain
 from clplat.errors import nearest, unknown_name
+from clplat.parts import Probe
 from scenarios._catalogue import DOMAINS, build_domain, check_sizes
 from scenarios._catalogue import probes as catalogue_probes
 

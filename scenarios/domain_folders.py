@@ -16,13 +16,13 @@ from clplat.data.records import (
     Example,
     Gallery,
     Picture,
-    Probe,
     Protocol,
     RetrievalSet,
     Triplet,
 )
 from clplat.data.validate import validate_domain
 from clplat.errors import UserError, unknown_name
+from clplat.parts import ClassificationProbe, Probe
 from scenarios._folder_queries import CLASS_CHANGE, DOMAIN_CHANGE, balanced, draw_queries
 
 __all__ = ["DomainFolders"]
@@ -227,7 +227,7 @@ class DomainFolders:
             raise UserError(f"holdout domain '{self.holdout}' has no test pictures")
         pictures, labels = zip(*shown, strict=True)
         prompts = tuple(f"a picture of {self._noun(category)}" for category in classes)
-        return [Probe(f"{self.holdout}-classification", "classification", pictures, prompts, labels)]
+        return [ClassificationProbe(f"{self.holdout}-classification", pictures, prompts, labels)]
 
     def _noun(self, name: str) -> str:
         return with_article((self.words or {}).get(name) or to_words(name))

@@ -6,6 +6,7 @@ from strategies.baselines.naive import Naive as Naive
 from strategies.compatibility.backward_compatible import BackwardCompatible as BackwardCompatible
 from strategies.distillation.distill import Distill as Distill
 from strategies.distillation.dual_teacher import DualTeacher as DualTeacher
+from strategies.expansion.growing_prompt import GrowingPrompt as GrowingPrompt
 from strategies.expansion.lora_per_domain import LoRAPerDomain as LoRAPerDomain
 from strategies.gradients.agem import AGEM as AGEM
 from strategies.regularisation.ewc import EWC as EWC

@@ -1,4 +1,4 @@
-"""``clplat compare``, ``ui``, ``list``, ``search``, ``cache`` and ``pretrain``."""
+"""``clplat compare``, ``ui``, ``list``, ``search``, ``submit``, ``cache`` and ``pretrain``."""
 
 from __future__ import annotations
 
@@ -126,6 +126,32 @@ def search(options: Namespace) -> int:
     if found.recall is not None:
         print(f"approximate index {options.index}: finds {found.recall:.1%} of the exact {options.k} nearest")
     print(f"grid: {options.grid}")
+    return 0
+
+
+@command(
+    option("run RUN", "folder of a run"),
+    option("--format NAME", "circo or cirr", required=True),
+    option("--set", "the queries (default: %(default)s)", default="test"),
+    option("--domain", "whose queries, where several domains have the set"),
+    option("--model-version N", "experiences trained (default: the newest)", type=at_least(0)),
+    option(
+        "--out FOLDER", "where the files go (default: %(default)s)", type=Path, default=Path("submission")
+    ),
+)
+def submit(options: Namespace) -> int:
+    """write the files for a benchmark's server, from the lists that a run kept"""
+    from clplat.runs.submission import submit as write
+
+    for path in write(
+        Path(options.run),
+        options.out,
+        options.format,
+        options.set,
+        domain=options.domain or "",
+        version=options.model_version,
+    ):
+        print(path)
     return 0
 
 

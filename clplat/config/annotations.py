@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, is_dataclass, replace
 from typing import Annotated, Any, Union, get_args, get_origin
 
+from clplat.errors import UserError
 from clplat.kinds import Kind, every_kind
 
 __all__ = ["Slot", "group_in", "slot_in"]
@@ -36,6 +37,21 @@ class Slot:
     def names(self, name: str) -> list[str]:
         """The parts that a name stands for, ``"ewc,replay"`` for two where several are taken."""
         return [part.strip() for part in name.split(",")] if self.several else [name]
+
+    def checked(self, name: str, where: str) -> list[str]:
+        """The same, of a name that somebody wrote.
+
+        Raises:
+            UserError: several where one is taken, or ``none`` among several.
+        """
+        names = self.names(name)
+        if not self.several and "," in name and self.kind.plural:
+            raise UserError(f"option '{where}' takes one part, not '{name}'")
+        if len(names) > 1 and "none" in names:
+            raise UserError(
+                f"option '{where}' takes names of {self.kind.plural}, or none alone, not '{name}'"
+            )
+        return names
 
     @property
     def words(self) -> str:

@@ -29,12 +29,7 @@ def filled(slot: Slot, entry: Any, where: str) -> Part:
     name = given.pop("name", None)
     if not isinstance(name, str):
         raise UserError(f"option '{where}' takes the name of a part, not {name!r}")
-    names = slot.names(name)
-    name = ",".join(names)
-    if not slot.several and "," in name and slot.kind.plural:
-        raise UserError(f"option '{where}' takes one part, not '{name}'")
-    if len(names) > 1 and "none" in names:
-        raise UserError(f"option '{where}' takes names of {slot.kind.plural}, or none alone, not '{name}'")
+    name = ",".join(slot.checked(name, where))
     return Part(name, _filled(fields(slot, name), given, where, f"{slot.kind.slot} '{name}'"))
 
 

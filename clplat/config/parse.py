@@ -38,7 +38,7 @@ def parse_arguments(argv: Sequence[str], also: Sequence[str] = ()) -> dict[str, 
             )
         key, equals, value = word[2:].partition("=")
         if key.partition(".")[0] not in (*KINDS, *GROUPS, *PLAIN, "config", "recipe"):
-            if own := nearest(f"--{key}", also):
+            if "." not in key and (own := nearest(f"--{key}", also)):
                 raise UserError(f"unknown option '--{key}'{own}")
             raise unknown_option(key)
         if not equals:

@@ -20,6 +20,7 @@ from clplat.config.options import coerce
 from clplat.config.raw import unflatten
 from clplat.config.resolved import Config
 from clplat.config.slots import PLAIN, chosen_parts, unknown_option
+from clplat.config.source import refuse_by_source
 from clplat.config.space import Choice, Float, Int, Space
 from clplat.errors import UserError
 from clplat.kinds import KINDS
@@ -52,13 +53,15 @@ def _filled(given: Mapping[str, Any]) -> Config:
     for slot in KINDS:
         if not isinstance(name := given.get(slot, {}).get("name", ""), str):
             raise UserError(f"option '{slot}' takes the name of a part, not {name!r}")
+    rest = {name: _group(name, given.get(name, {})) for name in GROUPS}  # before parts, which are imported
+    rest |= {name: _plain(name, given) for name in PLAIN}
+    refuse_by_source(given)
     chosen = chosen_parts(given)
     parts = {
         slot: filled(Slot.of(kind), {**given.get(slot, {}), "name": chosen[slot]}, slot)
         for slot, kind in KINDS.items()
     }
-    groups = {name: _group(name, given.get(name, {})) for name in GROUPS}
-    return Config(parts, **groups, **{name: _plain(name, given) for name in PLAIN})
+    return Config(parts, **rest)
 
 
 def _group(name: str, given: Any) -> Any:
@@ -106,14 +109,15 @@ def _check_parts(config: Config) -> None:
                 f"strategy '{config.name('strategy')}' trains adapters of its own, which cannot be combined "
                 f"with {slot} '{config.name(slot)}'; use --{slot} none"
             )
-    _check_loss(config.name("loss"), parts["loss"], config.name("strategy"), parts["strategy"])
+    own = parts["strategy"].replaces_task_loss or parts["composer"].objectives
+    _check_loss(config.name("loss"), parts["loss"], config.name("strategy"), bool(own))
 
 
-def _check_loss(name: str, loss: Any, strategy_name: str, strategy: Any) -> None:
-    """The slot holds what a model can be trained on."""
-    if loss is None and not strategy.replaces_task_loss:
+def _check_loss(name: str, loss: Any, strategy: str, own: bool) -> None:
+    """The slot holds what a model can be trained on, unless its parts have objectives of their ``own``."""
+    if loss is None and not own:
         raise UserError(
-            f"strategy '{strategy_name}' does not replace the task's loss, so that loss 'none' leaves "
+            f"strategy '{strategy}' does not replace the task's loss, so that loss 'none' leaves "
             "nothing to train on; use a loss, such as info_nce"
         )
     wanted = getattr(loss, "wanted", None if loss is not None else ())

@@ -10,8 +10,9 @@ from clplat.config.annotations import Slot
 from clplat.config.groups import GROUPS
 from clplat.config.nested import fields, fields_of, walk
 from clplat.config.options import Argument, arguments
+from clplat.config.source import options_in_source
 from clplat.errors import UserError, nearest
-from clplat.kinds import KINDS
+from clplat.kinds import KINDS, Kind
 
 #: Options of no part.
 PLAIN = {
@@ -45,11 +46,16 @@ def options_of(slot: str, name: str = "") -> dict[str, Argument]:
     return {path: argument for path, argument, _ in walk(own, {}, f"{slot}.")}
 
 
+def _filled_slots() -> dict[str, Kind]:
+    return {slot: kind for slot, kind in KINDS.items() if kind.default != "none"}
+
+
 def unknown_option(key: str) -> UserError:
     """The error for an option of no slot; it offers the nearest one of the usual parts."""
     top, (slot, _, name) = [*KINDS, *GROUPS, *PLAIN], key.partition(".")
-    usual = [(slot, kind.default) for slot, kind in KINDS.items()] + [(group, "") for group in GROUPS]
-    options = [option for slot, part in usual for option in options_of(slot, part)]
+    usual = {slot: options_in_source(kind, kind.default) or () for slot, kind in _filled_slots().items()}
+    options = [f"{slot}.{option}" for slot, own in usual.items() for option in own]
+    options += [option for group in GROUPS for option in options_of(group)]
     same = [option for option in options if option.partition(".")[2] == (name or slot)]
     near = f"; did you mean '{same[0]}'?" if same else nearest(key, [*top, *options])
     return UserError(f"unknown option '{key}'{near} (allowed: {', '.join(top)}, and their options)")

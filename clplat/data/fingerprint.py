@@ -9,15 +9,21 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Protocol
 
-from clplat.data.records import Candidate, Domain, Example, Gallery, Item, Probe, Query, RetrievalSet
+from clplat.data.records import Candidate, Domain, Example, Gallery, Item, Query, RetrievalSet
 from clplat.data.walk import beyond, plain
 
 __all__ = ["queries_fingerprint", "stream_fingerprint"]
 
 
-def stream_fingerprint(domains: Sequence[Domain], probes: Sequence[Probe] = ()) -> str:
+class Identified(Protocol):
+    """A probe: it says what decides about its numbers."""
+
+    def identity(self) -> list[Any]: ...
+
+
+def stream_fingerprint(domains: Sequence[Domain], probes: Sequence[Identified] = ()) -> str:
     """The sha256 of every key, text, label, weight and tag of a stream, in its order.
 
     Pixels count as far as keys name content: two streams that may share cached features need equal keys
@@ -38,9 +44,7 @@ def stream_fingerprint(domains: Sequence[Domain], probes: Sequence[Probe] = ()) 
             for q in part.queries:
                 add(*_query(q), sorted(q.tags.items()), *_more(q, _ASKED))
     for probe in probes:
-        known = ("name", "kind", "pictures", "texts", "labels")
-        shown = [picture.key for picture in probe.pictures]
-        add(probe.name, probe.kind, shown, probe.texts, probe.labels, *_more(probe, known))
+        add(*probe.identity())
     return digest.hexdigest()
 
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Literal
 
 from clplat.data.examples import Candidate, Example, Pair, Triplet
 from clplat.data.items import Item, Picture
@@ -25,27 +24,11 @@ __all__ = [
     "Metric",
     "Pair",
     "Picture",
-    "Probe",
     "Protocol",
     "Query",
     "RetrievalSet",
     "Triplet",
 ]
-
-
-@dataclass(frozen=True)
-class Probe:
-    """Zero-shot data outside the stream.
-
-    ``kind="retrieval"``: ``texts[i]`` is the caption of ``pictures[i]``.
-    ``kind="classification"``: ``texts`` are the class prompts and ``labels[i]`` the class of picture i.
-    """
-
-    name: str
-    kind: Literal["retrieval", "classification"]
-    pictures: tuple[Picture, ...]
-    texts: tuple[str, ...]
-    labels: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True, init=False)

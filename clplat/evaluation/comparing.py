@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -61,6 +62,11 @@ class Compared:
             self._loaded[name] = rows if self.scorer.approximable else Scored(rows, self.scorer)
         return self._loaded[name]
 
+    def rows(self, name: str) -> Tensor:
+        """The same, as rows (G, V)."""
+        found = self.gallery(name)
+        return torch.as_tensor(found.rows) if isinstance(found, Scored) else found
+
     @torch.inference_mode()
     def queries(self, rows: Tensor) -> Tensor:
         """Rows of the head (Q, W) as they are compared with galleries."""
@@ -79,8 +85,11 @@ class Compared:
 
     def lists(self, held: RetrievalSet, rows: Asked, queries: Tensor) -> Lists:
         """The best rows of every query."""
-        among = rows.candidates if all(m.over == "sub" for m in held.protocol.measured) else None
-        return best_of(self.queries(queries), self.gallery(held.gallery.name), rows.exclude, among=among)
+        queries, gallery = self.queries(queries), self.gallery(held.gallery.name)
+        best = best_of(queries, gallery, rows.exclude)
+        if rows.candidates is None:
+            return best
+        return replace(best, own=best_of(queries, gallery, rows.exclude, among=rows.candidates))
 
     @torch.inference_mode()
     def items(self, rows: Tensor) -> Tensor:

@@ -26,6 +26,10 @@ class Encoder(Protocol):
 
     def encode_texts(self, texts: Any) -> Tensor: ...
 
+    def raw_images(self, images: Any) -> Tensor: ...
+
+    def raw_texts(self, texts: Any) -> Tensor: ...
+
     def encode_items(self, pictures: Any, texts: Any) -> Tensor: ...
 
     def encode_queries_by(self, composers: Sequence[Any], images: Any, texts: Any) -> Tensor: ...
@@ -52,15 +56,17 @@ class Embedder:
         self.composers, self.batch_size = composers, batch_size
 
     @torch.inference_mode()
-    def images(self, encoder: Encoder, pictures: Sequence[Picture]) -> Tensor:
-        """Embeddings (N, D) of pictures."""
-        parts = [encoder.encode_images(self.pictures(chunk)) for chunk in self._chunks(pictures)]
+    def images(self, encoder: Encoder, pictures: Sequence[Picture], *, raw: bool = False) -> Tensor:
+        """Embeddings (N, D) of pictures; ``raw``: before head and normalisation."""
+        encode = encoder.raw_images if raw else encoder.encode_images
+        parts = [encode(self.pictures(chunk)) for chunk in self._chunks(pictures)]
         return torch.cat(parts).float().cpu()
 
     @torch.inference_mode()
-    def texts(self, encoder: Encoder, texts: Sequence[str]) -> Tensor:
-        """Embeddings (N, D) of texts."""
-        parts = [encoder.encode_texts(self.tokenize(chunk)) for chunk in self._chunks(texts)]
+    def texts(self, encoder: Encoder, texts: Sequence[str], *, raw: bool = False) -> Tensor:
+        """Embeddings (N, D) of texts; ``raw``: before head and normalisation."""
+        encode = encoder.raw_texts if raw else encoder.encode_texts
+        parts = [encode(self.tokenize(chunk)) for chunk in self._chunks(texts)]
         return torch.cat(parts).float().cpu()
 
     @torch.inference_mode()

@@ -8,16 +8,16 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-import torch
 from torch import Tensor
 
-from clplat.data.records import Domain, Picture, Probe, RetrievalSet
+from clplat.data.records import Domain, Picture, RetrievalSet
 from clplat.errors import UserError
 from clplat.evaluation.asked import Asked, asked
 from clplat.evaluation.comparing import Compared, compared_by
 from clplat.evaluation.embedding import Embedder, Encoder
-from clplat.evaluation.probes import classification_accuracy, image_text_recall
+from clplat.evaluation.model_view import VersionView
 from clplat.evaluation.tabulating import SetMetrics, Tables, VersionMetrics, table, tags_of
+from clplat.parts.probes._base import ModelView, Probe
 
 __all__ = ["Encoder", "Evaluator", "SetMetrics", "VersionMetrics", "primary_of"]
 
@@ -27,7 +27,7 @@ class Evaluator:
 
     Args:
         domains: in stream order.
-        probes: zero-shot data outside the stream.
+        probes: what else is measured of every version.
         split: ``"test"`` or ``"val"``.
         pictures, tokenize, composers, batch_size: see `Embedder`.
 
@@ -72,9 +72,21 @@ class Evaluator:
         return self._rows[id(held)]
 
     def row(
-        self, encoder: Encoder, on_domain: Callable[[int, dict[str, float]], None] | None = None
+        self,
+        encoder: Encoder,
+        on_domain: Callable[[int, dict[str, float]], None] | None = None,
+        *,
+        version: int = 0,
+        older: Callable[[int], ModelView] | None = None,
     ) -> VersionMetrics:
-        """Measure one model version; ``on_domain(j, metrics)`` is called as each cell is known."""
+        """Measure one model version.
+
+        Args:
+            encoder: the model.
+            on_domain: called with (j, metrics) as each cell is known.
+            version: experiences trained.
+            older: version -> what probes see of it.
+        """
         encoder.prepare(self.embed.pictures(self._all_pictures), self.embed.tokenize(self._all_texts))
         seen = {name: Tables(one, self.tags, self.means) for name, one in compared_by(encoder).items()}
         main, *others = seen.values()
@@ -92,9 +104,23 @@ class Evaluator:
         row = main.finished()
         row.views = {name: one.finished() for name, one in seen.items() if one is not main}
         self._measure_further(encoder, row, main.compared)
+        view = self.view(lambda: encoder, version, lambda: row.galleries, main.compared, row.queries, older)
         for probe in self.probes:
-            row.probes[probe.name] = self._probe(encoder, probe, main.compared)
+            row.probes[probe.name] = probe.measure(view)
         return row
+
+    def view(
+        self,
+        encoder: Callable[[], Any],
+        version: int,
+        galleries: Callable[[], Mapping[str, Tensor]],
+        compared: Compared,
+        asked: Mapping[str, Tensor] | None = None,
+        older: Callable[[int], ModelView] | None = None,
+    ) -> VersionView:
+        """One model version in the hands of probes, see `VersionView`."""
+        sets = dict(zip(self.names, self.sets, strict=True))
+        return VersionView(self.embed, sets, version, encoder, galleries, compared, asked, older)
 
     def _measure_further(self, encoder: Encoder, row: VersionMetrics, compared: Compared) -> None:
         """Sets beside the split: measured where their labels are known, and listed in any case."""
@@ -118,16 +144,6 @@ class Evaluator:
                     cells[-1] = self.means(held, found)
             out.metrics = table(cells)
             row.sets[what] = out
-
-    def _probe(self, encoder: Encoder, probe: Probe, compared: Compared) -> dict[str, float]:
-        images, texts = (
-            compared.items(rows)
-            for rows in (self.images(encoder, probe.pictures), self.texts(encoder, probe.texts))
-        )
-        if probe.kind == "retrieval":
-            return image_text_recall(images, texts, groups=probe.texts, scorer=compared.scorer)
-        labels = torch.tensor(probe.labels)
-        return {"accuracy": classification_accuracy(images, texts, labels, compared.scorer)}
 
     def cross_version(
         self,

@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
 
+from clplat.errors import UserError
 from clplat.evaluation.gallery import Embeddings, GalleryReader, Rows, distinct_rows
 from clplat.evaluation.ranking import top_k
 from clplat.evaluation.retrieval import average_precision_at_k, of_ranks
@@ -26,6 +28,8 @@ class Lists:
 
     rows: Tensor
     scores: Tensor
+    #: The same among the query's own candidates, where queries have some.
+    own: Lists | None = None
 
 
 def best_of(
@@ -59,29 +63,29 @@ def best_of(
 
 def save_lists(path: Path, lists: Mapping[str, Mapping[str, Lists]]) -> None:
     """Write the lists of one model version, set -> domain -> lists, as one safetensors file, atomically."""
-    save_tree(
-        path,
-        {
-            what: {
-                name: {"rows": one.rows.to(torch.int32), "scores": one.scores.float()}
-                for name, one in domains.items()
-            }
-            for what, domains in lists.items()
-        },
-    )
+    save_tree(path, {what: {name: _plain(one) for name, one in held.items()} for what, held in lists.items()})
 
 
 def load_lists(path: Path) -> dict[str, dict[str, Lists]]:
     """Read what `save_lists` wrote.
 
     Raises:
-        UserError: the file is damaged.
-        FileNotFoundError: there is none; runs of release 0.1.0 kept no lists.
+        UserError: the file is damaged, or is not there: runs of release 0.1.0 kept no lists.
     """
-    return {
-        what: {name: Lists(one["rows"].long(), one["scores"]) for name, one in domains.items()}
-        for what, domains in load_tree(path).items()
-    }
+    if not path.exists():
+        raise UserError(f"there is no {path}: no such version, or one of release 0.1.0, which kept no lists")
+    tree = load_tree(path)
+    return {what: {name: _lists(one) for name, one in held.items()} for what, held in tree.items()}
+
+
+def _plain(lists: Lists) -> dict[str, Any]:
+    own = _plain(lists.own) if lists.own is not None else None
+    return {"rows": lists.rows.to(torch.int32), "scores": lists.scores.float(), "own": own}
+
+
+def _lists(held: Mapping[str, Any]) -> Lists:
+    own = _lists(held["own"]) if held["own"] is not None else None
+    return Lists(held["rows"].long(), held["scores"], own)
 
 
 def metrics_of_lists(

@@ -3,12 +3,92 @@
 from __future__ import annotations
 
 from collections.abc import Hashable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
 
+import torch
 from torch import Tensor
 
+from clplat.data.records import Picture
 from clplat.evaluation.gallery import Scored
 from clplat.evaluation.ranking import rank_of_targets, top_k
+from clplat.parts.probes._base import ModelView, Probe
 from clplat.parts.scorers._base import Scorer
+
+__all__ = ["ClassificationProbe", "RetrievalProbe", "classification_accuracy", "image_text_recall"]
+
+
+@dataclass(frozen=True)
+class RetrievalProbe(Probe):
+    """Captioned pictures: image-text retrieval in both directions.
+
+    Args:
+        name: in results.
+        pictures: what is shown.
+        texts: the caption of each.
+
+    Raises:
+        ValueError: pictures and texts are no pairs.
+    """
+
+    name: str
+    pictures: tuple[Picture, ...] = field()  # no default of the base
+    texts: tuple[str, ...] = field()
+    headline = "R@1"
+
+    def __post_init__(self) -> None:
+        if len(self.pictures) != len(self.texts):
+            counts = f"{len(self.pictures)} pictures and {len(self.texts)} captions"
+            raise ValueError(f"probe '{self.name}' needs pairs, not {counts}")
+
+    def identity(self) -> list[Any]:
+        """As release 0.1.0 wrote it."""
+        return [self.name, "retrieval", [picture.key for picture in self.pictures], self.texts, ()]
+
+    def measure(self, view: ModelView) -> dict[str, float]:
+        """See `image_text_recall`; pictures of equal captions answer each other."""
+        images, texts = view.images(self.pictures), view.texts(self.texts)
+        return image_text_recall(images, texts, groups=self.texts, scorer=getattr(view, "scorer", None))
+
+
+@dataclass(frozen=True)
+class ClassificationProbe(Probe):
+    """Labelled pictures: zero-shot classification by prompts.
+
+    Args:
+        name: in results.
+        pictures: what is shown.
+        texts: the prompt of each class.
+        labels: the class of each picture.
+
+    Raises:
+        ValueError: a picture without a label, or a label without a prompt.
+    """
+
+    name: str
+    pictures: tuple[Picture, ...] = field()  # no default of the base
+    texts: tuple[str, ...] = field()
+    labels: tuple[int, ...] = field()
+    headline = "accuracy"
+
+    def __post_init__(self) -> None:
+        if len(self.pictures) != len(self.labels):
+            counts = f"{len(self.pictures)} pictures and {len(self.labels)} labels"
+            raise ValueError(f"probe '{self.name}' needs a label per picture, not {counts}")
+        wrong = [label for label in self.labels if not 0 <= label < len(self.texts)]
+        if wrong:
+            raise ValueError(f"probe '{self.name}' has no prompt for class {wrong[0]}")
+
+    def identity(self) -> list[Any]:
+        """As release 0.1.0 wrote it."""
+        keys = [picture.key for picture in self.pictures]
+        return [self.name, "classification", keys, self.texts, self.labels]
+
+    def measure(self, view: ModelView) -> dict[str, float]:
+        """See `classification_accuracy`."""
+        images, prompts = view.images(self.pictures), view.texts(self.texts)
+        scorer = getattr(view, "scorer", None)
+        return {"accuracy": classification_accuracy(images, prompts, torch.tensor(self.labels), scorer)}
 
 
 def image_text_recall(

@@ -135,6 +135,9 @@ def retrieval_metrics(
     exclude: Rows | None = None,
     ks: Sequence[int] = (1, 5, 10),
     block: int = BLOCK,
+    *,
+    among: Rows | None = None,
+    tie_rule: TieRule = "index",
 ) -> dict[str, float]:
     """R@K and mAP@K for all ks, and MRR, in percent: the means of `per_query_metrics`.
 
@@ -147,7 +150,7 @@ def retrieval_metrics(
     """
     if len(queries) == 0:
         raise ValueError("there are no queries: their mean is undefined")
-    values = per_query_metrics(queries, gallery, targets, exclude, ks, block)
+    values = per_query_metrics(queries, gallery, targets, exclude, ks, block, among=among, tie_rule=tie_rule)
     return {
         name: 100.0 * value.mean().item() for name, value in values.items() if name not in ("rank", "ties")
     }

@@ -47,7 +47,11 @@ class Scores:
         size: int,
         among: Tensor | None = None,
     ) -> None:
-        self.gallery, self._among = GalleryReader(gallery), among
+        self.gallery = GalleryReader(gallery)
+        if among is not None and among.numel() and int(among.min()) < 0:
+            # Where a query has fewer candidates than another, a row beyond the gallery stands for the rest.
+            among = among.masked_fill(among < 0, self.gallery.shape[0])
+        self._among = among
         self.goal, self._hidden = self.gallery.rows(queries, targets, exclude)
         self.queries, self._size, self.kept = queries.detach().float(), size, 0
 
@@ -110,10 +114,10 @@ class Scores:
         shape = self.block.shape
         self.block[self.pairs(self._hidden)] = -torch.inf
         if self._among is not None:
-            rows = self._among[self.part] - self.start
-            rows = rows.masked_fill(
-                (rows < 0) | (rows >= shape[1]), shape[1]
-            )  # a column more takes the others
+            rows = self._among[self.part]
+            if shape[1] < self.gallery.shape[0]:
+                rows = rows - self.start
+                rows = rows.masked_fill((rows < 0) | (rows > shape[1]), shape[1])
             other = torch.ones((shape[0], shape[1] + 1), dtype=torch.bool, device=rows.device)
             self.block.masked_fill_(other.scatter_(1, rows, False)[:, :-1], -torch.inf)
 

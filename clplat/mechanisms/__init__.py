@@ -1,1 +1,1 @@
-"""What several methods share: memories, teachers, routing. Pure torch, with no knowledge of a method."""
+"""What several methods share: memories, teachers, weights, routing. Pure torch that knows no method."""

@@ -8,6 +8,8 @@ from typing import Protocol, TypeAlias
 import torch
 from torch import Tensor
 
+from clplat.errors import UserError
+
 __all__ = ["Merges", "Weights", "added", "task_vector", "ties", "total", "trimmed"]
 
 #: Tensors by name, as `clplat.mechanisms.weight_space.weights_of` reads them.
@@ -22,17 +24,19 @@ class Merges(Protocol):
 
 
 def task_vector(start: Weights, end: Weights) -> dict[str, Tensor]:
-    """``end - start`` of every tensor of floats that both have; counters are no weights.
+    """``end - start`` of every tensor of floats; counters are no weights.
+
+    Raises:
+        UserError: the two are not of one structure: a name is missing, or a shape is another.
 
     Example:
         >>> task_vector({"w": torch.ones(2)}, {"w": torch.tensor([1.0, 3.0])})
         {'w': tensor([0., 2.])}
     """
-    return {
-        name: end[name] - tensor
-        for name, tensor in start.items()
-        if name in end and tensor.is_floating_point() and end[name].shape == tensor.shape
-    }
+    for name in start.keys() | end.keys():
+        if name not in start or name not in end or start[name].shape != end[name].shape:
+            raise UserError(f"only models of one structure can be merged, and they differ in '{name}'")
+    return {name: end[name] - tensor for name, tensor in start.items() if tensor.is_floating_point()}
 
 
 def added(base: Weights, vector: Weights, weight: float) -> dict[str, Tensor]:

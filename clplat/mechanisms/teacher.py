@@ -113,7 +113,7 @@ class Teacher:
         if self.which == "average" and self._steps % self.every:
             return
         share = 1 - self.decay if self.which == "momentum" else 1 / (self._steps // self.every + 1)
-        self._pin(model)
+        self._pin(model, dict(model.named_parameters()))
         for name, tensor in moving(model, statistics=True).items():
             own = self.tensors[name]
             if own.is_floating_point() and own.shape == tensor.shape:
@@ -154,9 +154,10 @@ class Teacher:
         """
         if self.tensors is None:
             raise RuntimeError("there is no teacher yet: call update(model) before the experience")
-        self._pin(model)
+        named = dict(model.named_parameters())
+        self._pin(model, named)
         tensors = self.tensors
-        parameters = {**dict(model.named_parameters()), **dict(model.named_buffers())}
+        parameters: dict[str, Tensor] = {**named, **dict(model.named_buffers())}
         if lost := next((name for name in tensors if name not in parameters), None):
             raise UserError(f"the teacher holds '{lost}', which the model does not have any more")
         modes = {module: module.training for module in model.modules()}
@@ -180,13 +181,13 @@ class Teacher:
             for module, mode in modes.items():
                 module.training = mode
 
-    def _pin(self, model: nn.Module) -> None:
+    def _pin(self, model: nn.Module, named: Mapping[str, nn.Parameter]) -> None:
         """Copy what became trainable since the snapshot; refuse what changed although it is shared."""
         assert self.tensors is not None
-        shared = {name: p for name, p in model.named_parameters() if name not in self.tensors}
+        shared = {name: p for name, p in named.items() if name not in self.tensors}
         for name, parameter in shared.items():
-            known = self._shared.setdefault(name, (parameter, parameter._version))
-            if not _unchanged({name: parameter}, {name: known}):
+            known, version = self._shared.setdefault(name, (parameter, parameter._version))
+            if parameter is not known or parameter._version != version:
                 raise UserError(
                     f"'{name}' changed after the teacher was taken, which shares it as a frozen tensor: "
                     "unfreeze before the teacher is taken, or take it anew"

@@ -12,10 +12,10 @@ import torch
 from torch import Tensor, nn
 
 from clplat.errors import UserError
-from clplat.mechanisms.teacher import moving
+from clplat.mechanisms.teacher import moving, snapshot
 from clplat.models.adapters import AdapterState
 
-__all__ = ["interpolate", "leading", "padded", "set_weights", "weights_of"]
+__all__ = ["interpolate", "leading", "padded", "point_of", "set_weights", "weights_of"]
 
 
 def leading(tensor: Tensor, earlier: Tensor) -> Tensor:
@@ -79,18 +79,52 @@ def set_weights(model: nn.Module, target: Mapping[str, Tensor]) -> None:
         leading(held[name], value).copy_(value)
 
 
+def point_of(model: nn.Module) -> dict[str, Tensor]:
+    """`weights_of` and the adapters' own tensors: where `interpolate` starts from."""
+    return snapshot(model, statistics=True) | weights_of(model)
+
+
 @torch.no_grad()
 def interpolate(model: nn.Module, start: Mapping[str, Tensor], share: float) -> None:
     """Move a model to ``(1 - share) * start + share * what it is``, exactly where ``share`` is 0 or 1.
 
-    Counters (integer buffers) stay, except that a share of 0 puts back all of ``start``.
+    Where interpolating an adapter's own tensors interpolates the weights, as of scales and norms, that is
+    done; else the difference goes into the base. Counters (integer buffers) stay, except that a share of 0
+    puts back all of ``start``.
+
+    Args:
+        model: any module.
+        start: from `point_of`.
+        share: of what the model is.
     """
     now, target = weights_of(model), {}
     for name, earlier in start.items():
         if name in now and (earlier.is_floating_point() or share == 0):
             own = leading(now[name], earlier)
             target[name] = torch.lerp(earlier, own, share) if earlier.is_floating_point() else earlier
+    for prefix, network, adapters in _adapted(model):
+        factors = {p: start[prefix + f] for f, p in _factors(network, adapters) if prefix + f in start}
+        kept = {parameter: parameter.detach().clone() for parameter in factors}
+        for parameter, earlier in factors.items():
+            parameter.copy_(torch.lerp(earlier, parameter, share))
+        made = _effective(prefix, network, adapters)
+        if all(name in target and _there(tensor, target[name], now[name]) for name, tensor in made.items()):
+            target = {name: tensor for name, tensor in target.items() if name not in made}
+            continue
+        for parameter, tensor in kept.items():
+            parameter.copy_(tensor)
     set_weights(model, target)
+
+
+def _factors(network: nn.Module, adapters: AdapterState) -> list[tuple[str, nn.Parameter]]:
+    """The adapters' own tensors, by name."""
+    own = adapters.factors(network)
+    return [(name, parameter) for name, parameter in network.named_parameters() if name in own]
+
+
+def _there(made: Tensor, target: Tensor, before: Tensor) -> bool:
+    """Whether a weight came to its target, by rounding or by a thousandth of its way."""
+    return bool((made - target).abs().max() <= 1e-7 + 1e-3 * (target - before).abs().max())
 
 
 def _effective(prefix: str, network: nn.Module, adapters: AdapterState) -> dict[str, Tensor]:

@@ -65,6 +65,9 @@ class AdapterState:
         """Whether this is a layer of an adapter, of which no attribute but the tensors changes."""
         return False
 
+    def begin(self) -> None:
+        """A training step begins: what layers noted for `terms` before is of no use."""
+
     def terms(self, batch: Any, outputs: Any) -> dict[str, Tensor]:
         """Objectives of the active adapter's own, weighted, as means over the examples of the batch."""
         return {}

@@ -103,7 +103,7 @@ class Encoders(nn.Module):
         if prompt is not None:
             if prompt.wants and own is None:
                 own = self.image(pixels, prompt.wants, bare=True)
-            prompt.begin(own)
+            prompt = prompt.begin(own)
         if needed - {"input"}:
             x = pixels if done else self._normalised(pixels)
             if self.image_layers is None:
@@ -231,7 +231,7 @@ class Encoders(nn.Module):
         if prompt is not None:
             if prompt.wants and own is None:
                 own = self.text_from_embeddings(embeddings, ends, prompt.wants, bare=True, length=length)
-            prompt.begin(own, other)
+            prompt = prompt.begin(own, other)
         found = text_tower(self._text, embeddings, ends, prompt, needed, length=length, done=done)
         if not raw:
             read_out(self, found, wants)

@@ -17,8 +17,8 @@ Prefix: TypeAlias = tuple[Tensor, Tensor]
 class TowerPrompt(nn.Module):
     """Prompt vectors of one tower: P tokens after the first token (CLS or SOS), and prefixes of attention.
 
-    A backbone calls `begin` before a pass and asks for ``prompt(layer)`` and ``prompt.prefix(layer)`` before
-    every block; a retriever adds `terms` to the outputs of a training step.
+    A backbone calls `begin` before a pass and asks what that gives for ``prompt(layer)`` and
+    ``prompt.prefix(layer)`` before every block; a retriever adds `terms` to the outputs of a training step.
 
     Attributes:
         length: P, the places that the vectors take; 0 for a prompt of prefixes only.
@@ -34,13 +34,14 @@ class TowerPrompt(nn.Module):
         self,
         own: ImageFeatures | TextFeatures | None,
         other: ImageFeatures | TextFeatures | None = None,
-    ) -> None:
-        """A pass over B pictures or texts begins.
+    ) -> TowerPrompt:
+        """The prompt of one pass over B pictures or texts: itself, unless it is chosen for each of them.
 
         Args:
             own: what `wants` names, of these pictures or texts; None where it names nothing.
             other: of a query's text, the features of its reference picture; None where a text stands alone.
         """
+        return self
 
     def forward(self, layer: int) -> Tensor | None:
         """What replaces the P prompt tokens before this block, (P, W) or (B, P, W), one for each sample.
@@ -53,12 +54,12 @@ class TowerPrompt(nn.Module):
         """Further keys and values of this block's attention, each (P', W) or (B, P', W)."""
         return None
 
-    def grow(self) -> list[str]:
-        """Add what the next experience trains, freeze what is there; names of what is new.
+    def grow(self) -> bool:
+        """Add what the next experience trains and freeze what is there; False: this prompt does not grow.
 
-        Empty: this prompt does not grow. Initial values are drawn from torch's generator.
+        Initial values are drawn from torch's generator.
         """
-        return []
+        return False
 
     def terms(self, batch: Any, outputs: Any) -> dict[str, Tensor]:
         """Objectives of its own, weighted, as means over the examples of the batch."""

@@ -23,12 +23,13 @@ if TYPE_CHECKING:
     from clplat.data.records import Metric as Metric
     from clplat.data.records import Pair as Pair
     from clplat.data.records import Picture as Picture
-    from clplat.data.records import Probe as Probe
     from clplat.data.records import Protocol as Protocol
     from clplat.data.records import Query as Query
     from clplat.data.records import RetrievalSet as RetrievalSet
     from clplat.data.records import Triplet as Triplet
     from clplat.errors import UserError as UserError
+    from clplat.evaluation.probes import ClassificationProbe as ClassificationProbe
+    from clplat.evaluation.probes import RetrievalProbe as RetrievalProbe
     from clplat.mechanisms.memory import Memory as Memory
     from clplat.mechanisms.parameter_groups import Group as Group
     from clplat.mechanisms.parameter_groups import layer_decay as layer_decay
@@ -49,7 +50,11 @@ if TYPE_CHECKING:
     from clplat.parts.losses._base import Loss as Loss
     from clplat.parts.losses.info_nce import info_nce as info_nce
     from clplat.parts.losses.similarity_distillation import relation_kl as relation_kl
+    from clplat.parts.probes._base import ModelView as ModelView
+    from clplat.parts.probes._base import Probe as Probe
     from clplat.parts.probes._base import Probes as Probes
+    from clplat.parts.probes._contrasts import Contrast as Contrast
+    from clplat.parts.probes._contrasts import Contrasts as Contrasts
     from clplat.parts.projections._base import Projection as Projection
     from clplat.parts.projections._fitting import apply_matrix as apply_matrix
     from clplat.parts.projections._fitting import register_matrix as register_matrix
@@ -79,13 +84,13 @@ _FROM = {
         "Metric",
         "Pair",
         "Picture",
-        "Probe",
         "Protocol",
         "Query",
         "RetrievalSet",
         "Triplet",
     ),
     "clplat.errors": ("UserError",),
+    "clplat.evaluation.probes": ("ClassificationProbe", "RetrievalProbe"),
     "clplat.mechanisms.memory": ("Memory",),
     "clplat.mechanisms.parameter_groups": ("Group", "layer_decay"),
     "clplat.mechanisms.teacher": ("Teacher", "snapshot"),
@@ -101,7 +106,8 @@ _FROM = {
     "clplat.parts.losses._base": ("Loss",),
     "clplat.parts.losses.info_nce": ("info_nce",),
     "clplat.parts.losses.similarity_distillation": ("relation_kl",),
-    "clplat.parts.probes._base": ("Probes",),
+    "clplat.parts.probes._base": ("ModelView", "Probe", "Probes"),
+    "clplat.parts.probes._contrasts": ("Contrast", "Contrasts"),
     "clplat.parts.projections._base": ("Projection",),
     "clplat.parts.projections._fitting": ("apply_matrix", "register_matrix"),
     "clplat.parts.prompts._base": ("Prompt",),

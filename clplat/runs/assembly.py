@@ -16,13 +16,14 @@ from clplat.config.resolved import Config
 from clplat.data.augment import Augment
 from clplat.data.collate import Collate
 from clplat.data.images import PixelStore, Preprocess
-from clplat.data.records import Domain, Example, Probe
+from clplat.data.records import Domain, Example
 from clplat.data.walk import words
 from clplat.errors import UserError
 from clplat.evaluation.evaluator import Evaluator
 from clplat.parts.composers.image_only import ImageOnly
 from clplat.parts.composers.text_only import TextOnly
 from clplat.parts.losses._base import Loss, NoLoss
+from clplat.parts.probes._base import Probe, checked_probes
 from clplat.provenance import library_versions
 from clplat.randomness import seeded
 from clplat.retriever import ComposedRetriever
@@ -116,8 +117,8 @@ def assemble(config: Config) -> Assembly:
     pixels = _pixels(backbone.image_size, config.data.preprocess, cache.store if cache else None)
     collate = Collate(pixels, backbone.tokenize, _augment(config), config.make("transform"), config.seed)
     # A prompt takes places of the context, so that texts are counted with it attached.
-    held = [domains, probes, _trained_on(collate, domains)]
-    cut = _cut_texts(retriever, held, config.data.long_texts)
+    said = [*words([domains, _trained_on(collate, domains)]), *(t for probe in probes for t in probe.texts)]
+    cut = _cut_texts(retriever, said, config.data.long_texts)
     evaluator = Evaluator(
         domains,
         probes,
@@ -146,11 +147,11 @@ def assemble(config: Config) -> Assembly:
 
 
 def _probes(config: Config, benchmark: Any) -> list[Probe]:
-    """The scenario's own probes; where it has none, those of the configuration."""
+    """The scenario's own probes, and those of the configuration beside them."""
     outside = [stream for stream in benchmark.streams.values() if stream.name == "probe"]
     own = [experience.probe for stream in outside for experience in stream]
     chosen = config.make("probes")
-    return own or (list(chosen.build()) if chosen is not None else [])
+    return checked_probes([*own, *(chosen.beside(own) if chosen is not None else ())])
 
 
 def _augment(config: Config) -> Augment | None:
@@ -176,10 +177,10 @@ def _trained_on(collate: Collate, domains: Sequence[Domain]) -> list[Example]:
         raise UserError(f"transform: {error}") from error
 
 
-def _cut_texts(retriever: ComposedRetriever, held: Sequence[Any], policy: str) -> list[str]:
+def _cut_texts(retriever: ComposedRetriever, said: Sequence[str], policy: str) -> list[str]:
     """Texts that would be cut, beside a composer's template too; refused unless the user declared it."""
     backbone, places = retriever.backbone, retriever.composer.places
-    every = list(dict.fromkeys(words(held)))
+    every = list(dict.fromkeys(said))
     cut = [every[i] for i in backbone.truncated(every, places)]
     if cut and policy == "refuse":
         beside = f", of which the composer's template takes {places}" if places else ""
@@ -205,15 +206,6 @@ def make_trainer(config: Config, parts: Assembly, on_step: Any = None) -> Traine
         device=config.device,
         on_step=on_step,
     )
-
-
-def starts_random(retriever: ComposedRetriever) -> bool:
-    """Whether a part changes embeddings at random before it is trained, so that row 0 is not zero-shot.
-
-    A head does not count: the untrained model is measured without it.
-    """
-    parts = [part for name, part in retriever.named_children() if name != "head"]
-    return any(getattr(module, "starts_random", False) for part in parts for module in part.modules())
 
 
 def refuse_idle_parts(config: Config, parts: Assembly) -> None:

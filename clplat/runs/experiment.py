@@ -13,16 +13,19 @@ from clplat.cache.counts import added
 from clplat.config.resolve import resolve
 from clplat.config.resolved import Config
 from clplat.errors import UserError
+from clplat.evaluation.comparing import compared_by
 from clplat.evaluation.evaluator import VersionMetrics
 from clplat.evaluation.lists import save_lists
+from clplat.evaluation.model_view import VersionView
 from clplat.events import Listener
 from clplat.files import read_json, write_atomically, write_json
 from clplat.models.frozen import weights_fixed
 from clplat.retrieval_grid import query_grid
-from clplat.runs.assembly import Assembly, assemble, make_trainer, refuse_idle_parts, starts_random
+from clplat.runs.assembly import Assembly, assemble, make_trainer, refuse_idle_parts
 from clplat.runs.checkpoint import Weights, load_state, save_state, save_version
 from clplat.runs.failure import ERROR, last_good, one_line, recorded
 from clplat.runs.index_versions import IndexVersions
+from clplat.runs.load import load
 from clplat.runs.results import add_costs, add_row, blank, completed_result
 from clplat.runs.run_folder import CHECKPOINT, RESULT, default_folder, locked_run_folder
 from clplat.training.trainer import Position, Trainer
@@ -169,7 +172,10 @@ class Experiment:
             self.parts.cache.refresh()
         with weights_fixed(), retriever.as_version(version):
             row = self.parts.evaluator.row(
-                retriever, lambda j, values: self.listener.cell(version, j, values)
+                retriever,
+                lambda j, values: self.listener.cell(version, j, values),
+                version=version,
+                older=self._older,
             )
             cells = self.versions.cells(version, row)
             backfill = self.versions.backfill(version, row)
@@ -178,14 +184,21 @@ class Experiment:
         save_tree(self.folder / "values" / f"{version}.safetensors", row.values)
         save_lists(self.folder / "lists" / f"{version}.safetensors", row.lists)
         save_version(self.folder / "versions" / f"{version}.safetensors", self.trainer, self.weights)
-        own, random = cells.pop(""), starts_random(retriever)
-        add_row(self.result, row, own, backfill, zero_shot=not random, views=cells)
+        add_row(self.result, row, cells.pop(""), backfill, views=cells)
         self._add_costs()
         self._note_reuse()
         self._spend("evaluation_seconds", start)
         self._save()
         self._write()
         self.listener.row(self.result)
+
+    def _older(self, version: int) -> VersionView:
+        """An earlier version in the hands of probes; its weights are loaded only for one that embeds."""
+        with self.parts.retriever.as_version(version):
+            compared, *_ = compared_by(self.parts.retriever).values()
+        return self.parts.evaluator.view(
+            lambda: load(self.folder, version), version, lambda: self.versions.galleries(version), compared
+        )
 
     def _add_costs(self) -> None:
         add_costs(self.result, self.parts, self.trainer)

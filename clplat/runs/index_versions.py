@@ -87,6 +87,11 @@ class IndexVersions:
                     out[view].setdefault(metric, []).append(value)
         return out
 
+    def galleries(self, version: int) -> dict[str, Tensor]:
+        """What a version stored of the galleries."""
+        held: dict[str, Tensor] = load_tree(self._file("galleries", version))
+        return held
+
     def backfill(self, version: int, row: VersionMetrics) -> float | None:
         """The share in percent of gallery vectors that this version changed: what an index must take in anew.
 
@@ -95,7 +100,7 @@ class IndexVersions:
         """
         if version == 0:
             return None
-        before = load_tree(self._file("galleries", version - 1))
+        before = self.galleries(version - 1)
         changed = sum(_changed(row.galleries[name], old) for name, old in before.items())
         return 100.0 * changed / sum(len(old) for old in before.values())
 

@@ -15,6 +15,7 @@ from clplat.data.records import Protocol, RetrievalSet
 from clplat.evaluation.compatibility import compatibility_scores
 from clplat.evaluation.continual import continual_scores, zs_drop, zs_retention
 from clplat.evaluation.evaluator import VersionMetrics
+from clplat.measures import probes_about, zero_shot_series
 from clplat.runs.assembly import Assembly
 from clplat.training.trainer import Trainer
 
@@ -46,6 +47,15 @@ def blank(config: Config, parts: Assembly) -> dict[str, Any]:
         "baselines": {},
         "ties": [],
         "probes": {},
+        "probes_about": {
+            probe.name: {
+                "group": probe.group,
+                "headline": probe.headline,
+                "better": "higher" if probe.higher else "lower",
+                "unit": probe.unit,
+            }
+            for probe in parts.probes
+        },
         "compatibility": {},
         "scores": [],
         "sets": {
@@ -100,6 +110,7 @@ def completed_result(held: Mapping[str, Any]) -> dict[str, Any]:
     return {
         **copy.deepcopy(_YOUNGER),
         **held,
+        "probes_about": probes_about(held),
         "protocol": {**usual, "labels": "known", "others": {}, **protocol},
         "schema": SCHEMA,
     }
@@ -110,7 +121,6 @@ def add_row(
     row: VersionMetrics,
     cells: Mapping[str, Sequence[float | None]],
     backfill: float | None,
-    zero_shot: bool = True,
     views: Mapping[str, Mapping[str, Sequence[float | None]]] | None = None,
 ) -> None:
     """Append what was measured of one model version, and every score up to it.
@@ -120,7 +130,6 @@ def add_row(
         row: of R and of the probes.
         cells: metric -> row of C, as long as versions are known.
         backfill: the share in percent of gallery vectors that this version changed.
-        zero_shot: row 0 is the backbone's own ability; False where a part in front of it starts random.
         views: the cells of each further view.
     """
     version = len(result["scores"])
@@ -134,7 +143,7 @@ def add_row(
     for name, further in row.sets.items():
         _append(result["sets"][name]["metrics"], further.metrics, version)
         result["sets"][name]["ties"].append(further.ties)
-    result["scores"].append(_rounded(_scores(result, zero_shot) | {"backfill": backfill}))
+    result["scores"].append(_rounded(_scores(result) | {"backfill": backfill}))
     # A head may make what is stored smaller than the towers' embeddings.
     result["cost"]["bytes_per_item"] = row.bytes_per_item
 
@@ -161,13 +170,11 @@ def _append(tables: dict[str, Any], new: Mapping[str, Any], version: int) -> Non
         rows.append(_rounded(new.get(metric)))
 
 
-def _scores(result: Mapping[str, Any], zero_shot: bool) -> dict[str, Any]:
+def _scores(result: Mapping[str, Any]) -> dict[str, Any]:
     primary = result["protocol"]["primary"]
     scores: dict[str, Any] = dict(continual_scores(result["metrics"][primary]))
     scores |= compatibility_scores(result["compatibility"][primary], gaps=True)
-    # One series per probe, its headline: R@1 of retrieval, accuracy of classification.
-    series = [probe.get("accuracy", probe.get("R@1")) for probe in result["probes"].values()]
-    series = [values for values in series if zero_shot and values and None not in (values[0], values[-1])]
+    series = [values for values in zero_shot_series(result) if None not in values[:1] + values[-1:]]
     for name, score in (("zs_retention", zs_retention), ("zs_drop", zs_drop)):
         known = [value for value in map(score, series) if value is not None]
         scores[name] = sum(known) / len(known) if known else None

@@ -10,11 +10,13 @@ from unittest import SkipTest
 import torch
 
 from clplat.errors import UserError
+from clplat.models.backbone import Backbone
 from clplat.models.frozen import weights_fixed
 from clplat.parts.adapters._base import Adapter
 from clplat.randomness import generator
 from clplat.testing.checks import declared, difference, trainable, weights
 from clplat.testing.towers import AttachedContract, attached, distance, embeddings, train_a_little
+from clplat.training.step import idle_tensors
 
 __all__ = ["AdapterContract"]
 
@@ -59,12 +61,12 @@ class AdapterContract(AttachedContract[Adapter]):
         names = set(attached(adapter, backbone))
         before = weights(backbone)
         untrained = embeddings(backbone)
-        missed = names - _idle(adapter, names) - train_a_little(backbone)
+        missed = names - _idle(adapter, backbone, names) - train_a_little(backbone)
         assert not missed, f"no gradient reaches {', '.join(sorted(missed)[:3])}"
         after = weights(backbone)
         parameters = dict(backbone.named_parameters())
         changed = {name for name in parameters if not torch.equal(before[name], after[name])}
-        wrong = (changed ^ names) - _idle(adapter, names)
+        wrong = (changed ^ names) - _idle(adapter, backbone, names)
         assert not wrong, f"wrong tensors changed: {', '.join(sorted(wrong)[:3])}"
         assert distance(embeddings(backbone), untrained) > 1e-6, "training has no effect on the features"
 
@@ -113,7 +115,7 @@ class AdapterContract(AttachedContract[Adapter]):
         assert sorted(trainable(backbone)) == sorted(names), "attaching does not freeze the one before"
         if adapter.identity_at_init:
             assert distance(embeddings(backbone), before) <= 1e-5, "a second one starts from the first"
-        missed = set(names) - _idle(adapter, names) - train_a_little(backbone)
+        missed = set(names) - _idle(adapter, backbone, names) - train_a_little(backbone)
         assert not missed, f"the second adapter gets no gradient: {', '.join(sorted(missed)[:3])}"
         adapter.activate(backbone, "first")
         assert not difference(embeddings(backbone), first), "training the second one changed the first"
@@ -173,6 +175,8 @@ class AdapterContract(AttachedContract[Adapter]):
                 cache.refresh()
 
 
-def _idle(adapter: Adapter, names: Iterable[str]) -> set[str]:
-    """The trained tensors whose gradient is zero but for rounding."""
-    return {name for name in names if any(re.search(part, name) for part in adapter.without_effect)}
+def _idle(adapter: Adapter, backbone: Backbone, names: Iterable[str]) -> set[str]:
+    """The trained tensors without a gradient: zero but for rounding, or of a module that ``may_idle``."""
+    named, idle = dict(backbone.named_parameters()), idle_tensors(backbone)
+    silent = {name for name in names if any(re.search(part, name) for part in adapter.without_effect)}
+    return silent | {name for name in names if id(named[name]) in idle}

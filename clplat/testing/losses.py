@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import torch
 from torch import Tensor
 from torch.nn.functional import normalize
 
+from clplat.data.records import Candidate, Example
 from clplat.models.outputs import Outputs
 from clplat.models.view import Towers
 from clplat.parts.adapters.full import Full
@@ -96,6 +98,25 @@ class LossContract(PlainPartContract[Loss]):
         other = self._value(self._attached(), moved, batch.part(order.tolist()))
         assert torch.allclose(other, whole, atol=1e-5)
 
+    def test_negatives_are_candidates_like_any_other(self) -> None:
+        """Pictures and texts, of both scopes, and not every example has some."""
+        loss, batch = self._attached(), tiny_collate()(_with_negatives(self.rows))
+        draw, width = generator(0, "contract", "negatives"), tiny_backbone().embed_dim
+        query, candidates = (
+            normalize(torch.randn(n, width, generator=draw), dim=-1).requires_grad_()
+            for n in (self.rows, len(batch.owners))
+        )
+        outputs = Outputs(query, candidates, torch.tensor(10.0))
+        outputs.teacher = Outputs(query.detach(), candidates.detach(), torch.tensor(10.0))
+        try:
+            value = self._value(loss, outputs, batch)
+        except (RuntimeError, ValueError, IndexError) as error:
+            raise AssertionError(f"it does not take more candidates than targets: {error}") from error
+        value.backward()  # type: ignore[no-untyped-call]
+        for name, side in (("queries", outputs.query), ("candidates", outputs.candidates)):
+            assert side.grad is None or bool(side.grad.isfinite().all()), f"no finite gradient of {name}"
+        assert bool(value.isfinite()), f"with negatives the loss is {value}"
+
     def test_right_answers_cost_less_than_random_ones(self) -> None:
         if self.make().soft:
             return
@@ -136,3 +157,13 @@ class LossContract(PlainPartContract[Loss]):
         found = difference(everything(again), everything(run.trainer))
         assert not found, f"an interrupted run ends with other bits: {found}"
         assert not [name for name in weights(again.model) if name.startswith("loss")], "in the deployed model"
+
+
+def _with_negatives(count: int) -> list[Example]:
+    examples = list(tiny_domains()[0].train[:count])
+    negatives = [
+        Candidate("a square of no colour", "nothing", "swapped_words", "anchor"),
+        Candidate(examples[0].reference, "something", "near_miss"),
+        Candidate("a purple circle", "a circle", "attribute"),
+    ]
+    return [replace(one, negatives=tuple(negatives[: i % 4])) for i, one in enumerate(examples)]

@@ -2,14 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import math
+from collections.abc import Iterator, Sequence
+from functools import cache
+
+import torch
 
 from clplat.data.fingerprint import stream_fingerprint
-from clplat.data.records import Picture, Probe
-from clplat.parts.probes._base import Probes
+from clplat.data.images import PixelStore, Preprocess
+from clplat.data.records import Picture
+from clplat.evaluation.evaluator import Evaluator
+from clplat.evaluation.model_view import VersionView
+from clplat.evaluation.probes import ClassificationProbe, RetrievalProbe
+from clplat.parts.adapters.full import Full
+from clplat.parts.probes._base import ModelView, Probe, Probes, checked_probes
+from clplat.retriever import ComposedRetriever
+from clplat.testing.checks import generator_untouched
 from clplat.testing.part import PlainPartContract
+from clplat.testing.tiny import SIZE, nudge, tiny_domains, tiny_retriever
 
-__all__ = ["ProbesContract"]
+__all__ = ["ProbesContract", "tiny_views"]
 
 
 class ProbesContract(PlainPartContract[Probes]):
@@ -25,16 +37,15 @@ class ProbesContract(PlainPartContract[Probes]):
     # -- the contract -------------------------------------------------------------------------------------
 
     def test_its_probes_are_complete(self) -> None:
-        probes: list[Probe] = self.make().build()
+        probes = checked_probes(self.make().build())
         assert probes and len({probe.name for probe in probes}) == len(probes)
         for probe in probes:
             keys, where = [picture.key for picture in probe.pictures], f"probe '{probe.name}'"
-            assert keys and len(set(keys)) == len(keys), f"{where}: no pictures, or one of them twice"
+            assert len(set(keys)) == len(keys), f"{where}: one of its pictures twice"
             assert all(text.strip() for text in probe.texts), f"{where}: an empty text"
-            if probe.kind == "retrieval":
-                assert len(probe.texts) == len(keys) and not probe.labels, f"{where}: a caption per picture"
-            else:
-                assert len(probe.labels) == len(keys), f"{where}: a label per picture"
+            if isinstance(probe, RetrievalProbe | ClassificationProbe):
+                assert keys, f"{where}: no pictures"
+            if isinstance(probe, ClassificationProbe):
                 assert set(probe.labels) == set(range(len(probe.texts))), f"{where}: a prompt for each label"
 
     def test_building_twice_gives_the_same(self) -> None:
@@ -45,7 +56,7 @@ class ProbesContract(PlainPartContract[Probes]):
 
     def test_its_pictures_can_be_drawn_again(self) -> None:
         for probe in self.make().build():
-            for picture in (probe.pictures[0], probe.pictures[-1]):
+            for picture in (*probe.pictures[:1], *probe.pictures[-1:]):
                 one, two = picture.load(), picture.load()
                 assert one.mode == "RGB" and min(one.size) > 0
                 assert one.tobytes() == two.tobytes(), f"picture '{picture.key}' differs from call to call"
@@ -56,7 +67,55 @@ class ProbesContract(PlainPartContract[Probes]):
             other = seen.setdefault(picture.key, picture)
             assert other.caption == picture.caption, f"two pictures share the key '{picture.key}'"
 
+    def test_it_measures_the_same_numbers_of_every_version(self) -> None:
+        for probe in self.make().build():
+            untrained, trained = tiny_views()
+            found, where = probe.measure(untrained), f"probe '{probe.name}'"
+            assert found and all(map(math.isfinite, found.values())), f"{where}: {found}"
+            assert probe.headline is None or probe.headline in found, f"{where}: no '{probe.headline}'"
+            assert set(probe.measure(trained)) == set(found), f"{where}: other numbers of another version"
 
-def _pictures(probes: list[Probe]) -> Iterator[Picture]:
+    def test_measuring_repeats_and_changes_nothing(self) -> None:
+        model = tiny_views()[1].encoder
+        before = {name: value.clone() for name, value in model.state_dict().items()}
+        for probe in self.make().build():
+            with generator_untouched(f"probe '{probe.name}' changes torch's global generator"):
+                first, second = probe.measure(tiny_views()[1]), probe.measure(tiny_views()[1])
+            assert first == second, f"probe '{probe.name}' gives other numbers at the second time"
+        after = model.state_dict()
+        assert all(torch.equal(after[name], value) for name, value in before.items()), "the model was changed"
+        assert not model.training, "the model was left in training mode"
+
+
+def _pictures(probes: Sequence[Probe]) -> Iterator[Picture]:
     for probe in probes:
         yield from probe.pictures
+
+
+@cache
+def _world() -> tuple[Evaluator, list[ComposedRetriever]]:
+    models = [tiny_retriever(Full()).eval(), tiny_retriever(Full()).eval()]
+    nudge(models[1], 0.1)
+    evaluator = Evaluator(
+        tiny_domains(),
+        (),
+        split="test",
+        pictures=PixelStore(Preprocess(SIZE)).images,
+        tokenize=models[0].backbone.tokenize,
+        composers={"own": models[0].composer},
+    )
+    return evaluator, models
+
+
+def tiny_views() -> tuple[ModelView, ModelView]:
+    """The untrained model, and one that was trained a little."""
+    evaluator, models = _world()
+    rows = [evaluator.row(model) for model in models]
+    untrained = evaluator.view(lambda: models[0], 0, lambda: rows[0].galleries, rows[0].queries)
+    older = [untrained]
+
+    def earlier(version: int) -> VersionView:
+        return older[version]
+
+    trained = evaluator.view(lambda: models[1], 1, lambda: rows[1].galleries, rows[1].queries, earlier)
+    return untrained, trained

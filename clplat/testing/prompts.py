@@ -9,7 +9,7 @@ from clplat.models.backbone import Backbone
 from clplat.parts.prompts._base import Prompt, TowerPrompt
 from clplat.testing.checks import difference, generator_untouched, trainable, weights
 from clplat.testing.part import PlainPartContract
-from clplat.testing.towers import AttachedContract, attached, distance, embeddings, train_a_little
+from clplat.testing.towers import AttachedContract, attached, distance, embeddings, features, train_a_little
 
 __all__ = ["PromptContract"]
 
@@ -46,16 +46,23 @@ class PromptContract(AttachedContract[Prompt], PlainPartContract[Prompt]):
             assert (moved > 1e-6) == (tower in prompts), f"features of the {tower} tower moved by {moved:.1e}"
 
     def test_its_vectors_fit_the_tower(self) -> None:
-        backbone = self._attached()
+        backbone, (image, text) = self._attached(), features(self.backbone(), rows=3)
         for tower, prompt in _prompts(backbone).items():
-            image = tower == "image"
-            width = backbone.image_width if image else backbone.text_width
-            layers = backbone.image_layers if image else backbone.text_layers
-            first = prompt(0)
-            assert first is not None, f"the {tower} prompt has nothing for the first layer"
-            for layer in range(layers or 1):
-                given = prompt(layer)
-                assert given is None or given.shape == (prompt.length, width), f"{tower} layer {layer}"
+            shown = tower == "image"
+            width = backbone.image_width if shown else backbone.text_width
+            chosen = prompt.begin((image if shown else text) if prompt.wants else None)
+            first, prefix = chosen(0), chosen.prefix(0)
+            assert first is not None or (prefix and not prompt.length), f"{tower}: nothing for layer 0"
+            for layer in range((backbone.image_layers if shown else backbone.text_layers) or 1):
+                given = chosen(layer)
+                sizes = [] if given is None else [(given, prompt.length)]
+                keys, values = chosen.prefix(layer) or (None, None)
+                if keys is not None and values is not None:
+                    assert keys.shape == values.shape, f"{tower} layer {layer}: keys and values differ"
+                    sizes += [(keys, keys.shape[-2])]
+                for vectors, places in sizes:
+                    allowed = ((places, width), (3, places, width))
+                    assert tuple(vectors.shape) in allowed, f"{tower} layer {layer}: {tuple(vectors.shape)}"
 
     def test_training_reaches_every_named_tensor_and_no_other(self) -> None:
         backbone = self._attached()

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from itertools import chain, count
 from typing import Any
 
-from clplat.measures import LOGGED_COSTS, MEASURES, mean_of
+from clplat.measures import LOGGED_COSTS, MEASURES, mean_of, zero_shot_series
 from clplat.naming import flat, label, part, variant
 
 __all__ = [
@@ -130,8 +130,7 @@ def row_metrics(result: Mapping[str, Any], row: int) -> dict[str, float]:
 def _retention(result: Mapping[str, Any], row: int) -> float | None:
     """What is left of the zero-shot probes in percent, when the scores do not include it."""
     ratios = []
-    for metrics in (result.get("probes") or {}).values():
-        values = next(iter(metrics.values()), None)
+    for values in zero_shot_series(result):
         start, now = _row(values, 0), _row(values, row)
         if _number(start) and _number(now) and start > 0:
             ratios.append(100 * now / start)

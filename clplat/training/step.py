@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from contextlib import nullcontext
 
 import torch
@@ -72,10 +72,25 @@ def frozen_parts(model: nn.Module) -> list[nn.Module]:
     ]
 
 
+def idle_tensors(model: nn.Module) -> set[int]:
+    """Identities of the parameters of modules that say of themselves that they ``may_idle``.
+
+    A batch may leave them out, as tokens leave out experts: they need no gradient in the first step.
+    """
+    idle = [module for module in model.modules() if getattr(module, "may_idle", False)]
+    return {id(parameter) for module in idle for parameter in module.parameters()}
+
+
 def refuse_dead_tensors(
-    tensors: Iterable[tuple[str, nn.Parameter]], optimizer: torch.optim.Optimizer
+    tensors: Iterable[tuple[str, nn.Parameter]],
+    optimizer: torch.optim.Optimizer,
+    idle: Collection[int] = (),
 ) -> None:
-    """After the first backward pass every trainable tensor must have a gradient, and an optimizer."""
+    """After the first backward pass every trainable tensor must have a gradient, and an optimizer.
+
+    Args:
+        idle: identities of those that may be without a gradient, see `idle_tensors`.
+    """
     optimized = {id(p) for group in optimizer.param_groups for p in group["params"]}
     trained = [(name, p) for name, p in tensors if p.requires_grad]
     late = [name for name, p in trained if id(p) not in optimized]
@@ -84,7 +99,7 @@ def refuse_dead_tensors(
             f"{len(late)} tensors became trainable after the optimizer was built: {', '.join(late[:3])}; "
             "add and unfreeze parts in before_experience"
         )
-    dead = [name for name, p in trained if p.grad is None]
+    dead = [name for name, p in trained if p.grad is None and id(p) not in idle]
     if dead:
         more = f" and {len(dead) - 3} more" if len(dead) > 3 else ""
         raise UserError(

@@ -9,9 +9,10 @@ from avalanche.benchmarks import CLScenario, DatasetExperience, EagerCLStream
 from avalanche.benchmarks.utils import DataAttribute, make_avalanche_dataset
 from torch.utils.data import Dataset
 
-from clplat.data.records import Domain, Probe, RetrievalSet
+from clplat.data.records import Domain, RetrievalSet
 from clplat.data.validate import validate_domain
 from clplat.errors import UserError
+from clplat.parts.probes._base import Probe
 
 __all__ = ["DomainExperience", "ProbeExperience", "build_benchmark"]
 

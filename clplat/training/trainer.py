@@ -25,7 +25,14 @@ from clplat.training.loss_log import LossLog, NonFiniteLoss, Position
 from clplat.training.optimizer import clip_gradient, named_tensors, new_optimizer, set_learning_rates
 from clplat.training.phases import Span
 from clplat.training.plugin import StrategyPlugin
-from clplat.training.step import autocast_dtype, compile_blocks, flops_of, frozen_parts, refuse_dead_tensors
+from clplat.training.step import (
+    autocast_dtype,
+    compile_blocks,
+    flops_of,
+    frozen_parts,
+    idle_tensors,
+    refuse_dead_tensors,
+)
 from clplat.training.strategy import Strategy
 from clplat.training.template import RetrievalTemplate
 
@@ -250,7 +257,8 @@ class Trainer(RetrievalTemplate):
         self._after_backward()
         span = self.strategy_plugin.span(self.position.epoch)
         if (self.position.epoch, self.position.iteration) == (span.start, 0):
-            refuse_dead_tensors(named_tensors(self.model, self.task), self.optimizer)
+            tensors, idle = named_tensors(self.model, self.task), idle_tensors(self.model)
+            refuse_dead_tensors(tensors, self.optimizer, idle)
         # Frozen parts may hold a gradient of an earlier experience, which a resumed run has not.
         trained = [p for p in self._trained if p.requires_grad and p.grad is not None]
         self.loss_log.gradient(clip_gradient(trained, self.config.clip))

@@ -15,7 +15,7 @@ import numpy as np
 from scenarios._catalogue.items import Item, changed
 from scenarios._catalogue.wording import ADJECTIVES, CLAUSES, COMPARED, DETAILS, NOUNS, WITH
 
-__all__ = ["clauses", "describe", "modification", "pretraining_caption", "prompt"]
+__all__ = ["clauses", "describe", "modification", "pretraining_caption", "prompt", "retold"]
 
 _OPENINGS = ("", "", "", "it ", "i want one that ", "the same but it ", "should be one that ", "the {noun} ")
 _CAPTIONS = ("{}", "a picture of {}", "a photo of {}", "this is {}", "{} for sale")
@@ -107,6 +107,12 @@ def describe(item: Item, rng: np.random.Generator | None = None, share: float = 
         return phrase
     *first, last = extras
     return f"{phrase} with {', '.join(first)} and {last}" if first else f"{phrase} with {last}"
+
+
+def retold(item: Item) -> str:
+    """Name a product in other words than `describe`: "a bag that has a bow, is large and is red"."""
+    *first, last = [clauses(n, None, item[n])[0] for n in reversed(item.attributes)]
+    return f"{_article(NOUNS[item.category][0], item.category)} that {', '.join(first)} and {last}"
 
 
 def prompt(category: str, colour: str) -> str:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from clplat.data.records import Picture, Probe
+from clplat.data.records import Picture
+from clplat.parts import ClassificationProbe, Probe, RetrievalProbe
 from scenarios._catalogue.domains import picture
 from scenarios._catalogue.items import CATEGORIES, COLOURS, generator, sample_item
 from scenarios._catalogue.language import describe, pretraining_caption, prompt
@@ -51,6 +52,6 @@ def probes(seed: int = 0, size: int = 96) -> list[Probe]:
                 shots.append(picture(item, GENERAL, f"class/{seed}/{copy}", size))
                 labels.append(len(prompts) - 1)
     return [
-        Probe("general-retrieval", "retrieval", tuple(captioned.values()), tuple(captioned)),
-        Probe("general-classification", "classification", tuple(shots), tuple(prompts), tuple(labels)),
+        RetrievalProbe("general-retrieval", tuple(captioned.values()), tuple(captioned)),
+        ClassificationProbe("general-classification", tuple(shots), tuple(prompts), tuple(labels)),
     ]

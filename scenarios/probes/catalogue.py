@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from clplat.data.records import Probe
-from clplat.parts.probes._base import Probes
+from typing import ClassVar
+
+from clplat.parts import Probe, Probes
 from scenarios._catalogue import probes
 
 __all__ = ["CatalogueProbes"]
@@ -20,6 +21,8 @@ class CatalogueProbes(Probes):
         >>> [probe.name for probe in CatalogueProbes().build()]
         ['general-retrieval', 'general-classification']
     """
+
+    stands_in: ClassVar[bool] = True
 
     def __init__(self, seed: int = 0, size: int = 96) -> None:
         self.seed, self.size = seed, size

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from clplat.config.space import Choice, Float
 from clplat.mechanisms.merging import Weights, task_vector
-from clplat.mechanisms.weight_space import interpolate, weights_of
+from clplat.mechanisms.weight_space import interpolate, point_of
 from clplat.training.strategy import Strategy, SupportsLearning
 
 __all__ = ["Patch"]
@@ -56,7 +56,7 @@ class Patch(Strategy):
 
     def before_experience(self, learner: SupportsLearning, experience: Any) -> None:
         if not self._start or self.anchor == "previous":
-            self._start = weights_of(learner.model)
+            self._start = point_of(learner.model)
 
     def after_experience(self, learner: SupportsLearning, experience: Any) -> None:
         interpolate(learner.model, self._start, self.alpha)

@@ -12,14 +12,16 @@ from PIL import Image
 from torch import Tensor, nn
 from torch.nn.functional import normalize
 
-from clplat.data.records import Candidate, Example, Item, Picture, Probe
+from clplat.data.records import Candidate, Example, Item, Picture
 from clplat.errors import UserError
+from clplat.evaluation.probes import ClassificationProbe, RetrievalProbe
 from clplat.models.frozen import weights_fixed
 from clplat.parts.adapters.full import Full
 from clplat.parts.composers.sum import Sum
 from clplat.parts.heads._base import Head, View
 from clplat.parts.losses._base import Loss
 from clplat.parts.losses.info_nce import InfoNCE
+from clplat.parts.probes._base import ModelView, Probe
 from clplat.parts.projections.identity import Identity
 from clplat.parts.projections.procrustes import Procrustes
 from clplat.parts.prompts.context import ContextPrompt
@@ -225,6 +227,13 @@ class Backward(Loss):
         return outputs.scores().diagonal().mean()
 
 
+class Square(Loss):
+    """Takes every candidate for a target."""
+
+    def forward(self, outputs: Any, batch: Any, progress: Any) -> Tensor:
+        return nn.functional.cross_entropy(outputs.scores().T, torch.arange(len(outputs)))
+
+
 class Spare(InfoNCE):
     """Has a weight that nothing uses."""
 
@@ -329,7 +338,7 @@ class Fading(Handing):
 
 def shown(*keys: str, captions: tuple[str, ...] = ("a red square", "a blue square")) -> Probe:
     pictures = tuple(Picture(key, lambda: Image.new("RGB", (8, 8))) for key in keys)
-    return Probe("shown", "retrieval", pictures, captions)
+    return RetrievalProbe("shown", pictures, captions)
 
 
 class Twice:
@@ -340,17 +349,17 @@ class Twice:
 
 
 class Mute:
-    """Has pictures without texts."""
+    """Has a picture of which nothing is said."""
 
     def build(self) -> list[Probe]:
-        return [shown("a", "b", captions=())]
+        return [shown("a", "b", captions=("a red square", " "))]
 
 
 class Labelled:
     """Has a class that no picture shows."""
 
     def build(self) -> list[Probe]:
-        return [replace(shown("a", "b"), kind="classification", labels=(0, 0))]
+        return [ClassificationProbe("labelled", shown("a", "b").pictures, ("a cat", "a dog"), (0, 0))]
 
 
 class Varying:
@@ -369,7 +378,7 @@ class Flickering:
     def build(self) -> list[Probe]:
         drawn = iter(range(99))
         picture = Picture("a", lambda: Image.new("RGB", (8, 8), (next(drawn), 0, 0)))
-        return [Probe("flickering", "retrieval", (picture,), ("a square",))]
+        return [RetrievalProbe("flickering", (picture,), ("a square",))]
 
 
 class Sharing:
@@ -377,7 +386,45 @@ class Sharing:
 
     def build(self) -> list[Probe]:
         two = [Picture("a", lambda: Image.new("RGB", (8, 8)), caption=text) for text in ("red", "blue")]
-        return [Probe(picture.caption, "retrieval", (picture,), ("a square",)) for picture in two]
+        return [RetrievalProbe(picture.caption, (picture,), ("a square",)) for picture in two]
+
+
+class Unheaded(Probe):
+    """Has a headline that it does not measure."""
+
+    name, headline = "unheaded", "accuracy"
+
+    def measure(self, view: ModelView) -> dict[str, float]:
+        return {"R@1": 1.0}
+
+
+class Growing(Probe):
+    """Measures more of a later version."""
+
+    name = "growing"
+
+    def measure(self, view: ModelView) -> dict[str, float]:
+        return {f"after {version}": 1.0 for version in range(view.version + 1)}
+
+
+class Guessing(Probe):
+    """Draws from torch's own generator."""
+
+    name = "guessing"
+
+    def measure(self, view: ModelView) -> dict[str, float]:
+        return {"accuracy": float(torch.rand(()))}
+
+
+class Tuning(Probe):
+    """Moves the model that it measures."""
+
+    name = "tuning"
+
+    def measure(self, view: ModelView) -> dict[str, float]:
+        with torch.no_grad():
+            view.encoder.backbone.logit_scale.add_(0.1)
+        return {"scale": 1.0}
 
 
 class Peeking(Head):
@@ -613,6 +660,10 @@ CASES: list[tuple[type, Any, str]] = [
     (ProbesContract, Twice, "test_its_probes_are_complete"),
     (ProbesContract, Mute, "test_its_probes_are_complete"),
     (ProbesContract, Labelled, "test_its_probes_are_complete"),
+    (ProbesContract, Unheaded, "test_it_measures_the_same_numbers_of_every_version"),
+    (ProbesContract, Growing, "test_it_measures_the_same_numbers_of_every_version"),
+    (ProbesContract, Guessing, "test_measuring_repeats_and_changes_nothing"),
+    (ProbesContract, Tuning, "test_measuring_repeats_and_changes_nothing"),
     (ProbesContract, Varying, "test_building_twice_gives_the_same"),
     (ProbesContract, Flickering, "test_its_pictures_can_be_drawn_again"),
     (ProbesContract, Sharing, "test_equal_keys_are_equal_pictures"),
@@ -621,6 +672,7 @@ CASES: list[tuple[type, Any, str]] = [
     (TransformContract, Emptying, "test_what_it_makes_can_be_trained_on"),
     (TransformContract, Denying, "test_a_negative_says_something_else_than_the_target"),
     (TransformContract, Local, "test_it_can_be_sent_to_a_loaders_process"),
+    (LossContract, Square, "test_negatives_are_candidates_like_any_other"),
     (LossContract, Ordered, "test_the_order_of_the_batch_does_not_matter"),
     (LossContract, Backward, "test_right_answers_cost_less_than_random_ones"),
     (LossContract, Spare, "test_it_has_finite_gradients"),

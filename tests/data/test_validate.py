@@ -18,7 +18,6 @@ from clplat.data.records import (
     Item,
     Pair,
     Picture,
-    Probe,
     Protocol,
     Query,
     RetrievalSet,
@@ -27,6 +26,7 @@ from clplat.data.records import (
 from clplat.data.validate import validate, validate_domain
 from clplat.data.walk import words
 from clplat.errors import UserError
+from clplat.parts import ClassificationProbe
 from clplat.testing import tiny_domains
 from scenarios import Catalogue
 
@@ -131,7 +131,7 @@ def test_a_wrong_domain_is_refused(spoil: Callable[[Domain], Domain], message: s
 
 def test_the_fingerprint_sees_every_change() -> None:
     domain = good_domain()
-    probe = Probe("general", "classification", (picture("x"),), ("a cat",), (0,))
+    probe = ClassificationProbe("general", (picture("x"),), ("a cat", "a dog"), (0,))
     streams = [
         ([domain], []),
         ([domain], [probe]),

@@ -62,7 +62,7 @@ def test_own_candidates_equal_sorting(way: str, tie_rule: Any, task: Any, block:
     queries, gallery, targets, exclude, own = task
     q, g = torch.tensor(queries).float(), torch.tensor(gallery).float()
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(candidates, "EXACT", {"gathered": 0, "cut out": 10**6, "as it comes": 3}[way])
+        patch.setattr(candidates, "EXACT", {"gathered": 0.01, "cut out": 10**6, "as it comes": 3}[way])
         values = per_query_metrics(q, g, targets, exclude, (k,), block=block, among=own, tie_rule=tie_rule)
         ranks, ties = rank_of_targets(q, g, targets, exclude, block, tie_rule, among=own)
         top = top_k(q, g, k, exclude, block, among=own)

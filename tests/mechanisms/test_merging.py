@@ -6,6 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from clplat.errors import UserError
 from clplat.mechanisms.merging import added, task_vector, ties, total, trimmed
 
 ONE = {"a": torch.tensor([4.0, -1.0, 0.5]), "b": torch.tensor([[2.0, -3.0]])}
@@ -13,12 +14,18 @@ TWO = {"a": torch.tensor([-2.0, -5.0, 0.1]), "b": torch.tensor([[1.0, 0.2]])}
 
 
 def test_a_vector_is_a_difference_of_floats() -> None:
-    start = {"w": torch.ones(2), "seen": torch.tensor(3), "grown": torch.zeros(2)}
-    end = {"w": torch.tensor([1.5, 0.0]), "seen": torch.tensor(9), "grown": torch.zeros(3)}
+    start = {"w": torch.ones(2), "seen": torch.tensor(3)}
+    end = {"w": torch.tensor([1.5, 0.0]), "seen": torch.tensor(9)}
     vector = task_vector(start, end)
     assert vector.keys() == {"w"} and vector["w"].tolist() == [0.5, -1.0]
     assert added(start, vector, 2.0)["w"].tolist() == [2.0, -1.0]
     assert total([vector, {"v": torch.ones(1)}, vector])["w"].tolist() == [1.0, -2.0]
+
+
+@pytest.mark.parametrize("end", [{}, {"w": torch.ones(3)}, {"w": torch.ones(2), "v": torch.ones(1)}])
+def test_models_of_two_structures_are_not_merged(end: dict[str, Tensor]) -> None:
+    with pytest.raises(UserError, match=r"of one structure can be merged, and they differ in '[wv]'"):
+        task_vector({"w": torch.ones(2)}, end)
 
 
 def test_trimming_looks_at_the_whole_vector() -> None:

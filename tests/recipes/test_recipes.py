@@ -12,13 +12,14 @@ import yaml
 
 from clplat import cli
 from clplat.cli import main
+from clplat.config.nested import plain
 from clplat.config.parse import parse_arguments
 from clplat.config.raw import merge, unflatten
 from clplat.config.recipes import Recipe, families, parse_recipe, recipe, recipes
 from clplat.config.resolve import resolve
 from clplat.errors import UserError
 from clplat.models.backbone import Backbone
-from clplat.registry import load
+from clplat.naming import flat
 from clplat.runs.experiment import run
 from clplat.sweep import Sweep
 from clplat.sweep.flags import from_flags
@@ -61,18 +62,15 @@ def test_every_recipe_runs(recipe: Recipe, backbone: str, tmp_path: Path) -> Non
     assert len(losses) == (domains if trains else 0)
     assert (result["cost"]["trainable_parameters"] > 0) == trains
     # From the second domain on at the latest.
-    for term in load("strategies", recipe.config["strategy"]["name"]).terms:
+    for term in resolve(raw).make("strategy").terms:
         assert any(value is not None for value in result["training"][term]), term
 
 
 @pytest.mark.parametrize("recipe", RECIPES.values(), ids=RECIPES)
 def test_every_recipe_resolves_to_what_it_says(recipe: Recipe) -> None:
     config = resolve(recipe.config)
-    for slot, options in recipe.config.items():
-        for key, value in options.items():
-            assert (config.name(slot) if key == "name" else config.option(f"{slot}.{key}")) == value, (
-                f"{slot}.{key}"
-            )
+    whole = {slot: plain(part) for slot, part in config.parts.items()} | config.as_dict()
+    assert flat(merge(whole, recipe.config)) == flat(whole), "also of parts inside parts"
 
 
 def test_the_published_sizes() -> None:

@@ -5,14 +5,12 @@ from __future__ import annotations
 from typing import Any
 
 import torch
-from torch import nn
 
 from clplat.config.resolve import resolve
 from clplat.evaluation.evaluator import SetMetrics, VersionMetrics
-from clplat.runs.assembly import assemble, starts_random
+from clplat.runs.assembly import assemble
 from clplat.runs.results import add_row, completed_result
 from clplat.runs.results import blank as blank_result
-from clplat.testing import tiny_retriever
 from clplat.tracking.metrics import row_metrics
 
 
@@ -55,22 +53,6 @@ def test_a_number_that_a_version_lacks_leaves_its_place() -> None:
     assert result["compatibility"]["R@1/late"] == [None, [7.0, 8.0, None], None]
     assert result["scores"][2]["zs_retention"] == 96.0, "of the probe that every version has"
     assert {row_metrics(result, i).get("probe/new.accuracy") for i in range(3)} == {None, 30.0}
-
-
-def test_nothing_is_zero_shot_behind_a_part_that_starts_random() -> None:
-    result = blank()
-    for version in range(2):
-        row = measured(version, late=False)
-        row.probes = {"old": {"accuracy": 50.0 + 3 * version}}
-        add_row(result, row, {"R@1": [1.0] * (version + 1)}, None, zero_shot=False)
-    assert result["scores"][1]["zs_retention"] is None and result["scores"][1]["zs_drop"] is None
-    assert not any("zero" in name or "retention" in name for name in row_metrics(result, 1))
-    retriever = tiny_retriever()
-    assert not starts_random(retriever)
-    head = nn.Linear(4, 4)
-    head.starts_random = True  # type: ignore[assignment]
-    retriever.head = head
-    assert starts_random(retriever) and not starts_random(tiny_retriever(None))
 
 
 def test_further_sets_have_a_row_a_version_too() -> None:

@@ -40,6 +40,24 @@ SYSTEMS: dict[str, dict[str, Any]] = {
     "lora_per_domain": {"strategy": "lora_per_domain", "composer": "combiner", "projection": "ridge"},
     "cumulative": {"strategy": "cumulative", "train.schedule": "constant"},
     "frozen": {"strategy": "frozen", "projection": "procrustes"},
+    "growing_prompt": {
+        "strategy": "growing_prompt",
+        "adapter": "none",
+        "strategy.prompt": "coda",
+        "strategy.prompt.components": 2,
+    },
+    "pseudo_word": {
+        "strategy": "naive",
+        "loss": "none",
+        "adapter": "none",
+        "composer": "pseudo_word",
+        "composer.hidden": 16,
+        "composer.inversion": 1.0,
+        "composer.distil": 1.0,
+        "composer.steps": 3,
+    },
+    "moe": {"strategy": "naive", "adapter": "moe", "adapter.rank": 4, "composer": "x_pool"},
+    "unipt": {"strategy": "naive", "adapter": "unipt", "composer": "magic_lens", "composer.depth": 1},
 }
 #: Where it is interrupted: at the n-th event of a kind.
 MOMENTS = [("progress", 2), ("progress", 7), ("cell", 3), ("row", 1), ("progress", 11), ("cell", 5)]

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from clplat.data.validate import validate_domain
+from clplat.parts import ClassificationProbe, RetrievalProbe
 from clplat.testing import ScenarioContract
 from scenarios._catalogue import DOMAINS
 from scenarios.catalogue import Catalogue
@@ -29,7 +30,7 @@ def test_default_stream_has_five_domains_of_the_documented_size() -> None:
     assert len({d.name.split("-")[0] for d in domains}) == len({d.name.split("-")[1] for d in domains}) == 5
     sizes = {(len(d.train), len(d.test.queries), len(d.test.gallery.pictures)) for d in domains}
     assert sizes == {(600, 120, 300)}
-    assert [p.kind for p in probes] == ["retrieval", "classification"]
+    assert [type(p) for p in probes] == [RetrievalProbe, ClassificationProbe]
     for domain in domains:
         validate_domain(domain)
 

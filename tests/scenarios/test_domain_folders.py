@@ -18,6 +18,7 @@ from clplat.data.folders import split_of
 from clplat.data.records import Domain
 from clplat.data.validate import validate_domain
 from clplat.errors import UserError
+from clplat.parts import ClassificationProbe
 from clplat.testing import ScenarioContract
 from scenarios.domain_folders import DomainFolders
 
@@ -204,7 +205,7 @@ def test_a_held_out_domain_is_a_probe_and_nothing_else(root: str) -> None:
     assert [domain.name for domain in domains] == ["art_painting", "photo"]
     keys = {p.key for d in domains for p in (*d.anchors, *d.val.gallery.pictures, *d.test.gallery.pictures)}
     assert not any(key.startswith("sketch/") for key in keys)
-    assert probe.kind == "classification" and probe.texts[2] == "a picture of an elephant"
+    assert isinstance(probe, ClassificationProbe) and probe.texts[2] == "a picture of an elephant"
     for picture, label in zip(probe.pictures, probe.labels, strict=True):
         domain, category, split = place(picture.key)
         assert (domain, split) == ("sketch", "test")

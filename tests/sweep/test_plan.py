@@ -97,6 +97,16 @@ def test_a_sweep_comes_back_from_yaml_as_it_was(tmp_path: Path) -> None:
     assert read_sweep(path).space["train.lr"] == {"low": 1e-5, "high": 1e-2, "log": True}
 
 
+def test_strategies_that_run_together_are_one_method() -> None:
+    made = Sweep(methods=["ewc", "replay", "ewc+replay"], seeds=(0,), budget=Budget(trials=2))
+    layout = Layout(made)
+    together = next(entry for entry in layout.entries if entry.method == "ewc+replay")
+    assert together.config.name("strategy") == "ewc,replay" and "," not in together.key
+    assert {"strategy.ewc.lam", "strategy.replay.size"} <= together.space.keys()
+    config = layout.trial_config(together, {"strategy.ewc.lam": 3.0})
+    assert config.option("strategy.ewc.lam") == 3.0 and config.option("strategy.replay.size") == 200
+
+
 def test_the_older_name_of_tune_is_read() -> None:
     assert read_sweep({"search": ["train.lr"]}).tune == ["train.lr"]
 

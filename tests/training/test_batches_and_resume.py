@@ -127,11 +127,11 @@ def test_one_seed_one_run_whatever_else_the_process_does() -> None:
 
 
 def test_streams_with_equal_numbers_are_told_apart_by_what_they_carry() -> None:
-    from clplat.data.records import Probe
+    from clplat.parts import RetrievalProbe
     from clplat.training.streams import build_benchmark
 
     domains = tiny_domains()
-    probe = Probe("zero", "retrieval", domains[0].test.gallery.pictures, ("a square",) * 12)
+    probe = RetrievalProbe("zero", domains[0].test.gallery.pictures, ("a square",) * 12)
     made = build_benchmark(domains, [probe])
     assert [e.current_experience for e in made.train_stream] == [
         e.current_experience for e in made.test_stream

@@ -62,6 +62,64 @@ def test_a_domain_without_training_data_changes_nothing(name: str) -> None:
     assert len(trainer.losses) == 3
 
 
+CLASSES = """
+from dataclasses import replace
+from clplat.data.fingerprint import stream_fingerprint
+from clplat.data.records import Gallery, Item, Pair, Query, RetrievalSet
+from clplat.testing import tiny_domains
+from clplat.training.streams import build_benchmark
+
+class Classes:
+    '''Pictures ask, and the prompts of their classes answer.'''
+    def build(self):
+        return [
+            replace(
+                domain,
+                train=[pair(example, example.target.picture) for example in domain.train],
+                sets={name: asked(held) for name, held in domain.sets.items()},
+            )
+            for domain in tiny_domains()
+        ], []
+    def benchmark(self):
+        return build_benchmark(*self.build())
+    def fingerprint(self):
+        return stream_fingerprint(*self.build())
+
+def pair(example, picture):
+    return Pair(example.id, picture, said(picture), example.domain)
+
+def said(picture):
+    return f"a photo of {picture.caption}"
+
+def asked(held):
+    shown = held.gallery.pictures
+    prompts = {picture.caption: Item(picture.caption, text=said(picture)) for picture in shown}
+    gallery = Gallery(held.gallery.name + "/classes", list(prompts.values()))
+    queries = tuple(Query(picture.key, picture, None, (picture.caption,)) for picture in shown)
+    return RetrievalSet(queries, gallery, replace(held.protocol, name="classes"))
+"""
+
+
+def test_pictures_are_classified_by_prompts_on_a_whole_stream(
+    small_backbone: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "clplat_test_classes.py").write_text(CLASSES)
+    monkeypatch.syspath_prepend(tmp_path)
+    raw = {
+        "scenario": "clplat_test_classes:Classes",
+        "backbone": f"local-dir:{small_backbone}",
+        "loss": {"name": "info_nce", "symmetric": True},
+        "strategy": {"name": "replay", "size": 8, "batch_size": 4},
+        "train": {"epochs": 2, "batch_size": 8, "lr": 1e-3},
+        "probes": "none",
+    }
+    result = run(raw, tmp_path / "run")
+    table = torch.tensor(result["metrics"]["R@1"])
+    assert result["status"] == "complete" and table.shape == (3, 2)
+    assert table[2].mean() > table[0].mean() and not result["baselines"]
+    assert result["cost"]["exemplar_bytes"] > 0
+
+
 BROKEN = """
 from dataclasses import replace
 from clplat.training.streams import build_benchmark

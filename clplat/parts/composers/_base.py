@@ -29,6 +29,11 @@ class Composer(nn.Module):
     #: as cut.
     places: int = 0
 
+    @property
+    def objectives(self) -> tuple[str, ...]:
+        """Names of the `terms` that can train it alone, so that the slot ``loss`` may be empty."""
+        return ()
+
     def attach(self, towers: Towers) -> None:
         """Create the layers for these towers; initial values are drawn from torch's generator.
 

@@ -94,6 +94,12 @@ class PseudoWord(Composer):
         self.distil = distil
         self.steps = steps
 
+    @property
+    def objectives(self) -> tuple[str, ...]:
+        """Those of a weight above 0."""
+        weights = {"inversion": self.inversion, "distil": self.distil}
+        return tuple(name for name, weight in weights.items() if weight)
+
     def attach(self, towers: Towers) -> None:
         """Draw phi for these widths.
 

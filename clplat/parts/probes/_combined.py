@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from clplat.data.records import Probe
 from clplat.errors import UserError
-from clplat.parts.probes._base import Probes
+from clplat.parts.probes._base import Probe, Probes
 
 __all__ = ["CombinedProbes"]
 
@@ -27,9 +26,16 @@ class CombinedProbes(Probes):
         Raises:
             UserError: two of them have one name.
         """
-        found = [probe for part in self.parts for probe in part.build()]
-        names = [probe.name for probe in found]
-        twice = next((name for name in names if names.count(name) > 1), None)
-        if twice is not None:
-            raise UserError(f"two sets of probes have a probe called '{twice}': choose one of them")
-        return found
+        return _named([probe for part in self.parts for probe in part.build()])
+
+    def beside(self, own: Sequence[Probe]) -> list[Probe]:
+        """Those of every set that are measured beside the scenario's ``own``."""
+        return _named([probe for part in self.parts for probe in part.beside(own)])
+
+
+def _named(found: list[Probe]) -> list[Probe]:
+    names = [probe.name for probe in found]
+    twice = next((name for name in names if names.count(name) > 1), None)
+    if twice is not None:
+        raise UserError(f"two sets of probes have a probe called '{twice}': choose one of them")
+    return found

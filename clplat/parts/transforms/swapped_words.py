@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import lru_cache
 from typing import ClassVar, Literal
 
 import torch
@@ -51,19 +52,22 @@ class SwappedWords(Transform):
         if text is None:
             raise ValueError(
                 f"swapped_words needs a text as target; example '{example.id}' has a picture "
-                "(captions makes pairs: --transform captions,swapped_words)"
+                "(captions and turned make such examples: --transform captions,swapped_words)"
             )
-        wrong = {other: f"swapped_{kind}" for kind in _KINDS for other in swapped_words(text, kind)}
-        for other in swapped_phrases(text):
-            wrong.setdefault(other, "swapped_phrase")
-        wrong.pop(text, None)
+        wrong = _wrong(text)
         chosen = torch.randperm(len(wrong), generator=draw)[: self.count].tolist()
-        made = [list(wrong.items())[i] for i in chosen]
-        return replace(
-            example,
-            negatives=(*example.negatives, *(self._negative(example, other, kind) for other, kind in made)),
-        )
+        made = [self._negative(example, *wrong[i]) for i in chosen]
+        return replace(example, negatives=(*example.negatives, *made))
 
     def _negative(self, example: Example, text: str, kind: str) -> Candidate:
         # Its label says what it says: where the same words are right, they are no negative.
         return Candidate(Item.of(example.target.picture, text), text, kind, self.scope)
+
+
+@lru_cache(maxsize=1 << 16)  # a text comes back every epoch
+def _wrong(text: str) -> tuple[tuple[str, str], ...]:
+    """Every text that a swap makes wrong, with its kind."""
+    wrong = {other: f"swapped_{kind}" for kind in _KINDS for other in swapped_words(text, kind)}
+    for other in swapped_phrases(text):
+        wrong.setdefault(other, "swapped_phrase")
+    return tuple((other, kind) for other, kind in wrong.items() if other != text)

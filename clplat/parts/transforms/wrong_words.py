@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import lru_cache
 from typing import ClassVar, Literal
 
 import torch
@@ -46,18 +47,23 @@ class WrongWords(Transform):
         if text is None:
             raise ValueError(
                 f"wrong_words needs a text as target; example '{example.id}' has a picture "
-                "(captions makes pairs: --transform captions,wrong_words)"
+                "(captions and turned make such examples: --transform captions,wrong_words)"
             )
-        ways = {
-            "relation": swapped_words(text, "noun"),
-            "attribute": replacements(text, "adjective"),
-            "object": replacements(text, "noun"),
-            "action": replacements(text, "verb"),
-        }
         made = []
-        for kind, wrong in ways.items():
+        for kind, wrong in _wrong(text):
             chosen = int(torch.randint(max(1, len(wrong)), (1,), generator=draw))
             if wrong:
                 item = Item.of(example.target.picture, wrong[chosen])
                 made.append(Candidate(item, wrong[chosen], kind, self.scope))
         return replace(example, negatives=(*example.negatives, *made))
+
+
+@lru_cache(maxsize=1 << 16)  # a text comes back every epoch
+def _wrong(text: str) -> tuple[tuple[str, tuple[str, ...]], ...]:
+    """Of each type every text that it makes of this one."""
+    return (
+        ("relation", tuple(swapped_words(text, "noun"))),
+        ("attribute", tuple(replacements(text, "adjective"))),
+        ("object", tuple(replacements(text, "noun"))),
+        ("action", tuple(replacements(text, "verb"))),
+    )

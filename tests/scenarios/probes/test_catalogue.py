@@ -7,6 +7,7 @@ from collections import Counter
 from PIL import Image
 
 from clplat.data.records import Picture
+from clplat.parts import ClassificationProbe, RetrievalProbe
 from scenarios._catalogue import (
     Item,
     pretraining_pairs,
@@ -22,7 +23,7 @@ def shown(picture: Picture) -> Item:
 
 def test_probes_are_balanced_distinct_and_apart_from_pretraining() -> None:
     retrieval, classification = CatalogueProbes().build()
-    assert (retrieval.kind, classification.kind) == ("retrieval", "classification")
+    assert isinstance(retrieval, RetrievalProbe) and isinstance(classification, ClassificationProbe)
     assert len(retrieval.pictures) == len(set(retrieval.texts)) == 120
     assert [p.caption for p in retrieval.pictures] == list(retrieval.texts)
     assert len(classification.texts) == 18 and set(Counter(classification.labels).values()) == {9}

@@ -5,9 +5,10 @@ from __future__ import annotations
 import pytest
 
 from clplat.config.resolve import resolve
-from clplat.data.records import Picture, Probe
+from clplat.data.records import Picture
 from clplat.errors import UserError
-from clplat.parts.probes._base import Probes
+from clplat.evaluation.probes import RetrievalProbe
+from clplat.parts.probes._base import Probe, Probes
 from clplat.parts.probes._combined import CombinedProbes
 from clplat.testing import ProbesContract
 from scenarios.probes.catalogue import CatalogueProbes
@@ -18,7 +19,7 @@ class Few(Probes):
 
     def build(self) -> list[Probe]:
         pictures: tuple[Picture, ...] = tuple(CatalogueProbes().build()[0].pictures[:2])
-        return [Probe("few", "retrieval", pictures, tuple(str(p.caption) for p in pictures))]
+        return [RetrievalProbe("few", pictures, tuple(str(p.caption) for p in pictures))]
 
 
 class TestCombined(ProbesContract):

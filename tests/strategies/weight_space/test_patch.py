@@ -12,7 +12,7 @@ from avalanche.models import IncrementalClassifier
 from torch import nn
 
 from clplat.errors import UserError
-from clplat.parts.adapters.peft import DoRA, LoRA
+from clplat.parts.adapters.peft import IA3, DoRA, LNTuning, LoRA
 from clplat.runs.checkpoint import Weights
 from clplat.testing import (
     TinyTowers,
@@ -90,6 +90,22 @@ def test_a_share_of_one_changes_no_bit_under_an_adapter() -> None:
     trained = weights(model)
     strategy.after_experience(learner, FIRST)
     assert not difference(weights(model), trained)
+
+
+@pytest.mark.parametrize("adapter", [LNTuning(), IA3()])
+def test_scales_and_norms_are_interpolated_by_themselves(adapter: Any) -> None:
+    model = tiny_retriever(adapter)
+    strategy, learner, base = Patch(alpha=0.25), learner_of(model), model.backbone.base_state()
+    frozen, start = {k: v.clone() for k, v in base.items()}, merged(model, adapter)
+    strategy.before_experience(learner, FIRST)
+    nudge(model, 0.3)
+    trained = merged(model, adapter)
+    strategy.after_experience(learner, FIRST)
+    found = merged(model, adapter)
+    assert any(not torch.equal(trained[key], start[key]) for key in start)
+    for key, value in found.items():
+        assert torch.allclose(value, 0.75 * start[key] + 0.25 * trained[key], atol=1e-5), key
+    assert not difference(model.backbone.base_state(), frozen), "the base stays as it was"
 
 
 def test_an_adapter_that_is_no_sum_is_refused_and_left_alone() -> None:

@@ -1,0 +1,43 @@
+"""What a run found for a hidden test set, as the files that its server takes."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from clplat.errors import UserError, unknown_name
+from clplat.evaluation.lists import load_lists
+from clplat.evaluation.submissions import write
+from clplat.runs.load import config_of, version_file
+
+__all__ = ["submit"]
+
+
+def submit(
+    folder: Path, out: Path, name: str, which: str = "test", *, domain: str = "", version: int | None = None
+) -> list[Path]:
+    """Write the files of a submission from the lists that a run kept; nothing is embedded.
+
+    Args:
+        folder: of the run.
+        out: where the files go.
+        name: of the format, ``circo`` or ``cirr``.
+        which: the set of queries.
+        domain: whose; needed where several domains have the set.
+        version: experiences trained; by default the newest.
+
+    Raises:
+        UserError: no such run, version, set or domain; what `clplat.evaluation.submissions.check` refuses.
+    """
+    newest = int(version_file(folder, version).stem)
+    lists = load_lists(folder / "lists" / f"{newest}.safetensors")
+    if which not in lists:
+        raise unknown_name("set", which, lists)
+    if domain and domain not in lists[which]:
+        raise unknown_name("domain", domain, lists[which])
+    if not domain and len(lists[which]) > 1:
+        there = ", ".join(lists[which])
+        raise UserError(f"several domains have the set '{which}'; name one with --domain ({there})")
+    chosen = domain or next(iter(lists[which]))
+    domains = (e.domain for e in config_of(folder).make("scenario").benchmark().train_stream)
+    held = next(one.sets[which] for one in domains if one.name == chosen)
+    return write(out, held, lists[which][chosen], name)
