@@ -1,4 +1,4 @@
-"""What further views of a head cost: one model version measured with eight prefixes, and with the whole alone.
+"""What further views of a head cost: a model version measured with eight prefixes, and with the whole alone.
 
 A version is what `clplat.evaluation.evaluator.Evaluator.row` does after an experience of the demo with LoRA:
 the towers embed galleries, queries and probes, and every view is ranked with its baselines and tags. The
@@ -35,5 +35,6 @@ def rows() -> list[dict[str, Any]]:
 
     eight, one = in_turns(lambda: measured(True), lambda: measured(False))
     sizes = [(len(held.queries), len(held.gallery.items)) for held in parts.evaluator.sets]
-    note = f"{len(sizes)} domains of {sizes[0][0]} queries and {sizes[0][1]} pictures; the peer measures one view"
+    queries, pictures = sizes[0]
+    note = f"{len(sizes)} domains of {queries} queries and {pictures} pictures; the peer measures one view"
     return [row("a model version with eight prefixes, embedded and ranked", eight, one, "<= 2x", note)]

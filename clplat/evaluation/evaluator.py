@@ -104,7 +104,7 @@ class Evaluator:
         row = main.finished()
         row.views = {name: one.finished() for name, one in seen.items() if one is not main}
         self._measure_further(encoder, row, main.compared)
-        view = self.view(lambda: encoder, version, lambda: row.galleries, main.compared, row.queries, older)
+        view = self.view(lambda: encoder, version, lambda: row.galleries, row.queries, older, main.compared)
         for probe in self.probes:
             row.probes[probe.name] = probe.measure(view)
         return row
@@ -114,13 +114,13 @@ class Evaluator:
         encoder: Callable[[], Any],
         version: int,
         galleries: Callable[[], Mapping[str, Tensor]],
-        compared: Compared,
         asked: Mapping[str, Tensor] | None = None,
         older: Callable[[int], ModelView] | None = None,
+        compared: Compared | None = None,
     ) -> VersionView:
         """One model version in the hands of probes, see `VersionView`."""
         sets = dict(zip(self.names, self.sets, strict=True))
-        return VersionView(self.embed, sets, version, encoder, galleries, compared, asked, older)
+        return VersionView(self.embed, sets, version, encoder, galleries, asked, older, compared)
 
     def _measure_further(self, encoder: Encoder, row: VersionMetrics, compared: Compared) -> None:
         """Sets beside the split: measured where their labels are known, and listed in any case."""

@@ -28,9 +28,9 @@ class VersionView:
         version: experiences trained.
         encoder: gives the model when it is first used.
         galleries: gives name -> what is stored when it is first used.
-        compared: how this version compares its embeddings.
         asked: domain -> rows of its queries, as the head makes them; embedded anew where they are not kept.
         older: version -> its view.
+        compared: how this version stores and compares its embeddings; by default as they are.
     """
 
     def __init__(
@@ -40,11 +40,11 @@ class VersionView:
         version: int,
         encoder: Callable[[], Any],
         galleries: Callable[[], Mapping[str, Tensor]],
-        compared: Compared,
         asked: Mapping[str, Tensor] | None = None,
         older: Callable[[int], ModelView] | None = None,
+        compared: Compared | None = None,
     ) -> None:
-        self._compared = compared
+        self._compared = compared or Compared()
         self._embed, self._encoder, self._galleries, self._older = embed, encoder, galleries, older
         self.sets, self.version, self._asked = sets, version, asked
         self._kept: dict[tuple[Any, ...], Tensor] = {}

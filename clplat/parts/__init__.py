@@ -47,6 +47,8 @@ if TYPE_CHECKING:
     from clplat.models.view import Towers as Towers
     from clplat.parts.adapters._base import Adapter as Adapter
     from clplat.parts.composers._base import Composer as Composer
+    from clplat.parts.heads._base import Head as Head
+    from clplat.parts.heads._base import View as View
     from clplat.parts.losses._base import Loss as Loss
     from clplat.parts.losses.info_nce import info_nce as info_nce
     from clplat.parts.losses.similarity_distillation import relation_kl as relation_kl
@@ -59,6 +61,7 @@ if TYPE_CHECKING:
     from clplat.parts.projections._fitting import apply_matrix as apply_matrix
     from clplat.parts.projections._fitting import register_matrix as register_matrix
     from clplat.parts.prompts._base import Prompt as Prompt
+    from clplat.parts.scorers._base import Scorer as Scorer
     from clplat.parts.transforms._base import Transform as Transform
     from clplat.progress import Progress as Progress
     from clplat.randomness import generator as generator
@@ -103,6 +106,7 @@ _FROM = {
     "clplat.retriever": ("ComposedRetriever",),
     "clplat.parts.adapters._base": ("Adapter",),
     "clplat.parts.composers._base": ("Composer",),
+    "clplat.parts.heads._base": ("Head", "View"),
     "clplat.parts.losses._base": ("Loss",),
     "clplat.parts.losses.info_nce": ("info_nce",),
     "clplat.parts.losses.similarity_distillation": ("relation_kl",),
@@ -112,6 +116,7 @@ _FROM = {
     "clplat.parts.projections._fitting": ("apply_matrix", "register_matrix"),
     "clplat.parts.prompts._base": ("Prompt",),
     "clplat.parts.transforms._base": ("Transform",),
+    "clplat.parts.scorers._base": ("Scorer",),
     "clplat.progress": ("Progress",),
     "clplat.randomness": ("generator",),
     "clplat.training.learner": ("Learner",),

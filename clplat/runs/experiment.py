@@ -197,7 +197,10 @@ class Experiment:
         with self.parts.retriever.as_version(version):
             compared, *_ = compared_by(self.parts.retriever).values()
         return self.parts.evaluator.view(
-            lambda: load(self.folder, version), version, lambda: self.versions.galleries(version), compared
+            lambda: load(self.folder, version),
+            version,
+            lambda: self.versions.galleries(version),
+            compared=compared,
         )
 
     def _add_costs(self) -> None:
