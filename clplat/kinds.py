@@ -124,6 +124,21 @@ KINDS: dict[str, Kind] = {
             many="clplat.parts.transforms._base:Several",
         ),
         Kind(
+            "sampler",
+            "samplers",
+            "by_domain",
+            contract="clplat.parts.samplers._base:Sampler",
+            tests="SamplerContract",
+        ),
+        Kind(
+            "reference",
+            "references",
+            "none",
+            contract="clplat.parts.references._base:Reference",
+            tests="ReferenceContract",
+            optional=True,
+        ),
+        Kind(
             "loss",
             "losses",
             "info_nce",

@@ -5,3 +5,4 @@ from scenarios.domain_folders import DomainFolders as DomainFolders
 from scenarios.probes.catalogue import CatalogueProbes as CatalogueProbes
 from scenarios.probes.compositions import Compositions as Compositions
 from scenarios.probes.negation import Negation as Negation
+from scenarios.references.catalogue import CatalogueReference as CatalogueReference

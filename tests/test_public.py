@@ -51,7 +51,8 @@ def test_a_trained_model_is_loaded_without_its_data(
     retriever = clplat.load(tmp_path / "run")
     assert not retriever.training
     searcher = Searcher(tmp_path / "run")
-    pictures, gallery = searcher.gallery()
+    items, gallery = searcher.gallery()
+    pictures = [item.picture for item in items if item.picture is not None]
     pixels = PixelStore(Preprocess(retriever.backbone.image_size, "clip")).get(pictures)
     with torch.no_grad():
         again = retriever.encode_images(pixels)

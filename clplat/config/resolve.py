@@ -109,8 +109,21 @@ def _check_parts(config: Config) -> None:
                 f"strategy '{config.name('strategy')}' trains adapters of its own, which cannot be combined "
                 f"with {slot} '{config.name(slot)}'; use --{slot} none"
             )
+    _check_reference(config, parts["strategy"], parts["reference"])
     own = parts["strategy"].replaces_task_loss or parts["composer"].objectives
     _check_loss(config.name("loss"), parts["loss"], config.name("strategy"), bool(own))
+
+
+def _check_reference(config: Config, strategy: Any, reference: Any) -> None:
+    """Data beside the stream is there exactly where the strategy learns from it."""
+    name = config.name("strategy")
+    if strategy.reads_reference and reference is None:
+        raise UserError(f"strategy '{name}' learns from data beside the stream: name it, --reference NAME")
+    if reference is not None and not strategy.reads_reference:
+        raise UserError(
+            f"reference '{config.name('reference')}' would never be used: strategy '{name}' does not learn "
+            "from data beside the stream"
+        )
 
 
 def _check_loss(name: str, loss: Any, strategy: str, own: bool) -> None:

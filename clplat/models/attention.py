@@ -68,7 +68,8 @@ class SplitAttention(nn.Module):
             query, key, value = query.transpose(0, 1), key.transpose(0, 1), value.transpose(0, 1)
         batch, length, width = query.shape
         heads, head = self.num_heads, width // self.num_heads
-        keys, values = self.k_proj(key), self.v_proj(value)
+        # In this order: a backward pass adds gradients in the reverse one, and bits depend on it.
+        queries, keys, values = self.q_proj(query), self.k_proj(key), self.v_proj(value)
         if prefix is not None:
             more = [part.to(keys.dtype).expand(batch, -1, -1) for part in prefix]
             keys, values = torch.cat([more[0], keys], dim=1), torch.cat([more[1], values], dim=1)
@@ -80,7 +81,7 @@ class SplitAttention(nn.Module):
             if attn_mask.dtype == torch.bool:
                 attn_mask = ~attn_mask  # scaled_dot_product_attention reads True as "attend"
         attended = F.scaled_dot_product_attention(
-            self.q_proj(query).view(batch, length, heads, head).transpose(1, 2),
+            queries.view(batch, length, heads, head).transpose(1, 2),
             keys.view(batch, -1, heads, head).transpose(1, 2),
             values.view(batch, -1, heads, head).transpose(1, 2),
             attn_mask=attn_mask,

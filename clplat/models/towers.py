@@ -92,8 +92,9 @@ def _by_parts(
     tower with four of them.
     """
     normed = block.ln_1(x)
-    rows, query = (x, normed) if select is None else (select(x), select(normed))
-    y = rows + block.ls_1(block.attn(query, normed, normed, attn_mask=mask, prefix=prefix)[0])
+    query = normed if select is None else select(normed)
+    attended = block.attn(query, normed, normed, attn_mask=mask, prefix=prefix)[0]
+    y = (x if select is None else select(x)) + block.ls_1(attended)
     out: Tensor = y + block.ls_2(block.mlp(block.ln_2(y)))
     return out
 

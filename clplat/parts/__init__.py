@@ -61,7 +61,10 @@ if TYPE_CHECKING:
     from clplat.parts.projections._fitting import apply_matrix as apply_matrix
     from clplat.parts.projections._fitting import register_matrix as register_matrix
     from clplat.parts.prompts._base import Prompt as Prompt
+    from clplat.parts.references._base import Reference as Reference
+    from clplat.parts.samplers._base import Sampler as Sampler
     from clplat.parts.scorers._base import Scorer as Scorer
+    from clplat.parts.teachers._base import TeacherPart as TeacherPart
     from clplat.parts.transforms._base import Transform as Transform
     from clplat.progress import Progress as Progress
     from clplat.randomness import generator as generator
@@ -115,8 +118,11 @@ _FROM = {
     "clplat.parts.projections._base": ("Projection",),
     "clplat.parts.projections._fitting": ("apply_matrix", "register_matrix"),
     "clplat.parts.prompts._base": ("Prompt",),
+    "clplat.parts.teachers._base": ("TeacherPart",),
     "clplat.parts.transforms._base": ("Transform",),
     "clplat.parts.scorers._base": ("Scorer",),
+    "clplat.parts.references._base": ("Reference",),
+    "clplat.parts.samplers._base": ("Sampler",),
     "clplat.progress": ("Progress",),
     "clplat.randomness": ("generator",),
     "clplat.training.learner": ("Learner",),

@@ -24,6 +24,7 @@ from clplat.parts.composers.image_only import ImageOnly
 from clplat.parts.composers.text_only import TextOnly
 from clplat.parts.losses._base import Loss, NoLoss
 from clplat.parts.probes._base import Probe, checked_probes
+from clplat.parts.references._base import Reference
 from clplat.provenance import library_versions
 from clplat.randomness import seeded
 from clplat.retriever import ComposedRetriever
@@ -42,6 +43,7 @@ class Assembly:
     retriever: ComposedRetriever
     strategy: Strategy
     loss: Loss
+    reference: Reference | None
     pixels: PixelStore
     cache: FeatureCache | None
     collate: Collate
@@ -136,6 +138,7 @@ def assemble(config: Config) -> Assembly:
         retriever=retriever,
         strategy=config.make("strategy"),
         loss=config.make("loss") or NoLoss(),
+        reference=_reference(config, domains),
         pixels=pixels,
         cache=cache,
         collate=collate,
@@ -152,6 +155,28 @@ def _probes(config: Config, benchmark: Any) -> list[Probe]:
     own = [experience.probe for stream in outside for experience in stream]
     chosen = config.make("probes")
     return checked_probes([*own, *(chosen.beside(own) if chosen is not None else ())])
+
+
+def _reference(config: Config, domains: Sequence[Domain]) -> Reference | None:
+    """The data beside the stream, which may show nothing that the stream is measured on."""
+    found: Reference | None = config.make("reference")
+    if found is None:
+        return None
+    name = config.name("reference")
+    try:
+        shown = {picture.key for picture in found.pictures()}
+        found.texts()
+    except ValueError as error:
+        raise UserError(f"reference '{name}': {error}") from error
+    for part in (part for domain in domains for part in domain.sets.values()):
+        held = [item.picture for item in part.gallery.items] + [query.reference for query in part.queries]
+        both = next((picture.key for picture in held if picture is not None and picture.key in shown), None)
+        if both is not None:
+            raise UserError(
+                f"reference '{name}' holds picture '{both}', which the stream is measured on "
+                f"(gallery '{part.gallery.name}'); choose data beside the stream"
+            )
+    return found
 
 
 def _augment(config: Config) -> Augment | None:
@@ -196,6 +221,8 @@ def make_trainer(config: Config, parts: Assembly, on_step: Any = None) -> Traine
     """The trainer of an assembled experiment."""
     adapter = config.make("adapter")  # which groups it wants depends on its options alone
     return Trainer(
+        sampler=config.make("sampler"),
+        reference=parts.reference,
         groups=adapter.groups if adapter is not None else lambda names: (),
         model=parts.retriever,
         strategy=parts.strategy,

@@ -81,6 +81,8 @@ def save_state(path: Path, trainer: Trainer, weights: Weights, result: dict[str,
             "losses": trainer.losses,
             "weights": weights.tensors(),
             "trainable": [name for name, p in trainer.model.named_parameters() if p.requires_grad],
+            # A sampler that looks at the weights would find others when the run is resumed.
+            "batches": trainer.drawn if trainer.sampler.looks else None,
             "held": trainer.strategy_plugin.held,
             "optimizer": _moments(trainer),
             "loss": trainer.task.state_dict(),
@@ -105,7 +107,7 @@ def load_state(path: Path, trainer: Trainer, weights: Weights) -> dict[str, Any]
     for name, parameter in trainer.model.named_parameters():
         parameter.requires_grad_(name in trainable)
     weights.restore(state["weights"])
-    trainer.strategy_plugin.held = state.get("held")
+    trainer.strategy_plugin.held, trainer.drawn = state.get("held"), state.get("batches")
     trainer.resume_at(place, state["step"])
     trainer.flops, trainer.flops_per_step = state["flops"], state["flops_per_step"]
     trainer.losses = state["losses"]

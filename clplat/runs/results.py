@@ -66,7 +66,7 @@ def blank(config: Config, parts: Assembly) -> dict[str, Any]:
         "training": {},
         "cost": {},
         "data": {"cut_texts": parts.cut_texts, "report": getattr(parts.scenario, "report", {})},
-        "extra_data": {},
+        "extra_data": _beside(config, parts),
         "fingerprints": {
             "data": parts.scenario.fingerprint(),
             "queries": queries_fingerprint(parts.domains, config.evaluation.split),
@@ -77,6 +77,20 @@ def blank(config: Config, parts: Assembly) -> dict[str, Any]:
         "failure": None,
         "versions": provenance.library_versions(),
     }
+
+
+def _beside(config: Config, parts: Assembly) -> dict[str, Any]:
+    """What a strategy learns from beside the stream, where there is some."""
+    held = parts.reference
+    if held is None:
+        return {}
+    found = {
+        "fingerprint": held.fingerprint(),
+        "pictures": len(held.pictures()),
+        "texts": len(held.texts()),
+        "bytes": held.bytes(parts.retriever.backbone.image_size),
+    }
+    return {config.name("reference"): found}
 
 
 def _described(domains: Mapping[str, RetrievalSet]) -> dict[str, Any]:

@@ -20,6 +20,8 @@ from clplat.testing.losses import LossContract
 from clplat.testing.probes import ProbesContract
 from clplat.testing.projections import ProjectionContract
 from clplat.testing.prompts import PromptContract
+from clplat.testing.references import ReferenceContract
+from clplat.testing.samplers import SamplerContract
 from clplat.testing.scenarios import ScenarioContract
 from clplat.testing.scorers import ScorerContract
 from clplat.testing.strategies import StrategyContract
@@ -43,6 +45,8 @@ __all__ = [
     "ProbesContract",
     "ProjectionContract",
     "PromptContract",
+    "ReferenceContract",
+    "SamplerContract",
     "ScenarioContract",
     "ScorerContract",
     "StrategyContract",

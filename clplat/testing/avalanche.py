@@ -10,6 +10,7 @@ from avalanche.training.templates import SupervisedTemplate
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
+from clplat.testing.references import TinyReference
 from clplat.testing.tiny import tiny_collate, tiny_loss
 
 __all__ = ["StockTemplate", "stock_template"]
@@ -21,10 +22,12 @@ class StockTemplate(SupervisedTemplate):  # type: ignore[misc]
     def make_train_dataloader(self, **_: Any) -> None:
         self.dataloader = DataLoader(self.adapted_dataset, self.train_mb_size, collate_fn=tiny_collate())
 
-    def collate(self, examples: list[Any]) -> Any:
-        return tiny_collate()(examples)
+    @property
+    def collate(self) -> Any:
+        return tiny_collate()
 
     mbatch: Any
+    reference = TinyReference()
 
     def _unpack_minibatch(self) -> None:
         self.mbatch = self.mbatch.to(self.device)

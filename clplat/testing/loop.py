@@ -14,6 +14,7 @@ from clplat.data.batch import Batch
 from clplat.data.records import Domain
 from clplat.models.outputs import Outputs
 from clplat.randomness import seeded
+from clplat.testing.references import TinyReference
 from clplat.testing.tiny import CONTEXT, SIZE, tiny_collate, tiny_domains, tiny_loss
 from clplat.training.learner import Learner
 from clplat.training.strategy import Strategy
@@ -55,7 +56,9 @@ class Experience:
 def tiny_learner(model: nn.Module, lr: float = 0.1) -> Learner:
     """The learner of a plain loop around a module that takes batches of `tiny_domains`."""
     optimizer = torch.optim.SGD(model.parameters(), lr=lr, momentum=0.9)
-    return Learner(model, optimizer, predict_fn=model, loss_fn=tiny_loss, collate_fn=tiny_collate())
+    learner = Learner(model, optimizer, predict_fn=model, loss_fn=tiny_loss, collate_fn=tiny_collate())
+    learner.reference = TinyReference()
+    return learner
 
 
 def plain_step(strategy: Strategy, learner: Learner, batch: Batch) -> dict[str, float]:

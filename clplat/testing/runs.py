@@ -13,8 +13,10 @@ from torch import Tensor
 
 from clplat.parts.losses._base import Loss
 from clplat.parts.losses.info_nce import InfoNCE
+from clplat.parts.samplers._base import Sampler
 from clplat.retriever import ComposedRetriever
 from clplat.testing.checks import marked_generator, trainable, weights
+from clplat.testing.references import TinyReference
 from clplat.testing.tiny import tiny_collate, tiny_domains
 from clplat.training.strategy import Strategy
 
@@ -57,6 +59,7 @@ def tiny_trainer(
     model: ComposedRetriever,
     on_step: Callable[[Any], None] | None = None,
     loss: Loss | None = None,
+    sampler: Sampler | None = None,
     **settings: Any,
 ) -> Trainer:
     """A trainer of two epochs in batches of eight: six steps per experience. Settings: `TrainConfig`."""
@@ -67,6 +70,8 @@ def tiny_trainer(
         strategy=strategy,
         collate=tiny_collate(),
         loss=loss or InfoNCE(),
+        sampler=sampler,
+        reference=TinyReference() if strategy.reads_reference else None,
         config=TrainConfig(**{"epochs": 2, "batch_size": 8, "lr": 3e-3, **settings}),
         seed=0,
         on_step=on_step,

@@ -10,6 +10,7 @@ from torch.optim import Optimizer
 
 from clplat.data.items import Item, Picture
 from clplat.mechanisms.parameter_groups import Group
+from clplat.parts.references._base import Reference
 from clplat.progress import Progress
 from clplat.training.phases import Phase
 
@@ -29,6 +30,10 @@ class SupportsLearning(Protocol):
     #: Where training stands.
     progress: Progress
 
+    @property
+    def reference(self) -> Reference | None:
+        """Data beside the stream, if there is some."""
+
     def predict(self, batch: Any) -> Any:
         """The model's outputs of a batch."""
 
@@ -43,6 +48,9 @@ class SupportsLearning(Protocol):
 
     def passes(self, data: Any, batch_size: int, *, grad: bool = False) -> Iterator[tuple[Any, Any]]:
         """Batches and outputs of a pass over data, in evaluation mode."""
+
+    def embed(self, items: Sequence[Item | Picture | str]) -> Tensor:
+        """As `items`, of any number, in evaluation mode and without gradients."""
 
     def items(self, items: Sequence[Item | Picture | str]) -> Tensor:
         """Embeddings (N, D) of pictures, of texts, or of items with both, as a gallery stores them."""

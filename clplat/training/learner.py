@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -12,6 +13,7 @@ from torch.optim import Optimizer
 
 from clplat.data.collate import Collate, item_columns
 from clplat.data.items import Item, Picture, as_item
+from clplat.parts.references._base import Reference
 from clplat.progress import Progress
 from clplat.randomness import seeded
 
@@ -23,6 +25,8 @@ class AnyLearner:
 
     model: nn.Module
     progress: Progress
+    #: Data beside the stream, where there is some.
+    reference: Reference | None
 
     def predict(self, batch: Any) -> Any:
         raise NotImplementedError
@@ -70,17 +74,29 @@ class AnyLearner:
 
         The modes of all modules are as before when the pass is over or abandoned.
         """
-        modes = [(module, module.training) for module in self.model.modules()]
-        self.model.eval()
-        try:
+        with _evaluating(self.model):
             for start in range(0, len(data), batch_size):
                 batch = self.collate([data[i] for i in range(start, min(start + batch_size, len(data)))])
                 with seeded(0, "passes", start), torch.set_grad_enabled(grad):
                     outputs = self.predict(batch)
                 yield batch, outputs
-        finally:
-            for module, mode in modes:
-                module.training = mode
+
+    def embed(self, items: Sequence[Item | Picture | str]) -> Tensor:
+        """As `items`, of any number, in evaluation mode and without gradients: to mine and to describe."""
+        with _evaluating(self.model), torch.no_grad():
+            return torch.cat([self.items(items[i : i + 256]) for i in range(0, len(items), 256)])
+
+
+@contextmanager
+def _evaluating(model: nn.Module) -> Iterator[None]:
+    """Inside, the model is in evaluation mode; afterwards every module is as before."""
+    modes = [(module, module.training) for module in model.modules()]
+    model.eval()
+    try:
+        yield
+    finally:
+        for module, mode in modes:
+            module.training = mode
 
 
 @dataclass
@@ -95,6 +111,7 @@ class Learner(AnyLearner):
         collate_fn: joins examples of the data set to a batch; torch's default unless given.
         progress: where training stands; the loop calls `begin` and `stepped`.
         dataset: what the loop trains on in this experience; needed by strategies that look at it.
+        reference: data beside the stream.
     """
 
     model: nn.Module
@@ -104,6 +121,7 @@ class Learner(AnyLearner):
     collate_fn: Callable[[list[Any]], Any] | None = None
     progress: Progress = field(default_factory=Progress)
     dataset: Any = None
+    reference: Reference | None = None
 
     def predict(self, batch: Any) -> Any:
         if self.predict_fn is None:

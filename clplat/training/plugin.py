@@ -26,6 +26,7 @@ class AvalancheLearner(AnyLearner):
     def __init__(self, template: Any) -> None:
         self.template = template
         self.progress = Progress()
+        self.reference = getattr(template, "reference", None)
 
     @property
     def model(self) -> nn.Module:  # type: ignore[override]

@@ -11,7 +11,8 @@ where training stands (ramps)        ``learner.progress``, a `clplat.progress.Pr
 outputs of an older model (distill)  ``learner.predict(batch) -> outputs``
 the task's own loss (replay, agem)   ``learner.task_loss(batch, outputs) -> scalar``
 what is trained on (memories)        ``learner.data()``, ``learner.passes(data, batch_size)``
-pictures or texts alone (ZSCL)       ``learner.items(items)``
+pictures or texts alone (ZSCL)       ``learner.items(items)``, ``learner.embed(items)``
+data beside the stream (ZSCL)        ``learner.reference.sample(progress, pictures, texts)``
 ===================================  =====================================================
 """
 
@@ -53,6 +54,8 @@ class Strategy(Hooks):
     brings: ClassVar[tuple[str, ...]] = ()
     #: Its terms are all that is trained on: the slot ``loss`` is empty unless another is named.
     replaces_task_loss: ClassVar[bool] = False
+    #: It learns from data beside the stream, ``learner.reference``.
+    reads_reference: ClassVar[bool] = False
     #: Attributes that a resumed run needs: tensors and plain data. The key has no leading underscore.
     state: ClassVar[tuple[str, ...]] = ()
 

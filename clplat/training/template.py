@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
 
+import torch
 from avalanche.training.templates import SupervisedTemplate
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
@@ -16,13 +17,15 @@ from clplat.data.records import Example
 from clplat.mechanisms.parameter_groups import Group
 from clplat.models.outputs import Outputs
 from clplat.parts.losses._base import Loss
+from clplat.parts.samplers._base import Sampler
 from clplat.progress import Progress
-from clplat.randomness import generator
+from clplat.randomness import generator, seeded
 from clplat.training.accumulation import embed_in_parts
-from clplat.training.batches import domain_batches, loaded
+from clplat.training.batches import loaded
 from clplat.training.loss_log import Position
 from clplat.training.optimizer import hold_trainable, named_tensors
 from clplat.training.plugin import AvalancheLearner
+from clplat.training.step import flops_of
 
 __all__ = ["RetrievalTemplate", "task_terms"]
 
@@ -55,6 +58,11 @@ class RetrievalTemplate(SupervisedTemplate):  # type: ignore[misc]
     position: Position
     resuming: bool
     steps_per_epoch: int
+    sampler: Sampler
+    flops: int
+    #: The batches of this epoch.
+    drawn: list[list[int]] | None
+    _drawn_at: tuple[int, int] | None
     _source: Any
     _records: list[Example]
     _stop_training: bool
@@ -115,9 +123,10 @@ class RetrievalTemplate(SupervisedTemplate):  # type: ignore[misc]
             # Records are light, and Avalanche's indexing is not: once per experience, not per epoch.
             self._source = data = self.adapted_dataset
             self._records = [data[i] for i in range(len(data))]
+            self._drawn_at = None
         place = self.position
         order = generator(self.seed, "order", place.experience, place.epoch)
-        batches = domain_batches([record.domain for record in self._records], self.train_mb_size, order)
+        batches = self._batches(order)
         self.steps_per_epoch = len(batches)
         collate, reads_pixels = self._moment(), self.model.reads_pixels
         self.dataloader: DataLoader[Batch] = DataLoader(
@@ -128,6 +137,31 @@ class RetrievalTemplate(SupervisedTemplate):  # type: ignore[misc]
             generator=order,  # the loader draws a seed for its workers; not from the global generator
             pin_memory=self.device.type == "cuda",
         )
+
+    @property
+    def inside_epoch(self) -> bool:
+        """Whether this epoch had begun before an interruption."""
+        return self.resuming and self.position.iteration > 0
+
+    def _batches(self, order: torch.Generator) -> list[list[int]]:
+        """Of this epoch. What depends on the weights is drawn once, or comes from the checkpoint."""
+        place = (self.position.experience, self.position.epoch)
+        if self.sampler.looks and (self._drawn_at == place or (self.inside_epoch and self.drawn is not None)):
+            assert self.drawn is not None
+            return self.drawn
+        size = self.train_mb_size
+
+        def draw() -> None:
+            self.drawn = self.sampler.batches(self._records, size, order, self.learner.embed)
+
+        if self.sampler.looks:
+            with seeded(self.seed, "sampler", *place):
+                self.flops += flops_of(draw, self.model.cache, self.config.compile)
+        else:
+            draw()
+        self._drawn_at = place
+        assert self.drawn is not None
+        return self.drawn
 
     def _moment(self) -> Callable[[Sequence[Example]], Batch]:
         """The collate function of this epoch: random views differ from epoch to epoch."""

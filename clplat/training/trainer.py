@@ -16,11 +16,13 @@ from clplat.data.batch import Batch
 from clplat.data.records import Example
 from clplat.mechanisms.parameter_groups import Group
 from clplat.parts.losses._base import Loss
+from clplat.parts.references._base import Reference
+from clplat.parts.samplers._base import Sampler
+from clplat.parts.samplers.by_domain import ByDomain
 from clplat.progress import Progress
 from clplat.randomness import seeded
 from clplat.retriever import ComposedRetriever
 from clplat.training.accumulation import refuse_batch_statistics
-from clplat.training.batches import domain_batches
 from clplat.training.loss_log import LossLog, NonFiniteLoss, Position
 from clplat.training.optimizer import clip_gradient, named_tensors, new_optimizer, set_learning_rates
 from clplat.training.phases import Span
@@ -36,7 +38,7 @@ from clplat.training.step import (
 from clplat.training.strategy import Strategy
 from clplat.training.template import RetrievalTemplate
 
-__all__ = ["NonFiniteLoss", "Position", "TrainConfig", "Trainer", "domain_batches"]
+__all__ = ["NonFiniteLoss", "Position", "TrainConfig", "Trainer"]
 
 
 class Trainer(RetrievalTemplate):
@@ -49,6 +51,8 @@ class Trainer(RetrievalTemplate):
         loss: what the model is trained on.
         config: see `TrainConfig`.
         seed: of orders and dropout.
+        sampler: which examples make a batch.
+        reference: data beside the stream, for strategies that learn from it.
         plugins: further Avalanche plugins.
         groups: names of what is trained -> tensors with a rate or weight decay of their own, as adapters have
             them; those of the strategy come first.
@@ -66,7 +70,8 @@ class Trainer(RetrievalTemplate):
         phases(experience)                           by default one, of all that is trainable
         for each epoch of each phase:                a phase trains what it says, with its own schedule
             before_epoch(learner)                    not when resumed inside
-            for each batch of one domain that was not used before an interruption:
+            the sampler chooses the batches          by default of one domain each
+            for each batch that was not used before an interruption:
                 outputs = model(batch)               frozen features come from the cache
                 task = loss(outputs, batch, learner.progress), and the model's own ``outputs.terms``
                 loss(learner, batch, outputs)        named terms, added to the task's
@@ -91,6 +96,8 @@ class Trainer(RetrievalTemplate):
         config: TrainConfig,
         seed: int,
         device: str = "cpu",
+        sampler: Sampler | None = None,
+        reference: Reference | None = None,
         plugins: Sequence[Any] = (),
         groups: Callable[[Sequence[str]], Sequence[Group]] = lambda names: (),
         on_step: Callable[[Trainer], None] | None = None,
@@ -114,6 +121,9 @@ class Trainer(RetrievalTemplate):
             )
         self.collate, self.config, self.seed, self.on_step = collate, config, seed, on_step
         self.task, self._groups = loss, groups
+        self.sampler, self.reference = sampler or ByDomain(), reference
+        self.drawn: list[list[int]] | None = None
+        self._drawn_at: tuple[int, int] | None = None
         with seeded(seed, "loss"):
             loss.attach(model.towers)
         self.plugins.remove(self.evaluator)  # it has no metrics, but a hook for every moment of a step
@@ -133,11 +143,6 @@ class Trainer(RetrievalTemplate):
     def step(self) -> int:
         """Finished optimizer steps of the stream."""
         return self.learner.progress.step
-
-    @property
-    def inside_epoch(self) -> bool:
-        """Whether this epoch had begun before an interruption."""
-        return self.resuming and self.position.iteration > 0
 
     @property
     def losses(self) -> list[dict[str, float]]:

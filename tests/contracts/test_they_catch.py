@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 import torch
@@ -17,6 +17,7 @@ from clplat.errors import UserError
 from clplat.evaluation.probes import ClassificationProbe, RetrievalProbe
 from clplat.models.frozen import weights_fixed
 from clplat.parts.adapters.full import Full
+from clplat.parts.composers._base import Composer
 from clplat.parts.composers.sum import Sum
 from clplat.parts.heads._base import Head, View
 from clplat.parts.losses._base import Loss
@@ -25,6 +26,8 @@ from clplat.parts.probes._base import ModelView, Probe
 from clplat.parts.projections.identity import Identity
 from clplat.parts.projections.procrustes import Procrustes
 from clplat.parts.prompts.context import ContextPrompt
+from clplat.parts.samplers.by_domain import ByDomain
+from clplat.parts.samplers.neighbours import Neighbours
 from clplat.parts.scorers.dot import Dot
 from clplat.parts.teachers.momentum import Momentum
 from clplat.parts.teachers.previous import Previous
@@ -37,11 +40,14 @@ from clplat.testing import (
     ProbesContract,
     ProjectionContract,
     PromptContract,
+    ReferenceContract,
+    SamplerContract,
     ScorerContract,
     StrategyContract,
     TeacherContract,
     TransformContract,
 )
+from clplat.testing.references import TinyReference
 from clplat.training.strategy import Strategy
 from strategies import EWC, Replay
 
@@ -198,6 +204,46 @@ class Blind(Sum):
         return normalize(image.pooled, dim=-1)
 
 
+class Sneaking(Sum):
+    """Reads tokens where there are some, and does not say so."""
+
+    def forward(self, image: Any, text: Any) -> Tensor:
+        query = super().forward(image, text)
+        return query if image.tokens is None else query + image.tokens.mean()
+
+
+class Crowded(Sum):
+    """Centres the gallery on the batch."""
+
+    def target(self, image: Any) -> Tensor:
+        return image.pooled - image.pooled.mean(0)
+
+
+class Loud(Sum):
+    """Has an objective of its own for every row."""
+
+    def terms(self, batch: Any, outputs: Any) -> dict[str, Tensor]:
+        return {"loud": outputs.query.sum(dim=1)}
+
+
+class Greedy(Sum):
+    """Has a sentence that fills the context."""
+
+    places = 12
+
+
+class OneWidth(Composer):
+    """Takes all widths for that of the joint space."""
+
+    wants: ClassVar[dict[str, frozenset[str]]] = dict.fromkeys(("image", "text"), frozenset({"tokens"}))
+
+    def build(self, embed_dim: int) -> None:
+        self.map = nn.Linear(embed_dim, embed_dim)
+
+    def forward(self, image: Any, text: Any) -> Tensor:
+        return self.map(image.tokens).mean(1) + self.map(text.tokens).mean(1)
+
+
 class Dead(Sum):
     """Builds a layer that nothing uses."""
 
@@ -247,6 +293,57 @@ class Secret(InfoNCE):
     def forward(self, outputs: Any, batch: Any, progress: Any) -> Tensor:
         self.steps = getattr(self, "steps", 0) + 1
         return super().forward(outputs, batch, progress) / self.steps
+
+
+class Alone(ByDomain):
+    """Leaves the last example alone."""
+
+    def batches(self, examples: Any, size: int, draw: Any, embed: Any) -> list[list[int]]:
+        order = torch.randperm(len(examples), generator=draw).tolist()
+        return [order[i : i + size] for i in range(0, len(order), size)]
+
+
+class Omitting(ByDomain):
+    """Says that every example is there, and leaves out a batch."""
+
+    def batches(self, examples: Any, size: int, draw: Any, embed: Any) -> list[list[int]]:
+        found = super().batches(examples, size, draw, embed)
+        return found[1:] or found
+
+
+class Fixed(ByDomain):
+    """Has the same batches in every pass."""
+
+    def batches(self, examples: Any, size: int, draw: Any, embed: Any) -> list[list[int]]:
+        return super().batches(examples, size, torch.Generator().manual_seed(0), embed)
+
+
+class Glancing(Neighbours):
+    """Looks at the model and does not say so, so that its batches are in no checkpoint."""
+
+    looks = False
+
+
+class Repeating(TinyReference):
+    """Has a picture twice."""
+
+    def pictures(self) -> Any:
+        return [*super().pictures(), super().pictures()[0]]
+
+
+class Unseeded(TinyReference):
+    """Draws from the global generator."""
+
+    def sample(self, progress: Any, pictures: int, texts: int) -> Any:
+        rows = torch.randperm(len(self.pictures()))[:pictures].tolist()
+        return [self.pictures()[i] for i in rows], [*self.texts()[:texts]]
+
+
+class Free(TinyReference):
+    """Does not count its bytes."""
+
+    def bytes(self, image_size: int) -> int:
+        return 0
 
 
 class Boasting(Full):
@@ -334,6 +431,19 @@ class Fading(Handing):
     def vectors(self: Any, layer: int) -> Tensor | None:
         self.calls = getattr(self, "calls", 0) + (layer == 0)
         return self.vectors / self.calls if layer == 0 else None
+
+
+class Lopsided(Handing):
+    """Has more keys than values."""
+
+    def attach(self, backbone: Any) -> list[str]:
+        names = super().attach(backbone)
+        prompt = backbone.text_prompt
+        prompt.prefix = lambda layer: (prompt.vectors, prompt.vectors[:1])
+        return names
+
+    def vectors(self: Any, layer: int) -> Tensor | None:
+        return self.vectors if layer == 0 else None
 
 
 def shown(*keys: str, captions: tuple[str, ...] = ("a red square", "a blue square")) -> Probe:
@@ -645,6 +755,10 @@ CASES: list[tuple[type, Any, str]] = [
     (AdapterContract, Hiding, "test_kept_features_are_never_stale"),
     (ComposerContract, Averaging, "test_rows_do_not_depend_on_each_other"),
     (ComposerContract, Blind, "test_it_reads_what_it_says_and_nothing_else"),
+    (ComposerContract, Sneaking, "test_it_needs_no_more_than_it_wants"),
+    (ComposerContract, Crowded, "test_a_candidate_is_a_finite_row_of_the_joint_space"),
+    (ComposerContract, Loud, "test_its_own_objectives_are_named_finite_scalars"),
+    (ComposerContract, Greedy, "test_its_template_leaves_room_for_a_text"),
     (ComposerContract, Dead, "test_gradients_reach_every_parameter_and_every_input_that_it_reads"),
     (ProjectionContract, Long, "test_rows_have_unit_length_whatever_theirs_was"),
     (AdapterContract, Boasting, "test_none_is_the_bare_base"),
@@ -654,6 +768,7 @@ CASES: list[tuple[type, Any, str]] = [
     (PromptContract, Spilling, "test_it_changes_the_towers_that_it_prompts_and_no_other"),
     (PromptContract, Sliding, "test_a_second_one_is_refused"),
     (PromptContract, Ragged, "test_its_vectors_fit_the_tower"),
+    (PromptContract, Lopsided, "test_its_vectors_fit_the_tower"),
     (PromptContract, Idle, "test_training_reaches_every_named_tensor_and_no_other"),
     (PromptContract, Noisy, "test_evaluation_draws_nothing"),
     (PromptContract, Fading, "test_a_teacher_and_a_checkpoint_bring_it_back"),
@@ -675,6 +790,14 @@ CASES: list[tuple[type, Any, str]] = [
     (LossContract, Square, "test_negatives_are_candidates_like_any_other"),
     (LossContract, Ordered, "test_the_order_of_the_batch_does_not_matter"),
     (LossContract, Backward, "test_right_answers_cost_less_than_random_ones"),
+    (SamplerContract, Alone, "test_a_batch_has_different_examples_and_no_more_than_it_takes"),
+    (SamplerContract, Omitting, "test_a_pass_has_every_example_once"),
+    (SamplerContract, Fixed, "test_the_draw_decides_all"),
+    (SamplerContract, Glancing, "test_it_looks_at_the_model_only_if_it_says_so"),
+    (SamplerContract, Glancing, "test_a_run_with_it_resumes"),
+    (ReferenceContract, Repeating, "test_its_pictures_and_texts_are_different_and_can_be_had_again"),
+    (ReferenceContract, Unseeded, "test_a_draw_is_of_what_it_holds_and_depends_on_the_place"),
+    (ReferenceContract, Free, "test_it_is_counted_in_bytes"),
     (LossContract, Spare, "test_it_has_finite_gradients"),
     (LossContract, Secret, "test_its_weights_are_trained_and_it_resumes"),
 ]
@@ -689,3 +812,10 @@ def test_a_broken_part_is_caught(contract: type, part: Any, test: str, tmp_path:
     with pytest.raises(AssertionError), torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)  # as a part may leave it that seeds the generator with the usual number
         method(tmp_path) if needs_folder else method()
+
+
+def test_a_composer_of_one_width_for_all_is_caught() -> None:
+    """It runs where the joint space, patches and words are equally wide, as they are in no real model."""
+    made: Any = type("Made", (ComposerContract,), {"make": lambda self: OneWidth()})()
+    with pytest.raises(RuntimeError, match="shapes cannot be multiplied"):
+        made.test_a_query_is_a_finite_row_of_the_joint_space()

@@ -7,9 +7,11 @@ import shlex
 from pathlib import Path
 
 import pytest
+import yaml
 
 from clplat.cli import _parser, main
 from clplat.config.parse import parse_arguments
+from clplat.config.resolve import resolve
 from clplat.kinds import KINDS
 from clplat.sweep.flags import from_flags
 from clplat.sweep.layout import Layout
@@ -67,3 +69,10 @@ def test_the_options_of_the_examples_exist() -> None:
             Layout(from_flags(options, raw | {"scenario": {"name": "catalogue"}}))
         checked += 1
     assert checked >= 12
+
+
+def test_the_configurations_of_the_page_resolve() -> None:
+    blocks = [yaml.safe_load(text) for text in re.findall(r"```yaml\n(.*?)```", PAGE, re.DOTALL)]
+    assert len(blocks) == 2
+    for block in blocks:
+        resolve({key: value for key, value in block.items() if key != "about"})

@@ -2,47 +2,27 @@
 
 from __future__ import annotations
 
-import math
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-from hypothesis import given, settings
-from hypothesis import strategies as st
 from torch import Tensor
 
 from clplat.data.batch import Batch
 from clplat.parts.adapters.full import Full
 from clplat.parts.composers.combiner import Combiner
-from clplat.randomness import generator
 from clplat.runs.checkpoint import Weights, load_state, save_state
 from clplat.testing import tiny_collate, tiny_domains, tiny_retriever
 from clplat.testing.checks import difference
 from clplat.testing.runs import everything, finish, tiny_stream, tiny_trainer
-from clplat.training.trainer import Trainer, domain_batches
+from clplat.training.trainer import Trainer
 from strategies import Naive, Replay
 
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning")
 
 
 # -- batches -----------------------------------------------------------------------------------------------
-
-
-@settings(max_examples=100, deadline=None)
-@given(st.lists(st.sampled_from("abc"), max_size=60), st.integers(2, 9), st.integers(0, 99))
-def test_domain_batches(domains: list[str], size: int, seed: int) -> None:
-    batches = domain_batches(domains, size, generator(seed, "test"))
-    assert sorted(row for batch in batches for row in batch) == list(range(len(domains))), "every row once"
-    for domain in set(domains):
-        own = sorted(len(batch) for batch in batches if domains[batch[0]] == domain)
-        count = domains.count(domain)
-        assert all(
-            {domains[row] for row in batch} == {domain} for batch in batches if domains[batch[0]] == domain
-        )
-        assert max(own) <= size + 1 and (min(own) > 1 or count == 1), "nobody stands alone"
-        assert len(own) == max(1, math.ceil(count / size) - (count % size == 1 and count > 1))
-    assert batches == domain_batches(domains, size, generator(seed, "test"))
 
 
 def test_batches_are_collated_and_every_triplet_is_seen_once_an_epoch() -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 from torch import Tensor, nn
 
@@ -11,6 +11,7 @@ from clplat.progress import Progress
 if TYPE_CHECKING:
     from clplat.data.batch import Batch
     from clplat.models.outputs import Outputs
+    from clplat.models.view import Towers
 
 __all__ = ["Loss", "NoLoss"]
 
@@ -39,11 +40,11 @@ class Loss(nn.Module):
         """What it and the losses inside it want."""
         return frozenset[str]().union(*(part.wants for part in self.modules() if isinstance(part, Loss)))
 
-    def attach(self, towers: Any) -> None:
+    def attach(self, towers: Towers) -> None:
         """Make what depends on the model, such as layers; called once, before training.
 
         Args:
-            towers: the model's widths and tokenizer, to look at.
+            towers: a view of the model's towers: widths, tokenizer, features of texts.
         """
         for part in self.children():
             if isinstance(part, Loss):

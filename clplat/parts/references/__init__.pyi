@@ -1,0 +1,3 @@
+# Written by `make check`; do not edit.
+
+from clplat.parts.references.folder import Folder as Folder

@@ -1,0 +1,1 @@
+"""Data beside the drawn streams."""

@@ -1,0 +1,74 @@
+"""Weight average: deploy the running mean of the weights of an experience."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+import torch
+from torch import Tensor, nn
+
+from clplat.config.space import Int
+from clplat.mechanisms.teacher import moving, snapshot
+from clplat.training.strategy import Strategy, SupportsLearning
+
+__all__ = ["WeightAverage"]
+
+
+class WeightAverage(Strategy):
+    """The mean of the weights at the start of an experience and after every few steps takes their place.
+
+    ``mean <- (n mean + theta) / (n + 1)`` after every ``every`` steps and at the end, beginning with the
+    weights before the experience and n = 1. Training itself goes on from theta; when the experience ends, the
+    model becomes the mean, and the next one starts from there.
+
+    Args:
+        every: steps between two models that the mean takes.
+
+    References:
+        Zheng et al. 2023 (ZSCL's weight ensemble), arXiv 2303.06628; Izmailov et al. 2018 (SWA), arXiv
+        1803.05407.
+
+    Relations:
+        `Patch` goes back a share of the way in one step, after training.
+
+    Example:
+        >>> from strategies import WeightAverage
+        >>> WeightAverage(every=10).every
+        10
+    """
+
+    stores = "weights"
+    state = ("_mean", "_models", "_steps")
+
+    def __init__(self, every: Annotated[int, Int(1, 100, log=True)] = 10) -> None:
+        if every < 1:
+            raise ValueError(f"every must be at least 1, not {every}")
+        self.every = every
+        self._mean: dict[str, Tensor] = {}
+        self._models = self._steps = 0
+
+    def before_experience(self, learner: SupportsLearning, experience: Any) -> None:
+        self._mean = snapshot(learner.model, statistics=True)
+        self._models, self._steps = 1, 0
+
+    @torch.no_grad()
+    def _take(self, model: nn.Module) -> None:
+        self._models += 1
+        for name, tensor in moving(model, statistics=True).items():
+            mean = self._mean.setdefault(name, tensor.detach().clone())
+            if mean.is_floating_point() and mean.shape == tensor.shape:
+                mean.lerp_(tensor, 1 / self._models)
+            else:  # a counter, or a head that grew
+                self._mean[name] = tensor.detach().clone()
+
+    def after_step(self, learner: SupportsLearning, batch: Any, outputs: Any) -> None:
+        self._steps += 1
+        if self._steps % self.every == 0:
+            self._take(learner.model)
+
+    @torch.no_grad()
+    def after_experience(self, learner: SupportsLearning, experience: Any) -> None:
+        if self._steps % self.every:  # also an experience of fewer steps is learnt from
+            self._take(learner.model)
+        for name, tensor in moving(learner.model, statistics=True).items():
+            tensor.copy_(self._mean[name])

@@ -1,0 +1,51 @@
+"""WeightAverage: the running mean of an experience's weights."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from clplat.testing import tiny_learner
+from strategies import WeightAverage
+
+
+class Line(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.tensor([0.0]))
+        self.fixed = nn.Parameter(torch.tensor([5.0]), requires_grad=False)
+
+
+def walk(strategy: WeightAverage, model: Line, values: list[float]) -> Tensor:
+    learner = tiny_learner(model)
+    strategy.before_experience(learner, None)
+    for value in values:
+        model.weight.data.fill_(value)
+        strategy.after_step(learner, None, None)
+    assert model.weight.item() == values[-1], "training goes on from the weights themselves"
+    strategy.after_experience(learner, None)
+    return model.weight.detach().clone()
+
+
+def test_the_model_becomes_the_mean_of_the_start_and_every_few_steps() -> None:
+    model = Line()
+    model.weight.data.fill_(2.0)
+    # (1 * 2 + 4) / 2 = 3, (2 * 3 + 9) / 3 = 5, and at the end (3 * 5 + 101) / 4 = 29.
+    assert walk(WeightAverage(every=2), model, [1.0, 4.0, 7.0, 9.0, 101.0]).item() == pytest.approx(29.0)
+    assert model.fixed.item() == 5.0
+
+
+def test_an_experience_begins_from_the_mean_and_with_a_new_one() -> None:
+    strategy, model = WeightAverage(every=1), Line()
+    assert walk(strategy, model, [1.0, 2.0]).item() == pytest.approx(1.0)
+    assert walk(strategy, model, [4.0]).item() == pytest.approx((1.0 + 4.0) / 2)
+
+
+def test_an_experience_of_few_steps_is_learnt_from() -> None:
+    assert walk(WeightAverage(every=100), Line(), [1.0, 3.0]).item() == pytest.approx(1.5)
+
+
+def test_a_wrong_interval_is_refused() -> None:
+    with pytest.raises(ValueError, match="every must be at least 1, not 0"):
+        WeightAverage(every=0)
