@@ -159,6 +159,14 @@ KINDS: dict[str, Kind] = {
             always=True,
         ),
         Kind(
+            "postprocessor",
+            "postprocessors",
+            "none",
+            contract="clplat.parts.postprocessors._base:PostProcessor",
+            tests="PostProcessorContract",
+            optional=True,
+        ),
+        Kind(
             "probes",
             "probes",
             "catalogue",

@@ -52,6 +52,8 @@ if TYPE_CHECKING:
     from clplat.parts.losses._base import Loss as Loss
     from clplat.parts.losses.info_nce import info_nce as info_nce
     from clplat.parts.losses.similarity_distillation import relation_kl as relation_kl
+    from clplat.parts.postprocessors._base import PostProcessor as PostProcessor
+    from clplat.parts.postprocessors._base import Shortlist as Shortlist
     from clplat.parts.probes._base import ModelView as ModelView
     from clplat.parts.probes._base import Probe as Probe
     from clplat.parts.probes._base import Probes as Probes
@@ -118,6 +120,7 @@ _FROM = {
     "clplat.parts.projections._base": ("Projection",),
     "clplat.parts.projections._fitting": ("apply_matrix", "register_matrix"),
     "clplat.parts.prompts._base": ("Prompt",),
+    "clplat.parts.postprocessors._base": ("PostProcessor", "Shortlist"),
     "clplat.parts.teachers._base": ("TeacherPart",),
     "clplat.parts.transforms._base": ("Transform",),
     "clplat.parts.scorers._base": ("Scorer",),

@@ -23,6 +23,7 @@ from clplat.evaluation.evaluator import Evaluator
 from clplat.parts.composers.image_only import ImageOnly
 from clplat.parts.composers.text_only import TextOnly
 from clplat.parts.losses._base import Loss, NoLoss
+from clplat.parts.postprocessors._base import PostProcessor
 from clplat.parts.probes._base import Probe, checked_probes
 from clplat.parts.references._base import Reference
 from clplat.provenance import library_versions
@@ -47,6 +48,7 @@ class Assembly:
     pixels: PixelStore
     cache: FeatureCache | None
     collate: Collate
+    postprocessor: PostProcessor | None
     evaluator: Evaluator
     base_fingerprint: str
     cut_texts: list[str]
@@ -142,6 +144,7 @@ def assemble(config: Config) -> Assembly:
         pixels=pixels,
         cache=cache,
         collate=collate,
+        postprocessor=config.make("postprocessor"),
         evaluator=evaluator,
         base_fingerprint=fingerprint,
         cut_texts=cut,

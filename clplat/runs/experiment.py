@@ -17,6 +17,7 @@ from clplat.evaluation.comparing import compared_by
 from clplat.evaluation.evaluator import VersionMetrics
 from clplat.evaluation.lists import save_lists
 from clplat.evaluation.model_view import VersionView
+from clplat.evaluation.reranking import rerank
 from clplat.events import Listener
 from clplat.files import read_json, write_atomically, write_json
 from clplat.models.frozen import weights_fixed
@@ -177,6 +178,8 @@ class Experiment:
                 version=version,
                 older=self._older,
             )
+            part = self.parts.postprocessor
+            spent = rerank(self.parts.evaluator, retriever, row, part) if part is not None else {}
             cells = self.versions.cells(version, row)
             backfill = self.versions.backfill(version, row)
         self._draw(version, row)
@@ -185,6 +188,8 @@ class Experiment:
         save_lists(self.folder / "lists" / f"{version}.safetensors", row.lists)
         save_version(self.folder / "versions" / f"{version}.safetensors", self.trainer, self.weights)
         add_row(self.result, row, cells.pop(""), backfill, views=cells)
+        for name, cost in spent.items():
+            self.result["sets"][name]["cost"] = cost
         self._add_costs()
         self._note_reuse()
         self._spend("evaluation_seconds", start)

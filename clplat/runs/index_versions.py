@@ -8,13 +8,13 @@ from typing import TypeAlias
 
 from torch import Tensor
 
-from clplat.data.records import Picture
-from clplat.errors import UserError
-from clplat.evaluation.comparing import compared_by
+from clplat.errors import unknown_name
+from clplat.evaluation.comparing import Compared, compared_by
 from clplat.evaluation.evaluator import VersionMetrics
 from clplat.models.frozen import weights_fixed
 from clplat.parts.projections._base import Projection
 from clplat.runs.assembly import Assembly
+from clplat.runs.pairs import Anchors, VersionPairs
 from clplat.trees import load_tree, save_tree
 
 #: A row of C for each metric.
@@ -24,79 +24,94 @@ Cells: TypeAlias = dict[str, list[float | None]]
 class IndexVersions:
     """What is stored of the galleries by every version, and projections into each older version's space.
 
-    Queries of version i reach the index of version j through a projection fitted on pairs: training pictures
-    of the domains up to the one that made version j + 1, embedded by version j when it was current, and by
-    version i now. Gallery pictures never take part in a fit.
+    Queries of version i reach the index of version j through a projection that learnt from pairs, or stored
+    vectors of j come to i: training data of the domains up to the one that made version j + 1, embedded by
+    version j when it was current, and by version i now. Gallery pictures never take part in a fit.
 
     Args:
         folder: of the experiment; files are written once per version and never rewritten.
         parts: the experiment's parts.
-        anchors: training pictures, at most, for one fit.
+        anchors: training pictures, texts or queries, at most, for one fit.
     """
 
     def __init__(self, folder: Path, parts: Assembly, anchors: int) -> None:
         self.folder, self.parts, self.limit = folder, parts, anchors
-        self._projects = parts.retriever.projection.fitted
+        self.projection = parts.retriever.projection
+        self._check()
+
+    def _check(self) -> None:
+        """Refuse a projection that asks for what nobody keeps."""
+        allowed = {"reads": ("pictures", "pooled", "texts", "queries"), "stores": ("base",)}
+        for what, names in allowed.items():
+            for name in sorted(getattr(self.projection, what)):
+                if name not in names:
+                    raise unknown_name(f"entry of the projection's `{what}`", name, names)
 
     def _file(self, kind: str, version: int, view: str = "") -> Path:
         return self.folder / kind / view / f"{version}.safetensors"
 
-    def _anchors(self, version: int) -> list[Picture]:
-        """Training pictures seen when ``version`` became old, evenly over domains."""
-        seen = self.parts.domains[: version + 1]
-        share = max(1, self.limit // len(seen))
-        chosen = []
-        for domain in seen:
-            pictures = domain.anchors
-            chosen += pictures[:: max(1, len(pictures) // share)][:share]
-        if not chosen:
-            names = ", ".join(domain.name for domain in seen)
-            raise UserError(
-                f"there are no training pictures in {names} that a projection could be fitted on; "
-                "let another domain come first, or choose --projection identity"
-            )
-        return chosen
+    def _anchors(self, version: int) -> Anchors:
+        """Training data seen when ``version`` became old."""
+        return Anchors.of(self.parts.domains[: version + 1], self.limit)
 
     def remember_anchors(self, version: int) -> None:
         """Before the next experience: embed the anchors by the version that is about to become old."""
-        if self._projects:
-            with weights_fixed(), self.parts.retriever.as_version(version):
-                embedded = self.parts.evaluator.images(self.parts.retriever.eval(), self._anchors(version))
-            save_tree(self._file("anchors", version), {"old": embedded})
+        if not self.projection.fitted:
+            return
+        with weights_fixed(), self.parts.retriever.as_version(version):
+            encoder, embed = self.parts.retriever.eval(), self.parts.evaluator.embed
+            anchors = self._anchors(version)
+            tree = {what: anchors.embedded(what, embed, encoder) for what in sorted(self.projection.reads)}
+            # The pictures are called as release 0.1.0 called them.
+            save_tree(self._file("anchors", version), {_OLD.get(what, what): t for what, t in tree.items()})
+            if version == 0 and self.projection.stores:
+                every = [self._anchors(later).pictures for later in range(len(self.parts.domains))]
+                shown = list({picture.key: picture for some in every for picture in some}.values())
+                rows = embed.images(encoder, shown)
+                keys = [picture.key for picture in shown]
+                save_tree(self.folder / "anchors" / "base.safetensors", {"keys": keys, "rows": rows})
 
     def cells(self, version: int, row: VersionMetrics) -> dict[str, Cells]:
         """Row ``version`` of C by view and metric: this version's queries in every index up to its own.
 
-        The main view is called ``""``. A cell is None where the index has another width than the queries.
+        The main view is called ``""``. A cell is None where the two spaces have unequal widths and no
+        projection lies between.
         """
         seen = {"": row, **row.views}
         for view, one in seen.items():
             save_tree(self._file("galleries", version, view), one.galleries)
         out: dict[str, Cells] = {view: {} for view in seen}
         for old in range(version + 1):
-            queries = row.queries
-            if self._projects and old < version:
-                projection = self._fitted(version, old)
-                queries = {name: projection(embedded) for name, embedded in queries.items()}
-            with self.parts.retriever.as_version(old):
-                ways = compared_by(self.parts.retriever).values()
-            for (view, one), compared in zip(seen.items(), ways, strict=True):
-                now = old == version
-                stored = one.galleries if now else load_tree(self._file("galleries", old, view))
-                for metric, value in self.parts.evaluator.cross_version(queries, stored, compared).items():
+            bridge = self._fitted(version, old) if self.projection.fitted and old < version else None
+            for view, compared in self._compared(old).items():
+                queries = row.queries
+                stored = seen[view].galleries if old == version else self.galleries(old, view)
+                held = compared.holding(stored)
+                if bridge is not None and bridge.maps == "query":
+                    queries = {name: bridge(rows) for name, rows in queries.items()}
+                elif bridge is not None:
+                    queries = {name: self._compared(version)[view].queries(q) for name, q in queries.items()}
+                    held = self._mapped(bridge, held, view)
+                for metric, value in self.parts.evaluator.cross_version(queries, held.stored, held).items():
                     out[view].setdefault(metric, []).append(value)
         return out
 
-    def galleries(self, version: int) -> dict[str, Tensor]:
+    def _compared(self, version: int) -> dict[str, Compared]:
+        """View -> how a version stores and compares embeddings; the main view is called ``""``."""
+        with self.parts.retriever.as_version(version):
+            (_, main), *others = compared_by(self.parts.retriever).items()
+        return {"": main, **dict(others)}
+
+    def galleries(self, version: int, view: str = "") -> dict[str, Tensor]:
         """What a version stored of the galleries."""
-        held: dict[str, Tensor] = load_tree(self._file("galleries", version))
+        held: dict[str, Tensor] = load_tree(self._file("galleries", version, view))
         return held
 
     def backfill(self, version: int, row: VersionMetrics) -> float | None:
         """The share in percent of gallery vectors that this version changed: what an index must take in anew.
 
         Exactly equal vectors need nothing; None for the untrained model. A picture of several galleries
-        counts in each.
+        counts in each. Where the width changed, everything did.
         """
         if version == 0:
             return None
@@ -104,17 +119,40 @@ class IndexVersions:
         changed = sum(_changed(row.galleries[name], old) for name, old in before.items())
         return 100.0 * changed / sum(len(old) for old in before.values())
 
+    def _mapped(self, projection: Projection, held: Compared, view: str) -> Compared:
+        """Galleries of an older version, as they were stored, in the space of this one's queries."""
+        # The untrained model stands at the beginning of every index: its galleries are the stored columns.
+        first = self._compared(0)[view].holding(self.galleries(0, view)) if projection.stores else None
+        mapped = {}
+        for name in held.stored:
+            columns = {"base": first.rows(name)} if first is not None else {}
+            mapped[name] = projection.map(held.rows(name), columns)
+        return Compared(scorer=held.scorer).holding(mapped)
+
     def _fitted(self, version: int, old: int) -> Projection:
-        then = load_tree(self._file("anchors", old))["old"]
-        now = self.parts.evaluator.images(self.parts.retriever, self._anchors(old))
-        projection = copy.deepcopy(self.parts.retriever.projection).cpu()
-        projection.fit(now, then)
+        then = load_tree(self._file("anchors", old))
+        sides = {}
+        if self.projection.stores:
+            held = load_tree(self.folder / "anchors" / "base.safetensors")
+            sides["base"] = dict(zip(held["keys"], held["rows"], strict=True))
+        projection = copy.deepcopy(self.projection).cpu()
+        projection.learn(
+            VersionPairs(
+                self._anchors(old),
+                {what: then[_OLD.get(what, what)] for what in self.projection.reads},
+                self.parts.evaluator.embed,
+                self.parts.retriever,
+                sides,
+            )
+        )
         save_tree(self.folder / "projections" / f"{version}-to-{old}.safetensors", projection.state_dict())
         return projection.requires_grad_(False)
 
 
-def _changed(new: Tensor, old: Tensor) -> int:
-    """How many of the same items are stored otherwise; all of them where another width or type is stored."""
-    if new.shape != old.shape or new.dtype != old.dtype:
-        return len(old)
-    return int((new != old).any(dim=1).sum())
+#: Names in files that differ from what is asked for.
+_OLD = {"pictures": "old"}
+
+
+def _changed(now: Tensor, before: Tensor) -> int:
+    alike = now.shape == before.shape and now.dtype == before.dtype
+    return int((now != before).any(dim=1).sum()) if alike else len(before)

@@ -15,6 +15,7 @@ from clplat.data.records import Protocol, RetrievalSet
 from clplat.evaluation.compatibility import compatibility_scores
 from clplat.evaluation.continual import continual_scores, zs_drop, zs_retention
 from clplat.evaluation.evaluator import VersionMetrics
+from clplat.evaluation.reranking import RERANKED, reranked_sets
 from clplat.measures import probes_about, zero_shot_series
 from clplat.runs.assembly import Assembly
 from clplat.training.trainer import Trainer
@@ -60,7 +61,7 @@ def blank(config: Config, parts: Assembly) -> dict[str, Any]:
         "scores": [],
         "sets": {
             name: {"protocol": _described(domains), "metrics": {}, "ties": []}
-            for name, domains in parts.evaluator.further.items()
+            for name, domains in _further(parts).items()
         },
         "views": {},
         "training": {},
@@ -77,6 +78,12 @@ def blank(config: Config, parts: Assembly) -> dict[str, Any]:
         "failure": None,
         "versions": provenance.library_versions(),
     }
+
+
+def _further(parts: Assembly) -> dict[str, dict[str, RetrievalSet]]:
+    """Sets beside what is measured: those of the domains, and lists that are ranked again."""
+    again = reranked_sets(parts.evaluator) if parts.postprocessor is not None else {}
+    return {**parts.evaluator.further, **{f"{name}/{RERANKED}": domains for name, domains in again.items()}}
 
 
 def _beside(config: Config, parts: Assembly) -> dict[str, Any]:

@@ -17,6 +17,7 @@ from clplat.testing.composers import ComposerContract
 from clplat.testing.heads import HeadContract
 from clplat.testing.loop import TinyTowers, plain_loop, plain_step, tiny_learner
 from clplat.testing.losses import LossContract
+from clplat.testing.postprocessors import PostProcessorContract
 from clplat.testing.probes import ProbesContract
 from clplat.testing.projections import ProjectionContract
 from clplat.testing.prompts import PromptContract
@@ -42,6 +43,7 @@ __all__ = [
     "ComposerContract",
     "HeadContract",
     "LossContract",
+    "PostProcessorContract",
     "ProbesContract",
     "ProjectionContract",
     "PromptContract",

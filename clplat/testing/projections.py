@@ -40,6 +40,10 @@ class ProjectionContract(PartContract[Projection]):
         new = normalize(torch.randn(count, self.width, generator=draw), dim=1)
         return new, normalize(new @ rotation + 0.02 * torch.randn(count, self.width, generator=draw), dim=1)
 
+    def _ways(self, new: Tensor, old: Tensor) -> tuple[Tensor, Tensor]:
+        """What it maps, and where to: new to old, or old to new for a gallery."""
+        return (new, old) if self.make().maps == "query" else (old, new)
+
     def _fitted(self) -> Projection:
         projection = self.make()
         projection.fit(*self._pairs())
@@ -48,7 +52,7 @@ class ProjectionContract(PartContract[Projection]):
     # -- the contract -------------------------------------------------------------------------------------
 
     def test_rows_have_unit_length_whatever_theirs_was(self) -> None:
-        projection, (new, _) = self._fitted(), self._pairs()
+        projection, (new, _) = self._fitted(), self._ways(*self._pairs())
         for x in (new, 7 * new, new[:1]):
             y = projection(x)
             assert y.shape == x.shape and torch.allclose(y.norm(dim=1), torch.ones(len(x)), atol=1e-4)
@@ -80,11 +84,31 @@ class ProjectionContract(PartContract[Projection]):
     def test_new_queries_find_their_targets_in_the_old_index(self) -> None:
         if not declared(self, self.make(), "fitted"):
             raise SkipTest("nothing is learnt")
-        queries, index = self._pairs(seed=1)  # other pictures than those it was fitted on
+        queries, index = self._ways(*self._pairs(seed=1))  # other pictures than those it was fitted on
         found = (self._fitted()(queries) @ index.T).argmax(1)
         right = float((found == torch.arange(len(index))).float().mean())
         before = float(((queries @ index.T).argmax(1) == torch.arange(len(index))).float().mean())
         assert right > 0.9 > before, f"{right:.0%} of the targets are found, {before:.0%} without it"
+
+    def test_it_maps_between_spaces_of_unequal_widths(self) -> None:
+        if not declared(self, self.make(), "fitted"):
+            raise SkipTest("nothing is learnt")
+        new, old = self._pairs()
+        for cut in ((new, old[:, : self.width - 4]), (new[:, : self.width - 4], old)):
+            projection, (source, goal) = self.make(), self._ways(*cut)
+            projection.fit(*cut)
+            y = projection(source)
+            assert y.shape == goal.shape, f"{tuple(y.shape)} instead of {tuple(goal.shape)}"
+            assert torch.allclose(y.norm(dim=1), torch.ones(len(y)), atol=1e-4), "rows of unit length"
+            fresh = self.make()
+            fresh.load_state_dict(projection.state_dict())
+            assert torch.equal(fresh(source), y), "a fresh one must take over any width"
+
+    def test_it_says_what_it_reads_and_stores(self) -> None:
+        projection = self.make()
+        unknown = projection.reads - {"pictures", "pooled", "texts", "queries"} | projection.stores - {"base"}
+        assert not unknown, f"nobody keeps {', '.join(sorted(unknown))}"
+        assert not projection.stores or projection.maps == "gallery", "only galleries have stored columns"
 
     def test_fitting_repeats_and_leaves_its_input_and_the_generator_alone(self) -> None:
         new, old = self._pairs()

@@ -22,6 +22,8 @@ from clplat.parts.composers.sum import Sum
 from clplat.parts.heads._base import Head, View
 from clplat.parts.losses._base import Loss
 from clplat.parts.losses.info_nce import InfoNCE
+from clplat.parts.postprocessors._base import Shortlist
+from clplat.parts.postprocessors.crops import Crops
 from clplat.parts.probes._base import ModelView, Probe
 from clplat.parts.projections.identity import Identity
 from clplat.parts.projections.procrustes import Procrustes
@@ -37,6 +39,7 @@ from clplat.testing import (
     ComposerContract,
     HeadContract,
     LossContract,
+    PostProcessorContract,
     ProbesContract,
     ProjectionContract,
     PromptContract,
@@ -190,6 +193,42 @@ class Hiding(Full):
         return ["gain"]
 
 
+class Comparing(Crops):
+    """Takes the mean over all queries from each score."""
+
+    def rerank(self, found: Shortlist) -> Tensor:
+        return super().rerank(found) - found.embedded.mean()
+
+
+class Short(Crops):
+    """Forgets the last candidate."""
+
+    def rerank(self, found: Shortlist) -> Tensor:
+        return super().rerank(found)[:, :-1]
+
+
+class Shaking(Crops):
+    """Breaks ties by chance."""
+
+    def rerank(self, found: Shortlist) -> Tensor:
+        return super().rerank(found) + torch.rand(found.rows.shape)
+
+
+class Overwriting(Crops):
+    """Works in place."""
+
+    def rerank(self, found: Shortlist) -> Tensor:
+        return found.scores.add_(super().rerank(found))
+
+
+class Unbilled(Crops):
+    """Embeds behind the back of whoever counts."""
+
+    def rerank(self, found: Shortlist) -> Tensor:
+        found.embed([picture for picture in (item.picture for item in found.items) if picture is not None])
+        return super().rerank(found)
+
+
 class Averaging(Sum):
     """Looks at the whole batch."""
 
@@ -256,6 +295,19 @@ class Long(Procrustes):
 
     def forward(self, x: Tensor) -> Tensor:
         return x @ self.matrix
+
+
+class EqualWidths(Procrustes):
+    """Knows one width only."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return normalize(x @ self.matrix[:, : x.shape[1]], dim=1)
+
+
+class Insatiable(Procrustes):
+    """Reads what nobody keeps."""
+
+    reads = frozenset({"pictures", "captions"})
 
 
 class Ordered(Loss):
@@ -762,6 +814,8 @@ CASES: list[tuple[type, Any, str]] = [
     (ComposerContract, Dead, "test_gradients_reach_every_parameter_and_every_input_that_it_reads"),
     (ProjectionContract, Long, "test_rows_have_unit_length_whatever_theirs_was"),
     (AdapterContract, Boasting, "test_none_is_the_bare_base"),
+    (ProjectionContract, EqualWidths, "test_it_maps_between_spaces_of_unequal_widths"),
+    (ProjectionContract, Insatiable, "test_it_says_what_it_reads_and_stores"),
     (ProjectionContract, Learning, "test_an_unfitted_one_says_so"),
     (PromptContract, Nameless, "test_attaching_names_what_is_trained_and_leaves_the_base"),
     (PromptContract, Warping, "test_attaching_names_what_is_trained_and_leaves_the_base"),
@@ -787,6 +841,15 @@ CASES: list[tuple[type, Any, str]] = [
     (TransformContract, Emptying, "test_what_it_makes_can_be_trained_on"),
     (TransformContract, Denying, "test_a_negative_says_something_else_than_the_target"),
     (TransformContract, Local, "test_it_can_be_sent_to_a_loaders_process"),
+    (PostProcessorContract, Comparing, "test_a_query_is_scored_by_itself"),
+    (PostProcessorContract, Short, "test_it_scores_every_candidate_of_the_shortlist"),
+    (
+        PostProcessorContract,
+        Shaking,
+        "test_it_gives_the_same_scores_again_and_draws_from_no_global_generator",
+    ),
+    (PostProcessorContract, Overwriting, "test_it_leaves_the_shortlist_alone"),
+    (PostProcessorContract, Unbilled, "test_what_it_embeds_is_counted"),
     (LossContract, Square, "test_negatives_are_candidates_like_any_other"),
     (LossContract, Ordered, "test_the_order_of_the_batch_does_not_matter"),
     (LossContract, Backward, "test_right_answers_cost_less_than_random_ones"),

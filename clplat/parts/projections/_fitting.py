@@ -31,21 +31,22 @@ def checked_pairs(new: Tensor, old: Tensor, part: str) -> tuple[Tensor, Tensor]:
     return new.detach().double().cpu(), old.detach().double().cpu()
 
 
-def register_matrix(module: nn.Module) -> None:
-    """Give ``module`` the buffer ``matrix`` (D_new, D_old), empty until it is fitted or loaded.
+def register_matrix(module: nn.Module, *names: str) -> None:
+    """Give ``module`` the buffer ``matrix`` (D_new, D_old), or ``names``, empty until fitted or loaded.
 
     It is a buffer, not a parameter: it is fitted once, saved with the model and left alone by optimizers. A
     state dict loads whatever its shape, so that a fresh instance takes over a fitted one.
     """
-    module.register_buffer("matrix", torch.empty(0, 0))
+    for name in names or ("matrix",):
+        module.register_buffer(name, torch.empty(0, 0))
     module.register_load_state_dict_pre_hook(_adopt_shape)  # type: ignore[no-untyped-call]
 
 
 def _adopt_shape(module: nn.Module, state: dict[str, Any], prefix: str, *_: Any) -> None:
-    stored = state.get(prefix + "matrix")
-    own = module.get_buffer("matrix")
-    if isinstance(stored, Tensor) and stored.shape != own.shape:
-        module.register_buffer("matrix", own.new_empty(stored.shape))
+    for name, own in list(module.named_buffers(recurse=False)):
+        stored = state.get(prefix + name)
+        if isinstance(stored, Tensor) and stored.shape != own.shape:
+            module.register_buffer(name, own.new_empty(stored.shape))
 
 
 def apply_matrix(x: Tensor, matrix: Tensor, part: str) -> Tensor:

@@ -9,11 +9,11 @@ from torch import Tensor
 from torch.nn.functional import cross_entropy, normalize
 
 from clplat.config.space import Choice, Float, Int
-from clplat.parts.projections._base import Projection
+from clplat.parts.projections._base import Pairs, Projection
 from clplat.parts.projections._fitting import apply_matrix, checked_pairs, register_matrix
 from clplat.parts.projections.procrustes import orthogonal_map
 
-__all__ = ["Linear"]
+__all__ = ["Linear", "off_rotation"]
 
 
 class Linear(Projection):
@@ -21,7 +21,9 @@ class Linear(Projection):
 
     ``loss = mean_i (1 - cos(y_i, o_i)) + contrast mean_i -log softmax_j(cos(y_i, o_j) / temperature)_i`` over
     batches of pairs: every new embedding is pulled to its own old one and must find it among the others',
-    which is the ranking in an old index.
+    which is the ranking in an old index. ``orthogonality`` adds that weight times
+    ``relu(||W'W - I||_F - slack)``: W may leave the rotations by as much as ``slack``, so that it adapts and
+    still keeps the similarities among new embeddings, nearly.
 
     Args:
         steps: of Adam.
@@ -31,6 +33,9 @@ class Linear(Projection):
         start: where training begins; with few pairs it stays near.
         batch_size: pairs per step, all of them where there are fewer.
         seed: of the batches; None is 0.
+        orthogonality: weight of what keeps W near a rotation; 0 leaves it free.
+        slack: how far it may be from one before that costs anything.
+        pairs: the training data that are paired: pictures, texts alone, or composed queries.
 
     Raises:
         ValueError: a setting out of range.
@@ -38,6 +43,9 @@ class Linear(Projection):
     Reference:
         The contrastive term is the "contra" loss of Zhang et al., "Hot-Refresh Model Upgrades with
         Regression-Alleviating Compatible Training", ICLR 2022, arXiv:2201.09724, on a frozen new model.
+        Orthogonality within a slack: Ricci et al., "lambda-Orthogonality Regularization for Compatible
+        Representation Learning", NeurIPS 2025, arXiv:2509.16664. Texts alone: Jang and Lim, "Towards
+        Cross-modal Backward-compatible Representation Learning for Vision-Language Models", arXiv:2405.14715.
 
     Example:
         >>> new, old = torch.eye(4), torch.eye(4).flip(0)
@@ -58,6 +66,9 @@ class Linear(Projection):
         start: Annotated[Literal["procrustes", "identity"], Choice("procrustes", "identity")] = "procrustes",
         batch_size: int = 512,
         seed: int | None = None,
+        orthogonality: float = 0.0,
+        slack: float = 0.0,
+        pairs: Literal["pictures", "texts", "queries"] = "pictures",
     ) -> None:
         super().__init__()
         if start not in ("procrustes", "identity"):
@@ -67,10 +78,21 @@ class Linear(Projection):
                 "needs steps >= 0, batch_size >= 1, lr > 0, temperature > 0 and "
                 f"contrast >= 0, not {steps}, {batch_size}, {lr}, {temperature} and {contrast}"
             )
+        if not (orthogonality >= 0 and slack >= 0):
+            raise ValueError(f"orthogonality and slack must be at least 0, not {orthogonality} and {slack}")
+        if pairs not in ("pictures", "texts", "queries"):
+            raise ValueError(f"pairs must be 'pictures', 'texts' or 'queries', not '{pairs}'")
+        self.orthogonality, self.slack = orthogonality, slack
+        self.pairs, self.reads = pairs, frozenset({pairs})
         self.steps, self.lr, self.batch_size = steps, lr, batch_size
         self.temperature, self.contrast = temperature, contrast
         self.start, self.seed = start, seed
         register_matrix(self)
+
+    def learn(self, pairs: Pairs) -> None:
+        """From the data that ``pairs`` names."""
+        chosen = {"pictures": pairs.pictures, "texts": pairs.texts, "queries": pairs.queries}
+        self.fit(*chosen[self.pairs]())
 
     def fit(self, new: Tensor, old: Tensor) -> None:
         """Train W on N pairs, on the CPU; works under ``no_grad`` too.
@@ -98,6 +120,8 @@ class Linear(Projection):
             cosines = normalize(x[rows] @ matrix, dim=1) @ y[rows].T
             loss = (1.0 - cosines.diagonal()).mean()
             loss = loss + self.contrast * cross_entropy(cosines / self.temperature, torch.arange(len(rows)))
+            if self.orthogonality:
+                loss = loss + self.orthogonality * torch.relu(off_rotation(matrix) - self.slack)
             (matrix.grad,) = torch.autograd.grad(loss, [matrix])
             optimizer.step()
             schedule.step()
@@ -106,3 +130,12 @@ class Linear(Projection):
     def forward(self, x: Tensor) -> Tensor:
         """Map (B, D_new) to (B, D_old) unit rows; UserError before `fit`."""
         return apply_matrix(x, self.matrix, "the linear projection")
+
+
+def off_rotation(matrix: Tensor) -> Tensor:
+    """``||W'W - I||_F`` of W (D_new, D_old), or ``||W W' - I||_F`` where the new space is narrower."""
+    tall = matrix if matrix.shape[0] >= matrix.shape[1] else matrix.T
+    gram = tall.T @ tall
+    # Not a norm, whose gradient at a rotation, 0, would be NaN.
+    square = (gram - torch.eye(len(gram), dtype=gram.dtype)).square().sum()
+    return (square + 1e-12).sqrt()

@@ -29,6 +29,11 @@ def make(name):
     return part(**{key: short[key] for key in short if key in inspect.signature(part).parameters})
 
 
+def ways(projection, new, old):
+    """What it maps, and where to."""
+    return (new, old) if projection.maps == "query" else (old, new)
+
+
 @every_projection
 def test_maps_to_unit_rows_of_the_old_space(pairs, name):
     projection, (new, old) = make(name), pairs()
@@ -101,10 +106,12 @@ def test_widths_may_differ(pairs, name, new_width, old_width):
     new, old = pairs(200, new_width, old_width)
     projection = make(name)
     projection.fit(new, old)
-    assert projection(new).shape == (200, old_width)
-    assert (projection(new) * old).sum(1).mean() > 0.7
-    with pytest.raises(UserError, match=f"width {new_width}, not {new_width + 1}"):
-        projection(torch.ones(1, new_width + 1))
+    source, goal = ways(projection, new, old)
+    width = source.shape[1]
+    assert projection(source).shape == goal.shape
+    assert (projection(source) * goal).sum(1).mean() > 0.7
+    with pytest.raises(UserError, match=f"width {width}, not {width + 1}"):
+        projection(torch.ones(1, width + 1))
 
 
 @every_projection
@@ -123,7 +130,7 @@ def test_new_queries_find_their_targets_in_the_old_index(pairs, name):
     new, old = pairs(400, noise=0.02)
     projection = make(name)
     projection.fit(new[:200], old[:200])
-    index, queries = old[200:], new[200:]
+    queries, index = (rows[200:] for rows in ways(projection, new, old))
 
     def recall(q):
         return ((q @ index.T).argmax(1) == torch.arange(200)).float().mean()

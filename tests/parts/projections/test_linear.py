@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 import torch
 from torch.nn.functional import normalize
 
-from clplat.parts.projections.linear import Linear
+from clplat.parts.projections.linear import Linear, off_rotation
 from clplat.parts.projections.procrustes import Procrustes
 
 
@@ -31,3 +33,46 @@ def test_linear_improves_on_its_start_and_follows_its_seed(pairs):
 def test_a_wrong_value_is_named(option, value):
     with pytest.raises(ValueError, match=option):
         Linear(**{option: value})
+
+
+def test_the_distance_from_a_rotation_is_frobenius() -> None:
+    draw = torch.Generator().manual_seed(0)
+    for shape in ((5, 3), (3, 5), (4, 4)):
+        matrix = torch.randn(shape, generator=draw, dtype=torch.float64)
+        tall = matrix if shape[0] >= shape[1] else matrix.T
+        total = 0.0
+        for i in range(tall.shape[1]):
+            for j in range(tall.shape[1]):
+                dot = sum(float(tall[k, i] * tall[k, j]) for k in range(tall.shape[0]))
+                total += (dot - (i == j)) ** 2
+        assert float(off_rotation(matrix)) == pytest.approx(total**0.5, abs=1e-9)
+
+
+def test_orthogonality_holds_it_within_the_slack() -> None:
+    draw = torch.Generator().manual_seed(1)
+    new = normalize(torch.randn(60, 6, generator=draw), dim=1)
+    old = normalize(new @ torch.diag(torch.tensor([3.0, 2.0, 1.0, 0.5, 0.2, 0.1])), dim=1)
+    away = {}
+    for weight, slack in ((0.0, 0.0), (5.0, 1.0), (5.0, 0.0)):
+        projection = Linear(steps=300, lr=1e-2, start="identity", orthogonality=weight, slack=slack)
+        projection.fit(new, old)
+        away[weight, slack] = float(off_rotation(projection.matrix))
+    assert away[5.0, 0.0] < 0.2 < away[5.0, 1.0] < 1.2 < away[0.0, 0.0], away
+
+
+def test_it_learns_from_what_it_is_told() -> None:
+    eye = torch.eye(4)
+
+    class Given:
+        def texts(self) -> Any:
+            return eye, eye.flip(0)
+
+        pictures = queries = texts
+
+    for chosen in ("texts", "queries", "pictures"):
+        projection = Linear(steps=5, pairs=chosen)
+        projection.learn(Given())
+        assert projection.reads == {chosen}
+        assert torch.allclose(projection(eye), eye.flip(0), atol=1e-3)
+    with pytest.raises(ValueError, match="pairs must be"):
+        Linear(pairs="captions")

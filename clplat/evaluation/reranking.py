@@ -1,0 +1,102 @@
+"""Kept lists ranked again by a post-processor: a further set beside the one that was ranked."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, replace
+from functools import partial
+
+import torch
+from torch import Tensor
+
+from clplat.data.protocol import metrics_in
+from clplat.data.records import RetrievalSet
+from clplat.errors import UserError
+from clplat.evaluation.asked import primary_values
+from clplat.evaluation.evaluator import Encoder, Evaluator, SetMetrics, VersionMetrics
+from clplat.evaluation.lists import Lists, metrics_of_lists
+from clplat.parts.postprocessors._base import PostProcessor, Shortlist, Spent
+
+__all__ = ["RERANKED", "rerank", "reranked_sets"]
+
+#: What the name of a set gets when its lists are ranked again.
+RERANKED = "reranked"
+
+
+def reranked_sets(evaluator: Evaluator) -> dict[str, dict[str, RetrievalSet]]:
+    """The sets whose lists are ranked again: what is measured, and those with hidden labels.
+
+    Raises:
+        UserError: a protocol whose metrics a list cannot tell.
+    """
+    sets = {evaluator.split: dict(zip(evaluator.names, evaluator.sets, strict=True))}
+    for what, domains in evaluator.further.items():
+        hidden = {name: held for name, held in domains.items() if held.labels == "hidden"}
+        sets |= {what: hidden} if hidden else {}
+    for held in evaluator.sets:
+        protocol = held.protocol
+        if protocol.tie_rule != "index" or any(metric.over for metric in protocol.measured):
+            raise UserError(
+                f"protocol '{protocol.name}' cannot be reranked: it needs metrics over the whole gallery, "
+                "and ties broken by index"
+            )
+    return sets
+
+
+def rerank(
+    evaluator: Evaluator, encoder: Encoder, row: VersionMetrics, part: PostProcessor
+) -> dict[str, dict[str, int]]:
+    """Rank the shortlists of one model version again; the row gets a set ``<set>/reranked`` for each set.
+
+    Returns:
+        What each cost: ``pairs`` that were scored again and ``pictures`` embedded for it.
+    """
+    cost: dict[str, dict[str, int]] = {}
+    for what, domains in reranked_sets(evaluator).items():
+        spent, cells, lists = Spent(), list[dict[str, float]](), dict[str, Lists]()
+        for name in evaluator.names:
+            cells.append({})
+            if name not in domains:
+                continue
+            held, kept, measured = domains[name], row.lists[what][name], what == evaluator.split
+            found = Shortlist(
+                held.queries,
+                row.queries[name] if measured else evaluator.queries(encoder, held.queries)["own"],
+                held.gallery.items,
+                kept.rows[:, : part.shortlist],
+                kept.scores[:, : part.shortlist],
+                partial(evaluator.images, encoder),
+                spent,
+            )
+            lists[name] = _sorted(kept, part.rerank(found))
+            if measured:
+                cells[-1] = _means(evaluator, held, lists[name], row.ranks[name])
+        named = dict.fromkeys(metric for cell in cells for metric in cell)
+        table = {metric: [cell.get(metric) for cell in cells] for metric in named}
+        row.sets[f"{what}/{RERANKED}"] = SetMetrics(table, [None] * len(cells))
+        row.lists[f"{what}/{RERANKED}"] = lists
+        cost[f"{what}/{RERANKED}"] = asdict(spent)
+    return cost
+
+
+def _sorted(kept: Lists, scores: Tensor) -> Lists:
+    """The list with its first columns in the order of new scores; the rest keeps its place."""
+    width = scores.shape[1]
+    scores = scores.masked_fill(kept.rows[:, :width] < 0, -torch.inf)
+    if torch.isnan(scores).any():
+        raise UserError("a reranker gave a score that is no number")
+    order = scores.argsort(dim=1, descending=True, stable=True)
+    rows = torch.cat([kept.rows[:, :width].gather(1, order), kept.rows[:, width:]], 1)
+    # Scores of both rankings are no longer comparable: those beyond the shortlist are not kept.
+    beyond = torch.full_like(kept.scores[:, width:], -torch.inf)
+    return replace(kept, rows=rows, scores=torch.cat([scores.gather(1, order), beyond], 1), own=None)
+
+
+def _means(evaluator: Evaluator, held: RetrievalSet, lists: Lists, ranks: Tensor) -> dict[str, float]:
+    measured, targets = held.protocol, evaluator.rows_of(held).targets
+    assert targets is not None
+    ks = [metric.k for metric in measured.measured if 0 < metric.k <= lists.rows.shape[1]] or [1]
+    values = metrics_of_lists(lists.rows, targets, ranks, list(dict.fromkeys(ks)))
+    found = {metric.name: values[metric.name] for metric in measured.measured if metric.name in values}
+    if all(part.name in found for part in metrics_in(measured.primary)):
+        found |= primary_values(measured, found)
+    return {metric: 100.0 * value.double().mean().item() for metric, value in found.items()}

@@ -1,0 +1,3 @@
+# Written by `make check`; do not edit.
+
+from clplat.parts.postprocessors.crops import Crops as Crops

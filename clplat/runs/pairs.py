@@ -1,0 +1,114 @@
+"""The same training data by two versions of the model: what projections between versions learn from."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal, TypeVar
+
+import torch
+from torch import Tensor
+
+from clplat.data.records import Domain, Item, Picture
+from clplat.errors import UserError
+
+__all__ = ["Anchors", "VersionPairs"]
+
+T = TypeVar("T")
+
+
+@dataclass
+class Anchors:
+    """Training data of the domains seen so far, evenly over domains and over each domain's data.
+
+    Args:
+        pictures: of queries and targets; ``domains`` and ``labels`` belong to them.
+        texts: distinct.
+        queries: pictures with texts.
+    """
+
+    pictures: list[Picture]
+    domains: list[str]
+    labels: list[str]
+    texts: list[str]
+    queries: list[Item]
+
+    @classmethod
+    def of(cls, seen: Sequence[Domain], limit: int) -> Anchors:
+        """At most ``limit`` of each, but one of every domain."""
+        found, share = cls([], [], [], [], []), max(1, limit // len(seen))
+        for domain in seen:
+            chosen = _spread(domain.anchors, share)
+            shown = {e.target.picture.key: e.label for e in domain.train if e.target.picture is not None}
+            found.pictures += chosen
+            found.domains += [domain.name] * len(chosen)
+            found.labels += [shown.get(picture.key, "") for picture in chosen]
+            said = (item.text for e in domain.train for item in (e.query, e.target))
+            found.texts += _spread(list(dict.fromkeys(text for text in said if text)), share)
+            asked = [e.query for e in domain.train if e.query.picture is not None and e.query.text]
+            found.queries += _spread(asked, share)
+        return found
+
+    def embedded(self, what: str, embed: Any, encoder: Any) -> Tensor:
+        """``pictures``, ``pooled``, ``texts`` or ``queries`` by a model."""
+        if what in ("pictures", "pooled"):
+            found: Tensor = embed.images(encoder, self.pictures, raw=what == "pooled")
+        elif what == "texts":
+            found = embed.texts(encoder, _some(self.texts, what))
+        else:
+            found = embed.asked(encoder, _some(self.queries, what))["own"]
+        return found
+
+
+class VersionPairs:
+    """See `clplat.parts.projections._base.Pairs`.
+
+    Args:
+        anchors: the data.
+        then: what the old version made of them when it was current, by `Anchors.embedded`'s names.
+        embed, encoder: embed them by the new version when they are asked for.
+        sides: encoder -> key of a picture -> its vector.
+    """
+
+    def __init__(
+        self,
+        anchors: Anchors,
+        then: Mapping[str, Tensor],
+        embed: Any,
+        encoder: Any,
+        sides: Mapping[str, Mapping[str, Tensor]],
+    ) -> None:
+        self._anchors, self._then, self._embed, self._encoder = anchors, then, embed, encoder
+        self._sides = sides
+        self.keys: Sequence[str] = [picture.key for picture in anchors.pictures]
+        self.domains: Sequence[str] = anchors.domains
+        self.labels: Sequence[str] = anchors.labels
+
+    def pictures(self, space: Literal["stored", "pooled"] = "stored") -> tuple[Tensor, Tensor]:
+        return self._both("pictures" if space == "stored" else "pooled")
+
+    def texts(self) -> tuple[Tensor, Tensor]:
+        return self._both("texts")
+
+    def queries(self) -> tuple[Tensor, Tensor]:
+        return self._both("queries")
+
+    def side(self, encoder: str = "base") -> Tensor:
+        if encoder not in self._sides:
+            raise UserError(f"nothing is kept of the encoder '{encoder}': a projection names it in `stores`")
+        return torch.stack([self._sides[encoder][key] for key in self.keys])
+
+    def _both(self, what: str) -> tuple[Tensor, Tensor]:
+        if what not in self._then:
+            raise UserError(f"nothing is kept of the old {what}: a projection names them in `reads`")
+        return self._anchors.embedded(what, self._embed, self._encoder), self._then[what]
+
+
+def _spread(entries: Sequence[T], share: int) -> list[T]:
+    return list(entries[:: max(1, len(entries) // share)][:share])
+
+
+def _some(entries: Sequence[T], what: str) -> Sequence[T]:
+    if not entries:
+        raise UserError(f"the projection learns from {what}, and the training data have none")
+    return entries

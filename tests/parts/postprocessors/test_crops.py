@@ -1,0 +1,93 @@
+"""Reranking by crops: the formula by hand in float64, the place of what is beyond, and a whole run."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from clplat.data.records import Item, Picture
+from clplat.evaluation.lists import load_lists
+from clplat.parts.postprocessors._base import Shortlist
+from clplat.parts.postprocessors.crops import Crops
+from clplat.runs.experiment import run
+
+
+def painted(key: str, colours: list[tuple[int, int, int]]) -> Picture:
+    """Four quarters of one colour each."""
+    picture = Image.new("RGB", (8, 8))
+    for i, colour in enumerate(colours):
+        picture.paste(colour, (4 * (i % 2), 4 * (i // 2), 4 * (i % 2) + 4, 4 * (i // 2) + 4))
+    return Picture(key, lambda: picture)
+
+
+def by_colour(pictures: Any) -> torch.Tensor:
+    """The mean colour as the embedding, of unit length."""
+    rows = [np.asarray(picture.load(), dtype=np.float64).mean((0, 1)) for picture in pictures]
+    return torch.tensor(np.array([row / np.linalg.norm(row) for row in rows])).float()
+
+
+def test_the_formula() -> None:
+    first = [(255, 0, 0), (0, 255, 0), (0, 0, 255), (10, 10, 10)]
+    second = [(200, 100, 0)] * 4
+    items = [Item.of(painted("a", first)), Item.of(painted("b", second)), Item.of(text="words")]
+    q = np.array([[0.9, 0.3, 0.1], [0.0, 0.6, 0.8]])
+    q /= np.linalg.norm(q, axis=1, keepdims=True)
+    rows, scores = (
+        torch.tensor([[1, 0, 2], [2, 0, -1]]),
+        torch.tensor([[0.9, 0.5, 0.4], [0.3, 0.2, -torch.inf]]),
+    )
+    found = Shortlist([], torch.tensor(q).float(), items, rows, scores, by_colour)
+    got = Crops(shortlist=3, grid=2, weight=0.7).rerank(found)
+
+    def best(query: int, colours: list[tuple[int, int, int]]) -> float:
+        return max(float(q[query] @ (np.array(c) / np.linalg.norm(c))) for c in colours)
+
+    expected = [
+        [0.9 + 0.7 * best(0, second), 0.5 + 0.7 * best(0, first), 0.4 + 0.7 * 0.4],
+        [0.3 + 0.7 * 0.3, 0.2 + 0.7 * best(1, first)],
+    ]
+    assert got[0].tolist() == pytest.approx(expected[0], abs=1e-6)
+    assert got[1, :2].tolist() == pytest.approx(expected[1], abs=1e-6)
+    assert (found.spent.pictures, found.spent.pairs) == (8, 20)
+
+
+def test_the_parts_of_a_picture_cover_it() -> None:
+    odd = Picture("odd", lambda: Image.fromarray(np.arange(7 * 5 * 3, dtype=np.uint8).reshape(7, 5, 3)))
+    parts = [np.asarray(crop.load()) for crop in Crops(grid=3).parts(odd)]
+    whole = np.concatenate([np.concatenate(parts[3 * i : 3 * i + 3], 1) for i in range(3)], 0)
+    assert np.array_equal(whole, np.asarray(odd.load()))
+
+
+@pytest.mark.parametrize("wrong", [{"shortlist": 0}, {"grid": 0}, {"weight": -1.0}, {"weight": float("nan")}])
+def test_wrong_options_are_refused(wrong: dict[str, Any]) -> None:
+    with pytest.raises(ValueError, match="must be"):
+        Crops(**wrong)
+
+
+def test_a_run_keeps_both_rankings_and_counts_the_cost(small_backbone: Path, tmp_path: Path) -> None:
+    base = {
+        "backbone": f"local-dir:{small_backbone}",
+        "scenario": {"name": "catalogue", "domains": 1, "train": 8, "queries": 8, "gallery": 20, "size": 16},
+        "strategy": "frozen",
+        "probes": "none",
+    }
+    parts = {
+        "idle": {"name": "crops", "weight": 0.0, "shortlist": 4},
+        "crops": {"name": "crops", "shortlist": 4},
+    }
+    results = {name: run({**base, "postprocessor": part}, tmp_path / name) for name, part in parts.items()}
+    idle = results["idle"]["sets"]["test/reranked"]["metrics"]
+    assert idle == {name: idle[name] for name in results["idle"]["metrics"]} == results["idle"]["metrics"]
+    assert results["crops"]["metrics"] == results["idle"]["metrics"]
+    cost = results["crops"]["sets"]["test/reranked"]["cost"]
+    lists = load_lists(tmp_path / "crops" / "lists" / "1.safetensors")
+    [kept], [again] = (list(lists[name].values()) for name in ("test", "test/reranked"))
+    assert cost == {"pairs": 8 * 4 * 4, "pictures": 4 * len(kept.rows[:, :4].unique())}
+    assert torch.equal(kept.rows[:, 4:], again.rows[:, 4:])
+    assert torch.equal(kept.rows[:, :4].sort(1).values, again.rows[:, :4].sort(1).values)
+    assert results["crops"]["sets"]["test/reranked"]["metrics"]["R@10"] == results["crops"]["metrics"]["R@10"]
