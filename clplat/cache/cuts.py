@@ -93,15 +93,16 @@ class TowerCuts:
                 what the last block puts out is; the output of every block is not, and states are kept of
                 towers that are frozen as a whole.
         """
-        if self.unseen or "hidden" in wants:
+        prompt = self.backbone.image_prompt if self.tower == "image" else self.backbone.text_prompt
+        prompt = None if self.bare else prompt
+        if self.unseen or "hidden" in wants or (prompt is not None and prompt.reads_other):
             return None
         frozen = self._frozen_stages()
         if frozen == len(self._stages) and "tokens" not in wants:
             return Cut(0, True, self._content(frozen))
         blocks = len(self._stages) - 2  # an entry, the blocks, an exit; -1 for an opaque tower
         split = min(frozen - 1, blocks if "tokens" in wants else blocks - 1)
-        prompt = self.backbone.image_prompt if self.tower == "image" else self.backbone.text_prompt
-        if split < 1 or (prompt is not None and not self.bare) or "states" in wants:
+        if split < 1 or prompt is not None or "states" in wants:
             return None
         return Cut(split, False, self._content(split + 1))
 

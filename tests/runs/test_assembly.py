@@ -80,3 +80,12 @@ def test_an_adapter_is_idle_by_what_it_trains_not_by_its_name(config: dict[str, 
     resolved = resolve({**config, "adapter": "full", "adapter.towers": "text"})
     with pytest.raises(UserError, match="adapter 'full' would never be trained: composer 'image_only'"):
         refuse_idle_parts(resolved, assemble(resolved))
+
+
+def test_texts_are_counted_beside_a_composers_template(config: dict[str, Any]) -> None:
+    """48 places: the sentence takes 43 of them, so that no text of the catalogue fits."""
+    sentence = f"a photo of * {'very ' * 38}that"
+    chosen = {**config, "adapter": "none", "composer": {"name": "pseudo_word", "template": sentence}}
+    with pytest.raises(UserError, match=r"composer's template takes 43.*--data.long_texts cut"):
+        assemble(resolve(chosen))
+    assert assemble(resolve({**chosen, "data.long_texts": "cut"})).cut_texts

@@ -20,8 +20,8 @@ class MoEAdapter(Adapter):
     """Mixtures of experts beside the MLPs: every token goes through ``k`` of ``experts`` bottlenecks.
 
     In each block ``MLP(h) + sum_e g_e U_e relu(D_e h)``, g = softmax over the k largest entries of ``W h``.
-    U is zero at first, so that attaching changes nothing. The other experts are not computed. A balance loss,
-    the squared coefficient of variation of the experts' summed gates, keeps all of them in use.
+    U is zero at first, so that attaching changes nothing. In training the other experts are not computed. A
+    balance loss, the squared coefficient of variation of the experts' summed gates, keeps all in use.
 
     Args:
         experts: number of them, in each block.
@@ -136,6 +136,11 @@ class _Experts(nn.Module):
         gates = gates.scatter(1, chosen, best.softmax(dim=-1))
         out = torch.zeros_like(h)
         for e, (down, up) in enumerate(zip(self.down, self.up, strict=True)):
+            if not torch.is_grad_enabled():
+                # Of all tokens: a product of fewer rows rounds otherwise, and what is kept of an item must
+                # not depend on its company.
+                out = out + gates[:, e, None] * up(torch.relu(down(h)))
+                continue
             rows = (chosen == e).any(dim=1).nonzero()[:, 0]
             if len(rows):
                 made = up(torch.relu(down(h[rows])))

@@ -37,6 +37,8 @@ def test_every_token_goes_through_its_k_best_experts() -> None:
             expected += g * (w[f"up.{e}.weight"] @ inner + w[f"up.{e}.bias"])
         np.testing.assert_allclose(found[row].detach().numpy(), expected, rtol=1e-9)
         assert gates[row].nonzero()[:, 0].tolist() == sorted(best.tolist())
+    with torch.no_grad():
+        torch.testing.assert_close(experts(h)[0], found, msg="as if all were computed")
 
 
 def test_balance_is_the_squared_coefficient_of_variation() -> None:
