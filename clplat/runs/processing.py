@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 
 from torch import Tensor
 
+from clplat.errors import UserError
+from clplat.evaluation.asked import measure
+from clplat.evaluation.comparing import Compared
 from clplat.evaluation.evaluator import SetMetrics, VersionMetrics
 from clplat.parts.postprocessors._base import Banks, Scored
+from clplat.parts.projections._base import Projection
+from clplat.parts.scorers.dot import Dot
 from clplat.runs.assembly import Assembly
 from clplat.runs.pairs import Anchors
 from clplat.trees import load_tree, save_tree
@@ -31,9 +36,14 @@ class Processing:
         folder: of the experiment.
         parts: with a post-processor that maps.
         limit: rows of a bank, at most.
+
+    Raises:
+        UserError: scores are no inner products.
     """
 
     def __init__(self, folder: Path, parts: Assembly, limit: int) -> None:
+        if not isinstance(parts.retriever.scorer, Dot):
+            raise UserError("a post-processor that maps embeddings needs the scorer 'dot'")
         self.folder, self.parts, self.limit = folder, parts, limit
         self.name = f"{parts.evaluator.split}/{PROCESSED}"
         self.cells: list[dict[str, float]] = []
@@ -52,22 +62,25 @@ class Processing:
         self,
         old: int,
         queries: Mapping[str, Tensor],
-        galleries: Mapping[str, Tensor],
-        bridge: Callable[[Tensor], Tensor] | None = None,
-        stored: bool = True,
+        held: Compared,
+        bridge: Projection | None = None,
     ) -> None:
         """One cell of C.
 
         Args:
             old: the version that made the galleries.
-            queries, galleries: in one space.
-            bridge: brought the queries to the galleries' space.
-            stored: the galleries are as that version stored them; no bank goes with mapped ones.
+            queries: rows of the head; held: what is stored, and how it is compared.
+            bridge: brought the queries, or the galleries, to one space.
         """
-        mapped = self._mapped(old if stored else 0, queries, galleries, bridge)
         evaluator = self.parts.evaluator
-        sets = zip(evaluator.names, evaluator.sets, strict=True)
-        self._row = [evaluator.measured(held, *mapped[name]) for name, held in sets]
+        sets = list(zip(evaluator.names, evaluator.sets, strict=True))
+        if not all(held.fits(one, queries[name]) for name, one in sets):
+            self.cells.append({})
+            return
+        mapped = self._mapped(old, queries, held, bridge)
+        self._row = [
+            evaluator.means(one, measure(one, evaluator.rows_of(one), *mapped[name])) for name, one in sets
+        ]
         names = dict.fromkeys(metric for cell in self._row for metric in cell)
         self.cells.append({m: _mean([cell[m] for cell in self._row if m in cell]) for m in names})
 
@@ -78,24 +91,24 @@ class Processing:
         row.sets[self.name] = SetMetrics(table, [None] * len(self._row))
 
     def _mapped(
-        self,
-        old: int,
-        queries: Mapping[str, Tensor],
-        galleries: Mapping[str, Tensor],
-        bridge: Callable[[Tensor], Tensor] | None,
+        self, old: int, queries: Mapping[str, Tensor], held: Compared, bridge: Projection | None
     ) -> dict[str, tuple[Tensor, Tensor]]:
         evaluator, part = self.parts.evaluator, copy.deepcopy(self.parts.postprocessor)
         sets = dict(zip(evaluator.names, evaluator.sets, strict=True))
+        rows = {
+            name: (held.queries(queries[name]), held.rows(one.gallery.name)) for name, one in sets.items()
+        }
         if self._queries is None or part is None:
-            return {name: (queries[name], galleries[held.gallery.name]) for name, held in sets.items()}
-        bank = self._queries if bridge is None else bridge(self._queries)
-        pictures = load_tree(self._file(old))["pictures"] if old else bank[:0]
+            return rows
+        asks = bridge is not None and bridge.maps == "query"
+        bank = held.queries(bridge(self._queries) if bridge is not None and asks else self._queries)
+        # No bank goes with galleries of the untrained model, nor with those that were mapped.
+        kept = old > 0 and (bridge is None or asks)
+        pictures = load_tree(self._file(old))["pictures"] if kept else bank[:0]
         part.fit(Banks(bank, pictures))
         return {
-            name: part.map(
-                Scored(queries[name], evaluator.rows_of(held).exclude), Scored(galleries[held.gallery.name])
-            )
-            for name, held in sets.items()
+            name: part.map(Scored(rows[name][0], evaluator.rows_of(one).exclude), Scored(rows[name][1]))
+            for name, one in sets.items()
         }
 
     def _file(self, version: int) -> Path:
