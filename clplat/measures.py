@@ -12,9 +12,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from clplat.errors import unknown_name
+from clplat.metric_names import meaning_of
 
 __all__ = [
-    "COMPARED", "LOGGED_COSTS", "MEASURES", "METRIC", "METRICS", "OVER", "Measure", "Result", "describe",
+    "COMPARED", "LOGGED_COSTS", "MEASURES", "Measure", "Result", "describe",
     "evaluate_measures", "find_measure", "mean_of", "probes_about", "zero_shot_series",
 ]  # fmt: skip
 
@@ -210,19 +211,6 @@ LOGGED_COSTS = (
 # What the table of `clplat compare` and MLflow's leaderboard show, in their order.
 COMPARED = tuple(measure for measure in MEASURES.values() if measure.column)
 
-# Metrics of queries: what each says, and over what. Their names are made of both: ``R_sub@3``.
-METRICS = {
-    "R": "a right answer is among the first {k}",
-    "mAP": "average precision of the first {k}",
-    "MRR": "1 / (rank + 1) of the best-placed right answer",
-}
-OVER = {
-    "": "the whole gallery",
-    "sub": "the query's own candidates",
-    "main": "the main answer alone, other right answers being rivals",
-}
-METRIC = re.compile(rf"({'|'.join(METRICS)})(?:_({'|'.join(filter(None, OVER))}))?(?:@([1-9]\d*))?")
-
 
 def find_measure(name: str) -> Measure:
     """A measure by name.
@@ -255,10 +243,9 @@ def describe(name: str) -> Measure:
     """
     if name in MEASURES:
         return MEASURES[name]
-    if found := METRIC.fullmatch(name):
-        meaning = METRICS[found[1]].format(k=found[3]) + (f"; {OVER[found[2]]}" if found[2] else "")
+    if meaning := meaning_of(name):
         return Measure(name, name, "percent", "higher", lambda result: None, meaning)
     inside = re.fullmatch(r"mean\((.+)\)", name)
     parts = inside[1].split(", ") if inside else [name]
-    known = name == "primary" or (inside and all(METRIC.fullmatch(part) for part in parts))
+    known = name == "primary" or (inside and all(meaning_of(part) for part in parts))
     return Measure(name, name, "percent" if known else "number", "higher", lambda result: None)

@@ -183,17 +183,6 @@ class ComposedRetriever(RoutedTowers):
 
         return self._routed(images, encode)
 
-    def raw_images(self, images: Images | Tensor) -> Tensor:
-        """What the image tower gives (B, D), before head and normalisation."""
-        images = images if isinstance(images, Images) else Images.of(images)
-        return self._routed(images, lambda _, part: self.image_features(part).pooled)
-
-    def raw_texts(self, texts: Texts | Tensor) -> Tensor:
-        """What the text tower gives (B, D), before head and normalisation; routed as `encode_texts`."""
-        if self.router is not None and not self.training:
-            self.router.activate(None)
-        return self.text_features(texts).pooled
-
     def encode_items(self, pictures: Column[Images], texts: Column[Texts]) -> Tensor:
         """Gallery embeddings (N, D), unit rows, of items of any kind, as `item_columns` lays them out."""
         shown, said = pictures.rows, texts.rows

@@ -84,6 +84,17 @@ class RoutedTowers(nn.Module):
         prompt = self.backbone.text_prompt
         return pictures if prompt is not None and prompt.reads_other else None
 
+    def raw_images(self, images: Images | Tensor) -> Tensor:
+        """What the image tower gives (B, D), before head and normalisation."""
+        images = images if isinstance(images, Images) else Images.of(images)
+        return self._routed(images, lambda _, part: self.image_features(part).pooled)
+
+    def raw_texts(self, texts: Texts | Tensor) -> Tensor:
+        """What the text tower gives (B, D), before head and normalisation; routed as `encode_texts`."""
+        if self.router is not None and not self.training:
+            self.router.activate(None)
+        return self.text_features(texts).pooled
+
     @property
     def _device(self) -> torch.device:
         return self.backbone.logit_scale.device

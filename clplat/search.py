@@ -14,6 +14,7 @@ from torch import Tensor
 from clplat.data.images import open_picture
 from clplat.data.records import Item, Picture
 from clplat.errors import UserError, unknown_name
+from clplat.evaluation.comparing import compared_by
 from clplat.evaluation.index import KINDS, Index, build_index
 from clplat.models.frozen import weights_fixed
 from clplat.randomness import generator
@@ -28,7 +29,7 @@ SAMPLE = 256
 
 @dataclass(frozen=True)
 class Found:
-    """The k nearest items of a gallery, best first, with their cosines.
+    """The k nearest items of a gallery, best first, with their scores: cosines, unless a scorer has others.
 
     ``recall`` is the share of the exact k nearest that the index found for a sample of the gallery's own
     pictures; None where the search was exact.
@@ -114,7 +115,8 @@ class Searcher:
         sets = self.parts.evaluator.sets
         entries = [item for held in sets for item in held.gallery.items]
         self._pictures = {p.key: p for p in (item.picture for item in entries) if p is not None}
-        self._galleries: dict[str | None, tuple[list[Item], Tensor]] = {}
+        self._galleries: dict[str | None, list[Item]] = {}
+        self._held, *_ = compared_by(self.parts.retriever).values()
         self._indexes: dict[tuple[str | None, str], Index] = {}
 
     @property
@@ -153,17 +155,17 @@ class Searcher:
             limit = retriever.backbone.context_length
             raise UserError(f"the text is longer than the backbone's context of {limit} tokens")
         shown = self._reference(reference) if reference is not None else None
-        items, gallery = self.gallery(domain)
-        query = self._embedded(shown, text)
+        items, _ = self.gallery(domain)
+        query = self._held.queries(self._embedded(shown, text))
         own = [i for i, item in enumerate(items) if shown is not None and item.picture == shown]
         k = min(k, len(items))
         engine = self._index(domain, index)
         best = [i for i in engine.search(query, k, [own])[0].tolist() if i >= 0]
         recall = None
         if index != "exact":
-            draw = torch.randperm(len(gallery), generator=generator(self.seed, "recall"))[:SAMPLE]
-            recall = engine.recall(gallery[draw], k)
-        scores = [float(query[0] @ gallery[i]) for i in best]
+            draw = torch.randperm(len(items), generator=generator(self.seed, "recall"))[:SAMPLE]
+            recall = engine.recall(engine.rows[draw], k)
+        scores = engine.scores(query, best)
         return Found(shown, text, [items[i] for i in best], scores, domain or "all domains", recall)
 
     def _embedded(self, shown: Picture | None, text: str | None) -> Tensor:
@@ -178,21 +180,24 @@ class Searcher:
             return found.cpu()
 
     def gallery(self, domain: str | None = None) -> tuple[list[Item], Tensor]:
-        """Items and embeddings (G, D) of a domain's gallery, or of all; on the CPU."""
+        """Items of a domain's gallery, or of all, and what is stored of each (G, ...); on the CPU."""
         if domain not in self._galleries:
             evaluator = self.parts.evaluator
             sets = zip(evaluator.names, evaluator.sets, strict=True)
             chosen = [item for name, one in sets if domain in (None, name) for item in one.gallery.items]
             items = list({item.key: item for item in chosen}.values())
             with weights_fixed():  # the next search finds the gallery embedded
-                self._galleries[domain] = items, evaluator.embed.items(self.parts.retriever, items)
+                rows = evaluator.embed.items(self.parts.retriever, items)
+            self._held.take(str(domain), rows)
+            self._galleries[domain] = items
             if self.parts.cache is not None:
                 self.parts.cache.store.flush()
-        return self._galleries[domain]
+        return self._galleries[domain], self._held.stored[str(domain)]
 
     def _index(self, domain: str | None, kind: str) -> Index:
         if (domain, kind) not in self._indexes:
-            self._indexes[domain, kind] = build_index(self.gallery(domain)[1], kind, self.seed)
+            self.gallery(domain)
+            self._indexes[domain, kind] = build_index(self._held.gallery(str(domain)), kind, self.seed)
         return self._indexes[domain, kind]
 
     def _reference(self, reference: Path | str) -> Picture:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from clplat.measures import METRIC
+from clplat.metric_names import METRIC, meaning_of
 
 __all__ = ["Metric", "Protocol", "metrics_in"]
 
@@ -41,8 +41,7 @@ class Metric:
     name: str
 
     def __post_init__(self) -> None:
-        found = METRIC.fullmatch(self.name)
-        if found is None or (found[1] == "MRR") != (found[3] is None):
+        if not meaning_of(self.name):
             raise ValueError(
                 f"unknown metric '{self.name}' (allowed: R@K, mAP@K, MRR; among a query's own candidates "
                 "R_sub@K, mAP_sub@K, MRR_sub; of its main answer R_main@K, mAP_main@K, MRR_main)"

@@ -11,6 +11,7 @@ from torch import Tensor
 from clplat.data.protocol import Protocol, metrics_in
 from clplat.data.records import Gallery, Query, RetrievalSet
 from clplat.evaluation.gallery import Embeddings
+from clplat.evaluation.ranking import TieRule
 from clplat.evaluation.retrieval import per_query_metrics
 
 __all__ = ["Asked", "asked", "measure", "target_rows"]
@@ -54,7 +55,13 @@ def asked(held: RetrievalSet) -> Asked:
     )
 
 
-def measure(held: RetrievalSet, rows: Asked, queries: Tensor, gallery: Embeddings) -> dict[str, Tensor]:
+def measure(
+    held: RetrievalSet,
+    rows: Asked,
+    queries: Tensor,
+    gallery: Embeddings,
+    tie_rule: TieRule | None = None,
+) -> dict[str, Tensor]:
     """Everything that a protocol measures of its queries, each (Q,).
 
     Args:
@@ -62,6 +69,7 @@ def measure(held: RetrievalSet, rows: Asked, queries: Tensor, gallery: Embedding
         rows: of ``held``, by `asked`.
         queries: (Q, D) embeddings.
         gallery: as `rank_of_targets` takes it.
+        tie_rule: in place of the protocol's.
 
     Returns:
         ``rank`` and ``ties`` of the first metric's ranking; every metric of the protocol, 0 to 1, and its
@@ -78,7 +86,7 @@ def measure(held: RetrievalSet, rows: Asked, queries: Tensor, gallery: Embedding
             rows.exclude,
             list(dict.fromkeys(m.k for m in named if m.over == over and m.k)) or (1,),
             among=rows.candidates if over == "sub" else None,
-            tie_rule=protocol.tie_rule,
+            tie_rule=tie_rule or protocol.tie_rule,
         )
         out = {"rank": found["rank"], "ties": found["ties"]} | out
         out |= {metric.name: found[metric.plain] for metric in named if metric.over == over}

@@ -5,7 +5,6 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from clplat.evaluation.gallery import GalleryReader
 from clplat.evaluation.scores import LOWEST, Scores
 
 
@@ -37,7 +36,10 @@ class RankCounter:
         open_rows = rows.nonzero().squeeze(1)
         q, g = undecided[open_rows].nonzero(as_tuple=True)
         q = open_rows[q] + part.start
-        found, best = GalleryReader(self.scores.rows).scores(self.scores.queries, q, g), self.best[q]
+        found, best = (
+            self.scores.gallery.over(self.scores.rows).scores(self.scores.queries, q, g),
+            self.best[q],
+        )
         equal = found == best
         before = equal & (g + self.scores.start < self.first[q])
         for count, counted in ((self.above, found > best), (self.ties, equal), (self.before, before)):

@@ -12,6 +12,7 @@ from torch.nn.functional import normalize
 from clplat.data.collate import item_columns
 from clplat.data.items import Item, Picture
 from clplat.data.queries import Query
+from clplat.errors import UserError
 
 __all__ = ["Embedder", "Encoder"]
 
@@ -88,11 +89,18 @@ class Embedder:
 
         A query of a picture alone or of words alone has no composer: the baselines are there where every
         query has both.
+
+        Raises:
+            UserError: several texts a query where the scorer has several vectors an item.
         """
         asked = [(i, item) for i, query in enumerate(queries) for item in query.items]
         found = self.asked(encoder, [item for _, item in asked])
         if len(asked) == len(queries):
             return found
+        if not getattr(getattr(encoder, "scorer", None), "single", True):
+            raise UserError(
+                "queries of several texts are averaged: they need one vector each, as --scorer dot"
+            )
         owners = torch.tensor([i for i, _ in asked])
         return {
             who: normalize(rows.new_zeros(len(queries), rows.shape[1]).index_add_(0, owners, rows), dim=1)

@@ -6,53 +6,20 @@ The evaluator knows no strategy. It sees an encoder (the retriever), pictures an
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
 from typing import Any
 
-import torch
 from torch import Tensor
 
-from clplat.data.records import Domain, Picture, Query, RetrievalSet
+from clplat.data.records import Domain, Picture, RetrievalSet
 from clplat.errors import UserError
-from clplat.evaluation.asked import Asked, asked, measure
+from clplat.evaluation.asked import Asked, asked
+from clplat.evaluation.comparing import Compared, compared_by
 from clplat.evaluation.embedding import Embedder, Encoder
-from clplat.evaluation.lists import Lists, best_of
 from clplat.evaluation.model_view import VersionView
+from clplat.evaluation.tabulating import SetMetrics, Tables, VersionMetrics, table, tags_of
 from clplat.parts.probes._base import ModelView, Probe
 
 __all__ = ["Encoder", "Evaluator", "SetMetrics", "VersionMetrics", "primary_of"]
-
-#: A cell of a table of metrics: one domain's value, None where its protocol does not measure the metric.
-Table = dict[str, list[float | None]]
-
-
-@dataclass
-class SetMetrics:
-    """What is measured of a further set of the domains: metric -> one value per domain, and ties."""
-
-    metrics: Table = field(default_factory=dict)
-    ties: list[int | None] = field(default_factory=list)
-
-
-@dataclass
-class VersionMetrics:
-    """All that is measured of one model version, in plain data, and its embeddings.
-
-    ``ranks`` and ``values`` hold one number per query of each domain: the rank of its best-placed target, and
-    the primary metric, 0 to 1. ``lists`` holds the best rows of every query: set -> domain -> lists.
-    """
-
-    metrics: Table = field(default_factory=dict)
-    tags: dict[str, Table] = field(default_factory=dict)
-    baselines: dict[str, Table] = field(default_factory=dict)
-    ties: list[int] = field(default_factory=list)
-    probes: dict[str, dict[str, float]] = field(default_factory=dict)
-    sets: dict[str, SetMetrics] = field(default_factory=dict)
-    ranks: dict[str, Tensor] = field(default_factory=dict)
-    values: dict[str, Tensor] = field(default_factory=dict)
-    galleries: dict[str, Tensor] = field(default_factory=dict)
-    queries: dict[str, Tensor] = field(default_factory=dict)
-    lists: dict[str, dict[str, Lists]] = field(default_factory=dict)
 
 
 class Evaluator:
@@ -91,7 +58,7 @@ class Evaluator:
                 self.further.setdefault(name, {})[domain.name] = held
         every = [*self.sets, *(held for one in self.further.values() for held in one.values())]
         self._rows = {id(held): asked(held) for held in every}
-        self.tags = sorted({tag for held in self.sets for query in held.queries for tag in _tags_of(query)})
+        self.tags = sorted({tag for held in self.sets for query in held.queries for tag in tags_of(query)})
         items = [item for held in every for item in held.gallery.items]
         items += [item for held in every for query in held.queries for item in query.items]
         shown = [item.picture for item in items if item.picture is not None]
@@ -120,37 +87,24 @@ class Evaluator:
             version: experiences trained.
             older: version -> what probes see of it.
         """
-        row = VersionMetrics()
         encoder.prepare(self.embed.pictures(self._all_pictures), self.embed.tokenize(self._all_texts))
-        cells: list[dict[str, float]] = []
-        blind: list[dict[str, dict[str, float]]] = []
-        tagged: list[dict[str, dict[str, float]]] = []
+        seen = {name: Tables(one, self.tags, self.means) for name, one in compared_by(encoder).items()}
+        main, *others = seen.values()
+        rows: dict[str, Tensor] = {}
         for name, held in zip(self.names, self.sets, strict=True):
-            if held.gallery.name not in row.galleries:
-                row.galleries[held.gallery.name] = self.embed.items(encoder, held.gallery.items)
+            if held.gallery.name not in rows:
+                rows[held.gallery.name] = self.embed.items(encoder, held.gallery.items)
             embedded = self.queries(encoder, held.queries)
-            row.queries[name] = embedded.pop("own")
-            own = self._values(held, row.queries[name], row.galleries)
-            row.ranks[name], ties = own.pop("rank"), own.pop("ties")
-            row.values[name] = own[held.protocol.primary].float()
-            row.ties.append(int(ties.sum()))
-            row.lists.setdefault(self.split, {})[name] = self._lists(held, row.queries[name], row.galleries)
-            cells.append(self._means(held, own))
-            others = {who: self._values(held, found, row.galleries) for who, found in embedded.items()}
-            blind.append({who: self._means(held, values) for who, values in others.items()})
-            masks = {tag: [tag in _tags_of(query) for query in held.queries] for tag in self.tags}
-            some = {tag: torch.tensor(mask) for tag, mask in masks.items() if any(mask)}
-            tagged.append(
-                {tag: self._means(held, {k: v[mask] for k, v in own.items()}) for tag, mask in some.items()}
-            )
+            for one in (main, *others):
+                one.compared.take(held.gallery.name, rows[held.gallery.name])
+                one.add(self.split, name, held, self.rows_of(held), embedded)
+            main.row.queries[name] = embedded["own"]
             if on_domain is not None:
-                on_domain(len(cells) - 1, cells[-1])
-        row.metrics = _table(cells)
-        named = dict.fromkeys(who for cell in blind for who in cell)
-        row.baselines = {who: _table([cell.get(who, {}) for cell in blind], row.metrics) for who in named}
-        row.tags = {tag: _table([cell.get(tag, {}) for cell in tagged], row.metrics) for tag in self.tags}
-        self._measure_further(encoder, row)
-        view = self.view(lambda: encoder, version, lambda: row.galleries, row.queries, older)
+                on_domain(len(main.cells) - 1, main.cells[-1])
+        row = main.finished()
+        row.views = {name: one.finished() for name, one in seen.items() if one is not main}
+        self._measure_further(encoder, row, main.compared)
+        view = self.view(lambda: encoder, version, lambda: row.galleries, row.queries, older, main.compared)
         for probe in self.probes:
             row.probes[probe.name] = probe.measure(view)
         return row
@@ -162,14 +116,15 @@ class Evaluator:
         galleries: Callable[[], Mapping[str, Tensor]],
         asked: Mapping[str, Tensor] | None = None,
         older: Callable[[int], ModelView] | None = None,
+        compared: Compared | None = None,
     ) -> VersionView:
         """One model version in the hands of probes, see `VersionView`."""
         sets = dict(zip(self.names, self.sets, strict=True))
-        return VersionView(self.embed, sets, version, encoder, galleries, asked, older)
+        return VersionView(self.embed, sets, version, encoder, galleries, asked, older, compared)
 
-    def _measure_further(self, encoder: Encoder, row: VersionMetrics) -> None:
+    def _measure_further(self, encoder: Encoder, row: VersionMetrics, compared: Compared) -> None:
         """Sets beside the split: measured where their labels are known, and listed in any case."""
-        galleries = dict(row.galleries)
+        compared = compared.holding(compared.stored)
         for what, domains in self.further.items():
             cells: list[dict[str, float]] = []
             out = SetMetrics()
@@ -179,40 +134,42 @@ class Evaluator:
                 out.ties.append(None)
                 if held is None:
                     continue
-                if held.gallery.name not in galleries:
-                    galleries[held.gallery.name] = self.embed.items(encoder, held.gallery.items)
-                queries = self.queries(encoder, held.queries)["own"]
-                row.lists.setdefault(what, {})[name] = self._lists(held, queries, galleries)
+                if held.gallery.name not in compared.stored:
+                    compared.take(held.gallery.name, self.embed.items(encoder, held.gallery.items))
+                queries, asked = self.queries(encoder, held.queries)["own"], self.rows_of(held)
+                row.lists.setdefault(what, {})[name] = compared.lists(held, asked, queries)
                 if held.labels == "known":
-                    found = self._values(held, queries, galleries)
+                    found = compared.values(held, asked, queries)
                     out.ties[-1] = int(found["ties"].sum())
-                    cells[-1] = self._means(held, found)
-            out.metrics = _table(cells)
+                    cells[-1] = self.means(held, found)
+            out.metrics = table(cells)
             row.sets[what] = out
 
     def cross_version(
-        self, queries: Mapping[str, Tensor], galleries: Mapping[str, Tensor]
-    ) -> dict[str, float]:
-        """One cell of C: each metric's mean over domains, these queries in that version's galleries."""
-        cells = []
-        for name, held in zip(self.names, self.sets, strict=True):
-            cells.append(self._means(held, self._values(held, queries[name], galleries)))
-        known = {metric: [cell[metric] for cell in cells if metric in cell] for metric in _table(cells)}
+        self,
+        queries: Mapping[str, Tensor],
+        galleries: Mapping[str, Tensor],
+        compared: Compared | None = None,
+    ) -> dict[str, float | None]:
+        """One cell of C: each metric's mean over domains, these queries in that version's galleries.
+
+        Args:
+            queries: rows of the head by domain; galleries: what is stored of them.
+            compared: how that version compares them; by default by the dot product of the rows as they are.
+
+        None where an index has another width than the queries.
+        """
+        compared = (compared or Compared()).holding(galleries)
+        pairs = list(zip(self.names, self.sets, strict=True))
+        if not all(compared.fits(held, queries[name]) for name, held in pairs):
+            return dict.fromkeys([metric.name for _, one in pairs for metric in one.protocol.measured])
+        cells = [
+            self.means(held, compared.values(held, self.rows_of(held), queries[name])) for name, held in pairs
+        ]
+        known = {metric: [cell[metric] for cell in cells if metric in cell] for metric in table(cells)}
         return {metric: sum(values) / len(values) for metric, values in known.items()}
 
-    def _values(
-        self, held: RetrievalSet, queries: Tensor, galleries: Mapping[str, Tensor]
-    ) -> dict[str, Tensor]:
-        return measure(held, self.rows_of(held), queries, galleries[held.gallery.name])
-
-    def _lists(self, held: RetrievalSet, queries: Tensor, galleries: Mapping[str, Tensor]) -> Lists:
-        rows, gallery = self.rows_of(held), galleries[held.gallery.name]
-        best = best_of(queries, gallery, rows.exclude)
-        if rows.candidates is None:
-            return best
-        return replace(best, own=best_of(queries, gallery, rows.exclude, among=rows.candidates))
-
-    def _means(self, held: RetrievalSet, values: Mapping[str, Tensor]) -> dict[str, float]:
+    def means(self, held: RetrievalSet, values: Mapping[str, Tensor]) -> dict[str, float]:
         """A cell of R, in percent."""
         named = {name: value for name, value in values.items() if name not in ("rank", "ties")}
         if self.primary == "primary":
@@ -234,13 +191,3 @@ def _known(domain: Domain, split: str) -> RetrievalSet:
         there = f"; choose --evaluation.split {other[0]}" if other else ""
         raise UserError(f"domain '{domain.name}' {why}{there}")
     return held
-
-
-def _table(cells: Sequence[Mapping[str, float]], named: Mapping[str, Any] | None = None) -> Table:
-    """Metric -> one value per domain, None where a domain has no such metric."""
-    names = dict.fromkeys(named if named is not None else (name for cell in cells for name in cell))
-    return {name: [cell.get(name) for cell in cells] for name in names}
-
-
-def _tags_of(query: Query) -> set[str]:
-    return {f"{key}={value}" for key, value in query.tags.items()}

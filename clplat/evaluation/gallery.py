@@ -8,6 +8,7 @@ pictures tie.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from itertools import accumulate
 from typing import Any, TypeAlias
 
@@ -16,9 +17,26 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from clplat.parts.scorers._base import Scorer
+
+
+@dataclass(frozen=True)
+class Scored:
+    """A gallery that is compared with queries by a scorer of its own; `rows` as in `Embeddings`.
+
+    Example:
+        >>> from clplat.parts.scorers.filip import Filip
+        >>> GalleryReader(Scored(torch.zeros(5, 12), Filip(vectors=4))).shape
+        (5, 12)
+    """
+
+    rows: Tensor | NDArray[Any] | Sequence[Tensor] | Sequence[NDArray[Any]]
+    scorer: Scorer
+
+
 #: A gallery (G, D): a matrix, which may be memory-mapped, or a sequence of blocks (n, D), which may load each
-#: when it is read.
-Embeddings: TypeAlias = Tensor | NDArray[Any] | Sequence[Tensor] | Sequence[NDArray[Any]]
+#: when it is read. Scores are dot products, unless it is `Scored`.
+Embeddings: TypeAlias = Tensor | NDArray[Any] | Sequence[Tensor] | Sequence[NDArray[Any]] | Scored
 #: Gallery rows of each query: (Q,), (Q, P) padded with -1, or one list or LongTensor a query.
 Rows: TypeAlias = Tensor | Sequence[int] | Sequence[Sequence[int]] | Sequence[Tensor]
 
@@ -27,6 +45,10 @@ class GalleryReader:
     """Reads `Embeddings`; ValueError where they are empty or no matrices of one width."""
 
     def __init__(self, gallery: Embeddings) -> None:
+        self.scorer: Scorer | None = None
+        if isinstance(gallery, Scored):
+            # A matrix product serves every scorer that is one.
+            self.scorer, gallery = None if gallery.scorer.approximable else gallery.scorer, gallery.rows
         self.blocks: Sequence[Any] = [gallery] if isinstance(gallery, Tensor | np.ndarray) else gallery
         shapes = [tuple(block.shape) for block in self.blocks]
         if any(len(shape) != 2 or shape[1] != shapes[0][1] for shape in shapes):
@@ -42,6 +64,10 @@ class GalleryReader:
             for first in range(0, len(block), size):
                 yield start + first, _read(block, slice(first, first + size), device)
 
+    def over(self, rows: Tensor) -> GalleryReader:
+        """Reads other rows, which compare with queries in the same way."""
+        return GalleryReader(rows if self.scorer is None else Scored(rows, self.scorer))
+
     def scores(self, queries: Tensor, q: Tensor, g: Tensor) -> Tensor:
         """Exact scores (P,) of pairs (query q, gallery row g); only the blocks that hold one are read."""
         out = torch.empty(len(q), device=queries.device)
@@ -49,7 +75,12 @@ class GalleryReader:
         for start, stop, block in zip(self.starts, self.starts[1:], self.blocks, strict=False):
             inside = ((g >= start) & (g < stop)).nonzero().squeeze(1)
             for pairs in inside.split(chunk) if len(inside) else ():
-                products = queries.index_select(0, q[pairs]) * _read(block, g[pairs] - start, queries.device)
+                left = queries.index_select(0, q[pairs])
+                right = _read(block, g[pairs] - start, queries.device)
+                if self.scorer is not None:
+                    out[pairs] = self.scorer.pairs(left, right).detach()
+                    continue
+                products = left * right
                 while (width := products.shape[1]) > 1:
                     half = (width + 1) // 2
                     products[:, : width - half] += products[:, half:]

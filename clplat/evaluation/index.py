@@ -7,6 +7,7 @@ measures that. ``exact`` needs no faiss and overlooks none.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -14,7 +15,7 @@ import torch
 from torch import Tensor
 
 from clplat.errors import UserError, unknown_name
-from clplat.evaluation.gallery import GalleryReader, Rows
+from clplat.evaluation.gallery import GalleryReader, Rows, Scored
 from clplat.evaluation.ranking import top_k
 
 #: ``hnsw`` walks a graph of neighbours (arXiv:1603.09320), ``ivf`` looks into the cells nearest to the query.
@@ -30,7 +31,7 @@ class Index:
         engine: the faiss index of these rows, None for ``exact``.
     """
 
-    def __init__(self, gallery: Tensor, kind: str, engine: Any) -> None:
+    def __init__(self, gallery: Tensor | Scored, kind: str, engine: Any) -> None:
         self.gallery, self.kind, self._engine = gallery, kind, engine
 
     def search(self, queries: Tensor, k: int, exclude: Rows | None = None) -> Tensor:
@@ -46,13 +47,23 @@ class Index:
         if not torch.isfinite(queries).all():
             raise ValueError("non-finite scores: an embedding of the queries is NaN or infinite")
         # Excluded rows may be among those found: search for that many more, and leave them out afterwards.
-        wanted = min(k + int((hidden >= 0).sum(1).max()), len(self.gallery))
+        wanted = min(k + int((hidden >= 0).sum(1).max()), GalleryReader(self.gallery).shape[0])
         _, rows = self._engine.search(_matrix(queries), wanted)
         found = torch.from_numpy(rows).to(queries.device)
         keep = (found >= 0) & ~(found[:, :, None] == hidden[:, None, :]).any(2)
         place = torch.where(keep, keep.cumsum(1) - 1, k).clamp(max=k)
         out = found.new_full((len(found), k + 1), -1).scatter_(1, place, found.masked_fill(~keep, -1))
         return out[:, :k]
+
+    @property
+    def rows(self) -> Tensor:
+        """What is searched (G, D)."""
+        return torch.as_tensor(self.gallery.rows if isinstance(self.gallery, Scored) else self.gallery)
+
+    def scores(self, query: Tensor, found: Sequence[int]) -> list[float]:
+        """Exact scores of one query (1, D) with rows that were found."""
+        reader, rows = GalleryReader(self.gallery), torch.tensor(list(found), dtype=torch.long)
+        return reader.scores(query.float(), torch.zeros_like(rows), rows).tolist()
 
     def recall(self, queries: Tensor, k: int) -> float:
         """The share of the exact k best rows that the index finds, 0 to 1.
@@ -68,7 +79,7 @@ class Index:
         return float(hits.sum() / (right >= 0).sum())
 
 
-def build_index(gallery: Tensor, kind: str = "exact", seed: int = 0) -> Index:
+def build_index(gallery: Tensor | Scored, kind: str = "exact", seed: int = 0) -> Index:
     """Index a gallery.
 
     ``hnsw`` links every row to 32 others. ``ivf`` cuts G rows into at most ``4 sqrt(G)`` cells, of 40 rows or
@@ -80,7 +91,7 @@ def build_index(gallery: Tensor, kind: str = "exact", seed: int = 0) -> Index:
         seed: of the training of ``ivf``; equal seeds give equal indexes.
 
     Raises:
-        UserError: unknown kind; faiss is not installed.
+        UserError: unknown kind; faiss is not installed; a kind that the gallery's scorer cannot use.
         ValueError: the gallery is empty, no matrix, or not finite.
 
     Example:
@@ -95,6 +106,11 @@ def build_index(gallery: Tensor, kind: str = "exact", seed: int = 0) -> Index:
     size, width = GalleryReader(gallery).shape
     if kind == "exact":
         return Index(gallery, kind, None)
+    if isinstance(gallery, Scored):
+        if not gallery.scorer.approximable:
+            name = type(gallery.scorer).__name__
+            raise UserError(f"index '{kind}' searches by inner product, scorer {name} is none; use exact")
+        gallery = torch.as_tensor(gallery.rows)
     if not torch.isfinite(gallery).all():
         raise ValueError("non-finite scores: an embedding of the gallery is NaN or infinite")
     faiss = _faiss()

@@ -11,8 +11,10 @@ from torch import Tensor
 from clplat.data.records import Picture, Query, RetrievalSet
 from clplat.errors import UserError
 from clplat.evaluation.asked import asked
+from clplat.evaluation.comparing import Compared
 from clplat.evaluation.ranking import top_k
 from clplat.parts.probes._base import ModelView
+from clplat.parts.scorers._base import Scorer
 
 __all__ = ["VersionView"]
 
@@ -25,9 +27,10 @@ class VersionView:
         sets: domain -> what it is evaluated on.
         version: experiences trained.
         encoder: gives the model when it is first used.
-        galleries: gives name -> embeddings when they are first used.
-        asked: domain -> embeddings of its queries; embedded anew where they are not kept.
+        galleries: gives name -> what is stored when it is first used.
+        asked: domain -> rows of its queries, as the head makes them; embedded anew where they are not kept.
         older: version -> its view.
+        compared: how this version stores and compares its embeddings; by default as they are.
     """
 
     def __init__(
@@ -39,7 +42,9 @@ class VersionView:
         galleries: Callable[[], Mapping[str, Tensor]],
         asked: Mapping[str, Tensor] | None = None,
         older: Callable[[int], ModelView] | None = None,
+        compared: Compared | None = None,
     ) -> None:
+        self._compared = compared or Compared()
         self._embed, self._encoder, self._galleries, self._older = embed, encoder, galleries, older
         self.sets, self.version, self._asked = sets, version, asked
         self._kept: dict[tuple[Any, ...], Tensor] = {}
@@ -48,28 +53,40 @@ class VersionView:
     def encoder(self) -> Any:
         return self._encoder()
 
+    @property
+    def scorer(self) -> Scorer:
+        """What compares queries with items."""
+        return self._compared.scorer
+
+    @cached_property
+    def _held(self) -> Compared:
+        return self._compared.holding(self._galleries())
+
     @cached_property
     def galleries(self) -> Mapping[str, Tensor]:
-        return self._galleries()
+        return {name: self._held.rows(name) for name in self._held.stored}
 
     @cached_property
     def asked(self) -> Mapping[str, Tensor]:
         if self._asked is not None:
-            return self._asked
+            return {name: self._compared.queries(rows).clone() for name, rows in self._asked.items()}
         return {name: self.queries(held.queries) for name, held in self.sets.items()}
 
     def images(self, pictures: Sequence[Picture], *, raw: bool = False) -> Tensor:
         return self._once(
             ("images", raw, *(picture.key for picture in pictures)),
-            lambda: self._embed.images(self.encoder, pictures, raw=raw),
+            lambda: self._seen(self._embed.images(self.encoder, pictures, raw=raw), raw),
         )
 
     def texts(self, texts: Sequence[str], *, raw: bool = False) -> Tensor:
-        return self._once(("texts", raw, *texts), lambda: self._embed.texts(self.encoder, texts, raw=raw))
+        return self._once(
+            ("texts", raw, *texts),
+            lambda: self._seen(self._embed.texts(self.encoder, texts, raw=raw), raw),
+        )
 
     def queries(self, queries: Sequence[Query]) -> Tensor:
         found: Tensor = self._embed.queries(self.encoder, queries)["own"]
-        return found.clone()
+        return self._compared.queries(found).clone()
 
     def inputs(self, pictures: Sequence[Picture]) -> Any:
         return self._embed.pictures(pictures)
@@ -80,7 +97,7 @@ class VersionView:
 
     def nearest(self, domain: str, k: int) -> Tensor:
         held = self.sets[domain]
-        return top_k(self.asked[domain], self.galleries[held.gallery.name], k, asked(held).exclude)
+        return top_k(self.asked[domain], self._held.gallery(held.gallery.name), k, asked(held).exclude)
 
     def older(self, version: int) -> ModelView:
         if version == self.version:
@@ -88,6 +105,9 @@ class VersionView:
         if self._older is None or not 0 <= version < self.version:
             raise UserError(f"a probe of version {self.version} cannot look at version {version}")
         return self._older(version)
+
+    def _seen(self, rows: Tensor, raw: bool) -> Tensor:
+        return rows if raw else self._compared.items(rows)
 
     def _once(self, key: tuple[Any, ...], make: Callable[[], Tensor]) -> Tensor:
         """Probes share what they embed; a copy, as tensors of inference mode are closed to autograd."""

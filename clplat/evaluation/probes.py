@@ -10,8 +10,10 @@ import torch
 from torch import Tensor
 
 from clplat.data.records import Picture
+from clplat.evaluation.gallery import Scored
 from clplat.evaluation.ranking import rank_of_targets, top_k
 from clplat.parts.probes._base import ModelView, Probe
+from clplat.parts.scorers._base import Scorer
 
 __all__ = ["ClassificationProbe", "RetrievalProbe", "classification_accuracy", "image_text_recall"]
 
@@ -45,7 +47,8 @@ class RetrievalProbe(Probe):
 
     def measure(self, view: ModelView) -> dict[str, float]:
         """See `image_text_recall`; pictures of equal captions answer each other."""
-        return image_text_recall(view.images(self.pictures), view.texts(self.texts), groups=self.texts)
+        images, texts = view.images(self.pictures), view.texts(self.texts)
+        return image_text_recall(images, texts, groups=self.texts, scorer=getattr(view, "scorer", None))
 
 
 @dataclass(frozen=True)
@@ -84,11 +87,16 @@ class ClassificationProbe(Probe):
     def measure(self, view: ModelView) -> dict[str, float]:
         """See `classification_accuracy`."""
         images, prompts = view.images(self.pictures), view.texts(self.texts)
-        return {"accuracy": classification_accuracy(images, prompts, torch.tensor(self.labels))}
+        scorer = getattr(view, "scorer", None)
+        return {"accuracy": classification_accuracy(images, prompts, torch.tensor(self.labels), scorer)}
 
 
 def image_text_recall(
-    images: Tensor, texts: Tensor, ks: Sequence[int] = (1, 5, 10), groups: Sequence[Hashable] | None = None
+    images: Tensor,
+    texts: Tensor,
+    ks: Sequence[int] = (1, 5, 10),
+    groups: Sequence[Hashable] | None = None,
+    scorer: Scorer | None = None,
 ) -> dict[str, float]:
     """Image-text retrieval R@K in percent, and its two directions.
 
@@ -98,6 +106,7 @@ def image_text_recall(
         ks: cut-offs.
         groups: what each pair shows, e.g. the captions: pairs of one group answer each other. Default: every
             pair is its own. Without groups, equal captions compete for one place, and all but one lose it.
+        scorer: compares them; by default the dot product.
 
     Returns:
         ``R@K = (i2t R@K + t2i R@K) / 2``, ``i2t R@K`` (picture to texts) and ``t2i R@K``.
@@ -117,19 +126,25 @@ def image_text_recall(
     for i, group in enumerate(range(len(images)) if groups is None else groups):
         members.setdefault(group, []).append(i)
     targets = [members[group] for group in (range(len(images)) if groups is None else groups)]
-    ranks = rank_of_targets(images, texts, targets)[0], rank_of_targets(texts, images, targets)[0]
+    ranks = (
+        rank_of_targets(asked, shown if scorer is None else Scored(shown, scorer), targets)[0]
+        for asked, shown in ((images, texts), (texts, images))
+    )
     i2t, t2i = ({k: 100.0 * (rank < k).double().mean().item() for k in ks} for rank in ranks)
     out = {f"R@{k}": (i2t[k] + t2i[k]) / 2 for k in ks}
     return out | {f"i2t R@{k}": i2t[k] for k in ks} | {f"t2i R@{k}": t2i[k] for k in ks}
 
 
-def classification_accuracy(images: Tensor, prompts: Tensor, labels: Tensor) -> float:
+def classification_accuracy(
+    images: Tensor, prompts: Tensor, labels: Tensor, scorer: Scorer | None = None
+) -> float:
     """Zero-shot accuracy in percent: every picture gets the class of its most similar prompt.
 
     Args:
         images: (N, D) embeddings.
         prompts: (C, D) embeddings of the class prompts, one per class.
         labels: (N,) class of each picture. Where classes tie, the first one is predicted.
+        scorer: compares them; by default the dot product.
 
     Raises:
         ValueError: a label without a prompt, no pictures, or a score that is not finite.
@@ -143,5 +158,5 @@ def classification_accuracy(images: Tensor, prompts: Tensor, labels: Tensor) -> 
         raise ValueError(f"each of the {len(images)} pictures needs one label, not {tuple(labels.shape)}")
     if ((labels < 0) | (labels >= len(prompts))).any():
         raise ValueError(f"labels must lie in 0..{len(prompts) - 1}, the classes that have a prompt")
-    predicted = top_k(images, prompts, 1).squeeze(1)
+    predicted = top_k(images, prompts if scorer is None else Scored(prompts, scorer), 1).squeeze(1)
     return 100.0 * (predicted == labels.to(predicted.device)).double().mean().item()

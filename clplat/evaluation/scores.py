@@ -20,6 +20,7 @@ BLOCK = 1 << 23
 #: Gallery rows read at once.
 PIECE = 1 << 14
 LOWEST = torch.finfo(torch.float32).min
+_NOT_FINITE = "non-finite scores: an embedding of the queries or of the gallery is NaN or infinite"
 
 
 class Scores:
@@ -57,6 +58,8 @@ class Scores:
     def __iter__(self) -> Iterator[None]:
         queries, device, count = self.queries, self.queries.device, self.gallery.shape[0]
         width = max(1, min(PIECE, count, self._size))
+        if self.gallery.scorer is not None:  # rows of several vectors are wide
+            width = max(1, min(width, (1 << 26) // self.gallery.shape[1]))
         height = max(1, min(1024, self._size // width))  # more queries at once fill no cache better
         self._out = torch.empty(min(height, len(queries)) * width, device=device)  # fresh pages are slow
         self.dtype = torch.bfloat16 if _bfloat16_pays(queries, count, self.kept) else torch.float32
@@ -64,13 +67,14 @@ class Scores:
         lost = _lengths(queries - queries.to(self.dtype).float())
         for start, rows in self.gallery.pieces(width, device) if len(queries) else ():
             self.start, self.rows = start, rows
+            if self.gallery.scorer is not None:
+                yield from self._by_scorer(height)
+                continue
             longest = _lengths(rows).amax()
             reach = length * longest  # no score, nor any partial sum, lies beyond
             # NaN > x is False: without this check a collapsed model would rank every target first.
             if not reach.amax() < -LOWEST:
-                raise ValueError(
-                    "non-finite scores: an embedding of the queries or of the gallery is NaN or infinite"
-                )
+                raise ValueError(_NOT_FINITE)
             # bfloat16 takes ``lost`` from a query and, of 8 bits, 2^-8 at most from a gallery row.
             rounding = 1.01 * longest * (lost + 2.0**-8 * (length + lost))
             if not longest + (reach + rounding).amax() < 1e30:
@@ -82,12 +86,32 @@ class Scores:
                 self._multiply()
                 yield
 
+    def _by_scorer(self, height: int) -> Iterator[None]:
+        """Blocks of another scorer, which says how far they may lie from its exact scores."""
+        assert self.gallery.scorer is not None
+        self.dtype = torch.float32
+        for first in range(0, len(self.queries), height):
+            self.part = slice(first, min(first + height, len(self.queries)))
+            with torch.no_grad():
+                self.block = self.gallery.scorer.block(self.queries[self.part], self.rows).float()
+            if not torch.isfinite(self.block).all():
+                raise ValueError(_NOT_FINITE)
+            self._hide()
+            self._error = torch.full_like(self.block[:, :1], self.gallery.scorer.slack)
+            yield
+
     def _multiply(self) -> None:
         left = self.queries[self.part].to(self.dtype)
         shape = len(left), len(self.rows)
         self.block = self._out.view(self.dtype)[: shape[0] * shape[1]].view(shape)
         with torch.autocast(left.device.type, enabled=False):
             torch.mm(left, self._rounded.T, out=self.block)
+        self._hide()
+        self._error = self._errors[self.dtype][self.part, None].float()
+
+    def _hide(self) -> None:
+        """Score what is no candidate -inf."""
+        shape = self.block.shape
         self.block[self.pairs(self._hidden)] = -torch.inf
         if self._among is not None:
             rows = self._among[self.part]
@@ -96,7 +120,6 @@ class Scores:
                 rows = rows.masked_fill((rows < 0) | (rows > shape[1]), shape[1])
             other = torch.ones((shape[0], shape[1] + 1), dtype=torch.bool, device=rows.device)
             self.block.masked_fill_(other.scatter_(1, rows, False)[:, :-1], -torch.inf)
-        self._error = self._errors[self.dtype][self.part, None].float()
 
     def refine(self, undecided: float) -> bool:
         """Multiply again in float32 if bfloat16 leaves too many pairs undecided; whether it did."""

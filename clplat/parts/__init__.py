@@ -47,6 +47,8 @@ if TYPE_CHECKING:
     from clplat.models.view import Towers as Towers
     from clplat.parts.adapters._base import Adapter as Adapter
     from clplat.parts.composers._base import Composer as Composer
+    from clplat.parts.heads._base import Head as Head
+    from clplat.parts.heads._base import View as View
     from clplat.parts.losses._base import Loss as Loss
     from clplat.parts.losses.info_nce import info_nce as info_nce
     from clplat.parts.losses.similarity_distillation import relation_kl as relation_kl
@@ -63,6 +65,7 @@ if TYPE_CHECKING:
     from clplat.parts.prompts._base import Prompt as Prompt
     from clplat.parts.references._base import Reference as Reference
     from clplat.parts.samplers._base import Sampler as Sampler
+    from clplat.parts.scorers._base import Scorer as Scorer
     from clplat.parts.teachers._base import TeacherPart as TeacherPart
     from clplat.parts.transforms._base import Transform as Transform
     from clplat.progress import Progress as Progress
@@ -108,6 +111,7 @@ _FROM = {
     "clplat.retriever": ("ComposedRetriever",),
     "clplat.parts.adapters._base": ("Adapter",),
     "clplat.parts.composers._base": ("Composer",),
+    "clplat.parts.heads._base": ("Head", "View"),
     "clplat.parts.losses._base": ("Loss",),
     "clplat.parts.losses.info_nce": ("info_nce",),
     "clplat.parts.losses.similarity_distillation": ("relation_kl",),
@@ -119,6 +123,7 @@ _FROM = {
     "clplat.parts.postprocessors._base": ("PostProcessor", "Shortlist"),
     "clplat.parts.teachers._base": ("TeacherPart",),
     "clplat.parts.transforms._base": ("Transform",),
+    "clplat.parts.scorers._base": ("Scorer",),
     "clplat.parts.references._base": ("Reference",),
     "clplat.parts.samplers._base": ("Sampler",),
     "clplat.progress": ("Progress",),

@@ -13,6 +13,7 @@ from clplat.cache.counts import added
 from clplat.config.resolve import resolve
 from clplat.config.resolved import Config
 from clplat.errors import UserError
+from clplat.evaluation.comparing import compared_by
 from clplat.evaluation.evaluator import VersionMetrics
 from clplat.evaluation.lists import save_lists
 from clplat.evaluation.model_view import VersionView
@@ -170,7 +171,7 @@ class Experiment:
         retriever = self.parts.retriever.eval()
         if self.parts.cache is not None:
             self.parts.cache.refresh()
-        with weights_fixed():
+        with weights_fixed(), retriever.as_version(version):
             row = self.parts.evaluator.row(
                 retriever,
                 lambda j, values: self.listener.cell(version, j, values),
@@ -186,7 +187,7 @@ class Experiment:
         save_tree(self.folder / "values" / f"{version}.safetensors", row.values)
         save_lists(self.folder / "lists" / f"{version}.safetensors", row.lists)
         save_version(self.folder / "versions" / f"{version}.safetensors", self.trainer, self.weights)
-        add_row(self.result, row, cells, backfill)
+        add_row(self.result, row, cells.pop(""), backfill, views=cells)
         for name, cost in spent.items():
             self.result["sets"][name]["cost"] = cost
         self._add_costs()
@@ -198,8 +199,13 @@ class Experiment:
 
     def _older(self, version: int) -> VersionView:
         """An earlier version in the hands of probes; its weights are loaded only for one that embeds."""
+        with self.parts.retriever.as_version(version):
+            compared, *_ = compared_by(self.parts.retriever).values()
         return self.parts.evaluator.view(
-            lambda: load(self.folder, version), version, lambda: self.versions.galleries(version)
+            lambda: load(self.folder, version),
+            version,
+            lambda: self.versions.galleries(version),
+            compared=compared,
         )
 
     def _add_costs(self) -> None:

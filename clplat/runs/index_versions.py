@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import copy
 from pathlib import Path
+from typing import TypeAlias
 
 from torch import Tensor
 
 from clplat.errors import unknown_name
+from clplat.evaluation.comparing import Compared, compared_by
 from clplat.evaluation.evaluator import VersionMetrics
 from clplat.models.frozen import weights_fixed
 from clplat.parts.projections._base import Projection
@@ -15,9 +17,12 @@ from clplat.runs.assembly import Assembly
 from clplat.runs.pairs import Anchors, VersionPairs
 from clplat.trees import load_tree, save_tree
 
+#: A row of C for each metric.
+Cells: TypeAlias = dict[str, list[float | None]]
+
 
 class IndexVersions:
-    """Embeddings of the galleries by every version, and projections into each older version's space.
+    """What is stored of the galleries by every version, and projections into each older version's space.
 
     Queries of version i reach the index of version j through a projection that learnt from pairs, or stored
     vectors of j come to i: training data of the domains up to the one that made version j + 1, embedded by
@@ -42,8 +47,8 @@ class IndexVersions:
                 if name not in names:
                     raise unknown_name(f"entry of the projection's `{what}`", name, names)
 
-    def _file(self, kind: str, version: int) -> Path:
-        return self.folder / kind / f"{version}.safetensors"
+    def _file(self, kind: str, version: int, view: str = "") -> Path:
+        return self.folder / kind / view / f"{version}.safetensors"
 
     def _anchors(self, version: int) -> Anchors:
         """Training data seen when ``version`` became old."""
@@ -53,7 +58,7 @@ class IndexVersions:
         """Before the next experience: embed the anchors by the version that is about to become old."""
         if not self.projection.fitted:
             return
-        with weights_fixed():
+        with weights_fixed(), self.parts.retriever.as_version(version):
             encoder, embed = self.parts.retriever.eval(), self.parts.evaluator.embed
             anchors = self._anchors(version)
             tree = {what: anchors.embedded(what, embed, encoder) for what in sorted(self.projection.reads)}
@@ -66,24 +71,40 @@ class IndexVersions:
                 keys = [picture.key for picture in shown]
                 save_tree(self.folder / "anchors" / "base.safetensors", {"keys": keys, "rows": rows})
 
-    def cells(self, version: int, row: VersionMetrics) -> dict[str, list[float | None]]:
-        """Row ``version`` of C for each metric: this version's queries in every index up to its own.
+    def cells(self, version: int, row: VersionMetrics) -> dict[str, Cells]:
+        """Row ``version`` of C by view and metric: this version's queries in every index up to its own.
 
-        None where the two spaces have unequal widths and no projection lies between.
+        The main view is called ``""``. A cell is None where the two spaces have unequal widths and no
+        projection lies between.
         """
-        save_tree(self._file("galleries", version), row.galleries)
-        cells: list[dict[str, float]] = []
+        seen = {"": row, **row.views}
+        for view, one in seen.items():
+            save_tree(self._file("galleries", version, view), one.galleries)
+        out: dict[str, Cells] = {view: {} for view in seen}
         for old in range(version + 1):
-            queries, galleries = row.queries, row.galleries if old == version else self.galleries(old)
-            if self.projection.fitted and old < version:
-                queries, galleries = self._bridged(version, old, queries, galleries)
-            fits = {rows.shape[1:] for rows in (*queries.values(), *galleries.values())}
-            cells.append(self.parts.evaluator.cross_version(queries, galleries) if len(fits) == 1 else {})
-        return {metric: [cell.get(metric) for cell in cells] for metric in cells[-1]}
+            bridge = self._fitted(version, old) if self.projection.fitted and old < version else None
+            for view, compared in self._compared(old).items():
+                queries = row.queries
+                stored = seen[view].galleries if old == version else self.galleries(old, view)
+                held = compared.holding(stored)
+                if bridge is not None and bridge.maps == "query":
+                    queries = {name: bridge(rows) for name, rows in queries.items()}
+                elif bridge is not None:
+                    queries = {name: self._compared(version)[view].queries(q) for name, q in queries.items()}
+                    held = self._mapped(bridge, held, view)
+                for metric, value in self.parts.evaluator.cross_version(queries, held.stored, held).items():
+                    out[view].setdefault(metric, []).append(value)
+        return out
 
-    def galleries(self, version: int) -> dict[str, Tensor]:
-        """The galleries as a version embedded them."""
-        held: dict[str, Tensor] = load_tree(self._file("galleries", version))
+    def _compared(self, version: int) -> dict[str, Compared]:
+        """View -> how a version stores and compares embeddings; the main view is called ``""``."""
+        with self.parts.retriever.as_version(version):
+            (_, main), *others = compared_by(self.parts.retriever).items()
+        return {"": main, **dict(others)}
+
+    def galleries(self, version: int, view: str = "") -> dict[str, Tensor]:
+        """What a version stored of the galleries."""
+        held: dict[str, Tensor] = load_tree(self._file("galleries", version, view))
         return held
 
     def backfill(self, version: int, row: VersionMetrics) -> float | None:
@@ -98,17 +119,15 @@ class IndexVersions:
         changed = sum(_changed(row.galleries[name], old) for name, old in before.items())
         return 100.0 * changed / sum(len(old) for old in before.values())
 
-    def _bridged(
-        self, version: int, old: int, queries: dict[str, Tensor], galleries: dict[str, Tensor]
-    ) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
-        """Queries and galleries of two versions in one space."""
-        projection = self._fitted(version, old)
-        if projection.maps == "query":
-            return {name: projection(rows) for name, rows in queries.items()}, galleries
+    def _mapped(self, projection: Projection, held: Compared, view: str) -> Compared:
+        """Galleries of an older version, as they were stored, in the space of this one's queries."""
         # The untrained model stands at the beginning of every index: its galleries are the stored columns.
-        base = self.galleries(0) if projection.stores else {}
-        columns = {name: {"base": base[name]} if base else {} for name in galleries}
-        return queries, {name: projection.map(rows, columns[name]) for name, rows in galleries.items()}
+        first = self._compared(0)[view].holding(self.galleries(0, view)) if projection.stores else None
+        mapped = {}
+        for name in held.stored:
+            columns = {"base": first.rows(name)} if first is not None else {}
+            mapped[name] = projection.map(held.rows(name), columns)
+        return Compared(scorer=held.scorer).holding(mapped)
 
     def _fitted(self, version: int, old: int) -> Projection:
         then = load_tree(self._file("anchors", old))
@@ -135,4 +154,5 @@ _OLD = {"pictures": "old"}
 
 
 def _changed(now: Tensor, before: Tensor) -> int:
-    return int((now != before).any(dim=1).sum()) if now.shape == before.shape else len(before)
+    alike = now.shape == before.shape and now.dtype == before.dtype
+    return int((now != before).any(dim=1).sum()) if alike else len(before)

@@ -74,3 +74,4 @@ def put_version(path: Path, config: Config, retriever: ComposedRetriever) -> Non
     """Put the weights of a finished version into a model as `build_retriever` makes it."""
     idle = torch.optim.SGD(retriever.parameters(), lr=0.0)  # a learner has an optimizer; nothing steps here
     load_version(path, config.make("strategy"), Learner(retriever, idle))
+    retriever.headless = int(path.stem) == 0

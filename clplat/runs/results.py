@@ -23,6 +23,8 @@ from clplat.training.trainer import Trainer
 SCHEMA = 2
 #: What schema 2 added, as it is in results of schema 1.
 _YOUNGER: dict[str, Any] = {"sets": {}, "views": {}, "extra_data": {}}
+#: The tables of a further view of the embeddings.
+_VIEW: dict[str, Any] = {"metrics": {}, "tags": {}, "baselines": {}, "ties": [], "compatibility": {}}
 
 
 def blank(config: Config, parts: Assembly) -> dict[str, Any]:
@@ -140,6 +142,7 @@ def add_row(
     row: VersionMetrics,
     cells: Mapping[str, Sequence[float | None]],
     backfill: float | None,
+    views: Mapping[str, Mapping[str, Sequence[float | None]]] | None = None,
 ) -> None:
     """Append what was measured of one model version, and every score up to it.
 
@@ -148,24 +151,37 @@ def add_row(
         row: of R and of the probes.
         cells: metric -> row of C, as long as versions are known.
         backfill: the share in percent of gallery vectors that this version changed.
+        views: the cells of each further view.
     """
     version = len(result["scores"])
-    _append(result["metrics"], row.metrics, version)
-    for group, new in (("tags", row.tags), ("baselines", row.baselines), ("probes", row.probes)):
-        for name in dict.fromkeys([*result[group], *new]):
-            _append(result[group].setdefault(name, {}), new.get(name, {}), version)
+    _add_tables(result, row, cells, version)
+    for name, seen in row.views.items():
+        view = result["views"].setdefault(name, copy.deepcopy(_VIEW))
+        _add_tables(view, seen, (views or {})[name], version)
+        view["bytes_per_item"] = seen.bytes_per_item
+    for name in dict.fromkeys([*result["probes"], *row.probes]):
+        _append(result["probes"].setdefault(name, {}), row.probes.get(name, {}), version)
     for name, further in row.sets.items():
         _append(result["sets"][name]["metrics"], further.metrics, version)
         result["sets"][name]["ties"].append(further.ties)
+    result["scores"].append(_rounded(_scores(result) | {"backfill": backfill}))
+    # A head may make what is stored smaller than the towers' embeddings.
+    result["cost"]["bytes_per_item"] = row.bytes_per_item
+
+
+def _add_tables(
+    result: dict[str, Any], row: VersionMetrics, cells: Mapping[str, Sequence[float | None]], version: int
+) -> None:
+    """Append to the tables that every view of the embeddings has."""
+    _append(result["metrics"], row.metrics, version)
+    for group, new in (("tags", row.tags), ("baselines", row.baselines)):
+        for name in dict.fromkeys([*result[group], *new]):
+            _append(result[group].setdefault(name, {}), new.get(name, {}), version)
     result["ties"].append(row.ties)
     for known in result["compatibility"].values():
         for earlier in filter(None, known):
             earlier.append(None)
     _append(result["compatibility"], cells, version)
-    result["scores"].append(_rounded(_scores(result) | {"backfill": backfill}))
-    # What a stored gallery takes; a head may make it smaller than the towers' embeddings.
-    vector = next(iter(row.galleries.values()))
-    result["cost"]["bytes_per_item"] = vector.shape[1] * vector.element_size()
 
 
 def _append(tables: dict[str, Any], new: Mapping[str, Any], version: int) -> None:
@@ -178,7 +194,7 @@ def _append(tables: dict[str, Any], new: Mapping[str, Any], version: int) -> Non
 def _scores(result: Mapping[str, Any]) -> dict[str, Any]:
     primary = result["protocol"]["primary"]
     scores: dict[str, Any] = dict(continual_scores(result["metrics"][primary]))
-    scores |= compatibility_scores(result["compatibility"][primary])
+    scores |= compatibility_scores(result["compatibility"][primary], gaps=True)
     series = [values for values in zero_shot_series(result) if None not in values[:1] + values[-1:]]
     for name, score in (("zs_retention", zs_retention), ("zs_drop", zs_drop)):
         known = [value for value in map(score, series) if value is not None]

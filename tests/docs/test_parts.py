@@ -54,6 +54,8 @@ def test_all_parts_of_the_page_in_one_experiment(
             "backbone": f"local-dir:{small_backbone}",
             "adapter": "documented_parts:Biases",
             "composer": {"name": "documented_parts:Gated", "start": 0.4},
+            "head": "documented_parts:Halved",
+            "scorer": "documented_parts:Shifted",
             "projection": "documented_parts:LeastSquares",
             "transform": "documented_parts:Mumbled",
             "loss": "documented_parts:Margin",

@@ -11,11 +11,13 @@ import torch
 
 from clplat.config.resolve import resolve
 from clplat.errors import UserError
+from clplat.evaluation.evaluator import Evaluator, VersionMetrics
 from clplat.parts.projections import Identity, Procrustes, SideNetwork
 from clplat.runs.assembly import assemble
 from clplat.runs.experiment import run
 from clplat.runs.index_versions import IndexVersions
 from clplat.runs.load import load
+from clplat.testing import tiny_domains, tiny_retriever
 from clplat.trees import load_tree, save_tree
 
 
@@ -62,17 +64,22 @@ def test_a_projection_learns_from_texts_alone(small_backbone: Path, tmp_path: Pa
 
 
 def versions(folder: Path, projection: Any) -> IndexVersions:
-    evaluator = SimpleNamespace(cross_version=lambda queries, galleries: {"R@1": 50.0})
-    return IndexVersions(
-        folder, SimpleNamespace(retriever=SimpleNamespace(projection=projection), evaluator=evaluator), 8
-    )  # type: ignore[arg-type]
+    retriever = tiny_retriever()
+    retriever.projection = projection
+    evaluator = Evaluator(
+        tiny_domains(1), [], split="test", pictures=tuple, tokenize=lambda texts: torch.empty(0), composers={}
+    )
+    return IndexVersions(folder, SimpleNamespace(retriever=retriever, evaluator=evaluator), 8)  # type: ignore[arg-type]
 
 
 def test_unequal_widths_have_no_number_and_need_every_vector_anew(tmp_path: Path) -> None:
-    row: Any = SimpleNamespace(queries={"a": torch.ones(2, 6)}, galleries={"g": torch.ones(3, 6)})
-    save_tree(tmp_path / "galleries" / "0.safetensors", {"g": torch.ones(3, 4)})
+    [domain] = tiny_domains(1)
+    gallery, count = domain.test.gallery.name, len(domain.test.queries)
+    row = VersionMetrics(queries={domain.name: torch.ones(count, 6)}, galleries={gallery: torch.ones(12, 6)})
+    save_tree(tmp_path / "galleries" / "0.safetensors", {gallery: torch.ones(12, 4)})
     held = versions(tmp_path, Identity())
-    assert held.cells(1, row) == {"R@1": [None, 50.0]}
+    before, now = held.cells(1, row)[""]["R@1"]
+    assert before is None and now is not None
     assert held.backfill(1, row) == 100.0
 
 

@@ -67,10 +67,11 @@ class Filip(Scorer):
         if direction not in ("query", "both"):
             raise ValueError(f"direction must be 'query' or 'both', not '{direction}'")
         self.vectors, self.direction = vectors, direction
-        self.slack = 1e-5
 
     def attach(self, towers: Towers) -> None:
         self.towers = towers
+        # Two orders to add D products of unit vectors, and then the best of K.
+        self.slack = 2.02 * (towers.joint + self.vectors + 32) * 2.0**-24
 
     def vectors_of(self, rows: Tensor, width: int | None = None) -> Tensor:
         """Flat rows (N, K D) as vectors (N, K, D)."""
