@@ -116,6 +116,11 @@ def assemble(config: Config) -> Assembly:
     domains = [experience.domain for experience in benchmark.train_stream]
     probes = _probes(config, benchmark)
     retriever, fingerprint, attached = build_retriever(config)
+    if config.name("postprocessor") != "none" and not retriever.scorer.approximable:
+        raise UserError(
+            f"postprocessor '{config.name('postprocessor')}' compares one vector of each item, which scorer "
+            f"'{config.name('scorer')}' does not; choose --scorer dot"
+        )
     backbone, cache = retriever.backbone, retriever.cache
     assert cache is None or isinstance(cache, FeatureCache)
     pixels = _pixels(backbone.image_size, config.data.preprocess, cache.store if cache else None)

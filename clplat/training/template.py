@@ -22,9 +22,10 @@ from clplat.progress import Progress
 from clplat.randomness import generator, seeded
 from clplat.training.accumulation import embed_in_parts
 from clplat.training.batches import loaded
-from clplat.training.loss_log import Position
-from clplat.training.optimizer import hold_trainable, named_tensors
-from clplat.training.plugin import AvalancheLearner
+from clplat.training.loss_log import LossLog, Position
+from clplat.training.optimizer import hold_trainable, named_tensors, set_learning_rates
+from clplat.training.phases import Span
+from clplat.training.plugin import AvalancheLearner, StrategyPlugin
 from clplat.training.step import flops_of
 
 __all__ = ["RetrievalTemplate", "task_terms"]
@@ -60,6 +61,8 @@ class RetrievalTemplate(SupervisedTemplate):  # type: ignore[misc]
     steps_per_epoch: int
     sampler: Sampler
     flops: int
+    loss_log: LossLog
+    strategy_plugin: StrategyPlugin
     #: The batches of this epoch.
     drawn: list[list[int]] | None
     _drawn_at: tuple[int, int] | None
@@ -114,6 +117,29 @@ class RetrievalTemplate(SupervisedTemplate):  # type: ignore[misc]
     def groups(self, names: Sequence[str]) -> Sequence[Group]:
         """Tensors that are optimized in their own way."""
         raise NotImplementedError
+
+    def _set_learning_rates(self) -> Span:
+        """Each phase has a schedule of its own."""
+        place, steps = self.position, self.steps_per_epoch
+        span = self.strategy_plugin.span(place.epoch)
+        done = (place.epoch - span.start) * steps + place.iteration
+        total = max(1, (span.stop - span.start) * steps)
+        set_learning_rates(self.optimizer, self.config, done, total, span.phase.lr)
+        return span
+
+    @property
+    def losses(self) -> list[dict[str, float]]:
+        """The loss terms of every step so far, ``loss`` being their sum.
+
+        Raises:
+            NonFiniteLoss: one of them is not finite.
+        """
+        self.loss_log.read()
+        return self.loss_log.losses
+
+    @losses.setter
+    def losses(self, losses: list[dict[str, float]]) -> None:
+        self.loss_log.losses = losses
 
     # -- data ---------------------------------------------------------------------------------------------
 

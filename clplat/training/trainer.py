@@ -24,8 +24,7 @@ from clplat.randomness import seeded
 from clplat.retriever import ComposedRetriever
 from clplat.training.accumulation import refuse_batch_statistics
 from clplat.training.loss_log import LossLog, NonFiniteLoss, Position
-from clplat.training.optimizer import clip_gradient, named_tensors, new_optimizer, set_learning_rates
-from clplat.training.phases import Span
+from clplat.training.optimizer import clip_gradient, named_tensors, new_optimizer
 from clplat.training.plugin import StrategyPlugin
 from clplat.training.step import (
     autocast_dtype,
@@ -144,20 +143,6 @@ class Trainer(RetrievalTemplate):
         """Finished optimizer steps of the stream."""
         return self.learner.progress.step
 
-    @property
-    def losses(self) -> list[dict[str, float]]:
-        """The loss terms of every step so far, ``loss`` being their sum.
-
-        Raises:
-            NonFiniteLoss: one of them is not finite.
-        """
-        self.loss_log.read()
-        return self.loss_log.losses
-
-    @losses.setter
-    def losses(self, losses: list[dict[str, float]]) -> None:
-        self.loss_log.losses = losses
-
     def _before_training_exp(self, **kwargs: Any) -> None:
         if not self.resuming:
             self.position = Position(self.experience.current_experience)
@@ -218,12 +203,7 @@ class Trainer(RetrievalTemplate):
             self.mbatch = batch
             place = self.position
             self._unpack_minibatch()
-            steps, span = self.steps_per_epoch, self.strategy_plugin.span(place.epoch)
-            done, total = (
-                (place.epoch - span.start) * steps + place.iteration,
-                (span.stop - span.start) * steps,
-            )
-            set_learning_rates(self.optimizer, self.config, done, max(1, total), span.phase.lr)
+            span = self._set_learning_rates()
             phase_begins = (place.epoch, place.iteration) == (span.start, 0)
             with seeded(self.seed, "step", place.experience, place.epoch, place.iteration):
                 if place.experience in self.flops_per_step and not (span.start and phase_begins):
@@ -236,15 +216,6 @@ class Trainer(RetrievalTemplate):
             self.position = Position(place.experience, place.epoch, place.iteration + 1)
             if self.on_step is not None:
                 self.on_step(self)
-
-    def _set_learning_rates(self) -> Span:
-        """Each phase has a schedule of its own."""
-        place, steps = self.position, self.steps_per_epoch
-        span = self.strategy_plugin.span(place.epoch)
-        done = (place.epoch - span.start) * steps + place.iteration
-        total = max(1, (span.stop - span.start) * steps)
-        set_learning_rates(self.optimizer, self.config, done, total, span.phase.lr)
-        return span
 
     def _one_step(self) -> None:
         self._before_training_iteration()

@@ -10,10 +10,13 @@ import pytest
 import torch
 from PIL import Image
 
+from clplat.config.resolve import resolve
 from clplat.data.records import Item, Picture
+from clplat.errors import UserError
 from clplat.evaluation.lists import load_lists
 from clplat.parts.postprocessors._base import Shortlist
 from clplat.parts.postprocessors.crops import Crops
+from clplat.runs.assembly import assemble
 from clplat.runs.experiment import run
 
 
@@ -91,3 +94,10 @@ def test_a_run_keeps_both_rankings_and_counts_the_cost(small_backbone: Path, tmp
     assert torch.equal(kept.rows[:, 4:], again.rows[:, 4:])
     assert torch.equal(kept.rows[:, :4].sort(1).values, again.rows[:, :4].sort(1).values)
     assert results["crops"]["sets"]["test/reranked"]["metrics"]["R@10"] == results["crops"]["metrics"]["R@10"]
+
+
+def test_a_scorer_of_several_vectors_is_refused() -> None:
+    with pytest.raises(
+        UserError, match="'crops' compares one vector of each item, which scorer 'filip' does not"
+    ):
+        assemble(resolve({"postprocessor": "crops", "scorer": "filip"}))
