@@ -97,7 +97,7 @@ class Evaluator:
             embedded = self.queries(encoder, held.queries)
             for one in (main, *others):
                 one.compared.take(held.gallery.name, rows[held.gallery.name])
-                one.add(self.split, name, held, self.rows_of(held), embedded)
+                one.add(self.split, name, held, self.rows_of(held), embedded, listed=one is main)
             main.row.queries[name] = embedded["own"]
             if on_domain is not None:
                 on_domain(len(main.cells) - 1, main.cells[-1])

@@ -73,17 +73,23 @@ class Tables:
         self._tagged: list[dict[str, dict[str, float]]] = []
 
     def add(
-        self, split: str, name: str, held: RetrievalSet, asked: Asked, embedded: Mapping[str, Tensor]
+        self,
+        split: str,
+        name: str,
+        held: RetrievalSet,
+        asked: Asked,
+        embedded: Mapping[str, Tensor],
+        listed: bool = True,
     ) -> None:
-        """Measure a domain's queries, embedded by each composer."""
+        """Measure a domain's queries, embedded by each composer; ``listed`` keeps their best rows."""
         row, means = self.row, self.means
         found = {who: self.compared.values(held, asked, rows) for who, rows in embedded.items()}
         own = found.pop("own")
         row.ranks[name], ties = own.pop("rank"), own.pop("ties")
         row.values[name] = own[held.protocol.primary].float()
         row.ties.append(int(ties.sum()))
-        lists = self.compared.lists(held, asked, embedded["own"])
-        row.lists.setdefault(split, {})[name] = lists
+        if listed:
+            row.lists.setdefault(split, {})[name] = self.compared.lists(held, asked, embedded["own"])
         self.cells.append(means(held, own))
         self._blind.append({who: means(held, values) for who, values in found.items()})
         masks = {tag: [tag in tags_of(query) for query in held.queries] for tag in self.tags}
