@@ -107,8 +107,7 @@ def _stability(result: Result) -> float | None:
 
 
 def _seconds(result: Result) -> float | None:
-    spent = result["measured"]
-    return float(spent["train_seconds"] + spent["evaluation_seconds"])
+    return float(result["measured"]["train_seconds"] + result["measured"]["evaluation_seconds"])
 
 
 MEASURES = {

@@ -4,15 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
+from pathlib import Path
 from typing import Any
 
 from PIL import Image, ImageDraw, ImageFont
 
 from clplat.data.records import Item, Picture, RetrievalSet
 from clplat.evaluation.lists import Lists
+from clplat.files import write_atomically
 
 _CELL = 96  # side of a picture, in pixels
 _RIGHT, _WRONG, _INK, _PAPER = "#009e73", "#d55e00", "#222222", "#ffffff"
+
+
+def save_picture(picture: Image.Image, path: Path) -> None:
+    """Write a PNG, whole or not at all."""
+    write_atomically(path, lambda temporary: picture.save(temporary, format="PNG", compress_level=1))
 
 
 def draw_grid(

@@ -25,7 +25,7 @@ from clplat.config.resolve import command_of, completed, resolve
 from clplat.events import Listener
 from clplat.parts.adapters.full import Full
 from clplat.runs.assembly import assemble
-from clplat.runs.results import completed_result
+from clplat.runs.blank import completed_result
 from clplat.trees import load_tree
 
 pytestmark = pytest.mark.usefixtures("one_thread")

@@ -247,5 +247,4 @@ class FeatureCache:
             for n, rows in groups.items()
         ]
         place = {i: at for at, i in enumerate(i for rows in groups.values() for i in rows)}
-        order = [place[i] for i in back]
-        return TextFeatures(pooled=torch.cat(pooled)[order])
+        return TextFeatures(pooled=torch.cat(pooled)[[place[i] for i in back]])

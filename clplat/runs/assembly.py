@@ -29,6 +29,7 @@ from clplat.parts.references._base import Reference
 from clplat.provenance import library_versions
 from clplat.randomness import seeded
 from clplat.retriever import ComposedRetriever
+from clplat.runs.refusals import check_device, cut_texts, reference_of
 from clplat.training.strategy import Strategy
 from clplat.training.trainer import Trainer
 
@@ -82,7 +83,7 @@ def build_retriever(config: Config) -> tuple[ComposedRetriever, str, dict[str, l
     Raises:
         UserError: a device that cannot be used, parts that do not fit together.
     """
-    _check_device(config.device)
+    check_device(config.device)
     backbone = config.make("backbone")
     fingerprint = backbone.fingerprint()
     composer, prompt, adapter = config.make("composer"), config.make("prompt"), config.make("adapter")
@@ -127,7 +128,7 @@ def assemble(config: Config) -> Assembly:
     collate = Collate(pixels, backbone.tokenize, _augment(config), config.make("transform"), config.seed)
     # A prompt takes places of the context, so that texts are counted with it attached.
     said = [*words([domains, _trained_on(collate, domains)]), *(t for probe in probes for t in probe.texts)]
-    cut = _cut_texts(retriever, said, config.data.long_texts)
+    cut = cut_texts(retriever, said, config.data.long_texts)
     evaluator = Evaluator(
         domains,
         probes,
@@ -145,7 +146,7 @@ def assemble(config: Config) -> Assembly:
         retriever=retriever,
         strategy=config.make("strategy"),
         loss=config.make("loss") or NoLoss(),
-        reference=_reference(config, domains),
+        reference=reference_of(config, domains),
         pixels=pixels,
         cache=cache,
         collate=collate,
@@ -165,39 +166,9 @@ def _probes(config: Config, benchmark: Any) -> list[Probe]:
     return checked_probes([*own, *(chosen.beside(own) if chosen is not None else ())])
 
 
-def _reference(config: Config, domains: Sequence[Domain]) -> Reference | None:
-    """The data beside the stream, which may show nothing that the stream is measured on."""
-    found: Reference | None = config.make("reference")
-    if found is None:
-        return None
-    name = config.name("reference")
-    try:
-        shown = {picture.key for picture in found.pictures()}
-        found.texts()
-    except ValueError as error:
-        raise UserError(f"reference '{name}': {error}") from error
-    for part in (part for domain in domains for part in domain.sets.values()):
-        held = [item.picture for item in part.gallery.items] + [query.reference for query in part.queries]
-        both = next((picture.key for picture in held if picture is not None and picture.key in shown), None)
-        if both is not None:
-            raise UserError(
-                f"reference '{name}' holds picture '{both}', which the stream is measured on "
-                f"(gallery '{part.gallery.name}'); choose data beside the stream"
-            )
-    return found
-
-
 def _augment(config: Config) -> Augment | None:
     data = config.data
     return Augment(data.augment, data.views, config.seed) if data.augment != "none" else None
-
-
-def _check_device(device: str) -> None:
-    try:
-        torch.empty(0, device=device)
-    except (RuntimeError, AssertionError) as error:
-        reason = str(error).splitlines()[0]
-        raise UserError(f"device '{device}' cannot be used: {reason}") from None
 
 
 def _trained_on(collate: Collate, domains: Sequence[Domain]) -> list[Example]:
@@ -208,21 +179,6 @@ def _trained_on(collate: Collate, domains: Sequence[Domain]) -> list[Example]:
         return [collate.transformed(example) for domain in domains for example in domain.train]
     except ValueError as error:
         raise UserError(f"transform: {error}") from error
-
-
-def _cut_texts(retriever: ComposedRetriever, said: Sequence[str], policy: str) -> list[str]:
-    """Texts that would be cut, beside a composer's template too; refused unless the user declared it."""
-    backbone, places = retriever.backbone, retriever.composer.places
-    every = list(dict.fromkeys(said))
-    cut = [every[i] for i in backbone.truncated(every, places)]
-    if cut and policy == "refuse":
-        beside = f", of which the composer's template takes {places}" if places else ""
-        raise UserError(
-            f"{len(cut)} texts are longer than the backbone's "
-            f"context of {backbone.context_length} tokens{beside}, the first: "
-            f"'{cut[0][:80]}...'; shorten them or declare it with --data.long_texts cut"
-        )
-    return cut
 
 
 def make_trainer(config: Config, parts: Assembly, on_step: Any = None) -> Trainer:

@@ -4,31 +4,32 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from clplat.cache.counts import added
 from clplat.config.resolve import resolve
 from clplat.config.resolved import Config
 from clplat.errors import UserError
 from clplat.evaluation.comparing import compared_by
-from clplat.evaluation.evaluator import VersionMetrics
 from clplat.evaluation.lists import save_lists
 from clplat.evaluation.model_view import VersionView
 from clplat.evaluation.reranking import rerank
 from clplat.events import Listener
-from clplat.files import read_json, write_atomically, write_json
+from clplat.files import read_json, write_json
 from clplat.models.frozen import weights_fixed
-from clplat.retrieval_grid import query_grid
+from clplat.retrieval_grid import query_grid, save_picture
 from clplat.runs.assembly import Assembly, assemble, make_trainer, refuse_idle_parts
+from clplat.runs.blank import blank, changed_since, completed_result
 from clplat.runs.checkpoint import Weights, load_state, save_state, save_version
 from clplat.runs.failure import ERROR, last_good, one_line, recorded
 from clplat.runs.index_versions import IndexVersions
 from clplat.runs.load import load
 from clplat.runs.processing import Processing
-from clplat.runs.results import add_costs, add_processed, add_row, blank, completed_result
+from clplat.runs.results import add_costs, add_processed, add_row
+from clplat.runs.reuse import Reuse
 from clplat.runs.run_folder import CHECKPOINT, RESULT, default_folder, locked_run_folder
 from clplat.training.trainer import Position, Trainer
 from clplat.trees import save_tree
@@ -99,10 +100,7 @@ class Experiment:
         self.checkpoint = folder / CHECKPOINT
         self._next_checkpoint = 0.0
         self.result = blank(config, self.parts)
-        self._reused_before: dict[str, Any] = {}
-        self._pixels_before = {"asked": self.parts.pixels.asked, "decoded": self.parts.pixels.decoded}
-        self._told = False
-        self._live: set[str] = set()
+        self.reuse = Reuse(self.parts, listener)
 
     def run(self) -> dict[str, Any]:
         if self.checkpoint.exists():
@@ -177,21 +175,19 @@ class Experiment:
             self.parts.cache.refresh()
         with weights_fixed(), retriever.as_version(version):
             row = self.parts.evaluator.row(
-                retriever,
-                lambda j, values: self.listener.cell(version, j, values),
-                version=version,
-                older=self._older,
+                retriever, partial(self.listener.cell, version), version=version, older=self._older
             )
             part = self.parts.postprocessor
-            again = part is not None and part.shortlist > 0
-            spent = rerank(self.parts.evaluator, retriever, row, part) if part is not None and again else {}
+            spent = rerank(self.parts.evaluator, retriever, row, part) if part and part.shortlist else {}
             if self.processing is not None:
                 self.processing.begin(version)
             cells = self.versions.cells(version, row, self.processing)
             if self.processing is not None:
                 self.processing.finish(row)
             backfill = self.versions.backfill(version, row)
-        self._draw(version, row)
+        evaluator = self.parts.evaluator
+        picture = query_grid(evaluator.names, evaluator.sets, row.lists[evaluator.split])
+        save_picture(picture, self.folder / "grids" / f"step_{version}.png")
         save_tree(self.folder / "ranks" / f"{version}.safetensors", row.ranks)
         save_tree(self.folder / "values" / f"{version}.safetensors", row.values)
         save_lists(self.folder / "lists" / f"{version}.safetensors", row.lists)
@@ -202,7 +198,7 @@ class Experiment:
         for name, cost in spent.items():
             self.result["sets"][name]["cost"] = cost
         self._add_costs()
-        self._note_reuse()
+        self.reuse.note(self.result["measured"])
         self._spend("evaluation_seconds", start)
         self._save()
         self._write()
@@ -222,39 +218,12 @@ class Experiment:
     def _add_costs(self) -> None:
         add_costs(self.result, self.parts, self.trainer)
 
-    def _note_reuse(self) -> None:
-        """What the feature store gave, before an interruption and since."""
-        cache = self.parts.cache
-        if cache is None:
-            return
-        cache.store.flush()
-        if cache.store.problem and not self._told:
-            self.listener.note(cache.store.problem)
-            self._told = True
-        for tower, counts in cache.counts.items():
-            if counts.unseen and tower not in self._live:
-                first, *others = counts.unseen
-                more = f" and {len(others)} more" if others else ""
-                self.listener.note(f"the {tower} tower runs live, nothing of it is kept: {first}{more}")
-                self._live.add(tower)
-        pixels = {"asked": self.parts.pixels.asked, "decoded": self.parts.pixels.decoded}
-        since = {key: value - self._pixels_before[key] for key, value in pixels.items()}
-        report = {**cache.report(), "pixels": since}
-        self.result["measured"]["features"] = added(self._reused_before, report)
-
-    def _draw(self, version: int, row: VersionMetrics) -> None:
-        evaluator = self.parts.evaluator
-        picture = query_grid(evaluator.names, evaluator.sets, row.lists[evaluator.split])
-        path = self.folder / "grids" / f"step_{version}.png"
-        write_atomically(path, lambda temporary: picture.save(temporary, format="PNG", compress_level=1))
-
     def _failed(self, error: UserError) -> UserError:
         """Put the failure on disk beside what is known; the checkpoints stay, so that a rerun goes on."""
         place = self.trainer.position.experience
         good = last_good(self.folder, place)
         where = {"experience": min(place, len(self.result["domains"]) - 1), "step": self.trainer.step}
-        self.result["failure"] = {**recorded(error), **where, "checkpoint": good}
-        self.result["status"] = "failed"
+        self.result |= {"failure": {**recorded(error), **where, "checkpoint": good}, "status": "failed"}
         if good is None:  # no row is on disk: the folder stays free for a mended configuration
             return error
         try:
@@ -269,12 +238,10 @@ class Experiment:
             held = load_state(self.checkpoint, self.trainer, self.weights)
         except UserError as error:
             raise UserError(f"{error}; remove that file to begin this experiment again") from error
-        words = {"data": "the data", "weights": "the backbone's weights", "code": "clplat's code"}
-        for key, what in words.items():
-            if held["fingerprints"][key] != self.result["fingerprints"][key]:
-                self.listener.note(f"{what} changed since this experiment began; its result will mix both")
+        for what in changed_since(held, self.result):
+            self.listener.note(f"{what} changed since this experiment began; its result will mix both")
         self.result = {**completed_result(held), "status": "running", "failure": None}
-        self._reused_before = held["measured"].get("features", {})
+        self.reuse.before = held["measured"].get("features", {})
 
     def _spend(self, what: str, start: float) -> None:
         self.result["measured"][what] = round(self.result["measured"][what] + time.perf_counter() - start, 3)

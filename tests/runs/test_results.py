@@ -9,8 +9,9 @@ import torch
 from clplat.config.resolve import resolve
 from clplat.evaluation.evaluator import SetMetrics, VersionMetrics
 from clplat.runs.assembly import assemble
-from clplat.runs.results import add_row, completed_result
-from clplat.runs.results import blank as blank_result
+from clplat.runs.blank import blank as blank_result
+from clplat.runs.blank import completed_result
+from clplat.runs.results import add_row
 from clplat.tracking.metrics import row_metrics
 
 

@@ -12,7 +12,7 @@ from clplat.config.resolve import resolve
 from clplat.errors import UserError
 from clplat.parts.references._base import Reference
 from clplat.runs.assembly import assemble
-from clplat.runs.results import blank
+from clplat.runs.blank import blank
 from clplat.testing import ReferenceContract
 from clplat.training.strategy import Strategy
 from scenarios._catalogue import pretraining_pairs

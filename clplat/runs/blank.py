@@ -1,0 +1,144 @@
+"""The result before anything is measured, and earlier results as ones of today (``docs/result.md``)."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Mapping
+from typing import Any
+
+from clplat import provenance
+from clplat.config.resolve import command_of
+from clplat.config.resolved import Config
+from clplat.data.fingerprint import queries_fingerprint
+from clplat.data.records import Protocol, RetrievalSet
+from clplat.evaluation.reranking import RERANKED, reranked_sets
+from clplat.measures import probes_about
+from clplat.runs.assembly import Assembly
+from clplat.runs.processing import PROCESSED
+
+__all__ = ["SCHEMA", "blank", "changed_since", "completed_result"]
+
+SCHEMA = 2
+#: What schema 2 added, as it is in results of schema 1.
+_YOUNGER: dict[str, Any] = {"sets": {}, "views": {}, "extra_data": {}}
+
+
+def blank(config: Config, parts: Assembly) -> dict[str, Any]:
+    """The result before anything is measured."""
+    names, held = parts.evaluator.names, parts.evaluator.sets
+    return {
+        "schema": SCHEMA,
+        "status": "running",
+        "name": f"{config.name('strategy')} {config.name('scenario')} s{config.seed}".replace(",", "+"),
+        "command": command_of(config),
+        "config": config.as_dict(),
+        "domains": names,
+        "protocol": {
+            **_described(dict(zip(names, held, strict=True))),
+            "primary": parts.evaluator.primary,
+            "split": config.evaluation.split,
+            "preprocess": config.data.preprocess,
+        },
+        "metrics": {},
+        "tags": {},
+        "baselines": {},
+        "ties": [],
+        "probes": {},
+        "probes_about": {
+            probe.name: {
+                "group": probe.group,
+                "headline": probe.headline,
+                "better": "higher" if probe.higher else "lower",
+                "unit": probe.unit,
+            }
+            for probe in parts.probes
+        },
+        "compatibility": {},
+        "scores": [],
+        "sets": {
+            name: {"protocol": _described(domains), "metrics": {}, "ties": []}
+            for name, domains in _further(parts).items()
+        },
+        "views": {},
+        "training": {},
+        "cost": {},
+        "data": {"cut_texts": parts.cut_texts, "report": getattr(parts.scenario, "report", {})},
+        "extra_data": _beside(config, parts),
+        "fingerprints": {
+            "data": parts.scenario.fingerprint(),
+            "queries": queries_fingerprint(parts.domains, config.evaluation.split),
+            "weights": parts.base_fingerprint,
+            "code": provenance.code_fingerprint(),
+        },
+        "measured": {"train_seconds": 0.0, "evaluation_seconds": 0.0},
+        "failure": None,
+        "versions": provenance.library_versions(),
+    }
+
+
+def _further(parts: Assembly) -> dict[str, dict[str, RetrievalSet]]:
+    """Sets beside what is measured: those of the domains, and lists that are ranked again."""
+    part, evaluator = parts.postprocessor, parts.evaluator
+    found = dict(evaluator.further)
+    if part is not None and part.shortlist:
+        found |= {f"{name}/{RERANKED}": domains for name, domains in reranked_sets(evaluator).items()}
+    if part is not None and part.maps:
+        found[f"{evaluator.split}/{PROCESSED}"] = dict(zip(evaluator.names, evaluator.sets, strict=True))
+    return found
+
+
+def _beside(config: Config, parts: Assembly) -> dict[str, Any]:
+    """What a strategy learns from beside the stream, where there is some."""
+    held = parts.reference
+    if held is None:
+        return {}
+    found = {
+        "fingerprint": held.fingerprint(),
+        "pictures": len(held.pictures()),
+        "texts": len(held.texts()),
+        "bytes": held.bytes(parts.retriever.backbone.image_size),
+    }
+    return {config.name("reference"): found}
+
+
+def _described(domains: Mapping[str, RetrievalSet]) -> dict[str, Any]:
+    """The protocol of sets by domain: that of the first one, and those that differ from it by domain."""
+    first, *_ = domains.values()
+    galleries = {name: len(held.gallery.items) for name, held in domains.items()}
+    queries = {name: len(held.queries) for name, held in domains.items()}
+    others = {name: _protocol(held) for name, held in domains.items() if held.protocol != first.protocol}
+    return {**_protocol(first), "others": others, "galleries": galleries, "queries": queries}
+
+
+def _protocol(held: RetrievalSet) -> dict[str, Any]:
+    return {**_protocol_of(held.protocol), "labels": held.labels}
+
+
+def _protocol_of(protocol: Protocol) -> dict[str, Any]:
+    return {
+        "name": protocol.name,
+        "exclude_reference": protocol.exclude_reference,
+        "ks": list(protocol.ks),
+        "metrics": [metric.name for metric in protocol.measured],
+        "primary": protocol.primary,
+        "tie_rule": protocol.tie_rule,
+    }
+
+
+def completed_result(held: Mapping[str, Any]) -> dict[str, Any]:
+    """A result of any schema as one of today: what it did not know is as it was then."""
+    protocol = held["protocol"]
+    usual = _protocol_of(Protocol("", ks=tuple(protocol["ks"]), primary=protocol["primary"]))
+    return {
+        **copy.deepcopy(_YOUNGER),
+        **held,
+        "probes_about": probes_about(held),
+        "protocol": {**usual, "labels": "known", "others": {}, **protocol},
+        "schema": SCHEMA,
+    }
+
+
+def changed_since(held: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
+    """What is not as it was when a result began, in words."""
+    words = {"data": "the data", "weights": "the backbone's weights", "code": "clplat's code"}
+    return [what for key, what in words.items() if held["fingerprints"][key] != now["fingerprints"][key]]

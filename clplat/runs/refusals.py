@@ -1,0 +1,60 @@
+"""What an experiment refuses before it begins, each with one line that says what would be allowed."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+
+from clplat.config.resolved import Config
+from clplat.data.records import Domain
+from clplat.errors import UserError
+from clplat.parts.references._base import Reference
+from clplat.retriever import ComposedRetriever
+
+__all__ = ["check_device", "cut_texts", "reference_of"]
+
+
+def check_device(device: str) -> None:
+    try:
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError) as error:
+        reason = str(error).splitlines()[0]
+        raise UserError(f"device '{device}' cannot be used: {reason}") from None
+
+
+def cut_texts(retriever: ComposedRetriever, said: Sequence[str], policy: str) -> list[str]:
+    """Texts that would be cut, beside a composer's template too; refused unless the user declared it."""
+    backbone, places = retriever.backbone, retriever.composer.places
+    every = list(dict.fromkeys(said))
+    cut = [every[i] for i in backbone.truncated(every, places)]
+    if cut and policy == "refuse":
+        beside = f", of which the composer's template takes {places}" if places else ""
+        raise UserError(
+            f"{len(cut)} texts are longer than the backbone's "
+            f"context of {backbone.context_length} tokens{beside}, the first: "
+            f"'{cut[0][:80]}...'; shorten them or declare it with --data.long_texts cut"
+        )
+    return cut
+
+
+def reference_of(config: Config, domains: Sequence[Domain]) -> Reference | None:
+    """The data beside the stream, which may show nothing that the stream is measured on."""
+    found: Reference | None = config.make("reference")
+    if found is None:
+        return None
+    name = config.name("reference")
+    try:
+        shown = {picture.key for picture in found.pictures()}
+        found.texts()
+    except ValueError as error:
+        raise UserError(f"reference '{name}': {error}") from error
+    for part in (part for domain in domains for part in domain.sets.values()):
+        held = [item.picture for item in part.gallery.items] + [query.reference for query in part.queries]
+        both = next((picture.key for picture in held if picture is not None and picture.key in shown), None)
+        if both is not None:
+            raise UserError(
+                f"reference '{name}' holds picture '{both}', which the stream is measured on "
+                f"(gallery '{part.gallery.name}'); choose data beside the stream"
+            )
+    return found
