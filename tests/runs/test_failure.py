@@ -108,13 +108,11 @@ def test_a_shape_that_does_not_fit_on_the_first_batch_is_one_line(
 
 
 def test_what_no_part_raised_is_recorded_as_well(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from clplat.runs.experiment import Experiment
-
-    def broken(self: Experiment, version: int, row: Any) -> None:
-        if version == 1:
+    def broken(picture: Any, path: Path) -> None:
+        if path.name == "step_1.png":
             raise ZeroDivisionError("a defect of the core")
 
-    monkeypatch.setattr(Experiment, "_draw", broken)
+    monkeypatch.setattr("clplat.runs.experiment.save_picture", broken)
     assert "failed: ZeroDivisionError: a defect of the core" in complaint(SMALL, tmp_path / "run")
     result = read_json(tmp_path / "run" / "result.json")
     assert result["status"] == "failed" and result["failure"]["part"] is None
