@@ -85,7 +85,7 @@ def test_naive_learns_and_forgets_clearly(short: Run) -> None:
     assert naive["scores"][-1]["zs_retention"] < 90
 
 
-@pytest.mark.parametrize("strategy", ["distill", "ewc", "replay"])
+@pytest.mark.parametrize("strategy", [pytest.param("distill", marks=pytest.mark.slow), "ewc", "replay"])
 def test_protection_forgets_less_than_naive(short: Run, strategy: str) -> None:
     assert forgetting(short(strategy)) < 0.7 * forgetting(short("naive"))
     assert mean(short(strategy), "R@5") > mean(short("naive"), "R@5")
@@ -106,6 +106,7 @@ def test_unseen_combinations_are_reported_and_learned_too(short: Run) -> None:
     assert sum(last) / len(last) > sum(first) / len(first)
 
 
+@pytest.mark.slow
 def test_backward_compatible_training_keeps_the_old_index_useful(short: Run) -> None:
     """C[i][i-1]: the queries of every version in the index that the version before it made."""
     plain, tied = (short(name)["compatibility"]["R@5"] for name in ("naive", "backward_compatible"))

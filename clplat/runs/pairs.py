@@ -32,11 +32,12 @@ class Anchors:
     labels: list[str]
     texts: list[str]
     queries: list[Item]
+    seen: list[str]
 
     @classmethod
     def of(cls, seen: Sequence[Domain], limit: int) -> Anchors:
         """At most ``limit`` of each, but one of every domain."""
-        found, share = cls([], [], [], [], []), max(1, limit // len(seen))
+        found, share = cls([], [], [], [], [], [domain.name for domain in seen]), max(1, limit // len(seen))
         for domain in seen:
             chosen = _spread(domain.anchors, share)
             shown = {e.target.picture.key: e.label for e in domain.train if e.target.picture is not None}
@@ -52,12 +53,21 @@ class Anchors:
     def embedded(self, what: str, embed: Any, encoder: Any) -> Tensor:
         """``pictures``, ``pooled``, ``texts`` or ``queries`` by a model."""
         if what in ("pictures", "pooled"):
-            found: Tensor = embed.images(encoder, self.pictures, raw=what == "pooled")
+            pictures = self._some(self.pictures, "pictures")
+            found: Tensor = embed.images(encoder, pictures, raw=what == "pooled")
         elif what == "texts":
-            found = embed.texts(encoder, _some(self.texts, what))
+            found = embed.texts(encoder, self._some(self.texts, what))
         else:
-            found = embed.asked(encoder, _some(self.queries, what))["own"]
+            found = embed.asked(encoder, self._some(self.queries, what))["own"]
         return found
+
+    def _some(self, entries: Sequence[T], what: str) -> Sequence[T]:
+        if not entries:
+            raise UserError(
+                f"there are no training {what} in {', '.join(self.seen)} that a projection could be fitted "
+                "on; let another domain come first, or choose --projection identity"
+            )
+        return entries
 
 
 class VersionPairs:
@@ -106,9 +116,3 @@ class VersionPairs:
 
 def _spread(entries: Sequence[T], share: int) -> list[T]:
     return list(entries[:: max(1, len(entries) // share)][:share])
-
-
-def _some(entries: Sequence[T], what: str) -> Sequence[T]:
-    if not entries:
-        raise UserError(f"the projection learns from {what}, and the training data have none")
-    return entries

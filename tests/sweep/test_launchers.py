@@ -88,6 +88,7 @@ def called(name: str, out: Path, plan: Path | Sweep, workers: int = 1) -> list[s
     return said
 
 
+@pytest.mark.slow
 def test_slurm_without_a_cluster_works_here(
     short_plan: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
