@@ -77,13 +77,13 @@ class TowerCuts:
         """Look at every module and tensor again."""
         self._structure = None
 
-    def whole(self, wants: frozenset[str]) -> list[Cut]:
-        """The cuts behind the whole tower that together hold these wants; empty where it must be run."""
+    def cuts(self, wants: frozenset[str]) -> list[Cut]:
+        """The cuts that together hold these wants: behind the whole tower, or the deepest one below that."""
         found = self.cut(wants)
         if found is None or not found.pooled:
-            return []
+            return [] if found is None else [found]
         states = replace(found, pooled=False, states=True)
-        return [cut for cut in (found, states) if str(cut) in wants]
+        return [cut for cut in (found, states) if str(cut) in wants] or [found]
 
     def cut(self, wants: frozenset[str]) -> Cut | None:
         """The deepest cut below which nothing can change; None where there is none.

@@ -167,11 +167,10 @@ class FeatureCache:
         self, tower: Tower, items: Images | Texts, needed: frozenset[str], bare: bool = False
     ) -> list[Cut]:
         """The cuts whose rows give what is needed: one, or one for each feature; none of a live tower."""
-        computed, cuts = needed - {"input"}, self._cuts[tower, bare]
+        computed = needed - {"input"}
         if not computed or (isinstance(items, Images) and not items.kind):
             return []
-        cut = cuts.cut(computed)
-        return [] if cut is None else cuts.whole(computed) or [cut]
+        return self._cuts[tower, bare].cuts(computed)
 
     def _runs_live(
         self, tower: Tower, count: int, needed: frozenset[str], kept: Sequence[Cut], bare: bool
