@@ -16,9 +16,7 @@ def is_row(tree: Any) -> bool:
     """Whether this is an example that `Batch.rows` made, now or in release 0.1.0; no user's own dict."""
     if not isinstance(tree, Mapping):
         return False
-    return isinstance(tree, Mapping) and (
-        set(tree) == {"example", "candidate", "item"} or tree.keys() >= _OLD
-    )
+    return set(tree) == {"example", "candidate", "item"} or tree.keys() >= _OLD
 
 
 def today(row: Mapping[str, Any]) -> Mapping[str, Any]:

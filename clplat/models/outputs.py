@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import normalize
 
-__all__ = ["Outputs", "Rows", "Scorer", "cosines", "dot"]
+__all__ = ["Outputs", "Rows", "Scorer", "cosines", "dot", "similarities"]
 
 #: Embeddings (B, ...) of one side and (C, ...) of the other -> scores (B, C).
 Scorer = Callable[[Tensor, Tensor], Tensor]
@@ -172,3 +172,9 @@ class Outputs:
             views={name: cls.joined([one.views[name] for one in made]) for name in first.views},
             weight=first.weight,
         )
+
+
+def similarities(outputs: Any) -> Tensor:
+    """Scores of queries and candidates (B, C): by the model's scorer, or of a pair of embeddings."""
+    found: Tensor = dot(*outputs) if isinstance(outputs, tuple) else outputs.scores()
+    return found

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -67,14 +68,13 @@ def text_tower(
     if not done:
         x = x + text.positional_embedding[:n].to(x.dtype)
 
-    rows = torch.arange(len(x), device=x.device)
     places = ends + inserted
-    select = masked = None
+    at_end, select, masked = _picks(places), None, None
     if not wants & {"tokens", "hidden"}:
         masked = (torch.arange(n, device=x.device) > places[:, None])[:, None, None]
 
         def select(t: Tensor) -> Tensor:
-            return t[rows, places].unsqueeze(1)
+            return at_end(t).unsqueeze(1)
 
     found = TextFeatures(ends=ends)
     states: list[Tensor] = []
@@ -83,19 +83,25 @@ def text_tower(
         if "hidden" in wants:
             found.hidden.append(drop(x, inserted))
         if "states" in wants:
-            states.append(x[:, 0] if alone else x[rows, places])
+            states.append(x[:, 0] if alone else at_end(x))
 
     mask = text.attn_mask[:n, :n].to(x.dtype)
     x = run_blocks(text.transformer, x, mask, prompt, select, masked, collect, start=done)
     found.states = torch.stack(states, dim=1) if states else None
     if "tokens" in wants:
         x = text.ln_final(x)
-        found.tokens, pooled = drop(x, inserted), x[rows, places]
+        found.tokens, pooled = drop(x, inserted), at_end(x)
     else:
-        pooled = text.ln_final(x[:, 0] if select is not None else x[rows, places])
+        pooled = text.ln_final(x[:, 0] if select is not None else at_end(x))
     if "pooled" in wants:
         found.pooled = projected_text(text, pooled)
     return found
+
+
+def _picks(places: Tensor) -> Callable[[Tensor], Tensor]:
+    """Takes from (B, L, W) the vector (B, W) at each text's place."""
+    rows = torch.arange(len(places), device=places.device)
+    return lambda t: t[rows, places]
 
 
 def projected_text(text: Any, pooled: Tensor) -> Tensor:

@@ -24,7 +24,7 @@ from clplat.mechanisms.merging import Merges
 from clplat.mechanisms.weight_space import set_weights, weights_of
 from clplat.runs.experiment import Experiment
 from clplat.runs.load import config_of, put_version, version_file
-from clplat.runs.run_folder import CHECKPOINT, RESULT, locked_run_folder
+from clplat.runs.run_folder import RESULT, finished_result, locked_run_folder
 
 __all__ = ["derivations", "derive"]
 
@@ -97,12 +97,9 @@ def derive(derivation: Derivation, listener: Listener | None = None) -> dict[str
     """
     listener, folder = listener or Listener(), derivation.folder
     with locked_run_folder(folder, derivation.config):
-        if (folder / RESULT).exists():
-            result: dict[str, Any] = read_json(folder / RESULT)
-            if result["status"] == "complete":
-                (folder / CHECKPOINT).unlink(missing_ok=True)
-                listener.finished(result)
-                return result
+        if (result := finished_result(folder)) is not None:
+            listener.finished(result)
+            return result
         return _Merging(derivation, listener).run()
 
 

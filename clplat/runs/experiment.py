@@ -18,7 +18,7 @@ from clplat.evaluation.lists import save_lists
 from clplat.evaluation.model_view import VersionView
 from clplat.evaluation.reranking import rerank
 from clplat.events import Listener
-from clplat.files import read_json, write_json
+from clplat.files import write_json
 from clplat.models.frozen import weights_fixed
 from clplat.retrieval_grid import query_grid, save_picture
 from clplat.runs.assembly import Assembly, assemble, make_trainer, refuse_idle_parts
@@ -30,7 +30,7 @@ from clplat.runs.load import load
 from clplat.runs.processing import Processing
 from clplat.runs.results import add_costs, add_processed, add_row
 from clplat.runs.reuse import Reuse
-from clplat.runs.run_folder import CHECKPOINT, RESULT, default_folder, locked_run_folder
+from clplat.runs.run_folder import CHECKPOINT, RESULT, default_folder, finished_result, locked_run_folder
 from clplat.training.trainer import Position, Trainer
 from clplat.trees import save_tree
 
@@ -69,12 +69,9 @@ def run(
     listener = listener or Listener()
     folder = Path(out) if out is not None else default_folder(resolved)
     with locked_run_folder(folder, resolved):
-        if (folder / RESULT).exists():
-            result: dict[str, Any] = read_json(folder / RESULT)
-            if result["status"] == "complete":
-                (folder / CHECKPOINT).unlink(missing_ok=True)
-                listener.finished(result)
-                return result
+        if (result := finished_result(folder)) is not None:
+            listener.finished(result)
+            return result
         (folder / ERROR).unlink(missing_ok=True)
         with one_line(resolved, folder, listener):
             experiment = Experiment(resolved, folder, listener, checkpoint_every)

@@ -12,7 +12,7 @@ import yaml
 from clplat.config.resolve import completed
 from clplat.config.resolved import Config
 from clplat.errors import UserError
-from clplat.files import remove_leftovers, write_text
+from clplat.files import read_json, remove_leftovers, write_text
 from clplat.kinds import KINDS
 from clplat.locks import locked
 
@@ -26,6 +26,17 @@ def default_folder(config: Config, root: Path = Path("runs")) -> Path:
     younger = [slot for slot in config.as_dict() if slot in KINDS and not KINDS[slot].always]
     words = [config.name(slot) for slot in ("scenario", "strategy", "adapter", "composer", *younger)]
     return root / ("-".join(words).replace("/", "_").replace(":", "_").replace(",", "+") + f"-s{config.seed}")
+
+
+def finished_result(folder: Path) -> dict[str, Any] | None:
+    """The result of a locked folder whose run is complete; what it needed only to go on is removed."""
+    if not (folder / RESULT).exists():
+        return None
+    result: dict[str, Any] = read_json(folder / RESULT)
+    if result["status"] != "complete":
+        return None
+    (folder / CHECKPOINT).unlink(missing_ok=True)
+    return result
 
 
 @contextmanager

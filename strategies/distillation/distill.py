@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 from torch import Tensor
 
 from clplat.config.space import Choice, Float
-from clplat.models.outputs import dot
+from clplat.models.outputs import similarities
 from clplat.parts.losses.similarity_distillation import SimilarityDistillation
 from clplat.parts.teachers._base import TeacherPart, teacher_named
 from clplat.training.strategy import Strategy, SupportsLearning
@@ -78,9 +78,3 @@ class Distill(Strategy):
         teacher = similarities(self._teacher.outputs(learner, batch))
         right = batch.positive if self.mask_wrong_rows else None
         return {"distill": self.weight * self.relation.compare(student, teacher, positive=right)}
-
-
-def similarities(outputs: Any) -> Tensor:
-    """Scores of queries and candidates (B, C), by the model's scorer or of a pair of embeddings."""
-    found: Tensor = dot(*outputs) if isinstance(outputs, tuple) else outputs.scores()
-    return found

@@ -10,7 +10,8 @@ from torch import Tensor
 
 from clplat.config.space import Float
 from clplat.mechanisms.teacher import Teacher
-from clplat.models.outputs import dot
+from clplat.models.outputs import similarities
+from clplat.parts.losses.similarity_distillation import relation_kl
 from clplat.training.strategy import Strategy, SupportsLearning
 
 __all__ = ["DualTeacher"]
@@ -70,28 +71,19 @@ class DualTeacher(Strategy):
         self._previous.update(learner.model)
 
     def loss(self, learner: SupportsLearning, batch: Any, outputs: Any) -> dict[str, Tensor]:
-        student = self._logits(outputs)
-        teachers = [self._logits(t.outputs(learner, batch)) for t in (self._initial, self._previous)]
+        student = similarities(outputs) / self.temperature
+        made = [teacher.outputs(learner, batch) for teacher in (self._initial, self._previous)]
+        teachers = [similarities(one) / self.temperature for one in made]
         right = torch.arange(len(student), device=student.device)
         wrong = torch.stack([F.cross_entropy(t, right, reduction="none") for t in teachers])
         shares = (-wrong / self.sharpness).softmax(0)
         terms = [
-            (share * (_kl(t, student) + _kl(_own(t).T, _own(student).T))).mean() / 2
+            (share * (relation_kl(student, t) + relation_kl(_own(student).T, _own(t).T))).mean() / 2
             for share, t in zip(shares, teachers, strict=True)
         ]
         return {"dual": self.weight * torch.stack(terms).sum()}
-
-    def _logits(self, outputs: Any) -> Tensor:
-        scores: Tensor = dot(*outputs) if isinstance(outputs, tuple) else outputs.scores()
-        return scores / self.temperature
 
 
 def _own(logits: Tensor) -> Tensor:
     """The scores (B, B) with the targets alone."""
     return logits[:, : len(logits)]
-
-
-def _kl(teacher: Tensor, student: Tensor) -> Tensor:
-    """KL divergence of each row (B,)."""
-    apart = F.kl_div(student.log_softmax(1), teacher.log_softmax(1), reduction="none", log_target=True)
-    return apart.sum(1)

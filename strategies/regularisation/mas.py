@@ -9,7 +9,7 @@ from torch import Tensor
 
 from clplat.config.space import Float
 from clplat.mechanisms.quadratic_anchor import QuadraticAnchor
-from clplat.models.outputs import dot
+from clplat.models.outputs import similarities
 from clplat.training.strategy import Strategy, SupportsLearning
 
 __all__ = ["MAS"]
@@ -77,7 +77,4 @@ class MAS(Strategy):
 
 def _scores(outputs: Any) -> Tensor:
     """One row per example: of scores where the outputs are embeddings, else the outputs themselves."""
-    if isinstance(outputs, Tensor):
-        return outputs
-    found: Tensor = dot(*outputs) if isinstance(outputs, tuple) else outputs.scores()
-    return found
+    return outputs if isinstance(outputs, Tensor) else similarities(outputs)

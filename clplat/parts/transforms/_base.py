@@ -9,7 +9,7 @@ import torch
 
 from clplat.data.records import Example
 
-__all__ = ["Several", "Transform"]
+__all__ = ["Several", "Transform", "target_text"]
 
 
 class Transform:
@@ -34,6 +34,20 @@ class Transform:
             ValueError: the example lacks what this needs.
         """
         raise NotImplementedError
+
+
+def target_text(example: Example, transform: str) -> str:
+    """The text of an example's target, for the transform of this name.
+
+    Raises:
+        ValueError: the target has none.
+    """
+    if example.target.text is None:
+        raise ValueError(
+            f"{transform} needs a text as target; example '{example.id}' has a picture "
+            f"(captions and turned make such examples: --transform captions,{transform})"
+        )
+    return example.target.text
 
 
 class Several(Transform):

@@ -10,7 +10,7 @@ import torch
 
 from clplat.data.records import Candidate, Example, Item
 from clplat.mechanisms.words import swapped_phrases, swapped_words
-from clplat.parts.transforms._base import Transform
+from clplat.parts.transforms._base import Transform, target_text
 
 __all__ = ["SwappedWords"]
 
@@ -48,12 +48,7 @@ class SwappedWords(Transform):
         self.count, self.scope = count, scope
 
     def __call__(self, example: Example, draw: torch.Generator) -> Example:
-        text = example.target.text
-        if text is None:
-            raise ValueError(
-                f"swapped_words needs a text as target; example '{example.id}' has a picture "
-                "(captions and turned make such examples: --transform captions,swapped_words)"
-            )
+        text = target_text(example, "swapped_words")
         wrong = _wrong(text)
         chosen = torch.randperm(len(wrong), generator=draw)[: self.count].tolist()
         made = [self._negative(example, *wrong[i]) for i in chosen]

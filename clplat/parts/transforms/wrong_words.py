@@ -10,7 +10,7 @@ import torch
 
 from clplat.data.records import Candidate, Example, Item
 from clplat.mechanisms.words import replacements, swapped_words
-from clplat.parts.transforms._base import Transform
+from clplat.parts.transforms._base import Transform, target_text
 
 __all__ = ["WrongWords"]
 
@@ -43,12 +43,7 @@ class WrongWords(Transform):
         self.scope = scope
 
     def __call__(self, example: Example, draw: torch.Generator) -> Example:
-        text = example.target.text
-        if text is None:
-            raise ValueError(
-                f"wrong_words needs a text as target; example '{example.id}' has a picture "
-                "(captions and turned make such examples: --transform captions,wrong_words)"
-            )
+        text = target_text(example, "wrong_words")
         made = []
         for kind, wrong in _wrong(text):
             chosen = int(torch.randint(max(1, len(wrong)), (1,), generator=draw))
