@@ -69,7 +69,9 @@ def load_tree(path: Path) -> Any:
                     return [fill(value) for value in node]
                 if isinstance(node, dict):
                     if "$tensor" in node:
-                        return file.get_tensor(node["$tensor"])
+                        # A copy of its own: where a tensor lies in a file decides in which order sums over it
+                        # are added, and so the last bits of a run that goes on from it.
+                        return file.get_tensor(node["$tensor"]).clone()
                     if "$tuple" in node:
                         return tuple(fill(value) for value in node["$tuple"])
                     return {key: fill(value) for key, value in node["$dict"]}

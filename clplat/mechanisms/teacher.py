@@ -90,10 +90,10 @@ class Teacher:
     ) -> None:
         if not 0 <= decay <= 1 or every < 1:
             raise ValueError(f"decay must lie in [0, 1] and every be at least 1, not {decay} and {every}")
-        self.tensors, self.which, self.decay, self.every = _copied(tensors), which, decay, every
+        self.tensors, self.which, self.decay, self.every = tensors, which, decay, every
         self._steps = 0
         self._shared: dict[str, tuple[Tensor, int]] = {}
-        self._taken = _versions(self.tensors or {})
+        self._taken = _versions(tensors or {})
 
     def update(self, model: nn.Module) -> None:
         """At the start of an experience: the model as it is becomes the teacher, if it is the one wanted."""
@@ -136,7 +136,7 @@ class Teacher:
     def load_state_dict(self, state: dict[str, Any] | None) -> None:
         if state is None or "steps" not in state:  # a run that release 0.1.0 began
             state = {"tensors": state, "steps": 0}
-        self.tensors, self._steps = _copied(state["tensors"]), state["steps"]
+        self.tensors, self._steps = state["tensors"], state["steps"]
         self._shared, self._taken = {}, _versions(self.tensors or {})
 
     @property
@@ -211,8 +211,3 @@ def _unchanged(tensors: Mapping[str, Tensor], known: Mapping[str, tuple[Tensor, 
         name in known and tensor is known[name][0] and tensor._version == known[name][1]
         for name, tensor in tensors.items()
     )
-
-
-def _copied(tensors: Mapping[str, Tensor] | None) -> dict[str, Tensor] | None:
-    """Tensors of one's own: where one lies in a file decides the order of sums, and so the last bits."""
-    return None if tensors is None else {name: tensor.detach().clone() for name, tensor in tensors.items()}
