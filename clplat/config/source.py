@@ -15,6 +15,7 @@ from clplat import registry
 from clplat.config.annotations import Slot
 from clplat.config.options import coerce
 from clplat.config.space import Choice, Float, Int
+from clplat.dotted import is_dotted
 from clplat.errors import UserError, nearest
 from clplat.kinds import KINDS, Kind
 from clplat.scan import Place, constructor
@@ -31,7 +32,8 @@ _WORDS: dict[str, Any] = {
 
 @cache
 def options_in_source(kind: Kind, name: str) -> dict[str, Any] | None:
-    """Name -> type of the arguments of a part's constructor; None where one of them is no plain data.
+    """Name -> type of the arguments of a part's constructor; None where one of them is no plain data, or
+    the part has no registered name.
 
     Raises:
         UserError: no part has that name; its file cannot be read.
@@ -41,11 +43,10 @@ def options_in_source(kind: Kind, name: str) -> dict[str, Any] | None:
         >>> list(options_in_source(KINDS["strategy"], "patch"))
         ['alpha', 'anchor']
     """
-    module, colon, attribute = (name if kind.plural else kind.maker).partition(":")
-    if kind.plural and not (colon and name not in registry.places(kind.plural)):
-        place = registry.place_of(kind.plural, name)
-    else:
-        place = Place(module, None, attribute)
+    if kind.plural and is_dotted(name) and name not in registry.places(kind.plural):
+        return None  # even finding its file would import the packages that it is in
+    module, _, attribute = kind.maker.partition(":")
+    place = registry.place_of(kind.plural, name) if kind.plural else Place(module, None, attribute)
     made = constructor(place, kind.contract.rpartition(":")[2])
     if made is None:
         return None
