@@ -21,7 +21,7 @@ from typing import Any
 from clplat.errors import UserError
 from clplat.kinds import Kind
 
-__all__ = ["imported", "is_dotted", "registered_only", "trusted"]
+__all__ = ["imported", "is_dotted", "may_import", "registered_only", "trusted"]
 
 _FORM = re.compile(r"[^\W\d]\w*(\.[^\W\d]\w*)*:[^\W\d]\w*(\.[^\W\d]\w*)*")
 #: Whether the user said that names from anywhere may be imported.
@@ -63,16 +63,21 @@ def is_dotted(name: str) -> bool:
     return ":" in name
 
 
+def may_import(kind: Kind, name: str) -> bool:
+    """Whether a part may be imported here: one with a registered name always."""
+    return not (is_dotted(name) and _READING.get()) or _TRUSTS.get() or (kind.slot, name) in _USED
+
+
 def imported(kind: Kind, name: str) -> Any:
     """The class at a dotted name, which is a part of its kind; nothing of it is called.
 
     Raises:
         UserError: it may not be imported here, cannot be, or is no part of this kind.
     """
-    reading, what = _READING.get(), f"{kind.slot} '{name}'"
-    if reading and not _TRUSTS.get() and (kind.slot, name) not in _USED:
+    what = f"{kind.slot} '{name}'"
+    if not may_import(kind, name):
         raise UserError(
-            f"{reading} names the {what}, which is not registered, and importing it runs its code; "
+            f"{_READING.get()} names the {what}, which is not registered, and importing it runs its code; "
             "if you trust it, add --trust (in Python: with clplat.trusted())"
         )
     if not _FORM.fullmatch(name):

@@ -58,7 +58,7 @@ KINDS: dict[str, Kind] = {
             "scenario",
             "scenarios",
             "catalogue",
-            methods=("build", "benchmark", "fingerprint"),
+            methods=("benchmark", "fingerprint"),
             tests="ScenarioContract",
             label=None,
             always=True,

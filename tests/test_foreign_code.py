@@ -49,7 +49,7 @@ def test_a_configuration_file_calls_only_parts(
 
 
 def test_a_class_that_only_bears_the_name_of_a_method_is_no_scenario() -> None:
-    with pytest.raises(UserError, match="lacks the method build"):
+    with pytest.raises(UserError, match="lacks the method benchmark"):
         resolve({"scenario": "collections:OrderedDict"})
     assert all(kind.contract or kind.methods or kind.maker for kind in KINDS.values())
 
@@ -131,9 +131,9 @@ def test_the_user_may_name_a_class_and_read_it_back_in_the_same_process(
 def test_what_is_nested_or_a_sampler_is_held_to_the_same(foreign: Callable[[str], Path]) -> None:
     mark = foreign("clplat_nested")
     nested = {"strategy": {"name": "distill", "teacher": "clplat_nested:Mine"}}
-    with pytest.raises(UserError, match="a folder names the teacher 'clplat_nested:Mine'"):
-        with registered_only("a folder"):
-            resolve(nested)
+    refused = pytest.raises(UserError, match="a folder names the teacher 'clplat_nested:Mine'")
+    with refused, registered_only("a folder"):
+        resolve(nested)
     assert not mark.exists()
     with pytest.raises(UserError, match="is no teacher: it does not extend TeacherPart"):
         resolve(nested)
@@ -141,7 +141,7 @@ def test_what_is_nested_or_a_sampler_is_held_to_the_same(foreign: Callable[[str]
         make_sampler("subprocess:Popen", 0, 0)
 
 
-@pytest.mark.parametrize("name", ["a b:c", "os:", ":Popen", "os:path:join", "this-module:X", "x" * 300 + ":Y"])
+@pytest.mark.parametrize("name", ["a b:c", "os:", ":Popen", "os:a:b", "this-module:X", "x" * 300 + ":Y"])
 def test_names_of_no_form_are_one_line(name: str) -> None:
     with pytest.raises(UserError, match="cannot load the strategy") as caught:
         resolve({"strategy": name})

@@ -89,8 +89,8 @@ class _Worker(Checkpointable):
         if spec.storage is not None:
             if STORAGE not in os.environ:
                 raise UserError(
-                    f"the job has no {STORAGE}, the address of the sweep's storage, in its environment: submit "
-                    "with --export=ALL, SLURM's default, or set it in slurm_setup"
+                    f"the job has no {STORAGE}, the address of the sweep's storage, in its environment: "
+                    "submit with --export=ALL, SLURM's default, or set it in slurm_setup"
                 )
             spec = replace(spec, storage=os.environ[STORAGE])
         run_unattended_worker(spec)
