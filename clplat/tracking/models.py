@@ -16,7 +16,7 @@ from clplat.runs.run_folder import VERSION_ELSEWHERE
 from clplat.tracking.destination import Destination
 from clplat.tracking.log_state import LogState, locked_state
 from clplat.tracking.metrics import clean, rows_done
-from clplat.tracking.store import open_existing
+from clplat.tracking.store import answering, open_existing
 
 if TYPE_CHECKING:
     from mlflow.tracking import MlflowClient
@@ -175,7 +175,8 @@ def download(model: str, uri: str, where: Path) -> Path:
     if match is None:
         raise UserError(f"a model is models:/NAME@{CHAMPION} or models:/NAME/VERSION, not '{model}'")
     name, alias, number = match.groups()
-    client = open_existing(uri)
+    with answering(uri):
+        client = open_existing(uri)
     import mlflow.artifacts
     from mlflow.exceptions import MlflowException
 
@@ -186,6 +187,9 @@ def download(model: str, uri: str, where: Path) -> Path:
         path = mlflow.artifacts.download_artifacts(source, dst_path=str(where), tracking_uri=uri)
     except (MlflowException, OSError) as error:
         raise UserError(f"no model '{model}' in {uri}: {' '.join(str(error).split())[:200]}") from None
+    except Exception as error:  # those of the library of its storage
+        said = f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"
+        raise UserError(f"the files of '{model}' in {uri} cannot be fetched: {said}") from error
     folder = Path(path)
     if not (folder / "config.yaml").exists():
         raise UserError(f"'{model}' at {uri} was not logged by clplat: it has no config.yaml")
