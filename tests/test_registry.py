@@ -231,7 +231,9 @@ def with_a_folder_in_the_way(folder: Path, **environment: str) -> str:
     for name in ("strategies", "scenarios"):
         (folder / name).mkdir(parents=True)
         (folder / name / "__init__.py").write_text("")
-    (folder / "strategies" / "mine.py").write_text("class Mine: ...")
+    (folder / "strategies" / "mine.py").write_text(
+        "from clplat.training.strategy import Strategy\nclass Mine(Strategy): ..."
+    )
     env = {**os.environ, **environment}
     done = subprocess.run(
         [sys.executable, "-c", IN_THE_WAY], cwd=folder, env=env, capture_output=True, text=True

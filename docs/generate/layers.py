@@ -24,7 +24,7 @@ PAGE = ROOT / "docs" / "architecture.md"
 OPEN = {"strategies", "scenarios", "sweeps", "clplat.parts"}
 #: Modules that hand on a package of parts under a short name: one row for all of them.
 SHORT = {f"clplat.{kind.plural}" for kind in every_kind() if kind.plural}
-SHORT_ROW = "| `clplat/<kind>.py` | For each kind: ``from clplat.losses import InfoNCE``. | `registry`, `beside` |"
+SHORT_ROW = "| `clplat/<kind>.py` | The parts, as ``clplat.losses.InfoNCE``. | `registry`, `beside` |"
 BEGIN, END = "<!-- layers: written by `make layers` -->\n", "<!-- end of layers -->\n"
 
 
