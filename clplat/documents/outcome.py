@@ -54,7 +54,7 @@ class Study(TypedDict):
     method: str
     objectives: list[str]
     space: dict[str, Any]
-    spent: dict[str, Number]
+    spent: dict[str, Number | None]
     importances: dict[str, Number]
     best: int | None
     trials: list[Trial]
@@ -103,6 +103,6 @@ def read_outcome(out: Path) -> dict[str, Any]:
     content = read_json(path)
     schema = content.get("schema") if isinstance(content, dict) else None
     if schema != SCHEMA:
-        raise UserError(f"{path} has schema {schema!r}; this release of clplat reads {SCHEMA}")
+        raise UserError(f"{path} has schema {schema!r}; this version of clplat reads schema {SCHEMA}")
     found: dict[str, Any] = checked(content, Outcome, path, "outcome of a sweep")
     return found

@@ -91,7 +91,7 @@ def checked_result(content: Any, path: Path) -> dict[str, Any]:
     schema = content.get("schema") if isinstance(content, dict) else None
     if type(schema) is int and schema not in SCHEMAS:
         known = " and ".join(map(str, SCHEMAS))
-        raise UserError(f"{path} has schema {schema}; this release of clplat reads {known}")
+        raise UserError(f"{path} has schema {schema}; this version of clplat reads {known}")
     result: dict[str, Any] = checked(content, Result, path, "result of a run")
     if wrong := next(_torn(result), ""):
         raise UserError(f"{path} is no result of a run: {wrong}")
@@ -107,7 +107,7 @@ def _torn(result: Mapping[str, Any]) -> Iterator[str]:
     if rows > domains + 1 or (result["status"] == "complete" and rows != domains + 1):
         yield f"'scores' has {rows} rows for {domains} domains"
     for name, matrix in result["metrics"].items():
-        if len(matrix) != rows:
+        if len(matrix) > rows:
             yield f"'metrics.{name}' has {len(matrix)} rows, 'scores' {rows}"
         if any(row is not None and len(row) != domains for row in matrix):
             yield f"'metrics.{name}' has a row that is not as long as 'domains'"

@@ -36,11 +36,16 @@ _WEIGHT_FILES = (
 _SHOWN = 12  # tags that a message lists
 
 
-class _Config(TypedDict):
-    """``open_clip_config.json``; open_clip checks what is inside when it builds the model."""
+class _Preprocessing(TypedDict):
+    """``open_clip_config.json`` beside a weights file, as far as it is read."""
+
+    preprocess_cfg: NotRequired[dict[str, Any]]
+
+
+class _Config(_Preprocessing):
+    """The same of a folder; open_clip checks what is inside when it builds the model."""
 
     model_cfg: dict[str, Any]
-    preprocess_cfg: NotRequired[dict[str, Any]]
 
 
 @dataclass
@@ -171,7 +176,7 @@ def _preprocess_of(name: str, weights: Path) -> dict[str, Any]:
 
     beside = weights.parent / CONFIG
     if beside.is_file():
-        config = checked(read_json(beside), _Config, beside, "configuration of a model")
+        config = checked(read_json(beside), _Preprocessing, beside, "configuration of a model")
         return dict(config.get("preprocess_cfg", {}))
     keys = ("mean", "std", "interpolation", "resize_mode")
     known = [

@@ -60,7 +60,8 @@ def _own_name(name: str) -> str:
 
 def _safetensors(path: Path) -> Mapping[str, Any]:
     try:
-        return load_file(path)
+        found: Mapping[str, Any] = load_file(path)
+        return found
     except (SafetensorError, OSError) as error:
         raise UserError(f"{path} is damaged or not a safetensors file: {error}") from error
 

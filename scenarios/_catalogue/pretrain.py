@@ -20,6 +20,7 @@ from torch import Tensor
 from clplat.config.reading import read_yaml
 from clplat.data.images import PixelStore, Preprocess, open_picture
 from clplat.data.records import Picture
+from clplat.documents.checked import checked
 from clplat.errors import UserError
 from clplat.models.backbone import Backbone
 from clplat.models.outputs import cosines
@@ -125,7 +126,10 @@ def pretrain(
     Reference:
         Radford et al. 2021, arXiv 2103.00020.
     """
-    model_cfg = read_yaml(config, "the model configuration") if config else TINY
+    model_cfg = TINY
+    if config is not None:
+        content = read_yaml(config, "the model configuration")
+        model_cfg = checked(content, dict[str, Any], config, "model configuration")
     out.mkdir(parents=True, exist_ok=True)  # what cannot be written is told before minutes of training
     backbone = Backbone.random(model_cfg, seed)
     pictures = captioned_pictures(source, pairs, seed)

@@ -52,13 +52,14 @@ RESULT: dict[str, tuple[Change, str]] = {
     "null for a list": (lambda r: r.update(scores=None), "'scores' should be a valid list, not None"),
     "another status": (lambda r: r.update(status="done"),
     "'status' should be 'running', 'complete' or 'failed'"),
-    "a row too few": (lambda r: r["metrics"]["R@5"].pop(), "'metrics.R@5' has 2 rows, 'scores' 3"),
+    "a row too many": (lambda r: r["metrics"]["R@5"].append(r["metrics"]["R@5"][0]),
+    "'metrics.R@5' has 4 rows, 'scores' 3"),
     "a domain too many": (lambda r: r["domains"].append("x"), "'scores' has 3 rows for 3 domains"),
     "a row that is short": (lambda r: r["metrics"]["R@5"][0].pop(),
     "a row that is not as long as 'domains'"),
     "no primary metric": (lambda r: r["protocol"].update(primary="R@7"), "'metrics' has no 'R@7'"),
     "a schema to come": (lambda r: r.update(schema=9),
-    "has schema 9; this release of clplat reads 1 and 2"),
+    "has schema 9; this version of clplat reads 1 and 2"),
     "true for a number": (lambda r: r["measured"].update(train_seconds=True), "'measured.train_seconds'"),
 }  # fmt: skip
 
