@@ -11,7 +11,6 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from clplat.data.collate import Collate, item_columns
 from clplat.data.items import Item, Picture, as_item
 from clplat.parts.references._base import Reference
 from clplat.progress import Progress
@@ -55,6 +54,8 @@ class AnyLearner:
         Raises:
             TypeError: the model or the loop cannot embed items by themselves.
         """
+        from clplat.data.collate import Collate, item_columns  # decodes pictures, which few loops do
+
         encode, collate = getattr(self.model, "encode_items", None), self._collator()
         if encode is None or not isinstance(collate, Collate):
             has = type(self.model).__name__ if encode is None else type(collate).__name__

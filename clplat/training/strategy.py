@@ -22,6 +22,7 @@ from typing import Any, ClassVar, Literal
 
 from torch import nn
 
+from clplat.extras import named_extras
 from clplat.mechanisms.examples import tensor_bytes
 from clplat.mechanisms.memory import Memory
 from clplat.training.experience import Running
@@ -129,7 +130,8 @@ class Strategy(Hooks):
             >>> from strategies import EWC
             >>> plugin = EWC(lam=10.0).as_plugin()
         """
-        from clplat.training.plugin import StrategyPlugin
+        with named_extras("an Avalanche plugin"):
+            from clplat.training.plugin import StrategyPlugin
 
         return StrategyPlugin(self)
 
