@@ -48,8 +48,9 @@ def named_extras(what: str) -> Iterator[None]:
         module = (error.name or "").partition(".")[0]
         if module not in EXTRAS:
             raise
+        name = EXTRAS[module]
         raise MissingLibrary(
-            f"{what} needs {module}, which is not installed: pip install 'clplat[{EXTRAS[module]}]', "
+            f"{what} needs {module}, which is not installed: pip install 'clplat[{name}]', "
             "or 'clplat[all]' for everything",
             name=error.name,
         ) from error
