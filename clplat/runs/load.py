@@ -11,6 +11,7 @@ from clplat.config.raw import read_config
 from clplat.config.resolve import resolve
 from clplat.config.resolved import Config
 from clplat.errors import UserError
+from clplat.files import read_yaml
 from clplat.retriever import ComposedRetriever
 from clplat.runs.assembly import build_retriever
 from clplat.runs.checkpoint import load_version
@@ -46,8 +47,9 @@ def config_of(folder: Path) -> Config:
     """The configuration that a folder holds.
 
     Raises:
-        UserError: there is none, or it cannot be read.
+        UserError: there is none, or it is damaged.
     """
+    read_yaml(folder / CONFIG)  # where it is damaged, that is an error
     return resolve(read_config(folder / CONFIG))
 
 

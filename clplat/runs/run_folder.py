@@ -7,12 +7,10 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from clplat.config.resolve import completed
 from clplat.config.resolved import Config
 from clplat.errors import UserError
-from clplat.files import read_json, remove_leftovers, write_text
+from clplat.files import read_json, read_yaml, remove_leftovers, write_yaml
 from clplat.kinds import KINDS
 from clplat.locks import locked
 
@@ -66,17 +64,17 @@ def locked_run_folder(folder: Path, config: Config) -> Iterator[None]:
             if other:
                 raise UserError(f"{folder} holds another experiment ({other}); choose another --out")
         else:
-            write_text(described, yaml.safe_dump(config.as_dict(), sort_keys=False))
+            write_yaml(described, config.as_dict())
         yield
 
 
 def _described(path: Path) -> Any:
     """What the folder holds; options that are younger than it have their defaults."""
     try:
-        written = yaml.safe_load(path.read_text(encoding="utf-8"))
+        written = read_yaml(path)
         return completed(written) if isinstance(written, dict) else written
-    except (OSError, ValueError, yaml.YAMLError) as error:
-        raise UserError(f"{path} is damaged, so it is not known what that folder holds: {error}") from None
+    except ValueError as error:
+        raise UserError(f"it is not known what that folder holds: {error}") from None
 
 
 def _difference(held: Any, wanted: Any, path: str = "") -> str:
