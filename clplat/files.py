@@ -19,14 +19,13 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, BinaryIO
 
-import yaml
 from safetensors import SafetensorError
 
 from clplat.errors import UserError
 
 __all__ = [
-    "CHECKSUM", "is_as_written", "read_json", "read_yaml", "remove_leftovers", "write_atomically",
-    "write_checked", "write_json", "write_text", "write_yaml",
+    "CHECKSUM", "is_as_written", "read_json", "read_text", "remove_leftovers", "write_atomically",
+    "write_checked", "write_json", "write_text",
 ]  # fmt: skip
 
 _TEMPORARY = ".clplat-tmp"
@@ -91,9 +90,16 @@ def remove_leftovers(folder: Path, older_than: float = 0.0) -> None:
                 path.unlink()
 
 
-def write_text(path: Path, text: str) -> None:
-    """Write a text file atomically."""
-    write_atomically(path, lambda temporary: temporary.write_text(text, encoding="utf-8"))
+def write_text(path: Path, text: str, comment: str = "") -> None:
+    """Write a text file atomically.
+
+    Args:
+        comment: begins a line that readers pass over, "#" in YAML: the checksum stands there, before the text.
+    """
+    if comment:
+        write_checked(path, f"{comment} crc32: {CHECKSUM}, of this file as clplat wrote it\n{text}".encode())
+    else:
+        write_atomically(path, lambda temporary: temporary.write_text(text, encoding="utf-8"))
 
 
 def write_checked(path: Path, head: bytes, body: bytes | memoryview = b"") -> None:
@@ -138,8 +144,15 @@ def _as_written(file: BinaryIO) -> bool:
     return crc == int(digits, 16)
 
 
-def _read(path: Path) -> bytes:
-    """The content of a text file; one that is missing, or damaged as its checksum tells, is a `UserError`."""
+def read_text(path: Path) -> str:
+    """The text in a file; one that is missing, or damaged as its checksum tells, is a `UserError`."""
+    try:
+        return _content(path).decode()
+    except UnicodeDecodeError as error:
+        raise UserError(f"{path} is no text: {error}") from None
+
+
+def _content(path: Path) -> bytes:
     try:
         content = path.read_bytes()
     except FileNotFoundError:
@@ -167,7 +180,7 @@ def write_json(path: Path, value: Any) -> None:
 
 def read_json(path: Path) -> Any:
     """Read JSON; a missing, damaged or broken file is a `UserError` that names it."""
-    content = _read(path)
+    content = _content(path)
     try:
         value = json.loads(content.decode())
     except (ValueError, RecursionError) as error:
@@ -175,18 +188,3 @@ def read_json(path: Path) -> Any:
     if isinstance(value, dict):
         value.pop(_ENTRY, None)
     return value
-
-
-def write_yaml(path: Path, value: Any) -> None:
-    """Write YAML atomically, in the order of the value, with a checksum in its first line."""
-    text = yaml.safe_dump(value, sort_keys=False, allow_unicode=True)
-    write_checked(path, f"# crc32: {CHECKSUM}, of this file as clplat wrote it\n{text}".encode())
-
-
-def read_yaml(path: Path) -> Any:
-    """Read YAML; a missing, damaged or broken file is a `UserError` that names it."""
-    content = _read(path)
-    try:
-        return yaml.safe_load(content.decode())
-    except (ValueError, RecursionError, yaml.YAMLError) as error:
-        raise UserError(f"{path} is not readable YAML: {' '.join(str(error).split())}") from None

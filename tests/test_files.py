@@ -18,17 +18,17 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
+from clplat.config.reading import write_yaml, yaml_of
 from clplat.errors import UserError
 from clplat.files import (
     is_as_written,
     read_json,
-    read_yaml,
+    read_text,
     remove_leftovers,
     write_atomically,
     write_checked,
     write_json,
     write_text,
-    write_yaml,
 )
 from clplat.trees import load_tree, save_tree
 
@@ -156,10 +156,21 @@ def test_files_and_locks_load_no_torch() -> None:
 # -- checksums: what is read back is what was written, or refused -----------------------------------------
 
 
+def as_yaml(path: Path, value: Any) -> None:
+    write_text(path, write_yaml(value), comment="#")
+
+
+def from_yaml(path: Path) -> Any:
+    try:
+        return yaml_of(read_text(path))
+    except ValueError as error:
+        raise UserError(f"{path}: {' '.join(str(error).split())}") from None
+
+
 #: How each kind of file is written, and read back.
 KINDS: dict[str, tuple[Callable[[Path, Any], None], Callable[[Path], Any]]] = {
     "x.json": (write_json, read_json),
-    "x.yaml": (write_yaml, read_yaml),
+    "x.yaml": (as_yaml, from_yaml),
     "x.safetensors": (save_tree, load_tree),
 }
 VALUE = {"b": [1, None, 0.125], "a": {"word": "é", "$crc32": "0badcafe"}, "n": 37}
@@ -200,7 +211,7 @@ def test_files_without_a_checksum_are_taken_as_they_are(tmp_path: Path) -> None:
     (tmp_path / "x.yaml").write_text("# crc32: by hand\na: 1\n")
     (tmp_path / "empty").write_text("")
     assert read_json(tmp_path / "x.json") == {"a": 1} and read_json(tmp_path / "y.json") == [1, 2]
-    assert read_yaml(tmp_path / "x.yaml") == {"a": 1} and read_yaml(tmp_path / "empty") is None
+    assert read_text(tmp_path / "x.yaml").endswith("a: 1\n") and read_text(tmp_path / "empty") == ""
     for name in ("x.safetensors", "y.safetensors"):
         tree = {"tree": json.dumps({"$dict": [["a", {"$tensor": "0"}]]})} if name[0] == "x" else None
         save_file({"0": torch.ones(2)}, tmp_path / name, tree)

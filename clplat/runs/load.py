@@ -10,8 +10,9 @@ import torch
 from clplat.config.raw import read_config
 from clplat.config.resolve import resolve
 from clplat.config.resolved import Config
+from clplat.dotted import registered_only
 from clplat.errors import UserError
-from clplat.files import read_yaml
+from clplat.files import read_text
 from clplat.retriever import ComposedRetriever
 from clplat.runs.assembly import build_retriever
 from clplat.runs.checkpoint import load_version
@@ -44,13 +45,14 @@ def load(run: Path | str, version: int | None = None, device: str | None = None)
 
 
 def config_of(folder: Path) -> Config:
-    """The configuration that a folder holds.
+    """The configuration that a folder holds, which names registered parts alone (`clplat.dotted`).
 
     Raises:
-        UserError: there is none, or it is damaged.
+        UserError: there is none, it is damaged, or it names a part that may not be imported.
     """
-    read_yaml(folder / CONFIG)  # where it is damaged, that is an error
-    return resolve(read_config(folder / CONFIG))
+    read_text(folder / CONFIG)  # where it is damaged, that is an error
+    with registered_only(str(folder / CONFIG)):
+        return resolve(read_config(folder / CONFIG))
 
 
 def version_file(folder: Path, version: int | None = None) -> Path:

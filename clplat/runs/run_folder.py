@@ -7,10 +7,11 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
+from clplat.config.reading import write_yaml, yaml_of
 from clplat.config.resolve import completed
 from clplat.config.resolved import Config
 from clplat.errors import UserError
-from clplat.files import read_json, read_yaml, remove_leftovers, write_yaml
+from clplat.files import read_json, read_text, remove_leftovers, write_text
 from clplat.kinds import KINDS
 from clplat.locks import locked
 
@@ -64,17 +65,17 @@ def locked_run_folder(folder: Path, config: Config) -> Iterator[None]:
             if other:
                 raise UserError(f"{folder} holds another experiment ({other}); choose another --out")
         else:
-            write_yaml(described, config.as_dict())
+            write_text(described, write_yaml(config.as_dict()), comment="#")
         yield
 
 
 def _described(path: Path) -> Any:
     """What the folder holds; options that are younger than it have their defaults."""
     try:
-        written = read_yaml(path)
+        written = yaml_of(read_text(path))
         return completed(written) if isinstance(written, dict) else written
     except ValueError as error:
-        raise UserError(f"it is not known what that folder holds: {error}") from None
+        raise UserError(f"{path} is damaged, so it is not known what that folder holds: {error}") from None
 
 
 def _difference(held: Any, wanted: Any, path: str = "") -> str:
