@@ -94,7 +94,7 @@ def write_text(path: Path, text: str, comment: str = "") -> None:
     """Write a text file atomically.
 
     Args:
-        comment: begins a line that readers pass over, "#" in YAML: the checksum stands there, before the text.
+        comment: begins a line that readers pass over, "#" in YAML: the checksum stands there, at the top.
     """
     if comment:
         write_checked(path, f"{comment} crc32: {CHECKSUM}, of this file as clplat wrote it\n{text}".encode())
