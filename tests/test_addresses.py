@@ -46,8 +46,8 @@ def test_a_store_that_does_not_answer_is_named_without_its_password(
 ) -> None:
     monkeypatch.setenv("MLFLOW_TRACKING_URI", ADDRESS)
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
-    with pytest.raises(UserError, match=r"http://ann@127\.0\.0\.1:9/mlflow does not answer") as caught:
-        with tracked(tmp_path):
-            pass
+    said = r"http://ann@127\.0\.0\.1:9/mlflow does not answer"
+    with pytest.raises(UserError, match=said) as caught, tracked(tmp_path):
+        pass
     assert "s3cr" not in str(caught.value) and "t0p" not in str(caught.value)
     assert links(tmp_path) == {}

@@ -45,9 +45,9 @@ def guard(method: Callable[Concatenate[D, P], T]) -> Callable[Concatenate[D, P],
 
 def failure_message(uri: str, reason: str) -> str:
     """The line that says why a store does not have everything; it holds no password."""
+    where, why = without_password(uri), masked(reason, uri)[:240]
     return (
-        f"not tracked in MLflow ({without_password(uri)}): {masked(reason, uri)[:240]}; the results on disk are "
-        "whole, and "
+        f"not tracked in MLflow ({where}): {why}; the results on disk are whole, and "
         "`clplat track <folder>` logs them later"
     )
 

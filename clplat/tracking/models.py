@@ -191,6 +191,6 @@ def download(model: str, uri: str, where: Path) -> Path:
     folder = Path(path)
     if not (folder / "config.yaml").exists():
         raise UserError(
-            f"'{model}' at {without_password(uri)} was not logged by clplat: it has no config.yaml"
+            f"'{model}' was not logged by clplat: it has no config.yaml"
         )
     return folder
