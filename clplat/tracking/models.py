@@ -190,7 +190,5 @@ def download(model: str, uri: str, where: Path) -> Path:
         raise UserError(f"no model '{model}' in {without_password(uri)}: {said}") from None
     folder = Path(path)
     if not (folder / "config.yaml").exists():
-        raise UserError(
-            f"'{model}' was not logged by clplat: it has no config.yaml"
-        )
+        raise UserError(f"'{model}' was not logged by clplat: it has no config.yaml")
     return folder
