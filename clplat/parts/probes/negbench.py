@@ -6,7 +6,7 @@ import csv
 from functools import partial
 from pathlib import Path
 
-from clplat.data.images import open_picture
+from clplat.data.decoding import open_picture
 from clplat.data.items import Picture
 from clplat.errors import UserError
 from clplat.parts.probes._base import Probe

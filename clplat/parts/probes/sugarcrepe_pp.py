@@ -7,7 +7,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from clplat.data.images import open_picture
+from clplat.data.decoding import open_picture
 from clplat.data.items import Picture
 from clplat.errors import UserError
 from clplat.parts.probes._base import Probe, Probes

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from functools import cache, partial
 from pathlib import Path
 
-from clplat.data.images import open_picture
+from clplat.data.decoding import open_picture
 from clplat.data.items import Picture
 from clplat.parts.references._base import Reference
 
