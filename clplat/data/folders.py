@@ -7,11 +7,10 @@ import os
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
-from clplat.data.decoding import decode, open_picture
+from clplat.data.decoding import content_digest, decode, picture_file
 from clplat.data.records import Picture
 from clplat.errors import UserError, nearest, unknown_name
 
@@ -183,10 +182,8 @@ def _checked(base: Path, found: Mapping[tuple[str, str], list[str]], policy: str
             if content is None:
                 bad.append(relative)
                 continue
-            digest = hashlib.blake2b(b"%d" % len(content) + content, digest_size=4).hexdigest()
             contents.setdefault(hashlib.blake2b(content, digest_size=16).hexdigest(), []).append(relative)
-            # A partial, unlike a lambda, can be sent to the workers of a DataLoader.
-            picture = Picture(f"{relative}@{digest}", partial(open_picture, path))
+            picture = picture_file(relative, path, content_digest(content))
             cells.setdefault((domain, category, split_of(relative)), []).append(picture)
         if policy == "drop" and len(bad) - before == len(names):
             raise UserError(f"none of the {len(names)} pictures in {base / domain / category} can be read")

@@ -82,7 +82,7 @@ _FROM = {
     "clplat.config.space": ("Choice", "Float", "Int"),
     "clplat.data.batch": ("Batch",),
     "clplat.data.fingerprint": ("stream_fingerprint",),
-    "clplat.data.images": ("open_picture",),
+    "clplat.data.decoding": ("open_picture",),
     "clplat.data.records": (
         "Candidate",
         "Domain",

@@ -227,18 +227,20 @@ def test_copies_of_training_pictures_are_counted_and_can_be_refused(tmp_path: Pa
         read_folders(root, copies="refuse")
 
 
-def test_a_key_follows_the_whole_content(tmp_path: Path) -> None:
-    """Large files of one size that differ in the middle only, as edited bitmaps do."""
-    root = tree_of(tmp_path)
-    large = root / "photo/cat/large.bmp"
-    picture = Image.new("RGB", (400, 400))
-    picture.save(large)
-    before = read_folders(root).cells
-    picture.putpixel((200, 200), (255, 0, 0))
-    picture.save(large)
-    after = read_folders(root).cells
-    keys = [{p.key for cell in cells.values() for p in cell} for cells in (before, after)]
-    assert len(keys[0] - keys[1]) == 1
+def test_a_key_covers_the_whole_content(tmp_path: Path) -> None:
+    """Two bitmaps that differ in the middle of their 480 kB, under one name and of one size."""
+    for place, colour in (("one", "red"), ("two", "blue")):
+        for category in ("cat", "dog"):
+            folder = tmp_path / place / "photo" / category
+            folder.mkdir(parents=True)
+            picture = Image.new("RGB", (400, 400), "white")
+            picture.paste(colour, (180, 180, 220, 220))
+            picture.save(folder / "1.bmp")
+    keys = [
+        {picture.key for cell in read_folders(tmp_path / place).cells.values() for picture in cell}
+        for place in ("one", "two")
+    ]
+    assert len(keys[0]) == len(keys[1]) == 2 and keys[0].isdisjoint(keys[1])
 
 
 def without_end(kind: str, **options: Any) -> bytes:
