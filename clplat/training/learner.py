@@ -137,6 +137,7 @@ class Learner(AnyLearner):
         self.model = bare(self.model)
         self.order = Order(self)
         self._begun = self._ended = False
+        self._told = 0
 
     def begin(self, experience: int, *, epochs: int = 1, total: int = 0) -> None:
         super().begin(experience, epochs=epochs, total=total)
@@ -154,9 +155,10 @@ class Learner(AnyLearner):
         self._begun, self._ended = False, True
 
     def stepped(self) -> None:
-        """The optimizer has made a step: for optimizers that torch does not let us watch."""
-        if not self.order.watches():
+        """The optimizer has made a step: for one whose steps are not seen; nothing is counted twice."""
+        if self._told == self.order.steps:
             super().stepped()
+        self._told = self.order.steps
 
     def predict(self, batch: Any) -> Any:
         if self.predict_fn is None:

@@ -106,10 +106,6 @@ class Order:
         if self.learner.optimizer is not None:
             self._watch.on(self.learner.optimizer)
 
-    def watches(self) -> bool:
-        """Whether the steps of the learner's optimizer are seen."""
-        return self.learner.optimizer is not None and self._watch.sees(self.learner.optimizer)
-
     def expects(self, strategy: Any, name: str, *args: Any) -> bool:
         """Whether a hook is to run; false for a step that a scaler skips.
 

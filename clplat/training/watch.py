@@ -45,10 +45,6 @@ class Watch:
                 inner.register_step_post_hook(self._stepped),
             ]
 
-    def sees(self, optimizer: Any) -> bool:
-        """Whether it watches this optimizer."""
-        return self._optimizer is not None and innermost(optimizer) is self._optimizer
-
     def off(self) -> None:
         """Watch nothing."""
         for handle in self._handles:
