@@ -105,7 +105,7 @@ def demo(options: Namespace) -> int:
         refuse_named(options.raw, name, instead)
     base = merge(read_config(Path(__file__).parents[1] / "demo.yaml"), options.raw)
     question = "Seven strategies on a short stream, one seed each: what does a comparison look like?"
-    options.storage, options.launcher = None, "local"
+    options.storage, options.launcher, options.anew = None, "local", False
     return _swept(Sweep(name="demo", question=question, base=base, seeds=[0], orders=1), options)
 
 
@@ -141,6 +141,7 @@ def demo(options: Namespace) -> int:
         "what starts the workers: local, ray (extra [ray]), slurm (extra [slurm])",
         default="local",
     ),
+    option("--anew", "begin anew what --out holds of another configuration", action="store_true"),
     parts=True,
 )
 def sweep(options: Namespace) -> int:
@@ -166,6 +167,7 @@ def _swept(sweep: Sweep, options: Namespace) -> int:
         storage=storage,
         launcher=options.launcher,
         tracker=None if options.no_track else SweepTracker,
+        anew=options.anew,
         command=said if storage is None else said.replace(storage, without_password(storage)),
     )
     if outcome["rows"]:

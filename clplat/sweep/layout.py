@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -17,7 +17,7 @@ from clplat.config.space import Space
 from clplat.errors import UserError, nearest
 from clplat.randomness import generator
 from clplat.sweep.plan import Sweep
-from clplat.tuning.spaces import read_space, tuned_spaces
+from clplat.tuning.spaces import extremes, read_space, tuned_spaces
 
 __all__ = ["Entry", "FinalRun", "Layout", "permuted", "slug"]
 
@@ -118,6 +118,7 @@ class Layout:
             raise UserError(f"two methods of the sweep have the same folder name '{twice}'; rename one")
         if sweep.budget.tunes:
             self._check_tuned(own)
+            self._check_values(own)
 
     def _check_tuned(self, own: Mapping[str, Space]) -> None:
         contenders = [entry for entry in self.entries if not entry.control]
@@ -128,6 +129,17 @@ class Layout:
                     f"'{name}' has no search space in any method of the sweep{nearest(name, known)} "
                     f"(searchable: {', '.join(known)})"
                 )
+
+    def _check_values(self, own: Iterable[str]) -> None:
+        """Whether parts take what is searched; of several options of a slot only all together can tell."""
+        for entry in self.studies:
+            slots = [key.partition(".")[0] for key in entry.space]
+            for key in entry.space.keys() & set(own):
+                for value in extremes(entry.space[key]) if slots.count(key.partition(".")[0]) == 1 else ():
+                    try:
+                        resolve(merge(entry.raw, {key: value}))
+                    except UserError as error:
+                        raise UserError(f"the search space of '{key}': {error}") from None
 
     @property
     def studies(self) -> list[Entry]:

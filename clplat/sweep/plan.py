@@ -144,12 +144,15 @@ class Sweep:
         return written
 
     def excess(self, values: Mapping[str, float | None]) -> dict[str, float]:
-        """Constraint -> how far a value, where it is known, is beyond the limit; 0 or less meets it."""
-        return {
-            name: value - limit if find_measure(name).better == "lower" else limit - value
-            for name, limit in self.constraints.items()
-            if (value := values.get(name)) is not None
-        }
+        """Constraint -> how far a value is beyond its limit: 0 or less meets it, undefined never does."""
+        found = {}
+        for name, limit in self.constraints.items():
+            value = values.get(name)
+            if value is None:  # a finite number, because samplers compute with it
+                found[name] = abs(limit) + 1.0
+            else:
+                found[name] = value - limit if find_measure(name).better == "lower" else limit - value
+        return found
 
 
 def read_sweep(source: Path | Mapping[str, Any], over: Sweep | None = None) -> Sweep:

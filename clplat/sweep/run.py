@@ -14,6 +14,7 @@ from clplat.sweep.launchers import LAUNCHERS, launch
 from clplat.sweep.local import run_local
 from clplat.sweep.outcome import OUTCOME, collect
 from clplat.sweep.plan import Sweep, read_sweep
+from clplat.sweep.reuse import check_reuse
 from clplat.sweep.studies import Studies
 from clplat.sweep.worker import listening, run_worker
 from clplat.sweep.worker_spec import SweepListener, SweepListenerFactory, WorkerSpec, threads_per_worker
@@ -33,6 +34,7 @@ def run_sweep(
     launcher: str = "local",
     tracker: SweepListenerFactory | None = None,
     command: str = "",
+    anew: bool = False,
 ) -> dict[str, Any]:
     """Run what is missing of a sweep and return its outcome.
 
@@ -48,6 +50,8 @@ def run_sweep(
         tracker: `clplat.tracking.sweeps.SweepTracker` to log to MLflow, whose store is in ``out`` unless
             MLFLOW_TRACKING_URI says otherwise.
         command: for the report: how it was called.
+        anew: begin studies and runs in ``out`` anew that are of another configuration, which is an error
+            otherwise; the old ones move to ``replaced/``.
 
     Returns:
         The outcome, as in ``<out>/sweep.json`` (``docs/sweeps.md``).
@@ -62,7 +66,10 @@ def run_sweep(
     )
     queue = spec.queue()  # wrong names are found before a folder or a storage is touched
     layout = queue.layout
+    moved = check_reuse(queue.studies, anew)
     with Terminal(len(layout.entries) * len(sweep.seeds)) as terminal:
+        for line in moved:
+            terminal.say(line)
         write_text(out / PLAN, write_yaml(plan))
         tracked = None if tracker is None else tracker(layout, out, terminal.say)
         if launcher != "local":
