@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from clplat.commands import NO_TRACK, at_least, command, option, out, print_table, workers
+from clplat.errors import UserError
 
 if TYPE_CHECKING:
     from clplat.sweep import Sweep
@@ -142,10 +143,18 @@ def demo(options: Namespace) -> int:
         default="local",
     ),
     option("--anew", "begin anew what --out holds of another configuration", action="store_true"),
+    option("--repair", "make the damaged studies.journal in --out anew, and stop", action="store_true"),
     parts=True,
 )
 def sweep(options: Namespace) -> int:
     """methods x seeds x stream orders, each tuned first where there is a budget"""
+    if options.repair:
+        from clplat.sweep.repair import repair
+
+        if options.storage is not None:
+            raise UserError("--repair is for the journal in --out, not for --storage")
+        print("\n".join(repair(options.out)))
+        return 0
     from clplat.sweep.flags import from_flags
 
     return _swept(from_flags(options, options.raw, options.start), options)

@@ -29,10 +29,12 @@ from clplat.sweep.studies import FINALS, Studies, number_of, state_of, summary
 from clplat.tuning.samplers import make_pruner, make_sampler
 from clplat.tuning.spaces import contains, distribution
 
-__all__ = ["DEATHS", "Job", "Queue"]
+__all__ = ["DEATHS", "QUEUE_LOCK", "WORKERS", "Job", "Queue"]
 
 #: How often the process of a job may be killed before the job is given up.
 DEATHS = 5
+#: In the folder of a sweep: the locks of living workers, and that of whoever claims.
+WORKERS, QUEUE_LOCK = ".workers", ".queue.lock"
 
 
 @dataclass(frozen=True)
@@ -73,8 +75,8 @@ class Queue:
         self.layout, self.out = layout, out
         self.studies = Studies(layout, out, storage)
         self.session = session or secrets.token_hex(4)
-        self._workers, self._held = out / ".workers", ExitStack()
-        self._lock = out / ".queue.lock"
+        self._workers, self._held = out / WORKERS, ExitStack()
+        self._lock = out / QUEUE_LOCK
         self._claimed: dict[str, optuna.Trial] = {}  # folder of a job -> its trial
 
     def claim(self) -> Job | None:

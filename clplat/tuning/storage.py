@@ -3,25 +3,21 @@
 from __future__ import annotations
 
 import logging
-import os
 import re
 import time
 import warnings
-from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
 import optuna
-from optuna.storages import GrpcStorageProxy, JournalStorage, RDBStorage
-from optuna.storages.journal import JournalFileBackend
+from optuna.storages import GrpcStorageProxy, RDBStorage
 
 from clplat.errors import UserError
-from clplat.locks import locked
+from clplat.tuning.journal import JOURNAL, open_journal
 
-__all__ = ["JOURNAL", "open_storage", "without_password"]
+__all__ = ["open_storage", "without_password"]
 
-JOURNAL = "studies.journal"
 #: Seconds in which a server must answer.
 PATIENCE = 5
 #: The port where an address names none.
@@ -39,11 +35,12 @@ def open_storage(where: str | None, out: Path) -> optuna.storages.BaseStorage:
         out: folder of the sweep.
 
     Raises:
-        UserError: it cannot be opened, or does not answer; the line holds no password.
+        UserError: it cannot be opened, is damaged, or does not answer; the line holds no password.
     """
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     if where is None:
-        return _journal(out)
+        out.mkdir(parents=True, exist_ok=True)
+        return open_journal(out / JOURNAL)
     if "://" not in where:
         raise UserError(
             f"a storage is an address such as postgresql://host/database or grpc://host:port, not '{where}'"
@@ -57,13 +54,6 @@ def open_storage(where: str | None, out: Path) -> optuna.storages.BaseStorage:
         raise UserError(
             f"the storage {without_password(where)} {what}: {_why(error, where)}{hint}"
         ) from error
-
-
-def _journal(out: Path) -> JournalStorage:
-    out.mkdir(parents=True, exist_ok=True)
-    path = out / JOURNAL
-    lock: Any = _JournalLock(path)  # Optuna asks for these two methods; its base class is not public
-    return JournalStorage(JournalFileBackend(str(path), lock))
 
 
 def _proxy(where: str) -> GrpcStorageProxy:
@@ -112,28 +102,3 @@ def _why(error: Exception, where: str) -> str:
     for secret in {password, unquote(password)} - {""}:
         text = text.replace(secret, "***")
     return text[:200]
-
-
-class _JournalLock:
-    """A lock that the kernel takes back from a killed process at once; Optuna's own wait 30 s for that."""
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-        self._held = ExitStack()
-
-    def acquire(self) -> bool:
-        self._held.enter_context(locked(Path(f"{self.path}.lock")))
-        _cut_torn_line(self.path)
-        return True
-
-    def release(self) -> None:
-        self._held.close()
-
-
-def _cut_torn_line(path: Path) -> None:
-    """Remove what a writer began and did not end, before the next one writes behind it."""
-    with path.open("rb+") as file:
-        if file.seek(0, os.SEEK_END):
-            file.seek(-1, os.SEEK_END)
-            if file.read() != b"\n":
-                file.truncate(path.read_bytes().rfind(b"\n") + 1)
