@@ -15,6 +15,7 @@ from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 from typing import Any
 
+from clplat.dotted import imported, is_dotted
 from clplat.errors import UserError, unknown_name
 from clplat.kinds import Kind, kind_named
 from clplat.scan import ROOT, Place, class_in, docstring, scanned
@@ -88,16 +89,15 @@ def place_of(kind: str, name: str) -> Place:
 
 
 def load(kind: str, name: str) -> Any:
-    """Return the class registered as ``name``, or the one at a dotted path ``package.module:Class``.
+    """Return the class registered as ``name``, or the part at a dotted path ``package.module:Class``.
 
     Raises:
-        UserError: nothing has that name (the nearest ones are offered), or its module cannot be imported.
+        UserError: nothing has that name (the nearest ones are offered); its module cannot be imported, or may
+            not be (`clplat.dotted`); a dotted path to what is no part of this kind.
     """
-    if ":" in name and name not in places(kind):
-        module, _, attribute = name.partition(":")
-        place = Place(module, None, attribute)
-    else:
-        place = place_of(kind, name)
+    if is_dotted(name) and name not in places(kind):
+        return imported(kind_named(kind), name)
+    place = place_of(kind, name)
     try:
         return EntryPoint(name=name, value=str(place), group=f"clplat.{kind}").load()
     except (ImportError, AttributeError) as error:

@@ -153,7 +153,7 @@ def _class(place: Place) -> ast.ClassDef | None:
     if path is None:
         try:  # finding a submodule imports its package, which is light; the module itself is not imported
             spec = importlib.util.find_spec(place.module)
-        except ImportError:
+        except (Exception, SystemExit):  # a package may raise anything, and loading the part says what
             return None
         if spec is None or spec.origin is None or not spec.origin.endswith(".py"):
             return None

@@ -141,15 +141,10 @@ def _starting(spec: WorkerSpec) -> Iterator[Callable[[int], _Worker]]:
             try:
                 started.append(_Worker(context, spec, place))
                 return started[-1]
-            except (
-                EOFError,
-                OSError,
-            ) as error:  # the fork server died at this moment; the next call makes one
+            except (EOFError, OSError) as error:  # the fork server died; the next try makes another
                 why = f"{type(error).__name__}: {error}".rstrip(": ")
-                time.sleep(0.2 * attempt)
-        raise UserError(
-            f"no process could be started for a worker ({why}); run the same command again to go on"
-        )
+                time.sleep(0.1 * attempt)
+        raise UserError(f"no worker could be started ({why}); run the same command again to go on")
 
     try:
         yield start

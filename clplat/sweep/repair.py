@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
+from functools import reduce
 from pathlib import Path
 from typing import Any
 
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from clplat.config.differences import differences
-from clplat.config.resolve import completed, resolve
+from clplat.config.resolve import completed
+from clplat.dotted import registered_only
 from clplat.errors import UserError
 from clplat.files import read_json
 from clplat.locks import is_locked, locked
@@ -46,7 +48,8 @@ def repair(out: Path) -> list[str]:
     """
     if not (out / PLAN).exists() or not (out / JOURNAL).exists():
         raise UserError(f"there is no sweep with a {JOURNAL} in {out}")
-    layout = Layout(read_sweep(out / PLAN))
+    with registered_only(str(out / PLAN)):
+        layout = Layout(read_sweep(out / PLAN))
     try:
         open_journal(out / JOURNAL)
         return [f"{out / JOURNAL} is whole; nothing was changed"]
@@ -85,24 +88,20 @@ def _trial(studies: Studies, entry: Entry, folder: Path) -> FrozenTrial | None:
     result = _result(folder)
     if result is None:
         return None
-    try:
-        held = resolve(completed(result["config"]))
-    except UserError:  # of a part that is gone
+    held = completed(result["config"])
+    params = {key: reduce(lambda tree, name: tree.get(name, {}), key.split("."), held) for key in entry.space}
+    if not all(contains(space, params[key]) for key, space in entry.space.items()):
         return None
-    params = {key: held.option(key) for key in entry.space}
     wanted = studies.layout.trial_config(entry, params).as_dict()
-    if not all(contains(space, params[key]) for key, space in entry.space.items()) or (
-        differences(held.as_dict(), wanted).keys() - {"device"}
-    ):
+    if differences(held, wanted).keys() - {"device"}:
         return None
     measures = evaluate_measures(result)
     values = [measures[name] for name in studies.layout.sweep.objectives]
     known: dict[str, Any] = {"measures": measures, "session": "repaired"}
     if result["status"] == "running":
         return create_trial(state=TrialState.WAITING, system_attrs={"fixed_params": params})
-    state = {"complete": TrialState.COMPLETE, "pruned": TrialState.PRUNED}.get(
-        result["status"], TrialState.FAIL
-    )
+    ends = {"complete": TrialState.COMPLETE, "pruned": TrialState.PRUNED}
+    state = ends.get(result["status"], TrialState.FAIL)
     if state == TrialState.COMPLETE and None in values:
         state, known["why"] = TrialState.FAIL, "an objective is undefined for this run"
     if result.get("failure"):
