@@ -6,7 +6,7 @@ import hashlib
 import os
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Any, Literal
@@ -67,6 +67,7 @@ class FolderTree:
     classes: tuple[str, ...]
     cells: Mapping[tuple[str, str, str], tuple[Picture, ...]] = field(repr=False)
     dropped: tuple[str, ...] = ()
+    left_out: tuple[str, ...] = ()  # domains on disk that nobody asked for
 
     def pictures(self, domain: str, category: str, split: str) -> tuple[Picture, ...]:
         """The pictures of one cell; empty where the domain has no such class or the split none of it."""
@@ -79,7 +80,8 @@ class FolderTree:
         for (domain, _, split), pictures in self.cells.items():
             counts[domain][split] += len(pictures)
         bad = {"count": len(self.dropped), "files": list(self.dropped)}
-        return {"root": str(self.root), "pictures": counts, "dropped": bad}
+        left_out = {"left_out": list(self.left_out)} if self.left_out else {}
+        return {"root": str(self.root), "pictures": counts, "dropped": bad, **left_out}
 
 
 def read_folders(
@@ -123,7 +125,9 @@ def read_folders(
             raise UserError(f"domain '{domain}' in {base} has none of the classes {', '.join(classes or ())}")
     if len(known) < 2:
         raise UserError(f"{base} has the single class '{next(iter(known), '')}'; at least two are needed")
-    return _checked(base, found, bad_pictures)
+    read = {domain for domain, _ in found}
+    left_out = tuple(name for name in _names(base, True) if name not in read)
+    return replace(_checked(base, found, bad_pictures), left_out=left_out)
 
 
 def _names(folder: Path, folders: bool) -> list[str]:

@@ -8,9 +8,11 @@ from pathlib import Path
 from typing import Any, get_type_hints
 
 from clplat.config.options import coerce
+from clplat.config.raw import unflatten
 from clplat.config.reading import read_yaml
 from clplat.errors import UserError, unknown_name
 from clplat.measures import find_measure
+from clplat.sweep.shapes import check_shapes
 from clplat.tuning.samplers import PRUNERS, SAMPLERS
 from clplat.tuning.spaces import read_space, write_space
 
@@ -103,6 +105,7 @@ class Sweep:
     figure: Mapping[str, Any] | None = None
 
     def __post_init__(self) -> None:
+        check_shapes(self)
         for name in ("methods", "seeds", "objectives", "groups"):
             if not getattr(self, name):
                 raise UserError(f"a sweep needs at least one entry in '{name}'")
@@ -111,6 +114,8 @@ class Sweep:
             twice = [value for value in values if values.count(value) > 1]
             if twice:
                 raise UserError(f"'{name}' of a sweep names '{twice[0]}' more than once")
+        if min(self.seeds) < 0:
+            raise UserError(f"seeds are 0 or more, not {min(self.seeds)}")
         for name in (*self.objectives, *self.constraints):
             find_measure(name)
         if self.sampler not in SAMPLERS and ":" not in self.sampler:
@@ -121,9 +126,6 @@ class Sweep:
             raise UserError(f"orders must be 1 to {len(self.seeds)}, the number of seeds, not {self.orders}")
         for key, value in self.space.items():
             read_space(key, value)
-        for entry in self.methods if not isinstance(self.methods, Mapping) else ():
-            if not isinstance(entry, str) and "name" not in entry:
-                raise UserError(f"a method is the name of a strategy or has the key 'name': {dict(entry)}")
 
     def entries(self) -> dict[str, Mapping[str, Any]]:
         """Label -> raw configuration of every method; strategies that occur twice are numbered."""
@@ -182,14 +184,20 @@ def read_sweep(source: Path | Mapping[str, Any], over: Sweep | None = None) -> S
             raise unknown_name("key of a sweep", str(key), kinds)
         if key == "budget":
             values[key] = _budget(value)
-        elif key in ("base", "methods", "groups", "space", "figure"):  # checked where they are used
-            wanted = Mapping if key in ("base", "groups", "space") else (Mapping, list, tuple)
-            if value is not None and not isinstance(value, wanted):
-                raise UserError(f"'{key}' in {where} takes a mapping, not {value!r}")
+        elif key in ("base", "groups", "space") and value is None:
+            continue  # a key with nothing below it
+        elif key in ("base", "methods", "groups", "space", "figure"):
             values[key] = value
         else:
             values[key] = _checked(f"'{key}' in {where}", kinds[key], value)
-    return replace(over or Sweep(), **values)
+    try:
+        made = replace(over or Sweep(), **values)
+        if isinstance(source, Path):  # where nobody means to lay one value over another
+            for raw in (made.base, *made.groups.values(), *dict(made.entries()).values()):
+                unflatten(raw, once=True)
+        return made
+    except UserError as error:
+        raise UserError(f"{where}: {error}" if isinstance(source, Path) else str(error)) from None
 
 
 def _budget(given: Any) -> Budget:

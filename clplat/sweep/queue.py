@@ -103,6 +103,11 @@ class Queue:
             states = {state_of(trial) for key in self.studies.keys for trial in self.studies.records(key)}
             return not states.isdisjoint(("running", "waiting"))
 
+    def leave(self) -> None:
+        """Give back what this worker holds, so that it counts as gone before its process ends."""
+        self._held.close()
+        self.__dict__.pop("_worker", None)
+
     def complete(self, job: Job, result: Mapping[str, Any]) -> None:
         """Report that a run came to its end."""
         sweep, values, tuning = self.layout.sweep, evaluate_measures(result), job.kind == "study"

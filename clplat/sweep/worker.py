@@ -65,6 +65,7 @@ def run_worker(queue: Queue, listen: Callable[[Job], Listener]) -> None:
         elif queue.has_pending():
             time.sleep(POLL)
         else:
+            queue.leave()
             return
 
 

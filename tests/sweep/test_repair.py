@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import random
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,7 @@ from clplat.files import read_json, write_json
 from clplat.locks import locked
 from clplat.sweep import Budget, Sweep
 from clplat.sweep.layout import Layout
-from clplat.sweep.queue import Job, Queue
+from clplat.sweep.queue import Queue
 from clplat.sweep.repair import repair
 from clplat.sweep.run import gather
 from clplat.sweep.studies import number_of
@@ -49,23 +50,6 @@ PLAIN: dict[str, Any] = {
     "budget": Budget(trials=4),
     "sampler": "random",
 }
-SCORES = {"forgetting_max": 1.0, "plasticity": 50.0}
-
-
-def result(job: Job, score: float, **changes: Any) -> dict[str, Any]:
-    held = {
-        "schema": 2,
-        "status": "complete",
-        "config": job.config.as_dict(),
-        "domains": ["a", "b"],
-        "protocol": {"primary": "R@5"},
-        "metrics": {"R@5": [[10.0, 10.0], [20.0, 10.0], [score, score]]},
-        "scores": [{}, {}, SCORES],
-        "cost": {"training_flops": 1e12, "trainable_parameters": 10},
-        "measured": {"train_seconds": 2.0, "evaluation_seconds": 0.0},
-        "failure": None,
-    }
-    return {**held, **changes}
 
 
 def queue_of(out: Path) -> Queue:
@@ -89,7 +73,7 @@ def state(out: Path) -> Any:
 
 
 @pytest.fixture(scope="module")
-def done(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def done(tmp_path_factory: pytest.TempPathFactory, result_of: Callable[..., dict[str, Any]]) -> Path:
     """A sweep of trials and final runs that did not train; one of each end."""
     out = tmp_path_factory.mktemp("done")
     queue = queue_of(out)
@@ -98,7 +82,7 @@ def done(tmp_path_factory: pytest.TempPathFactory) -> Path:
         job = queue.claim()
         if job is None:
             break
-        held = result(job, 1000 * job.config.train.lr + place)
+        held = result_of(job.config.as_dict(), 1000 * job.config.train.lr + place)
         if job.folder == "trials/naive/1":
             held = {**held, "status": "failed", "failure": {"error": "the loss is not finite"}}
             queue.failed(job, "the loss is not finite")
@@ -140,7 +124,7 @@ def test_journals_of_older_releases_and_other_programs_are_read(done: Path, tmp_
     theirs = optuna.load_study(study_name="old", storage=storage)
     assert theirs.best_params == {"x": 1.0} and theirs.best_value == 3.0
     lines = path.read_bytes().splitlines(keepends=True)
-    other = lines[1].replace(b'"study_id":0', b'"study_id":7')
+    other = lines[1].replace(b'"op_code":4', b'"op_code":99')
     for place, wrong in ((0, b"\xff" + lines[0][1:]), (1, b"[]\n"), (1, other)):
         path.write_bytes(b"".join([*lines[:place], wrong, *lines[place + 1 :]]))
         with pytest.raises(UserError, match=rf"studies\.journal, line {place + 1} is damaged"):

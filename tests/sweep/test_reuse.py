@@ -33,12 +33,14 @@ def studies_of(out: Path, **changes: Any) -> Studies:
     return Studies(Layout(Sweep(**{**PLAIN, **changes})), out, open_storage(None, out))
 
 
-def ended(out: Path, **changes: Any) -> None:
-    """A sweep whose final runs are complete, as far as reuse looks at them."""
-    studies = studies_of(out, **changes)
+@pytest.fixture
+def ended(tmp_path: Path, result_of: Callable[..., dict[str, Any]]) -> Path:
+    """A sweep of two seeds whose final runs are complete, as far as reuse looks at them."""
+    studies = studies_of(tmp_path, seeds=[0, 1])
     for final in (final for finals in studies.finals() for final in finals):
         config = studies.layout.final_config(final).as_dict()
-        write_json(out / final.folder / "result.json", {"status": "complete", "config": config})
+        write_json(tmp_path / final.folder / "result.json", result_of(config))
+    return tmp_path
 
 
 @pytest.mark.parametrize(
@@ -56,10 +58,9 @@ def ended(out: Path, **changes: Any) -> None:
     ],
 )
 def test_a_final_run_of_another_configuration_is_refused(
-    tmp_path: Path, changes: dict[str, Any], said: str
+    ended: Path, changes: dict[str, Any], said: str
 ) -> None:
-    ended(tmp_path)
-    check_reuse(studies_of(tmp_path))
+    check_reuse(studies_of(ended))
     if "more" in said:
         changes["base"] = {
             **changes["base"],
@@ -69,26 +70,26 @@ def test_a_final_run_of_another_configuration_is_refused(
             "train.workers": 1,
         }
     with pytest.raises(UserError) as told:
-        check_reuse(studies_of(tmp_path, **changes))
+        check_reuse(studies_of(ended, **changes))
     text = str(told.value)
-    assert said in text and f"{tmp_path / 'naive-s0'} holds another experiment" in text and "--anew" in text
+    assert said in text and f"{ended / 'naive-s0'} holds another experiment" in text and "--anew" in text
     assert "\n" not in text and len(text) < 400
 
 
-def test_another_machine_or_more_seeds_are_no_other_experiment(tmp_path: Path) -> None:
-    ended(tmp_path)
-    check_reuse(studies_of(tmp_path, seeds=[0, 1], methods=["naive", "ewc"]))
-    check_reuse(studies_of(tmp_path, base={**BASE, "device": "meta"}))
+def test_another_machine_or_more_seeds_are_no_other_experiment(ended: Path) -> None:
+    check_reuse(studies_of(ended, seeds=[0, 1, 2], methods=["naive", "ewc"]))
+    check_reuse(studies_of(ended, base={**BASE, "device": "meta"}))
 
 
-def test_what_is_begun_anew_moves_away(tmp_path: Path) -> None:
-    ended(tmp_path, seeds=[0, 1])
-    write_json(tmp_path / "naive-s1" / "result.json", {"status": "complete", "config": {"strategy": "x"}})
-    said = check_reuse(studies_of(tmp_path, seeds=[0, 1]), anew=True)
-    assert len(said) == 1 and "naive-s1" in said[0]
-    assert (tmp_path / "naive-s0" / "result.json").exists() and not (tmp_path / "naive-s1").exists()
-    assert read_json(tmp_path / "replaced" / "1" / "naive-s1" / "result.json")["config"] == {"strategy": "x"}
-    assert check_reuse(studies_of(tmp_path, seeds=[0, 1]), anew=True) == []
+def test_what_is_begun_anew_moves_away(ended: Path, result_of: Callable[..., dict[str, Any]]) -> None:
+    held = read_json(ended / "naive-s1" / "result.json")["config"]
+    other = result_of({**held, "strategy": {"name": "ewc"}})
+    write_json(ended / "naive-s1" / "result.json", other)
+    said = check_reuse(studies_of(ended, seeds=[0, 1]), anew=True)
+    assert len(said) == 1 and "naive-s1" in said[0] and "strategy is ewc there and naive here" in said[0]
+    assert (ended / "naive-s0" / "result.json").exists() and not (ended / "naive-s1").exists()
+    assert read_json(ended / "replaced" / "1" / "naive-s1" / "result.json") == other
+    assert check_reuse(studies_of(ended, seeds=[0, 1]), anew=True) == []
 
 
 def test_a_finished_study_with_another_search_is_refused(tmp_path: Path) -> None:
@@ -97,7 +98,7 @@ def test_a_finished_study_with_another_search_is_refused(tmp_path: Path) -> None
     job = queue.claim()
     assert job is not None
     queue.failed(job, "enough")
-    write_json(tmp_path / job.folder / "result.json", {"status": "failed"})
+    (tmp_path / job.folder).mkdir(parents=True)
     check_reuse(studies_of(tmp_path, **tuned))
     check_reuse(studies_of(tmp_path, **tuned, base={**BASE, "device": "meta"}))
     others: list[tuple[dict[str, Any], str]] = [
