@@ -18,6 +18,7 @@ from functools import reduce
 from importlib.metadata import EntryPoint
 from typing import Any
 
+from clplat.beside import home
 from clplat.errors import UserError
 from clplat.kinds import Kind
 
@@ -92,7 +93,7 @@ def imported(kind: Kind, name: str) -> Any:
 def _at(name: str, what: str) -> Any:
     module, _, attributes = name.partition(":")
     try:
-        return reduce(getattr, attributes.split("."), importlib.import_module(module))
+        return reduce(getattr, attributes.split("."), importlib.import_module(home(module)))
     except (Exception, SystemExit) as error:  # a module may raise anything while it is imported
         said = str(error) if isinstance(error, ImportError | AttributeError) else repr(error)
         raise UserError(f"cannot load the {what}: {' '.join(said.split())[:200]}") from error
