@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from clplat.errors import UserError, unknown_name
 from clplat.measures import MEASURES
 from clplat.metric_names import meaning_of
+from clplat.tuning.spaces import extremes
 
 if TYPE_CHECKING:
     from clplat.sweep.layout import Layout
@@ -73,7 +74,8 @@ def check_axis(layout: Layout) -> None:
         return
     known: set[str] = set()
     for entry in (entry for entry in layout.entries if not entry.control):
-        for key, _, value in entry.config.options():
+        chosen = {key: extremes(space)[0] for key, space in entry.space.items()}
+        for key, value in [*((key, value) for key, _, value in entry.config.options()), *chosen.items()]:
             if isinstance(value, int | float) and not isinstance(value, bool):
                 known.add(key)
     if figure["x"] not in known:

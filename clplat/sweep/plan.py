@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
+from math import inf
 from pathlib import Path
 from typing import Any, get_type_hints
 
@@ -41,8 +42,8 @@ class Budget:
 
     def __post_init__(self) -> None:
         for name, value in asdict(self).items():
-            if value is not None and value <= 0:
-                raise UserError(f"the budget's {name} must be above 0, not {value}")
+            if value is not None and not 0 < value < inf:
+                raise UserError(f"the budget's {name} must be above 0 and finite, not {value}")
 
     @property
     def tunes(self) -> bool:
@@ -114,8 +115,6 @@ class Sweep:
             twice = [value for value in values if values.count(value) > 1]
             if twice:
                 raise UserError(f"'{name}' of a sweep names '{twice[0]}' more than once")
-        if min(self.seeds) < 0:
-            raise UserError(f"seeds are 0 or more, not {min(self.seeds)}")
         for name in (*self.objectives, *self.constraints):
             find_measure(name)
         if self.sampler not in SAMPLERS and ":" not in self.sampler:

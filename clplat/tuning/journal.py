@@ -12,7 +12,7 @@ import re
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from optuna.storages import JournalStorage
 from optuna.storages.journal import BaseJournalBackend
@@ -51,7 +51,10 @@ class Journal(BaseJournalBackend):
             for line in file:
                 if not line.endswith(b"\n"):
                     return
-                log = self._log(number, line)
+                try:
+                    log = _log(line)
+                except ValueError:  # or a torn line was cut off and another one written while it was read
+                    line, log = self._again(file, number)
                 number += 1
                 if number == len(self._starts):
                     self._starts.append(self._starts[-1] + len(line))
@@ -67,18 +70,15 @@ class Journal(BaseJournalBackend):
             file.flush()
             os.fsync(file.fileno())
 
-    def _log(self, number: int, line: bytes) -> dict[str, Any]:
-        checked = _CHECKED.fullmatch(line)
-        content = checked[1] + b"}" if checked else line
+    def _again(self, file: BinaryIO, number: int) -> tuple[bytes, dict[str, Any]]:
+        """Read a line once more, while nobody writes."""
         try:
-            if checked and zlib.crc32(content) != int(checked[2], 16):
-                raise ValueError("its checksum is wrong")
-            log = json.loads(content)
-            if not isinstance(log, dict) or not isinstance(log.get("op_code"), int):
-                raise ValueError("it is no operation of a study")
+            with locked(Path(f"{self.path}.lock")):
+                file.seek(self._starts[number])
+                line = file.readline()
+                return line, _log(line)
         except ValueError as error:
             raise damaged(self.path, number, str(error)) from None
-        return log
 
 
 def open_journal(path: Path) -> JournalStorage:
@@ -102,6 +102,18 @@ def damaged(path: Path, number: int, why: str) -> UserError:
         f"{path}, line {number + 1} is damaged ({' '.join(why.split())[:120]}); "
         f"clplat sweep --repair --out {path.parent} keeps a copy and makes it anew from the runs"
     )
+
+
+def _log(line: bytes) -> dict[str, Any]:
+    """The operation in a line; ValueError if it is damaged."""
+    checked = _CHECKED.fullmatch(line)
+    content = checked[1] + b"}" if checked else line
+    if checked and zlib.crc32(content) != int(checked[2], 16):
+        raise ValueError("its checksum is wrong")
+    log = json.loads(content)
+    if not isinstance(log, dict) or not isinstance(log.get("op_code"), int):
+        raise ValueError("it is no operation of a study")
+    return log
 
 
 def _line(log: dict[str, Any]) -> bytes:

@@ -39,8 +39,11 @@ def open_storage(where: str | None, out: Path) -> optuna.storages.BaseStorage:
     """
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     if where is None:
-        out.mkdir(parents=True, exist_ok=True)
-        return open_journal(out / JOURNAL)
+        try:
+            out.mkdir(parents=True, exist_ok=True)
+            return open_journal(out / JOURNAL)
+        except OSError as error:
+            raise UserError(f"cannot use the folder {out}: {error.strerror or error}") from error
     if "://" not in where:
         raise UserError(
             f"a storage is an address such as postgresql://host/database or grpc://host:port, not '{where}'"

@@ -54,7 +54,6 @@ BASE = {"scenario": {"name": "catalogue", "domains": 3, "train": 16, "queries": 
         ({"methods": [3]}, "a method is the name of a strategy or has the key 'name' with one, not 3"),
         ({"methods": [{"name": ["naive"]}]}, "has the key 'name' with one"),
         ({"methods": [[["naive"]]]}, "has the key 'name' with one"),
-        ({"seeds": [-1]}, "seeds are 0 or more, not -1"),
         ({"figure": "bars"}, "'figure' of a sweep takes a mapping, {kind: bars, y: final} say"),
         ({"figure": {"y": "final"}}, "unknown kind of figure 'None'"),
         ({"figure": {"kind": ["bars"]}}, "unknown kind of figure"),
@@ -144,6 +143,20 @@ def test_nothing_is_forked_without_bound(tmp_path: Path, capsys: pytest.CaptureF
         said = capsys.readouterr().err
         assert "--workers takes 1 to" in said and "on this machine" in said and said.count("\n") == 1
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        ("--trials 2 --space train.lr=[1,2] --space train.lr=[3]", "--space is given twice for 'train.lr'"),
+        ("--trials 2 --constraint bwt>=1 --constraint bwt>=2", "--constraint is given twice for 'bwt'"),
+        ("--seconds nan", "the budget's seconds must be above 0 and finite, not nan"),
+        ("--tflops inf", "the budget's tflops must be above 0 and finite, not inf"),
+    ],
+)
+def test_flags_that_cannot_be(words: str, said: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["sweep", *words.split(), "--out", "/nonexistent/out"]) == 2
+    assert said in capsys.readouterr().err
 
 
 def test_a_plan_whose_keys_are_empty_is_the_default(tmp_path: Path) -> None:
