@@ -103,14 +103,12 @@ class Experiment:
         if self.checkpoint.exists():
             self._resume()
         self.listener.started(self.result)
+        for remark in getattr(self.parts.scenario, "remarks", ()):
+            self.listener.note(remark)
         data = self.config.data
         if data.augment != "none":
             kept = f"{data.views} views of each are kept" if data.views else "drawn anew, nothing is kept"
             self.listener.note(f"training pictures are augmented ({data.augment}): {kept}")
-        if left_out := self.result["data"]["report"].get("left_out"):
-            self.listener.note(
-                f"not in the stream, because scenario.order leaves them out: {', '.join(left_out)}"
-            )
         try:
             with one_line(self.config, self.folder, self.listener):
                 self._walk()
