@@ -14,6 +14,7 @@ from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from clplat.addresses import masked, without_password
 from clplat.errors import UserError
 from clplat.tracking.descriptions import HOW_TO_READ
 
@@ -108,8 +109,8 @@ def answering(uri: str) -> Iterator[None]:
     except (UserError, OSError):
         raise
     except Exception as error:
-        said = f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"
-        raise UserError(f"MLflow at {uri} does not answer: {said}") from error
+        said = masked(f"{type(error).__name__}: {' '.join(str(error).split())}", uri)[:200]
+        raise UserError(f"MLflow at {without_password(uri)} does not answer: {said}") from error
 
 
 def open_existing(uri: str) -> MlflowClient:
