@@ -146,8 +146,6 @@ class Experiment:
         """From one version of the model to the next."""
         self.trainer.train(self.parts.benchmark.train_stream[index], eval_streams=[])
 
-    # -- the parts of a step --------------------------------------------------------------------------------
-
     def _on_step(self, trainer: Trainer) -> None:
         place = trainer.position
         if (place.epoch, place.iteration) == (0, 1):  # what is trained changes between experiences only
