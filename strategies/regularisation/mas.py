@@ -48,7 +48,7 @@ class MAS(Strategy):
     stores = "statistics"
 
     def __init__(
-        self, lam: Annotated[float, Float(0.1, 1000.0, log=True)] = 1.0, batch_size: int = 64
+        self, lam: Annotated[float, Float(0.01, 100.0, log=True)] = 1.0, batch_size: int = 64
     ) -> None:
         if not (lam >= 0 and batch_size >= 1):
             raise ValueError(f"lam must be at least 0 and batch_size at least 1, not {lam} and {batch_size}")
@@ -58,6 +58,9 @@ class MAS(Strategy):
     def loss(self, learner: SupportsLearning, batch: Any, outputs: Any) -> dict[str, Tensor]:
         penalty = self.anchor.penalty(learner.model)
         return {} if penalty is None else {"mas": penalty}
+
+    def after_step(self, learner: SupportsLearning, batch: Any, outputs: Any) -> None:
+        self.anchor.pull(learner.model, learner.optimizer)
 
     def after_experience(self, learner: SupportsLearning, experience: Any) -> None:
         named = {name: p for name, p in learner.model.named_parameters() if p.requires_grad}
