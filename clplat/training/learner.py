@@ -25,6 +25,8 @@ class AnyLearner:
 
     model: nn.Module
     progress: Progress
+    #: The model knew something before the stream, which a previous model teaches in the first experience.
+    pretrained: bool
     #: Data beside the stream, where there is some.
     reference: Reference | None
 
@@ -112,6 +114,8 @@ class Learner(AnyLearner):
         progress: where training stands; the loop calls `begin` and `stepped`.
         dataset: what the loop trains on in this experience; needed by strategies that look at it.
         reference: data beside the stream.
+        pretrained: whether the model knows something before the stream, to which the first experience is held
+            as well by strategies with a previous model (`Distill`).
     """
 
     model: nn.Module
@@ -122,6 +126,7 @@ class Learner(AnyLearner):
     progress: Progress = field(default_factory=Progress)
     dataset: Any = None
     reference: Reference | None = None
+    pretrained: bool = False
 
     def predict(self, batch: Any) -> Any:
         if self.predict_fn is None:

@@ -67,7 +67,7 @@ class MAS(Strategy):
         importance = {name: torch.zeros_like(p) for name, p in named.items()}
         batches = 0
         for _, outputs in learner.passes(learner.data(), self.batch_size, grad=True):
-            rows = _scores(outputs).flatten(1)
+            rows = similarities(outputs).flatten(1)
             length = rows.square().sum(dim=1).mean()
             found = torch.autograd.grad(length, list(named.values()), allow_unused=True)
             batches += 1
@@ -76,8 +76,3 @@ class MAS(Strategy):
                     importance[name] += gradient.abs()
         if named:
             self.anchor.consolidate(learner.model, {n: total / batches for n, total in importance.items()})
-
-
-def _scores(outputs: Any) -> Tensor:
-    """One row per example: of scores where the outputs are embeddings, else the outputs themselves."""
-    return outputs if isinstance(outputs, Tensor) else similarities(outputs)

@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 import torch
 import torch.nn.functional as F
+from avalanche.benchmarks import tensors_benchmark
+from avalanche.training import Naive as StockNaive
+from avalanche.training.plugins import EvaluationPlugin, LwFPlugin, ReplayPlugin
 from sklearn.datasets import load_digits
 from torch import Tensor, nn
 
 from clplat.randomness import generator, seeded
 from clplat.training.learner import Learner
 from clplat.training.strategy import Strategy
-from strategies import EWC, MAS, SI, L2Anchor, Naive
+from strategies import DER, EWC, MAS, SI, Distill, DualTeacher, L2Anchor, Naive, Replay
+
+pytestmark = pytest.mark.filterwarnings("ignore::UserWarning", "ignore::DeprecationWarning")
 
 Pair = tuple[Tensor, Tensor]
 
@@ -90,3 +97,113 @@ def test_any_strength_is_stable(strategy: Strategy, optimizer: str) -> None:
     kept, _ = two_halves(strategy, optimizer, epochs=2)
     # L2 holds the untrained network; the others what was learnt first.
     assert kept > (90 if not isinstance(strategy, L2Anchor) else 0)
+
+
+# -- beside Avalanche's own -------------------------------------------------------------------------------
+
+
+def stock_loop(plugin: Any, stream: list[tuple[Pair, Pair]], epochs: int, seed: int = 0) -> nn.Module:
+    """The network after Avalanche's own training with one of its plugins or ours."""
+    model = network(10, seed).to(stream[0][0][0].dtype)
+    template = StockNaive(
+        model=model,
+        optimizer=torch.optim.SGD(model.parameters(), lr=0.05, momentum=0.9),
+        criterion=nn.CrossEntropyLoss(),
+        train_mb_size=32,
+        train_epochs=epochs,
+        plugins=[plugin],
+        evaluator=EvaluationPlugin,
+    )
+    train = [pair for pair, _ in stream]
+    labels = [0] * len(stream)
+    benchmark = tensors_benchmark(
+        train_tensors=train, test_tensors=train, task_labels=labels, complete_test_set_only=False
+    )
+    with seeded(seed, "shuffling"):
+        for experience in benchmark.train_stream:
+            template.train(experience)
+    return model
+
+
+def accuracy(model: nn.Module, stream: list[tuple[Pair, Pair]]) -> float:
+    """The mean over the experiences, in per cent."""
+    with torch.no_grad():
+        found = [float((model(x).argmax(1) == y).float().mean()) for _, (x, y) in stream]
+    return 100 * sum(found) / len(found)
+
+
+def test_replay_of_classes_reaches_avalanches() -> None:
+    stream = digits(2)
+    theirs = accuracy(stock_loop(ReplayPlugin(mem_size=200), stream, epochs=3), stream)
+    model = network(10)
+    learner = Learner(model, torch.optim.SGD(model.parameters(), lr=0.05, momentum=0.9))
+    plain_loop(Replay(size=200, batch_size=32, seed=0), learner, stream, epochs=3)
+    plugin = Replay(size=200, batch_size=32, combine="mean", seed=0).as_plugin()
+    ours = accuracy(model, stream), accuracy(stock_loop(plugin, stream, epochs=3), stream)
+    assert theirs > 70 and min(ours) > theirs - 5, (ours, theirs)
+
+
+def test_distillation_of_logits_is_avalanches_lwf() -> None:
+    stream = [((x.double()[:96], y[:96]), test) for (x, y), test in digits(2)[:3]]
+    ours, theirs, neither = (
+        stock_loop(plugin, stream, epochs=1)
+        for plugin in (
+            Distill(weight=1.5, temperature=3.0).as_plugin(),
+            LwFPlugin(alpha=1.5, temperature=3.0),
+            Naive().as_plugin(),
+        )
+    )
+    for own, other, plain in zip(ours.parameters(), theirs.parameters(), neither.parameters(), strict=True):
+        assert torch.allclose(own, other, atol=1e-9) and not torch.allclose(own, plain, atol=1e-4)
+
+
+def test_distillation_learns_from_random_weights_and_keeps() -> None:
+    stream = [((x, y % 5), (u, v % 5)) for (x, y), (u, v) in digits(5)]
+    ends = {}
+    for strategy in (Naive(), Distill()):
+        model = network(5)
+        learner = Learner(model, torch.optim.SGD(model.parameters(), lr=0.05, momentum=0.9))
+        ends[type(strategy).__name__] = plain_loop(strategy, learner, stream)
+    (forgot, most), (kept, learnt) = ends["Naive"], ends["Distill"]
+    assert kept > forgot + 30 and learnt > 70 and most > 90, ends
+
+
+# -- what a model may put out -----------------------------------------------------------------------------
+
+
+class Clip(nn.Module):
+    """Outputs as open_clip's: (image, text, scale)."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        with seeded(0, "towers"):
+            self.image, self.text = nn.Linear(64, 8), nn.Linear(10, 8)
+
+    def forward(self, batch: Pair) -> tuple[Tensor, Tensor, Tensor]:
+        words = F.one_hot(batch[1], 10).float()
+        return F.normalize(self.image(batch[0])), F.normalize(self.text(words)), torch.tensor(20.0)
+
+
+@pytest.mark.parametrize("strategy", [Distill(), DualTeacher(), DER(size=20), MAS(), Replay(size=20)])
+def test_open_clips_outputs_are_taken(strategy: Strategy) -> None:
+    model = Clip()
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    learner = Learner(model, optimizer, predict_fn=model, pretrained=True)
+    learner.loss_fn = lambda batch, made: F.cross_entropy(
+        made[2] * made[0] @ made[1].T, torch.arange(len(made[0]))
+    )
+    (x, y), _ = digits(5)[0]
+    learner.dataset = [*zip(x[:20], y[:20], strict=True)]
+    for number in range(2):
+        strategy.before_experience(learner, number)
+        for _ in range(3):
+            outputs = model((x[:8], y[:8]))
+            terms = strategy.loss(learner, (x[:8], y[:8]), outputs)
+            loss = learner.task_loss(None, outputs) + sum(terms.values())
+            optimizer.zero_grad()
+            loss.backward()
+            strategy.after_backward(learner)
+            optimizer.step()
+            strategy.after_step(learner, (x[:8], y[:8]), outputs)
+        strategy.after_experience(learner, number)
+    assert set(strategy.terms) == terms.keys() and all(float(term.detach()) > 0 for term in terms.values())
