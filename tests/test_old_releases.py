@@ -155,7 +155,8 @@ def same_until_it_pulls(folder: Path, name: str) -> None:
     """As `same_result`, up to the second step of the second experience: since then, an anchor's pull is
     a step of its own after the optimizer's, where the release differentiated its penalty."""
     now, then = read_json(folder / "result.json"), read_json(OLD / "runs" / name / "result.json")
-    assert now["command"] == said_today(name, then["command"]) and now.keys() >= then.keys()
+    assert now["command"] in (then["command"], said_today(name, then["command"]))
+    assert now.keys() >= then.keys()
     assert now["training"].keys() == then["training"].keys()
     for term, values in now["training"].items():
         assert len(values) == 2 * STEPS
