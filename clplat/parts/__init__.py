@@ -8,13 +8,15 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
+from clplat.extras import named_extras
+
 if TYPE_CHECKING:
     from clplat.config.space import Choice as Choice
     from clplat.config.space import Float as Float
     from clplat.config.space import Int as Int
     from clplat.data.batch import Batch as Batch
+    from clplat.data.decoding import open_picture as open_picture
     from clplat.data.fingerprint import stream_fingerprint as stream_fingerprint
-    from clplat.data.images import open_picture as open_picture
     from clplat.data.records import Candidate as Candidate
     from clplat.data.records import Domain as Domain
     from clplat.data.records import Example as Example
@@ -82,7 +84,7 @@ _FROM = {
     "clplat.config.space": ("Choice", "Float", "Int"),
     "clplat.data.batch": ("Batch",),
     "clplat.data.fingerprint": ("stream_fingerprint",),
-    "clplat.data.images": ("open_picture",),
+    "clplat.data.decoding": ("open_picture",),
     "clplat.data.records": (
         "Candidate",
         "Domain",
@@ -141,7 +143,8 @@ __all__ = [*_MODULES]
 def __getattr__(name: str) -> Any:
     if name not in _MODULES:
         raise AttributeError(f"module 'clplat.parts' has no attribute '{name}'")
-    return getattr(importlib.import_module(_MODULES[name]), name)
+    with named_extras(name):
+        return getattr(importlib.import_module(_MODULES[name]), name)
 
 
 def __dir__() -> list[str]:
