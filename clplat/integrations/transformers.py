@@ -1,0 +1,126 @@
+"""A strategy in a Hugging Face ``Trainer``."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from torch import Tensor
+from torch.utils.data import ConcatDataset
+
+from clplat.errors import UserError
+from clplat.integrations import library
+from clplat.models.outputs import Outputs
+from clplat.training.experience import Running
+
+_transformers: Any = library("transformers")
+
+__all__ = ["StrategyCallback", "StrategyTrainer", "WithStrategy"]
+
+
+class StrategyCallback(_transformers.TrainerCallback):  # type: ignore[misc]
+    """Tells an experience of the trainer's optimizer and of its epochs."""
+
+    def __init__(self, experience: Running) -> None:
+        self.experience = experience
+
+    def on_train_begin(self, args: Any, state: Any, control: Any, **given: Any) -> None:
+        self.experience.follow(given["optimizer"])
+
+    def on_epoch_begin(self, args: Any, state: Any, control: Any, **given: Any) -> None:
+        self.experience.epoch(int(state.epoch or 0))
+
+
+class WithStrategy:
+    """Put before any trainer class of Hugging Face's: ``class Mine(WithStrategy, Trainer)``.
+
+    Outputs and losses of a batch are the trainer's own: the learner needs a model and nothing else. A model
+    whose forward has the one argument ``batch`` is for batches of any kind, which strategies see as they are.
+
+    Args:
+        experience: on whose data is trained. All other arguments are those of the trainer.
+    """
+
+    def __init__(self, *arguments: Any, experience: Running, **more: Any) -> None:
+        super().__init__(*arguments, train_dataset=_table(experience.dataset), **more)
+        self.experience, learner = experience, experience.learner
+        learner.dataset = self.train_dataset  # type: ignore[attr-defined]
+        learner.predict_fn, learner.loss_fn = self._predict, _task_loss
+        learner.collate_fn = learner.collate_fn or self.joins()
+        self.add_callback(StrategyCallback(experience))  # type: ignore[attr-defined]
+
+    def joins(self: Any) -> Any:
+        """What makes a batch of examples."""
+        return self._get_collator_with_removed_columns(self.data_collator)
+
+    def seen(self: Any, outputs: Any) -> Any:
+        """What a strategy sees of the model's outputs; override it for a model of your own."""
+        if {"text_embeds", "image_embeds"} <= outputs.keys():
+            scale = self.experience.learner.model.logit_scale.exp()
+            return Outputs(outputs["text_embeds"], outputs["image_embeds"], scale)
+        return outputs["logits"]
+
+    def judged(self, model: Any, inputs: Any, items: Any = None) -> tuple[Tensor, Any]:
+        """The task's loss of a batch, and the model's outputs."""
+        found: tuple[Tensor, Any] = super().compute_loss(  # type: ignore[misc]
+            model, dict(inputs), return_outputs=True, num_items_in_batch=items
+        )
+        return found
+
+    def compute_loss(
+        self: Any, model: Any, inputs: Any, return_outputs: bool = False, num_items_in_batch: Any = None
+    ) -> Any:
+        loss, outputs = self.judged(model, inputs, num_items_in_batch)
+        if model.training:
+            terms = self.experience.loss(_bare(inputs), self.seen(outputs))
+            loss = loss + terms / self._parts(num_items_in_batch)
+        return (loss, outputs) if return_outputs else loss
+
+    def _parts(self: Any, items: Any) -> int:
+        """By what a mean over this batch must be divided here, because the trainer will not."""
+        told = getattr(self, "loss_is_scaled_for_ga", None)
+        counted = self.model_accepts_loss_kwargs and items is not None
+        divided = bool(told) if told is not None else counted or self.compute_loss_func is not None
+        return int(self.current_gradient_accumulation_steps) if divided else 1
+
+    def training_step(self: Any, *arguments: Any, **more: Any) -> Any:
+        loss = super().training_step(*arguments, **more)  # type: ignore[misc]
+        if self.accelerator.sync_gradients:
+            scaler = self.accelerator.scaler
+            self.experience.after_backward(None if scaler is None else scaler.get_scale())
+        return loss
+
+    def train(self, resume_from_checkpoint: Any = None, **more: Any) -> Any:
+        if resume_from_checkpoint:
+            raise UserError(
+                "resume_from_checkpoint: a checkpoint of the trainer holds nothing of the strategy"
+            )
+        return super().train(**more)  # type: ignore[misc]
+
+    def _predict(self: Any, batch: Any) -> Any:
+        with self.compute_loss_context_manager():
+            inputs = batch if isinstance(batch, Mapping) else {"batch": batch}
+            loss, outputs = self.judged(self.model, self._prepare_inputs(inputs))
+        seen = self.seen(outputs)
+        seen.task_loss = loss  # made in the same pass
+        return seen
+
+
+class StrategyTrainer(WithStrategy, _transformers.Trainer):  # type: ignore[misc]
+    """``transformers.Trainer`` with a strategy: ``StrategyTrainer(model, args, experience=experience)``."""
+
+
+def _bare(inputs: Any) -> Any:
+    return inputs["batch"] if inputs.keys() == {"batch"} else inputs
+
+
+def _task_loss(batch: Any, outputs: Any) -> Tensor:
+    loss: Tensor = outputs.task_loss
+    return loss
+
+
+def _table(data: Any) -> Any:
+    """Tables of the library `datasets` joined as one of its own: trainers ask for its columns."""
+    if isinstance(data, ConcatDataset) and all(hasattr(part, "column_names") for part in data.datasets):
+        return library("datasets").concatenate_datasets(data.datasets)
+    return data
