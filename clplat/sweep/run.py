@@ -6,8 +6,8 @@ import secrets
 from pathlib import Path
 from typing import Any
 
-import yaml
-
+from clplat.config.reading import write_yaml
+from clplat.dotted import registered_only
 from clplat.errors import UserError, unknown_name
 from clplat.files import read_json, write_json, write_text
 from clplat.runs.run_folder import RESULT
@@ -64,7 +64,7 @@ def run_sweep(
     queue = spec.queue()  # wrong names are found before a folder or a storage is touched
     layout = queue.layout
     with Terminal(len(layout.entries) * len(sweep.seeds)) as terminal:
-        write_text(out / PLAN, yaml.safe_dump(plan, sort_keys=False, allow_unicode=True))
+        write_text(out / PLAN, write_yaml(plan))
         tracked = None if tracker is None else tracker(layout, out, terminal.say)
         if launcher != "local":
             launch(launcher, spec, terminal.say)
@@ -105,7 +105,8 @@ def gather(out: Path, storage: str | None = None) -> dict[str, Any]:
     """
     if not (out / PLAN).exists():
         raise UserError(f"there is no sweep in {out}")
-    studies = WorkerSpec(read_sweep(out / PLAN), out, storage).queue().studies
+    with registered_only(str(out / PLAN)):
+        studies = WorkerSpec(read_sweep(out / PLAN), out, storage).queue().studies
     before = read_json(out / OUTCOME) if (out / OUTCOME).exists() else {}
     return _collected(studies, before.get("command", ""))
 
