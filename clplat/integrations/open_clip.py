@@ -58,9 +58,12 @@ def train_one_epoch(
     learner.predict_fn, learner.loss_fn = judge.predict, lambda batch, outputs: outputs.task_loss
     experience.follow(optimizer)
     experience.epoch(epoch)
-    clip = innermost(optimizer).register_step_pre_hook(  # after the strategy's
-        lambda *_: limit is None or nn.utils.clip_grad_norm_(model.parameters(), limit)
-    )
+
+    def clipped(*_: Any) -> None:
+        if limit is not None:
+            nn.utils.clip_grad_norm_(model.parameters(), limit)
+
+    clip = innermost(optimizer).register_step_pre_hook(clipped)  # after the strategy's
     others = (optimizer, scaler, scheduler, dist_model, args, tb_writer)
     try:
         train(model, {**data, "train": info}, judge, epoch, *others)
@@ -73,7 +76,7 @@ class _Seen:
 
     def __init__(self, loader: Any, args: Any) -> None:
         self.loader, self.device = loader, args.device
-        self.dtype = library("open_clip_train.precision").get_input_dtype(args.precision)
+        self.dtype = library("open_clip").get_input_dtype(args.precision)
         self.num_batches, self.num_samples = loader.num_batches, loader.num_samples
         self._batches: deque[Any] = deque(maxlen=args.accum_freq)
 

@@ -46,7 +46,9 @@ class WithStrategy:
         self.experience, learner = experience, experience.learner
         learner.dataset = self.train_dataset  # type: ignore[attr-defined]
         learner.predict_fn, learner.loss_fn = self._predict, _task_loss
-        learner.collate_fn = learner.collate_fn or self.joins()
+        self._constant: dict[str, Any] = {}
+        join = self.joins()
+        learner.collate_fn = learner.collate_fn or (lambda rows: self._bare(join(rows)))
         self.add_callback(StrategyCallback(experience))  # type: ignore[attr-defined]
 
     def joins(self: Any) -> Any:
@@ -72,7 +74,7 @@ class WithStrategy:
     ) -> Any:
         loss, outputs = self.judged(model, inputs, num_items_in_batch)
         if model.training:
-            terms = self.experience.loss(_bare(inputs), self.seen(outputs))
+            terms = self.experience.loss(self._bare(inputs), self.seen(outputs))
             loss = loss + terms / self._parts(num_items_in_batch)
         return (loss, outputs) if return_outputs else loss
 
@@ -97,9 +99,17 @@ class WithStrategy:
             )
         return super().train(**more)  # type: ignore[misc]
 
+    def _bare(self, inputs: Any) -> Any:
+        """What a strategy sees of a batch: what has a row per example."""
+        if inputs.keys() == {"batch"}:
+            return inputs["batch"]
+        rows = {name: value for name, value in inputs.items() if isinstance(value, Tensor) and value.ndim}
+        self._constant = {name: value for name, value in inputs.items() if name not in rows}
+        return rows
+
     def _predict(self: Any, batch: Any) -> Any:
         with self.compute_loss_context_manager():
-            inputs = batch if isinstance(batch, Mapping) else {"batch": batch}
+            inputs = {**self._constant, **batch} if isinstance(batch, Mapping) else {"batch": batch}
             loss, outputs = self.judged(self.model, self._prepare_inputs(inputs))
         seen = self.seen(outputs)
         seen.task_loss = loss  # made in the same pass
@@ -108,10 +118,6 @@ class WithStrategy:
 
 class StrategyTrainer(WithStrategy, _transformers.Trainer):  # type: ignore[misc]
     """``transformers.Trainer`` with a strategy: ``StrategyTrainer(model, args, experience=experience)``."""
-
-
-def _bare(inputs: Any) -> Any:
-    return inputs["batch"] if inputs.keys() == {"batch"} else inputs
 
 
 def _task_loss(batch: Any, outputs: Any) -> Tensor:

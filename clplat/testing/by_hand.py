@@ -54,7 +54,7 @@ class Calls:
         return noted
 
 
-def sgd(model: nn.Module, lr: float = 0.01) -> torch.optim.Optimizer:
+def sgd(model: nn.Module, lr: float = 1e-3) -> torch.optim.Optimizer:
     """Without a memory of earlier steps, so that a loop may build a new one for each experience."""
     return torch.optim.SGD([p for p in model.parameters() if p.requires_grad] or model.parameters(), lr=lr)
 

@@ -121,7 +121,7 @@ def in_transformers(strategy: Strategy, world: Towers) -> None:
 
     args = transformers.TrainingArguments(
         "unused", max_steps=-1, num_train_epochs=1, per_device_train_batch_size=8, optim="sgd",
-        learning_rate=0.01, lr_scheduler_type="constant", max_grad_norm=1e3, save_strategy="no",
+        learning_rate=1e-3, lr_scheduler_type="constant", max_grad_norm=1e3, save_strategy="no",
         report_to="none", use_cpu=True, disable_tqdm=True, remove_unused_columns=False, logging_strategy="no",
     )  # fmt: skip
     for number, dataset in enumerate(world.stream):

@@ -35,6 +35,10 @@ def contrast(batch: Any, outputs: Outputs) -> Tensor:
     return (info_nce(logits) + info_nce(logits.T)) / 2
 
 
+def one_sided(batch: Any, outputs: Outputs) -> Tensor:
+    return info_nce(outputs.scores(scale=outputs.scale))
+
+
 class Pairs:
     """A CLIP of open_clip and pairs of pictures and texts."""
 
@@ -83,7 +87,7 @@ class Sentences:
             "sentence_transformers", reason="the extra [test-integrations] brings it"
         )
         self.model = library.SentenceTransformer(str(folder), device="cpu")
-        self.learner = Learner(self.model, None, self.see, contrast, reference=TinyReference())
+        self.learner = Learner(self.model, None, self.see, one_sided, reference=TinyReference())
         texts = [f"{a} {b} {c}" for a in WORDS[:2] for b in WORDS[3:5] for c in WORDS[5:]]
         rows = [(texts[i % 12], texts[(i + 1) % 12]) for i in range(16)]
         columns = [[*column] for column in zip(*rows, strict=True)]
@@ -115,7 +119,7 @@ def sentence_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
         vocab_size=10, hidden_size=16, num_hidden_layers=1, num_attention_heads=2, intermediate_size=16,
         hidden_dropout_prob=0.0, attention_probs_dropout_prob=0.0, max_position_embeddings=16,
     )  # fmt: skip
-    transformers.BertModel(config, add_pooling_layer=False).save_pretrained(folder)
+    transformers.BertModel(config).save_pretrained(folder)
     return folder
 
 
@@ -126,7 +130,7 @@ def in_sentence_transformers(strategy: Strategy, world: Sentences, parts: int = 
     from clplat.integrations.sentence_transformers import StrategyTrainer
 
     args = library.SentenceTransformerTrainingArguments(
-        "unused", num_train_epochs=1, per_device_train_batch_size=8 // parts, learning_rate=0.01, optim="sgd",
+        "unused", num_train_epochs=1, per_device_train_batch_size=8 // parts, learning_rate=1e-3, optim="sgd",
         gradient_accumulation_steps=parts, lr_scheduler_type="constant", max_grad_norm=1e3, report_to="none",
         save_strategy="no", use_cpu=True, disable_tqdm=True, logging_strategy="no",
     )  # fmt: skip
