@@ -19,6 +19,11 @@ from clplat.training.learner import Learner
 from clplat.training.strategy import Strategy
 
 
+pytestmark = pytest.mark.filterwarnings(  # theirs to mend
+    "ignore:.*LeafSpec", "ignore:No loggers specified", "ignore:Found .* in eval mode"
+)
+
+
 def need(library: str) -> Any:
     return pytest.importorskip(library, reason=f"{library} comes with the extra [test-integrations]")
 

@@ -125,7 +125,7 @@ def sentence_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def in_sentence_transformers(strategy: Strategy, world: Sentences, parts: int = 1) -> None:
     import sentence_transformers as library
-    from sentence_transformers.losses import MultipleNegativesRankingLoss
+    from sentence_transformers.sentence_transformer.losses import MultipleNegativesRankingLoss
 
     from clplat.integrations.sentence_transformers import StrategyTrainer
 
