@@ -3,24 +3,24 @@
 from __future__ import annotations
 
 import hashlib
+import io
 import os
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
 from PIL import Image
 
-from clplat.data.images import open_picture
+from clplat.data.images import content_digest, picture_file
 from clplat.data.records import Picture
 from clplat.errors import UserError, nearest, unknown_name
 
 SPLITS = ("train", "val", "test")  # 60, 15 and 25 % of the pictures
 _SUFFIXES = {".jpg", ".jpeg", ".png", ".webp", ".bmp"}
+_ENDING = 1 << 16
 _LAYOUT = "expected <root>/<domain>/<class>/*.jpg (or jpeg, png, webp, bmp)"
-_EDGE = 1 << 16
 
 
 def stable_hash(*parts: object) -> int:
@@ -162,8 +162,7 @@ def _checked(base: Path, found: Mapping[tuple[str, str], list[str]], policy: str
             if digest is None:
                 bad.append(relative)
                 continue
-            # A partial, unlike a lambda, can be sent to the workers of a DataLoader.
-            picture = Picture(f"{relative}@{digest}", partial(open_picture, path))
+            picture = picture_file(relative, path, digest)
             cells.setdefault((domain, category, split_of(relative)), []).append(picture)
         if policy == "drop" and len(bad) - before == len(names):
             raise UserError(f"none of the {len(names)} pictures in {base / domain / category} can be read")
@@ -180,20 +179,15 @@ def _checked(base: Path, found: Mapping[tuple[str, str], list[str]], policy: str
 
 
 def _digest_if_readable(path: Path) -> str | None:
-    """Digest of the content (size, first and last 64 kB), or None where the file is no whole picture."""
+    """The digest of a file's content, or None where it is no whole picture."""
     try:
-        with open(path, "rb") as file:
-            size = os.fstat(file.fileno()).st_size
-            head = file.read(_EDGE)
-            file.seek(max(len(head), size - _EDGE))
-            tail = file.read()
-            file.seek(0)
-            picture = Image.open(file)
-            if picture.format == "PNG":
-                picture.verify()
-            elif picture.format != "JPEG" or not (tail or head).rstrip(b"\0\r\n ").endswith(b"\xff\xd9"):
-                # `verify` looks at PNG only. A JPEG that ends as it should is whole; the rest is decoded.
-                picture.load()
+        content = path.read_bytes()
+        picture = Image.open(io.BytesIO(content))
+        if picture.format == "PNG":
+            picture.verify()
+        elif picture.format != "JPEG" or not content[-_ENDING:].rstrip(b"\0\r\n ").endswith(b"\xff\xd9"):
+            # `verify` looks at PNG only. A JPEG that ends as it should is whole; the rest is decoded.
+            picture.load()
     except Exception:  # codecs raise whatever they like
         return None
-    return hashlib.blake2b(b"%d" % size + head + tail, digest_size=4).hexdigest()
+    return content_digest(content)

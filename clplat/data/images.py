@@ -5,8 +5,10 @@ Mean and standard deviation belong to the backbone; everything before them happe
 
 from __future__ import annotations
 
+import hashlib
 from collections import OrderedDict
 from collections.abc import Sequence
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import Literal, Protocol
 
@@ -45,6 +47,38 @@ def open_picture(path: Path) -> Image.Image:
     except Exception as error:  # codecs raise whatever they like: SyntaxError, struct.error, zlib.error, ...
         reason = " ".join(str(error).split()) or type(error).__name__
         raise BadPicture(f"cannot read picture {path}: {reason}") from error
+
+
+def picture_file(name: str, path: Path, digest: str | None = None) -> Picture:
+    """The picture in a file; other content under the same name is another picture, to every store.
+
+    Args:
+        name: of the picture among others; its key is this and a digest of the content.
+        path: of the file; it is decoded when its pixels are read.
+        digest: of the content, where it was read already, see `content_digest`.
+
+    Raises:
+        BadPicture: there is no such file.
+    """
+    try:
+        stat = path.stat()
+        key = f"{name}@{digest or _file_digest(path, stat.st_size, stat.st_mtime_ns)}"
+    except OSError as error:
+        raise BadPicture(f"cannot read picture {path}: {error.strerror}") from None
+    # A partial, unlike a lambda, can be sent to the workers of a DataLoader.
+    return Picture(key, partial(open_picture, path))
+
+
+@lru_cache(maxsize=1 << 16)  # a benchmark may name a picture many times
+def _file_digest(path: Path, size: int, changed: int) -> str:
+    return content_digest(path.read_bytes())
+
+
+def content_digest(content: bytes) -> str:
+    """Eight letters that tell all of a file's content from that of other versions of it."""
+    digest = hashlib.blake2b(b"%d" % len(content), digest_size=4)
+    digest.update(content)
+    return digest.hexdigest()
 
 
 def to_rgb(picture: Image.Image) -> Image.Image:

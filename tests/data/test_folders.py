@@ -204,3 +204,19 @@ def test_pacs_is_read_whole(pacs: Path) -> None:
 @pytest.fixture
 def pacs(shared_data: Callable[[str], Path]) -> Path:
     return shared_data("pacs")
+
+
+def test_a_key_covers_the_whole_content(tmp_path: Path) -> None:
+    """Two bitmaps that differ in the middle of their 480 kB, under one name and of one size."""
+    for place, colour in (("one", "red"), ("two", "blue")):
+        for category in ("cat", "dog"):
+            folder = tmp_path / place / "photo" / category
+            folder.mkdir(parents=True)
+            picture = Image.new("RGB", (400, 400), "white")
+            picture.paste(colour, (180, 180, 220, 220))
+            picture.save(folder / "1.bmp")
+    keys = [
+        {picture.key for cell in read_folders(tmp_path / place).cells.values() for picture in cell}
+        for place in ("one", "two")
+    ]
+    assert len(keys[0]) == len(keys[1]) == 2 and keys[0].isdisjoint(keys[1])
