@@ -42,7 +42,8 @@ class WithStrategy:
     """
 
     def __init__(self, *arguments: Any, experience: Running, **more: Any) -> None:
-        super().__init__(*arguments, train_dataset=_table(experience.dataset), **more)
+        data = _table(experience.dataset)
+        super().__init__(*arguments, train_dataset=data, **more)  # type: ignore[call-arg]
         self.experience, learner = experience, experience.learner
         learner.dataset = self.train_dataset  # type: ignore[attr-defined]
         learner.predict_fn, learner.loss_fn = self._predict, _task_loss

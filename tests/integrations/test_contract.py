@@ -18,7 +18,6 @@ from clplat.testing.references import TinyReference
 from clplat.training.learner import Learner
 from clplat.training.strategy import Strategy
 
-
 pytestmark = pytest.mark.filterwarnings(  # theirs to mend
     "ignore:.*LeafSpec", "ignore:No loggers specified", "ignore:Found .* in eval mode"
 )
