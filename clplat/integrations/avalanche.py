@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from clplat.integrations import library
+from clplat.extras import named_extras
 
-library("avalanche")
-
-from clplat.training.plugin import AvalancheLearner, StrategyPlugin  # noqa: E402
+with named_extras("an Avalanche plugin"):
+    from clplat.training.plugin import AvalancheLearner, StrategyPlugin
 
 __all__ = ["AvalancheLearner", "StrategyPlugin"]

@@ -5,15 +5,16 @@ from __future__ import annotations
 from typing import Any
 
 from clplat.errors import UserError
-from clplat.integrations import library
+from clplat.extras import named_extras
 from clplat.training.experience import Running
 
-_lightning: Any = library("lightning.pytorch")
+with named_extras("a strategy in a Lightning trainer"):
+    from lightning.pytorch import Callback
 
 __all__ = ["StrategyCallback"]
 
 
-class StrategyCallback(_lightning.Callback):  # type: ignore[misc]
+class StrategyCallback(Callback):  # type: ignore[misc]
     """Tells a strategy of the steps of ``Trainer.fit``.
 
     ``training_step`` adds ``experience.loss(batch, outputs)`` to its loss.

@@ -10,10 +10,15 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from clplat.integrations import library
+from clplat.extras import named_extras
 from clplat.models.outputs import Outputs
 from clplat.training.experience import Running
 from clplat.training.watch import innermost
+
+with named_extras("a strategy in open_clip's training loop"):
+    from open_clip import get_input_dtype
+    from open_clip_train import train
+    from open_clip_train.precision import get_autocast
 
 __all__ = ["outputs_of", "train_one_epoch"]
 
@@ -48,7 +53,6 @@ def train_one_epoch(
     Batches are pairs (images, texts); with ``accum_freq`` the strategy sees all pairs of a step, as the loss
     does. Gradients are clipped when the strategy has seen them.
     """
-    train = library("open_clip_train.train").train_one_epoch
     args, limit = copy.copy(args), args.grad_clip_norm
     args.grad_clip_norm = None
     info = copy.copy(data["train"])
@@ -66,7 +70,7 @@ def train_one_epoch(
     clip = innermost(optimizer).register_step_pre_hook(clipped)  # after the strategy's
     others = (optimizer, scaler, scheduler, dist_model, args, tb_writer)
     try:
-        train(model, {**data, "train": info}, judge, epoch, *others)
+        train.train_one_epoch(model, {**data, "train": info}, judge, epoch, *others)
     finally:
         clip.remove()
 
@@ -76,7 +80,7 @@ class _Seen:
 
     def __init__(self, loader: Any, args: Any) -> None:
         self.loader, self.device = loader, args.device
-        self.dtype = library("open_clip").get_input_dtype(args.precision)
+        self.dtype = get_input_dtype(args.precision)
         self.num_batches, self.num_samples = loader.num_batches, loader.num_samples
         self._batches: deque[Any] = deque(maxlen=args.accum_freq)
 
@@ -95,8 +99,7 @@ class _Judge:
 
     def __init__(self, experience: Running, loss: Any, seen: _Seen, args: Any) -> None:
         self.experience, self.loss, self.seen, self.parts = experience, loss, seen, args.accum_freq
-        precision = library("open_clip_train.precision")
-        self.autocast = precision.get_autocast(args.precision, device_type=torch.device(args.device).type)
+        self.autocast = get_autocast(args.precision, device_type=torch.device(args.device).type)
 
     def __call__(self, output_dict: bool = True, **made: Tensor) -> dict[str, Tensor]:
         # Called for each part of a step, and summed; the features of the other parts are constants each time.

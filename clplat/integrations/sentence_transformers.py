@@ -8,16 +8,17 @@ import torch
 from torch import Tensor
 from torch.nn.functional import normalize
 
-from clplat.integrations import library
+from clplat.extras import named_extras
 from clplat.integrations.transformers import WithStrategy
 from clplat.models.outputs import Outputs
 
-_library: Any = library("sentence_transformers")
+with named_extras("a strategy in the trainer of sentence-transformers"):
+    from sentence_transformers import SentenceTransformerTrainer
 
 __all__ = ["StrategyTrainer"]
 
 
-class StrategyTrainer(WithStrategy, _library.SentenceTransformerTrainer):  # type: ignore[misc]
+class StrategyTrainer(WithStrategy, SentenceTransformerTrainer):  # type: ignore[misc]
     """``SentenceTransformerTrainer`` with a strategy, which sees the embeddings that the loss is computed of.
 
     Rows of the data's first column are queries, of the second their targets, of others more candidates.

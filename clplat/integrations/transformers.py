@@ -9,16 +9,17 @@ from torch import Tensor
 from torch.utils.data import ConcatDataset
 
 from clplat.errors import UserError
-from clplat.integrations import library
+from clplat.extras import named_extras
 from clplat.models.outputs import Outputs
 from clplat.training.experience import Running
 
-_transformers: Any = library("transformers")
+with named_extras("a strategy in a Hugging Face trainer"):
+    from transformers import Trainer, TrainerCallback
 
 __all__ = ["StrategyCallback", "StrategyTrainer", "WithStrategy"]
 
 
-class StrategyCallback(_transformers.TrainerCallback):  # type: ignore[misc]
+class StrategyCallback(TrainerCallback):  # type: ignore[misc]
     """Tells an experience of the trainer's optimizer and of its epochs."""
 
     def __init__(self, experience: Running) -> None:
@@ -117,7 +118,7 @@ class WithStrategy:
         return seen
 
 
-class StrategyTrainer(WithStrategy, _transformers.Trainer):  # type: ignore[misc]
+class StrategyTrainer(WithStrategy, Trainer):  # type: ignore[misc]
     """``transformers.Trainer`` with a strategy: ``StrategyTrainer(model, args, experience=experience)``."""
 
 
@@ -129,5 +130,7 @@ def _task_loss(batch: Any, outputs: Any) -> Tensor:
 def _table(data: Any) -> Any:
     """Tables of the library `datasets` joined as one of its own: trainers ask for its columns."""
     if isinstance(data, ConcatDataset) and all(hasattr(part, "column_names") for part in data.datasets):
-        return library("datasets").concatenate_datasets(data.datasets)
+        from datasets import concatenate_datasets
+
+        return concatenate_datasets(data.datasets)
     return data
