@@ -19,7 +19,8 @@ from torch import Tensor
 from clplat.cache import keys
 from clplat.cache.engine import FeatureCache
 from clplat.cache.store import Store
-from clplat.data.images import BadPicture, PixelStore, Preprocess, open_picture
+from clplat.data.decoding import BadPicture, open_picture
+from clplat.data.images import PixelStore, Preprocess
 from clplat.data.inputs import Images, Texts
 from clplat.data.records import Picture
 from clplat.errors import UserError

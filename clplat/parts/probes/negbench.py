@@ -7,7 +7,7 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
-from clplat.data.images import open_picture, picture_file
+from clplat.data.decoding import open_picture, picture_file
 from clplat.data.items import Picture
 from clplat.errors import UserError
 from clplat.parts.probes._base import Probe

@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from clplat.data.images import picture_file
+from clplat.data.decoding import picture_file
 from clplat.errors import UserError
 from clplat.parts.probes._base import Probe, Probes
 from clplat.parts.probes._contrasts import Contrast, Contrasts

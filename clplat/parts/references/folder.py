@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
 
-from clplat.data.images import picture_file
+from clplat.data.decoding import picture_file
 from clplat.data.items import Picture
 from clplat.parts.references._base import Reference
 
