@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import pytest
@@ -10,6 +11,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, TensorDataset
 
+from clplat import registry
+from clplat.errors import UserError
 from clplat.training.learner import Learner
 from clplat.training.strategy import Strategy
 from strategies import EWC, Cumulative, Frozen, Replay
@@ -116,6 +119,11 @@ def test_a_scaler_shows_unscaled_gradients_and_skips_those_that_overflow() -> No
     assert seen == [("gradient", 1.5), ("weight", 0.85, 1), ("gradient", 1.5), ("weight", 0.7, 2)]
 
 
+#: Embeddings, a model with towers, or data beside the stream.
+NEEDS_MORE_THAN_LOGITS = {"growing_prompt", "lora_per_domain", "reference_distill"}
+EMBEDDINGS = ("backward_compatible", "distill", "dual_teacher")
+
+
 def stream() -> list[TensorDataset]:
     draw = torch.Generator().manual_seed(0)
     centres = 2.0 * torch.randn(2, 3, 5, generator=draw)
@@ -144,6 +152,21 @@ def trained(strategy: Strategy) -> tuple[nn.Module, list[int]]:
                 loss.backward()
                 learner.optimizer.step()
     return model, sizes
+
+
+@pytest.mark.parametrize("name", [name for name in registry.names("strategies") if name not in EMBEDDINGS])
+def test_every_strategy_trains_in_it_or_says_what_it_needs(name: str) -> None:
+    strategy = registry.load("strategies", name)()
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        untrained = nn.Linear(5, 3).weight
+    try:
+        model, _ = trained(strategy)
+    except (UserError, TypeError) as error:
+        assert re.search(r"needs|outputs are", str(error)) and "\n" not in str(error), error
+        assert name in NEEDS_MORE_THAN_LOGITS
+    else:
+        assert torch.equal(model.weight, untrained) != strategy.trains  # type: ignore[arg-type]
 
 
 def test_the_controls_and_a_memory_work_in_it() -> None:
