@@ -113,7 +113,8 @@ class Learner(AnyLearner):
     Args:
         model: any module; what torch wraps around it (compile, DistributedDataParallel) is taken off, so that
             names are those of the module itself.
-        optimizer: the one that steps it. Its steps are watched and counted, see `clplat.training.order`.
+        optimizer: the one that steps it; may come later where the loop builds it. Its steps are watched and
+            counted, see `clplat.training.order`.
         predict_fn: ``batch -> outputs``; needed by strategies with a teacher or a memory.
         loss_fn: ``(batch, outputs) -> scalar``; needed by strategies with a memory.
         collate_fn: joins examples of the data set to a batch; torch's default unless given.
@@ -124,7 +125,7 @@ class Learner(AnyLearner):
     """
 
     model: nn.Module
-    optimizer: Optimizer
+    optimizer: Optimizer = None  # type: ignore[assignment]
     predict_fn: Callable[[Any], Any] | None = None
     loss_fn: Callable[[Any, Any], Tensor] | None = None
     collate_fn: Callable[[list[Any]], Any] | None = None
