@@ -16,13 +16,13 @@ from optuna.trial import TrialState
 
 from clplat.cli import main
 from clplat.errors import UserError
-from clplat.files import read_json, write_json
+from clplat.files import read_json, write_json, write_text
 from clplat.locks import locked
-from clplat.sweep import Budget, Sweep
+from clplat.sweep import Budget, Sweep, read_sweep
 from clplat.sweep.layout import Layout
 from clplat.sweep.queue import Queue
 from clplat.sweep.repair import repair
-from clplat.sweep.run import gather
+from clplat.sweep.run import gather, recorded_plan
 from clplat.sweep.studies import number_of
 from clplat.tuning.journal import open_journal
 from clplat.tuning.storage import open_storage
@@ -199,6 +199,23 @@ def test_a_byte_in_the_journal_of_a_finished_sweep(
     assert again["rows"] == first["rows"] and again["failures"] == []
     trials = [[t["params"] for t in outcome["studies"][0]["trials"]] for outcome in (first, again)]
     assert trials[0] == trials[1] and len(trials[0]) == 2
+
+
+def test_other_files_of_a_sweep_are_told_too(done: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    shutil.copytree(done, out)
+    wanted, whole = ends(queue_of(out)), (out / ".sweep-id").read_bytes()
+    (out / ".sweep-id").write_bytes(whole[:-1] + bytes([whole[-1] ^ 1]))
+    with pytest.raises(UserError, match=r"\.sweep-id is damaged"):
+        queue_of(out).claim()
+    assert ".sweep-id is damaged" in repair(out)[0] and ends(queue_of(out)) == wanted
+    write_text(out / "sweep.yaml", (out / "sweep.yaml").read_text(), comment="#")
+    recorded_plan(out)
+    (out / "sweep.yaml").write_text((out / "sweep.yaml").read_text().replace('"trials": 4', '"trials": 3'))
+    for reader in (recorded_plan, gather, repair):
+        with pytest.raises(UserError, match=r"sweep\.yaml is damaged"):
+            reader(out)
+    read_sweep(out / "sweep.yaml")  # as a plan that somebody changed
 
 
 def test_there_is_nothing_to_repair(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
