@@ -106,8 +106,8 @@ def _trial(studies: Studies, entry: Entry, folder: Path) -> FrozenTrial | None:
     state = ends.get(result["status"], TrialState.FAIL)
     if state == TrialState.COMPLETE and None in values:
         state, known["why"] = TrialState.FAIL, "an objective is undefined for this run"
-    if result.get("failure"):
-        known["why"] = str(result["failure"]["error"])
+    if result.get("failure"):  # what it measured is not on record, as in `Queue.failed`
+        known = {"why": str(result["failure"]["error"]), "session": "repaired"}
     complete = state == TrialState.COMPLETE
     return create_trial(
         state=state,
