@@ -316,7 +316,7 @@ def an_output_folder(w: World) -> list[str]:
     ))  # fmt: skip
     return w.any((
         ["run", *w.small, "--no-track", "--out", out],
-        ["sweep", "--strategies", "naive", *w.small, "--no-track", "--out", out],
+        ["sweep", "--strategies", "frozen", "--seeds", "0", *w.small, "--no-track", "--out", out],
         ["demo", "--no-track", "--out", out, "--scenario.size", "x" if out in ("", "\0") else "16",
         "--scenario.domains", "0"],
         ["report", out], ["compare", "--out", out], ["track", out], ["submit", out, "--format", "circo"],
