@@ -45,6 +45,7 @@ class Pairs:
     def __init__(self) -> None:
         self.model = tiny_backbone().model.requires_grad_(True).train()
         self.model.output_dict = True
+        self.model.token_embedding.requires_grad_(False)  # 49,408 words
         self.learner = Learner(self.model, None, self.see, contrast, reference=TinyReference())
         draw = torch.Generator().manual_seed(0)
         texts = torch.randint(1, 300, (2, 16, 12), generator=draw)
