@@ -34,7 +34,7 @@ centres = 2.0 * torch.randn(2, 3, 5, generator=draw)
 labels = torch.arange(3).repeat(20)
 stream = [TensorDataset(c[labels] + torch.randn(60, 5, generator=draw), labels) for c in centres]
 trained = []
-LOGITS_ARE_NOT_ENOUGH = ("backward_compatible", "distill", "dual_teacher")
+LOGITS_ARE_NOT_ENOUGH = ("backward_compatible", "dual_teacher")
 for name in registry.names("strategies"):
     if registry.tag("strategies", name, "any_module", True) and name not in LOGITS_ARE_NOT_ENOUGH:
         strategy = registry.load("strategies", name)()
