@@ -12,11 +12,12 @@ from dataclasses import dataclass
 from typing import Any
 
 from clplat.errors import unknown_name
+from clplat.evaluation.continual import forgetting_max, zs_lost
 from clplat.metric_names import meaning_of
 
 __all__ = [
     "COMPARED", "LOGGED_COSTS", "MEASURES", "Measure", "Result", "describe",
-    "evaluate_measures", "find_measure", "mean_of", "probes_about", "zero_shot_series",
+    "evaluate_measures", "find_measure", "mean_of", "probes_about", "scores_after", "zero_shot_series",
 ]  # fmt: skip
 
 Result = Mapping[str, Any]
@@ -60,10 +61,9 @@ class Measure:
         if not isinstance(self.source, str):
             return self.source(result)
         place, _, name = self.source.partition(".")
-        values = result[place]
         if place == "scores":  # one dict per row
-            values = values[-1] if values else {}
-        found: float | None = values.get(name)
+            return scores_after(result, len(result[place]) - 1).get(name)
+        found: float | None = result[place].get(name)
         return found
 
 
@@ -76,6 +76,19 @@ def mean_of(values: Iterable[float | None]) -> float | None:
     """
     known = [value for value in values if value is not None]
     return sum(known) / len(known) if known else None
+
+
+def scores_after(result: Result, row: int) -> dict[str, float | None]:
+    """The scores after ``row`` domains; none where there is no such row.
+
+    Before `zs_lost` was kept apart, the forgetting of a result counted it too: there both are measured anew.
+    """
+    held = result.get("scores") or []
+    scores = dict(held[row]) if 0 <= row < len(held) else {}
+    R = result["metrics"].get((result.get("protocol") or {}).get("primary")) or []
+    if "zs_lost" not in scores and scores.get("forgetting_max") is not None and row < len(R):
+        scores |= {"forgetting_max": forgetting_max(R[: row + 1]), "zs_lost": zs_lost(R[: row + 1])}
+    return scores
 
 
 def zero_shot_series(result: Result) -> list[list[Any]]:
@@ -135,6 +148,12 @@ MEASURES = {
             "forgetting", "forgetting", "points", "lower", "scores.forgetting_max",
             "a domain's best value since its training minus its value now, mean over domains",
             mlflow="cl/forget", heading="forgets", column="forget",
+        ),
+        Measure(
+            "zero_shot_lost", "zero-shot lost", "points", "lower", "scores.zs_lost",
+            "a domain's best value before its training minus its value now, where that is a loss, mean over "
+            "domains",
+            mlflow="cl/zs_lost",
         ),
         Measure(
             "bwt", "BWT", "points", "higher", "scores.bwt", "backward transfer",
