@@ -31,9 +31,9 @@ def run(options: Namespace) -> int:
 
     config = resolve(options.raw)
     if options.print_config:
-        import yaml
+        from clplat.config.reading import write_yaml
 
-        print(yaml.safe_dump(config.as_dict(), sort_keys=False, allow_unicode=True), end="")
+        print(write_yaml(config.as_dict()), end="")
         return 0
     from clplat.runs.run_folder import default_folder
     from clplat.tables.comparison import plain

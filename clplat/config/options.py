@@ -19,9 +19,8 @@ from dataclasses import dataclass
 from functools import cache
 from typing import TYPE_CHECKING, Annotated, Any, Literal, Union, get_args, get_origin, get_type_hints
 
-import yaml
-
 from clplat.config.annotations import slot_in
+from clplat.config.reading import yaml_of
 from clplat.errors import UserError
 
 if TYPE_CHECKING:
@@ -29,6 +28,8 @@ if TYPE_CHECKING:
 
 _SHORT = reprlib.Repr()
 _SHORT.maxstring = _SHORT.maxother = 60
+#: What people write for true and false.
+_SAID = {"yes": True, "on": True, "no": False, "off": False}
 
 
 @dataclass(frozen=True)
@@ -138,24 +139,19 @@ def _adapter(kind: Any) -> TypeAdapter[Any]:
     return TypeAdapter(kind)
 
 
-class _Loader(yaml.SafeLoader):
-    """YAML without dates."""
-
-
-_Loader.add_constructor("tag:yaml.org,2002:timestamp", lambda loader, node: node.value)
-
-
 def _readings(value: Any) -> Iterator[Any]:
     """What a value may mean, the likeliest first: texts, also inside lists and mappings, are read as YAML."""
     if isinstance(value, str):
-        for number in (int, float):  # for YAML, 010 is 8 and 1e-3 a text
+        for number in (int, float):
             with suppress(ValueError):
                 yield number(value)
-        with suppress(yaml.YAMLError):
-            found = yaml.load(value, _Loader)
+        with suppress(ValueError):
+            found = yaml_of(value)
             if not isinstance(found, str | None):  # "#1" and "" are no null
                 yield from _readings(found)
         yield from {"null": (None, value), "~": (value, None)}.get(value, (value,))
+        if value.lower() in _SAID:  # texts, except where only true or false will do
+            yield _SAID[value.lower()]
         return
     yield value
     if isinstance(value, list | tuple):

@@ -10,8 +10,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import yaml
-
+from clplat.config.reading import read_yaml
 from clplat.errors import UserError
 from clplat.kinds import KINDS
 
@@ -21,6 +20,9 @@ _NAME = re.compile(r"[\w.:, -]+")
 
 def unflatten(value: Any) -> dict[str, Any]:
     """Sort dotted keys into their slots.
+
+    Raises:
+        UserError: it is no mapping, or gives an option twice, as ``train.lr`` and in ``train``.
 
     Example:
         >>> unflatten({"strategy": "replay", "strategy.size": 3})
@@ -35,7 +37,7 @@ def unflatten(value: Any) -> dict[str, Any]:
             entry = as_part(entry)
         for name in reversed(path):
             entry = {name: entry}
-        out[head] = _together(out[head], entry) if head in out else entry
+        out[head] = _together(out[head], entry, head) if head in out else entry
     return out
 
 
@@ -59,16 +61,14 @@ def as_part(entry: Any) -> dict[str, Any]:
     }
 
 
-def _together(old: Any, new: Any) -> Any:
+def _together(old: Any, new: Any, where: str) -> dict[str, Any]:
     """Two entries of one key: options beside the name of their part, or more options."""
-    if isinstance(old, Mapping) == isinstance(new, Mapping):
-        if not isinstance(new, Mapping):
-            return new
-        return {
-            **old,
-            **{key: _together(old[key], value) if key in old else value for key, value in new.items()},
-        }
-    return _together(as_part(old), as_part(new))
+    if not isinstance(old, Mapping) and not isinstance(new, Mapping):
+        raise UserError(f"'{where}' is given twice: {old} and {new}")
+    found = as_part(old)
+    for key, value in as_part(new).items():
+        found[key] = _together(found[key], value, f"{where}.{key}") if key in found else value
+    return found
 
 
 def merge(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:
@@ -109,12 +109,10 @@ def read_config(path: Path) -> dict[str, Any]:
     Raises:
         UserError: the file cannot be read, or is no YAML mapping.
     """
-    try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise UserError(f"cannot read the configuration {path}: {error.strerror}") from None
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise UserError(f"{path} is not valid YAML: {' '.join(str(error).split())}") from None
+    content = read_yaml(path, "the configuration")
     if content is not None and not isinstance(content, Mapping):
         raise UserError(f"{path} holds {type(content).__name__}, not a mapping of slots")
-    return unflatten({key: value for key, value in (content or {}).items() if key != "about"})
+    try:
+        return unflatten({key: value for key, value in (content or {}).items() if key != "about"})
+    except UserError as error:
+        raise UserError(f"{path}: {error}") from None

@@ -12,9 +12,8 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from clplat.config.raw import unflatten
+from clplat.config.reading import read_yaml
 from clplat.errors import UserError, nearest, unknown_name
 from clplat.kinds import KINDS
 from clplat.scan import packages
@@ -117,10 +116,7 @@ def parse_recipe(path: Path) -> Recipe:
     Raises:
         UserError: no YAML, or an ``about`` that lacks a key, has an unknown one, or a wrong value.
     """
-    try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
-    except (OSError, yaml.YAMLError, UnicodeDecodeError) as error:
-        raise UserError(f"cannot read the recipe {path}: {' '.join(str(error).split())}") from None
+    content = read_yaml(path, "the recipe") or {}
     about = content.pop("about", None) if isinstance(content, dict) else None
     known = {f.name: f for f in fields(Recipe) if f.name not in ("name", "family", "config")}
     needed = [k for k, f in known.items() if f.default is MISSING and f.default_factory is MISSING]

@@ -14,7 +14,7 @@ from clplat.evaluation.gallery import Embeddings
 from clplat.evaluation.ranking import TieRule
 from clplat.evaluation.retrieval import per_query_metrics
 
-__all__ = ["Asked", "asked", "measure", "target_rows"]
+__all__ = ["Asked", "Measured", "asked", "measure", "target_rows"]
 
 
 @dataclass(frozen=True)
@@ -29,6 +29,18 @@ class Asked:
     exclude: Tensor | None
     main: Tensor | None
     candidates: Tensor | None
+
+
+@dataclass(frozen=True)
+class Measured:
+    """What `measure` finds of Q queries.
+
+    ``values`` (Q,): ``rank`` and ``ties`` of the first metric's ranking; every metric of the protocol, 0 to
+    1, and its primary one where that is a formula. ``tops``: best rows (Q, listed) by `Metric.over`.
+    """
+
+    values: dict[str, Tensor]
+    tops: dict[str, Tensor]
 
 
 def asked(held: RetrievalSet) -> Asked:
@@ -61,8 +73,9 @@ def measure(
     queries: Tensor,
     gallery: Embeddings,
     tie_rule: TieRule | None = None,
-) -> dict[str, Tensor]:
-    """Everything that a protocol measures of its queries, each (Q,).
+    listed: int = 0,
+) -> Measured:
+    """Everything that a protocol measures of its queries, one ranking for all metrics over the same targets.
 
     Args:
         held: with known labels.
@@ -70,12 +83,9 @@ def measure(
         queries: (Q, D) embeddings.
         gallery: as `rank_of_targets` takes it.
         tie_rule: in place of the protocol's.
-
-    Returns:
-        ``rank`` and ``ties`` of the first metric's ranking; every metric of the protocol, 0 to 1, and its
-        primary one where that is a formula.
+        listed: how many of the best rows to keep of each ranking.
     """
-    protocol, out = held.protocol, dict[str, Tensor]()
+    protocol, out, tops = held.protocol, dict[str, Tensor](), dict[str, Tensor]()
     named = protocol.measured
     assert rows.targets is not None, "a set with hidden labels is never scored"
     for over in dict.fromkeys(metric.over for metric in named):
@@ -87,11 +97,14 @@ def measure(
             list(dict.fromkeys(m.k for m in named if m.over == over and m.k)) or (1,),
             among=rows.candidates if over == "sub" else None,
             tie_rule=tie_rule or protocol.tie_rule,
+            listed=min(listed, len(held.gallery.items)),
         )
+        if listed:
+            tops[over] = found["top"]
         out = {"rank": found["rank"], "ties": found["ties"]} | out
         out |= {metric.name: found[metric.plain] for metric in named if metric.over == over}
     out = {name: out[name] for name in ("rank", "ties", *(metric.name for metric in named))}
-    return out | primary_values(protocol, out)
+    return Measured(out | primary_values(protocol, out), tops)
 
 
 def primary_values(protocol: Protocol, values: Mapping[str, Tensor]) -> dict[str, Tensor]:

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from clplat.data.records import RetrievalSet
-from clplat.evaluation.asked import Asked, measure
+from clplat.evaluation.asked import Asked, Measured, measure
 from clplat.evaluation.gallery import GalleryReader, Scored
 from clplat.evaluation.lists import Lists, best_of
 from clplat.parts.heads._base import View
@@ -78,18 +78,21 @@ class Compared:
         kept = GalleryReader(self.gallery(held.gallery.name))
         return bool(width == kept.shape[1])
 
-    def values(self, held: RetrievalSet, rows: Asked, queries: Tensor) -> dict[str, Tensor]:
+    def measured(self, held: RetrievalSet, rows: Asked, queries: Tensor, listed: int = 0) -> Measured:
         """What `measure` finds; ties count against where the protocol or the view says so."""
         rule = self.view.tie_rule if self.view.tie_rule == "against" else held.protocol.tie_rule
-        return measure(held, rows, self.queries(queries), self.gallery(held.gallery.name), rule)
+        return measure(held, rows, self.queries(queries), self.gallery(held.gallery.name), rule, listed)
 
-    def lists(self, held: RetrievalSet, rows: Asked, queries: Tensor) -> Lists:
-        """The best rows of every query."""
-        queries, gallery = self.queries(queries), self.gallery(held.gallery.name)
-        best = best_of(queries, gallery, rows.exclude)
+    def lists(
+        self, held: RetrievalSet, rows: Asked, queries: Tensor, tops: Mapping[str, Tensor] | None = None
+    ) -> Lists:
+        """The best rows of every query; ``tops`` are those that were listed while measuring."""
+        queries, gallery, tops = self.queries(queries), self.gallery(held.gallery.name), tops or {}
+        best = best_of(queries, gallery, rows.exclude, top=tops.get("all"))
         if rows.candidates is None:
             return best
-        return replace(best, own=best_of(queries, gallery, rows.exclude, among=rows.candidates))
+        own = best_of(queries, gallery, rows.exclude, among=rows.candidates, top=tops.get("sub"))
+        return replace(best, own=own)
 
     @torch.inference_mode()
     def items(self, rows: Tensor) -> Tensor:

@@ -15,6 +15,7 @@ from clplat.errors import UserError
 from clplat.evaluation.asked import Asked, asked
 from clplat.evaluation.comparing import Compared, compared_by
 from clplat.evaluation.embedding import Embedder, Encoder
+from clplat.evaluation.lists import LISTED
 from clplat.evaluation.model_view import VersionView
 from clplat.evaluation.tabulating import SetMetrics, Tables, VersionMetrics, table, tags_of
 from clplat.parts.probes._base import ModelView, Probe
@@ -137,11 +138,12 @@ class Evaluator:
                 if held.gallery.name not in compared.stored:
                     compared.take(held.gallery.name, self.embed.items(encoder, held.gallery.items))
                 queries, asked = self.queries(encoder, held.queries)["own"], self.rows_of(held)
-                row.lists.setdefault(what, {})[name] = compared.lists(held, asked, queries)
+                tops: dict[str, Tensor] = {}
                 if held.labels == "known":
-                    found = compared.values(held, asked, queries)
-                    out.ties[-1] = int(found["ties"].sum())
-                    cells[-1] = self.means(held, found)
+                    found = compared.measured(held, asked, queries, LISTED)
+                    out.ties[-1] = int(found.values["ties"].sum())
+                    cells[-1], tops = self.means(held, found.values), found.tops
+                row.lists.setdefault(what, {})[name] = compared.lists(held, asked, queries, tops)
             out.metrics = table(cells)
             row.sets[what] = out
 
@@ -164,7 +166,8 @@ class Evaluator:
         if not all(compared.fits(held, queries[name]) for name, held in pairs):
             return dict.fromkeys([metric.name for _, one in pairs for metric in one.protocol.measured])
         cells = [
-            self.means(held, compared.values(held, self.rows_of(held), queries[name])) for name, held in pairs
+            self.means(held, compared.measured(held, self.rows_of(held), queries[name]).values)
+            for name, held in pairs
         ]
         known = {metric: [cell[metric] for cell in cells if metric in cell] for metric in table(cells)}
         return {metric: sum(values) / len(values) for metric, values in known.items()}

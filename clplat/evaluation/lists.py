@@ -39,11 +39,13 @@ def best_of(
     *,
     k: int = LISTED,
     among: Rows | None = None,
+    top: Tensor | None = None,
 ) -> Lists:
     """The k best rows of every query, or all where there are fewer, with exact scores.
 
     Args:
         queries: (Q, D); for this and the others see `rank_of_targets`.
+        top: the rows, where they were ranked before.
 
     Raises:
         ValueError: as `top_k`.
@@ -54,7 +56,7 @@ def best_of(
                 [0.8000, 0.0000]])
     """
     reader = GalleryReader(gallery)
-    rows = top_k(queries, gallery, min(k, reader.shape[0]), exclude, among=among)
+    rows = top if top is not None else top_k(queries, gallery, min(k, reader.shape[0]), exclude, among=among)
     q, place = (rows >= 0).nonzero(as_tuple=True)
     scores = torch.full(rows.shape, -torch.inf, device=rows.device)
     scores[q, place] = reader.scores(queries.detach().float(), q, rows[q, place])

@@ -56,14 +56,17 @@ def per_query_metrics(
     *,
     among: Rows | None = None,
     tie_rule: TieRule = "index",
+    listed: int = 0,
 ) -> dict[str, Tensor]:
     """Every metric of every query in one pass; means over any subset (a tag, a bootstrap sample) follow.
 
     Args:
         ks: cut-offs; the others as in `rank_of_targets`.
+        listed: how many of the best rows to give as well.
 
     Returns:
-        ``rank`` and ``ties`` (Q,) int64; ``R@K`` and ``mAP@K`` for all ks, and ``MRR``: (Q,) float64, 0 to 1.
+        ``rank`` and ``ties`` (Q,) int64; ``R@K`` and ``mAP@K`` for all ks, and ``MRR``: (Q,) float64, 0 to 1;
+        ``top`` (Q, listed), as `top_k`, where rows are listed.
 
     Raises:
         ValueError: as `rank_of_targets`; a cut-off below 1.
@@ -76,16 +79,17 @@ def per_query_metrics(
         raise ValueError(f"the cut-offs ks must be at least 1, not {list(ks)}")
     several = distinct_rows(targets, len(queries), "targets").shape[1] > 1
     # Where every query has one right answer its rank says all; several need the order of the first places.
-    listed = several and tie_rule == "index"
-    found = rank(queries, gallery, targets, exclude, k=max(ks) if listed else 0, block=block, among=among)
+    ordered = several and tie_rule == "index"
+    k = max(listed, max(ks) if ordered else 0)
+    found = rank(queries, gallery, targets, exclude, k=k, block=block, among=among)
     ranks = found.ranks(tie_rule)
     out = {"rank": ranks, "ties": found.ties} | of_ranks(ranks, ks)
-    if listed:
+    if ordered:
         out |= {f"mAP@{k}": average_precision_at_k(found.top, found.goal, k) for k in ks}
     elif several:
         places = places_against(queries, gallery, found.goal, exclude, block, among)
         out |= {f"mAP@{k}": precision_of_places(places, k) for k in ks}
-    return out
+    return out | {"top": found.top[:, :listed]} if listed else out
 
 
 def of_ranks(ranks: Tensor, ks: Sequence[int]) -> dict[str, Tensor]:

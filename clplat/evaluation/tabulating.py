@@ -12,7 +12,7 @@ from torch import Tensor
 from clplat.data.records import Query, RetrievalSet
 from clplat.evaluation.asked import Asked
 from clplat.evaluation.comparing import Compared
-from clplat.evaluation.lists import Lists
+from clplat.evaluation.lists import LISTED, Lists
 
 __all__ = ["SetMetrics", "Table", "Tables", "VersionMetrics", "table", "tags_of"]
 
@@ -83,15 +83,19 @@ class Tables:
     ) -> None:
         """Measure a domain's queries, embedded by each composer; ``listed`` keeps their best rows."""
         row, means = self.row, self.means
-        found = {who: self.compared.values(held, asked, rows) for who, rows in embedded.items()}
-        own = found.pop("own")
+        count = LISTED if listed else 0
+        found = {
+            who: self.compared.measured(held, asked, rows, count if who == "own" else 0)
+            for who, rows in embedded.items()
+        }
+        own, tops = found["own"].values, found.pop("own").tops
         row.ranks[name], ties = own.pop("rank"), own.pop("ties")
         row.values[name] = own[held.protocol.primary].float()
         row.ties.append(int(ties.sum()))
         if listed:
-            row.lists.setdefault(split, {})[name] = self.compared.lists(held, asked, embedded["own"])
+            row.lists.setdefault(split, {})[name] = self.compared.lists(held, asked, embedded["own"], tops)
         self.cells.append(means(held, own))
-        self._blind.append({who: means(held, values) for who, values in found.items()})
+        self._blind.append({who: means(held, one.values) for who, one in found.items()})
         masks = {tag: [tag in tags_of(query) for query in held.queries] for tag in self.tags}
         some = {tag: torch.tensor(mask) for tag, mask in masks.items() if any(mask)}
         self._tagged.append(

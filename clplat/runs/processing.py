@@ -79,7 +79,8 @@ class Processing:
             return
         mapped = self._mapped(old, queries, held, bridge)
         self._row = [
-            evaluator.means(one, measure(one, evaluator.rows_of(one), *mapped[name])) for name, one in sets
+            evaluator.means(one, measure(one, evaluator.rows_of(one), *mapped[name]).values)
+            for name, one in sets
         ]
         names = dict.fromkeys(metric for cell in self._row for metric in cell)
         self.cells.append({m: _mean([cell[m] for cell in self._row if m in cell]) for m in names})

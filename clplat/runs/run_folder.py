@@ -7,8 +7,7 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
-import yaml
-
+from clplat.config.reading import write_yaml, yaml_of
 from clplat.config.resolve import completed
 from clplat.config.resolved import Config
 from clplat.errors import UserError
@@ -66,16 +65,16 @@ def locked_run_folder(folder: Path, config: Config) -> Iterator[None]:
             if other:
                 raise UserError(f"{folder} holds another experiment ({other}); choose another --out")
         else:
-            write_text(described, yaml.safe_dump(config.as_dict(), sort_keys=False))
+            write_text(described, write_yaml(config.as_dict()))
         yield
 
 
 def _described(path: Path) -> Any:
     """What the folder holds; options that are younger than it have their defaults."""
     try:
-        written = yaml.safe_load(path.read_text(encoding="utf-8"))
+        written = yaml_of(path.read_text(encoding="utf-8"))
         return completed(written) if isinstance(written, dict) else written
-    except (OSError, ValueError, yaml.YAMLError) as error:
+    except (OSError, ValueError) as error:
         raise UserError(f"{path} is damaged, so it is not known what that folder holds: {error}") from None
 
 

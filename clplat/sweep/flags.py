@@ -8,9 +8,8 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
-import yaml
-
 from clplat.config.raw import merge
+from clplat.config.reading import yaml_of
 from clplat.config.recipes import recipe
 from clplat.errors import UserError
 from clplat.measures import find_measure
@@ -112,9 +111,9 @@ def _whole(word: str) -> int:
 def _space(text: str) -> tuple[str, Any]:
     key, equals, value = text.partition("=")
     try:
-        return key.strip(), yaml.safe_load(value) if equals else None
-    except yaml.YAMLError:
-        raise UserError(f"--space takes KEY=SPACE with a space in YAML, not '{text}'") from None
+        return key.strip(), yaml_of(value) if equals else None
+    except ValueError as error:
+        raise UserError(f"--space takes KEY=SPACE with a space in YAML, not '{text}': {error}") from None
 
 
 def _limit(text: str) -> tuple[str, float]:

@@ -7,9 +7,8 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, get_type_hints
 
-import yaml
-
 from clplat.config.options import coerce
+from clplat.config.reading import read_yaml
 from clplat.errors import UserError, unknown_name
 from clplat.measures import find_measure
 from clplat.tuning.samplers import PRUNERS, SAMPLERS
@@ -169,12 +168,7 @@ def read_sweep(source: Path | Mapping[str, Any], over: Sweep | None = None) -> S
     where, given = "the sweep", source
     if isinstance(source, Path):
         where = str(source)
-        try:
-            given = yaml.safe_load(source.read_text(encoding="utf-8")) or {}
-        except OSError as error:
-            raise UserError(f"cannot read the sweep {source}: {error.strerror}") from None
-        except (yaml.YAMLError, UnicodeDecodeError) as error:
-            raise UserError(f"{source} is not valid YAML: {' '.join(str(error).split())}") from None
+        given = read_yaml(source, "the sweep") or {}
     if not isinstance(given, Mapping):
         raise UserError(f"{where} is {type(given).__name__}, not a mapping with keys such as methods, seeds")
     kinds = get_type_hints(Sweep) | {"constraints": dict[str, float]}

@@ -6,8 +6,7 @@ import secrets
 from pathlib import Path
 from typing import Any
 
-import yaml
-
+from clplat.config.reading import write_yaml
 from clplat.errors import UserError, unknown_name
 from clplat.files import read_json, write_json, write_text
 from clplat.runs.run_folder import RESULT
@@ -64,7 +63,7 @@ def run_sweep(
     queue = spec.queue()  # wrong names are found before a folder or a storage is touched
     layout = queue.layout
     with Terminal(len(layout.entries) * len(sweep.seeds)) as terminal:
-        write_text(out / PLAN, yaml.safe_dump(plan, sort_keys=False, allow_unicode=True))
+        write_text(out / PLAN, write_yaml(plan))
         tracked = None if tracker is None else tracker(layout, out, terminal.say)
         if launcher != "local":
             launch(launcher, spec, terminal.say)

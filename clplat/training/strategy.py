@@ -24,7 +24,9 @@ from torch import nn
 
 from clplat.mechanisms.examples import tensor_bytes
 from clplat.mechanisms.memory import Memory
+from clplat.training.experience import Running
 from clplat.training.hooks import Hooks, SupportsLearning
+from clplat.training.learner import Learner
 
 __all__ = ["Strategy", "SupportsLearning"]
 
@@ -92,6 +94,33 @@ class Strategy(Hooks):
         # Once each: an argument that is a part may stand under a second name.
         parts = {id(part): part for _, part in _stateful(self) if not isinstance(part, Memory)}
         return tensor_bytes(own) + sum(map(_bytes, parts.values()))
+
+    def experience(self, learner: Learner, dataset: Any = None, number: int | None = None) -> Running:
+        """An experience in a loop of one's own: a context inside which the hooks run by themselves.
+
+        They run where ``learner.optimizer`` steps: once a step, on gradients that are complete and unscaled,
+        with accumulation, a gradient scaler or another library's trainer as well. The loop adds one term.
+
+        Args:
+            learner: the loop's model and optimizer, and what else the strategy asks for.
+            dataset: what is trained on; strategies with a memory look at it, `Cumulative` joins it.
+            number: of the experience; by default the experiences of this object are counted.
+
+        Example:
+            >>> import torch
+            >>> from strategies import EWC
+            >>> model = torch.nn.Linear(1, 1)
+            >>> learner, ewc = Learner(model, torch.optim.SGD(model.parameters(), lr=0.1)), EWC()
+            >>> for x, y in [(torch.ones(4, 1), torch.ones(4, 1)), (torch.ones(4, 1), torch.zeros(4, 1))]:
+            ...     with ewc.experience(learner) as experience:
+            ...         outputs = model(x)
+            ...         loss = (outputs - y).square().mean() + experience.loss((x, y), outputs)
+            ...         loss.backward()
+            ...         learner.optimizer.step()
+            >>> learner.progress.step, sorted(ewc.fisher)
+            (2, ['bias', 'weight'])
+        """
+        return Running(self, learner, dataset, number)
 
     def as_plugin(self) -> Any:
         """This strategy as an Avalanche plugin, for any Avalanche template.

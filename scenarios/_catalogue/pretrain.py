@@ -15,9 +15,9 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
-import yaml
 from torch import Tensor
 
+from clplat.config.reading import read_yaml
 from clplat.data.images import PixelStore, Preprocess, open_picture
 from clplat.data.records import Picture
 from clplat.errors import UserError
@@ -123,7 +123,7 @@ def pretrain(
     Reference:
         Radford et al. 2021, arXiv 2103.00020.
     """
-    model_cfg = yaml.safe_load(config.read_text(encoding="utf-8")) if config else TINY
+    model_cfg = read_yaml(config, "the model configuration") if config else TINY
     backbone = Backbone.random(model_cfg, seed)
     pictures = captioned_pictures(source, pairs, seed)
     steps = len(pictures) // batch_size  # of an epoch

@@ -102,6 +102,23 @@ def test_metrics_of_unchanged_lists_equal_those_of_embeddings(task: Any, k: int)
     assert torch.equal(lists.scores, exact.masked_fill(lists.rows < 0, -torch.inf))
 
 
+@settings(max_examples=40, deadline=None)
+@given(task=tasks(), k=st.integers(1, 14))
+def test_lists_that_were_made_while_measuring_are_those_of_a_ranking_of_their_own(task: Any, k: int) -> None:
+    queries, gallery, targets, exclude, among = task
+    q, g = torch.tensor(queries).float(), torch.tensor(gallery).float()
+    k = min(k, len(gallery))
+    for own in (None, among):
+        found = per_query_metrics(q, g, targets, exclude, (1, 2), among=own, listed=k)
+        top = found.pop("top")
+        expected = per_query_metrics(q, g, targets, exclude, (1, 2), among=own)
+        assert found.keys() == expected.keys()
+        assert all(torch.equal(value, expected[name]) for name, value in found.items())
+        assert torch.equal(top, top_k(q, g, k, exclude, among=own))
+        lists, again = best_of(q, g, exclude, k=k, among=own), best_of(q, g, exclude, among=own, top=top)
+        assert torch.equal(lists.rows, again.rows) and torch.equal(lists.scores, again.scores)
+
+
 def test_a_reranked_list_moves_what_is_in_it_and_nothing_else() -> None:
     top = torch.tensor([[4, 2, 0], [1, 3, 5], [2, 3, -1]])
     found = metrics_of_lists(top, [[0, 7], [6], [3]], torch.tensor([2, 9, 1]), ks=(1, 3))

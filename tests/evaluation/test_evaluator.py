@@ -155,7 +155,7 @@ def test_further_sets_are_measured_and_hidden_ones_only_listed() -> None:
     assert row.sets["test"].metrics == {} and row.sets["test"].ties == [None, None]
     [value, nothing] = row.sets["val/union"].metrics["R@1"]
     queries = held.queries(model, union.queries)["own"]
-    found = measure(union, asked(union), queries, held.embed.items(model, union.gallery.items))
+    found = measure(union, asked(union), queries, held.embed.items(model, union.gallery.items)).values
     assert value == 100 * found["R@1"].mean().item() and nothing is None
     assert list(row.metrics) == [m.name for m in first.val.protocol.measured]
     with pytest.raises(UserError, match=r"hides the labels of 'test'; choose --evaluation\.split val"):

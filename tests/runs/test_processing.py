@@ -49,6 +49,6 @@ def test_raw_and_processed_stand_beside_each_other(small_backbone: Path, tmp_pat
             queries = evaluator.queries(model, asked.queries)["own"]
             rows = evaluator.rows_of(asked)
             mapped = part.map(Scored(queries, rows.exclude), Scored(galleries[asked.gallery.name]))
-            cells.append(evaluator.means(asked, measure(asked, rows, *mapped))["R@5"])
+            cells.append(evaluator.means(asked, measure(asked, rows, *mapped).values)["R@5"])
         assert found["compatibility"]["R@5"][2][old] == pytest.approx(sum(cells) / 2, abs=1e-4), old
     assert found["metrics"]["R@5"][2] == pytest.approx(cells, abs=1e-4)

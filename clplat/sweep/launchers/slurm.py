@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import Any
 
 import submitit
-import yaml
 from submitit.helpers import Checkpointable
 
+from clplat.config.reading import read_yaml
 from clplat.errors import UserError
 from clplat.sweep.worker import run_unattended_worker
 from clplat.sweep.worker_spec import WorkerSpec
@@ -82,9 +82,9 @@ class _Worker(Checkpointable):
 
 def _read(path: Path) -> dict[str, Any]:
     try:
-        needs = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise UserError(f"CLPLAT_SLURM={path} cannot be read: {' '.join(str(error).split())}") from None
+        needs = read_yaml(path, "the file")
+    except UserError as error:
+        raise UserError(f"CLPLAT_SLURM={path} cannot be read: {error}") from None
     if not isinstance(needs, dict):
         raise UserError(f"CLPLAT_SLURM={path} is no YAML mapping such as 'slurm_partition: gpu'")
     return needs

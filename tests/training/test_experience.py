@@ -1,0 +1,156 @@
+"""An experience in a loop of one's own: hooks run where the optimizer steps, once, on whole gradients."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.utils.data import DataLoader, TensorDataset
+
+from clplat.training.learner import Learner
+from clplat.training.strategy import Strategy
+from strategies import EWC, Cumulative, Frozen, Replay
+
+
+class Recording(Strategy):
+    """Writes down which hooks are called, and the gradient and weight that they see."""
+
+    terms = ("half",)
+
+    def __init__(self) -> None:
+        self.calls: list[Any] = []
+
+    def before_experience(self, learner: Any, experience: Any) -> None:
+        self.calls.append(("begin", experience.current_experience))
+
+    def loss(self, learner: Any, batch: Any, outputs: Any) -> dict[str, Tensor]:
+        self.calls.append("loss")
+        return {"half": 0.5 * outputs.mean()}
+
+    def after_backward(self, learner: Any) -> None:
+        (weight,) = learner.model.parameters()
+        self.calls.append(("gradient", weight.grad.item()))
+
+    def after_step(self, learner: Any, batch: Any, outputs: Any) -> None:
+        (weight,) = learner.model.parameters()
+        self.calls.append(("weight", round(weight.item(), 6), learner.progress.done))
+
+    def after_experience(self, learner: Any, experience: Any) -> None:
+        self.calls.append("end")
+
+
+def one_weight() -> Learner:
+    model = nn.Linear(1, 1, bias=False)
+    nn.init.ones_(model.weight)
+    return Learner(model, torch.optim.SGD(model.parameters(), lr=0.1), predict_fn=model)
+
+
+def test_hooks_run_once_where_the_optimizer_steps() -> None:
+    strategy, learner = Recording(), one_weight()
+    x = torch.ones(1, 1)
+    for _ in range(2):
+        with strategy.experience(learner) as experience:
+            for _ in range(2):  # micro-batches of one step
+                outputs = learner.model(x)
+                (outputs.mean() + experience.loss(x, outputs)).div(2).backward()
+            learner.optimizer.step()
+            learner.optimizer.zero_grad()
+    first = [("begin", 0), "loss", "loss", ("gradient", 1.5), ("weight", 0.85, 1), "end"]
+    second = [("begin", 1), "loss", "loss", ("gradient", 1.5), ("weight", 0.7, 1), "end"]
+    assert strategy.calls == first + second
+    learner.optimizer.step()
+    assert len(strategy.calls) == len(first + second), "outside the context nothing is watched"
+
+
+def test_a_step_without_the_terms_is_an_error() -> None:
+    learner = one_weight()
+    wrong = pytest.raises(RuntimeError, match=r"without the terms of Recording: add experience\.loss")
+    with wrong, Recording().experience(learner):
+        learner.model(torch.ones(1, 1)).sum().backward()
+        learner.optimizer.step()
+    learner.optimizer.step()  # watched no more
+
+
+def test_steps_of_another_optimizer_are_an_error() -> None:
+    learner, x = one_weight(), torch.ones(1, 1)
+    other = torch.optim.SGD(learner.model.parameters(), lr=0.1)
+    wrong = pytest.raises(RuntimeError, match=r"steps another optimizer than learner\.optimizer")
+    with wrong, Recording().experience(learner) as experience:
+        (learner.model(x).sum() + experience.loss(x, x)).backward()
+        other.step()
+
+
+def test_gradients_may_be_looked_at_before_they_are_clipped_but_once() -> None:
+    strategy, learner, x = Recording(), one_weight(), torch.ones(1, 1)
+    with strategy.experience(learner) as experience:
+        outputs = learner.model(x)
+        (outputs.sum() + experience.loss(x, outputs)).backward()
+        experience.after_backward()
+        nn.utils.clip_grad_norm_(learner.model.parameters(), 0.1)
+        learner.optimizer.step()
+    assert [call for call in strategy.calls if call[0] == "gradient"] == [("gradient", 1.5)]
+    with (
+        pytest.raises(RuntimeError, match="twice before one step"),
+        strategy.experience(learner) as experience,
+    ):
+        outputs = learner.model(x)
+        (outputs.sum() + experience.loss(x, outputs)).backward()
+        experience.after_backward()
+        experience.after_backward()
+
+
+def test_a_scaler_shows_unscaled_gradients_and_skips_those_that_overflow() -> None:
+    strategy, learner, x = Recording(), one_weight(), torch.ones(1, 1)
+    scaler = torch.amp.GradScaler("cpu", init_scale=1024.0)
+    with strategy.experience(learner) as experience:
+        for value in (1.0, float("inf"), 1.0):
+            learner.optimizer.zero_grad()
+            outputs = learner.model(x * value)
+            scaler.scale(outputs.mean() + experience.loss(x, outputs)).backward()
+            scaler.step(learner.optimizer)
+            scaler.update()
+    seen = [call for call in strategy.calls if call[0] in ("gradient", "weight")]
+    assert seen == [("gradient", 1.5), ("weight", 0.85, 1), ("gradient", 1.5), ("weight", 0.7, 2)]
+
+
+def stream() -> list[TensorDataset]:
+    draw = torch.Generator().manual_seed(0)
+    centres = 2.0 * torch.randn(2, 3, 5, generator=draw)
+    labels = torch.arange(3).repeat(20)
+    return [TensorDataset(c[labels] + 0.3 * torch.randn(60, 5, generator=draw), labels) for c in centres]
+
+
+def trained(strategy: Strategy) -> tuple[nn.Module, list[int]]:
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        model = nn.Linear(5, 3)
+    learner = Learner(
+        model,
+        torch.optim.SGD(model.parameters(), lr=0.1),
+        predict_fn=lambda batch: model(batch[0]),
+        loss_fn=lambda batch, outputs: F.cross_entropy(outputs, batch[1]),
+    )
+    sizes = []
+    for dataset in stream():
+        with strategy.experience(learner, dataset) as experience:
+            sizes.append(len(experience.dataset))
+            for batch in DataLoader(experience.dataset, 20):
+                outputs = model(batch[0])
+                loss = F.cross_entropy(outputs, batch[1]) + experience.loss(batch, outputs)
+                learner.optimizer.zero_grad()
+                loss.backward()
+                learner.optimizer.step()
+    return model, sizes
+
+
+def test_the_controls_and_a_memory_work_in_it() -> None:
+    assert trained(Cumulative())[1] == [60, 120]
+    frozen, _ = trained(Frozen())
+    fresh, _ = trained(EWC())
+    assert not torch.equal(frozen.weight, fresh.weight)  # type: ignore[arg-type]
+    replay = Replay(size=10, batch_size=4)
+    trained(replay)
+    assert replay.memory_bytes() == 10 * (5 * 4 + 8)
