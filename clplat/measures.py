@@ -7,20 +7,17 @@ text with `heading`; MLflow keeps them under `mlflow`. No other module spells an
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
 
 from clplat.errors import unknown_name
-from clplat.evaluation.continual import forgetting_max, zs_lost
 from clplat.metric_names import meaning_of
+from clplat.result_values import Result, mean_of, probes_about, scores_after, zero_shot_series
 
 __all__ = [
     "COMPARED", "LOGGED_COSTS", "MEASURES", "Measure", "Result", "describe",
     "evaluate_measures", "find_measure", "mean_of", "probes_about", "scores_after", "zero_shot_series",
 ]  # fmt: skip
-
-Result = Mapping[str, Any]
 
 
 @dataclass(frozen=True)
@@ -65,46 +62,6 @@ class Measure:
             return scores_after(result, len(result[place]) - 1).get(name)
         found: float | None = result[place].get(name)
         return found
-
-
-def mean_of(values: Iterable[float | None]) -> float | None:
-    """The mean of the values that are known; None if there is none.
-
-    Example:
-        >>> mean_of([1.0, None, 3.0])
-        2.0
-    """
-    known = [value for value in values if value is not None]
-    return sum(known) / len(known) if known else None
-
-
-def scores_after(result: Result, row: int) -> dict[str, float | None]:
-    """The scores after ``row`` domains; none where there is no such row.
-
-    Before `zs_lost` was kept apart, the forgetting of a result counted it too: there both are measured anew.
-    """
-    held = result.get("scores") or []
-    scores = dict(held[row]) if 0 <= row < len(held) else {}
-    R = result["metrics"].get((result.get("protocol") or {}).get("primary")) or []
-    if "zs_lost" not in scores and scores.get("forgetting_max") is not None and row < len(R):
-        scores |= {"forgetting_max": forgetting_max(R[: row + 1]), "zs_lost": zs_lost(R[: row + 1])}
-    return scores
-
-
-def zero_shot_series(result: Result) -> list[list[Any]]:
-    """The headline of every zero-shot probe, one value per row."""
-    probes, about = result.get("probes") or {}, probes_about(result)
-    heads = {name: about[name]["headline"] for name in probes if about[name]["group"] == "zero-shot"}
-    return [probes[name][head] for name, head in heads.items() if head in probes[name]]
-
-
-def probes_about(result: Result) -> dict[str, dict[str, Any]]:
-    """How each probe is read; before there were groups: R@1 of retrieval, accuracy of classification."""
-    usual = {"group": "zero-shot", "better": "higher", "unit": "percent"}
-    return {
-        name: {**usual, "headline": "accuracy" if "accuracy" in metrics else "R@1"}
-        for name, metrics in (result.get("probes") or {}).items()
-    } | (result.get("probes_about") or {})
 
 
 def _final(result: Result) -> float | None:

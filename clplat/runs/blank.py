@@ -12,7 +12,7 @@ from clplat.config.resolved import Config
 from clplat.data.fingerprint import queries_fingerprint
 from clplat.data.records import Protocol, RetrievalSet
 from clplat.evaluation.reranking import RERANKED, reranked_sets
-from clplat.measures import probes_about
+from clplat.measures import probes_about, scores_after
 from clplat.runs.assembly import Assembly
 from clplat.runs.processing import PROCESSED
 
@@ -134,6 +134,7 @@ def completed_result(held: Mapping[str, Any]) -> dict[str, Any]:
         **held,
         "probes_about": probes_about(held),
         "protocol": {**usual, "labels": "known", "others": {}, **protocol},
+        "scores": [scores_after(held, row) for row in range(len(held["scores"]))],
         "schema": SCHEMA,
     }
 
