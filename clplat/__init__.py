@@ -13,13 +13,14 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from clplat.dotted import trusted
     from clplat.errors import UserError
     from clplat.registry import load as part
     from clplat.registry import names
     from clplat.runs.experiment import run
     from clplat.runs.load import load
 
-__all__ = ["UserError", "__version__", "load", "names", "part", "run"]
+__all__ = ["UserError", "__version__", "load", "names", "part", "run", "trusted"]
 
 __version__ = "0.1.0"
 
@@ -29,6 +30,7 @@ _FROM = {
     "names": ("clplat.registry", "names"),
     "part": ("clplat.registry", "load"),
     "run": ("clplat.runs.experiment", "run"),
+    "trusted": ("clplat.dotted", "trusted"),
 }
 
 

@@ -9,6 +9,7 @@ import shlex
 import sys
 import warnings
 from collections.abc import Sequence
+from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
@@ -17,6 +18,7 @@ from clplat.commands.experiments import demo, derive, report, run, sweep, track
 from clplat.commands.results import cache, compare, list_, pretrain, search, submit, ui
 from clplat.config.groups import GROUPS
 from clplat.config.slots import PLAIN
+from clplat.dotted import trusted
 from clplat.errors import UserError, nearest, unknown_name
 from clplat.kinds import KINDS
 
@@ -110,7 +112,8 @@ def _dispatch(words: list[str], start: Sweep | None, script: str | None) -> int:
         near = nearest(rest[0].partition("=")[0], own)
         raise UserError(f"unknown {what} '{rest[0]}' of clplat {chosen.name}{near}")
     options.start, options.said = start, script or shlex.join(["clplat", *words])
-    return chosen.call(options)
+    with trusted() if getattr(options, "trust", False) else nullcontext():
+        return chosen.call(options)
 
 
 def _parser() -> tuple[_Parser, dict[str, _Parser]]:

@@ -24,8 +24,9 @@ class Kind:
         plural: its folder, its entry-point group ``clplat.<plural>`` and the word of ``clplat list``; empty
             for the one kind that is not scanned (backbones are open_clip's models).
         default: the part that fills the slot unless another is named.
-        contract: class that every part of the kind extends, ``module:Class``; empty where any object with
+        contract: class that every part of the kind extends, ``module:Class``; empty where any class with
             the right methods will do.
+        methods: those methods.
         maker: what makes any part of the kind by its name, ``module:function``, where none is scanned.
         tests: class of `clplat.testing` that checks a part; empty for a kind without contract tests.
         optional: ``none`` leaves the slot empty.
@@ -41,6 +42,7 @@ class Kind:
     plural: str
     default: str
     contract: str = ""
+    methods: tuple[str, ...] = ()
     maker: str = ""
     tests: str = ""
     optional: bool = False
@@ -52,7 +54,15 @@ class Kind:
 KINDS: dict[str, Kind] = {
     kind.slot: kind
     for kind in (
-        Kind("scenario", "scenarios", "catalogue", tests="ScenarioContract", label=None, always=True),
+        Kind(
+            "scenario",
+            "scenarios",
+            "catalogue",
+            methods=("benchmark", "fingerprint"),
+            tests="ScenarioContract",
+            label=None,
+            always=True,
+        ),
         Kind(
             "backbone",
             "",

@@ -12,18 +12,21 @@ from collections.abc import Callable
 from dataclasses import replace
 from functools import cache
 from importlib.metadata import EntryPoint, entry_points
-from pathlib import Path
 from typing import Any
 
+from clplat.beside import home
+from clplat.dotted import imported, is_dotted
 from clplat.errors import UserError, unknown_name
 from clplat.kinds import Kind, kind_named
-from clplat.scan import ROOT, Place, class_in, docstring, scanned
+from clplat.scan import Place, class_in, docstring, scanned
 from clplat.scan import tag as tag_in
 
 __all__ = [
     "classes_in",
+    "classes_of",
     "describe",
     "exports",
+    "exports_of",
     "joiner",
     "load",
     "maker",
@@ -88,21 +91,21 @@ def place_of(kind: str, name: str) -> Place:
 
 
 def load(kind: str, name: str) -> Any:
-    """Return the class registered as ``name``, or the one at a dotted path ``package.module:Class``.
+    """Return the class registered as ``name``, or the part at a dotted path ``package.module:Class``.
 
     Raises:
-        UserError: nothing has that name (the nearest ones are offered), or its module cannot be imported.
+        UserError: nothing has that name (the nearest ones are offered); its module cannot be imported, or may
+            not be (`clplat.dotted`); a dotted path to what is no part of this kind.
     """
-    if ":" in name and name not in places(kind):
-        module, _, attribute = name.partition(":")
-        place = Place(module, None, attribute)
-    else:
-        place = place_of(kind, name)
+    if is_dotted(name) and name not in places(kind):
+        return imported(kind_named(kind), name)
+    place = place_of(kind, name)
     try:
-        return EntryPoint(name=name, value=str(place), group=f"clplat.{kind}").load()
+        value = str(replace(place, module=home(place.module)))
+        return EntryPoint(name=name, value=value, group=f"clplat.{kind}").load()
     except (ImportError, AttributeError) as error:
         what = f"{singular(kind)} '{name}'"
-        raise UserError(f"cannot load the {what} from {place}: {_why(place, error)}") from error
+        raise UserError(f"cannot load the {what} from {place}: {error}") from error
 
 
 def maker(kind: Kind) -> Callable[..., Any]:
@@ -115,16 +118,6 @@ def joiner(kind: Kind) -> Callable[..., Any]:
     """What makes one part of a kind of several; its first argument takes their list."""
     made: Callable[..., Any] = EntryPoint(kind.slot, kind.many, "").load()
     return made
-
-
-def _why(place: Place, error: Exception) -> str:
-    """The reason; names a folder of the user's that hides ours, ./strategies say, as ImportError does not."""
-    package = place.module.split(".")[0]
-    if place.path is not None and place.path.is_relative_to(ROOT):
-        shadow = getattr(importlib.import_module(package), "__file__", None) or f"./{package}"
-        if Path(shadow).resolve().parent != ROOT / package:
-            return f"{shadow} shadows clplat's own '{package}' package; rename it or run from another folder"
-    return str(error)
 
 
 def tag(kind: str, name: str, which: str, default: Any) -> Any:
@@ -156,16 +149,33 @@ def classes_in(package: str) -> dict[str, Place]:
     return {str(place.attribute): place for place in sorted(inside, key=lambda place: str(place.attribute))}
 
 
+@cache
+def classes_of(kind: str) -> dict[str, Place]:
+    """Class name -> place, of all parts of a kind, wherever they lie."""
+    found = [place_of(kind, name) for name in names(kind)]
+    return {str(place.attribute): place for place in sorted(found, key=lambda place: str(place.attribute))}
+
+
 def exports(package: str) -> tuple[Callable[[str], Any], Callable[[], list[str]]]:
     """``__getattr__`` and ``__dir__`` of a package of parts: ``from strategies import EWC``, at any depth.
 
     One part at a time: using EWC in a plain loop does not import what LoRAPerDomain needs.
     """
+    return _handing_on(package, lambda: classes_in(package))
 
+
+def exports_of(kind: str) -> tuple[Callable[[str], Any], Callable[[], list[str]]]:
+    """As `exports`, of all parts of a kind: ``from clplat.losses import InfoNCE``."""
+    return _handing_on(f"clplat.{kind}", lambda: classes_of(kind))
+
+
+def _handing_on(
+    module: str, classes: Callable[[], dict[str, Place]]
+) -> tuple[Callable[[str], Any], Callable[[], list[str]]]:
     def attribute(name: str) -> Any:
-        found = {} if name.startswith("_") else classes_in(package)
+        found = {} if name.startswith("_") else classes()
         if name not in found:
-            raise AttributeError(f"module '{package}' has no attribute '{name}'")
-        return getattr(importlib.import_module(found[name].module), name)
+            raise AttributeError(f"module '{module}' has no attribute '{name}'")
+        return getattr(importlib.import_module(home(found[name].module)), name)
 
-    return attribute, lambda: sorted(classes_in(package))
+    return attribute, lambda: sorted(classes())

@@ -21,13 +21,11 @@ from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Any
 
+from clplat.beside import ROOT, home
 from clplat.errors import UserError
 from clplat.kinds import every_kind
 
 __all__ = ["ROOT", "Place", "class_in", "constructor", "docstring", "packages", "scanned", "tag"]
-
-#: The folder that holds `clplat` and the packages installed beside it.
-ROOT = Path(__file__).resolve().parents[1]
 
 
 @dataclass(frozen=True)
@@ -35,7 +33,7 @@ class Place:
     """Where a part is written.
 
     Attributes:
-        module: that defines it.
+        module: that defines it, as it is written; `clplat.beside.home` says how it is imported.
         path: of the module's file; None where it is not known before importing.
         attribute: the class; None until the file is read.
         family: folders between the kind's folder and the file, ``""`` for none.
@@ -152,8 +150,8 @@ def _class(place: Place) -> ast.ClassDef | None:
     path = place.path
     if path is None:
         try:  # finding a submodule imports its package, which is light; the module itself is not imported
-            spec = importlib.util.find_spec(place.module)
-        except ImportError:
+            spec = importlib.util.find_spec(home(place.module))
+        except (Exception, SystemExit):  # a package may raise anything, and loading the part says what
             return None
         if spec is None or spec.origin is None or not spec.origin.endswith(".py"):
             return None

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from clplat.beside import share
 from clplat.registry import exports
 
+share()
 __getattr__, __dir__ = exports(__name__)

@@ -10,8 +10,9 @@ from clplat.data.fingerprint import stream_fingerprint
 from clplat.data.records import Domain
 from clplat.errors import nearest, unknown_name
 from clplat.parts import Probe
-from scenarios._catalogue import DOMAINS, build_domain, check_sizes
-from scenarios._catalogue import probes as catalogue_probes
+
+from ._catalogue import DOMAINS, build_domain, check_sizes
+from ._catalogue import probes as catalogue_probes
 
 if TYPE_CHECKING:
     from clplat.models.backbone import Backbone
@@ -86,7 +87,7 @@ class Catalogue:
     @staticmethod
     def pretraining() -> Callable[..., Backbone]:
         """What ``clplat pretrain`` calls; it made ``clplat-tiny`` of the catalogue's pictures."""
-        from scenarios._catalogue.pretrain import pretrain
+        from ._catalogue.pretrain import pretrain
 
         return pretrain
 

@@ -23,7 +23,8 @@ from clplat.data.records import (
 from clplat.data.validate import validate_domain
 from clplat.errors import UserError, unknown_name
 from clplat.parts import ClassificationProbe, Probe
-from scenarios._folder_queries import CLASS_CHANGE, DOMAIN_CHANGE, balanced, draw_queries
+
+from ._folder_queries import CLASS_CHANGE, DOMAIN_CHANGE, balanced, draw_queries
 
 __all__ = ["DomainFolders"]
 

@@ -17,7 +17,7 @@ import pytest
 
 from clplat import registry, scan, stubs
 from clplat.errors import UserError
-from clplat.kinds import KINDS, kind_named
+from clplat.kinds import KINDS, every_kind, kind_named
 
 ROOT = Path(__file__).resolve().parents[1]
 PLURALS = [kind.plural for kind in KINDS.values() if kind.plural]
@@ -25,7 +25,7 @@ EVERY = [(kind, name) for kind in PLURALS for name in registry.names(kind)]
 
 
 def forget() -> None:
-    for cached in (scan.packages, scan.scanned, registry.places, registry.classes_in):
+    for cached in (scan.packages, scan.scanned, registry.places, registry.classes_in, registry.classes_of):
         cached.cache_clear()
 
 
@@ -108,6 +108,7 @@ def test_stubs_are_written_where_they_are_old_and_nowhere_else(
     old.write_text("before\n")
     new.write_text("now\n")
     monkeypatch.setattr(stubs, "written", lambda package: {old: "now\n", new: "now\n"})
+    monkeypatch.setattr(stubs, "short", dict)
     stubs.main()
     assert old.read_text() == "now\n"
     assert capsys.readouterr().out == f"{old}\n"
@@ -213,28 +214,77 @@ def test_a_name_in_capitals_is_reported(register: Callable[..., None]) -> None:
         registry.names("strategies")
 
 
-def hiding(folder: Path, **environment: str) -> str:
-    """What is said when a strategy is loaded in a folder that has ``strategies`` of its own."""
-    (folder / "strategies").mkdir(parents=True)
-    (folder / "strategies" / "__init__.py").write_text("")
-    code = "from clplat import registry; registry.load('strategies', 'ewc')"
+IN_THE_WAY = """
+from clplat import registry
+from clplat.strategies import EWC
+assert registry.load("strategies", "ewc") is EWC
+assert registry.load("strategies", "strategies.regularisation.ewc:EWC") is EWC
+assert registry.load("strategies", "strategies.mine:Mine").__module__ == "strategies.mine"
+registry.load("scenarios", "catalogue"), registry.load("references", "catalogue")
+import strategies.mine, sys
+print(strategies.mine.__file__, sys.modules[EWC.__module__].__file__, "scenarios" in sys.modules)
+"""
+
+
+def with_a_folder_in_the_way(folder: Path, **environment: str) -> str:
+    """What is printed in a folder that has ``strategies`` and ``scenarios`` of its own."""
+    for name in ("strategies", "scenarios"):
+        (folder / name).mkdir(parents=True)
+        (folder / name / "__init__.py").write_text("")
+    (folder / "strategies" / "mine.py").write_text(
+        "from clplat.training.strategy import Strategy\nclass Mine(Strategy): ..."
+    )
     env = {**os.environ, **environment}
-    done = subprocess.run([sys.executable, "-c", code], cwd=folder, env=env, capture_output=True, text=True)
-    return done.stderr.strip().splitlines()[-1]
+    done = subprocess.run(
+        [sys.executable, "-c", IN_THE_WAY], cwd=folder, env=env, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout.strip()
 
 
-def test_a_folder_of_the_user_that_hides_ours_is_named(tmp_path: Path) -> None:
-    said = hiding(tmp_path)
-    assert "shadows clplat's own 'strategies' package" in said and str(tmp_path) in said
+def test_a_folder_of_the_user_that_has_our_name_is_in_nobodys_way(tmp_path: Path) -> None:
+    ours = ROOT / "strategies" / "regularisation" / "ewc.py"
+    assert with_a_folder_in_the_way(tmp_path) == f"{tmp_path / 'strategies' / 'mine.py'} {ours} False"
 
 
-@pytest.mark.parametrize("name", ["clplat", "a folder", "strategies"])
-def test_so_is_one_inside_a_clone_of_any_name(name: str, tmp_path: Path) -> None:
-    for package in ("clplat", "strategies"):
+@pytest.mark.parametrize("name", ["clplat", "strategies"])
+def test_nor_in_that_of_a_clone_of_any_name(name: str, tmp_path: Path) -> None:
+    for package in ("clplat", "strategies", "scenarios"):
         shutil.copytree(ROOT / package, tmp_path / name / package, ignore=shutil.ignore_patterns("weights"))
     place = tmp_path / name / "runs"
-    said = hiding(place, PYTHONPATH=str(tmp_path / name))
-    assert "shadows clplat's own 'strategies' package" in said and str(place) in said
+    ours = tmp_path / name / "strategies" / "regularisation" / "ewc.py"
+    said = with_a_folder_in_the_way(place, PYTHONPATH=str(tmp_path / name))
+    assert said == f"{place / 'strategies' / 'mine.py'} {ours} False"
+
+
+def test_the_short_name_is_another_name_of_the_same_modules() -> None:
+    import clplat.strategies.regularisation.ewc as below
+
+    import strategies.regularisation.ewc as beside
+    from clplat import scenarios
+    from clplat import strategies as package
+    from scenarios import Catalogue
+    from strategies import EWC
+
+    assert below is beside and below.EWC is EWC is package.EWC and scenarios.Catalogue is Catalogue
+    with pytest.raises(ModuleNotFoundError, match=r"'strategies\.nothing'"):
+        importlib.import_module("strategies.nothing")
+
+
+@pytest.mark.parametrize("kind", [kind.plural for kind in every_kind() if kind.plural])
+def test_every_kind_is_imported_in_one_line(kind: str) -> None:
+    module = importlib.import_module(f"clplat.{kind}")
+    path = Path(str(module.__file__))
+    written = {each: text for each, text in stubs.short().items() if each.stem == path.stem}
+    for name in registry.names(kind):
+        place = registry.place_of(kind, name)
+        if place.module.startswith(("clplat.", "strategies.", "scenarios.")):
+            assert getattr(module, str(place.attribute)) is registry.load(kind, name)
+            assert place.attribute in dir(module)
+            assert f" as {place.attribute}\n" in written[path.with_suffix(".pyi")]
+    with pytest.raises(AttributeError):
+        module.nothing  # noqa: B018
+    assert path not in written or path.read_text() == written[path], "run `make check`"
 
 
 def test_names_come_without_loading_anything_heavy() -> None:

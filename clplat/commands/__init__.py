@@ -72,6 +72,11 @@ def workers(default: int) -> Option:
     return option("--workers N", "processes", type=at_least(1), default=default)
 
 
+TRUST = option(
+    "--trust",
+    "import classes that the folder or model names as module:Class, which runs their code",
+    action="store_true",
+)
 NO_TRACK = option("--no-track", "do not log to MLflow", action="store_true")
 
 

@@ -8,7 +8,7 @@ from argparse import SUPPRESS, Namespace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from clplat.commands import NO_TRACK, at_least, command, option, out, print_table, workers
+from clplat.commands import NO_TRACK, TRUST, at_least, command, option, out, print_table, workers
 
 if TYPE_CHECKING:
     from clplat.sweep import Sweep
@@ -62,6 +62,7 @@ def run(options: Namespace) -> int:
     option("runs RUN", "folder of a finished run", nargs="+", type=Path),
     option("--out", "folder of the derived runs (default: that of each run)", type=Path),
     NO_TRACK,
+    TRUST,
     parts=True,
 )
 def derive(options: Namespace) -> int:
@@ -184,6 +185,7 @@ def _swept(sweep: Sweep, options: Namespace) -> int:
 @command(
     option("out OUT", "folder of the sweep", type=Path),
     option("--storage ADDRESS", "where its studies are (default: in the folder)"),
+    TRUST,
 )
 def report(options: Namespace) -> int:
     """write OUT/report.html of a sweep anew, also while it runs"""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from argparse import Namespace
 from pathlib import Path
 
-from clplat.commands import at_least, command, one_of, option, out, print_table
+from clplat.commands import TRUST, at_least, command, one_of, option, out, print_table
 from clplat.errors import UserError, unknown_name
 from clplat.kinds import every_kind
 
@@ -91,6 +91,7 @@ def _recipes(options: Namespace) -> list[tuple[str, str]]:
         default="exact",
     ),
     option("--grid FILE", "where the picture goes", type=Path, default=Path("search.png")),
+    TRUST,
 )
 def search(options: Namespace) -> int:
     """search a gallery with a trained run: a table and a picture"""
@@ -138,6 +139,7 @@ def search(options: Namespace) -> int:
     option(
         "--out FOLDER", "where the files go (default: %(default)s)", type=Path, default=Path("submission")
     ),
+    TRUST,
 )
 def submit(options: Namespace) -> int:
     """write the files for a benchmark's server, from the lists that a run kept"""

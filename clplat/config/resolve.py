@@ -22,6 +22,7 @@ from clplat.config.resolved import Config
 from clplat.config.slots import PLAIN, chosen_parts, unknown_option
 from clplat.config.source import refuse_by_source
 from clplat.config.space import Choice, Float, Int, Space
+from clplat.dotted import registered_only
 from clplat.errors import UserError
 from clplat.kinds import KINDS
 
@@ -84,7 +85,8 @@ def _plain(name: str, given: Mapping[str, Any]) -> Any:
 def completed(written: Mapping[str, Any]) -> dict[str, Any]:
     """What an older release recorded as resolved, with the defaults of slots and options that it lacks."""
     try:
-        usual = _filled(unflatten(written)).as_dict()
+        with registered_only("the record of a run"):
+            usual = _filled(unflatten(written)).as_dict()
     except UserError:  # a part or an option that is gone: what is known of it is what was written
         usual = _filled({}).as_dict()
     return {**usual, **{key: _over(usual.get(key), value) for key, value in written.items()}}

@@ -15,6 +15,7 @@ from clplat import registry
 from clplat.config.annotations import Slot
 from clplat.config.options import coerce
 from clplat.config.space import Choice, Float, Int
+from clplat.dotted import is_dotted, may_import
 from clplat.errors import UserError, nearest
 from clplat.kinds import KINDS, Kind
 from clplat.scan import Place, constructor
@@ -41,11 +42,11 @@ def options_in_source(kind: Kind, name: str) -> dict[str, Any] | None:
         >>> list(options_in_source(KINDS["strategy"], "patch"))
         ['alpha', 'anchor']
     """
-    module, colon, attribute = (name if kind.plural else kind.maker).partition(":")
-    if kind.plural and not (colon and name not in registry.places(kind.plural)):
-        place = registry.place_of(kind.plural, name)
-    else:
+    module, _, attribute = (name if kind.plural else kind.maker).partition(":")
+    if not kind.plural or (is_dotted(name) and name not in registry.places(kind.plural)):
         place = Place(module, None, attribute)
+    else:
+        place = registry.place_of(kind.plural, name)
     made = constructor(place, kind.contract.rpartition(":")[2])
     if made is None:
         return None
@@ -79,6 +80,8 @@ def refuse_by_source(given: Mapping[str, Any]) -> None:
             continue
         names = slot.checked(name, key)
         for one in names:
+            if not may_import(kind, one):
+                continue  # finding its file would import the packages that it is in; see `registry.load`
             word = one.rpartition(":")[2]
             options = entry if len(names) == 1 else entry.get(word, {})
             where = key if len(names) == 1 else f"{key}.{word}"

@@ -11,7 +11,7 @@ from clplat.plots.styles import Style
 from clplat.report.outcome import Outcome, Row, is_contender, settings_text
 from clplat.report.tables import Axis, Cell, Column, Interval, Part, Table
 
-__all__ = ["answer_table", "comparison_table", "cost_table", "measure_table"]
+__all__ = ["answer_table", "comparison_table", "cost_table", "measure_tables"]
 
 _UNITS = {"percent": " (%)", "points": " (points)"}
 _COSTS = (
@@ -45,18 +45,24 @@ def answer_table(rows: Sequence[Row], outcome: Outcome, styles: Mapping[str, Sty
         f"{len(outcome['domains'])} domains, test split, best first"
         f"{'; ± is one standard deviation over replicates' if spread else ''}."
     )
-    return Table(caption, columns, _parts(rows))
+    return Table(caption, columns, _parts(rows), stacked=True)
 
 
-def measure_table(rows: Sequence[Row], outcome: Outcome) -> Table | None:
-    """The other measures of the same rows, apart from costs; None if none is defined."""
+def measure_tables(rows: Sequence[Row], outcome: Outcome) -> list[Table]:
+    """The other measures of the same rows, apart from costs, and the other metrics of the same queries."""
     # After the last domain all have been seen: `seen` would repeat the score.
     names = [n for n in _defined(rows) if n not in (*_COSTS, "final", "seen", outcome["primary"])]
-    columns = [
-        Column("method", lambda row: str(row["label"]), "name"),
-        *(Column(_title(name), partial(_measure, name), "number") for name in names),
-    ]
-    return Table(_caption(rows, "other measures of the same runs"), columns, _parts(rows)) if names else None
+    found = []
+    for words, known in (("other measures", True), ("other metrics", False)):
+        columns = [Column("method", lambda row: str(row["label"]), "name")]
+        columns += [
+            Column(_title(name), partial(_measure, name), "number")
+            for name in names
+            if (name in MEASURES) is known
+        ]
+        if len(columns) > 1:
+            found.append(Table(_caption(rows, f"{words} of the same runs"), columns, _parts(rows)))
+    return found
 
 
 def comparison_table(entries: Sequence[Row], styles: Mapping[str, Style]) -> Table:
@@ -76,7 +82,7 @@ def comparison_table(entries: Sequence[Row], styles: Mapping[str, Style]) -> Tab
     families = (("contenders", "Methods against each other"), ("tuning", "Tuned against its own default"))
     parts = [Part([e for e in entries if e["family"] == family], title) for family, title in families]
     caption = _caption(entries, "paired differences on equal seeds, stream orders and queries")
-    return Table(caption, columns, [part for part in parts if part.rows], tall=len(entries) > 24)
+    return Table(caption, columns, [p for p in parts if p.rows], tall=len(entries) > 24, stacked=True)
 
 
 def cost_table(rows: Sequence[Row]) -> Table | None:

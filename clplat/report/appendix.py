@@ -9,7 +9,7 @@ from clplat.formats import number, setting
 from clplat.report.outcome import Outcome, Row, Runs, name_of, settings_text
 from clplat.report.tables import Column, Part, Table
 
-__all__ = ["facts", "failure_table", "folder_table", "notices"]
+__all__ = ["facts", "failure_table", "folder_table", "notices", "stream_orders"]
 
 
 def notices(outcome: Outcome, runs: Runs) -> list[str]:
@@ -40,7 +40,7 @@ def failure_table(outcome: Outcome, runs: Runs) -> Table | None:
         Column("folder", itemgetter("folder")),
         Column("why", itemgetter("why")),
     ]
-    return Table("What failed, and why", columns, [Part(failures)]) if failures else None
+    return Table("What failed, and why", columns, [Part(failures)], stacked=True) if failures else None
 
 
 def facts(outcome: Outcome) -> list[tuple[str, str]]:
@@ -62,11 +62,17 @@ def facts(outcome: Outcome) -> list[tuple[str, str]]:
     return [(name, value) for name, value in found if value]
 
 
+def stream_orders(outcome: Outcome) -> list[str]:
+    """The order of the domains in each replicate, in words."""
+    return ["the scenario's own" if o == "own" else ", ".join(o) for o in outcome["orders"]]
+
+
 def folder_table(rows: Sequence[Row]) -> Table | None:
     """Where the runs of each method lie, from the folder of the sweep."""
     columns = [
         Column("method", name_of, "name"),
         Column("what sets it apart", lambda row: settings_text(row["settings"])),
-        Column("folders of its runs (result.json, config.yaml)", lambda row: ", ".join(row["folders"])),
+        Column("folders", lambda row: ", ".join(row["folders"])),
     ]
-    return Table("Runs", columns, [Part(rows)]) if rows else None
+    caption = "Runs: each folder holds result.json and config.yaml"
+    return Table(caption, columns, [Part(rows)], stacked=True) if rows else None

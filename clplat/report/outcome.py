@@ -97,5 +97,6 @@ def name_of(entry: Row) -> str:
 
 
 def settings_text(values: Mapping[str, Any]) -> str:
-    """Options with their values, as ``train.lr = 0.001, strategy.size = 50``."""
-    return ", ".join(f"{name} = {setting(value)}" for name, value in values.items()) or "–"
+    """Options that have a value, as ``train.lr = 0.001, strategy.size = 50``: others are other methods'."""
+    given = (f"{name} = {setting(value)}" for name, value in values.items() if value is not None)
+    return ", ".join(given) or "–"

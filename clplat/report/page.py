@@ -9,8 +9,8 @@ from pathlib import Path
 from clplat.files import write_text
 from clplat.formats import number
 from clplat.plots.styles import Style, styles_of, styles_of_methods
-from clplat.report.answer import answer_table, comparison_table, cost_table, measure_table
-from clplat.report.appendix import facts, failure_table, folder_table, notices
+from clplat.report.answer import answer_table, comparison_table, cost_table, measure_tables
+from clplat.report.appendix import facts, failure_table, folder_table, notices, stream_orders
 from clplat.report.figure.draw import draw
 from clplat.report.figure.lines import over_stream
 from clplat.report.figure.points import scatter
@@ -77,6 +77,7 @@ def write_report(out: Path) -> Path:
         | _tuning(outcome, styles),
         failures=failure_table(outcome, runs),
         facts=facts(outcome),
+        orders=stream_orders(outcome),
         folders=folder_table(outcome["rows"]),
     )
     path = out / "report.html"
@@ -90,7 +91,7 @@ def _rows(outcome: Outcome, runs: Runs, styles: Styles) -> dict[str, Section]:
     empty = "" if outcome["rows"] else "No method has finished yet: there is no answer so far."
     answers: list[Table | None] = []
     for rows in groups.values():
-        answers += [answer_table(rows, outcome, styles), measure_table(rows, outcome)]
+        answers += [answer_table(rows, outcome, styles), *measure_tables(rows, outcome)]
     compared = [comparison_table(entries, styles) for entries in by_group(outcome["comparisons"]).values()]
     heats = [(group, maps) for group, rows in groups.items() if (maps := heat_maps(rows, runs, primary))]
     return {

@@ -98,9 +98,15 @@ class Part:
 
 @dataclass(frozen=True)
 class Table:
-    """A table with its caption; ``tall`` ones scroll on a screen and are whole on paper."""
+    """A table with its caption.
+
+    Args:
+        tall: it scrolls on a screen, and is whole on paper.
+        stacked: on a phone each row is a block of lines, so that nothing is cut; others scroll sideways.
+    """
 
     caption: str
     columns: Sequence[Column]
     parts: Sequence[Part]
     tall: bool = False
+    stacked: bool = False

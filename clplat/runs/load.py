@@ -10,6 +10,7 @@ import torch
 from clplat.config.raw import read_config
 from clplat.config.resolve import resolve
 from clplat.config.resolved import Config
+from clplat.dotted import registered_only
 from clplat.errors import UserError
 from clplat.retriever import ComposedRetriever
 from clplat.runs.assembly import build_retriever
@@ -43,12 +44,13 @@ def load(run: Path | str, version: int | None = None, device: str | None = None)
 
 
 def config_of(folder: Path) -> Config:
-    """The configuration that a folder holds.
+    """The configuration that a folder holds, which names registered parts alone (`clplat.dotted`).
 
     Raises:
-        UserError: there is none, or it cannot be read.
+        UserError: there is none, it cannot be read, or it names a part that may not be imported.
     """
-    return resolve(read_config(folder / CONFIG))
+    with registered_only(str(folder / CONFIG)):
+        return resolve(read_config(folder / CONFIG))
 
 
 def version_file(folder: Path, version: int | None = None) -> Path:

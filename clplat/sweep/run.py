@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from clplat.config.reading import write_yaml
+from clplat.dotted import registered_only
 from clplat.errors import UserError, unknown_name
 from clplat.files import read_json, write_json, write_text
 from clplat.runs.run_folder import RESULT
@@ -104,7 +105,8 @@ def gather(out: Path, storage: str | None = None) -> dict[str, Any]:
     """
     if not (out / PLAN).exists():
         raise UserError(f"there is no sweep in {out}")
-    studies = WorkerSpec(read_sweep(out / PLAN), out, storage).queue().studies
+    with registered_only(str(out / PLAN)):
+        studies = WorkerSpec(read_sweep(out / PLAN), out, storage).queue().studies
     before = read_json(out / OUTCOME) if (out / OUTCOME).exists() else {}
     return _collected(studies, before.get("command", ""))
 

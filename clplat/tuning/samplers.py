@@ -5,12 +5,13 @@ from __future__ import annotations
 import math
 from importlib.metadata import EntryPoint
 from importlib.util import find_spec
-from typing import Any
 
 from optuna import pruners
 from optuna.samplers import BaseSampler
 
+from clplat.dotted import imported
 from clplat.errors import UserError
+from clplat.kinds import Kind
 from clplat.randomness import derive
 
 __all__ = ["PRUNERS", "SAMPLERS", "make_pruner", "make_sampler"]
@@ -26,6 +27,9 @@ SAMPLERS = {
 }
 PRUNERS = ("halving", "none")
 
+#: What a dotted name must be.
+_DOTTED = Kind("sampler", "", "tpe", contract="optuna.samplers:BaseSampler")
+
 
 def make_sampler(name: str, seed: int, drawn: int) -> BaseSampler:
     """A sampler by name, or by the dotted path ``package.module:Class`` of one that takes ``seed``.
@@ -35,17 +39,17 @@ def make_sampler(name: str, seed: int, drawn: int) -> BaseSampler:
         drawn: trials that the study has: a process that goes on must not draw its first values again.
 
     Raises:
-        UserError: it cannot be loaded, or a library that it needs is missing.
+        UserError: it cannot be loaded or is no sampler, or a library that it needs is missing.
     """
-    try:
-        kind: Any = EntryPoint(name, SAMPLERS.get(name, name), "").load()
-    except (ImportError, AttributeError) as error:
-        raise UserError(f"cannot load the sampler '{name}': {error}") from error
+    kind = EntryPoint(name, SAMPLERS[name], "").load() if name in SAMPLERS else imported(_DOTTED, name)
     # A quasi-random sequence is one sequence: its place in it is kept by the study itself.
     place = [seed, "sampler"] if name == "qmc" else [seed, "sampler", drawn]
     if name == "cmaes" and find_spec("cmaes") is None:
         raise UserError("the sampler 'cmaes' needs the package cmaes: pip install 'clplat[cmaes]'")
-    sampler: BaseSampler = kind(seed=derive(*place) % 2**32)  # type: ignore[arg-type]
+    try:
+        sampler: BaseSampler = kind(seed=derive(*place) % 2**32)  # type: ignore[arg-type]
+    except TypeError as error:
+        raise UserError(f"the sampler '{name}' cannot be made with a seed alone: {error}") from error
     return sampler
 
 

@@ -14,6 +14,7 @@ import grimp
 from importlinter.api import read_configuration
 
 from clplat.files import write_text
+from clplat.kinds import every_kind
 
 __all__ = ["PAGE", "page", "table"]
 
@@ -21,6 +22,9 @@ ROOT = Path(__file__).resolve().parents[2]
 PAGE = ROOT / "docs" / "architecture.md"
 #: Packages that grow by parts and questions: what a new one imports is no change of the layers.
 OPEN = {"strategies", "scenarios", "sweeps", "clplat.parts"}
+#: Modules that hand on a package of parts under a short name: one row for all of them.
+SHORT = {f"clplat.{kind.plural}" for kind in every_kind() if kind.plural}
+SHORT_ROW = "| `clplat/<kind>.py` | The parts, as ``clplat.losses.InfoNCE``. | `registry`, `beside` |"
 BEGIN, END = "<!-- layers: written by `make layers` -->\n", "<!-- end of layers -->\n"
 
 
@@ -31,6 +35,9 @@ def table() -> str:
     graph = grimp.build_graph(*options["session_options"]["root_packages"], cache_dir=None)
     lines = ["| package or module | holds | imports |", "|---|---|---|"]
     for member in members:
+        if member in SHORT:
+            lines += [SHORT_ROW] * (SHORT_ROW not in lines)
+            continue
         path = ROOT.joinpath(*member.split("."))
         source = path / "__init__.py" if path.is_dir() else path.with_suffix(".py")
         name = f"{member.replace('.', '/')}/" if path.is_dir() else f"{member.replace('.', '/')}.py"

@@ -6,10 +6,10 @@ records on every machine.
 
 from __future__ import annotations
 
-from scenarios._catalogue.domains import DOMAINS, PROTOCOL, build_domain, check_sizes, picture
-from scenarios._catalogue.items import ATTRIBUTES, CATEGORIES, Item, held_out
-from scenarios._catalogue.probes import pretraining_pairs, probes
-from scenarios._catalogue.styles import GENERAL, STYLES, render
+from .domains import DOMAINS, PROTOCOL, build_domain, check_sizes, picture
+from .items import ATTRIBUTES, CATEGORIES, Item, held_out
+from .probes import pretraining_pairs, probes
+from .styles import GENERAL, STYLES, render
 
 __all__ = [
     "ATTRIBUTES",

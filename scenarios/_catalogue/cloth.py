@@ -7,7 +7,7 @@ from functools import lru_cache
 
 from PIL import Image, ImageDraw
 
-from scenarios._catalogue.items import Item
+from .items import Item
 
 __all__ = ["PALETTE", "RGB", "bright", "fabric", "mix"]
 

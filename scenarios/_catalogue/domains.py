@@ -20,7 +20,8 @@ from clplat.data.records import (
     Triplet,
 )
 from clplat.errors import unknown_name
-from scenarios._catalogue.items import (
+
+from .items import (
     ATTRIBUTES,
     CATEGORIES,
     Item,
@@ -31,8 +32,8 @@ from scenarios._catalogue.items import (
     sample_item,
     vary,
 )
-from scenarios._catalogue.language import describe, modification
-from scenarios._catalogue.styles import STYLES, render
+from .language import describe, modification
+from .styles import STYLES, render
 
 __all__ = ["DOMAINS", "PROTOCOL", "build_domain", "check_sizes", "picture"]
 

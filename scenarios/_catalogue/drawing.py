@@ -10,11 +10,11 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
-from scenarios._catalogue.accessories import bag, shoe
-from scenarios._catalogue.cloth import PALETTE, RGB, bright, fabric, mix
-from scenarios._catalogue.garments import coat, dress, top, trousers
-from scenarios._catalogue.items import Item
-from scenarios._catalogue.shapes import Shape
+from .accessories import bag, shoe
+from .cloth import PALETTE, RGB, bright, fabric, mix
+from .garments import coat, dress, top, trousers
+from .items import Item
+from .shapes import Shape
 
 __all__ = ["Layers", "Pose", "outline", "paint"]
 

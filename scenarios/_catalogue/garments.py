@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from scenarios._catalogue.items import Item
-from scenarios._catalogue.shapes import (
+from .items import Item
+from .shapes import (
     Shape,
     bow,
     box,

@@ -12,8 +12,8 @@ from itertools import pairwise
 
 import numpy as np
 
-from scenarios._catalogue.items import Item, changed
-from scenarios._catalogue.wording import ADJECTIVES, CLAUSES, COMPARED, DETAILS, NOUNS, WITH
+from .items import Item, changed
+from .wording import ADJECTIVES, CLAUSES, COMPARED, DETAILS, NOUNS, WITH
 
 __all__ = ["clauses", "describe", "modification", "pretraining_caption", "prompt", "retold"]
 

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageFilter
 
-from scenarios._catalogue.items import generator
+from .items import generator
 
 __all__ = ["Pixels", "grain", "grid", "grow", "noise", "over", "pixels", "rgb", "rolled", "shadow"]
 

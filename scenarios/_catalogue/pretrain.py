@@ -25,8 +25,9 @@ from clplat.models.backbone import Backbone
 from clplat.models.outputs import cosines
 from clplat.parts.losses.info_nce import info_nce
 from clplat.randomness import generator, seeded
-from scenarios._catalogue.probes import pretraining_pairs
-from scenarios.domain_folders import DomainFolders
+
+from ..domain_folders import DomainFolders
+from .probes import pretraining_pairs
 
 __all__ = ["TINY", "captioned_pictures", "pretrain"]
 

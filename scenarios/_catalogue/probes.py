@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from clplat.data.records import Picture
 from clplat.parts import ClassificationProbe, Probe, RetrievalProbe
-from scenarios._catalogue.domains import picture
-from scenarios._catalogue.items import CATEGORIES, COLOURS, generator, sample_item
-from scenarios._catalogue.language import describe, pretraining_caption, prompt
-from scenarios._catalogue.styles import GENERAL
+
+from .domains import picture
+from .items import CATEGORIES, COLOURS, generator, sample_item
+from .language import describe, pretraining_caption, prompt
+from .styles import GENERAL
 
 __all__ = ["pretraining_pairs", "probes"]
 

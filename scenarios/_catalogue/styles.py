@@ -7,10 +7,10 @@ from collections.abc import Callable
 import numpy as np
 from PIL import Image, ImageChops, ImageDraw, ImageFilter
 
-from scenarios._catalogue.cloth import PALETTE
-from scenarios._catalogue.drawing import Layers, Pose, paint
-from scenarios._catalogue.items import Item, generator
-from scenarios._catalogue.light import Pixels, grain, grid, grow, noise, over, pixels, rgb, rolled, shadow
+from .cloth import PALETTE
+from .drawing import Layers, Pose, paint
+from .items import Item, generator
+from .light import Pixels, grain, grid, grow, noise, over, pixels, rgb, rolled, shadow
 
 __all__ = ["GENERAL", "STYLES", "render"]
 

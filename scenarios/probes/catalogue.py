@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import ClassVar
 
 from clplat.parts import Probe, Probes
-from scenarios._catalogue import probes
+
+from .._catalogue import probes
 
 __all__ = ["CatalogueProbes"]
 

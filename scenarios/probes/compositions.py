@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from clplat.parts import Contrast, Contrasts, Probe, Probes
-from scenarios._catalogue.domains import picture
-from scenarios._catalogue.items import CATEGORIES, generator, sample_item, vary
-from scenarios._catalogue.language import describe, retold
-from scenarios._catalogue.styles import GENERAL
+
+from .._catalogue.domains import picture
+from .._catalogue.items import CATEGORIES, generator, sample_item, vary
+from .._catalogue.language import describe, retold
+from .._catalogue.styles import GENERAL
 
 __all__ = ["Compositions"]
 

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from clplat.parts import Contrast, Contrasts
-from scenarios._catalogue.domains import picture
-from scenarios._catalogue.items import ATTRIBUTES, CATEGORIES, generator, sample_item
-from scenarios._catalogue.styles import GENERAL
-from scenarios._catalogue.wording import DETAILS, NOUNS
+
+from .._catalogue.domains import picture
+from .._catalogue.items import ATTRIBUTES, CATEGORIES, generator, sample_item
+from .._catalogue.styles import GENERAL
+from .._catalogue.wording import DETAILS, NOUNS
 
 __all__ = ["Negation"]
 

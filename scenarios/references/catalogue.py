@@ -7,7 +7,8 @@ from functools import cached_property
 
 from clplat.data.records import Picture
 from clplat.parts.references._base import Reference
-from scenarios._catalogue import pretraining_pairs
+
+from .._catalogue import pretraining_pairs
 
 __all__ = ["CatalogueReference"]
 

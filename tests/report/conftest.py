@@ -55,7 +55,7 @@ def row_of(
         lift = (
             dice.gauss(0, 1.2)
             + (2 if kind == "tuned" else 0)
-            + 3 * float(settings.get("strategy.size", 0)) ** 0.2
+            + 3 * float(settings.get("strategy.size") or 0) ** 0.2
         )
         table = result["metrics"]["R@5"]
         result["metrics"]["R@5"] = [table[0], *[[value + lift for value in line] for line in table[1:]]]

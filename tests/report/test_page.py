@@ -348,6 +348,61 @@ def test_a_search_that_has_begun_and_numbers_that_are_missing(make_sweep: Make, 
     ]
 
 
+def test_how_to_repeat_it_names_orders_and_own_options_only(make_sweep: Make, tmp_path: Path) -> None:
+    names = ["b", "a"]
+    settings: dict[int, dict[str, float | None]] = {
+        0: {"strategy.size": 50, "strategy.lam": None},
+        1: {"strategy.size": None, "strategy.lam": 2.0},
+    }
+    outcome = make_sweep(
+        tmp_path, (("replay", "default"), ("ewc", "default")), orders=(["a", "b"], names), settings=settings,
+        seeds=(0, 1), trials=0,
+    )  # fmt: skip
+    (tmp_path / "sweep.json").write_text(json.dumps(outcome | {"orders": ["own", names]}))
+    page = page_of(tmp_path)
+    assert "the scenario's own b, a" in " ".join("".join(page.text).split())
+    assert {row[0].split()[0]: row[1] for row in page.table("Runs")[1:]} == {
+        "replay": "strategy.size = 50",
+        "ewc": "strategy.lam = 2",
+    }
+
+
+def measured(tmp_path: Path, width: int, script: str) -> list[float]:
+    """What a script says of ``out/report.html`` in a frame of this width; ``d`` is the document there."""
+    page = (
+        f'<iframe id="f" src="out/report.html" style="width:{width}px;height:800px;border:0"></iframe>'
+        '<p id="said"></p><script>f.onload = () => { const d = f.contentDocument;'
+        "const all = (q, of) => [...d.querySelectorAll(q)].map(of);"
+        f"said.textContent = `said ${{JSON.stringify({script})}}.` }}</script>"
+    )
+    (tmp_path / "frame.html").write_text(page)
+    command = ["chromium", "--headless", "--no-sandbox", "--disable-gpu", "--allow-file-access-from-files",
+               f"--user-data-dir={tmp_path / 'profile'}", "--virtual-time-budget=5000", "--dump-dom",
+               (tmp_path / "frame.html").as_uri()]  # fmt: skip
+    dom = subprocess.run(command, capture_output=True, text=True).stdout
+    said = re.search(r"said (\[.*?\])\.", dom)
+    assert said is not None, dom[-500:]
+    found: list[float] = json.loads(said[1])
+    return found
+
+
+@pytest.mark.skipif(shutil.which("chromium") is None, reason="needs chromium")
+def test_on_paper_names_are_words_and_tables_fit(make_sweep: Make, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    outcome = make_sweep(out, settings={0: {"strategy.size": 50}}, trials=2)
+    for row in outcome["rows"]:
+        more = [f"mAP@{k}" for k in (1, 5, 10, 50)] + ["R@10", "R@50", "MRR"]
+        row["measures"] |= {name: {"mean": 12.3, "sd": 1.2} for name in more}
+    (out / "sweep.json").write_text(json.dumps(outcome))
+    page = write_report(out)
+    page.write_text(page.read_text().replace("@media print", "@media screen"))  # chromium measures no paper
+    widest = "all('.tables > .box > table', t => t.offsetWidth)"
+    narrowest = "all('tbody th.name', c => c.offsetWidth)"
+    main = "d.querySelector('main').clientWidth"
+    room, table, name = measured(tmp_path, 688, f"[{main}, Math.max(...{widest}), Math.min(...{narrowest})]")
+    assert table <= room and name > 80
+
+
 @pytest.mark.skipif(shutil.which("chromium") is None, reason="needs chromium")
 def test_a_phone_has_no_page_to_push_sideways(make_sweep: Make, tmp_path: Path) -> None:
     out = tmp_path / "out"
@@ -358,19 +413,13 @@ def test_a_phone_has_no_page_to_push_sideways(make_sweep: Make, tmp_path: Path) 
         failures=[{"label": "l", "folder": "f" * 90, "why": "w" * 200}],
     )  # fmt: skip
     write_report(out)
-    measure = (
-        '<iframe id="f" src="out/report.html" style="width:360px;height:800px;border:0"></iframe>'
-        '<p id="said"></p>'
-        "<script>f.onload = () => { const d = f.contentDocument.documentElement;"
-        "said.textContent = `page ${d.scrollWidth} of ${d.clientWidth}, ${d.scrollHeight} high` }</script>"
-    )
-    (tmp_path / "phone.html").write_text(measure)
-    command = ["chromium", "--headless", "--no-sandbox", "--disable-gpu", "--allow-file-access-from-files",
-               f"--user-data-dir={tmp_path / 'profile'}", "--virtual-time-budget=5000", "--dump-dom",
-               (tmp_path / "phone.html").as_uri()]  # fmt: skip
-    dom = subprocess.run(command, capture_output=True, text=True).stdout
-    said = re.search(r"page (\d+) of (\d+), (\d+) high", dom)
-    assert said is not None, dom[-500:]
-    width, room, height = map(int, said.groups())
+    whole = "d.documentElement"
+    drawn = "all('svg.forest, figure img', s => s.getBoundingClientRect().right)"
+    repeat = "d.querySelector('#repeat').offsetHeight"
+    width, room, height, right, last = measured(
+        tmp_path, 360,
+        f"[{whole}.scrollWidth, {whole}.clientWidth, {whole}.scrollHeight, Math.max(...{drawn}), {repeat}]",
+    )  # fmt: skip
     assert 300 < room <= 360 and height > 3000
-    assert width <= room
+    assert width <= room and right <= room  # nothing is cut: neither intervals nor pictures
+    assert last < 0.25 * height

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import pickle
 import re
 import sys
 from collections.abc import Callable
@@ -116,6 +117,34 @@ def test_a_job_array_asks_for_what_the_file_says(
         assert f"#SBATCH --{line}" in script, script
     done = [json.loads(path.read_text())["status"] for path in sorted(out.glob("*-s?/result.json"))]
     assert done == ["complete"] * 4
+
+
+def test_no_pickle_holds_the_address_of_the_storage(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """submitit leaves its pickles in the folder of the sweep, for everyone who reads that."""
+    from clplat.sweep.launchers import slurm
+
+    address = "postgresql://ann:s3cret@db.lab/optuna"
+    pickled: list[tuple[bytes, str | None]] = []
+
+    class Executor:
+        def __init__(self, **options: Any) -> None: ...
+        def update_parameters(self, **needs: Any) -> None: ...
+        def map_array(self, work: Any, specs: list[WorkerSpec]) -> list[Any]:
+            pickled.append((pickle.dumps((work, specs)), os.environ.get(slurm.STORAGE)))
+            return []
+
+    monkeypatch.setattr(slurm.submitit, "AutoExecutor", Executor)
+    launch("slurm", WorkerSpec(Sweep(), tmp_path, address, workers=2), lambda line: None)
+    content, given = pickled[0]
+    assert b"s3cret" not in content and given == address and slurm.STORAGE not in os.environ
+    work, (spec, _) = pickle.loads(content)
+    with pytest.raises(UserError, match="no CLPLAT_STORAGE, the address of the sweep's storage"):
+        work(spec)
+    used: list[WorkerSpec] = []
+    monkeypatch.setattr(slurm, "run_unattended_worker", used.append)
+    monkeypatch.setenv(slurm.STORAGE, address)
+    work(spec)
+    assert used[0].storage == address
 
 
 def test_a_job_that_fails_is_reported_with_its_log(

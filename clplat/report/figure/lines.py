@@ -134,7 +134,8 @@ def _line_name(row: Row, option: str, request: FigureRequest) -> str:
         for key, value in other["settings"].items()
         if key not in (option, "strategy") and value != row["settings"].get(key)
     }
-    settings = [f"{key.rpartition('.')[2]} {setting(row['settings'].get(key))}" for key in sorted(differ)]
+    given = {key: value for key in sorted(differ) if (value := row["settings"].get(key)) is not None}
+    settings = [f"{key.rpartition('.')[2]} {setting(value)}" for key, value in given.items()]
     kinds = {other["kind"] for other in request.rows if is_contender(other)}
     words = [row["group"], row["strategy"], *settings, row["kind"] if len(kinds) > 1 else ""]
     return ", ".join(filter(None, words))

@@ -1,10 +1,15 @@
-"""Workers of a sweep as an array of SLURM jobs, by submitit; without SLURM as processes of this machine."""
+"""Workers of a sweep as an array of SLURM jobs, by submitit; without SLURM as processes of this machine.
+
+submitit leaves what a job is given in ``.slurm`` as a pickle, which whoever reads the folder can read. The
+address of the storage, which may hold a password, is therefore handed on in the environment alone.
+"""
 
 from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -23,6 +28,8 @@ __all__ = ["start"]
 DEFAULTS = {"name": "clplat", "timeout_min": 24 * 60, "cpus_per_task": 4}
 #: How often a stopped job is queued again.
 REQUEUES = 100
+#: In the environment of a job: the address of the storage.
+STORAGE = "CLPLAT_STORAGE"
 #: Seconds between two looks at the jobs; submitit asks SLURM itself less often.
 POLL = 1.0
 
@@ -52,7 +59,9 @@ def start(spec: WorkerSpec, say: Callable[[str], None]) -> None:
             folder=logs / "%j", cluster="slurm" if slurm else "local", slurm_max_num_timeout=REQUEUES
         )
         executor.update_parameters(**needs)
-        jobs = executor.map_array(_Worker(), [spec] * spec.workers)  # type: ignore[no-untyped-call]
+        with _in_environment(spec.storage):
+            told = replace(spec, storage=spec.storage and STORAGE)
+            jobs = executor.map_array(_Worker(), [told] * spec.workers)  # type: ignore[no-untyped-call]
     except (AssertionError, NameError, ValueError, RuntimeError) as error:
         raise UserError(f"SLURM cannot be used as CLPLAT_SLURM={setting} says: {_line(error)}") from error
     who = "jobs of SLURM" if slurm else "processes, as there is no SLURM here"
@@ -77,7 +86,29 @@ class _Worker(Checkpointable):
     """What a job runs; submitit queues it again where SLURM stops it or takes its node."""
 
     def __call__(self, spec: WorkerSpec) -> None:
+        if spec.storage is not None:
+            if STORAGE not in os.environ:
+                raise UserError(
+                    f"the job has no {STORAGE}, the address of the sweep's storage, in its environment: "
+                    "submit with --export=ALL, SLURM's default, or set it in slurm_setup"
+                )
+            spec = replace(spec, storage=os.environ[STORAGE])
         run_unattended_worker(spec)
+
+
+@contextmanager
+def _in_environment(storage: str | None) -> Iterator[None]:
+    """SLURM and submitit hand the environment of the submission on to the jobs."""
+    before = os.environ.get(STORAGE)
+    if storage is not None:
+        os.environ[STORAGE] = storage
+    try:
+        yield
+    finally:
+        if storage is not None:
+            del os.environ[STORAGE]
+        if before is not None:
+            os.environ[STORAGE] = before
 
 
 def _read(path: Path) -> dict[str, Any]:

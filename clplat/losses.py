@@ -1,0 +1,6 @@
+"""Losses, in one line: ``from clplat.losses import InfoNCE``."""
+
+# Written by `make check`; do not edit.
+from clplat.registry import exports_of
+
+__getattr__, __dir__ = exports_of("losses")

@@ -1,0 +1,7 @@
+# Written by `make check`; do not edit.
+
+from clplat.parts.losses.cwcl import CWCL as CWCL
+from clplat.parts.losses.info_nce import InfoNCE as InfoNCE
+from clplat.parts.losses.sdm import SDM as SDM
+from clplat.parts.losses.similarity_distillation import SimilarityDistillation as SimilarityDistillation
+from clplat.parts.losses.typed_negatives import TypedNegatives as TypedNegatives

@@ -1,0 +1,6 @@
+"""Postprocessors, in one line: ``from clplat.postprocessors import Crops``."""
+
+# Written by `make check`; do not edit.
+from clplat.registry import exports_of
+
+__getattr__, __dir__ = exports_of("postprocessors")

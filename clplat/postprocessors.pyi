@@ -1,0 +1,4 @@
+# Written by `make check`; do not edit.
+
+from clplat.parts.postprocessors.crops import Crops as Crops
+from clplat.parts.postprocessors.inverted_softmax import InvertedSoftmax as InvertedSoftmax

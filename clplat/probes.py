@@ -1,0 +1,6 @@
+"""Probes, in one line: ``from clplat.probes import CatalogueProbes``."""
+
+# Written by `make check`; do not edit.
+from clplat.registry import exports_of
+
+__getattr__, __dir__ = exports_of("probes")

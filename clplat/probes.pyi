@@ -1,0 +1,8 @@
+# Written by `make check`; do not edit.
+
+from clplat.parts.probes.geometry import Geometry as Geometry
+from clplat.parts.probes.negbench import NegBench as NegBench
+from clplat.parts.probes.sugarcrepe_pp import SugarCrepePP as SugarCrepePP
+from scenarios.probes.catalogue import CatalogueProbes as CatalogueProbes
+from scenarios.probes.compositions import Compositions as Compositions
+from scenarios.probes.negation import Negation as Negation

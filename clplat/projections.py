@@ -1,0 +1,6 @@
+"""Projections, in one line: ``from clplat.projections import Identity``."""
+
+# Written by `make check`; do not edit.
+from clplat.registry import exports_of
+
+__getattr__, __dir__ = exports_of("projections")

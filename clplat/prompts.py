@@ -1,0 +1,6 @@
+"""Prompts, in one line: ``from clplat.prompts import CodaPrompt``."""
+
+# Written by `make check`; do not edit.
+from clplat.registry import exports_of
+
+__getattr__, __dir__ = exports_of("prompts")

@@ -1,0 +1,5 @@
+# Written by `make check`; do not edit.
+
+from clplat.parts.prompts.coda import CodaPrompt as CodaPrompt
+from clplat.parts.prompts.context import ContextPrompt as ContextPrompt
+from clplat.parts.prompts.deep import DeepPrompt as DeepPrompt

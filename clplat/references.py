@@ -1,0 +1,6 @@
+"""References, in one line: ``from clplat.references import CatalogueReference``."""
+
+# Written by `make check`; do not edit.
+from clplat.registry import exports_of
+
+__getattr__, __dir__ = exports_of("references")

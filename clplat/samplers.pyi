@@ -1,0 +1,4 @@
+# Written by `make check`; do not edit.
+
+from clplat.parts.samplers.by_domain import ByDomain as ByDomain
+from clplat.parts.samplers.neighbours import Neighbours as Neighbours

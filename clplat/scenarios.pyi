@@ -1,0 +1,4 @@
+# Written by `make check`; do not edit.
+
+from scenarios.catalogue import Catalogue as Catalogue
+from scenarios.domain_folders import DomainFolders as DomainFolders

@@ -1,0 +1,6 @@
+"""Scorers, in one line: ``from clplat.scorers import Dot``."""
+
+# Written by `make check`; do not edit.
+from clplat.registry import exports_of
+
+__getattr__, __dir__ = exports_of("scorers")

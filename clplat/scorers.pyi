@@ -1,0 +1,4 @@
+# Written by `make check`; do not edit.
+
+from clplat.parts.scorers.dot import Dot as Dot
+from clplat.parts.scorers.filip import Filip as Filip
