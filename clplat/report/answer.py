@@ -66,7 +66,7 @@ def measure_tables(rows: Sequence[Row], outcome: Outcome) -> list[Table]:
 
 
 def comparison_table(entries: Sequence[Row], styles: Mapping[str, Style]) -> Table:
-    """Differences of pairs with their intervals, contenders first, then tuned against default."""
+    """Differences of pairs with their intervals, by family, contenders first."""
 
     def interval(entry: Row) -> Interval:
         style = styles.get(entry["a"], Style("#222222", "o"))
@@ -79,7 +79,11 @@ def comparison_table(entries: Sequence[Row], styles: Mapping[str, Style]) -> Tab
         Column("p (Holm)", lambda entry: _p(entry["p_holm"]), "number"),
         Column("significant?", lambda entry: "yes" if entry["real"] else "no"),
     ]
-    families = (("contenders", "Methods against each other"), ("tuning", "Tuned against its own default"))
+    families = (
+        ("contenders", "Methods against each other"),
+        ("untrained", "Methods against the model that they began with"),
+        ("tuning", "Tuned against its own default"),
+    )
     parts = [Part([e for e in entries if e["family"] == family], title) for family, title in families]
     caption = _caption(entries, "paired differences on equal seeds, stream orders and queries")
     return Table(caption, columns, [p for p in parts if p.rows], tall=len(entries) > 24, stacked=True)

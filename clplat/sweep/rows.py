@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import statistics
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 from clplat.evaluation.significance import Replicate, interval
 from clplat.measures import evaluate_measures
@@ -15,7 +15,10 @@ from clplat.roles import role_of
 from clplat.sweep.layout import FinalRun, Layout
 from clplat.trees import load_tree
 
-__all__ = ["Row", "row_of"]
+__all__ = ["Replicates", "Row", "replicate_of", "row_of"]
+
+#: (seed, number or words of the stream order) -> what was measured of every query.
+Replicates: TypeAlias = dict[tuple[int, int | str], Replicate]
 
 
 @dataclass
@@ -24,11 +27,13 @@ class Row:
 
     Args:
         plain: as in ``sweep.json``.
-        replicates: (seed, order) -> the values of its queries.
+        replicates: of its runs.
+        untrained: the same of the models that its runs began with, as far as they are kept.
     """
 
     plain: dict[str, Any]
-    replicates: dict[tuple[int, int], Replicate]
+    replicates: Replicates
+    untrained: Replicates = field(default_factory=dict)
 
 
 def row_of(
@@ -42,7 +47,11 @@ def row_of(
         done: folder -> result of those that are complete, at least one.
     """
     first, complete = finals[0], [final for final in finals if final.folder in done]
-    replicates = {(f.seed, f.order): _replicate(out / f.folder, done[f.folder]) for f in complete}
+    replicates: Replicates = {
+        (f.seed, f.order): replicate_of(out / f.folder, done[f.folder]) for f in complete
+    }
+    kept = [final for final in complete if (out / final.folder / "values" / "0.safetensors").exists()]
+    untrained: Replicates = {(f.seed, f.order): replicate_of(out / f.folder, done[f.folder], 0) for f in kept}
     score = interval(list(replicates.values()))
     measures = _measures([done[final.folder] for final in complete])
     means = {name: entry["mean"] for name, entry in measures.items() if entry is not None}
@@ -65,12 +74,14 @@ def row_of(
             "folders": [final.folder for final in complete],
         },
         replicates,
+        untrained,
     )
 
 
-def _replicate(folder: Path, result: Mapping[str, Any]) -> Replicate:
-    last = len(result["scores"]) - 1
-    values = load_tree(folder / "values" / f"{last}.safetensors")
+def replicate_of(folder: Path, result: Mapping[str, Any], version: int = -1) -> Replicate:
+    """What a version of a run, the last one unless named, measured of every query."""
+    version = len(result["scores"]) - 1 if version < 0 else version
+    values = load_tree(folder / "values" / f"{version}.safetensors")
     percent = {name: 100.0 * tensor.double().numpy() for name, tensor in values.items()}
     return Replicate(percent, result["fingerprints"]["queries"])
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from clplat.evaluation.significance import Replicate
-from clplat.sweep.comparisons import comparisons, sentence
+from clplat.sweep.comparisons import UNTRAINED, comparisons, sentence
 from clplat.sweep.rows import Row
 
 
@@ -45,15 +45,55 @@ def test_a_tuned_row_stands_for_its_method_and_controls_for_nothing() -> None:
         assert entry["p"] <= entry["p_holm"] <= 1 and entry["low"] <= entry["difference"] <= entry["high"]
         assert entry["difference"] >= 0, "the better one first"
     said = sentence([r.plain for r in rows], found)
-    assert said.startswith("good (tuned) has the best mean of 3 methods")
-    assert "significantly better (Holm, 5 %) than weak and weaker" in said
+    assert said.startswith("good (tuned) is the best of 3 methods")
+    assert "significantly above all others (Holm, 5 %)" in said
     assert "Tuning significantly helped good (tuned)" in said
 
 
-def test_what_may_be_chance_is_called_so() -> None:
+def test_what_may_be_chance_is_no_win() -> None:
     rows = [row("a", 0.501), row("b", 0.5)]
     said = sentence([r.plain for r in rows], comparisons(rows))
-    assert "its lead over b may be chance" in said and "significant" not in said
+    assert said.startswith("a and b are indistinguishable (Holm, 5 %); a has the highest mean, 4")
+    assert "best" not in said and "significantly above" not in said
+
+
+def test_pairs_are_grouped() -> None:
+    """Ten pairs in one line: three that are alike, above two that are alike."""
+    rows = [row(name, level) for name, level in zip("abcde", (0.8, 0.799, 0.798, 0.5, 0.499), strict=True)]
+    said = sentence([r.plain for r in rows], comparisons(rows))
+    assert said.startswith("a, b and c are indistinguishable (Holm, 5 %); a has the highest mean, ")
+    assert said.endswith("; all above d and e.")
+
+
+def test_differences_that_are_not_those_of_all() -> None:
+    rows = [row(name, level).plain for name, level in zip("abc", (0.6, 0.55, 0.5), strict=True)]
+    pair = {"group": "", "family": "contenders", "p_holm": 0.01}
+    found = [{**pair, "a": a, "b": b, "real": (a, b) == ("a", "c")} for a, b in ("ab", "ac", "bc")]
+    assert "a and b are indistinguishable" in sentence(rows, found)
+    assert sentence(rows, found).endswith("; a above c.")
+
+
+def test_the_untrained_model_is_compared_with() -> None:
+    better, same = row("better", 0.7), row("same", 0.5)
+    for one in (better, same):
+        one.untrained.update(row("frozen", 0.5).replicates)
+    found = [c for c in comparisons([better, same]) if c["family"] == "untrained"]
+    assert [(c["a"], c["b"], c["real"]) for c in found] == [
+        ("better", UNTRAINED, True),
+        ("same", UNTRAINED, False),
+    ]
+    said = sentence([better.plain, same.plain], comparisons([better, same]))
+    assert "Above the untrained model: better; not significantly: same" in said
+    assert "No method is significantly above the untrained model" in sentence(
+        [same.plain], comparisons([same])
+    )
+
+
+def test_the_distance_to_the_bound_is_said() -> None:
+    bound = row("cumulative", 0.8, kind="control")
+    bound.plain["bound"] = True
+    said = sentence([bound.plain, row("a", 0.5).plain], [])
+    assert "below the bound (cumulative)" in said
 
 
 def test_only_shared_replicates_are_compared_and_groups_apart() -> None:
@@ -61,7 +101,11 @@ def test_only_shared_replicates_are_compared_and_groups_apart() -> None:
     found = comparisons(rows)
     assert [(c["group"], c["n"]) for c in found] == [("x", 2)]
     said = sentence([r.plain for r in rows], found)
-    assert "In x: a has" in said and "In y: a reaches" in said
+    assert (
+        "; a has the highest mean" in said
+        and said.startswith("In x: a and b are")
+        and "In y: a reaches" in said
+    )
 
 
 def test_one_seed_says_so() -> None:
