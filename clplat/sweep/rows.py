@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, TypeAlias
 
 from clplat.evaluation.significance import Replicate, interval
-from clplat.measures import evaluate_measures
+from clplat.measures import evaluate_measures, mean_of
 from clplat.naming import flat
 from clplat.roles import role_of
 from clplat.sweep.layout import FinalRun, Layout
@@ -70,6 +70,7 @@ def row_of(
             "n": len(done),
             "score": {key: _rounded(getattr(score, key)) for key in ("mean", "sd", "low", "high")},
             "measures": measures,
+            "chance": _chance(done[complete[0].folder]),
             "feasible": feasible if layout.sweep.constraints else None,
             "folders": [final.folder for final in complete],
         },
@@ -101,6 +102,11 @@ def _measures(results: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
         spread = statistics.stdev(known) if len(known) > 1 else None
         found[name] = {"mean": _rounded(statistics.fmean(known)), "sd": _rounded(spread)} if known else None
     return found
+
+
+def _chance(result: Mapping[str, Any]) -> float | None:
+    """What an order at random would score; None where a result does not say."""
+    return _rounded(mean_of((result.get("chance") or {}).get(result["protocol"]["primary"]) or []))
 
 
 def _differing(layout: Layout) -> list[str]:

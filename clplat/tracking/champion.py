@@ -20,7 +20,8 @@ def contender(outcome: Mapping[str, Any]) -> Mapping[str, Any] | None:
     ahead = [row for row in outcome["rows"] if row["kind"] != "control" and row["feasible"] is not False]
     if not ahead or len({row["group"] for row in outcome["rows"]}) > 1:
         return None
-    return max(ahead, key=lambda row: float(row["score"]["mean"]))
+    best: Mapping[str, Any] = max(ahead, key=lambda row: float(row["score"]["mean"]))
+    return best
 
 
 def why_not(outcome: Mapping[str, Any], out: Path, present: str | None) -> str:
@@ -55,9 +56,7 @@ def _against(folder: Path, present: Path, label: str) -> str:
         ours, theirs = (replicate_of(one, read_json(one / "result.json")) for one in (folder, present))
         (found,) = paired_differences([([ours], [theirs])])
     except (UserError, ValueError, OSError, KeyError):
-        return (
-            f"{label} cannot be compared with the present champion, {present}, on the same queries; {again}"
-        )
+        return f"{label} and the present champion, {present}, did not answer the same queries; {again}"
     if found.p < LEVEL and found.mean > 0:
         return ""
     return f"{label} is not significantly above the present champion, {present}"

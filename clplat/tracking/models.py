@@ -184,7 +184,7 @@ def champion_folder(tracker: Destination, scenario: str) -> str | None:
         if error.error_code in ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"):  # no model, no alias
             return None
         raise
-    return str(tracker.client.get_run(version.run_id).data.tags.get("clplat.folder", ""))
+    return str(tracker.client.get_run(str(version.run_id)).data.tags.get("clplat.folder", ""))
 
 
 def download(model: str, uri: str, where: Path) -> Path:
