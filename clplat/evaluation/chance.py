@@ -91,14 +91,15 @@ def chance_warning(result: Mapping[str, Any], values: Mapping[str, Tensor]) -> s
         values: domain -> (Q,) primary metric of every query by the model, 0 to 1.
     """
     primary = result["protocol"]["primary"]
-    chance = sum(result["chance"][primary]) / len(result["chance"][primary])
+    levels = result["chance"].get(primary)  # results begun with an earlier release have none
     one = Replicate({name: 100.0 * v.double().cpu().numpy() for name, v in values.items()}, "")
-    if interval([one]).low > chance:
+    if not levels or interval([one]).low > sum(levels) / len(levels):
         return ""
+    where = f"{primary} {one.score:.1f}, chance {sum(levels) / len(levels):.1f}"
     return (
-        f"the untrained model is at chance ({primary} {one.score:.1f}, chance {chance:.1f}): it knows nothing of "
-        "these pictures. Take a real CLIP, by name (--backbone ViT-B-32 --backbone.pretrained openai) or folder "
-        "(--backbone local-dir:FOLDER), or teach a small one first: clplat pretrain --source FOLDER"
+        f"the untrained model is at chance ({where}): it knows nothing of these pictures. Take a real CLIP, "
+        "by name (--backbone ViT-B-32 --backbone.pretrained openai) or folder (--backbone local-dir:FOLDER), "
+        "or teach a small one first: clplat pretrain --source FOLDER"
     )
 
 

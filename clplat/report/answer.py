@@ -25,7 +25,8 @@ def answer_table(rows: Sequence[Row], outcome: Outcome, styles: Mapping[str, Sty
 
     def interval(row: Row) -> Interval:
         score = row["score"]
-        return Interval(score["low"], score["mean"], score["high"], styles[row["label"]])
+        style = styles.get(row["label"], Style("#222222", "o"))  # chance has none
+        return Interval(score["low"], score["mean"], score["high"], style)
 
     columns = [
         Column("method", _method, "name"),
@@ -45,7 +46,15 @@ def answer_table(rows: Sequence[Row], outcome: Outcome, styles: Mapping[str, Sty
         f"{len(outcome['domains'])} domains, test split, best first"
         f"{'; ± is one standard deviation over replicates' if spread else ''}."
     )
-    return Table(caption, columns, _parts(rows), stacked=True)
+    return Table(caption, columns, _parts(rows, _chance(rows)), stacked=True)
+
+
+def _chance(rows: Sequence[Row]) -> list[Row]:
+    """A row for an order at random, to compare with."""
+    known = next((row["chance"] for row in rows if row.get("chance") is not None), None)
+    score = {"mean": known, "sd": None, "low": None, "high": None}
+    empty = {"kind": "chance", "bound": False, "n": "–", "feasible": None, "params": {}}
+    return [] if known is None else [{"label": "chance", "score": score, **empty}]
 
 
 def measure_tables(rows: Sequence[Row], outcome: Outcome) -> list[Table]:
@@ -138,10 +147,10 @@ def _with_spread(
     return Cell(write(entry["mean"]), note="" if sd is None else f"± {number(sd, digits)}")
 
 
-def _parts(rows: Sequence[Row]) -> list[Part]:
-    """Contenders first; bounds and controls in a part of their own."""
+def _parts(rows: Sequence[Row], further: Sequence[Row] = ()) -> list[Part]:
+    """Contenders first; bounds and controls in a part of their own, ``further`` among them."""
     contenders = Part([row for row in rows if is_contender(row)])
-    others = [row for row in rows if not is_contender(row)]
+    others = [row for row in rows if not is_contender(row)] + list(further)
     parts = [contenders, Part(others, "To compare with: bounds and controls", quiet=True)]
     return [part for part in parts if part.rows]
 

@@ -58,6 +58,10 @@ def _table(rows: Sequence[Row], keys: Sequence[str] | None = None) -> tuple[list
         + [str(row["n"])] * seeds
         for row in rows
     ]
+    for scenario, row in {row["scenario"]: row for row in rows if row.get("chance") is not None}.items():
+        level = mean_text(row["chance"], 1)
+        cells = [level if key in ("score", row["primary"]) else "–" for key, _, _ in columns]
+        body.append([scenario] * scenarios + ["chance", *cells] + ["–"] * seeds)
     return head, body, 1 + scenarios
 
 

@@ -22,6 +22,7 @@ __all__ = ["compared", "comparison", "from_results"]
 NUMBERS = {
     "R1": mean_key("R@1"),
     "R5": mean_key("R@5"),
+    "chance": "base/chance",
     **{measure.column: measure.mlflow for measure in COMPARED},
 }
 # Two methods are only comparable where these agree.

@@ -104,6 +104,7 @@ def row_metrics(result: Mapping[str, Any], row: int) -> dict[str, float]:
         found |= {f"tags/{clean(tag)}.{short(m)}": mean_of(_row(r, row) or []) for m, r in metrics.items()}
     for name, metrics in (result.get("baselines") or {}).items():
         found[f"base/{clean(name)}"] = mean_of(_row(metrics.get(main), row) or [])
+    found["base/chance"] = mean_of((result.get("chance") or {}).get(main) or [])
     for probe, metrics in (result.get("probes") or {}).items():
         found |= {f"probe/{clean(probe)}.{short(m)}": _row(values, row) for m, values in metrics.items()}
     ties = _row(result.get("ties"), row)
