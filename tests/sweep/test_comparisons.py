@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
+import pytest
+import torch
 
 from clplat.evaluation.significance import Replicate
+from clplat.sweep import Sweep
 from clplat.sweep.comparisons import UNTRAINED, comparisons, sentence
 from clplat.sweep.rows import Row
+from clplat.sweep.run import gather, run_sweep
+from clplat.trees import save_tree
 
 
 def row(method: str, level: float, *, kind: str = "default", group: str = "", seeds: int = 3) -> Row:
@@ -114,3 +121,59 @@ def test_one_seed_says_so() -> None:
     assert "not the luck of training" in sentence([r.plain for r in rows], comparisons(rows))
     alone = [row("frozen", 0.5, kind="control")]
     assert "only controls" in sentence([r.plain for r in alone], comparisons(alone))
+
+
+def luck(spreads: list[float], draw: np.random.Generator, seeds: int = 3) -> list[Row]:
+    """Rows of equal methods of these spreads, in points, on queries of their own."""
+    rows = []
+    for number, spread in enumerate(spreads):
+        level = 0.5 + spread / 100 * draw.normal(size=seeds)
+        made = row(f"m{number}", 0.5, seeds=seeds)
+        values = [{d: 100.0 * (draw.random(2000) < level[s]) for d in "ab"} for s in range(seeds)]
+        made.replicates = {(s, 0): Replicate(values[s], f"queries {s}") for s in range(seeds)}
+        made.plain["score"]["mean"] = float(np.mean([one.score for one in made.replicates.values()]))
+        rows.append(made)
+    return rows
+
+
+def alarmed(rows: list[Row]) -> bool:
+    return any(entry["real"] for entry in comparisons(rows))
+
+
+def test_sweeps_of_equal_methods_raise_few_alarms() -> None:
+    draw = np.random.default_rng(1)
+    alarms = sum(alarmed(luck([2.0, 2.0, 12.0], draw)) for _ in range(60))
+    assert alarms <= 9, "of 60 at 5 %: more once in a thousand times"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("spreads", [[2.0, 2.0, 12.0], [2.0, 2.0, 2.0, 16.0], [1.0] * 4 + [8.0]], ids=str)
+@pytest.mark.parametrize("seeds", [2, 3])
+def test_sweeps_with_a_noisy_method_raise_at_most_five_in_a_hundred(spreads: list[float], seeds: int) -> None:
+    draw = np.random.default_rng(2)
+    alarms = sum(alarmed(luck(spreads, draw, seeds)) for _ in range(1000))
+    assert alarms <= 71, "of 1,000 at 5 %: more once in a thousand times"
+
+
+@pytest.mark.slow
+def test_a_whole_sweep_of_equal_methods_raises_few_alarms(small_backbone: Path, tmp_path: Path) -> None:
+    """The folders of a real sweep, in which what the queries of each run measured is drawn anew."""
+    sizes = {"domains": 2, "train": 16, "queries": 10, "gallery": 20, "size": 16}
+    base = {
+        "scenario": {"name": "catalogue", **sizes},
+        "backbone": f"local-dir:{small_backbone}",
+        "train": {"epochs": 1, "batch_size": 8},
+    }
+    methods = ["naive", "ewc", "replay"]
+    plan = Sweep(name="luck", base=base, methods=methods, controls=[], seeds=[0, 1, 2], orders=1)
+    outcome = run_sweep(plan, tmp_path, command="a test")
+    folders = {row["method"]: row["folders"] for row in outcome["rows"]}
+    draw, alarms = np.random.default_rng(3), 0
+    for _ in range(60):
+        for made, method in zip(luck([2.0, 2.0, 12.0], draw), methods, strict=True):
+            for folder, one in zip(folders[method], made.replicates.values(), strict=True):
+                values = {d: torch.from_numpy(v / 100.0) for d, v in one.values.items()}
+                save_tree(tmp_path / folder / "values" / "2.safetensors", values)
+        found = [c for c in gather(tmp_path)["comparisons"] if c["family"] == "contenders"]
+        alarms += any(c["real"] for c in found)
+    assert len(found) == 3 and alarms <= 9, "of 60 at 5 %: more once in a thousand times"
