@@ -38,7 +38,9 @@ def answer_table(rows: Sequence[Row], outcome: Outcome, styles: Mapping[str, Sty
         within = ", ".join(
             f"{name}\u00a0{describe(name).within}\u00a0{setting(v)}" for name, v in limits.items()
         )
-        columns.append(Column(f"within {within}", lambda row: meets_limits(row, limits)))
+        chance = {row["label"] for row in _chance(rows)}
+        met = partial(meets_limits, limits=limits)
+        columns.append(Column(f"within {within}", lambda row: "–" if row["label"] in chance else met(row)))
     if any(row["params"] for row in rows):
         columns.append(Column("chosen by tuning", lambda row: settings_text(row["params"])))
     spread = any(row["score"]["sd"] is not None for row in rows)

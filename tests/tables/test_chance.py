@@ -24,6 +24,9 @@ def test_the_table_of_a_sweep_ends_with_chance() -> None:
     assert text[-1].split()[1] == "1.9"
     _, others = answer_table(rows, outcome, {}).parts
     assert [entry["label"] for entry in others.rows] == ["frozen", "chance"]
+    limited = answer_table(rows, {**outcome, "constraints": {"forgetting": 5.0}}, {})
+    [fits] = [column for column in limited.columns if column.title.startswith("within")]
+    assert fits.of(limited.parts[-1].rows[-1]) == "–"
     del rows[0]["chance"], rows[1]["chance"]  # of an earlier release
     assert "chance" not in aligned(*sweep_table(outcome))
     assert len(answer_table(rows, outcome, {}).parts[-1].rows) == 1
