@@ -26,6 +26,8 @@ class AnyLearner:
 
     model: nn.Module
     progress: Progress
+    #: The model knew something before the stream, which a previous model teaches in the first experience.
+    pretrained: bool
     #: Data beside the stream, where there is some.
     reference: Reference | None
 
@@ -121,6 +123,8 @@ class Learner(AnyLearner):
         progress: where training stands; experiences and steps are counted, `begin` says more.
         dataset: what the loop trains on in this experience; needed by strategies that look at it.
         reference: data beside the stream.
+        pretrained: whether the model knows something before the stream, to which the first experience is held
+            as well by strategies with a previous model (`Distill`).
         alone: this process trains a model of its own, though it is one of several of torch.distributed.
     """
 
@@ -132,6 +136,7 @@ class Learner(AnyLearner):
     progress: Progress = field(default_factory=Progress)
     dataset: Any = None
     reference: Reference | None = None
+    pretrained: bool = False
     alone: bool = False
 
     def __post_init__(self) -> None:

@@ -61,9 +61,11 @@ class BackwardCompatible(Strategy):
         self._teacher = Teacher(which=old)
 
     def before_experience(self, learner: SupportsLearning, experience: Any) -> None:
-        self._teacher.update(learner.model)
+        self._teacher.update(learner.model, learner.pretrained)
 
     def loss(self, learner: SupportsLearning, batch: Any, outputs: Any) -> dict[str, Tensor]:
+        if not self._teacher.knows:
+            return {}
         with self._teacher.active(learner.model):
             index = learner.predict(batch).candidates
         scale = 1.0 / self.temperature

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from contextlib import nullcontext
 from typing import Any
 
@@ -11,6 +12,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, TensorDataset
 
+from clplat import registry
+from clplat.errors import UserError
 from clplat.training.learner import Learner
 from clplat.training.strategy import Strategy
 from strategies import EWC, Cumulative, Frozen, Replay
@@ -172,6 +175,11 @@ def test_the_optimizer_may_come_later_and_trains_what_the_strategy_adds_and_no_m
         assert model.grown.weight.item() != start and model["left"].weight.item() == left
 
 
+#: Embeddings, a model with towers, or data beside the stream.
+NEEDS_MORE_THAN_LOGITS = {"growing_prompt", "lora_per_domain", "reference_distill"}
+EMBEDDINGS = ("backward_compatible", "distill", "dual_teacher")
+
+
 def stream() -> list[TensorDataset]:
     draw = torch.Generator().manual_seed(0)
     centres = 2.0 * torch.randn(2, 3, 5, generator=draw)
@@ -200,6 +208,21 @@ def trained(strategy: Strategy) -> tuple[nn.Module, list[int]]:
                 loss.backward()
                 learner.optimizer.step()
     return model, sizes
+
+
+@pytest.mark.parametrize("name", [name for name in registry.names("strategies") if name not in EMBEDDINGS])
+def test_every_strategy_trains_in_it_or_says_what_it_needs(name: str) -> None:
+    strategy = registry.load("strategies", name)()
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        untrained = nn.Linear(5, 3).weight
+    try:
+        model, _ = trained(strategy)
+    except (UserError, TypeError) as error:
+        assert re.search(r"needs|outputs are", str(error)) and "\n" not in str(error), error
+        assert name in NEEDS_MORE_THAN_LOGITS
+    else:
+        assert torch.equal(model.weight, untrained) != strategy.trains  # type: ignore[arg-type]
 
 
 def test_the_controls_and_a_memory_work_in_it() -> None:
