@@ -22,7 +22,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 
 from clplat.errors import UserError, nearest
-from clplat.files import read_json
+from clplat.files import is_as_written, read_json
 
 __all__ = ["CONFIG", "SHIPPED", "WEIGHTS", "Loaded", "build", "load", "stamp"]
 
@@ -211,6 +211,8 @@ def _fill(model: Any, weights: Path) -> None:
 def _shapes(weights: Path) -> dict[str, tuple[int, ...]]:
     if weights.suffix == ".safetensors":
         try:
+            if not is_as_written(weights):
+                raise UserError(f"{weights} is damaged: these are not the bytes that were written")
             with safe_open(weights, framework="pt") as file:
                 return {key: tuple(file.get_slice(key).get_shape()) for key in file.keys()}  # noqa: SIM118
         except SafetensorError as error:

@@ -9,7 +9,7 @@ from typing import Any
 from clplat.config.reading import write_yaml
 from clplat.dotted import registered_only
 from clplat.errors import UserError, unknown_name
-from clplat.files import read_json, write_json, write_text
+from clplat.files import read_json, read_text, write_json, write_text
 from clplat.runs.run_folder import RESULT
 from clplat.sweep.launchers import LAUNCHERS, launch
 from clplat.sweep.layout import Layout
@@ -82,7 +82,7 @@ def run_sweep(
     with Terminal(len(layout.entries) * len(sweep.seeds)) as terminal:
         for line in moved:
             terminal.say(line)
-        write_text(out / PLAN, write_yaml(plan))
+        write_text(out / PLAN, write_yaml(plan), comment="#")
         tracked = None if tracker is None else tracker(layout, out, terminal.say)
         if launcher != "local":
             launch(launcher, spec, terminal.say)
@@ -147,6 +147,7 @@ def gather(out: Path, storage: str | None = None) -> dict[str, Any]:
     """
     if not (out / PLAN).exists():
         raise UserError(f"there is no sweep in {out}")
+    read_text(out / PLAN)  # where it is damaged, that is an error
     with registered_only(str(out / PLAN)):
         studies = WorkerSpec(read_sweep(out / PLAN), out, storage).queue().studies
     before = read_json(out / OUTCOME) if (out / OUTCOME).exists() else {}
