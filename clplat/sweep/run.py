@@ -29,7 +29,7 @@ from clplat.sweep.worker_spec import (
 from clplat.terminal import Terminal
 from clplat.tuning.samplers import check_sampler, make_sampler
 
-__all__ = ["PLAN", "gather", "run_sweep"]
+__all__ = ["PLAN", "gather", "recorded_plan", "run_sweep"]
 
 PLAN = "sweep.yaml"
 #: Workers of one call, where an engine starts them on other machines.
@@ -149,9 +149,19 @@ def gather(out: Path, storage: str | None = None) -> dict[str, Any]:
         raise UserError(f"there is no sweep in {out}")
     read_text(out / PLAN)  # where it is damaged, that is an error
     with registered_only(str(out / PLAN)):
-        studies = WorkerSpec(read_sweep(out / PLAN), out, storage).queue().studies
+        studies = WorkerSpec(recorded_plan(out), out, storage).queue().studies
     before = read_json(out / OUTCOME) if (out / OUTCOME).exists() else {}
     return _collected(studies, before.get("command", ""))
+
+
+def recorded_plan(out: Path) -> Sweep:
+    """The sweep that a folder is of.
+
+    Raises:
+        UserError: its description is missing, damaged, or none.
+    """
+    read_text(out / PLAN)  # where it is damaged, that is an error
+    return read_sweep(out / PLAN)
 
 
 def _collected(studies: Studies, command: str) -> dict[str, Any]:
