@@ -12,9 +12,11 @@ import time
 import urllib.request
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
+from importlib.metadata import entry_points
 from pathlib import Path
 
 from clplat.errors import UserError
+from clplat.tracking.page import STORE
 from clplat.tracking.store import ARTIFACTS, QUIET, tracked, tracking_uri
 from clplat.tracking.views import TAG, VIEWS, leaderboard_link
 
@@ -72,7 +74,7 @@ def serve(root: Path, port: int = 5000, *, say: Callable[[str], None] = print) -
     with log.open("wb") as sink, _ended_by_signals():
         process = subprocess.Popen(
             _command(root, uri, port),
-            env=_environment(),
+            env=_environment(uri),
             stdin=subprocess.DEVNULL,
             stdout=sink,
             stderr=subprocess.STDOUT,
@@ -107,14 +109,16 @@ def _ended_by_signals() -> Iterator[None]:
 
 def _command(root: Path, uri: str, port: int) -> list[str]:
     words = f"-m mlflow server --host {HOST} --port {port} --workers 1".split()
+    if entry_points(group="mlflow.app", name="clplat"):  # none where this was installed before it had a page
+        words += ["--app-name", "clplat"]
     artifacts = (root.resolve() / ARTIFACTS).as_uri()
     return [sys.executable, *words, "--backend-store-uri", uri, "--artifacts-destination", artifacts]
 
 
-def _environment() -> dict[str, str]:
+def _environment(uri: str) -> dict[str, str]:
     jobs = {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}  # queues for GenAI: unused processes
     ours = {key: value for key, value in os.environ.items() if key != "MLFLOW_TRACKING_URI"}
-    return QUIET | jobs | ours
+    return QUIET | jobs | ours | {STORE: uri}
 
 
 def _wait_until_up(process: subprocess.Popen[bytes], port: int, log: Path, seconds: float = 60) -> None:
