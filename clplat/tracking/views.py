@@ -5,7 +5,7 @@ written here and nowhere else, a test reads it back, and a failure costs the vie
 
 What the views show is in ``views.json``. They list runs of one level only: a trial repeats the numbers of its
 seeds. Groups are by label, not by strategy: one strategy on two adapters is two methods. MLflow colours
-groups by chance, and two may share a colour: ours stand in tags of the experiment, for `clplat.tracking.page`.
+groups by chance, and two may share one: ours stand in tags of the experiment, for `clplat.tracking.page`.
 """
 
 from __future__ import annotations
