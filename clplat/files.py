@@ -1,48 +1,79 @@
-"""Files at rest: whole or not there at all, because they are written to a temporary name and renamed."""
+"""Files at rest: whole or not there at all, and read back as they were written, or refused.
+
+They are written to a temporary name and renamed. What is read back carries a checksum near its beginning,
+where other programs pass over it: in the metadata of safetensors, as the entry ``$crc32`` of JSON, in a
+comment of YAML. A file without one, of an older release or from elsewhere, is taken as it is.
+"""
 
 from __future__ import annotations
 
+import io
 import json
 import os
-import tempfile
+import re
+import secrets
 import time
+import zlib
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from safetensors import SafetensorError
 
 from clplat.errors import UserError
 
-__all__ = ["read_json", "remove_leftovers", "write_atomically", "write_json", "write_text"]
+__all__ = [
+    "CHECKSUM", "is_as_written", "read_json", "read_text", "remove_leftovers", "write_atomically",
+    "write_checked", "write_json", "write_text",
+]  # fmt: skip
 
 _TEMPORARY = ".clplat-tmp"
+#: Stands for a checksum that is not known yet. A CRC finds every change of up to four bytes in a row.
+CHECKSUM = "00000000"
+#: What begins a file with a checksum, up to its digits.
+_BEGINNING = re.compile(rb'(?s:.{8}){"__metadata__":{"crc32":"|{\n  "\$crc32": "|# crc32: ')
+_DIGITS = len(CHECKSUM)
+_ENTRY = "$crc32"
+_CHUNK = 1 << 20
 
 
-def write_atomically(path: Path, write: Callable[[Path], object]) -> None:
+def write_atomically(path: Path, write: Callable[[Path], object], mode: int = 0o666) -> None:
     """Call ``write`` with a temporary path beside ``path``, flush it to disk, then rename it over ``path``.
+
+    Args:
+        path: what stands there is replaced; folders are made if need be.
+        write: gets an empty file.
+        mode: of the file, less what the umask takes away; 0o600 for what nobody else may read.
 
     Raises:
         UserError: the disk is full or not writable; what stood at ``path`` before still stands.
     """
-    temporary: Path | None = None
+    temporary = path.with_name(f".{path.name[:32]}.{secrets.token_hex(4)}{_TEMPORARY}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=_TEMPORARY, dir=path.parent)
-        os.close(handle)
-        temporary = Path(name)
-        write(temporary)
-        with temporary.open("rb+") as file:
-            os.fsync(file.fileno())
-        os.chmod(temporary, 0o644)
-        os.replace(temporary, path)
+        os.close(os.open(temporary, os.O_CREAT | os.O_EXCL | os.O_WRONLY, mode))
+        try:
+            write(temporary)
+            with temporary.open("rb+") as file:
+                os.fsync(file.fileno())
+            os.replace(temporary, path)
+        finally:
+            temporary.unlink(missing_ok=True)
+        _sync_folder(path.parent)
     except (OSError, SafetensorError) as error:
         reason = (error.strerror if isinstance(error, OSError) else None) or error
         raise UserError(f"could not write {path}: {reason}; what was there before is untouched") from error
+
+
+def _sync_folder(folder: Path) -> None:
+    """A renamed file survives a power failure once its folder is on disk as well."""
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        with suppress(OSError):  # disks of other machines may not know this
+            os.fsync(handle)
     finally:
-        if temporary is not None:
-            temporary.unlink(missing_ok=True)
+        os.close(handle)
 
 
 def remove_leftovers(folder: Path, older_than: float = 0.0) -> None:
@@ -59,21 +90,101 @@ def remove_leftovers(folder: Path, older_than: float = 0.0) -> None:
                 path.unlink()
 
 
-def write_text(path: Path, text: str) -> None:
-    """Write a text file atomically."""
-    write_atomically(path, lambda temporary: temporary.write_text(text, encoding="utf-8"))
+def write_text(path: Path, text: str, comment: str = "") -> None:
+    """Write a text file atomically.
+
+    Args:
+        comment: begins a line that readers pass over, "#" in YAML: the checksum stands there, at the top.
+    """
+    if comment:
+        write_checked(path, f"{comment} crc32: {CHECKSUM}, of this file as clplat wrote it\n{text}".encode())
+    else:
+        write_atomically(path, lambda temporary: temporary.write_text(text, encoding="utf-8"))
+
+
+def write_checked(path: Path, head: bytes, body: bytes | memoryview = b"") -> None:
+    """Write atomically what begins as a file with a checksum does, with the checksum in place of `CHECKSUM`.
+
+    Raises:
+        ValueError: ``head`` does not begin so.
+        UserError: as `write_atomically`.
+    """
+    found = _BEGINNING.match(head)
+    if found is None:
+        raise ValueError(f"there is no place for a checksum in {path.name}")
+    digits = b"%08x" % zlib.crc32(body, zlib.crc32(head))
+
+    def write(temporary: Path) -> None:
+        with temporary.open("wb") as file:
+            file.writelines((head[: found.end()], digits, head[found.end() + _DIGITS :], body))
+
+    write_atomically(path, write)
+
+
+def is_as_written(path: Path) -> bool:
+    """Whether a file has the bytes that its checksum was made of; true where it has none.
+
+    Raises:
+        OSError: it cannot be read.
+    """
+    with path.open("rb") as file:
+        return _as_written(file)
+
+
+def _as_written(file: BinaryIO) -> bool:
+    first = file.read(_CHUNK)
+    found = _BEGINNING.match(first)
+    digits = first[found.end() : found.end() + _DIGITS] if found else b""
+    if found is None or not re.fullmatch(rb"[0-9a-f]{8}", digits):
+        return True
+    crc = zlib.crc32(CHECKSUM.encode(), zlib.crc32(first[: found.end()]))
+    crc = zlib.crc32(first[found.end() + _DIGITS :], crc)
+    while chunk := file.read(_CHUNK):
+        crc = zlib.crc32(chunk, crc)
+    return crc == int(digits, 16)
+
+
+def read_text(path: Path) -> str:
+    """The text in a file; one that is missing, or damaged as its checksum tells, is a `UserError`."""
+    try:
+        return _content(path).decode()
+    except UnicodeDecodeError as error:
+        raise UserError(f"{path} is no text: {error}") from None
+
+
+def _content(path: Path) -> bytes:
+    try:
+        content = path.read_bytes()
+    except FileNotFoundError:
+        raise UserError(f"no such file: {path}") from None
+    except OSError as error:
+        raise UserError(f"{path} cannot be read: {error.strerror}") from None
+    if not _as_written(io.BytesIO(content)):
+        own = "if you changed it yourself, delete the line with its checksum"
+        raise UserError(f"{path} is damaged: these are not the bytes that were written ({own})")
+    return content
 
 
 def write_json(path: Path, value: Any) -> None:
-    """Write JSON atomically: two spaces, sorted keys, a final newline, no NaN (`None` stands for it)."""
-    write_text(path, json.dumps(value, indent=2, sort_keys=True, allow_nan=False) + "\n")
+    """Write JSON atomically: two spaces, sorted keys, a final newline, no NaN (`None` stands for it).
+
+    A mapping gets a checksum, which `read_json` takes out again.
+    """
+    text = json.dumps(value, indent=2, sort_keys=True, allow_nan=False) + "\n"
+    if isinstance(value, dict):
+        rest = f",{text[1:]}" if value else "\n}\n"
+        write_checked(path, f'{{\n  "{_ENTRY}": "{CHECKSUM}"{rest}'.encode())
+    else:
+        write_text(path, text)
 
 
 def read_json(path: Path) -> Any:
-    """Read JSON; a broken or missing file is a `UserError` that names it."""
+    """Read JSON; a missing, damaged or broken file is a `UserError` that names it."""
+    content = _content(path)
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise UserError(f"no such file: {path}") from None
-    except (ValueError, OSError) as error:
+        value = json.loads(content.decode())
+    except (ValueError, RecursionError) as error:
         raise UserError(f"{path} is not readable JSON: {error}") from None
+    if isinstance(value, dict):
+        value.pop(_ENTRY, None)
+    return value

@@ -11,7 +11,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from clplat.data.images import open_picture
+from clplat.data.decoding import open_picture
 from clplat.data.records import Item, Picture
 from clplat.errors import UserError, unknown_name
 from clplat.evaluation.comparing import compared_by

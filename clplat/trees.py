@@ -2,12 +2,13 @@
 
 A *tree* is nested dicts, lists and tuples of tensors and plain JSON values. `save_tree` keeps one in a
 single safetensors file: the tensors in its body, the shape of the tree as JSON in its header, so that a
-checkpoint is one atomic rename.
+checkpoint is one atomic rename. Each has a checksum (`clplat.files`), which is compared whenever it is read.
 """
 
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -16,9 +17,24 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 
 from clplat.errors import UserError
-from clplat.files import write_atomically
+from clplat.files import CHECKSUM, is_as_written, write_checked
 
-__all__ = ["load_tree", "save_tree"]
+__all__ = ["load_tree", "save_tensors", "save_tree"]
+
+
+def save_tensors(path: Path, tensors: Mapping[str, torch.Tensor], metadata: Mapping[str, str]) -> None:
+    """Write a safetensors file with a checksum, atomically, the same bytes for the same content.
+
+    Raises:
+        UserError: the disk is full or not writable.
+    """
+    content = save(dict(tensors))  # safetensors' own order of metadata is drawn at random
+    end = 8 + int.from_bytes(content[:8], "little")
+    about = json.dumps({"crc32": CHECKSUM, **metadata}, ensure_ascii=False, separators=(",", ":"))
+    entries = content[9:end].rstrip()
+    header = b'{"__metadata__":%s%s%s' % (about.encode(), b"," if entries != b"}" else b"", entries)
+    header += b" " * (-len(header) % 8)  # tensors begin at multiples of eight bytes
+    write_checked(path, len(header).to_bytes(8, "little") + header, memoryview(content)[end:])
 
 
 def save_tree(path: Path, tree: Any) -> None:
@@ -49,18 +65,19 @@ def save_tree(path: Path, tree: Any) -> None:
             return node
         raise TypeError(f"a tree holds tensors and plain values, not {type(node).__name__}")
 
-    header = {"tree": json.dumps(strip(tree))}
-    # Not by safetensors' `save_file`: its own temporary file would stay behind when the process is killed.
-    write_atomically(path, lambda temporary: temporary.write_bytes(save(tensors, metadata=header)))
+    text = json.dumps(strip(tree))
+    save_tensors(path, tensors, {"tree": text})
 
 
 def load_tree(path: Path) -> Any:
     """Read what `save_tree` wrote.
 
     Raises:
-        UserError: the file is missing, cut short or was not written by `save_tree`.
+        UserError: the file is missing, cut short, damaged or was not written by `save_tree`.
     """
     try:
+        if not is_as_written(path):
+            raise ValueError("damaged, these are not the bytes that were written")
         with safe_open(path, framework="pt") as file:
             tree = json.loads((file.metadata() or {})["tree"])
 

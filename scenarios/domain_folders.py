@@ -53,6 +53,7 @@ class DomainFolders:
         words: nouns for folder names that do not read well, e.g. ``{"real": "real photo"}``.
         holdout: a domain left out of the stream; its test pictures become a zero-shot probe.
         bad_pictures: refuse the tree if files cannot be read, or drop them and list them in `report`.
+        copies: of training pictures among those of val and test, by content: say so, or refuse the tree.
         negatives: each training triplet brings its reference along as a candidate, or nothing. Targets of a
             batch are all of one domain: only the references teach what tells the domains apart.
         seed: of the training triplets.
@@ -73,6 +74,7 @@ class DomainFolders:
         words: dict[str, str] | None = None,
         holdout: str | None = None,
         bad_pictures: Literal["refuse", "drop"] = "refuse",
+        copies: Literal["report", "refuse"] = "report",
         negatives: Literal["reference", "none"] = "reference",
         seed: int | None = None,
     ) -> None:
@@ -92,6 +94,7 @@ class DomainFolders:
         self.words = words
         self.holdout = holdout
         self.bad_pictures = bad_pictures
+        self.copies = copies
         self.negatives = negatives
         self.seed = seed
 
@@ -142,7 +145,12 @@ class DomainFolders:
         return self._read(None if self.order is None else [*self.order, *held])
 
     def _read(self, domains: Sequence[str] | None) -> FolderTree:
-        return read_folders(self.root, domains, self.classes, self.bad_pictures)
+        return read_folders(self.root, domains, self.classes, self.bad_pictures, self.copies)
+
+    @property
+    def remarks(self) -> list[str]:
+        """What a reader of the numbers should know of the data, a line each."""
+        return self._tree.remarks
 
     @cached_property
     def _stream(self) -> list[str]:

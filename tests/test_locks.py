@@ -176,3 +176,23 @@ def test_a_path_that_cannot_be_a_lock_is_an_error(tmp_path: Path) -> None:
     for path in (tmp_path, tmp_path / "file" / ".lock"):
         with pytest.raises(OSError), locked(path):
             pass
+
+
+def test_loader_workers_that_outlive_their_run_do_not_keep_its_lock(tmp_path: Path) -> None:
+    """They look for their parent every five seconds only."""
+    from torch.utils.data import DataLoader
+
+    path = tmp_path / ".lock"
+    begin, end = os.pipe()
+    run = os.fork()
+    if run == 0:
+        with locked(path):
+            for batch in DataLoader(range(1000), num_workers=2):  # type: ignore[arg-type]
+                os.write(end, b"%d" % int(batch))
+                os.read(os.pipe()[0], 1)  # until it is killed
+    try:
+        assert os.read(begin, 1) == b"0" and is_locked(path)
+    finally:
+        os.kill(run, signal.SIGKILL)
+        os.waitpid(run, 0)
+    assert not is_locked(path)

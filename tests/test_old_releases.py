@@ -23,16 +23,13 @@ from clplat.cli import main
 from clplat.config.parse import parse_arguments
 from clplat.config.resolve import command_of, completed, resolve
 from clplat.events import Listener
+from clplat.files import read_json
 from clplat.parts.adapters.full import Full
 from clplat.runs.assembly import assemble
 from clplat.runs.blank import completed_result
 from clplat.trees import load_tree
 
 pytestmark = pytest.mark.usefixtures("one_thread")
-
-
-def read_json(path: Path) -> Any:
-    return json.loads(path.read_text(encoding="utf-8"))
 
 
 OLD = Path(__file__).parent / "fixtures" / "release_0_1_0"

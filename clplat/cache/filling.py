@@ -56,7 +56,7 @@ class Filler:
         dtype: of rows at rest.
 
     Attributes:
-        counting: add up the floating-point operations spent on rows, in ``flops``.
+        counting: add up the floating-point operations spent on rows, made or checked, in ``flops``.
     """
 
     def __init__(self, dtype: torch.dtype) -> None:
@@ -71,21 +71,25 @@ class Filler:
         Raises:
             UserError: rows that another process left are not what ``encode`` gives.
         """
-        if table.digest not in self._met and table.foreign:
-            for group in items.groups:
-                self._check(table, items, group)
-        made = dict.fromkeys(items.groups, 0)
-        wanted = [items.names[i] for rows in items.groups.values() for i in rows]
-        missing = set(table.missing(wanted))
-        if len(missing) > MANY:
-            with table.filling():  # another process may be making them: its rows need not be made again
-                made = self._make(table, counts, items, set(table.missing(wanted)))
-        elif missing:
-            made = self._make(table, counts, items, missing)
+        with FlopCount() if self.counting else nullcontext() as counter:
+            made = self._filled(table, counts, items)
+        self.flops += counter.total if counter is not None else 0
         for group, rows in items.groups.items():
             rate = self._rates.get((table.digest, group))
             if rate is not None:
                 counts.seconds_saved += rate.of(len(rows) - made[group])
+
+    def _filled(self, table: Table, counts: Counts, items: Items) -> dict[int, int]:
+        """Check the first rows from disk, make the missing ones; return how many of each group."""
+        if table.digest not in self._met and table.foreign:
+            for group in items.groups:
+                self._check(table, items, group)
+        wanted = [items.names[i] for rows in items.groups.values() for i in rows]
+        missing = set(table.missing(wanted))
+        if len(missing) > MANY:
+            with table.filling():  # another process may be making them: its rows need not be made again
+                return self._make(table, counts, items, set(table.missing(wanted)))
+        return self._make(table, counts, items, missing) if missing else dict.fromkeys(items.groups, 0)
 
     def _make(self, table: Table, counts: Counts, items: Items, missing: set[str]) -> dict[int, int]:
         """Make these rows; return how many of each group."""
@@ -102,10 +106,7 @@ class Filler:
                 with torch.inference_mode(False), torch.no_grad():
                     x = items.load(padded)
                     began = time.perf_counter()
-                    with FlopCount() if self.counting else nullcontext() as counter:
-                        found = items.encode(x, group)
-                    self.flops += counter.total if counter is not None else 0
-                    found = found[: len(chosen)].to("cpu", self.dtype)
+                    found = items.encode(x, group)[: len(chosen)].to("cpu", self.dtype)
                     rate.add(chunk, time.perf_counter() - began)
                     table.put([items.names[i] for i in chosen], found)
         return made

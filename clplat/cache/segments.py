@@ -2,7 +2,8 @@
 
 A segment is rows with their names in one safetensors file, read by memory mapping. It holds the tensors
 ``rows`` and ``names``: the latter a JSON list as bytes, since a header is limited in length and parsed even
-for the number of rows alone. The metadata holds the digest of the table's key and a sha256 of both tensors.
+for the number of rows alone. The metadata holds the digest of the table's key and a checksum of the file; of
+older releases, a sha256 of both tensors.
 """
 
 from __future__ import annotations
@@ -19,16 +20,17 @@ from typing import Any
 import numpy as np
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save
 from torch import Tensor
 
 from clplat.errors import UserError
-from clplat.files import read_json, remove_leftovers, write_atomically, write_json
+from clplat.files import is_as_written, read_json, remove_leftovers, write_json
 from clplat.locks import locked
+from clplat.trees import save_tensors
 
 __all__ = [
-    "KEY", "LEFTOVER_SECONDS", "LOCK", "DamagedError", "count_rows", "digest_of", "open_segment", "read_key",
-    "remove_folder", "segments_in", "stats_in", "table_folders", "write_key", "write_segment",
+    "KEY", "LEFTOVER_SECONDS", "LOCK", "DamagedError", "check_segment", "count_rows", "digest_of",
+    "open_segment", "read_key", "remove_folder", "segments_in", "stats_in", "table_folders", "write_key",
+    "write_segment",
 ]  # fmt: skip
 
 KEY, LOCK = "key.json", ".lock"
@@ -113,9 +115,7 @@ def write_segment(folder: Path, digest: str, names: Sequence[str], rows: Tensor)
     path = folder / f"{int(last.partition('-')[0]) + 1:08d}-{secrets.token_hex(4)}.safetensors"
     encoded = np.frombuffer(json.dumps(list(names)).encode(), dtype=np.uint8).copy()
     tensors = {"names": torch.from_numpy(encoded), "rows": rows.contiguous()}
-    metadata = {"digest": digest, "sha256": _checksum(tensors["names"], tensors["rows"])}
-    # Not save_file: it renames a temporary file of its own, which would stay after a kill.
-    write_atomically(path, lambda temporary: temporary.write_bytes(save(tensors, metadata)))
+    save_tensors(path, tensors, {"digest": digest})
     return path
 
 
@@ -125,7 +125,7 @@ def open_segment(path: Path, digest: str, check: bool = False) -> tuple[list[str
     Args:
         path: of the segment.
         digest: of the key that it must belong to.
-        check: read everything and compare the checksum.
+        check: read everything and compare the checksum, as `check_segment`.
 
     Raises:
         DamagedError: cut short, of another key, with other bytes than were written, or no segment at all.
@@ -144,9 +144,30 @@ def open_segment(path: Path, digest: str, check: bool = False) -> tuple[list[str
         raise DamagedError("belongs to another key")
     if not isinstance(names, list) or not rows.dim() or len(names) != len(rows):
         raise DamagedError("has another number of names than of rows")
-    if check and metadata.get("sha256") != _checksum(encoded, rows):
-        raise DamagedError("has other bytes than were written (wrong checksum)")
+    if check:
+        check_segment(path)
     return names, rows
+
+
+def check_segment(path: Path) -> None:
+    """Read a segment to its last byte.
+
+    Raises:
+        DamagedError: it cannot be read, or has other bytes than were written.
+        FileNotFoundError: it was deleted.
+    """
+    try:
+        with safe_open(path, framework="pt") as file:
+            old = (file.metadata() or {}).get("sha256")
+            intact = is_as_written(path)
+            if old is not None:
+                intact = old == _sha256(file.get_tensor("names"), file.get_tensor("rows"))
+    except FileNotFoundError:
+        raise
+    except (OSError, SafetensorError, RuntimeError) as error:
+        raise DamagedError(f"is not readable ({' '.join(str(error).split())})") from error
+    if not intact:
+        raise DamagedError("has other bytes than were written (wrong checksum)")
 
 
 def count_rows(path: Path) -> int:
@@ -158,7 +179,7 @@ def count_rows(path: Path) -> int:
         return 0
 
 
-def _checksum(names: Tensor, rows: Tensor) -> str:
+def _sha256(names: Tensor, rows: Tensor) -> str:
     digest = hashlib.sha256()
     for tensor in (names, rows):
         digest.update(tensor.reshape(-1).view(torch.uint8).numpy().data)

@@ -10,7 +10,6 @@ from __future__ import annotations
 import json
 import math
 import os
-import tempfile
 import threading
 import time
 from collections.abc import Generator, Mapping
@@ -31,14 +30,16 @@ class Store:
     """Tables in a folder, bounded in size.
 
     When a segment was written and the store is over its limit, the tables used longest ago are deleted until
-    it is at 90 % of it. Where the folder cannot be written, the store is in memory and ``problem`` says so.
+    it is at 90 % of it. A folder that cannot be written is read; where none can be made, the store is in
+    memory. ``problem`` says so.
 
     Args:
         folder: where the tables are; None: in memory only, nothing at rest.
         limit_bytes: most bytes of segments on disk.
 
     Attributes:
-        folder: as given; None where it cannot be written.
+        folder: as given; None where there is none.
+        writable: whether what is new is kept there.
         bytes_written: by this process.
         problem: the first thing that went wrong, for the run to report once.
 
@@ -56,13 +57,17 @@ class Store:
         self.bytes_written, self.problem = 0, ""
         self._tables: dict[str, Table] = {}
         self._lock = threading.Lock()
+        self.writable = True
         if folder is not None:
             try:
                 folder.mkdir(parents=True, exist_ok=True)
-                tempfile.TemporaryFile(dir=folder).close()
             except OSError as error:
                 self.folder = None
                 self.note(f"cannot write to {folder}: {error.strerror}; features are kept in memory only")
+            else:
+                self.writable = os.access(folder, os.W_OK)
+                if not self.writable:
+                    self.note(f"cannot write to {folder}; new features are kept in memory only")
 
     @classmethod
     def default(cls) -> Store:
@@ -98,7 +103,7 @@ class Store:
             if digest not in self._tables:
                 folder = self.folder and self.folder / digest[:2] / digest
                 plain = json.loads(json.dumps(dict(key)))
-                self._tables[digest] = Table(plain, digest, folder, self.wrote, self.note)
+                self._tables[digest] = Table(plain, digest, folder, self.wrote, self.note, self.writable)
             return self._tables[digest]
 
     def flush(self) -> None:

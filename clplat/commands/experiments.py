@@ -153,11 +153,11 @@ def sweep(options: Namespace) -> int:
 
 def _swept(sweep: Sweep, options: Namespace) -> int:
     """Run a sweep and show it: table, what is significant, failures, the report and the links into MLflow."""
+    from clplat.addresses import without_password
     from clplat.sweep.run import run_sweep
     from clplat.tables.sweep import sweep_table
     from clplat.tracking import links
     from clplat.tracking.sweeps import SweepTracker
-    from clplat.tuning.storage import without_password
 
     storage, said = options.storage, options.said
     outcome = run_sweep(

@@ -10,7 +10,7 @@ from typing import Literal
 import torch
 from PIL import Image, ImageOps
 
-from clplat.data.images import to_rgb
+from clplat.data.decoding import to_rgb
 from clplat.data.records import Picture
 from clplat.errors import UserError
 from clplat.randomness import derive, generator

@@ -7,20 +7,16 @@ import os
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
-from PIL import Image
-
-from clplat.data.images import open_picture
+from clplat.data.decoding import content_digest, decode, picture_file
 from clplat.data.records import Picture
 from clplat.errors import UserError, nearest, unknown_name
 
 SPLITS = ("train", "val", "test")  # 60, 15 and 25 % of the pictures
 _SUFFIXES = {".jpg", ".jpeg", ".png", ".webp", ".bmp"}
 _LAYOUT = "expected <root>/<domain>/<class>/*.jpg (or jpeg, png, webp, bmp)"
-_EDGE = 1 << 16
 
 
 def stable_hash(*parts: object) -> int:
@@ -59,7 +55,8 @@ class FolderTree:
     """The pictures of a tree by (domain, class, split), each cell in the order of the paths.
 
     A picture's key is its relative path and a digest of its content: a tree with other pictures under the
-    same names never meets the cached features of this one.
+    same names never meets the cached features of this one. ``copies`` says how many files repeat the content
+    of another one, and which of the val and test pictures are training pictures under another name.
     """
 
     root: Path
@@ -67,6 +64,7 @@ class FolderTree:
     classes: tuple[str, ...]
     cells: Mapping[tuple[str, str, str], tuple[Picture, ...]] = field(repr=False)
     dropped: tuple[str, ...] = ()
+    copies: Mapping[str, Any] = field(default_factory=dict)
 
     def pictures(self, domain: str, category: str, split: str) -> tuple[Picture, ...]:
         """The pictures of one cell; empty where the domain has no such class or the split none of it."""
@@ -79,7 +77,21 @@ class FolderTree:
         for (domain, _, split), pictures in self.cells.items():
             counts[domain][split] += len(pictures)
         bad = {"count": len(self.dropped), "files": list(self.dropped)}
-        return {"root": str(self.root), "pictures": counts, "dropped": bad}
+        return {
+            "root": str(self.root),
+            "pictures": counts,
+            "dropped": bad,
+            "copies": dict(self.copies),
+        }
+
+    @property
+    def remarks(self) -> list[str]:
+        """What a reader of the numbers should know of the pictures, a line each."""
+        again = self.copies.get("trained_on", ())
+        held = sum(len(cell) for (_, _, split), cell in self.cells.items() if split != "train")
+        first = ", ".join(again[:3]) + (", ..." if len(again) > 3 else "")
+        what = f"of {held} pictures for val and test in {self.root} are training pictures under another name"
+        return [f"{len(again)} {what}: {first}"] if again else []
 
 
 def read_folders(
@@ -87,8 +99,9 @@ def read_folders(
     domains: Sequence[str] | None = None,
     classes: Sequence[str] | None = None,
     bad_pictures: Literal["refuse", "drop"] = "refuse",
+    copies: Literal["report", "refuse"] = "report",
 ) -> FolderTree:
-    """Read a tree of pictures. Every file is checked now and decoded only when it is needed.
+    """Read a tree of pictures. Every file is decoded once now, to check it, and again when it is needed.
 
     Args:
         root: folder of domain folders of class folders of pictures. Names that begin with "." or "__" are
@@ -96,12 +109,16 @@ def read_folders(
         domains: the domains to read; by default all.
         classes: the classes to read; by default all. A domain need not have every class.
         bad_pictures: what to do with files that cannot be read: refuse the tree, or leave them out.
+        copies: what to do with training pictures that stand among those of val and test under another name:
+            say so, or refuse the tree.
 
     Raises:
         UserError: the root, a domain, a class or a picture is missing, empty or broken.
     """
     if bad_pictures not in ("refuse", "drop"):
         raise unknown_name("value of bad_pictures", bad_pictures, ("refuse", "drop"))
+    if copies not in ("report", "refuse"):
+        raise unknown_name("value of copies", copies, ("report", "refuse"))
     base = Path(root).expanduser()
     if not base.is_dir():
         siblings = [path.name for path in base.parent.iterdir()] if base.parent.is_dir() else []
@@ -123,7 +140,10 @@ def read_folders(
             raise UserError(f"domain '{domain}' in {base} has none of the classes {', '.join(classes or ())}")
     if len(known) < 2:
         raise UserError(f"{base} has the single class '{next(iter(known), '')}'; at least two are needed")
-    return _checked(base, found, bad_pictures)
+    tree = _checked(base, found, bad_pictures)
+    if copies == "refuse" and tree.remarks:
+        raise UserError(f"{tree.remarks[0]}; remove one of each, or choose --scenario.copies report")
+    return tree
 
 
 def _names(folder: Path, folders: bool) -> list[str]:
@@ -153,17 +173,17 @@ def _chosen(kind: str, wanted: Sequence[str] | None, folder: Path) -> list[str]:
 def _checked(base: Path, found: Mapping[tuple[str, str], list[str]], policy: str) -> FolderTree:
     cells: dict[tuple[str, str, str], list[Picture]] = {}
     bad: list[str] = []
+    contents: dict[str, list[str]] = {}
     for (domain, category), names in found.items():
         before = len(bad)
-        for name in names:
+        paths = [base / domain / category / name for name in names]
+        for name, path, content in zip(names, paths, map(_read, paths), strict=True):
             relative = f"{domain}/{category}/{name}"
-            path = base / domain / category / name
-            digest = _digest_if_readable(path)
-            if digest is None:
+            if content is None:
                 bad.append(relative)
                 continue
-            # A partial, unlike a lambda, can be sent to the workers of a DataLoader.
-            picture = Picture(f"{relative}@{digest}", partial(open_picture, path))
+            contents.setdefault(hashlib.blake2b(content, digest_size=16).hexdigest(), []).append(relative)
+            picture = picture_file(relative, path, content_digest(content))
             cells.setdefault((domain, category, split_of(relative)), []).append(picture)
         if policy == "drop" and len(bad) - before == len(names):
             raise UserError(f"none of the {len(names)} pictures in {base / domain / category} can be read")
@@ -176,24 +196,27 @@ def _checked(base: Path, found: Mapping[tuple[str, str], list[str]], policy: str
         )
     names_of = [tuple(sorted(set(column))) for column in zip(*found, strict=True)]
     frozen = {cell: tuple(pictures) for cell, pictures in cells.items()}
-    return FolderTree(base, names_of[0], names_of[1], frozen, tuple(bad))
+    return FolderTree(base, names_of[0], names_of[1], frozen, tuple(bad), _copies(contents))
 
 
-def _digest_if_readable(path: Path) -> str | None:
-    """Digest of the content (size, first and last 64 kB), or None where the file is no whole picture."""
+def _read(path: Path) -> bytes | None:
+    """The content of a picture's file, or None where it cannot be decoded whole."""
     try:
-        with open(path, "rb") as file:
-            size = os.fstat(file.fileno()).st_size
-            head = file.read(_EDGE)
-            file.seek(max(len(head), size - _EDGE))
-            tail = file.read()
-            file.seek(0)
-            picture = Image.open(file)
-            if picture.format == "PNG":
-                picture.verify()
-            elif picture.format != "JPEG" or not (tail or head).rstrip(b"\0\r\n ").endswith(b"\xff\xd9"):
-                # `verify` looks at PNG only. A JPEG that ends as it should is whole; the rest is decoded.
-                picture.load()
+        content = path.read_bytes()
+        decode(content)
     except Exception:  # codecs raise whatever they like
         return None
-    return hashlib.blake2b(b"%d" % size + head + tail, digest_size=4).hexdigest()
+    return content
+
+
+def _copies(contents: Mapping[str, Sequence[str]]) -> dict[str, Any]:
+    """Files of equal content: how many, and those whose copies were trained on."""
+    several = [sorted(paths) for paths in contents.values() if len(paths) > 1]
+    seen = [
+        path
+        for paths in several
+        if any(split_of(other) == "train" for other in paths)
+        for path in paths
+        if split_of(path) != "train"
+    ]
+    return {"count": sum(len(paths) - 1 for paths in several), "trained_on": sorted(seen)}

@@ -1,4 +1,4 @@
-"""Pictures to pixels: decoding that names the bad file, CLIP's preprocessing to uint8, and a store in memory.
+"""Pictures to pixels: CLIP's preprocessing to uint8, and a store in memory.
 
 Mean and standard deviation belong to the backbone; everything before them happens here, once per picture.
 """
@@ -7,68 +7,20 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Literal, Protocol
 
 import numpy as np
 import torch
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image, ImageOps
 from torch import Tensor
 
+from clplat.data.decoding import to_rgb
 from clplat.data.inputs import Images
 from clplat.data.records import Picture
 from clplat.errors import UserError, unknown_name
 
-_ORIENTATION = 0x0112
-_WITH_ALPHA = {"RGBA", "LA", "PA", "RGBa", "La"}
-
-
-class BadPicture(UserError):
-    """A picture file that is missing, cut short or no picture; the message names it."""
-
-
-def open_picture(path: Path) -> Image.Image:
-    """Decode a picture file fully and return it as RGB, upright, at its native size.
-
-    Raises:
-        BadPicture: the file is missing, cut short, too large or not a picture.
-    """
-    try:
-        with open(path, "rb") as file:
-            picture = Image.open(file)
-            picture.load()
-            return to_rgb(picture)
-    except FileNotFoundError:
-        raise BadPicture(f"no such picture: {path}") from None
-    except UnidentifiedImageError:
-        raise BadPicture(f"cannot read picture {path}: not a picture in a known format") from None
-    except Exception as error:  # codecs raise whatever they like: SyntaxError, struct.error, zlib.error, ...
-        reason = " ".join(str(error).split()) or type(error).__name__
-        raise BadPicture(f"cannot read picture {path}: {reason}") from error
-
-
-def to_rgb(picture: Image.Image) -> Image.Image:
-    """Turn any PIL picture upright (EXIF) and into RGB; an RGB picture is returned as it is.
-
-    Transparent parts become white, as on a page: the colours that files hide under them are arbitrary.
-    Greyscale of 16 bits is scaled to 8, where PIL's own conversion may clip it to white.
-    """
-    if _orientation(picture) != 1:
-        picture = ImageOps.exif_transpose(picture)
-    if picture.mode.startswith("I"):
-        grey = np.clip(np.asarray(picture), 0, 65535).astype(np.uint16) >> 8
-        return Image.fromarray(grey.astype(np.uint8)).convert("RGB")
-    if picture.mode in _WITH_ALPHA or "transparency" in picture.info:
-        ground = Image.new("RGBA", picture.size, "white")
-        return Image.alpha_composite(ground, picture.convert("RGBA")).convert("RGB")
-    return picture if picture.mode == "RGB" else picture.convert("RGB")
-
-
-def _orientation(picture: Image.Image) -> int:
-    try:
-        return int(picture.getexif().get(_ORIENTATION, 1))
-    except Exception:  # a broken EXIF block does not make the pixels bad
-        return 1
+#: Sides of a resized picture, in those of its crop, beyond which the crop alone is computed.
+_LONG = 32
 
 
 class Preprocess:
@@ -107,17 +59,28 @@ class Preprocess:
         short = min(width, height)
         # Rounded as torchvision's Resize and CenterCrop round: down for the long side, to even for the crop.
         width, height = int(self.size * width / short), int(self.size * height / short)
-        if (width, height) != picture.size:
-            picture = picture.resize((width, height), Image.Resampling.BICUBIC)
         left, top = round((width - self.size) / 2), round((height - self.size) / 2)
-        if (width, height) != (self.size, self.size):
-            picture = picture.crop((left, top, left + self.size, top + self.size))
+        crop = (left, top, left + self.size, top + self.size)
+        if max(width, height) > _LONG * self.size:
+            # A picture of 20,000 x 1 pixels would become one of 4,480,000 x 224 first.
+            x, y, right, bottom = (edge * short / self.size for edge in crop)
+            box = (x, y, right, bottom)
+            picture = picture.resize((self.size, self.size), Image.Resampling.BICUBIC, box)
+        elif (width, height) != picture.size:
+            picture = picture.resize((width, height), Image.Resampling.BICUBIC)
+        if picture.size != (self.size, self.size):
+            picture = picture.crop(crop)
         return torch.from_numpy(np.array(picture)).permute(2, 0, 1).contiguous()
 
     def _pad(self, picture: Image.Image) -> Image.Image:
         width, height = picture.size
         if max(width, height) / min(width, height) < self.ratio:
             return picture
+        if max(width, height) > _LONG * max(min(width, height), self.size):
+            # Padding would make it enormous; its short side is nothing beside the black in any case.
+            scale = 4 * self.size / max(width, height)
+            width, height = max(1, round(width * scale)), max(1, round(height * scale))
+            picture = picture.resize((width, height), Image.Resampling.BICUBIC)
         wanted = max(width, height) / self.ratio
         across, down = max(int((wanted - width) / 2), 0), max(int((wanted - height) / 2), 0)
         return ImageOps.expand(picture, (across, down, across, down), fill=0)

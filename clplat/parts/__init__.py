@@ -13,8 +13,8 @@ if TYPE_CHECKING:
     from clplat.config.space import Float as Float
     from clplat.config.space import Int as Int
     from clplat.data.batch import Batch as Batch
+    from clplat.data.decoding import open_picture as open_picture
     from clplat.data.fingerprint import stream_fingerprint as stream_fingerprint
-    from clplat.data.images import open_picture as open_picture
     from clplat.data.records import Candidate as Candidate
     from clplat.data.records import Domain as Domain
     from clplat.data.records import Example as Example
@@ -82,7 +82,7 @@ _FROM = {
     "clplat.config.space": ("Choice", "Float", "Int"),
     "clplat.data.batch": ("Batch",),
     "clplat.data.fingerprint": ("stream_fingerprint",),
-    "clplat.data.images": ("open_picture",),
+    "clplat.data.decoding": ("open_picture",),
     "clplat.data.records": (
         "Candidate",
         "Domain",

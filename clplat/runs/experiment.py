@@ -103,6 +103,8 @@ class Experiment:
         if self.checkpoint.exists():
             self._resume()
         self.listener.started(self.result)
+        for remark in getattr(self.parts.scenario, "remarks", ()):
+            self.listener.note(remark)
         data = self.config.data
         if data.augment != "none":
             kept = f"{data.views} views of each are kept" if data.views else "drawn anew, nothing is kept"

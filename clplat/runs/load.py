@@ -12,6 +12,7 @@ from clplat.config.resolve import resolve
 from clplat.config.resolved import Config
 from clplat.dotted import registered_only
 from clplat.errors import UserError
+from clplat.files import read_text
 from clplat.retriever import ComposedRetriever
 from clplat.runs.assembly import build_retriever
 from clplat.runs.checkpoint import load_version
@@ -47,8 +48,9 @@ def config_of(folder: Path) -> Config:
     """The configuration that a folder holds, which names registered parts alone (`clplat.dotted`).
 
     Raises:
-        UserError: there is none, it cannot be read, or it names a part that may not be imported.
+        UserError: there is none, it is damaged, or it names a part that may not be imported.
     """
+    read_text(folder / CONFIG)  # where it is damaged, that is an error
     with registered_only(str(folder / CONFIG)):
         return resolve(read_config(folder / CONFIG))
 

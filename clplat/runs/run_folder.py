@@ -11,7 +11,7 @@ from clplat.config.reading import write_yaml, yaml_of
 from clplat.config.resolve import completed
 from clplat.config.resolved import Config
 from clplat.errors import UserError
-from clplat.files import read_json, remove_leftovers, write_text
+from clplat.files import read_json, read_text, remove_leftovers, write_text
 from clplat.kinds import KINDS
 from clplat.locks import locked
 
@@ -65,16 +65,16 @@ def locked_run_folder(folder: Path, config: Config) -> Iterator[None]:
             if other:
                 raise UserError(f"{folder} holds another experiment ({other}); choose another --out")
         else:
-            write_text(described, write_yaml(config.as_dict()))
+            write_text(described, write_yaml(config.as_dict()), comment="#")
         yield
 
 
 def _described(path: Path) -> Any:
     """What the folder holds; options that are younger than it have their defaults."""
     try:
-        written = yaml_of(path.read_text(encoding="utf-8"))
+        written = yaml_of(read_text(path))
         return completed(written) if isinstance(written, dict) else written
-    except (OSError, ValueError) as error:
+    except ValueError as error:
         raise UserError(f"{path} is damaged, so it is not known what that folder holds: {error}") from None
 
 

@@ -8,6 +8,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from clplat.addresses import without_password
 from clplat.tracking.store import open_client, open_experiment, tracking_uri
 
 if TYPE_CHECKING:
@@ -46,6 +47,11 @@ class Destination:
         self.with_views: set[str] = set()
         self.sent: set[str] = set()  # folders, to the process that logs
         self._experiments: dict[str, str] = {}
+
+    @property
+    def address(self) -> str:
+        """Of the store, as it may be shown and kept: without a password."""
+        return without_password(self.uri)
 
     @cached_property
     def client(self) -> MlflowClient:

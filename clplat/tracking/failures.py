@@ -7,6 +7,7 @@ from collections.abc import Callable
 from functools import wraps
 from typing import Concatenate, ParamSpec, TypeVar
 
+from clplat.addresses import masked, without_password
 from clplat.tracking.destination import Destination
 
 __all__ = ["failure_message", "guard", "warn_once"]
@@ -35,7 +36,7 @@ def guard(method: Callable[Concatenate[D, P], T]) -> Callable[Concatenate[D, P],
         except Exception as error:  # SQLAlchemy's, requests', the disk's and MLflow's own have no common base
             if time.monotonic() - start > _SLOW:
                 _paused_until[tracker.uri] = time.monotonic() + _PAUSE
-            reason = f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"
+            reason = f"{type(error).__name__}: {' '.join(str(error).split())}"
             warn_once(tracker, failure_message(tracker.uri, reason))
             return None
 
@@ -43,9 +44,10 @@ def guard(method: Callable[Concatenate[D, P], T]) -> Callable[Concatenate[D, P],
 
 
 def failure_message(uri: str, reason: str) -> str:
-    """The line that says why a store does not have everything."""
+    """The line that says why a store does not have everything; it holds no password."""
+    where, why = without_password(uri), masked(reason, uri)[:240]
     return (
-        f"not tracked in MLflow ({uri}): {reason}; the results on disk are whole, and "
+        f"not tracked in MLflow ({where}): {why}; the results on disk are whole, and "
         "`clplat track <folder>` logs them later"
     )
 

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from clplat.addresses import masked, without_password
 from clplat.errors import UserError
 from clplat.kinds import KINDS
 from clplat.naming import part, run_name, variant
@@ -185,8 +186,9 @@ def download(model: str, uri: str, where: Path) -> Path:
         source = client.get_model_version_download_uri(name, str(number))
         path = mlflow.artifacts.download_artifacts(source, dst_path=str(where), tracking_uri=uri)
     except (MlflowException, OSError) as error:
-        raise UserError(f"no model '{model}' in {uri}: {' '.join(str(error).split())[:200]}") from None
+        said = masked(" ".join(str(error).split()), uri)[:200]
+        raise UserError(f"no model '{model}' in {without_password(uri)}: {said}") from None
     folder = Path(path)
     if not (folder / "config.yaml").exists():
-        raise UserError(f"'{model}' at {uri} was not logged by clplat: it has no config.yaml")
+        raise UserError(f"'{model}' was not logged by clplat: it has no config.yaml")
     return folder

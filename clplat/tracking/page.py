@@ -18,11 +18,9 @@ from clplat.tracking.metrics import WORDS
 from clplat.tracking.store import open_client
 from clplat.tracking.views import COLOUR
 
-__all__ = ["STORE", "served"]
+__all__ = ["served"]
 
-#: The environment variable that names the store whose colours are shown.
-STORE = "CLPLAT_UI_STORE"
-
+_STORE = "MLFLOW_BACKEND_STORE_URI"  # the environment variable that names the store to `mlflow server`
 Message = MutableMapping[str, Any]
 Send = Callable[[Message], Awaitable[None]]
 App = Callable[[MutableMapping[str, Any], Callable[[], Awaitable[Message]], Send], Awaitable[None]]
@@ -46,7 +44,7 @@ def served() -> App:
                 return
             body.extend(message.get("body", b""))
             if not message.get("more_body"):
-                script = await asyncio.to_thread(_script, os.environ.get(STORE, ""))
+                script = await asyncio.to_thread(_script, os.environ.get(_STORE, ""))
                 page = bytes(body).replace(b"<head>", b"<head>" + script, 1)
                 length = (b"content-length", str(len(page)).encode())
                 await send({**start, "headers": [*_kept(start["headers"]), length]})

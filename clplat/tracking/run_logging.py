@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import yaml
 
+from clplat.addresses import without_password
 from clplat.measures import MEASURES
 from clplat.naming import NAME_LENGTH, flat, label, part, run_name, variant
 from clplat.plots.colours import method_colour
@@ -89,10 +90,10 @@ def find_run(client: MlflowClient, experiment_id: str, search: str) -> str | Non
 def _create(tracker: Destination, experiment_id: str, result: Mapping[str, Any], state: LogState) -> LogState:
     """Create a run, or find the one of a process that was killed before it could write down the id."""
     client, config = tracker.client, result["config"]
-    if state.key and state.run_id is None and state.uri == tracker.uri:
+    if state.key and state.run_id is None and without_password(state.uri) == tracker.address:
         state.run_id = find_run(client, experiment_id, f"tags.`clplat.key` = '{state.key}'")
     else:
-        state = LogState(state.folder, state.identity, tracker.uri, experiment_id, key=uuid.uuid4().hex)
+        state = LogState(state.folder, state.identity, tracker.address, experiment_id, key=uuid.uuid4().hex)
         state.write()
     if state.run_id is None:
         complete, spent = result["status"] == "complete", closing_metrics(result)

@@ -15,8 +15,8 @@ from contextlib import contextmanager, suppress
 from importlib.metadata import entry_points
 from pathlib import Path
 
+from clplat.addresses import without_password
 from clplat.errors import UserError
-from clplat.tracking.page import STORE
 from clplat.tracking.store import ARTIFACTS, QUIET, tracked, tracking_uri
 from clplat.tracking.views import TAG, VIEWS, leaderboard_link
 
@@ -42,7 +42,7 @@ def links(root: Path, port: int = 5000) -> dict[str, str]:
     Empty when nothing is tracked or the store does not answer.
     """
     uri = tracking_uri(root)
-    base = uri if uri.startswith("http") else f"http://{HOST}:{port}"
+    base = without_password(uri) if uri.startswith("http") else f"http://{HOST}:{port}"
     try:
         with tracked(root) as (_, experiments):
             return {
@@ -71,10 +71,10 @@ def serve(root: Path, port: int = 5000, *, say: Callable[[str], None] = print) -
     port = free_port(port)
     log = root.resolve() / LOG
     log.parent.mkdir(parents=True, exist_ok=True)
-    with log.open("wb") as sink, _ended_by_signals():
+    with open(log, "wb", opener=_no_link) as sink, _ended_by_signals():
         process = subprocess.Popen(
-            _command(root, uri, port),
-            env=_environment(uri),
+            _command(root, port),
+            env=_environment() | {"MLFLOW_BACKEND_STORE_URI": uri},  # which anybody could read in its command
             stdin=subprocess.DEVNULL,
             stdout=sink,
             stderr=subprocess.STDOUT,
@@ -107,18 +107,23 @@ def _ended_by_signals() -> Iterator[None]:
             signal.signal(name, handler)
 
 
-def _command(root: Path, uri: str, port: int) -> list[str]:
+def _no_link(path: str, flags: int) -> int:
+    """A symbolic link that somebody put there is not followed to what it would empty."""
+    return os.open(path, flags | os.O_NOFOLLOW, 0o666)
+
+
+def _command(root: Path, port: int) -> list[str]:
     words = f"-m mlflow server --host {HOST} --port {port} --workers 1".split()
     if entry_points(group="mlflow.app", name="clplat"):  # none where this was installed before it had a page
         words += ["--app-name", "clplat"]
     artifacts = (root.resolve() / ARTIFACTS).as_uri()
-    return [sys.executable, *words, "--backend-store-uri", uri, "--artifacts-destination", artifacts]
+    return [sys.executable, *words, "--artifacts-destination", artifacts]
 
 
-def _environment(uri: str) -> dict[str, str]:
+def _environment() -> dict[str, str]:
     jobs = {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}  # queues for GenAI: unused processes
     ours = {key: value for key, value in os.environ.items() if key != "MLFLOW_TRACKING_URI"}
-    return QUIET | jobs | ours | {STORE: uri}
+    return QUIET | jobs | ours
 
 
 def _wait_until_up(process: subprocess.Popen[bytes], port: int, log: Path, seconds: float = 60) -> None:

@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from clplat.addresses import masked, without_password
 from clplat.errors import UserError
 from clplat.tracking.descriptions import HOW_TO_READ
 
@@ -106,7 +107,8 @@ def tracked(root: Path) -> Iterator[tuple[MlflowClient, Mapping[str, Experiment]
         )
         yield client, {item.name.removeprefix(_PREFIX): item for item in found}
     except MlflowException as error:
-        raise UserError(f"MLflow at {uri} does not answer: {' '.join(str(error).split())[:200]}") from error
+        said = masked(" ".join(str(error).split()), uri)[:200]
+        raise UserError(f"MLflow at {without_password(uri)} does not answer: {said}") from error
 
 
 def open_experiment(client: MlflowClient, uri: str, scenario: str) -> str:

@@ -10,16 +10,17 @@ import warnings
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
-from urllib.parse import unquote, urlsplit
+from urllib.parse import urlsplit
 
 import optuna
 from optuna.storages import GrpcStorageProxy, JournalStorage, RDBStorage
 from optuna.storages.journal import JournalFileBackend
 
+from clplat.addresses import masked, without_password
 from clplat.errors import UserError
 from clplat.locks import locked
 
-__all__ = ["JOURNAL", "open_storage", "without_password"]
+__all__ = ["JOURNAL", "open_storage"]
 
 JOURNAL = "studies.journal"
 #: Seconds in which a server must answer.
@@ -92,26 +93,10 @@ def _database(where: str) -> RDBStorage:
     return RDBStorage(where, engine_kwargs=options)
 
 
-def without_password(where: str) -> str:
-    """An address without its password and its options, which may hold one too.
-
-    Example:
-        >>> without_password("postgresql://ann:secret@db.lab:5432/optuna?sslmode=require")
-        'postgresql://ann@db.lab:5432/optuna'
-    """
-    scheme, _, rest = where.partition("://")
-    login, at, place = rest.partition("?")[0].rpartition("@")
-    return f"{scheme}://{login.partition(':')[0]}{at}{place}"
-
-
 def _why(error: Exception, where: str) -> str:
     """The text of an error in one line, without the password."""
     text = " ".join(str(getattr(error, "orig", None) or error).split())
-    login = where.partition("://")[2].rpartition("@")[0]
-    password = login.partition(":")[2]
-    for secret in {password, unquote(password)} - {""}:
-        text = text.replace(secret, "***")
-    return text[:200]
+    return masked(text, where)[:200]
 
 
 class _JournalLock:

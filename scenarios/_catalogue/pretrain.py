@@ -18,7 +18,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from clplat.config.reading import read_yaml
-from clplat.data.images import PixelStore, Preprocess, open_picture
+from clplat.data.decoding import open_picture
+from clplat.data.images import PixelStore, Preprocess
 from clplat.data.records import Picture
 from clplat.errors import UserError
 from clplat.models.backbone import Backbone

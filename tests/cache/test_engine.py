@@ -22,6 +22,7 @@ from clplat.cache.engine import FeatureCache
 from clplat.cache.store import Store
 from clplat.cache.table import Table
 from clplat.data.inputs import Images, Texts
+from clplat.flops import FlopCount
 from clplat.models.backbone import Backbone
 from clplat.models.features import POOLED, ImageFeatures, TextFeatures
 from clplat.models.frozen import weights_fixed
@@ -401,6 +402,17 @@ def test_operations_on_what_is_kept_are_counted_apart() -> None:
         assert spent() == once > 0, "the second one finds the row"
     features.image(pictures([1]))
     assert spent() == once, "nobody counts any more"
+
+
+def test_the_check_of_rows_from_disk_is_counted_apart(tmp_path: Path) -> None:
+    """A run that was killed meets its own rows again: its steps took no more for that."""
+    backbone, _ = system("frozen")
+    FeatureCache(backbone, (store := Store(tmp_path))).image(pictures([0, 1]))
+    store.flush()
+    features = FeatureCache(backbone, Store(tmp_path))
+    with FlopCount() as all_of_it, features.counting() as spent:
+        features.image(pictures([0, 1]))
+    assert all_of_it.total == spent() > 0
 
 
 # -- towers that give pooled features only ----------------------------------------------------------------

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import errno
+import hashlib
 import json
 import os
+import random
 import time
 from pathlib import Path
 from typing import Any
@@ -14,12 +16,14 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from safetensors import safe_open
+from safetensors.torch import save_file
 from torch import Tensor
 
 from clplat.cache import table as tables
 from clplat.cache.segments import write_segment
 from clplat.cache.store import Store, Table, parse_bytes
 from clplat.errors import UserError
+from clplat.files import read_json
 
 KEY = {"what": "image", "tap": "pooled", "weights": "4f2a", "dtype": "float32", "shape": [4]}
 
@@ -213,8 +217,8 @@ def test_keys_are_readable_and_apart(folder: Path) -> None:
     store.table(other).put(["1"], torch.zeros(1, 4))
     store.flush()
     digest = store.table(KEY).digest
-    text = (folder / digest[:2] / digest / "key.json").read_text()
-    assert json.loads(text) == KEY and '\n  "tap": "pooled",\n' in text
+    path = folder / digest[:2] / digest / "key.json"
+    assert read_json(path) == KEY and '\n  "tap": "pooled",\n' in path.read_text()
     assert store.table(other).rows(["1"]).sum() == 0
     assert torch.equal(store.table(KEY).rows(["1"]), rows_of(["1"]))
     for bad in ({"a": float("nan")}, {"a": Path("b")}):
@@ -229,7 +233,7 @@ def test_a_missing_or_damaged_key_is_reported_and_written_again(content: bytes |
     path.unlink() if content is None else path.write_bytes(content)
     assert [problem for problem in Store(folder).verify() if str(path) in problem]
     assert "1" in Store(folder).table(KEY)
-    assert json.loads(path.read_text()) == KEY
+    assert read_json(path) == KEY
     assert Store(folder).verify() == []
 
 
@@ -263,6 +267,72 @@ def test_every_flipped_bit_is_reported(folder: Path) -> None:
         assert problem.startswith(str(path)), place
     path.write_bytes(content)
     assert Store(folder).verify() == []
+
+
+def test_a_flipped_byte_costs_the_rows_of_its_segment_and_nothing_else(folder: Path) -> None:
+    """Detected, or in words that nobody reads: no place of the file gives another row."""
+    table = Store(folder).table(KEY)
+    fill(table, numbers(0, 5))
+    fill(table, numbers(5, 8))
+    path, dice = segments(folder)[0], random.Random(0)
+    content, found = path.read_bytes(), 0
+    for place in range(len(content)):
+        path.unlink()  # not under the mapping of the table
+        path.write_bytes(
+            content[:place] + bytes([content[place] ^ dice.randrange(1, 256)]) + content[place + 1 :]
+        )
+        store = Store(folder)
+        late = store.table(KEY)
+        missing = late.missing(numbers(0, 8))
+        assert missing in ([], numbers(0, 5)), place
+        late.put(missing, rows_of(missing) if missing else torch.empty(0, 4))
+        assert torch.equal(late.rows(numbers(0, 8)), rows_of(numbers(0, 8))), place
+        assert bool(missing) == ("its rows are computed again" in store.problem)
+        found += bool(missing)
+    assert found > len(content) - 40
+    assert torch.equal(table.rows(numbers(0, 8)), rows_of(numbers(0, 8))), "who read it before has it still"
+
+
+def test_rows_that_another_segment_has_as_well_are_taken_from_there(folder: Path) -> None:
+    fill(Store(folder).table(KEY), numbers(0, 3))
+    path = segments(folder)[0]
+    path.write_bytes(path.read_bytes()[:-1] + b"!")
+    fill(Store(folder).table(KEY), numbers(0, 2))
+    late = Store(folder).table(KEY)
+    assert late.missing(numbers(0, 3)) == ["2"]
+    assert torch.equal(late.rows(["0", "1"]), rows_of(["0", "1"]))
+
+
+def test_a_segment_is_read_once_by_a_process_and_only_if_it_is_asked_for(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    table = Store(folder).table(KEY)
+    fill(table, numbers(0, 5))
+    fill(table, numbers(5, 8))
+    read: list[str] = []
+    monkeypatch.setattr("clplat.cache.index.check_segment", lambda path: read.append(path.name))
+    late = Store(folder).table(KEY)
+    for _ in range(3):
+        assert late.missing(["1", "2"]) == []
+        late.rows(["1", "2"])
+    assert read == [segments(folder)[0].name]
+    assert "7" in late
+    table.rows(numbers(0, 8))
+    assert read == [path.name for path in segments(folder)]
+
+
+@pytest.mark.parametrize("damaged", [False, True])
+def test_segments_of_older_releases_are_read_and_checked(damaged: bool, folder: Path) -> None:
+    """They hold a sha256 of their tensors."""
+    table = Store(folder).table(KEY)
+    fill(table, ["9"])
+    names = torch.frombuffer(bytearray(json.dumps(["1", "2"]).encode()), dtype=torch.uint8)
+    digest = hashlib.sha256(names.numpy().tobytes() + rows_of(["1", "2"]).numpy().tobytes()).hexdigest()
+    rows = rows_of(["1", "3" if damaged else "2"])
+    where = segments(folder)[0].with_name("00000009-old.safetensors")
+    save_file({"names": names, "rows": rows}, where, {"digest": table.digest, "sha256": digest})
+    assert table.missing(["1", "2"]) == (["1", "2"] if damaged else [])
+    assert len(Store(folder).verify()) == damaged
 
 
 def test_a_segment_of_another_table_is_not_taken(folder: Path) -> None:
@@ -411,6 +481,24 @@ def test_a_folder_that_cannot_be_written_means_memory(
         fill(store.table(KEY), ["1"])
     assert torch.equal(store.table(KEY).rows(["1"]), rows_of(["1"])) and store.bytes_written == 0
     assert [table.rows for table in store.info()] == [1]
+
+
+def test_a_folder_that_cannot_be_written_is_read(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No lock, no temporary file, no time of use: nothing is tried that must fail."""
+    fill(Store(folder).table(KEY), ["1", "2"])
+    before = {path: path.stat().st_mtime_ns for path in folder.rglob("*")}
+    segments(folder)[0].with_name(".lock").unlink(missing_ok=True)
+    before = {path: path.stat().st_mtime_ns for path in [folder, *folder.rglob("*")]}
+    monkeypatch.setattr("clplat.cache.store.os.access", lambda path, mode: mode != os.W_OK)
+    store = Store(folder)
+    assert "cannot write to" in store.problem and str(folder) in store.problem
+    table = store.table(KEY)
+    with table.filling():
+        assert table.missing(["1", "2", "3"]) == ["3"]
+        fill(table, ["3"])
+    assert torch.equal(table.rows(["3", "1"]), rows_of(["3", "1"])) and store.bytes_written == 0
+    assert [info.rows for info in store.info()] == [2] and store.verify() == []
+    assert {path: path.stat().st_mtime_ns for path in [folder, *folder.rglob("*")]} == before
 
 
 def test_a_full_disk_costs_no_row(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -152,12 +152,11 @@ def test_leftovers_of_killed_writers_go_after_an_hour(
     def write() -> None:
         table = Store(tmp_path).table(KEY)
         table.put(["1"], rows_of(["1"]))
-        monkeypatch.setattr(Path, "write_bytes", dying)
+        monkeypatch.setattr("clplat.files.os.fsync", dying)
         table.flush()
 
-    def dying(path: Path, content: bytes) -> None:
-        with path.open("wb") as file:
-            file.write(content[: len(content) // 2])
+    def dying(handle: int) -> None:
+        os.ftruncate(handle, os.fstat(handle).st_size // 2)
         os._exit(0)
 
     joined(forked(write), forked(write))

@@ -5,9 +5,12 @@ from __future__ import annotations
 import io
 import os
 import pickle
+import re
+import zlib
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
@@ -204,3 +207,78 @@ def test_pacs_is_read_whole(pacs: Path) -> None:
 @pytest.fixture
 def pacs(shared_data: Callable[[str], Path]) -> Path:
     return shared_data("pacs")
+
+
+def test_copies_of_training_pictures_are_counted_and_can_be_refused(tmp_path: Path) -> None:
+    root = tree_of(tmp_path, 1)
+    for number, path in enumerate(sorted(root.rglob("*.png"))):
+        path.write_bytes(encoded("PNG", number))
+    assert read_folders(root).copies == {"count": 0, "trained_on": []} and not read_folders(root).remarks
+    names = [f"{i}.png" for i in range(40)]
+    train = next(name for name in names if split_of(f"photo/dog/{name}") == "train")
+    test = next(name for name in names if split_of(f"sketch/dog/{name}") == "test")
+    for name in (f"photo/dog/{train}", f"sketch/dog/{test}"):
+        (root / name).write_bytes(encoded("PNG", 200))
+    tree = read_folders(root)
+    assert tree.report["copies"] == {"count": 1, "trained_on": [f"sketch/dog/{test}"]}
+    line = r"1 of \d+ pictures for val and test in .* are training pictures under another name: sketch/dog/"
+    assert re.match(line, tree.remarks[0])
+    with pytest.raises(UserError, match=line + r".*--scenario\.copies report$"):
+        read_folders(root, copies="refuse")
+
+
+def test_a_key_covers_the_whole_content(tmp_path: Path) -> None:
+    """Two bitmaps that differ in the middle of their 480 kB, under one name and of one size."""
+    for place, colour in (("one", "red"), ("two", "blue")):
+        for category in ("cat", "dog"):
+            folder = tmp_path / place / "photo" / category
+            folder.mkdir(parents=True)
+            picture = Image.new("RGB", (400, 400), "white")
+            picture.paste(colour, (180, 180, 220, 220))
+            picture.save(folder / "1.bmp")
+    keys = [
+        {picture.key for cell in read_folders(tmp_path / place).cells.values() for picture in cell}
+        for place in ("one", "two")
+    ]
+    assert len(keys[0]) == len(keys[1]) == 2 and keys[0].isdisjoint(keys[1])
+
+
+def without_end(kind: str, **options: Any) -> bytes:
+    """A picture whose pixels end early although its file ends as it should: Pillow makes it half grey."""
+    file = io.BytesIO()
+    Image.effect_noise((64, 64), 60).convert("RGB").save(file, kind, **options)
+    content = file.getvalue()
+    if kind == "JPEG":
+        return content[: len(content) * 2 // 3] + b"\xff\xd9"
+    start = content.index(b"IDAT") - 4
+    pixels = zlib.decompress(
+        content[start + 8 : start + 8 + int.from_bytes(content[start : start + 4], "big")]
+    )
+    short = zlib.compress(pixels[: len(pixels) // 2])
+    chunk = b"IDAT" + short
+    idat = len(short).to_bytes(4, "big") + chunk + zlib.crc32(chunk).to_bytes(4, "big")
+    return content[:start] + idat + content[content.index(b"IEND") - 4 :]
+
+
+@pytest.mark.parametrize(
+    ("kind", "options"),
+    [("JPEG", {}), ("JPEG", {"progressive": True}), ("PNG", {})],
+    ids=["jpeg", "progressive", "png"],
+)
+def test_pictures_that_are_half_there_are_dropped(tmp_path: Path, kind: str, options: Any) -> None:
+    root, bad = tree_of(tmp_path), without_end(kind, **options)
+    Image.open(io.BytesIO(bad)).load()  # Pillow says nothing
+    (root / f"photo/cat/half.{kind.lower()}").write_bytes(bad)
+    assert read_folders(root, bad_pictures="drop").dropped == (f"photo/cat/half.{kind.lower()}",)
+    with pytest.raises(UserError, match=r"half\.\w+.*bad_pictures drop"):
+        read_folders(root)
+
+
+def test_no_picture_of_the_cases_passes_the_check(shared_data: Callable[[str], Path], tmp_path: Path) -> None:
+    root = tree_of(tmp_path)
+    files = sorted((shared_data("../cases") / "pictures").iterdir())
+    for file in files:
+        (root / "photo/cat" / file.name).write_bytes(file.read_bytes())
+    assert [Path(name).name for name in read_folders(root, bad_pictures="drop").dropped] == [
+        file.name for file in files
+    ]

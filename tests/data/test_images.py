@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import io
+import struct
+import tracemalloc
+import zlib
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import open_clip
@@ -14,7 +18,8 @@ from hypothesis import strategies as st
 from PIL import Image
 from torchvision.transforms import functional as F
 
-from clplat.data.images import BadPicture, PixelStore, Preprocess, open_picture, to_rgb
+from clplat.data.decoding import BadPicture, decode, open_picture, to_rgb
+from clplat.data.images import PixelStore, Preprocess
 from clplat.data.records import Picture
 from clplat.errors import UserError
 
@@ -184,3 +189,93 @@ def test_whatever_the_limit_the_pixels_are_right(calls: list[str], rows: int) ->
         assert store.get([make(key) for key in keys])[:, 0, 0, 0].tolist() == [ord(key) for key in keys]
         assert len(store._kept) <= rows
     assert store.decoded == len(make.loads) <= store.asked
+
+
+@pytest.mark.parametrize("options", [{}, {"progressive": True}, {"subsampling": 0}, {"quality": 30}])
+@pytest.mark.parametrize("mode", ["RGB", "L", "CMYK"])
+def test_jpegs_have_pillows_pixels(mode: str, options: dict[str, Any]) -> None:
+    file = io.BytesIO()
+    noise(61, 35).resize((122, 70)).convert(mode).save(file, "JPEG", **options)
+    theirs = Image.open(io.BytesIO(file.getvalue())).convert("RGB")
+    assert np.array_equal(np.asarray(decode(file.getvalue())), np.asarray(theirs))
+
+
+def test_a_jpeg_is_turned_upright(tmp_path: Path) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    noise(12, 8).save(tmp_path / "turned.jpg", exif=exif)
+    assert open_picture(tmp_path / "turned.jpg").size == (8, 12)
+
+
+@pytest.mark.parametrize("bits", [1, 2, 4, 8])
+@pytest.mark.parametrize("size", [(1, 1), (9, 5), (64, 3)])
+def test_whole_pngs_of_every_depth_are_read(bits: int, size: tuple[int, int]) -> None:
+    picture = Image.new("P", size, 1)
+    picture.putpalette([0, 0, 0, 250, 0, 0])
+    file = io.BytesIO()
+    picture.save(file, "PNG", bits=bits)
+    assert decode(file.getvalue()).getpixel((0, 0)) == (250, 0, 0)
+
+
+@pytest.mark.parametrize("size", [(1, 1), (5, 7), (16, 9), (3, 33)])
+def test_interlaced_pngs_are_read_whole_and_missed_where_they_end_early(size: tuple[int, int]) -> None:
+    width, height = size
+    pixels = noise(*size)
+    rows = b""
+    for x, y, across, down in (
+        (0, 0, 8, 8), (4, 0, 8, 8), (0, 4, 4, 8), (2, 0, 4, 4), (0, 2, 2, 4), (1, 0, 2, 2), (0, 1, 1, 2),
+    ):  # fmt: skip
+        part = np.asarray(pixels)[y::down, x::across]
+        rows += b"".join(b"\0" + row.tobytes() for row in part if part.shape[1])
+
+    def png(content: bytes) -> bytes:
+        header = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 1)
+        chunks = ((b"IHDR", header), (b"IDAT", zlib.compress(content)), (b"IEND", b""))
+        body = (
+            struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+            for kind, data in chunks
+        )
+        return b"\x89PNG\r\n\x1a\n" + b"".join(body)
+
+    assert np.array_equal(np.asarray(decode(png(rows))), np.asarray(pixels))
+    with pytest.raises(ValueError, match="its pixels end after"):
+        decode(png(rows[:-1]))
+
+
+@pytest.mark.parametrize("kind", ["clip", "targetpad"])
+@pytest.mark.parametrize("size", [(20000, 1), (1, 20000), (4000, 3)])
+def test_a_thin_picture_costs_no_more_than_its_crop(kind: Any, size: tuple[int, int]) -> None:
+    tracemalloc.start()
+    found = Preprocess(224, kind)(Image.new("RGB", size, "red"))
+    assert tracemalloc.get_traced_memory()[1] < 50e6
+    tracemalloc.stop()
+    assert found.shape == (3, 224, 224)
+    if kind == "clip":
+        assert (found[0] == 255).all() and (found[1:] == 0).all()
+
+
+def test_the_crop_of_a_thin_picture_is_that_of_the_whole() -> None:
+    picture = noise(700, 10)
+    whole = picture.resize((16 * 70, 16), Image.Resampling.BICUBIC).crop((552, 0, 568, 16))
+    ours = Preprocess(16)(picture).permute(1, 2, 0).numpy().astype(int)
+    assert abs(ours - np.asarray(whole).astype(int)).max() <= 1
+
+
+def test_grey_of_many_bits_is_scaled_to_eight() -> None:
+    wide = np.array([[0, 1 << 20], [1 << 19, 1 << 18]], dtype=np.int32)
+    assert np.asarray(to_rgb(Image.fromarray(wide)))[..., 0].tolist() == [[0, 255], [128, 64]]
+    unit = np.array([[0.0, 1.0], [0.5, 0.25]], dtype=np.float32)
+    assert np.asarray(to_rgb(Image.fromarray(unit)))[..., 0].tolist() == [[0, 255], [128, 64]]
+    far = np.array([[-3.0, 5.0], [1.0, -1.0]], dtype=np.float32)
+    assert np.asarray(to_rgb(Image.fromarray(far)))[..., 0].tolist() == [[0, 255], [128, 64]]
+    flat = np.full((2, 2), 1 << 20, dtype=np.int32)
+    assert (np.asarray(to_rgb(Image.fromarray(flat))) == 0).all()
+    with pytest.raises(ValueError, match="no number"):
+        to_rgb(Image.fromarray(np.full((2, 2), np.nan, dtype=np.float32)))
+
+
+def test_transparent_grey_of_sixteen_bits_is_white() -> None:
+    file = io.BytesIO()
+    grey = np.array([[0, 40000], [65535, 256]], dtype=np.uint16)
+    Image.fromarray(grey).save(file, "PNG", transparency=40000)
+    assert np.asarray(decode(file.getvalue()))[..., 0].tolist() == [[0, 255], [255, 1]]

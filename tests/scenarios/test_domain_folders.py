@@ -292,3 +292,24 @@ def test_pacs(pacs: Path) -> None:
 @pytest.fixture
 def pacs(shared_data: Callable[[str], Path]) -> Path:
     return shared_data("pacs")
+
+
+def test_replaced_pictures_are_other_data(tmp_path: Path) -> None:
+    """granny-smith#150: bitmaps of one size, replaced under the same names."""
+    root = tmp_path / "tree"
+
+    def draw(category: str, number: int, colour: str) -> None:
+        folder = root / "photo" / category
+        folder.mkdir(parents=True, exist_ok=True)
+        picture = Image.new("RGB", (400, 400), "white")
+        picture.paste(colour, (150, 150, 250 + number, 250))
+        picture.save(folder / f"{number:02d}.bmp")
+
+    for category in ("cat", "dog"):
+        for number in range(12):
+            draw(category, number, "red" if category == "cat" else "blue")
+    before = DomainFolders(str(root), train=4, queries=2).fingerprint()
+    assert DomainFolders(str(root), train=4, queries=2).fingerprint() == before
+    for number in range(12):
+        draw("cat", number, "green")
+    assert DomainFolders(str(root), train=4, queries=2).fingerprint() != before

@@ -13,12 +13,13 @@ from typing import Any
 
 import pytest
 
+from clplat.addresses import without_password
 from clplat.errors import UserError
 from clplat.sweep import Budget, Sweep, read_sweep
 from clplat.sweep.layout import Layout
 from clplat.sweep.queue import Queue
 from clplat.sweep.run import run_sweep
-from clplat.tuning.storage import open_storage, without_password
+from clplat.tuning.storage import open_storage
 
 Begin = Callable[..., "subprocess.Popen[str]"]
 PROXY = """

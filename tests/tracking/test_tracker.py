@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 from PIL import Image
 
+from clplat.files import read_json, write_json
 from clplat.tracking import Tracker, log_result, tracking_uri
 from clplat.tracking.log_state import STATE_FILE
 from clplat.tracking.store import open_client, open_experiment
@@ -115,6 +116,21 @@ def test_row_by_row_then_again_doubles_nothing(root: Path, make_result: Make) ->
     assert state["rows_logged"] == 5
     assert state["finished"] is True
     assert state["uri"] == tracking_uri(root)
+
+
+def test_the_address_is_kept_without_its_password(
+    root: Path, make_result: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also where an older release had kept it: the run goes on."""
+    result = make_result("naive", 0, rows=1)
+    folder = folder_of(root, result)
+    for name in ("destination", "run_logging"):
+        monkeypatch.setattr(f"clplat.tracking.{name}.without_password", lambda uri: "http://ann@lab")
+    run_id = log_result(result, folder)
+    state = read_json(folder / STATE_FILE)
+    assert state["uri"] == "http://ann@lab"
+    write_json(folder / STATE_FILE, state | {"run_id": None, "uri": "http://ann:secret@lab"})
+    assert log_result(result, folder) == run_id
 
 
 def test_figures_missing_after_a_kill_are_drawn_later(root: Path, make_result: Make) -> None:

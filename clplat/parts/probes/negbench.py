@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import csv
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
-from clplat.data.images import open_picture
+from clplat.data.decoding import open_picture, picture_file
 from clplat.data.items import Picture
 from clplat.errors import UserError
 from clplat.parts.probes._base import Probe
@@ -45,16 +46,18 @@ class NegBench(Contrasts):
         super().__init__(f"negbench/{Path(file).stem}", cases)
 
     def build(self) -> list[Probe]:
-        """Itself.
+        """The questions about the pictures as they are now.
 
         Raises:
             UserError: a picture that is not there.
         """
+        shown: dict[str, Picture] = {}
         for picture in self.pictures:
             path = Path(self.folder, picture.key.rpartition("/")[2])
             if not path.is_file():
                 raise UserError(f"NegBench names the picture {path}, which is not there")
-        return [self]
+            shown[picture.key] = picture_file(picture.key, path)
+        return [Contrasts(self.name, [replace(case, picture=shown[case.picture.key]) for case in self.cases])]
 
 
 def _case(row: dict[str, str], number: int, file: str, folder: str) -> Contrast:

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import json
-from functools import partial
 from pathlib import Path
 from typing import Any
 
-from clplat.data.images import open_picture
-from clplat.data.items import Picture
+from clplat.data.decoding import picture_file
 from clplat.errors import UserError
 from clplat.parts.probes._base import Probe, Probes
 from clplat.parts.probes._contrasts import Contrast, Contrasts
@@ -64,7 +62,7 @@ class SugarCrepePP(Probes):
         path = Path(self.pictures, entry["filename"])
         if not path.is_file():
             raise UserError(f"SugarCrepe++ names the picture {path}, which is not there")
-        picture = Picture(f"coco/val2017/{entry['filename']}", partial(open_picture, path))
+        picture = picture_file(f"coco/val2017/{entry['filename']}", path)
         return Contrast(picture, (entry["caption"], entry["caption2"]), (entry["negative_caption"],))
 
 

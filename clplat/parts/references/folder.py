@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import cache, partial
+from functools import cache
 from pathlib import Path
 
-from clplat.data.images import open_picture
+from clplat.data.decoding import picture_file
 from clplat.data.items import Picture
 from clplat.parts.references._base import Reference
 
@@ -19,7 +19,7 @@ class Folder(Reference):
     """All pictures below a folder, and the lines of a text file: unpaired, as ZSCL takes them.
 
     Args:
-        path: of the folder; pictures are named by their place in it and their size in bytes.
+        path: of the folder; pictures are named by their place in it and their content.
         captions: a file of one text a line; empty lines are passed over. By default ``captions.txt`` in the
             folder.
         seed: of the draws; by default the experiment's.
@@ -44,8 +44,8 @@ def _pictures(folder: Path) -> tuple[Picture, ...]:
     files = sorted(path for path in folder.rglob("*") if path.suffix.lower() in _SUFFIXES)
     if not files:
         raise ValueError(f"there are no pictures below {folder}")
-    names = [(f"{path.relative_to(folder).as_posix()} {path.stat().st_size}", path) for path in files]
-    return tuple(Picture(f"reference/{name}", partial(open_picture, path)) for name, path in names)
+    names = [(f"reference/{path.relative_to(folder).as_posix()}", path) for path in files]
+    return tuple(picture_file(name, path) for name, path in names)
 
 
 @cache

@@ -31,7 +31,7 @@ class TestFolder(ReferenceContract):
 
 def test_it_reads_all_pictures_and_distinct_lines(folder: Path) -> None:
     reference = Folder(str(folder))
-    names = [picture.key.rpartition(" ")[0] for picture in reference.pictures()]
+    names = [picture.key.rpartition("@")[0] for picture in reference.pictures()]
     assert names == [f"reference/{name}" for name in ("0.png", "2.png", "4.png", "deep/1.png", "deep/3.png")]
     assert reference.texts() == ("a dog", "a cat", "a red bird", "a fish")
     (folder / "other.txt").write_text("a house\n", encoding="utf-8")
