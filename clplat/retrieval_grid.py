@@ -25,7 +25,7 @@ def save_picture(picture: Image.Image, path: Path) -> None:
     """Write a PNG, whole or not at all; texts among what the picture knows of itself go with it."""
     known = PngInfo()
     for key, value in picture.info.items():
-        if isinstance(value, str):
+        if isinstance(key, str) and isinstance(value, str):
             known.add_text(key, value)
     write_atomically(
         path, lambda temporary: picture.save(temporary, format="PNG", compress_level=1, pnginfo=known)

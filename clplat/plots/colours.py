@@ -44,21 +44,24 @@ def strategy_colour(name: str) -> str:
 
 
 def method_colour(strategy: str, label: str) -> str:
-    """The colour of a strategy, in another shade if the label of the method says more than its name.
+    """The colour of a method where there is nothing but colours; figures use marks too (`styles`).
 
-    For places that have colours only; figures tell methods of one strategy apart by marks (`styles`).
+    That of its strategy, in another shade if the label says more than its name; one of its own if the label
+    does not name the strategy, because all methods may have the same.
 
     Example:
-        >>> method_colour("replay", "replay"), method_colour("replay", "replay (tuned)")
-        ('#0072b2', '#19acff')
+        >>> method_colour("replay", "replay") == strategy_colour("replay")
+        True
+        >>> len({method_colour("replay", name) for name in ("replay", "replay (tuned)", "replay-2", "lora")})
+        4
     """
-    colour = strategy_colour(strategy)
+    colour, (first, second) = strategy_colour(strategy), divmod(_stable(label) % 65536, 256)
     if label == strategy:
         return colour
-    red, green, blue = (int(colour[k : k + 2], 16) / 255 for k in (1, 3, 5))
-    hue, light, strong = colorsys.rgb_to_hls(red, green, blue)
-    shades = [shade for step in (-0.2, -0.12, 0.12, 0.2, 0.28) if 0.15 < (shade := light + step) < 0.8]
-    return _hex(colorsys.hls_to_rgb(hue, shades[_stable(label) % len(shades)], strong))
+    hue, _, strong = colorsys.rgb_to_hls(*(int(colour[k : k + 2], 16) / 255 for k in (1, 3, 5)))
+    if strategy not in label:
+        hue, strong = first / 256, 0.6
+    return _hex(colorsys.hls_to_rgb((hue + 0.1 * (first / 256 - 0.5)) % 1, 0.2 + 0.45 * second / 256, strong))
 
 
 def domain_colour(index: int, count: int) -> str:

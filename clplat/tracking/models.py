@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import shutil
 import tempfile
@@ -11,9 +12,12 @@ from typing import TYPE_CHECKING, Any
 
 from clplat.addresses import masked, without_password
 from clplat.errors import UserError
+from clplat.files import read_json
 from clplat.kinds import KINDS
 from clplat.naming import part, run_name, variant
-from clplat.runs.run_folder import VERSION_ELSEWHERE
+from clplat.plots.grids import last_grid, read_grid
+from clplat.runs.run_folder import RESULT, VERSION_ELSEWHERE
+from clplat.tracking.descriptions import EXAMPLE, model_note, version_note
 from clplat.tracking.destination import Destination
 from clplat.tracking.log_state import LogState, locked_state
 from clplat.tracking.metrics import clean, rows_done
@@ -114,8 +118,48 @@ def _lay_out(where: Path, version: Path, run_id: str, model_id: str) -> None:
         (where / "versions").mkdir()
         shutil.copyfile(version, where / "versions" / version.name)
     model = Model(run_id=run_id, model_id=model_id, signature=_signature())
+    model.saved_input_example_info = _write_example(where, _example_text(version.parents[1]))
+    _write_requirements(where, _result(version.parents[1]))
     model.add_flavor("python_function", loader_module="clplat.serving")
     model.save(str(where / "MLmodel"))
+
+
+def _result(folder: Path) -> dict[str, Any]:
+    """The result of a run, or nothing where its folder has none yet."""
+    return dict(read_json(folder / RESULT)) if (folder / RESULT).exists() else {}
+
+
+def _example_text(folder: Path) -> str:
+    """The words of a query of the run."""
+    grid = last_grid(folder / "grids")
+    return next((found.text for found in (read_grid(grid) if grid else []) if found.text), EXAMPLE)
+
+
+def _write_example(where: Path, text: str) -> dict[str, str]:
+    """An input by words alone, which every gallery answers, as MLflow keeps examples."""
+    table = {"columns": ["reference", "text"], "data": [["", text]]}
+    # By MLflow's reader: no checksum of ours among its keys.
+    (where / "input_example.json").write_text(json.dumps(table), encoding="utf-8")
+    (where / "serving_input_example.json").write_text(
+        json.dumps({"dataframe_split": table}), encoding="utf-8"
+    )
+    return {
+        "type": "dataframe",
+        "pandas_orient": "split",
+        "artifact_path": "input_example.json",
+        "serving_input_path": "serving_input_example.json",
+    }
+
+
+def _write_requirements(where: Path, result: Mapping[str, Any]) -> None:
+    """The libraries that the run was made with."""
+    pins = [
+        f"{name}=={str(number).partition('+')[0]}"  # a local build is on no index
+        for name, number in sorted((result.get("versions") or {}).items())
+        if name != "python"
+    ]
+    if pins:
+        (where / "requirements.txt").write_text("\n".join(pins) + "\n", encoding="utf-8")
 
 
 def _signature() -> Any:
@@ -152,16 +196,21 @@ def set_champion(tracker: Destination, folder: Path, scenario: str) -> str:
         raise RuntimeError(f"no model was logged from {state.folder}")
     model_id = state.models[max(state.ready, key=int)]
     try:
-        client.create_registered_model(name, description=f"clplat search --model models:/{name}@{CHAMPION}")
+        client.create_registered_model(name)
     except MlflowException as error:
         if error.error_code != "RESOURCE_ALREADY_EXISTS":
             raise
+    client.update_registered_model(name, model_note(name, scenario, CHAMPION))
     # Not `models:/<id>`: MLflow would look for that in the store that its global state names.
     source = client.get_logged_model(model_id).artifact_location
     versions = client.search_model_versions(f"name = '{name}'")
     version = next((known for known in versions if known.source == source), None)
     if version is None:
-        version = client.create_model_version(name, source, state.run_id, model_id=model_id)
+        result = _result(state.folder)
+        about = version_note(result, _example_text(state.folder))[:5000] if result else None
+        version = client.create_model_version(
+            name, source, state.run_id, model_id=model_id, description=about
+        )
     client.set_registered_model_alias(name, CHAMPION, version.version)
     return name
 

@@ -34,7 +34,8 @@ def served() -> App:
 
     async def app(scope: MutableMapping[str, Any], receive: Any, send: Send) -> None:
         if scope["type"] != "http" or (scope["method"], scope["path"]) != ("GET", "/"):
-            return await mlflow_app(scope, receive, send)
+            await mlflow_app(scope, receive, send)
+            return
         start: Message = {}
         body = bytearray()
 
@@ -50,7 +51,7 @@ def served() -> App:
                 await send({**start, "headers": [*_kept(start["headers"]), length]})
                 await send({"type": "http.response.body", "body": page})
 
-        return await mlflow_app({**scope, "headers": _kept(scope["headers"])}, receive, collect)
+        await mlflow_app({**scope, "headers": _kept(scope["headers"])}, receive, collect)
 
     return app
 

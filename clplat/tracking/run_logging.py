@@ -133,7 +133,7 @@ def _tags(result: Mapping[str, Any], state: LogState, called: str | None) -> dic
         "clplat.name": str(result.get("name") or state.folder.name),
         "clplat.split": str((result.get("protocol") or {}).get("split", "test")),
         "clplat.stream": " > ".join(result["domains"])[:1000],
-        "mlflow.runColor": method_colour(tags["clplat.strategy"], tags["clplat.label"]),
+        "mlflow.runColor": method_colour(tags["clplat.strategy"], called or tags["clplat.strategy"]),
     }
     code = (result.get("fingerprints") or {}).get("code")
     commit = code.get("commit") if isinstance(code, Mapping) else code
