@@ -20,6 +20,7 @@ from clplat.config.groups import GROUPS
 from clplat.config.slots import PLAIN
 from clplat.dotted import trusted
 from clplat.errors import UserError, nearest, unknown_name
+from clplat.extras import named_extras
 from clplat.kinds import KINDS
 
 if TYPE_CHECKING:
@@ -63,7 +64,8 @@ def main(argv: Sequence[str] | None = None, *, sweep: Sweep | None = None, scrip
             if not sys.warnoptions:
                 warnings.simplefilter("ignore")  # those of libraries, about what a user cannot change
             try:
-                return _dispatch(words, sweep, script)
+                with named_extras("this command"):
+                    return _dispatch(words, sweep, script)
             finally:
                 sys.stdout.flush()  # a reader that is gone is noticed here, not when Python shuts down
     except UserError as error:

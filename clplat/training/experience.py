@@ -11,6 +11,7 @@ from torch import Tensor
 
 from clplat.training.hooks import Hooks
 from clplat.training.learner import Learner
+from clplat.training.order import chooses_data
 from clplat.training.phases import Phase
 from clplat.training.watch import Watch
 
@@ -49,6 +50,11 @@ class Running:
 
     def __enter__(self) -> Running:
         strategy, learner, own = self.strategy, self.learner, self._experience
+        if getattr(strategy, "reads_data", False) and not hasattr(own.dataset, "__getitem__"):
+            raise TypeError(
+                f"{self._name} looks at what was trained on: strategy.experience(learner, dataset) takes it, "
+                f"a sequence of examples, not {type(own.dataset).__name__}"
+            )
         own.origin_stream.append(own)
         learner.begin(own.current_experience)
         strategy.before_experience(learner, own)
@@ -73,8 +79,20 @@ class Running:
                 f"{self._name} saw no step: the loop steps another optimizer than learner.optimizer"
             )
         self.strategy.after_experience(self.learner, self._experience)
-        if type(self.strategy).training_set is Hooks.training_set:
+        if not chooses_data(self.strategy):
             self._experience.dataset = None  # nothing asks for it again
+
+    def turn(self, dataset: Any) -> None:
+        """Between two steps, this experience ends and the next one begins."""
+        self.strategy.after_experience(self.learner, self._experience)
+        stream = self._experience.origin_stream
+        self._experience.dataset = None
+        self._experience = Experience(dataset, len(stream), stream)
+        stream.append(self._experience)
+        self.dataset = self.learner.dataset = dataset
+        self.learner.begin(self._experience.current_experience)
+        self.strategy.before_experience(self.learner, self._experience)
+        self._read = False
 
     @property
     def _name(self) -> str:

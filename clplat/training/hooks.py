@@ -49,6 +49,9 @@ class SupportsLearning(Protocol):
     def passes(self, data: Any, batch_size: int, *, grad: bool = False) -> Iterator[tuple[Any, Any]]:
         """Batches and outputs of a pass over data, in evaluation mode."""
 
+    def averaged(self, tensors: Sequence[Tensor]) -> list[Tensor]:
+        """The mean of each over the processes that train this model together."""
+
     def embed(self, items: Sequence[Item | Picture | str]) -> Tensor:
         """As `items`, of any number, in evaluation mode and without gradients."""
 

@@ -16,6 +16,7 @@ from clplat.progress import Progress
 from clplat.training.hooks import Hooks
 from clplat.training.learner import AnyLearner
 from clplat.training.phases import Phase, Span, hold, spans, trained_names
+from clplat.training.processes import bare
 
 __all__ = ["AvalancheLearner", "StrategyPlugin"]
 
@@ -30,8 +31,7 @@ class AvalancheLearner(AnyLearner):
 
     @property
     def model(self) -> nn.Module:  # type: ignore[override]
-        model: nn.Module = self.template.model
-        return model
+        return bare(self.template.model)
 
     @property
     def optimizer(self) -> Optimizer:

@@ -46,6 +46,7 @@ class MAS(Strategy):
 
     terms = ("mas",)
     stores = "statistics"
+    reads_data = True
 
     def __init__(
         self, lam: Annotated[float, Float(0.1, 1000.0, log=True)] = 1.0, batch_size: int = 64
@@ -72,7 +73,8 @@ class MAS(Strategy):
                 if gradient is not None:
                     importance[name] += gradient.abs()
         if named:
-            self.anchor.consolidate(learner.model, {n: total / batches for n, total in importance.items()})
+            means = learner.averaged([total / batches for total in importance.values()])
+            self.anchor.consolidate(learner.model, dict(zip(importance, means, strict=True)))
 
 
 def _scores(outputs: Any) -> Tensor:

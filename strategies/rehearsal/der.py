@@ -49,6 +49,7 @@ class DER(Strategy):
 
     terms = ("dark", "replay")
     stores = "exemplars"
+    shares = False  # the memory fills with what this process trains on
 
     def __init__(
         self,

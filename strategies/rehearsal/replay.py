@@ -45,6 +45,7 @@ class Replay(Strategy):
 
     terms = ("replay",)
     stores = "exemplars"
+    reads_data = True
 
     def __init__(
         self,

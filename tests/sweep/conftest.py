@@ -147,3 +147,28 @@ def begin() -> Iterator[Callable[..., subprocess.Popen[str]]]:
 @pytest.fixture(scope="session")
 def unused_port() -> Callable[[], int]:
     return free_port
+
+
+@pytest.fixture(scope="session")
+def result_of() -> Callable[..., dict[str, Any]]:
+    """A complete result of a configuration on two domains, as a run leaves it, without a run."""
+
+    def made(config: dict[str, Any], score: float = 30.0, **changes: Any) -> dict[str, Any]:
+        held = {
+            "schema": 2,
+            "status": "complete",
+            "name": "a run",
+            "config": config,
+            "domains": ["a", "b"],
+            "protocol": {"primary": "R@5", "ks": [5], "name": "plain"},
+            "metrics": {"R@5": [[10.0, 10.0], [20.0, 10.0], [score, score]]},
+            "scores": [{}, {}, {"forgetting_max": 1.0, "plasticity": 50.0}],
+            "fingerprints": {"data": "d", "weights": "w", "code": "c", "queries": "q"},
+            "cost": {"training_flops": 1e12, "trainable_parameters": 10},
+            "measured": {"train_seconds": 2.0, "evaluation_seconds": 0.0},
+            "training": {},
+            "failure": None,
+        }
+        return {**held, **changes}
+
+    return made
