@@ -210,7 +210,7 @@ def test_links_without_a_server(
         for key in VIEWS
         if key not in ("tuning", "queries", "bands")  # of studies, sweeps, several seeds
     }
-    Tracker(root).write_tuning_view("catalogue", "R@5", ["strategy.size"])
+    Tracker(root).write_tuning_view("catalogue", "R@5", {"replay": ["strategy.size"]})
     assert "catalogue: Tuning" in links(root)
 
 
