@@ -16,17 +16,23 @@ __all__ = ["EXTRAS", "MissingLibrary", "named_extras"]
 #: Module that is imported -> extra that installs it.
 EXTRAS = {
     "PIL": "clip",
+    "accelerate": "test-integrations",
     "avalanche": "avalanche",
+    "datasets": "test-integrations",
+    "lightning": "test-integrations",
     "matplotlib": "run",
     "mlflow": "mlflow",
     "numpy": "clip",
     "open_clip": "clip",
+    "open_clip_train": "clip",
     "optuna": "optuna",
     "peft": "peft",
     "pydantic": "run",
     "rich": "run",
     "safetensors": "clip",
+    "sentence_transformers": "test-integrations",
     "torchvision": "clip",
+    "transformers": "test-integrations",
     "yaml": "run",
 }
 

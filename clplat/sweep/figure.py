@@ -4,15 +4,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from clplat.errors import UserError, unknown_name
 from clplat.measures import MEASURES
 from clplat.metric_names import meaning_of
 from clplat.tuning.spaces import extremes
-
-if TYPE_CHECKING:
-    from clplat.sweep.layout import Layout
 
 __all__ = ["FIGURES", "check_axis", "check_figure"]
 
@@ -63,7 +60,7 @@ def _check_measures(kind: str, key: str, value: Any) -> None:
             raise unknown_name(f"measure in the figure's {key}", name, MEASURES)
 
 
-def check_axis(layout: Layout) -> None:
+def check_axis(layout: Any) -> None:
     """Refuse a curve over what is no number in any method of the sweep.
 
     Raises:

@@ -14,16 +14,15 @@ from clplat.config.differences import differences
 from clplat.config.resolve import completed
 from clplat.dotted import registered_only
 from clplat.errors import UserError
-from clplat.files import read_json
+from clplat.files import read_json, read_text
 from clplat.locks import is_locked, locked
 from clplat.measures import evaluate_measures
 from clplat.runs.run_folder import RESULT
 from clplat.sweep.layout import Entry, Layout
-from clplat.sweep.plan import read_sweep
 from clplat.sweep.queue import QUEUE_LOCK, WORKERS
 from clplat.sweep.reuse import other_run
-from clplat.sweep.run import PLAN
-from clplat.sweep.studies import FINALS, Studies
+from clplat.sweep.run import PLAN, recorded_plan
+from clplat.sweep.studies import FINALS, SWEEP_ID, Studies
 from clplat.tuning.journal import JOURNAL, open_journal
 from clplat.tuning.spaces import contains, distribution
 
@@ -49,8 +48,10 @@ def repair(out: Path) -> list[str]:
     if not (out / PLAN).exists() or not (out / JOURNAL).exists():
         raise UserError(f"there is no sweep with a {JOURNAL} in {out}")
     with registered_only(str(out / PLAN)):
-        layout = Layout(read_sweep(out / PLAN))
+        layout = Layout(recorded_plan(out))
     try:
+        if (out / SWEEP_ID).exists():
+            read_text(out / SWEEP_ID)
         open_journal(out / JOURNAL)
         return [f"{out / JOURNAL} is whole; nothing was changed"]
     except UserError as error:
@@ -60,6 +61,7 @@ def repair(out: Path) -> list[str]:
             raise UserError(f"workers are running the sweep in {out}; stop them first")
         kept = next(p for n in range(1, 10**6) if not (p := out / f"{JOURNAL}.damaged-{n}").exists())
         os.replace(out / JOURNAL, kept)
+        (out / SWEEP_ID).unlink(missing_ok=True)
         said.append(f"a copy is kept: {kept}")
         studies = Studies(layout, out, open_journal(out / JOURNAL))
         for entry in layout.studies:
@@ -104,8 +106,8 @@ def _trial(studies: Studies, entry: Entry, folder: Path) -> FrozenTrial | None:
     state = ends.get(result["status"], TrialState.FAIL)
     if state == TrialState.COMPLETE and None in values:
         state, known["why"] = TrialState.FAIL, "an objective is undefined for this run"
-    if result.get("failure"):
-        known["why"] = str(result["failure"]["error"])
+    if result.get("failure"):  # what it measured is not on record, as in `Queue.failed`
+        known = {"why": str(result["failure"]["error"]), "session": "repaired"}
     complete = state == TrialState.COMPLETE
     return create_trial(
         state=state,

@@ -9,7 +9,7 @@ from typing import Any
 from clplat.config.reading import write_yaml
 from clplat.dotted import registered_only
 from clplat.errors import UserError, unknown_name
-from clplat.files import read_json, write_json, write_text
+from clplat.files import read_json, read_text, write_json, write_text
 from clplat.runs.run_folder import RESULT
 from clplat.sweep.launchers import LAUNCHERS, launch
 from clplat.sweep.layout import Layout
@@ -29,7 +29,7 @@ from clplat.sweep.worker_spec import (
 from clplat.terminal import Terminal
 from clplat.tuning.samplers import check_sampler, make_sampler
 
-__all__ = ["PLAN", "gather", "run_sweep"]
+__all__ = ["PLAN", "gather", "recorded_plan", "run_sweep"]
 
 PLAN = "sweep.yaml"
 #: Workers of one call, where an engine starts them on other machines.
@@ -82,7 +82,7 @@ def run_sweep(
     with Terminal(len(layout.entries) * len(sweep.seeds)) as terminal:
         for line in moved:
             terminal.say(line)
-        write_text(out / PLAN, write_yaml(plan))
+        write_text(out / PLAN, write_yaml(plan), comment="#")
         tracked = None if tracker is None else tracker(layout, out, terminal.say)
         if launcher != "local":
             launch(launcher, spec, terminal.say)
@@ -148,9 +148,19 @@ def gather(out: Path, storage: str | None = None) -> dict[str, Any]:
     if not (out / PLAN).exists():
         raise UserError(f"there is no sweep in {out}")
     with registered_only(str(out / PLAN)):
-        studies = WorkerSpec(read_sweep(out / PLAN), out, storage).queue().studies
+        studies = WorkerSpec(recorded_plan(out), out, storage).queue().studies
     before = read_json(out / OUTCOME) if (out / OUTCOME).exists() else {}
     return _collected(studies, before.get("command", ""))
+
+
+def recorded_plan(out: Path) -> Sweep:
+    """The sweep that a folder is of.
+
+    Raises:
+        UserError: its description is missing, damaged, or none.
+    """
+    read_text(out / PLAN)  # where it is damaged, that is an error
+    return read_sweep(out / PLAN)
 
 
 def _collected(studies: Studies, command: str) -> dict[str, Any]:

@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from clplat.errors import UserError
 from clplat.sweep.figure import check_figure
 
-if TYPE_CHECKING:
-    from clplat.sweep.plan import Sweep
-
 __all__ = ["check_shapes"]
 
 
-def check_shapes(sweep: Sweep) -> None:
+def check_shapes(sweep: Any) -> None:
     """Refuse what is no mapping, no list or no name where one is taken; what parts take is checked later.
 
     Raises:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Iterator, Mapping
-from operator import ge
+from operator import ge, itemgetter
 from pathlib import Path
 from typing import Any, cast
 
@@ -15,17 +15,19 @@ from optuna.trial import FrozenTrial, TrialState
 from clplat.config.differences import differences, in_words
 from clplat.config.resolve import completed
 from clplat.errors import UserError
-from clplat.files import write_text
+from clplat.files import read_text, write_text
 from clplat.measures import find_measure
 from clplat.sweep.allocation import State, TrialSummary, is_over
 from clplat.sweep.layout import Entry, FinalRun, Layout
 from clplat.sweep.plan import plain
 from clplat.tuning.spaces import write_space
 
-__all__ = ["FINALS", "WAYS_OUT", "Studies", "number_of", "state_of", "summary"]
+__all__ = ["FINALS", "SWEEP_ID", "WAYS_OUT", "Studies", "number_of", "state_of", "summary"]
 
 #: The study whose trials are the final runs.
 FINALS = "finals"
+#: The file with what the names of this sweep's studies begin with.
+SWEEP_ID = ".sweep-id"
 #: What may differ between a study and a sweep that goes on with it.
 SEARCH = {
     "config": "another configuration",
@@ -125,21 +127,21 @@ class Studies:
 
     def best(self, key: str) -> FrozenTrial | None:
         """The best complete trial that meets the constraints; of a front, the one with the best ``final``."""
-        sweep = self.layout.sweep
+        signs = [1 if each == StudyDirection.MAXIMIZE else -1 for each in self._directions(key)]
+        complete = [trial for trial in self.trials(key) if state_of(trial) == "complete"]
         met = [
-            trial for trial in self.trials(key) if state_of(trial) == "complete" and self._meets_limits(trial)
+            (trial, tuple(sign * value for sign, value in zip(signs, trial.values, strict=True)))
+            for trial in complete
+            if self._meets_limits(trial)
         ]
-        signs = [1 if find_measure(name).better == "higher" else -1 for name in sweep.objectives]
-        values = [tuple(sign * value for sign, value in zip(signs, t.values, strict=True)) for t in met]
+        if len(signs) == 1:  # the earliest one of equals: the default stands where nothing is better
+            return max(met, key=itemgetter(1), default=(None,))[0]
         front = [
             trial
-            for trial, mine in zip(met, values, strict=True)
-            if not any(other != mine and all(map(ge, other, mine)) for other in values)
+            for trial, mine in met
+            if not any(other != mine and all(map(ge, other, mine)) for _, other in met)
         ]
-        if len(sweep.objectives) > 1:
-            return max(front, key=lambda t: t.user_attrs["measures"]["final"] or 0.0, default=None)
-        # The earliest one of equals: the default stands where nothing is better.
-        return next(iter(front), None)
+        return max(front, key=lambda t: t.user_attrs["measures"]["final"] or 0.0, default=None)
 
     def _meets_limits(self, trial: FrozenTrial) -> bool:
         """From its measures: what older releases recorded knows nothing of undefined ones."""
@@ -186,10 +188,10 @@ class Studies:
 
     def _prefix(self) -> str:
         """Tells this sweep's studies from those of another one in the same database."""
-        path = self.out / ".sweep-id"
+        path = self.out / SWEEP_ID
         if not path.exists():
-            write_text(path, f"{self.out.resolve().name}-{secrets.token_hex(4)}")
-        return path.read_text(encoding="utf-8")
+            write_text(path, f"{self.out.resolve().name}-{secrets.token_hex(4)}", comment="#")
+        return read_text(path).rpartition("\n")[2]
 
 
 def summary(trial: FrozenTrial) -> TrialSummary:

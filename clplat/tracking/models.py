@@ -2,25 +2,32 @@
 
 from __future__ import annotations
 
-import json
+import os
 import re
 import shutil
 import tempfile
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from urllib.parse import unquote, urlsplit
 
 from clplat.addresses import masked, without_password
 from clplat.errors import UserError
-from clplat.files import read_json
 from clplat.kinds import KINDS
 from clplat.naming import part, run_name, variant
-from clplat.plots.grids import last_grid, read_grid
-from clplat.runs.run_folder import RESULT, VERSION_ELSEWHERE
-from clplat.tracking.descriptions import EXAMPLE, model_note, version_note
+from clplat.runs.run_folder import VERSION_ELSEWHERE
+from clplat.tracking.descriptions import model_note, version_note
 from clplat.tracking.destination import Destination
 from clplat.tracking.log_state import LogState, locked_state
 from clplat.tracking.metrics import clean, rows_done
+from clplat.tracking.model_files import (
+    example_text,
+    result_of,
+    signature,
+    write_example,
+    write_requirements,
+)
 from clplat.tracking.store import open_existing
 
 if TYPE_CHECKING:
@@ -100,6 +107,7 @@ def upload_models(client: MlflowClient, state: LogState) -> None:
         with tempfile.TemporaryDirectory() as temporary:
             _lay_out(Path(temporary), path, str(state.run_id), model_id)
             client.log_model_artifacts(model_id, temporary)
+        _share(client.get_logged_model(model_id).artifact_location, path)
         client.finalize_logged_model(model_id, "READY")
         state.ready.append(key)
         state.write()
@@ -117,62 +125,21 @@ def _lay_out(where: Path, version: Path, run_id: str, model_id: str) -> None:
     else:
         (where / "versions").mkdir()
         shutil.copyfile(version, where / "versions" / version.name)
-    model = Model(run_id=run_id, model_id=model_id, signature=_signature())
-    model.saved_input_example_info = _write_example(where, _example_text(version.parents[1]))
-    _write_requirements(where, _result(version.parents[1]))
+    model = Model(run_id=run_id, model_id=model_id, signature=signature())
+    model.saved_input_example_info = write_example(where, example_text(version.parents[1]))
+    write_requirements(where, result_of(version.parents[1]))
     model.add_flavor("python_function", loader_module="clplat.serving")
     model.save(str(where / "MLmodel"))
 
 
-def _result(folder: Path) -> dict[str, Any]:
-    """The result of a run, or nothing where its folder has none yet."""
-    return dict(read_json(folder / RESULT)) if (folder / RESULT).exists() else {}
-
-
-def _example_text(folder: Path) -> str:
-    """The words of a query of the run."""
-    grid = last_grid(folder / "grids")
-    return next((found.text for found in (read_grid(grid) if grid else []) if found.text), EXAMPLE)
-
-
-def _write_example(where: Path, text: str) -> dict[str, str]:
-    """An input by words alone, which every gallery answers, as MLflow keeps examples."""
-    table = {"columns": ["reference", "text"], "data": [["", text]]}
-    # By MLflow's reader: no checksum of ours among its keys.
-    (where / "input_example.json").write_text(json.dumps(table), encoding="utf-8")
-    (where / "serving_input_example.json").write_text(
-        json.dumps({"dataframe_split": table}), encoding="utf-8"
-    )
-    return {
-        "type": "dataframe",
-        "pandas_orient": "split",
-        "artifact_path": "input_example.json",
-        "serving_input_path": "serving_input_example.json",
-    }
-
-
-def _write_requirements(where: Path, result: Mapping[str, Any]) -> None:
-    """The libraries that the run was made with."""
-    pins = [
-        f"{name}=={str(number).partition('+')[0]}"  # a local build is on no index
-        for name, number in sorted((result.get("versions") or {}).items())
-        if name != "python"
-    ]
-    if pins:
-        (where / "requirements.txt").write_text("\n".join(pins) + "\n", encoding="utf-8")
-
-
-def _signature() -> Any:
-    from mlflow.models import ModelSignature
-    from mlflow.types import ColSpec, DataType, ParamSchema, ParamSpec, Schema
-    from mlflow.types.schema import Array
-
-    text = DataType.string
-    return ModelSignature(
-        inputs=Schema([ColSpec(text, "reference"), ColSpec(text, "text")]),
-        outputs=Schema([ColSpec(Array(text), "keys"), ColSpec(Array(DataType.double), "cosines")]),
-        params=ParamSchema([ParamSpec("k", DataType.long, 10), ParamSpec("domain", text, "")]),
-    )
+def _share(location: str, version: Path) -> None:
+    """A store on this disk gets another name of the run's file, which nobody writes to, for its copy."""
+    copy = Path(unquote(urlsplit(location).path), "versions", version.name)
+    if location.startswith("file:") and copy.exists():
+        spare = copy.with_suffix(".other")
+        with suppress(OSError):  # another disk, or one without links
+            os.link(version, spare)
+            os.replace(spare, copy)
 
 
 def set_champion(tracker: Destination, folder: Path, scenario: str) -> str:
@@ -206,8 +173,8 @@ def set_champion(tracker: Destination, folder: Path, scenario: str) -> str:
     versions = client.search_model_versions(f"name = '{name}'")
     version = next((known for known in versions if known.source == source), None)
     if version is None:
-        result = _result(state.folder)
-        about = version_note(result, _example_text(state.folder))[:5000] if result else None
+        result = result_of(state.folder)
+        about = version_note(result, example_text(state.folder))[:5000] if result else None
         version = client.create_model_version(
             name, source, state.run_id, model_id=model_id, description=about
         )

@@ -31,6 +31,10 @@ class SupportsLearning(Protocol):
     progress: Progress
 
     @property
+    def pretrained(self) -> bool:
+        """Whether the model knew something before the stream."""
+
+    @property
     def reference(self) -> Reference | None:
         """Data beside the stream, if there is some."""
 

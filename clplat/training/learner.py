@@ -26,6 +26,8 @@ class AnyLearner:
 
     model: nn.Module
     progress: Progress
+    #: The model knew something before the stream, which a previous model teaches in the first experience.
+    pretrained: bool
     #: Data beside the stream, where there is some.
     reference: Reference | None
 
@@ -113,24 +115,28 @@ class Learner(AnyLearner):
     Args:
         model: any module; what torch wraps around it (compile, DistributedDataParallel) is taken off, so that
             names are those of the module itself.
-        optimizer: the one that steps it. Its steps are watched and counted, see `clplat.training.order`.
+        optimizer: the one that steps it; may come later where the loop builds it. Its steps are watched and
+            counted, see `clplat.training.order`.
         predict_fn: ``batch -> outputs``; needed by strategies with a teacher or a memory.
         loss_fn: ``(batch, outputs) -> scalar``; needed by strategies with a memory.
         collate_fn: joins examples of the data set to a batch; torch's default unless given.
         progress: where training stands; experiences and steps are counted, `begin` says more.
         dataset: what the loop trains on in this experience; needed by strategies that look at it.
         reference: data beside the stream.
+        pretrained: whether the model knows something before the stream, to which the first experience is held
+            as well by strategies with a previous model (`Distill`).
         alone: this process trains a model of its own, though it is one of several of torch.distributed.
     """
 
     model: nn.Module
-    optimizer: Optimizer
+    optimizer: Optimizer = None  # type: ignore[assignment]
     predict_fn: Callable[[Any], Any] | None = None
     loss_fn: Callable[[Any, Any], Tensor] | None = None
     collate_fn: Callable[[list[Any]], Any] | None = None
     progress: Progress = field(default_factory=Progress)
     dataset: Any = None
     reference: Reference | None = None
+    pretrained: bool = False
     alone: bool = False
 
     def __post_init__(self) -> None:

@@ -136,9 +136,8 @@ class Order:
     def done(self, strategy: Any, name: str) -> None:
         """A hook has run."""
         if name == "after_backward" and strategy in self._calls and self._early(self._calls[strategy]):
-            self._probe = next(
-                ((p, p.grad.flatten()[:64].clone()) for p in self._trained() if bool(p.grad.any())), None
-            )
+            heads = ((p, p.grad.flatten()[:64].clone()) for p in self._trained())
+            self._probe = next(((p, head) for p, head in heads if bool(head.any())), None)
 
     def _loss(self, strategy: Any, calls: _Calls) -> bool:
         calls.losses += 1

@@ -28,6 +28,7 @@ class AvalancheLearner(AnyLearner):
         self.template = template
         self.progress = Progress()
         self.reference = getattr(template, "reference", None)
+        self.pretrained = getattr(template, "pretrained", False)
 
     @property
     def model(self) -> nn.Module:  # type: ignore[override]

@@ -172,3 +172,21 @@ def result_of() -> Callable[..., dict[str, Any]]:
         return {**held, **changes}
 
     return made
+
+
+@pytest.fixture(scope="session")
+def leave() -> Callable[[Path, dict[str, Any]], None]:
+    """Write what a run with this result leaves in its folder, as far as a sweep reads it."""
+    import torch
+
+    from clplat.config.reading import write_yaml
+    from clplat.files import write_json, write_text
+    from clplat.trees import save_tree
+
+    def written(folder: Path, result: dict[str, Any]) -> None:
+        write_text(folder / "config.yaml", write_yaml(result["config"]), comment="#")
+        write_json(folder / "result.json", result)
+        values = {name: torch.arange(4) / 4 for name in result["domains"]}
+        save_tree(folder / "values" / f"{len(result['scores']) - 1}.safetensors", values)
+
+    return written

@@ -16,13 +16,13 @@ from optuna.trial import TrialState
 
 from clplat.cli import main
 from clplat.errors import UserError
-from clplat.files import read_json, write_json
+from clplat.files import read_json, write_json, write_text
 from clplat.locks import locked
-from clplat.sweep import Budget, Sweep
+from clplat.sweep import Budget, Sweep, read_sweep
 from clplat.sweep.layout import Layout
 from clplat.sweep.queue import Queue
 from clplat.sweep.repair import repair
-from clplat.sweep.run import gather
+from clplat.sweep.run import gather, recorded_plan
 from clplat.sweep.studies import number_of
 from clplat.tuning.journal import open_journal
 from clplat.tuning.storage import open_storage
@@ -44,7 +44,7 @@ PLAIN: dict[str, Any] = {
     "methods": ["naive"],
     "controls": [],
     "tune": [],
-    "space": {"train.lr": [1e-3, 3e-3, 1e-2]},
+    "space": {"train.lr": [3e-3, 1e-2]},
     "seeds": [0],
     "orders": 1,
     "budget": Budget(trials=4),
@@ -73,7 +73,11 @@ def state(out: Path) -> Any:
 
 
 @pytest.fixture(scope="module")
-def done(tmp_path_factory: pytest.TempPathFactory, result_of: Callable[..., dict[str, Any]]) -> Path:
+def done(
+    tmp_path_factory: pytest.TempPathFactory,
+    result_of: Callable[..., dict[str, Any]],
+    leave: Callable[..., None],
+) -> Path:
     """A sweep of trials and final runs that did not train; one of each end."""
     out = tmp_path_factory.mktemp("done")
     queue = queue_of(out)
@@ -91,7 +95,7 @@ def done(tmp_path_factory: pytest.TempPathFactory, result_of: Callable[..., dict
             queue.pruned(job, held)
         else:
             queue.complete(job, held)
-        write_json(out / job.folder / "result.json", held)
+        leave(out / job.folder, held)
     return out
 
 
@@ -174,31 +178,42 @@ def test_numbers_of_trials_stay_and_what_was_running_goes_on(done: Path, tmp_pat
 
 
 def test_a_byte_in_the_journal_of_a_finished_sweep(
-    small_backbone: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    done: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Optuna 5138, through our doors."""
+    """Optuna 5138, through our doors; a whole sweep has exit code 2 as well: one of its trials failed."""
     out = tmp_path / "out"
-    base = {**PLAIN["base"], "backbone": f"local-dir:{small_backbone}"}
-    (tmp_path / "plan.yaml").write_text(
-        json.dumps(Sweep(**{**PLAIN, "base": base, "budget": Budget(trials=2)}).as_dict())
-    )
-    call = ["sweep", "--plan", str(tmp_path / "plan.yaml"), "--no-track", "--out", str(out)]
-    assert main(call) == 0
+    shutil.copytree(done, out)
+    call = ["sweep", "--plan", str(done / "sweep.yaml"), "--no-track", "--out", str(out)]
+    assert main(call) == 2 and "not finite" in capsys.readouterr().err
     first, before = read_json(out / "sweep.json"), {p: p.stat().st_mtime_ns for p in out.rglob("result.json")}
+    assert len(first["rows"]) == 2 and first["status"] == "complete"
     whole = (out / "studies.journal").read_bytes()
     (out / "studies.journal").write_bytes(whole[:700] + b"\xff" + whole[701:])
-    capsys.readouterr()
     for words in (call, ["report", str(out)]):
         assert main(words) == 2
         said = capsys.readouterr().err
         assert said.count("\n") == 1 and f"{out / 'studies.journal'}, line " in said and "--repair" in said
     assert main(["sweep", "--repair", "--out", str(out)]) == 0
-    assert main(call) == 0
+    assert main(call) == 2 and "not finite" in capsys.readouterr().err
+    assert read_json(out / "sweep.json") == first
     assert {p: p.stat().st_mtime_ns for p in out.rglob("result.json")} == before
-    again = read_json(out / "sweep.json")
-    assert again["rows"] == first["rows"] and again["failures"] == []
-    trials = [[t["params"] for t in outcome["studies"][0]["trials"]] for outcome in (first, again)]
-    assert trials[0] == trials[1] and len(trials[0]) == 2
+
+
+def test_other_files_of_a_sweep_are_told_too(done: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    shutil.copytree(done, out)
+    wanted, whole = ends(queue_of(out)), (out / ".sweep-id").read_bytes()
+    (out / ".sweep-id").write_bytes(whole[:-1] + bytes([whole[-1] ^ 1]))
+    with pytest.raises(UserError, match=r"\.sweep-id is damaged"):
+        queue_of(out).claim()
+    assert ".sweep-id is damaged" in repair(out)[0] and ends(queue_of(out)) == wanted
+    write_text(out / "sweep.yaml", (out / "sweep.yaml").read_text(), comment="#")
+    recorded_plan(out)
+    (out / "sweep.yaml").write_text((out / "sweep.yaml").read_text().replace('"trials": 4', '"trials": 3'))
+    for reader in (recorded_plan, gather, repair):
+        with pytest.raises(UserError, match=r"sweep\.yaml is damaged"):
+            reader(out)
+    read_sweep(out / "sweep.yaml")  # as a plan that somebody changed
 
 
 def test_there_is_nothing_to_repair(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -234,6 +234,7 @@ def test_an_interrupted_sweep_loses_nothing(dying: Callable[..., Sweep], tmp_pat
     assert {t[-1].state.name for t in queue.studies.final_tries().values()} == {"COMPLETE"}
 
 
+@pytest.mark.slow
 def test_a_dying_fork_server_costs_nothing(
     dying: Callable[..., Sweep], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
