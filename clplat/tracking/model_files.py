@@ -1,4 +1,4 @@
-"""What a logged model says of itself: an input, the libraries it was made with, what goes in and comes out."""
+"""What a logged model says of itself: an input, the libraries it was made with, what goes in and out."""
 
 from __future__ import annotations
 
