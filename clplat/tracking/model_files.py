@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from clplat.files import read_json
+from clplat.documents.result import read_result
 from clplat.plots.grids import last_grid, read_grid
 from clplat.runs.run_folder import RESULT
 from clplat.tracking.descriptions import EXAMPLE
@@ -17,7 +17,7 @@ __all__ = ["example_text", "result_of", "signature", "write_example", "write_req
 
 def result_of(folder: Path) -> dict[str, Any]:
     """The result of a run, or nothing where its folder has none yet."""
-    return dict(read_json(folder / RESULT)) if (folder / RESULT).exists() else {}
+    return dict(read_result(folder / RESULT)) if (folder / RESULT).exists() else {}
 
 
 def example_text(folder: Path) -> str:
