@@ -47,7 +47,7 @@ def drawn_pictures(drawings: Iterable[tuple[str, Drawing | None]]) -> list[Pictu
 
 def grid_pictures(rows: Sequence[Row], out: Path, styles: Mapping[str, Style]) -> list[Picture]:
     """What the methods find for a query of each domain, side by side, the best method first."""
-    folders = {row["label"]: out / row["folders"][0] / "grids" for row in rows[:_METHODS]}
+    folders = {row["label"]: out / row["folders"][0] / "grids" for row in rows[:_METHODS] if row["folders"]}
     grids = {label: grid for label, folder in folders.items() if (grid := last_grid(folder))}
     colours = {label: styles[label].colour for label in grids}
     found = side_by_side(grids, colours)
