@@ -114,7 +114,7 @@ class QuadraticAnchor:
         self.importance, self.anchor = state["importance"], state["anchor"]
 
     def _refuse_strangers(self, model: nn.Module) -> None:
-        """Names of another model would protect nothing, such as those of what was wrapped around this one."""
+        """Names of another model would protect nothing, such as those with the prefix of a wrapper."""
         own = [name for name, _ in model.named_parameters()]
         if self.importance and own and self.importance.keys().isdisjoint(own):
             raise UserError(
