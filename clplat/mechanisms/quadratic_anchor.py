@@ -118,8 +118,8 @@ class QuadraticAnchor:
         own = [name for name, _ in model.named_parameters()]
         if self.importance and own and self.importance.keys().isdisjoint(own):
             raise UserError(
-                f"the weights that are held are those of another model: '{next(iter(self.importance))}', where "
-                f"this one has '{own[0]}'; a prefix such as module. is of a wrapper"
+                f"the weights that are held are those of another model: '{next(iter(self.importance))}', "
+                f"where this one has '{own[0]}'; a prefix such as module. is of a wrapper"
             )
 
     def _held(self, model: nn.Module) -> list[tuple[str, nn.Parameter, Tensor, Tensor]]:
