@@ -23,13 +23,11 @@ from safetensors import SafetensorError, safe_open
 
 from clplat.errors import UserError, nearest
 from clplat.files import read_json
+from clplat.models.known import CONFIG, SHIPPED, refuse_unknown
 
 __all__ = ["CONFIG", "SHIPPED", "WEIGHTS", "Loaded", "build", "load", "stamp"]
 
-CONFIG = "open_clip_config.json"
 WEIGHTS = "open_clip_model.safetensors"
-#: Models that come with the package, one folder each.
-SHIPPED = Path(__file__).parents[1] / "weights"
 _WEIGHT_FILES = (
     WEIGHTS,
     "open_clip_pytorch_model.safetensors",
@@ -124,11 +122,8 @@ def _named(name: str, pretrained: str | None) -> Loaded:
     name = name.replace("/", "-")
     model_cfg = open_clip.get_model_config(name)
     if model_cfg is None:
-        ours = [folder.parent.name for folder in SHIPPED.glob(f"*/{CONFIG}")]
-        raise UserError(
-            f"unknown backbone '{name}'{nearest(name, [*ours, *open_clip.list_models()])} (allowed: "
-            f"{', '.join([*ours, 'local-dir:<folder>'])} or a name that open_clip.list_models() lists)"
-        )
+        refuse_unknown(name)
+        raise UserError(f"open_clip does not read its configuration of '{name}'")
     tags = open_clip.list_pretrained_tags_by_model(name)
     allowed = f"{', '.join(tags[:_SHOWN])}{', ...' if len(tags) > _SHOWN else ''}" or "no tags"
     if not pretrained:

@@ -12,7 +12,7 @@ from clplat.errors import UserError
 from clplat.files import read_json, write_json
 from clplat.locks import locked
 
-__all__ = ["STATE_FILE", "LogState", "locked_state", "mtime_ms", "now_ms"]
+__all__ = ["STATE_FILE", "LogState", "is_logged", "locked_state", "mtime_ms", "now_ms"]
 
 STATE_FILE = "tracking.json"
 
@@ -62,6 +62,14 @@ class LogState:
     def write(self) -> None:
         """Replace the file."""
         write_json(self.folder / STATE_FILE, {k: v for k, v in vars(self).items() if k != "folder"})
+
+
+def is_logged(folder: Path) -> bool:
+    """Whether all of a finished run is in the store, figures too."""
+    if not (folder / STATE_FILE).exists():
+        return False
+    with locked_state(folder) as state:
+        return state.finished and state.drawn
 
 
 @contextmanager
