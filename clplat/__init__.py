@@ -37,8 +37,11 @@ _FROM = {
 def __getattr__(name: str) -> Any:
     if name not in _FROM:
         raise AttributeError(f"module 'clplat' has no attribute '{name}'")
+    from clplat.extras import named_extras
+
     module, attribute = _FROM[name]
-    return getattr(importlib.import_module(module), attribute)
+    with named_extras(f"clplat.{name}"):
+        return getattr(importlib.import_module(module), attribute)
 
 
 def __dir__() -> list[str]:

@@ -4,7 +4,21 @@ from __future__ import annotations
 
 import sys
 
-from clplat.cli import main
+from clplat.extras import MissingLibrary, named_extras
+
+__all__ = ["main"]
+
+
+def main() -> int:
+    """The command, or one line that says which extra it lacks."""
+    try:
+        with named_extras("the command clplat"):
+            from clplat.cli import main as command
+    except MissingLibrary as error:
+        print(f"clplat: {error}", file=sys.stderr)
+        return 2
+    return command()
+
 
 if __name__ == "__main__":
     sys.exit(main())

@@ -20,6 +20,7 @@ from clplat.config.groups import GROUPS
 from clplat.config.slots import PLAIN
 from clplat.dotted import trusted
 from clplat.errors import UserError, nearest, unknown_name
+from clplat.extras import named_extras
 from clplat.kinds import KINDS
 
 if TYPE_CHECKING:
@@ -34,8 +35,8 @@ What there is: clplat list strategies; what it takes: clplat run --strategy.help
 
 _ENDING = """\
 clplat COMMAND --help shows the options of a command.
-Environment: CLPLAT_CACHE, the folder of the feature store (~/.cache/clplat); CLPLAT_CACHE_LIMIT, its size (20GB, 0: none);
-MLFLOW_TRACKING_URI, a tracking server instead of the files in --out.
+Environment: CLPLAT_CACHE, the folder of the feature store (~/.cache/clplat); CLPLAT_CACHE_LIMIT, its size
+(20GB, 0: none); MLFLOW_TRACKING_URI, a tracking server instead of the files in --out.
 Exit codes: 0 done, 1 the feature store is damaged, 2 something must be changed, 130 interrupted."""
 
 _COMMANDS = (demo, run, derive, sweep, report, compare, ui, list_, search, submit, cache, track, pretrain)
@@ -69,7 +70,8 @@ def main(argv: Sequence[str] | None = None, *, sweep: Sweep | None = None, scrip
             if not sys.warnoptions:
                 warnings.simplefilter("ignore")  # those of libraries, about what a user cannot change
             try:
-                return _dispatch(words, sweep, script)
+                with named_extras("this command"):
+                    return _dispatch(words, sweep, script)
             finally:
                 sys.stdout.flush()  # a reader that is gone is noticed here, not when Python shuts down
     except UserError as error:

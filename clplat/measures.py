@@ -16,7 +16,7 @@ from clplat.metric_names import meaning_of
 
 __all__ = [
     "COMPARED", "LOGGED_COSTS", "MEASURES", "Measure", "Result", "describe",
-    "evaluate_measures", "find_measure", "mean_of", "probes_about", "zero_shot_series",
+    "evaluate_measures", "find_measure", "mean_of", "meets_limits", "probes_about", "zero_shot_series",
 ]  # fmt: skip
 
 Result = Mapping[str, Any]
@@ -54,6 +54,11 @@ class Measure:
     scale: float = 1.0
     column: str = ""
     signed: bool = False
+
+    @property
+    def within(self) -> str:
+        """How a limit on it is written: the most it may be, or the least where higher is better."""
+        return "≤" if self.better == "lower" else "≥"
 
     def value(self, result: Result) -> float | None:
         """Its value; None where it is undefined."""
@@ -229,6 +234,18 @@ def find_measure(name: str) -> Measure:
 def evaluate_measures(result: Result) -> dict[str, float | None]:
     """Every measure of a result, by name, in the order of `MEASURES`."""
     return {name: entry.value(result) for name, entry in MEASURES.items()}
+
+
+def meets_limits(row: Mapping[str, Any], limits: Iterable[str]) -> str:
+    """Whether a row of a sweep meets its limits, in a word: ``yes``, ``no``, or ``undefined`` for a measure.
+
+    Example:
+        >>> meets_limits({"feasible": False, "measures": {"forgetting": None}}, ["forgetting"])
+        'undefined'
+    """
+    if any(row["measures"].get(name) is None for name in limits if name != "final"):  # the score of the row
+        return "undefined"
+    return "yes" if row["feasible"] else "no"
 
 
 def describe(name: str) -> Measure:

@@ -17,6 +17,7 @@ from typing import Any
 from clplat.beside import home
 from clplat.dotted import imported, is_dotted
 from clplat.errors import UserError, unknown_name
+from clplat.extras import MissingLibrary, named_extras
 from clplat.kinds import Kind, kind_named
 from clplat.scan import Place, class_in, docstring, scanned
 from clplat.scan import tag as tag_in
@@ -102,7 +103,10 @@ def load(kind: str, name: str) -> Any:
     place = place_of(kind, name)
     try:
         value = str(replace(place, module=home(place.module)))
-        return EntryPoint(name=name, value=value, group=f"clplat.{kind}").load()
+        with named_extras(f"the {singular(kind)} '{name}'"):
+            return EntryPoint(name=name, value=value, group=f"clplat.{kind}").load()
+    except MissingLibrary:
+        raise
     except (ImportError, AttributeError) as error:
         what = f"{singular(kind)} '{name}'"
         raise UserError(f"cannot load the {what} from {place}: {error}") from error
@@ -176,6 +180,7 @@ def _handing_on(
         found = {} if name.startswith("_") else classes()
         if name not in found:
             raise AttributeError(f"module '{module}' has no attribute '{name}'")
-        return getattr(importlib.import_module(home(found[name].module)), name)
+        with named_extras(name):
+            return getattr(importlib.import_module(home(found[name].module)), name)
 
     return attribute, lambda: sorted(classes())

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from clplat.commands import NO_TRACK, TRUST, at_least, command, option, out, print_table, workers
+from clplat.errors import UserError
 
 if TYPE_CHECKING:
     from clplat.sweep import Sweep
@@ -113,7 +114,7 @@ def demo(options: Namespace) -> int:
         refuse_named(options.raw, name, instead)
     base = merge(read_config(Path(__file__).parents[1] / "demo.yaml"), options.raw)
     question = "Seven strategies on a short stream, one seed each: what does a comparison look like?"
-    options.storage, options.launcher = None, "local"
+    options.storage, options.launcher, options.anew = None, "local", False
     return _swept(Sweep(name="demo", question=question, base=base, seeds=[0], orders=1), options)
 
 
@@ -149,10 +150,19 @@ def demo(options: Namespace) -> int:
         "what starts the workers: local, ray (extra [ray]), slurm (extra [slurm])",
         default="local",
     ),
+    option("--anew", "begin anew what --out holds of another configuration", action="store_true"),
+    option("--repair", "make the damaged studies.journal in --out anew, and stop", action="store_true"),
     parts=True,
 )
 def sweep(options: Namespace) -> int:
     """methods x seeds x stream orders, each tuned first where there is a budget"""
+    if options.repair:
+        from clplat.sweep.repair import repair
+
+        if options.storage is not None:
+            raise UserError("--repair is for the journal in --out, not for --storage")
+        print("\n".join(repair(options.out)))
+        return 0
     from clplat.sweep.flags import from_flags
 
     return _swept(from_flags(options, options.raw, options.start), options)
@@ -174,6 +184,7 @@ def _swept(sweep: Sweep, options: Namespace) -> int:
         storage=storage,
         launcher=options.launcher,
         tracker=None if options.no_track else SweepTracker,
+        anew=options.anew,
         command=said if storage is None else said.replace(storage, without_password(storage)),
     )
     if outcome["rows"]:

@@ -18,11 +18,14 @@ from clplat.kinds import KINDS
 _NAME = re.compile(r"[\w.:, -]+")
 
 
-def unflatten(value: Any) -> dict[str, Any]:
-    """Sort dotted keys into their slots.
+def unflatten(value: Any, once: bool = False) -> dict[str, Any]:
+    """Sort dotted keys into their slots; of an option that is given twice the later value counts.
+
+    Args:
+        once: an option that is given twice, as ``train.lr`` and in ``train``, is an error instead.
 
     Raises:
-        UserError: it is no mapping, or gives an option twice, as ``train.lr`` and in ``train``.
+        UserError: it is no mapping.
 
     Example:
         >>> unflatten({"strategy": "replay", "strategy.size": 3})
@@ -37,7 +40,7 @@ def unflatten(value: Any) -> dict[str, Any]:
             entry = as_part(entry)
         for name in reversed(path):
             entry = {name: entry}
-        out[head] = _together(out[head], entry, head) if head in out else entry
+        out[head] = _together(out[head], entry, head, once) if head in out else entry
     return out
 
 
@@ -61,13 +64,15 @@ def as_part(entry: Any) -> dict[str, Any]:
     }
 
 
-def _together(old: Any, new: Any, where: str) -> dict[str, Any]:
+def _together(old: Any, new: Any, where: str, once: bool) -> Any:
     """Two entries of one key: options beside the name of their part, or more options."""
     if not isinstance(old, Mapping) and not isinstance(new, Mapping):
-        raise UserError(f"'{where}' is given twice: {old} and {new}")
+        if once:
+            raise UserError(f"'{where}' is given twice: {old} and {new}")
+        return new
     found = as_part(old)
     for key, value in as_part(new).items():
-        found[key] = _together(found[key], value, f"{where}.{key}") if key in found else value
+        found[key] = _together(found[key], value, f"{where}.{key}", once) if key in found else value
     return found
 
 
@@ -113,6 +118,6 @@ def read_config(path: Path) -> dict[str, Any]:
     if content is not None and not isinstance(content, Mapping):
         raise UserError(f"{path} holds {type(content).__name__}, not a mapping of slots")
     try:
-        return unflatten({key: value for key, value in (content or {}).items() if key != "about"})
+        return unflatten({key: value for key, value in (content or {}).items() if key != "about"}, once=True)
     except UserError as error:
         raise UserError(f"{path}: {error}") from None

@@ -124,7 +124,7 @@ def parse_recipe(path: Path) -> Recipe:
         raise UserError(f"{path}: 'about' needs the keys {', '.join(needed)}")
     for key in about.keys() - known.keys():
         raise UserError(f"{path}: unknown key '{key}' in 'about'{nearest(key, known)}")
-    made = Recipe(path.stem, path.parent.name, unflatten(content), **about)
+    made = Recipe(path.stem, path.parent.name, unflatten(content, once=True), **about)
     _check(path, made)
     return made
 

@@ -6,7 +6,7 @@ import hashlib
 import os
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -65,6 +65,7 @@ class FolderTree:
     cells: Mapping[tuple[str, str, str], tuple[Picture, ...]] = field(repr=False)
     dropped: tuple[str, ...] = ()
     copies: Mapping[str, Any] = field(default_factory=dict)
+    left_out: tuple[str, ...] = ()  # domains on disk that nobody asked for
 
     def pictures(self, domain: str, category: str, split: str) -> tuple[Picture, ...]:
         """The pictures of one cell; empty where the domain has no such class or the split none of it."""
@@ -77,11 +78,13 @@ class FolderTree:
         for (domain, _, split), pictures in self.cells.items():
             counts[domain][split] += len(pictures)
         bad = {"count": len(self.dropped), "files": list(self.dropped)}
+        left_out = {"left_out": list(self.left_out)} if self.left_out else {}
         return {
             "root": str(self.root),
             "pictures": counts,
             "dropped": bad,
             "copies": dict(self.copies),
+            **left_out,
         }
 
     @property
@@ -91,7 +94,10 @@ class FolderTree:
         held = sum(len(cell) for (_, _, split), cell in self.cells.items() if split != "train")
         first = ", ".join(again[:3]) + (", ..." if len(again) > 3 else "")
         what = f"of {held} pictures for val and test in {self.root} are training pictures under another name"
-        return [f"{len(again)} {what}: {first}"] if again else []
+        said = [f"{len(again)} {what}: {first}"] if again else []
+        if self.left_out:
+            said.append(f"order leaves out what is in {self.root} too: {', '.join(self.left_out)}")
+        return said
 
 
 def existing(root: str | Path) -> Path:
@@ -146,8 +152,9 @@ def read_folders(
             raise UserError(f"domain '{domain}' in {base} has none of the classes {', '.join(classes or ())}")
     if len(known) < 2:
         raise UserError(f"{base} has the single class '{next(iter(known), '')}'; at least two are needed")
-    tree = _checked(base, found, bad_pictures)
-    if copies == "refuse" and tree.remarks:
+    left_out = () if domains is None else tuple(name for name in _names(base, True) if name not in domains)
+    tree = replace(_checked(base, found, bad_pictures), left_out=left_out)
+    if copies == "refuse" and tree.copies.get("trained_on"):
         raise UserError(f"{tree.remarks[0]}; remove one of each, or choose --scenario.copies report")
     return tree
 

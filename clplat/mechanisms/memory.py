@@ -102,7 +102,7 @@ class Memory:
         Args:
             batch: of any shape that `split_batch` knows; a tuple of the batch and of what the model put out
                 for it, say.
-            group: names the experience; a batch of `sample` is of one group.
+            group: names the experience; a batch of `sample` is of one group unless it is mixed.
 
         Example:
             >>> memory = Memory(size=2, policy="queue", seed=0)
@@ -141,18 +141,21 @@ class Memory:
             place -= len(candidates)
         return False
 
-    def sample(self, count: int) -> Any | None:
-        """A batch of two to ``count`` examples of *one* stored experience; None where none has two.
+    def sample(self, count: int, mixed: bool = False) -> Any | None:
+        """A batch of up to ``count`` stored examples; None where there are none.
 
-        One experience at a time, because the negatives of a contrastive batch are then as hard as in
-        training; across domains they would be told apart by their style alone. An experience of which one
-        example is left has no negatives to offer and is passed over.
+        Args:
+            count: examples at most; of one experience at least two.
+            mixed: of all experiences together, as a loss over classes wants them; else of one experience,
+                because the negatives of a contrastive batch are then as hard as in training: across domains
+                they would be told apart by their style alone. An experience of which one example is left has
+                no negatives to offer and is passed over.
         """
-        groups = [rows for rows in self._groups.values() if len(rows) > 1]
-        if not groups:
+        groups = [rows for rows in self._groups.values() if len(rows) > 1 or mixed]
+        if not any(groups):
             return None
-        rows = groups[self._integer(len(groups))]
-        order = torch.randperm(len(rows), generator=self._generator)[: max(2, count)]
+        rows = [row for group in groups for row in group] if mixed else groups[self._integer(len(groups))]
+        order = torch.randperm(len(rows), generator=self._generator)[: count if mixed else max(2, count)]
         return join_examples([rows[i] for i in order.tolist()])
 
     def sample_each(self, count: int) -> list[Any]:

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.optim import Optimizer
 
+from clplat.errors import UserError
 from clplat.mechanisms.examples import tensor_bytes
+from clplat.mechanisms.step_size import step_sizes
 from clplat.mechanisms.weight_space import leading, padded
 
 __all__ = ["QuadraticAnchor"]
@@ -19,6 +22,11 @@ class QuadraticAnchor:
 
     Which weights mattered is the method's own: squared gradients (EWC), the path of training (SI), the
     sensitivity of outputs (MAS), or ones (L2). A head that grew is pulled in its old part only.
+
+    The penalty is never differentiated: a weight for which ``lr * strength * importance`` is large would
+    leave in ever larger steps. `pull` makes an implicit step instead, after that of the optimizer: exact for
+    a quadratic, stable whatever the strength and the step size, and with the minima of the penalised loss.
+    Gradients stay those of the task, also where they are clipped, scaled or accumulated.
 
     Args:
         strength: of the penalty.
@@ -39,28 +47,55 @@ class QuadraticAnchor:
         self.strength, self.decay = strength, decay
         self.importance: dict[str, Tensor] = {}
         self.anchor: dict[str, Tensor] = {}
-
-    def penalty(self, model: nn.Module) -> Tensor | None:
-        """The penalty now; None before the first `consolidate`."""
-        parts = [(f * (p - a) ** 2).sum() for _, p, f, a in self._held(model)]
-        return self.strength / 2 * torch.stack(parts).sum() if parts else None
+        self._asked = 0
 
     @torch.no_grad()
-    def task_gradients(self, model: nn.Module) -> Iterator[tuple[str, Tensor, Tensor]]:
-        """Name, weight and gradient without the penalty's own part, which is known in closed form."""
-        held = {name: (p, f, a) for name, p, f, a in self._held(model)}
-        for name, parameter in model.named_parameters():
-            if parameter.requires_grad and parameter.grad is not None:
-                task = parameter.grad
-                if name in held:
-                    p, f, a = held[name]
-                    task = task - padded(self.strength * f * (p - a), task.shape)
-                yield name, parameter, task
+    def penalty(self, model: nn.Module) -> Tensor | None:
+        """The penalty now, without a gradient; None before the first `consolidate`.
+
+        Raises:
+            UserError: it is not finite. Only the CPU looks at every step; others would have to wait for it.
+        """
+        parts = [(f * (leading(p, a) - a) ** 2).sum() for _, p, f, a in self._held(model)]
+        if not parts:
+            return None
+        penalty = self.strength / 2 * torch.stack(parts).sum()
+        self._asked += 1
+        if (penalty.device.type == "cpu" or self._asked % 32 == 0) and not bool(penalty.isfinite()):
+            names = [
+                name for (name, *_), part in zip(self._held(model), parts, strict=True) if not part.isfinite()
+            ]
+            raise UserError(f"the penalty on the weights is {float(penalty)}: see {', '.join(names[:3])}")
+        return penalty
+
+    @torch.no_grad()
+    def pull(self, model: nn.Module, optimizer: Optimizer) -> None:
+        """After a step of the optimizer, move the weights to the minimum of the penalty and of its metric.
+
+        ``theta <- anchor + (theta - anchor) / (1 + s * strength * importance)``, with s the optimizer's own
+        step size (`step_sizes`): where both come to rest, the gradients of task and penalty cancel.
+
+        Reference:
+            Parikh & Boyd, Proximal Algorithms, Foundations and Trends in Optimization 2014.
+        """
+        sizes = step_sizes(optimizer)
+        for _, parameter, f, a in self._held(model):
+            if (size := sizes.get(parameter)) is not None:
+                own = leading(parameter, a)
+                stiffness = self.strength * f * (leading(size, a) if isinstance(size, Tensor) else size)
+                own.copy_(torch.addcdiv(a, own - a, 1 + stiffness))
 
     @torch.no_grad()
     def consolidate(self, model: nn.Module, importance: Mapping[str, Tensor]) -> None:
-        """After an experience: add up how much weights mattered, and hold them where they are now."""
+        """After an experience: add up how much weights mattered, and hold them where they are now.
+
+        Raises:
+            UserError: an importance is not finite, because gradients were not.
+        """
         named = dict(model.named_parameters())
+        broken = [name for name, new in importance.items() if not bool(new.isfinite().all())]
+        if broken:
+            raise UserError(f"the importance of {', '.join(broken[:3])} is not finite: gradients overflowed")
         for name, new in importance.items():
             earlier = self.importance.get(name)
             self.importance[name] = new if earlier is None else self.decay * padded(earlier, new.shape) + new
@@ -76,10 +111,10 @@ class QuadraticAnchor:
     def load_state_dict(self, state: dict[str, Any]) -> None:
         self.importance, self.anchor = state["importance"], state["anchor"]
 
-    def _held(self, model: nn.Module) -> list[tuple[str, Tensor, Tensor, Tensor]]:
-        """Name, weight, importance and anchor of what is pulled; of a weight that grew, its old block."""
+    def _held(self, model: nn.Module) -> list[tuple[str, nn.Parameter, Tensor, Tensor]]:
+        """Name, weight, importance and anchor of what is pulled."""
         return [
-            (name, leading(p, self.anchor[name]), self.importance[name], self.anchor[name])
+            (name, p, self.importance[name], self.anchor[name])
             for name, p in model.named_parameters()
             if p.requires_grad and name in self.importance
         ]

@@ -51,6 +51,10 @@ class Predicts(Protocol):
     @property
     def model(self) -> nn.Module: ...
 
+    @property
+    def pretrained(self) -> bool:
+        """Whether the model before the stream knew something."""
+
     def predict(self, batch: Any) -> Any: ...
 
 
@@ -92,11 +96,20 @@ class Teacher:
             raise ValueError(f"decay must lie in [0, 1] and every be at least 1, not {decay} and {every}")
         self.tensors, self.which, self.decay, self.every = tensors, which, decay, every
         self._steps = 0
+        #: It has learnt something: not the model before the stream, where that was not pretrained.
+        self.knows = True
         self._shared: dict[str, tuple[Tensor, int]] = {}
         self._taken = _versions(tensors or {})
 
-    def update(self, model: nn.Module) -> None:
-        """At the start of an experience: the model as it is becomes the teacher, if it is the one wanted."""
+    def update(self, model: nn.Module, pretrained: bool = True) -> None:
+        """At the start of an experience: the model as it is becomes the teacher, if it is the one wanted.
+
+        Args:
+            model: the student.
+            pretrained: whether it knew something before the stream; a previous model that did not has
+                nothing to teach in the first experience (`knows`).
+        """
+        self.knows = pretrained or self.tensors is not None or self.which != "previous"
         if self.tensors is None or self.which == "previous":
             self.tensors = snapshot(model, statistics=True)
             self._taken = _versions(self.tensors)
@@ -131,12 +144,13 @@ class Teacher:
         return tensor_bytes(self.tensors or {})
 
     def state_dict(self) -> dict[str, Any]:
-        return {"tensors": self.tensors, "steps": self._steps}
+        return {"tensors": self.tensors, "steps": self._steps, "knows": self.knows}
 
     def load_state_dict(self, state: dict[str, Any] | None) -> None:
         if state is None or "steps" not in state:  # a run that release 0.1.0 began
             state = {"tensors": state, "steps": 0}
         self.tensors, self._steps = state["tensors"], state["steps"]
+        self.knows = state.get("knows", True)
         self._shared, self._taken = {}, _versions(self.tensors or {})
 
     @property

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
@@ -12,11 +12,13 @@ from clplat.errors import UserError
 from clplat.models.adapters import AdapterState
 from clplat.models.features import POOLED, ImageFeatures, TextFeatures, Wants, checked_wants
 from clplat.models.image_tower import image_bottom, image_tower, is_open_image_tower
-from clplat.models.loading import Loaded
 from clplat.models.prompt import TowerPrompt
 from clplat.models.readout import needed_of, read_out
 from clplat.models.stages import Tower
 from clplat.models.text_tower import is_open_text_tower, text_bottom, text_ends, text_tower
+
+if TYPE_CHECKING:
+    from clplat.models.loading import Loaded
 
 __all__ = ["Encoders"]
 

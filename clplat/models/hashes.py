@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-__all__ = ["Hashes"]
+__all__ = ["Hashes", "tensor_digest"]
 
 #: A digest that was not requested during more calls of `Hashes.age` is forgotten: of an old teacher, say.
 AGES = 2
@@ -48,10 +48,10 @@ class Hashes:
             del self._known[identity], self._used[identity]
 
     def digest(self, tensor: Tensor) -> str:
-        """SHA-256 of a tensor's type, shape and bytes."""
+        """The `tensor_digest`, remembered."""
         identity = self._identity(tensor)
         if identity not in self._known:
-            self._known[identity] = (tensor.detach(), _sha256(tensor))
+            self._known[identity] = (tensor.detach(), tensor_digest(tensor))
         self._used[identity] = self._age
         return self._known[identity][1]
 
@@ -87,7 +87,8 @@ class Hashes:
         return (*self.state(tensor), tensor.shape, tensor.stride(), tensor.dtype, *sums)
 
 
-def _sha256(tensor: Tensor) -> str:
+def tensor_digest(tensor: Tensor) -> str:
+    """SHA-256 of a tensor's type, shape and bytes."""
     plain = tensor.detach().cpu().contiguous()
     digest = hashlib.sha256(f"{plain.dtype} {tuple(plain.shape)}".encode())
     if plain.numel():

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import normalize
 
-__all__ = ["Outputs", "Rows", "Scorer", "cosines", "dot", "similarities"]
+__all__ = ["Outputs", "Rows", "Scorer", "are_embeddings", "as_outputs", "cosines", "dot", "similarities"]
 
 #: Embeddings (B, ...) of one side and (C, ...) of the other -> scores (B, C).
 Scorer = Callable[[Tensor, Tensor], Tensor]
@@ -174,7 +174,49 @@ class Outputs:
         )
 
 
+#: What open_clip and transformers call the embeddings of both sides.
+_SIDES = (("image_features", "text_features"), ("image_embeds", "text_embeds"))
+
+
+def as_outputs(made: Any) -> Outputs | Tensor:
+    """What any model makes of a batch: embeddings as `Outputs`, or the logits (B, K) of a classifier.
+
+    Args:
+        made: outputs or logits as they are; a pair of unit rows (B, D) and (C, D), with a scale and more
+            behind it where there is one, as open_clip's models put out; or a mapping with such features, or
+            with ``logits``, as those of transformers.
+
+    Raises:
+        TypeError: it is nothing of these.
+
+    Example:
+        >>> as_outputs((torch.eye(2), torch.eye(2), torch.tensor(100.0))).scale
+        tensor(100.)
+    """
+    if isinstance(made, Outputs | Tensor) or hasattr(made, "scores"):
+        return made  # type: ignore[no-any-return]
+    if isinstance(made, Mapping):
+        if "logits" in made:
+            return made["logits"]  # type: ignore[no-any-return]
+        names = next((names for names in _SIDES if made.keys() >= {*names}), ())
+        made = (*(made[name] for name in names), made.get("logit_scale", 1.0))
+    if (
+        not isinstance(made, tuple | list)
+        or len(made) < 2
+        or not all(isinstance(e, Tensor) for e in made[:2])
+    ):
+        known = "logits, a pair of embeddings, (image, text, scale) or clplat.parts.Outputs"
+        raise TypeError(f"outputs are {known}, not {type(made).__name__}")
+    query, candidates, *more = made
+    return Outputs(query, candidates, torch.as_tensor(more[0] if more else 1.0))
+
+
+def are_embeddings(made: Any) -> bool:
+    """Whether the examples of a batch are each other's negatives: not where they have logits of their own."""
+    return not isinstance(as_outputs(made), Tensor)
+
+
 def similarities(outputs: Any) -> Tensor:
-    """Scores of queries and candidates (B, C): by the model's scorer, or of a pair of embeddings."""
-    found: Tensor = dot(*outputs) if isinstance(outputs, tuple) else outputs.scores()
-    return found
+    """Scores of queries and candidates (B, C): by the model's scorer; of a classifier, its logits (B, K)."""
+    made = as_outputs(outputs)
+    return made if isinstance(made, Tensor) else made.scores()

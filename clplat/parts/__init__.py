@@ -8,6 +8,8 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
+from clplat.extras import named_extras
+
 if TYPE_CHECKING:
     from clplat.config.space import Choice as Choice
     from clplat.config.space import Float as Float
@@ -141,7 +143,8 @@ __all__ = [*_MODULES]
 def __getattr__(name: str) -> Any:
     if name not in _MODULES:
         raise AttributeError(f"module 'clplat.parts' has no attribute '{name}'")
-    return getattr(importlib.import_module(_MODULES[name]), name)
+    with named_extras(name):
+        return getattr(importlib.import_module(_MODULES[name]), name)
 
 
 def __dir__() -> list[str]:

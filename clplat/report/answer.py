@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 
 from clplat.formats import number, setting, signed, text
-from clplat.measures import MEASURES, describe
+from clplat.measures import MEASURES, describe, meets_limits
 from clplat.plots.styles import Style
 from clplat.report.outcome import Outcome, Row, is_contender, settings_text
 from clplat.report.tables import Axis, Cell, Column, Interval, Part, Table
@@ -34,9 +34,10 @@ def answer_table(rows: Sequence[Row], outcome: Outcome, styles: Mapping[str, Sty
         Column("replicates", lambda row: str(row["n"]), "number"),
     ]
     if limits:
-        within = ", ".join(f"{name}\u00a0≤\u00a0{setting(limit)}" for name, limit in limits.items())
-        met = {True: "yes", False: "no", None: "–"}
-        columns.append(Column(f"within {within}", lambda row: met[row["feasible"]]))
+        within = ", ".join(
+            f"{name}\u00a0{describe(name).within}\u00a0{setting(v)}" for name, v in limits.items()
+        )
+        columns.append(Column(f"within {within}", lambda row: meets_limits(row, limits)))
     if any(row["params"] for row in rows):
         columns.append(Column("chosen by tuning", lambda row: settings_text(row["params"])))
     spread = any(row["score"]["sd"] is not None for row in rows)

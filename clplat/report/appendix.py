@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from operator import itemgetter
 
 from clplat.formats import number, setting
+from clplat.measures import describe
 from clplat.report.outcome import Outcome, Row, Runs, name_of, settings_text
 from clplat.report.tables import Column, Part, Table
 
@@ -48,7 +49,10 @@ def facts(outcome: Outcome) -> list[tuple[str, str]]:
     budget = outcome["budget"]
     limits = {"trials": "{} trials", "seconds": "{} s", "tflops": "{} TFLOP"}
     allowed = [limits[key].format(setting(budget[key])) for key in limits if budget.get(key) is not None]
-    limited = [f"{name} at most {number(float(value))}" for name, value in outcome["constraints"].items()]
+    limited = [
+        f"{name} {describe(name).within} {number(float(value))}"
+        for name, value in outcome["constraints"].items()
+    ]
     found = [
         ("scenario", outcome["scenario"]),
         ("domains", ", ".join(outcome["domains"])),

@@ -9,6 +9,7 @@ from functools import lru_cache
 from typing import Any, Literal
 
 import torch
+from torch import nn
 
 from clplat.cache.engine import FeatureCache
 from clplat.cache.store import Store
@@ -53,6 +54,8 @@ class Assembly:
     postprocessor: PostProcessor | None
     evaluator: Evaluator
     base_fingerprint: str
+    #: The parameters that the backbone was loaded with, and the digests of their values then.
+    base: dict[nn.Parameter, str]
     cut_texts: list[str]
     #: Names of the parameters of the backbone that each slot set out to train.
     attached: dict[str, list[str]]
@@ -74,12 +77,14 @@ def _store(folder: str | None, limit: str | None) -> Store:
     return Store.default()
 
 
-def build_retriever(config: Config) -> tuple[ComposedRetriever, str, dict[str, list[str]]]:
+def build_retriever(
+    config: Config,
+) -> tuple[ComposedRetriever, str, dict[str, list[str]], dict[nn.Parameter, str]]:
     """The model as it is before the stream, on its device.
 
     Returns:
-        The model, the fingerprint of the backbone's weights, and the names of the parameters in the backbone
-        that ``adapter`` and ``prompt`` train.
+        The model; the fingerprint of the backbone's weights; the names of the parameters in the backbone that
+        ``adapter`` and ``prompt`` train; the parameters that were loaded, with the digests of their values.
 
     Raises:
         UserError: a device that cannot be used, parts that do not fit together.
@@ -87,6 +92,7 @@ def build_retriever(config: Config) -> tuple[ComposedRetriever, str, dict[str, l
     check_device(config.device)
     backbone = config.make("backbone")
     fingerprint = backbone.fingerprint()
+    base = {parameter: backbone.hashes.digest(parameter) for parameter in backbone.parameters()}
     composer, prompt, adapter = config.make("composer"), config.make("prompt"), config.make("adapter")
     attached: dict[str, list[str]] = {}
     with seeded(config.seed, "initialisation"):
@@ -104,7 +110,7 @@ def build_retriever(config: Config) -> tuple[ComposedRetriever, str, dict[str, l
         store = _store(os.environ.get("CLPLAT_CACHE"), os.environ.get("CLPLAT_CACHE_LIMIT"))
         dtype = torch.float16 if config.features == "fp16" else torch.float32
         retriever.cache = FeatureCache(backbone, store, dtype)
-    return retriever, fingerprint, attached
+    return retriever, fingerprint, attached, base
 
 
 def assemble(config: Config) -> Assembly:
@@ -117,7 +123,7 @@ def assemble(config: Config) -> Assembly:
     benchmark = scenario.benchmark()
     domains = [experience.domain for experience in benchmark.train_stream]
     probes = _probes(config, benchmark)
-    retriever, fingerprint, attached = build_retriever(config)
+    retriever, fingerprint, attached, base = build_retriever(config)
     if config.name("postprocessor") != "none" and not retriever.scorer.approximable:
         raise UserError(
             f"postprocessor '{config.name('postprocessor')}' compares one vector of each item, which scorer "
@@ -154,6 +160,7 @@ def assemble(config: Config) -> Assembly:
         postprocessor=config.make("postprocessor"),
         evaluator=evaluator,
         base_fingerprint=fingerprint,
+        base=base,
         cut_texts=cut,
         attached=attached,
     )

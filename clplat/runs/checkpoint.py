@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from clplat.errors import UserError
+from clplat.models.hashes import tensor_digest
 from clplat.training.optimizer import named_tensors
 from clplat.training.strategy import Strategy, SupportsLearning
 from clplat.training.trainer import Position, Trainer
@@ -23,10 +25,14 @@ class Weights:
     A LoRA run stores its LoRA; what was never trained comes from the backbone, whose fingerprint is checked.
     Frozen weights that a strategy writes to, as a merge does, are noticed and stored as well. Buffers are
     stored whole: those of a trained batch norm move although they are not trained.
+
+    Args:
+        model: as it is before the stream.
+        base: parameters that come back with the backbone, and the digests of the values that they have then.
     """
 
-    def __init__(self, model: nn.Module) -> None:
-        self.model = model
+    def __init__(self, model: nn.Module, base: Mapping[nn.Parameter, str] | None = None) -> None:
+        self.model, self._base = model, base or {}
         self._touched: set[str] = set()
         self._versions = {parameter: parameter._version for parameter in model.parameters()}
 
@@ -46,6 +52,16 @@ class Weights:
         # Without buffers that are derived (`persistent=False`), which a state dict leaves out.
         stored = self.model.state_dict()
         return chosen | {name: buffer for name, buffer in self.model.named_buffers() if name in stored}
+
+    def moved(self) -> dict[str, Tensor]:
+        """`tensors` without those that are as the backbone brings them: a version is put into a new model."""
+        named = dict(self.model.named_parameters())
+        known = {name: self._base[p] for name, p in named.items() if p in self._base}
+        return {
+            name: tensor
+            for name, tensor in self.tensors().items()
+            if name not in known or tensor_digest(tensor) != known[name]
+        }
 
     def finite(self) -> bool:
         """Whether no number in `tensors` is NaN or infinite."""
@@ -145,7 +161,7 @@ def save_version(path: Path, trainer: Trainer, weights: Weights) -> None:
     """Write one finished model version: its weights, and what a growing strategy needs to rebuild it."""
     strategy = trainer.strategy
     grows = type(strategy).rebuild is not Strategy.rebuild and trainer.position != Position()
-    save_tree(path, {"weights": weights.tensors(), "strategy": strategy.state_dict() if grows else None})
+    save_tree(path, {"weights": weights.moved(), "strategy": strategy.state_dict() if grows else None})
 
 
 def load_version(path: Path, strategy: Strategy, learner: SupportsLearning) -> None:

@@ -89,7 +89,7 @@ class Experiment:
         self.parts: Assembly = assemble(config)
         refuse_idle_parts(config, self.parts)
         self.trainer = make_trainer(config, self.parts, self._on_step)
-        self.weights = Weights(self.parts.retriever)
+        self.weights = Weights(self.parts.retriever, self.parts.base)
         self.versions = IndexVersions(folder, self.parts, config.evaluation.anchors)
         maps = self.parts.postprocessor is not None and self.parts.postprocessor.maps
         limit = config.evaluation.anchors

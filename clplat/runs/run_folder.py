@@ -7,6 +7,7 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
+from clplat.config.differences import differences, in_words
 from clplat.config.reading import write_yaml, yaml_of
 from clplat.config.resolve import completed
 from clplat.config.resolved import Config
@@ -73,9 +74,10 @@ def locked_run_folder(folder: Path, config: Config) -> Iterator[None]:
         if others and not described.exists():
             raise UserError(f"{folder} holds '{others[0]}' but no experiment; choose another --out")
         if (folder / CHECKPOINT).exists() or (folder / RESULT).exists():
-            other = _difference(_described(described), config.as_dict())
+            other = differences(_described(described), config.as_dict())
             if other:
-                raise UserError(f"{folder} holds another experiment ({other}); choose another --out")
+                said = in_words(other)
+                raise UserError(f"{folder} holds another experiment ({said}); choose another --out")
         else:
             write_text(described, write_yaml(config.as_dict()), comment="#")
         yield
@@ -88,14 +90,3 @@ def _described(path: Path) -> Any:
         return completed(written) if isinstance(written, dict) else written
     except ValueError as error:
         raise UserError(f"{path} is damaged, so it is not known what that folder holds: {error}") from None
-
-
-def _difference(held: Any, wanted: Any, path: str = "") -> str:
-    """The first option in which two configurations differ, in words; empty where they agree."""
-    if isinstance(held, dict) and isinstance(wanted, dict):
-        for key in [*held, *(k for k in wanted if k not in held)]:
-            found = _difference(held.get(key), wanted.get(key), f"{path}.{key}".lstrip("."))
-            if found:
-                return found
-        return ""
-    return "" if held == wanted else f"{path} is {held} there and {wanted} here"

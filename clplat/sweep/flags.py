@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from argparse import Namespace
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -42,9 +42,9 @@ def from_flags(options: Namespace, raw: Mapping[str, Any], start: Sweep | None =
     if limits:
         given["budget"] = replace(sweep.budget, **limits)
     if options.space:
-        given["space"] = dict(sweep.space) | dict(map(_space, options.space))
+        given["space"] = dict(sweep.space) | _once("space", map(_space, options.space))
     if options.constraint:
-        given["constraints"] = dict(sweep.constraints) | dict(map(_limit, options.constraint))
+        given["constraints"] = dict(sweep.constraints) | _once("constraint", map(_limit, options.constraint))
     if "seeds" in given and isinstance(sweep.orders, int) and "orders" not in given:
         given["orders"] = min(sweep.orders, len(given["seeds"]))
     made = read_sweep(given, sweep)
@@ -106,6 +106,15 @@ def _whole(word: str) -> int:
         return int(word)
     except ValueError:
         raise UserError(f"--seeds takes whole numbers by comma, not '{word}'") from None
+
+
+def _once(option: str, pairs: Iterable[tuple[str, Any]]) -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    for key, value in pairs:
+        if key in found:
+            raise UserError(f"--{option} is given twice for '{key}': {found[key]} and {value}")
+        found[key] = value
+    return found
 
 
 def _space(text: str) -> tuple[str, Any]:

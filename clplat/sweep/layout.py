@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -16,10 +16,14 @@ from clplat.config.resolved import Config
 from clplat.config.space import Space
 from clplat.errors import UserError, nearest
 from clplat.randomness import generator
+from clplat.sweep.figure import check_axis
 from clplat.sweep.plan import Sweep
-from clplat.tuning.spaces import read_space, tuned_spaces
+from clplat.tuning.spaces import extremes, read_space, tuned_spaces
 
 __all__ = ["Entry", "FinalRun", "Layout", "permuted", "slug"]
+
+#: Bytes of the name of a folder, to which "-tuned-s<seed>-o<order>" is added.
+LONGEST = 200
 
 
 def slug(*words: str) -> str:
@@ -113,11 +117,15 @@ class Layout:
         place = list(methods)  # the first are begun first, in all groups
         self.entries.sort(key=lambda entry: place.index(entry.method))
         keys = [entry.key for entry in self.entries]
+        for entry in self.entries:
+            _check_folder(entry)
         twice = next((key for key in keys if keys.count(key) > 1), None)
         if twice is not None:
             raise UserError(f"two methods of the sweep have the same folder name '{twice}'; rename one")
         if sweep.budget.tunes:
             self._check_tuned(own)
+            self._check_values(own)
+        check_axis(self)
 
     def _check_tuned(self, own: Mapping[str, Space]) -> None:
         contenders = [entry for entry in self.entries if not entry.control]
@@ -128,6 +136,17 @@ class Layout:
                     f"'{name}' has no search space in any method of the sweep{nearest(name, known)} "
                     f"(searchable: {', '.join(known)})"
                 )
+
+    def _check_values(self, own: Iterable[str]) -> None:
+        """Whether parts take what is searched; of several options of a slot only all together can tell."""
+        for entry in self.studies:
+            slots = [key.partition(".")[0] for key in entry.space]
+            for key in entry.space.keys() & set(own):
+                for value in extremes(entry.space[key]) if slots.count(key.partition(".")[0]) == 1 else ():
+                    try:
+                        resolve(merge(entry.raw, {key: value}))
+                    except UserError as error:
+                        raise UserError(f"the search space of '{key}': {error}") from None
 
     @property
     def studies(self) -> list[Entry]:
@@ -143,6 +162,10 @@ class Layout:
         wanted = self.sweep.orders
         scenario = entry.config.parts["scenario"].options
         if not isinstance(wanted, int | None):
+            for order in wanted:
+                if sorted(order) != sorted(wanted[0]):
+                    only = ", ".join(sorted({*order} ^ {*wanted[0]}) or order)
+                    raise UserError(f"all orders of a sweep name the same domains, once each; not so: {only}")
             return [list(order) for order in wanted]
         if wanted is None:  # one per seed, unless the order is fixed or was chosen
             free = "order" in scenario and scenario["order"] is None
@@ -155,6 +178,16 @@ class Layout:
             )
         domains, _ = entry.config.make("scenario").build()
         return permuted([domain.name for domain in domains], wanted)
+
+    def check_orders(self) -> None:
+        """Whether every method takes every stream order.
+
+        Raises:
+            UserError: one does not, or the data of a scenario cannot be read.
+        """
+        for entry in self.entries:
+            for place in range(len(self.orders[entry.group])):
+                self._placed(entry, {}, self.sweep.seeds[0], place)
 
     def trial_config(self, entry: Entry, params: Mapping[str, Any]) -> Config:
         """The configuration of one trial: the validation split, the first seed, the first order."""
@@ -173,6 +206,17 @@ class Layout:
         """The replicates of an entry: seed i with order i modulo their number."""
         orders, seeds = len(self.orders[entry.group]), self.sweep.seeds
         return [FinalRun(entry, kind, dict(params), seed, i % orders) for i, seed in enumerate(seeds)]
+
+
+def _check_folder(entry: Entry) -> None:
+    """Whether the labels make a name of folders on every disk, and stay inside that of the sweep."""
+    label = entry.method if slug(entry.method) in ("", ".", "..") else entry.group
+    if slug(label) in (".", "..") or not entry.key:
+        raise UserError(f"'{label}' cannot be the name of a folder; rename the method or group")
+    if len(entry.key.encode()) > LONGEST:
+        raise UserError(
+            f"'{entry.key[:40]}...' is too long for the name of a folder; rename the method or group"
+        )
 
 
 def permuted(names: Sequence[str], count: int) -> list[list[str] | None]:

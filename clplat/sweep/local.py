@@ -11,16 +11,20 @@ import time
 import warnings
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import partial
 from multiprocessing.connection import wait
 from typing import Any
 
+from clplat.errors import UserError
 from clplat.events import Listener
 from clplat.sweep.queue import Job
 from clplat.sweep.worker_spec import WorkerSpec
 
 __all__ = ["run_local"]
+
+#: How often starting a process is tried.
+STARTS = 4
 
 
 def run_local(spec: WorkerSpec, listen: Callable[[Job], Listener], say: Callable[[str], None]) -> None:
@@ -29,7 +33,11 @@ def run_local(spec: WorkerSpec, listen: Callable[[Job], Listener], say: Callable
     Args:
         listen: called with each job that begins; its listener lives in this process.
         say: gets a line about each process that died.
+
+    Raises:
+        UserError: a worker could not go on, because a file is damaged say; no process can be started.
     """
+    refused: list[str] = []
     with _noticing_interrupts() as check, _starting(spec) as start:
         busy = {worker.pipe: worker for worker in (start(place) for place in range(spec.workers))}
         while busy:
@@ -42,10 +50,14 @@ def run_local(spec: WorkerSpec, listen: Callable[[Job], Listener], say: Callable
                     if worker.how_it_ended and _again(worker, say):
                         fresh = start(worker.place)
                         busy[fresh.pipe] = fresh
+                elif message[0] == "refused":
+                    refused.append(message[1])
                 elif message[0] == "job":
                     worker.listener = listen(message[1])
                 else:
                     getattr(worker.listener, message[0])(*message[1])
+    if refused:
+        raise UserError(refused[0])
 
 
 @contextmanager
@@ -88,7 +100,13 @@ class _Worker:
         self.process.start()
         theirs.close()
         self.listener: Listener | None = None
-        self.how_it_ended = ""
+        self.how_it_ended, self.ended = "", False
+
+    def stop(self) -> None:
+        """End the process, also one whose fork server died: `multiprocessing` takes that for its own end."""
+        if not self.ended:
+            with suppress(ProcessLookupError):
+                os.kill(self.process.pid, signal.SIGTERM)
 
     def receive(self) -> tuple[str, Any] | None:
         """The next message, or None when the process ended."""
@@ -96,6 +114,7 @@ class _Worker:
             message: tuple[str, Any] = self.pipe.recv()
             return message
         except (EOFError, OSError):
+            self.ended = True
             self.process.join()
             code = self.process.exitcode
             if code:
@@ -118,14 +137,20 @@ def _starting(spec: WorkerSpec) -> Iterator[Callable[[int], _Worker]]:
     started: list[_Worker] = []
 
     def start(place: int) -> _Worker:
-        started.append(_Worker(context, spec, place))
-        return started[-1]
+        for attempt in range(STARTS):
+            try:
+                started.append(_Worker(context, spec, place))
+                return started[-1]
+            except (EOFError, OSError) as error:  # the fork server died; the next try makes another
+                why = f"{type(error).__name__}: {error}".rstrip(": ")
+                time.sleep(0.1 * attempt)
+        raise UserError(f"no worker could be started ({why}); run the same command again to go on")
 
     try:
         yield start
     finally:
         for worker in started:
-            worker.process.terminate()
+            worker.stop()
         for worker in started:
             worker.process.join()
             worker.pipe.close()
@@ -162,7 +187,10 @@ def _work(pipe: Any, spec: WorkerSpec, place: int) -> None:
             send("job", job)
             return PipeListener(send)
 
-        run_worker(spec.queue(), listen)
+        try:
+            run_worker(spec.queue(), listen)
+        except UserError as error:
+            send("refused", str(error))
 
 
 def _send(pipe: Any, message: tuple[Any, ...]) -> None:

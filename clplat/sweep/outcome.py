@@ -12,16 +12,17 @@ from typing import Any
 
 from optuna.trial import FrozenTrial
 
+from clplat.config.differences import in_words
 from clplat.files import read_json
 from clplat.measures import find_measure
-from clplat.naming import flat
 from clplat.provenance import library_versions
 from clplat.runs.run_folder import RESULT
 from clplat.sweep.allocation import spent
 from clplat.sweep.comparisons import comparisons, sentence
-from clplat.sweep.layout import Entry, FinalRun
+from clplat.sweep.layout import Entry, FinalRun, Layout
+from clplat.sweep.reuse import other_run
 from clplat.sweep.rows import row_of
-from clplat.sweep.studies import Studies, number_of, state_of, summary
+from clplat.sweep.studies import WAYS_OUT, Studies, number_of, state_of, summary
 from clplat.tuning.spaces import write_space
 
 __all__ = ["OUTCOME", "SCHEMA", "collect"]
@@ -37,7 +38,7 @@ def collect(studies: Studies, command: str) -> dict[str, Any]:
     rows, failures, missing = [], [], 0
     code: set[str] = set()
     for finals in studies.finals():
-        done, failed = _read_replicates(studies.out, finals, tries)
+        done, failed = _read_replicates(layout, studies.out, finals, tries)
         failures += failed
         missing += len(finals) - len(done) - len(failed)
         code.update(result["fingerprints"]["code"] for result in done.values())
@@ -73,28 +74,22 @@ def collect(studies: Studies, command: str) -> dict[str, Any]:
 
 
 def _read_replicates(
-    out: Path, finals: Sequence[FinalRun], tries: Mapping[str, Sequence[FrozenTrial]]
+    layout: Layout, out: Path, finals: Sequence[FinalRun], tries: Mapping[str, Sequence[FrozenTrial]]
 ) -> tuple[dict[str, dict[str, Any]], list[dict[str, Any]]]:
     """Folder -> result of the replicates that are complete, and those that failed for good."""
     done, failures = {}, []
     for final in finals:
         path, whys = out / final.folder / RESULT, []
         result = read_json(path) if path.exists() else {"status": "not begun"}
-        # A larger budget may have found a better setting than the one that was measured.
-        if result["status"] == "complete" and _differs(result, final.params):
-            setting = f"another setting than the best one now, {final.params}"
-            whys.append(f"was measured with {setting}; choose another --out")
+        if result["status"] == "complete" and (other := other_run(layout, final, result)):
+            # A larger budget may have found a better setting than the one that was measured.
+            whys.append(f"was measured in another configuration ({in_words(other)}); {WAYS_OUT}")
         elif result["status"] == "complete":
             done[final.folder] = result
         if final.folder in tries and (why := tries[final.folder][-1].user_attrs.get("why")):
             whys.append(why)
         failures += [_failure(final.run_label, final.folder, why) for why in whys]
     return done, failures
-
-
-def _differs(result: Mapping[str, Any], params: Mapping[str, Any]) -> bool:
-    measured, wanted = flat(result["config"]), flat(params)
-    return any(measured.get(key) != wanted.get(key) for key in params)
 
 
 def _failure(label: str, folder: str, why: str) -> dict[str, Any]:
@@ -128,13 +123,20 @@ def _study(studies: Studies, entry: Entry) -> dict[str, Any]:
                 "values": list(trial.values) if state_of(trial) == "complete" else None,
                 "params": dict(trial.params),
                 "measures": trial.user_attrs.get("measures", {}),
-                "constraints": dict(trial.constraints),
+                "constraints": _excess(studies, trial) if state_of(trial) == "complete" else {},
                 "why": trial.user_attrs.get("why"),
                 "folder": f"trials/{entry.key}/{number_of(trial)}",
             }
             for trial in trials
         ],
     }
+
+
+def _excess(studies: Studies, trial: FrozenTrial) -> dict[str, float | None]:
+    """Constraint -> how far a complete trial is beyond the limit; None where its measure is undefined."""
+    known = trial.user_attrs.get("measures", {})
+    excess = studies.layout.sweep.excess(known)
+    return {name: None if known.get(name) is None else value for name, value in excess.items()}
 
 
 def _importances(studies: Studies, entry: Entry) -> dict[str, float]:

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
+from math import inf
 from pathlib import Path
 from typing import Any, get_type_hints
 
 from clplat.config.options import coerce
+from clplat.config.raw import unflatten
 from clplat.config.reading import read_yaml
 from clplat.errors import UserError, unknown_name
 from clplat.measures import find_measure
+from clplat.sweep.shapes import check_shapes
 from clplat.tuning.samplers import PRUNERS, SAMPLERS
 from clplat.tuning.spaces import read_space, write_space
 
@@ -39,8 +42,8 @@ class Budget:
 
     def __post_init__(self) -> None:
         for name, value in asdict(self).items():
-            if value is not None and value <= 0:
-                raise UserError(f"the budget's {name} must be above 0, not {value}")
+            if value is not None and not 0 < value < inf:
+                raise UserError(f"the budget's {name} must be above 0 and finite, not {value}")
 
     @property
     def tunes(self) -> bool:
@@ -103,6 +106,7 @@ class Sweep:
     figure: Mapping[str, Any] | None = None
 
     def __post_init__(self) -> None:
+        check_shapes(self)
         for name in ("methods", "seeds", "objectives", "groups"):
             if not getattr(self, name):
                 raise UserError(f"a sweep needs at least one entry in '{name}'")
@@ -121,9 +125,6 @@ class Sweep:
             raise UserError(f"orders must be 1 to {len(self.seeds)}, the number of seeds, not {self.orders}")
         for key, value in self.space.items():
             read_space(key, value)
-        for entry in self.methods if not isinstance(self.methods, Mapping) else ():
-            if not isinstance(entry, str) and "name" not in entry:
-                raise UserError(f"a method is the name of a strategy or has the key 'name': {dict(entry)}")
 
     def entries(self) -> dict[str, Mapping[str, Any]]:
         """Label -> raw configuration of every method; strategies that occur twice are numbered."""
@@ -144,12 +145,15 @@ class Sweep:
         return written
 
     def excess(self, values: Mapping[str, float | None]) -> dict[str, float]:
-        """Constraint -> how far a value, where it is known, is beyond the limit; 0 or less meets it."""
-        return {
-            name: value - limit if find_measure(name).better == "lower" else limit - value
-            for name, limit in self.constraints.items()
-            if (value := values.get(name)) is not None
-        }
+        """Constraint -> how far a value is beyond its limit: 0 or less meets it, undefined never does."""
+        found = {}
+        for name, limit in self.constraints.items():
+            value = values.get(name)
+            if value is None:  # a finite number, because samplers compute with it
+                found[name] = abs(limit) + 1.0
+            else:
+                found[name] = value - limit if find_measure(name).better == "lower" else limit - value
+        return found
 
 
 def read_sweep(source: Path | Mapping[str, Any], over: Sweep | None = None) -> Sweep:
@@ -179,14 +183,20 @@ def read_sweep(source: Path | Mapping[str, Any], over: Sweep | None = None) -> S
             raise unknown_name("key of a sweep", str(key), kinds)
         if key == "budget":
             values[key] = _budget(value)
-        elif key in ("base", "methods", "groups", "space", "figure"):  # checked where they are used
-            wanted = Mapping if key in ("base", "groups", "space") else (Mapping, list, tuple)
-            if value is not None and not isinstance(value, wanted):
-                raise UserError(f"'{key}' in {where} takes a mapping, not {value!r}")
+        elif key in ("base", "groups", "space") and value is None:
+            continue  # a key with nothing below it
+        elif key in ("base", "methods", "groups", "space", "figure"):
             values[key] = value
         else:
             values[key] = _checked(f"'{key}' in {where}", kinds[key], value)
-    return replace(over or Sweep(), **values)
+    try:
+        made = replace(over or Sweep(), **values)
+        if isinstance(source, Path):  # where nobody means to lay one value over another
+            for raw in (made.base, *made.groups.values(), *dict(made.entries()).values()):
+                unflatten(raw, once=True)
+        return made
+    except UserError as error:
+        raise UserError(f"{where}: {error}" if isinstance(source, Path) else str(error)) from None
 
 
 def _budget(given: Any) -> Budget:

@@ -29,10 +29,12 @@ from clplat.sweep.studies import FINALS, Studies, number_of, state_of, summary
 from clplat.tuning.samplers import make_pruner, make_sampler
 from clplat.tuning.spaces import contains, distribution
 
-__all__ = ["DEATHS", "Job", "Queue"]
+__all__ = ["DEATHS", "QUEUE_LOCK", "WORKERS", "Job", "Queue"]
 
 #: How often the process of a job may be killed before the job is given up.
 DEATHS = 5
+#: In the folder of a sweep: the locks of living workers, and that of whoever claims.
+WORKERS, QUEUE_LOCK = ".workers", ".queue.lock"
 
 
 @dataclass(frozen=True)
@@ -73,8 +75,8 @@ class Queue:
         self.layout, self.out = layout, out
         self.studies = Studies(layout, out, storage)
         self.session = session or secrets.token_hex(4)
-        self._workers, self._held = out / ".workers", ExitStack()
-        self._lock = out / ".queue.lock"
+        self._workers, self._held = out / WORKERS, ExitStack()
+        self._lock = out / QUEUE_LOCK
         self._claimed: dict[str, optuna.Trial] = {}  # folder of a job -> its trial
 
     def claim(self) -> Job | None:
@@ -100,6 +102,11 @@ class Queue:
             self._return_dead()
             states = {state_of(trial) for key in self.studies.keys for trial in self.studies.records(key)}
             return not states.isdisjoint(("running", "waiting"))
+
+    def leave(self) -> None:
+        """Give back what this worker holds, so that it counts as gone before its process ends."""
+        self._held.close()
+        self.__dict__.pop("_worker", None)
 
     def complete(self, job: Job, result: Mapping[str, Any]) -> None:
         """Report that a run came to its end."""

@@ -46,6 +46,7 @@ def row_of(
     score = interval(list(replicates.values()))
     measures = _measures([done[final.folder] for final in complete])
     means = {name: entry["mean"] for name, entry in measures.items() if entry is not None}
+    means["final"] = score.mean
     feasible = all(excess <= 0 for excess in layout.sweep.excess(means).values())
     options = flat(first.entry.config.as_dict()) | first.params
     return Row(

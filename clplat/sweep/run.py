@@ -9,20 +9,31 @@ from typing import Any
 from clplat.config.reading import write_yaml
 from clplat.dotted import registered_only
 from clplat.errors import UserError, unknown_name
-from clplat.files import read_json, write_json, write_text
+from clplat.files import read_json, read_text, write_json, write_text
 from clplat.runs.run_folder import RESULT
 from clplat.sweep.launchers import LAUNCHERS, launch
+from clplat.sweep.layout import Layout
 from clplat.sweep.local import run_local
 from clplat.sweep.outcome import OUTCOME, collect
 from clplat.sweep.plan import Sweep, read_sweep
+from clplat.sweep.reuse import check_reuse
 from clplat.sweep.studies import Studies
 from clplat.sweep.worker import listening, run_worker
-from clplat.sweep.worker_spec import SweepListener, SweepListenerFactory, WorkerSpec, threads_per_worker
+from clplat.sweep.worker_spec import (
+    SweepListener,
+    SweepListenerFactory,
+    WorkerSpec,
+    cores,
+    threads_per_worker,
+)
 from clplat.terminal import Terminal
+from clplat.tuning.samplers import check_sampler, make_sampler
 
-__all__ = ["PLAN", "gather", "run_sweep"]
+__all__ = ["PLAN", "gather", "recorded_plan", "run_sweep"]
 
 PLAN = "sweep.yaml"
+#: Workers of one call, where an engine starts them on other machines.
+MOST_JOBS = 4096
 
 
 def run_sweep(
@@ -34,6 +45,7 @@ def run_sweep(
     launcher: str = "local",
     tracker: SweepListenerFactory | None = None,
     command: str = "",
+    anew: bool = False,
 ) -> dict[str, Any]:
     """Run what is missing of a sweep and return its outcome.
 
@@ -49,6 +61,8 @@ def run_sweep(
         tracker: `clplat.tracking.sweeps.SweepTracker` to log to MLflow, whose store is in ``out`` unless
             MLFLOW_TRACKING_URI says otherwise.
         command: for the report: how it was called.
+        anew: begin studies and runs in ``out`` anew that are of another configuration, which is an error
+            otherwise; the old ones move to ``replaced/``.
 
     Returns:
         The outcome, as in ``<out>/sweep.json`` (``docs/sweeps.md``).
@@ -56,15 +70,19 @@ def run_sweep(
     Raises:
         UserError: a wrong name or value anywhere, before anything runs; a storage that does not answer.
     """
-    _check(launcher, out)
+    _check(launcher, workers, out)
     plan = sweep.as_dict()
     spec = WorkerSpec(
         read_sweep(plan), out, storage, secrets.token_hex(4), workers, threads_per_worker(workers), tracker
     )
     queue = spec.queue()  # wrong names are found before a folder or a storage is touched
     layout = queue.layout
+    _check_plan(layout)
+    moved = check_reuse(queue.studies, anew)
     with Terminal(len(layout.entries) * len(sweep.seeds)) as terminal:
-        write_text(out / PLAN, write_yaml(plan))
+        for line in moved:
+            terminal.say(line)
+        write_text(out / PLAN, write_yaml(plan), comment="#")
         tracked = None if tracker is None else tracker(layout, out, terminal.say)
         if launcher != "local":
             launch(launcher, spec, terminal.say)
@@ -76,8 +94,14 @@ def run_sweep(
         return _conclude(queue.studies, tracked, command)
 
 
-def _check(launcher: str, out: Path) -> None:
-    """A wrong name is told at once, and a folder of something else is not filled with runs."""
+def _check(launcher: str, workers: int, out: Path) -> None:
+    """A wrong name or number is told at once, and a folder of something else is not filled with runs."""
+    most = MOST_JOBS if launcher in LAUNCHERS else max(16, 4 * cores())
+    if not 1 <= workers <= most:
+        where = (
+            f"on this machine, which has {cores()} cores" if launcher not in LAUNCHERS else "by a launcher"
+        )
+        raise UserError(f"--workers takes 1 to {most} {where}, not {workers}")
     if launcher not in ("local", *LAUNCHERS):
         raise unknown_name("launcher", launcher, ["local", *LAUNCHERS])
     if out.exists() and not out.is_dir():
@@ -86,12 +110,30 @@ def _check(launcher: str, out: Path) -> None:
         raise UserError(f"{out} holds one experiment, not a sweep; choose another --out")
 
 
+def _check_plan(layout: Layout) -> None:
+    """What is used late fails before anything runs: orders of the stream, the sampler."""
+    sweep = layout.sweep
+    layout.check_orders()
+    if layout.studies:
+        sampler = make_sampler(sweep.sampler, sweep.seeds[0], 0)
+        spaces = [entry.space for entry in layout.studies]
+        check_sampler(sampler, sweep.sampler, len(sweep.objectives), spaces)
+
+
 def _conclude(studies: Studies, tracked: SweepListener | None, command: str) -> dict[str, Any]:
     """Write the outcome and everything that is drawn from it."""
     from clplat.report import save_figure, write_report
 
     outcome, out = _collected(studies, command), studies.out
-    drawn = [save_figure(out), write_report(out)] if outcome["rows"] else []
+    drawn = []
+    try:
+        drawn = [save_figure(out)] if outcome["rows"] else []
+    except UserError as error:  # which metrics there are is known now: the rows stand without a picture
+        failure = {"label": "figure", "folder": "", "why": str(error)}
+        outcome |= {"figure": None, "failures": [*outcome["failures"], failure]}
+        write_json(out / OUTCOME, outcome)
+    if outcome["rows"]:
+        drawn.append(write_report(out))
     if tracked is not None:
         tracked.finish(outcome, [out / OUTCOME, *filter(None, drawn)])
     return outcome
@@ -106,9 +148,19 @@ def gather(out: Path, storage: str | None = None) -> dict[str, Any]:
     if not (out / PLAN).exists():
         raise UserError(f"there is no sweep in {out}")
     with registered_only(str(out / PLAN)):
-        studies = WorkerSpec(read_sweep(out / PLAN), out, storage).queue().studies
+        studies = WorkerSpec(recorded_plan(out), out, storage).queue().studies
     before = read_json(out / OUTCOME) if (out / OUTCOME).exists() else {}
     return _collected(studies, before.get("command", ""))
+
+
+def recorded_plan(out: Path) -> Sweep:
+    """The sweep that a folder is of.
+
+    Raises:
+        UserError: its description is missing, damaged, or none.
+    """
+    read_text(out / PLAN)  # where it is damaged, that is an error
+    return read_sweep(out / PLAN)
 
 
 def _collected(studies: Studies, command: str) -> dict[str, Any]:

@@ -4,25 +4,38 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Iterator, Mapping
+from operator import ge, itemgetter
 from pathlib import Path
 from typing import Any, cast
 
 import optuna
+from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 
+from clplat.config.differences import differences, in_words
 from clplat.config.resolve import completed
 from clplat.errors import UserError
-from clplat.files import write_text
+from clplat.files import read_text, write_text
 from clplat.measures import find_measure
 from clplat.sweep.allocation import State, TrialSummary, is_over
 from clplat.sweep.layout import Entry, FinalRun, Layout
 from clplat.sweep.plan import plain
 from clplat.tuning.spaces import write_space
 
-__all__ = ["FINALS", "Studies", "number_of", "state_of", "summary"]
+__all__ = ["FINALS", "SWEEP_ID", "WAYS_OUT", "Studies", "number_of", "state_of", "summary"]
 
 #: The study whose trials are the final runs.
 FINALS = "finals"
+#: The file with what the names of this sweep's studies begin with.
+SWEEP_ID = ".sweep-id"
+#: What may differ between a study and a sweep that goes on with it.
+SEARCH = {
+    "config": "another configuration",
+    "space": "another search space",
+    "objectives": "other objectives",
+    "constraints": "other constraints",
+}
+WAYS_OUT = "choose another --out, or begin it anew with --anew"
 
 
 def state_of(trial: FrozenTrial) -> State:
@@ -51,15 +64,23 @@ class Studies:
     def study(self, key: str) -> optuna.Study:
         """The study of an entry, or `FINALS`; made if need be."""
         if key not in self._opened:
-            names = self.layout.sweep.objectives if key != FINALS else ("final",)
-            highers = [find_measure(name).better == "higher" for name in names]
             self._opened[key] = optuna.create_study(
                 study_name=f"{self._prefix()}/{key}",
                 storage=self.storage,
-                directions=["maximize" if higher else "minimize" for higher in highers],
+                directions=self._directions(key),
                 load_if_exists=True,
             )
         return self._opened[key]
+
+    def _directions(self, key: str) -> list[StudyDirection]:
+        names = self.layout.sweep.objectives if key != FINALS else ("final",)
+        highers = [find_measure(name).better == "higher" for name in names]
+        return [StudyDirection.MAXIMIZE if higher else StudyDirection.MINIMIZE for higher in highers]
+
+    def forget(self, key: str) -> None:
+        """Delete a study; the next one of its key begins with trial 0."""
+        optuna.delete_study(study_name=self.study(key).study_name, storage=self.storage)
+        del self._opened[key]
 
     @property
     def keys(self) -> list[str]:
@@ -77,10 +98,17 @@ class Studies:
     def final_tries(self) -> dict[str, list[FrozenTrial]]:
         """Folder -> the tries of each final run, the newest last."""
         found: dict[str, list[FrozenTrial]] = {}
+        first = self.study(FINALS).user_attrs.get("anew", {})
         for trial in self.trials(FINALS):
-            if "final" in trial.user_attrs:
-                found.setdefault(str(trial.user_attrs["final"]), []).append(trial)
+            folder = str(trial.user_attrs.get("final", ""))
+            if folder and trial.number >= first.get(folder, 0):
+                found.setdefault(folder, []).append(trial)
         return found
+
+    def begin_anew(self, folder: str) -> None:
+        """The tries of a final run so far are not its own any more."""
+        study = self.study(FINALS)
+        study.set_user_attr("anew", study.user_attrs.get("anew", {}) | {folder: len(self.records(FINALS))})
 
     def finals(self) -> Iterator[list[FinalRun]]:
         """The replicates that can be begun: default settings at once, tuned ones when their study is over."""
@@ -99,43 +127,71 @@ class Studies:
 
     def best(self, key: str) -> FrozenTrial | None:
         """The best complete trial that meets the constraints; of a front, the one with the best ``final``."""
-        front = self.study(key).best_trials
-        if len(self.layout.sweep.objectives) > 1:
-            return max(front, key=lambda t: t.user_attrs["measures"]["final"] or 0.0, default=None)
-        # The earliest one of equals: the default stands where nothing is better.
-        return next(iter(front), None)
+        signs = [1 if each == StudyDirection.MAXIMIZE else -1 for each in self._directions(key)]
+        complete = [trial for trial in self.trials(key) if state_of(trial) == "complete"]
+        met = [
+            (trial, tuple(sign * value for sign, value in zip(signs, trial.values, strict=True)))
+            for trial in complete
+            if self._meets_limits(trial)
+        ]
+        if len(signs) == 1:  # the earliest one of equals: the default stands where nothing is better
+            return max(met, key=itemgetter(1), default=(None,))[0]
+        front = [
+            trial
+            for trial, mine in met
+            if not any(other != mine and all(map(ge, other, mine)) for _, other in met)
+        ]
+        return max(front, key=lambda t: t.user_attrs["measures"]["final"] or 0.0, default=None)
+
+    def _meets_limits(self, trial: FrozenTrial) -> bool:
+        """From its measures: what older releases recorded knows nothing of undefined ones."""
+        excess = self.layout.sweep.excess(trial.user_attrs.get("measures", {}))
+        return all(value <= 0 for value in excess.values())
 
     def check_same(self, entry: Entry) -> None:
         """A study is one search in one configuration: two of them could not be compared.
 
         Raises:
-            UserError: the study on record has another configuration, space or constraints.
+            UserError: the study on record has another configuration, space, objectives or constraints.
         """
-        wanted = plain(
+        if other := self.other_search(entry):
+            raise UserError(f"the study '{entry.key}' in {self.out} has {other}; {WAYS_OUT}")
+
+    def other_search(self, entry: Entry) -> str:
+        """In what the study on record differs, in words; one without trials is free."""
+        wanted, study = self._search(entry), self.study(entry.key)
+        recorded: Mapping[str, Any] | None = study.user_attrs.get("search")
+        if recorded == wanted:
+            return ""
+        if recorded is None or not self.records(entry.key):
+            self.forget(entry.key)  # its directions cannot be changed
+            self.study(entry.key).set_user_attr("search", wanted)
+            return ""
+        held = {**wanted, **recorded, "config": completed(recorded["config"])}
+        if study.directions != self._directions(entry.key):  # older releases did not record the objectives
+            held["objectives"] = recorded.get("objectives", [each.name.lower() for each in study.directions])
+        found = {what: differences(held[key], wanted[key]) for key, what in SEARCH.items()}
+        return ", ".join(f"{what} ({in_words(each)})" for what, each in found.items() if each)
+
+    def _search(self, entry: Entry) -> dict[str, Any]:
+        """What makes trials of a study comparable, as plain data."""
+        sweep = self.layout.sweep
+        found: dict[str, Any] = plain(
             {
                 "config": {**self.layout.trial_config(entry, entry.default).as_dict(), "device": None},
                 "space": {key: write_space(space) for key, space in entry.space.items()},
-                "constraints": dict(self.layout.sweep.constraints),
+                "objectives": list(sweep.objectives),
+                "constraints": dict(sweep.constraints),
             }
         )
-        study = self.study(entry.key)
-        recorded: Mapping[str, Any] | None = study.user_attrs.get("search")
-        if recorded is None:
-            study.set_user_attr("search", wanted)
-        elif {**recorded, "config": completed(recorded["config"])} != wanted:
-            what = {"space": "another search space", "constraints": "other constraints"}
-            has = next((text for key, text in what.items() if recorded.get(key) != wanted[key]), None)
-            raise UserError(
-                f"the study '{entry.key}' in {self.out} has {has or 'another configuration'}; "
-                "choose another --out"
-            )
+        return found
 
     def _prefix(self) -> str:
         """Tells this sweep's studies from those of another one in the same database."""
-        path = self.out / ".sweep-id"
+        path = self.out / SWEEP_ID
         if not path.exists():
-            write_text(path, f"{self.out.resolve().name}-{secrets.token_hex(4)}")
-        return path.read_text(encoding="utf-8")
+            write_text(path, f"{self.out.resolve().name}-{secrets.token_hex(4)}", comment="#")
+        return read_text(path).rpartition("\n")[2]
 
 
 def summary(trial: FrozenTrial) -> TrialSummary:

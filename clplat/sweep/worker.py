@@ -9,7 +9,8 @@ from typing import Any
 
 from clplat.errors import UserError
 from clplat.events import Listener
-from clplat.files import write_text
+from clplat.files import write_json, write_text
+from clplat.runs.run_folder import RESULT
 from clplat.sweep.queue import Job, Queue
 from clplat.sweep.worker_spec import SweepListener, WorkerSpec
 from clplat.terminal import Terminal
@@ -64,6 +65,7 @@ def run_worker(queue: Queue, listen: Callable[[Job], Listener]) -> None:
         elif queue.has_pending():
             time.sleep(POLL)
         else:
+            queue.leave()
             return
 
 
@@ -90,7 +92,9 @@ def _run(queue: Queue, job: Job, listener: Listener) -> None:
         result = run(job.config, folder, listener=watched)
     except Pruned:
         queue.pruned(job, watched.result)
-        listener.finished({**watched.result, "status": "pruned"})
+        stopped = {**watched.result, "status": "pruned"}
+        write_json(folder / RESULT, stopped)
+        listener.finished(stopped)
     except Exception as error:
         why = str(error)
         if not isinstance(error, UserError):  # a defect of one part must not take the other runs with it

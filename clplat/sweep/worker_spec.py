@@ -14,7 +14,7 @@ from clplat.sweep.plan import Sweep
 from clplat.sweep.queue import Job, Queue
 from clplat.tuning.storage import open_storage
 
-__all__ = ["SweepListener", "SweepListenerFactory", "WorkerSpec", "threads_per_worker"]
+__all__ = ["SweepListener", "SweepListenerFactory", "WorkerSpec", "cores", "threads_per_worker"]
 
 
 class SweepListener(Protocol):
@@ -73,9 +73,13 @@ class WorkerSpec:
         return Queue(Layout(self.sweep), self.out, open_storage(self.storage, self.out), self.session)
 
 
+def cores() -> int:
+    """Of this machine, those that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
 def threads_per_worker(workers: int) -> int:
     """The cores of this machine divided; OMP_NUM_THREADS is the limit of each process."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     limit = os.environ.get("OMP_NUM_THREADS", "")
-    share = max(1, cores // workers)
+    share = max(1, cores() // workers)
     return min(share, int(limit)) if limit.isdecimal() and int(limit) > 0 else share

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from clplat.measures import MEASURES
+from clplat.measures import MEASURES, meets_limits
 from clplat.tables.text import mean_text
 
 __all__ = ["sweep_table"]
@@ -36,6 +36,6 @@ def sweep_table(outcome: Mapping[str, Any]) -> tuple[list[str], list[list[str]],
         for measure in shown:
             entry = row["measures"].get(measure.name)
             cells.append(mean_text(entry and entry["mean"] / measure.scale, measure.digits))
-        fits = ["yes" if row["feasible"] else "no"] * limits
+        fits = [meets_limits(row, outcome["constraints"])] * limits
         body.append([row["group"]] * groups + cells + [str(row["n"]), *fits])
     return head + ["fits"] * limits, body, 1 + groups

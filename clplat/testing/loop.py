@@ -57,7 +57,7 @@ def tiny_learner(model: nn.Module, lr: float = 0.1) -> Learner:
     """The learner of a plain loop around a module that takes batches of `tiny_domains`."""
     optimizer = torch.optim.SGD(model.parameters(), lr=lr, momentum=0.9)
     learner = Learner(model, optimizer, predict_fn=model, loss_fn=tiny_loss, collate_fn=tiny_collate())
-    learner.reference = TinyReference()
+    learner.reference, learner.pretrained = TinyReference(), True
     return learner
 
 

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shutil
 import tempfile
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from urllib.parse import unquote, urlsplit
 
 from clplat.addresses import masked, without_password
 from clplat.errors import UserError
@@ -96,6 +99,7 @@ def upload_models(client: MlflowClient, state: LogState) -> None:
         with tempfile.TemporaryDirectory() as temporary:
             _lay_out(Path(temporary), path, str(state.run_id), model_id)
             client.log_model_artifacts(model_id, temporary)
+        _share(client.get_logged_model(model_id).artifact_location, path)
         client.finalize_logged_model(model_id, "READY")
         state.ready.append(key)
         state.write()
@@ -116,6 +120,16 @@ def _lay_out(where: Path, version: Path, run_id: str, model_id: str) -> None:
     model = Model(run_id=run_id, model_id=model_id, signature=_signature())
     model.add_flavor("python_function", loader_module="clplat.serving")
     model.save(str(where / "MLmodel"))
+
+
+def _share(location: str, version: Path) -> None:
+    """A store on this disk gets another name of the run's file, which nobody writes to, for its copy."""
+    copy = Path(unquote(urlsplit(location).path), "versions", version.name)
+    if location.startswith("file:") and copy.exists():
+        spare = copy.with_suffix(".other")
+        with suppress(OSError):  # another disk, or one without links
+            os.link(version, spare)
+            os.replace(spare, copy)
 
 
 def _signature() -> Any:

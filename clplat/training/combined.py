@@ -47,6 +47,8 @@ class Combined(Strategy):
             "role": roles.pop() if len(roles) == 1 else "method",
             "any_module": all(part.any_module for part in parts),
             "reads_gradient": any(part.reads_gradient for part in parts),
+            "shares": all(part.shares for part in parts),
+            "reads_data": any(part.reads_data for part in parts),
             "reads_reference": any(part.reads_reference for part in parts),
             "replaces_task_loss": any(part.replaces_task_loss for part in parts),
             "terms": tuple(dict.fromkeys(term for part in parts for term in part.terms)),

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from clplat.training.hooks import Hooks
 from clplat.training.learner import Learner
+from clplat.training.order import chooses_data
 from clplat.training.phases import Phase
-from clplat.training.watch import Watch
+from clplat.training.watch import Watch, innermost
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -45,22 +47,42 @@ class Running:
         self._last: tuple[Any, Any] | None = None
         self._read = self._told = False
         self._steps = self._losses = 0
+        self._grown: list[nn.Parameter] = []
         self._watch = Watch(self._before_step, self._after_step)
 
     def __enter__(self) -> Running:
         strategy, learner, own = self.strategy, self.learner, self._experience
+        if getattr(strategy, "reads_data", False) and not hasattr(own.dataset, "__getitem__"):
+            raise TypeError(
+                f"{self._name} looks at what was trained on: strategy.experience(learner, dataset) takes it, "
+                f"a sequence of examples, not {type(own.dataset).__name__}"
+            )
         own.origin_stream.append(own)
         learner.begin(own.current_experience)
+        before = set(_trained(learner))
         strategy.before_experience(learner, own)
         if list(strategy.phases(own)) != [Phase()]:
             raise TypeError(f"{self._name} trains in phases, which a loop of one's own does not have")
         self.dataset = learner.dataset = strategy.training_set(own)
-        held = {p for group in learner.optimizer.param_groups for p in group["params"]}
-        grown = [p for p in learner.model.parameters() if p.requires_grad and p not in held]
-        if grown:
-            learner.optimizer.add_param_group({"params": grown})
-        self._watch.on(learner.optimizer)
+        self._grown = [p for p in _trained(learner) if p not in before]
+        for parameter in learner.model.parameters():
+            if not parameter.requires_grad:
+                parameter.grad = None  # else a loop clips the last one with those of the others
+        if learner.optimizer is not None:
+            self.follow(learner.optimizer)
         return self
+
+    def follow(self, optimizer: Any) -> None:
+        """Watch the steps of this optimizer: for a loop that builds one after the experience has begun.
+
+        It is given what the strategy has made or unfrozen, and nothing that it was not to hold.
+        """
+        self.learner.optimizer, inner = optimizer, innermost(optimizer)
+        self.learner.order.watch()  # it counts a step before the strategy is told of it
+        held = {p for group in inner.param_groups for p in group["params"]}
+        if late := [p for p in self._grown if p not in held]:
+            inner.add_param_group({"params": late})
+        self._watch.on(inner)
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
@@ -73,8 +95,20 @@ class Running:
                 f"{self._name} saw no step: the loop steps another optimizer than learner.optimizer"
             )
         self.strategy.after_experience(self.learner, self._experience)
-        if type(self.strategy).training_set is Hooks.training_set:
+        if not chooses_data(self.strategy):
             self._experience.dataset = None  # nothing asks for it again
+
+    def turn(self, dataset: Any) -> None:
+        """Between two steps, this experience ends and the next one begins."""
+        self.strategy.after_experience(self.learner, self._experience)
+        stream = self._experience.origin_stream
+        self._experience.dataset = None
+        self._experience = Experience(dataset, len(stream), stream)
+        stream.append(self._experience)
+        self.dataset = self.learner.dataset = dataset
+        self.learner.begin(self._experience.current_experience)
+        self.strategy.before_experience(self.learner, self._experience)
+        self._read = False
 
     @property
     def _name(self) -> str:
@@ -82,11 +116,15 @@ class Running:
 
     def epochs(self, count: int) -> Iterator[int]:
         """The numbers of so many passes over the data, for strategies that look at where training stands."""
-        for epoch in range(count):
-            self.learner.at_epoch(epoch)
-            self.strategy.before_epoch(self.learner)
-            self._read = True
-            yield epoch
+        for number in range(count):
+            self.epoch(number)
+            yield number
+
+    def epoch(self, number: int) -> None:
+        """A pass over the data begins, counted from 0: for a loop that says so."""
+        self.learner.at_epoch(number)
+        self.strategy.before_epoch(self.learner)
+        self._read = True
 
     def loss(self, batch: Any, outputs: Any) -> Tensor:
         """The strategy's terms for a batch, summed: a scalar to add to the task's loss, zero without terms.
@@ -98,8 +136,7 @@ class Running:
             outputs: what the model made of it, with its graph.
         """
         if not self._read:
-            self.strategy.before_epoch(self.learner)
-            self._read = True
+            self.epoch(0)
         self._watch.on(self.learner.optimizer)
         self.terms = self.strategy.loss(self.learner, batch, outputs)
         self._last, self._losses = (batch, outputs), self._losses + 1
@@ -110,37 +147,60 @@ class Running:
             total = total + term
         return total
 
-    def after_backward(self) -> None:
+    def after_backward(self, scale: float | None = None) -> None:
         """Gradients are complete: only for a loop that clips them, right before it does.
 
         Otherwise they are looked at when the optimizer steps.
-        """
-        if self._told:
-            raise RuntimeError(
-                "after_backward was called twice before one step of the optimizer: call it once, "
-                "after the backward pass of the last micro-batch"
-            )
-        self.strategy.after_backward(self.learner)
-        self._told = True
 
-    def _before_step(self, ready: bool) -> None:
+        Args:
+            scale: by which a gradient scaler has multiplied them; None where there is no scaler. With one,
+                gradients that are not finite are passed over: it skips their step.
+        """
         if self._last is None:
             raise RuntimeError(
                 f"this step is without the terms of {self._name}: "
                 "add experience.loss(batch, outputs) to the loss"
             )
-        if not self._told and not ready:
+        if self._told:
+            raise RuntimeError(
+                "after_backward was called twice before one step of the optimizer: call it once, "
+                "after the backward pass of the last micro-batch"
+            )
+        if scale is None or all(bool(g.isfinite().all()) for g in _gradients(self.learner)):
+            with torch.enable_grad(), _unscaled(self.learner, scale or 1.0):
+                self.strategy.after_backward(self.learner)
+            self._told = True
+
+    def _before_step(self, ready: bool) -> None:
+        if ready and not self._told:
+            self.after_backward()
+
+    def _after_step(self) -> None:
+        if not self._told:
             raise RuntimeError(
                 "optimizer.step(closure) computes gradients inside: "
                 "call experience.after_backward() at the end of the closure"
             )
-        if not self._told:
-            with torch.enable_grad():
-                self.strategy.after_backward(self.learner)
-
-    def _after_step(self) -> None:
         assert self._last is not None
         batch, outputs = self._last
         self._told, self._last, self._steps = False, None, self._steps + 1
         self.learner.stepped()
         self.strategy.after_step(self.learner, batch, outputs)
+
+
+def _trained(learner: Learner) -> list[nn.Parameter]:
+    return [p for p in learner.model.parameters() if p.requires_grad]
+
+
+def _gradients(learner: Learner) -> list[Tensor]:
+    return [p.grad for p in learner.model.parameters() if p.grad is not None]
+
+
+@contextmanager
+def _unscaled(learner: Learner, scale: float) -> Iterator[None]:
+    """Inside, gradients are without this factor: a power of two, so that there and back is exact."""
+    for gradient in _gradients(learner) if scale != 1.0 else ():
+        gradient.mul_(1.0 / scale)
+    yield
+    for gradient in _gradients(learner) if scale != 1.0 else ():
+        gradient.mul_(scale)

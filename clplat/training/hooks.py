@@ -31,6 +31,10 @@ class SupportsLearning(Protocol):
     progress: Progress
 
     @property
+    def pretrained(self) -> bool:
+        """Whether the model knew something before the stream."""
+
+    @property
     def reference(self) -> Reference | None:
         """Data beside the stream, if there is some."""
 
@@ -48,6 +52,9 @@ class SupportsLearning(Protocol):
 
     def passes(self, data: Any, batch_size: int, *, grad: bool = False) -> Iterator[tuple[Any, Any]]:
         """Batches and outputs of a pass over data, in evaluation mode."""
+
+    def averaged(self, tensors: Sequence[Tensor]) -> list[Tensor]:
+        """The mean of each over the processes that train this model together."""
 
     def embed(self, items: Sequence[Item | Picture | str]) -> Tensor:
         """As `items`, of any number, in evaluation mode and without gradients."""

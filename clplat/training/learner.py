@@ -11,11 +11,12 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from clplat.data.collate import Collate, item_columns
 from clplat.data.items import Item, Picture, as_item
 from clplat.parts.references._base import Reference
 from clplat.progress import Progress
 from clplat.randomness import seeded
+from clplat.training.order import Order
+from clplat.training.processes import bare, mean
 
 __all__ = ["AnyLearner", "Learner"]
 
@@ -25,6 +26,8 @@ class AnyLearner:
 
     model: nn.Module
     progress: Progress
+    #: The model knew something before the stream, which a previous model teaches in the first experience.
+    pretrained: bool
     #: Data beside the stream, where there is some.
     reference: Reference | None
 
@@ -46,6 +49,10 @@ class AnyLearner:
         """The optimizer has made a step."""
         self.progress = self.progress.stepped()
 
+    def averaged(self, tensors: Sequence[Tensor]) -> list[Tensor]:
+        """The mean of each over the processes that train this model together; of one alone, the tensors."""
+        return [*tensors] if getattr(self, "alone", False) else mean(tensors)
+
     def items(self, items: Sequence[Item | Picture | str]) -> Tensor:
         """Embeddings (N, D) of items as a gallery stores them, with gradients where gradients are on.
 
@@ -55,6 +62,8 @@ class AnyLearner:
         Raises:
             TypeError: the model or the loop cannot embed items by themselves.
         """
+        from clplat.data.collate import Collate, item_columns  # decodes pictures, which few loops do
+
         encode, collate = getattr(self.model, "encode_items", None), self._collator()
         if encode is None or not isinstance(collate, Collate):
             has = type(self.model).__name__ if encode is None else type(collate).__name__
@@ -104,24 +113,58 @@ class Learner(AnyLearner):
     """The learner of a plain torch loop.
 
     Args:
-        model: any module.
-        optimizer: the one that steps it.
+        model: any module; what torch wraps around it (compile, DistributedDataParallel) is taken off, so that
+            names are those of the module itself.
+        optimizer: the one that steps it; may come later where the loop builds it. Its steps are watched and
+            counted, see `clplat.training.order`.
         predict_fn: ``batch -> outputs``; needed by strategies with a teacher or a memory.
         loss_fn: ``(batch, outputs) -> scalar``; needed by strategies with a memory.
         collate_fn: joins examples of the data set to a batch; torch's default unless given.
-        progress: where training stands; the loop calls `begin` and `stepped`.
+        progress: where training stands; experiences and steps are counted, `begin` says more.
         dataset: what the loop trains on in this experience; needed by strategies that look at it.
         reference: data beside the stream.
+        pretrained: whether the model knows something before the stream, to which the first experience is held
+            as well by strategies with a previous model (`Distill`).
+        alone: this process trains a model of its own, though it is one of several of torch.distributed.
     """
 
     model: nn.Module
-    optimizer: Optimizer
+    optimizer: Optimizer = None  # type: ignore[assignment]
     predict_fn: Callable[[Any], Any] | None = None
     loss_fn: Callable[[Any, Any], Tensor] | None = None
     collate_fn: Callable[[list[Any]], Any] | None = None
     progress: Progress = field(default_factory=Progress)
     dataset: Any = None
     reference: Reference | None = None
+    pretrained: bool = False
+    alone: bool = False
+
+    def __post_init__(self) -> None:
+        self.model = bare(self.model)
+        self.order = Order(self)
+        self._begun = self._ended = False
+        self._told = 0
+
+    def begin(self, experience: int, *, epochs: int = 1, total: int = 0) -> None:
+        super().begin(experience, epochs=epochs, total=total)
+        self._begun = True
+
+    def begins(self, experience: Any = None, *_: Any) -> None:
+        """An experience begins; its number is counted where neither the loop nor the experience says it."""
+        if not self._begun:
+            number = getattr(experience, "current_experience", experience)
+            counted = self.progress.experience + self._ended
+            self.begin(number if isinstance(number, int) else counted)
+
+    def ends(self) -> None:
+        """The experience is over."""
+        self._begun, self._ended = False, True
+
+    def stepped(self) -> None:
+        """The optimizer has made a step: for one whose steps are not seen; nothing is counted twice."""
+        if self._told == self.order.steps:
+            super().stepped()
+        self._told = self.order.steps
 
     def predict(self, batch: Any) -> Any:
         if self.predict_fn is None:

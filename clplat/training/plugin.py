@@ -16,6 +16,7 @@ from clplat.progress import Progress
 from clplat.training.hooks import Hooks
 from clplat.training.learner import AnyLearner
 from clplat.training.phases import Phase, Span, hold, spans, trained_names
+from clplat.training.processes import bare
 
 __all__ = ["AvalancheLearner", "StrategyPlugin"]
 
@@ -27,11 +28,11 @@ class AvalancheLearner(AnyLearner):
         self.template = template
         self.progress = Progress()
         self.reference = getattr(template, "reference", None)
+        self.pretrained = getattr(template, "pretrained", False)
 
     @property
     def model(self) -> nn.Module:  # type: ignore[override]
-        model: nn.Module = self.template.model
-        return model
+        return bare(self.template.model)
 
     @property
     def optimizer(self) -> Optimizer:

@@ -22,11 +22,14 @@ from typing import Any, ClassVar, Literal
 
 from torch import nn
 
+from clplat.extras import named_extras
 from clplat.mechanisms.examples import tensor_bytes
 from clplat.mechanisms.memory import Memory
+from clplat.training.boundary_free import Stream
 from clplat.training.experience import Running
 from clplat.training.hooks import Hooks, SupportsLearning
 from clplat.training.learner import Learner
+from clplat.training.order import CHECKED, checked
 
 __all__ = ["Strategy", "SupportsLearning"]
 
@@ -52,14 +55,24 @@ class Strategy(Hooks):
     terms: ClassVar[tuple[str, ...]] = ()
     #: What it keeps of the past, beside the model.
     stores: ClassVar[Literal["nothing", "exemplars", "weights", "statistics", "everything"]] = "nothing"
+    #: Where several processes train together, its state is the same in each. False: each stores what it saw.
+    shares: ClassVar[bool] = True
     #: Slots that it fills itself or cannot share: a part there would train beside its own, and is refused.
     brings: ClassVar[tuple[str, ...]] = ()
     #: Its terms are all that is trained on: the slot ``loss`` is empty unless another is named.
     replaces_task_loss: ClassVar[bool] = False
+    #: It looks at what was trained on when an experience is over, ``learner.data()``.
+    reads_data: ClassVar[bool] = False
     #: It learns from data beside the stream, ``learner.reference``.
     reads_reference: ClassVar[bool] = False
     #: Attributes that a resumed run needs: tensors and plain data. The key has no leading underscore.
     state: ClassVar[tuple[str, ...]] = ()
+
+    def __init_subclass__(cls, **more: Any) -> None:
+        super().__init_subclass__(**more)
+        for name in CHECKED:
+            if name in vars(cls):
+                setattr(cls, name, checked(vars(cls)[name]))
 
     def state_dict(self) -> dict[str, Any]:
         """Everything that a resumed run needs: the attributes in `state`, and the state of its parts.
@@ -122,6 +135,32 @@ class Strategy(Hooks):
         """
         return Running(self, learner, dataset, number)
 
+    def stream(self, learner: Learner, every: int) -> Stream:
+        """A stream without boundaries: an experience ends after every so many steps, and the next begins.
+
+        For strategies that neither grow nor choose their data, such as online `EWC`, `Replay` and `AGEM`.
+        What a memory chooses from is what went by since the last boundary, which is kept until the next one:
+        ``every`` batches.
+
+        Args:
+            learner: as in `experience`.
+            every: optimizer steps of an experience; the last one may be shorter.
+
+        Example:
+            >>> import torch
+            >>> from strategies import EWC
+            >>> model = torch.nn.Linear(1, 1)
+            >>> learner, ewc = Learner(model, torch.optim.SGD(model.parameters(), lr=0.1)), EWC(gamma=0.9)
+            >>> with ewc.stream(learner, every=2) as stream:
+            ...     for x in torch.ones(5, 4, 1):
+            ...         outputs = model(x)
+            ...         (outputs.square().mean() + stream.loss(x, outputs)).backward()
+            ...         learner.optimizer.step()
+            >>> learner.progress.experience, learner.progress.step
+            (2, 5)
+        """
+        return Stream(self, learner, every)
+
     def as_plugin(self) -> Any:
         """This strategy as an Avalanche plugin, for any Avalanche template.
 
@@ -129,9 +168,15 @@ class Strategy(Hooks):
             >>> from strategies import EWC
             >>> plugin = EWC(lam=10.0).as_plugin()
         """
-        from clplat.training.plugin import StrategyPlugin
+        with named_extras("an Avalanche plugin"):
+            from clplat.training.plugin import StrategyPlugin
 
         return StrategyPlugin(self)
+
+
+for _name in CHECKED:
+    if _name != "training_set":  # which a strategy either chooses or not
+        setattr(Strategy, _name, checked(getattr(Hooks, _name)))
 
 
 def _stateful(strategy: Strategy) -> list[tuple[str, Any]]:

@@ -51,6 +51,8 @@ class RetrievalTemplate(SupervisedTemplate):  # type: ignore[misc]
 
     mbatch: Any
     model: Any
+    #: A backbone is.
+    pretrained = True
     config: TrainConfig
     learner: AvalancheLearner
     task: Loss

@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import math
+import warnings
+from collections.abc import Iterable, Mapping
 from importlib.metadata import EntryPoint
 from importlib.util import find_spec
 
-from optuna import pruners
+from optuna import create_study, pruners
 from optuna.samplers import BaseSampler
 
+from clplat.config.space import Space
 from clplat.dotted import imported
 from clplat.errors import UserError
 from clplat.kinds import Kind
 from clplat.randomness import derive
+from clplat.tuning.spaces import distribution
 
-__all__ = ["PRUNERS", "SAMPLERS", "make_pruner", "make_sampler"]
+__all__ = ["PRUNERS", "SAMPLERS", "check_sampler", "make_pruner", "make_sampler"]
 
 SAMPLERS = {
     "tpe": "optuna.samplers:TPESampler",
@@ -51,6 +55,25 @@ def make_sampler(name: str, seed: int, drawn: int) -> BaseSampler:
     except TypeError as error:
         raise UserError(f"the sampler '{name}' cannot be made with a seed alone: {error}") from error
     return sampler
+
+
+def check_sampler(
+    sampler: BaseSampler, name: str, objectives: int, spaces: Iterable[Mapping[str, Space]]
+) -> None:
+    """Let a sampler draw once from every space, in memory.
+
+    Raises:
+        UserError: it cannot search one of them, or not with so many objectives.
+    """
+    for space in spaces:
+        study = create_study(sampler=sampler, directions=["maximize"] * objectives)
+        try:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")
+                study.ask({key: distribution(each) for key, each in space.items()})
+        except Exception as error:  # of Optuna, or of a sampler of the user's own
+            why = " ".join(str(error).split())[:200]
+            raise UserError(f"the sampler '{name}' cannot search {', '.join(space)}: {why}") from error
 
 
 def make_pruner(name: str, experiences: int) -> pruners.BasePruner:

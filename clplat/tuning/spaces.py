@@ -13,7 +13,7 @@ from clplat.config.resolved import Config
 from clplat.config.space import Choice, Float, Int, Space
 from clplat.errors import UserError
 
-__all__ = ["contains", "distribution", "read_space", "tuned_spaces", "write_space"]
+__all__ = ["contains", "distribution", "extremes", "read_space", "tuned_spaces", "write_space"]
 
 
 def read_space(key: str, value: Any) -> Space:
@@ -62,11 +62,40 @@ def tuned_spaces(config: Config, tune: Sequence[str], own: Mapping[str, Space]) 
     Args:
         tune: whole slots or single options; what a part does not have is left out.
         own: spaces that replace the annotated ones, or open an option that has none.
+
+    Raises:
+        UserError: an option does not take what its space holds.
     """
     available = spaces(config)
     found = {key: available[key] for slot in tune for key in available if f"{key}.".startswith(f"{slot}.")}
-    options = {key for key, _, _ in config.options()}
-    return found | {key: space for key, space in own.items() if key in options}
+    options = {key: argument.type for key, argument, _ in config.options()}
+    return found | {key: _typed(key, space, options[key]) for key, space in own.items() if key in options}
+
+
+def _typed(key: str, space: Space, kind: Any) -> Space:
+    """The space with values as its option takes them: ``"1e-3"`` is a number where numbers are taken."""
+    try:
+        if isinstance(space, Choice):
+            return Choice(*(coerce(kind, value) for value in space.values))
+        # Between the ends there are fractions, unless whole numbers are drawn.
+        for value in (space.low, space.high, 0.5) if isinstance(space, Float) else (space.low, space.high):
+            coerce(kind, value)
+    except ValueError as error:
+        raise UserError(f"the search space of '{key}' {error}") from None
+    return space
+
+
+def extremes(space: Space) -> tuple[Any, ...]:
+    """Every choice, or both ends of a range; of real numbers just inside, as an end itself is never drawn.
+
+    Example:
+        >>> extremes(Int(1, 4)), extremes(Choice("a", "b"))
+        ((1, 4), ('a', 'b'))
+    """
+    if isinstance(space, Choice):
+        return space.values
+    inside = 1e-9 * (space.high - space.low) if isinstance(space, Float) else 0
+    return space.low + inside, space.high - inside
 
 
 def contains(space: Space, value: Any) -> bool:

@@ -3,26 +3,22 @@
 from __future__ import annotations
 
 import logging
-import os
 import re
 import time
 import warnings
-from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
 import optuna
-from optuna.storages import GrpcStorageProxy, JournalStorage, RDBStorage
-from optuna.storages.journal import JournalFileBackend
+from optuna.storages import GrpcStorageProxy, RDBStorage
 
 from clplat.addresses import masked, without_password
 from clplat.errors import UserError
-from clplat.locks import locked
+from clplat.tuning.journal import JOURNAL, open_journal
 
-__all__ = ["JOURNAL", "open_storage"]
+__all__ = ["open_storage"]
 
-JOURNAL = "studies.journal"
 #: Seconds in which a server must answer.
 PATIENCE = 5
 #: The port where an address names none.
@@ -40,11 +36,15 @@ def open_storage(where: str | None, out: Path) -> optuna.storages.BaseStorage:
         out: folder of the sweep.
 
     Raises:
-        UserError: it cannot be opened, or does not answer; the line holds no password.
+        UserError: it cannot be opened, is damaged, or does not answer; the line holds no password.
     """
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     if where is None:
-        return _journal(out)
+        try:
+            out.mkdir(parents=True, exist_ok=True)
+            return open_journal(out / JOURNAL)
+        except OSError as error:
+            raise UserError(f"cannot use the folder {out}: {error.strerror or error}") from error
     if "://" not in where:
         raise UserError(
             f"a storage is an address such as postgresql://host/database or grpc://host:port, not '{where}'"
@@ -58,13 +58,6 @@ def open_storage(where: str | None, out: Path) -> optuna.storages.BaseStorage:
         raise UserError(
             f"the storage {without_password(where)} {what}: {_why(error, where)}{hint}"
         ) from error
-
-
-def _journal(out: Path) -> JournalStorage:
-    out.mkdir(parents=True, exist_ok=True)
-    path = out / JOURNAL
-    lock: Any = _JournalLock(path)  # Optuna asks for these two methods; its base class is not public
-    return JournalStorage(JournalFileBackend(str(path), lock))
 
 
 def _proxy(where: str) -> GrpcStorageProxy:
@@ -97,28 +90,3 @@ def _why(error: Exception, where: str) -> str:
     """The text of an error in one line, without the password."""
     text = " ".join(str(getattr(error, "orig", None) or error).split())
     return masked(text, where)[:200]
-
-
-class _JournalLock:
-    """A lock that the kernel takes back from a killed process at once; Optuna's own wait 30 s for that."""
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-        self._held = ExitStack()
-
-    def acquire(self) -> bool:
-        self._held.enter_context(locked(Path(f"{self.path}.lock")))
-        _cut_torn_line(self.path)
-        return True
-
-    def release(self) -> None:
-        self._held.close()
-
-
-def _cut_torn_line(path: Path) -> None:
-    """Remove what a writer began and did not end, before the next one writes behind it."""
-    with path.open("rb+") as file:
-        if file.seek(0, os.SEEK_END):
-            file.seek(-1, os.SEEK_END)
-            if file.read() != b"\n":
-                file.truncate(path.read_bytes().rfind(b"\n") + 1)

@@ -1,10 +1,12 @@
-"""A strategy of clplat in a plain torch loop: two tasks, one after the other, with and without EWC."""
+"""Strategies of clplat in a plain torch loop: two tasks, one after the other."""
 
 import torch
 from torch import nn
+from torch.nn.functional import cross_entropy
+from torch.utils.data import DataLoader, TensorDataset
 
 from clplat.parts import Learner
-from strategies import EWC, Naive
+from clplat.strategies import EWC, Naive, Replay
 
 CENTRES = 2.0 * torch.randn(2, 5, 5, generator=torch.Generator().manual_seed(0))  # tasks, classes, features
 
@@ -12,29 +14,26 @@ CENTRES = 2.0 * torch.randn(2, 5, 5, generator=torch.Generator().manual_seed(0))
 def examples(task, seed):
     draw = torch.Generator().manual_seed(seed)
     y = torch.randint(0, 5, (500,), generator=draw)
-    return CENTRES[task][y] + torch.randn(500, 5, generator=draw), y
+    return TensorDataset(CENTRES[task][y] + torch.randn(500, 5, generator=draw), y)
 
 
 def train_on_both(strategy):
     torch.manual_seed(0)
     model = nn.Sequential(nn.Linear(5, 64), nn.ReLU(), nn.Linear(64, 5))
-    learner = Learner(model, torch.optim.Adam(model.parameters(), lr=2e-3))
+    optimizer = torch.optim.Adam(model.parameters(), lr=2e-3)
+    learner = Learner(model, optimizer, lambda b: model(b[0]), lambda b, out: cross_entropy(out, b[1]))
     for task in range(2):
-        x, y = examples(task, seed=task)
-        strategy.before_experience(learner, task)
-        for rows in torch.arange(500).repeat(10).split(50):
-            outputs = model(x[rows])
-            loss = nn.functional.cross_entropy(outputs, y[rows])
-            loss = loss + sum(strategy.loss(learner, (x[rows], y[rows]), outputs).values())
-            learner.optimizer.zero_grad()
-            loss.backward()
-            strategy.after_backward(learner)
-            learner.optimizer.step()
-            strategy.after_step(learner, (x[rows], y[rows]), outputs)
-        strategy.after_experience(learner, task)
-    return [100 * (model(x).argmax(1) == y).float().mean().item() for x, y in map(examples, (0, 1), (10, 11))]
+        with strategy.experience(learner, examples(task, seed=task)) as experience:
+            for x, y in 10 * [*DataLoader(experience.dataset, batch_size=50)]:
+                outputs = model(x)
+                loss = cross_entropy(outputs, y) + experience.loss((x, y), outputs)
+                optimizer.zero_grad()
+                loss.backward()
+                optimizer.step()
+    tests = [examples(task, seed=10 + task)[:] for task in range(2)]
+    return [100 * (model(x).argmax(1) == y).float().mean().item() for x, y in tests]
 
 
-for strategy in (Naive(), EWC(lam=2.0)):
+for strategy in (Naive(), EWC(lam=2.0), Replay(size=100)):
     first, second = train_on_both(strategy)
-    print(f"{type(strategy).__name__:5}  task 1: {first:5.1f} %  task 2: {second:5.1f} %")
+    print(f"{type(strategy).__name__:6}  task 1: {first:5.1f} %  task 2: {second:5.1f} %")

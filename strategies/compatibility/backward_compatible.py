@@ -33,8 +33,9 @@ class BackwardCompatible(Strategy):
         arXiv 2201.09724.
 
     Needs:
-        A learner with ``predict`` whose outputs are `clplat.parts.Outputs`, and a batch
-        with ``positive`` and ``valid`` (B, C), as `clplat.data.batch.Batch`.
+        A learner with ``predict`` whose outputs are `clplat.parts.Outputs`. A batch with ``positive`` and
+        ``valid`` (B, C) and ``labels``, as `clplat.data.batch.Batch`, says more than that candidate i answers
+        query i.
 
     Relations:
         A projection (`--projection procrustes`) repairs compatibility after training instead; both combine.
@@ -60,15 +61,20 @@ class BackwardCompatible(Strategy):
         self._teacher = Teacher(which=old)
 
     def before_experience(self, learner: SupportsLearning, experience: Any) -> None:
-        self._teacher.update(learner.model)
+        self._teacher.update(learner.model, learner.pretrained)
 
     def loss(self, learner: SupportsLearning, batch: Any, outputs: Any) -> dict[str, Tensor]:
+        if not self._teacher.knows:
+            return {}
         with self._teacher.active(learner.model):
             index = learner.predict(batch).candidates
         scale = 1.0 / self.temperature
         logits = outputs.scores("query", index, scale)
-        queries = info_nce(logits, positive=batch.positive, valid=batch.valid)
+        # A batch that does not say which candidates are right has one of each query, in its place.
+        positive, valid = getattr(batch, "positive", None), getattr(batch, "valid", None)
+        queries = info_nce(logits, positive=positive, valid=valid)
         # Two pictures of the same thing are no negatives of each other.
-        labels = torch.tensor([[a == b for b in batch.labels] for a in batch.labels], device=index.device)
+        named = getattr(batch, "labels", range(len(index)))
+        labels = torch.tensor([[a == b for b in named] for a in named], device=index.device)
         pictures = info_nce(outputs.scores("candidates", index, scale), positive=labels)
         return {"compatible": self.weight * (queries + pictures)}

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from clplat.config.space import Float
 from clplat.mechanisms.teacher import Teacher
-from clplat.models.outputs import similarities
+from clplat.models.outputs import are_embeddings, similarities
 from clplat.parts.losses.similarity_distillation import relation_kl
 from clplat.training.strategy import Strategy, SupportsLearning
 
@@ -68,9 +68,13 @@ class DualTeacher(Strategy):
 
     def before_experience(self, learner: SupportsLearning, experience: Any) -> None:
         self._initial.update(learner.model)
-        self._previous.update(learner.model)
+        self._previous.update(learner.model, learner.pretrained)
 
     def loss(self, learner: SupportsLearning, batch: Any, outputs: Any) -> dict[str, Tensor]:
+        if not self._previous.knows:
+            return {}
+        if not are_embeddings(outputs):
+            raise TypeError("DualTeacher compares embeddings of two sides, not logits: Distill takes those")
         student = similarities(outputs) / self.temperature
         made = [teacher.outputs(learner, batch) for teacher in (self._initial, self._previous)]
         teachers = [similarities(one) / self.temperature for one in made]

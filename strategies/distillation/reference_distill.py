@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal
 from torch import Tensor
 
 from clplat.config.space import Choice, Float, Int
+from clplat.errors import UserError
 from clplat.mechanisms.teacher import Teacher
 from clplat.parts.losses.similarity_distillation import SimilarityDistillation
 from clplat.training.strategy import Strategy, SupportsLearning
@@ -72,10 +73,12 @@ class ReferenceDistill(Strategy):
         self._teacher = Teacher(which=teacher)
 
     def before_experience(self, learner: SupportsLearning, experience: Any) -> None:
+        if learner.reference is None:
+            raise UserError("reference_distill needs data beside the stream: Learner(..., reference=...)")
         self._teacher.update(learner.model)
 
     def loss(self, learner: SupportsLearning, batch: Any, outputs: Any) -> dict[str, Tensor]:
-        assert learner.reference is not None, "the configuration sees to it"
+        assert learner.reference is not None
         pictures, texts = learner.reference.sample(learner.progress, self.pictures, self.texts)
         with self._teacher.active(learner.model):
             shown, said = learner.items(pictures), learner.items(texts)

@@ -42,6 +42,7 @@ class AGEM(Strategy):
     """
 
     stores = "exemplars"
+    reads_data = True
 
     def __init__(
         self,
@@ -67,6 +68,7 @@ class AGEM(Strategy):
         reference_loss = torch.stack(losses).mean()
         found = torch.autograd.grad(reference_loss, parameters, allow_unused=True)
         reference = [torch.zeros_like(p) if g is None else g for p, g in zip(parameters, found, strict=True)]
+        reference = learner.averaged(reference)  # each process has drawn from a memory of its own
         gradients = [p.grad for p in parameters if p.grad is not None]
         dot = _dot(gradients, reference)
         scale = torch.where(dot < 0, dot / _dot(reference, reference).clamp_min(1e-20), torch.zeros_like(dot))

@@ -21,11 +21,14 @@ class EWC(Strategy):
 
     ``F`` is the diagonal of the Fisher information, estimated by a running mean of the squared gradients of
     the task loss while a domain is trained (EWC++), so that no further pass over the data is needed and
-    the method works in any loop. Over domains ``F <- gamma * F + F_new`` (online EWC).
+    the method works in any loop. Over domains ``F <- gamma * F + F_new`` (online EWC). The penalty pulls in
+    an implicit step after the optimizer's (`clplat.mechanisms.quadratic_anchor`), so that no strength is too
+    much for a step size.
 
     Args:
         lam: strength of the penalty. F is scaled to mean 1 over the trained weights, so that the same value
-            means the same for every model size and batch size.
+            means the same for every model size and batch size, and for gradients that have become small; that
+            is some thousand times the strength of published values of lambda.
         gamma: how much of the earlier importance is kept at each new domain.
         decay: of the running mean of squared gradients.
 
@@ -38,8 +41,8 @@ class EWC(Strategy):
 
     Example:
         >>> from strategies import EWC
-        >>> EWC(lam=10.0).lam
-        10.0
+        >>> EWC(lam=1.0).lam
+        1.0
     """
 
     reads_gradient = True
@@ -49,7 +52,7 @@ class EWC(Strategy):
 
     def __init__(
         self,
-        lam: Annotated[float, Float(0.1, 1000.0, log=True)] = 10.0,
+        lam: Annotated[float, Float(0.003, 30.0, log=True)] = 0.3,
         gamma: Annotated[float, Float(0.5, 1.0)] = 1.0,
         decay: float = 0.95,
     ) -> None:
@@ -72,9 +75,13 @@ class EWC(Strategy):
 
     @torch.no_grad()
     def after_backward(self, learner: SupportsLearning) -> None:
-        for name, parameter, task in self.anchor.task_gradients(learner.model):
-            running = self._running.setdefault(name, torch.zeros_like(parameter))
-            running.mul_(self.decay).addcmul_(task, task, value=1 - self.decay)
+        for name, parameter in learner.model.named_parameters():
+            if parameter.requires_grad and parameter.grad is not None:
+                running = self._running.setdefault(name, torch.zeros_like(parameter))
+                running.mul_(self.decay).addcmul_(parameter.grad, parameter.grad, value=1 - self.decay)
+
+    def after_step(self, learner: SupportsLearning, batch: Any, outputs: Any) -> None:
+        self.anchor.pull(learner.model, learner.optimizer)
 
     @torch.no_grad()
     def after_experience(self, learner: SupportsLearning, experience: Any) -> None:

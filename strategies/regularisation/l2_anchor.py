@@ -58,3 +58,6 @@ class L2Anchor(Strategy):
     def loss(self, learner: SupportsLearning, batch: Any, outputs: Any) -> dict[str, Tensor]:
         penalty = self._pull.penalty(learner.model)
         return {} if penalty is None else {"l2": penalty}
+
+    def after_step(self, learner: SupportsLearning, batch: Any, outputs: Any) -> None:
+        self._pull.pull(learner.model, learner.optimizer)

@@ -46,9 +46,10 @@ class MAS(Strategy):
 
     terms = ("mas",)
     stores = "statistics"
+    reads_data = True
 
     def __init__(
-        self, lam: Annotated[float, Float(0.1, 1000.0, log=True)] = 1.0, batch_size: int = 64
+        self, lam: Annotated[float, Float(0.01, 100.0, log=True)] = 1.0, batch_size: int = 64
     ) -> None:
         if not (lam >= 0 and batch_size >= 1):
             raise ValueError(f"lam must be at least 0 and batch_size at least 1, not {lam} and {batch_size}")
@@ -59,12 +60,15 @@ class MAS(Strategy):
         penalty = self.anchor.penalty(learner.model)
         return {} if penalty is None else {"mas": penalty}
 
+    def after_step(self, learner: SupportsLearning, batch: Any, outputs: Any) -> None:
+        self.anchor.pull(learner.model, learner.optimizer)
+
     def after_experience(self, learner: SupportsLearning, experience: Any) -> None:
         named = {name: p for name, p in learner.model.named_parameters() if p.requires_grad}
         importance = {name: torch.zeros_like(p) for name, p in named.items()}
         batches = 0
         for _, outputs in learner.passes(learner.data(), self.batch_size, grad=True):
-            rows = _scores(outputs).flatten(1)
+            rows = similarities(outputs).flatten(1)
             length = rows.square().sum(dim=1).mean()
             found = torch.autograd.grad(length, list(named.values()), allow_unused=True)
             batches += 1
@@ -72,9 +76,5 @@ class MAS(Strategy):
                 if gradient is not None:
                     importance[name] += gradient.abs()
         if named:
-            self.anchor.consolidate(learner.model, {n: total / batches for n, total in importance.items()})
-
-
-def _scores(outputs: Any) -> Tensor:
-    """One row per example: of scores where the outputs are embeddings, else the outputs themselves."""
-    return outputs if isinstance(outputs, Tensor) else similarities(outputs)
+            means = learner.averaged([total / batches for total in importance.values()])
+            self.anchor.consolidate(learner.model, dict(zip(importance, means, strict=True)))

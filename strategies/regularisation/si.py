@@ -66,14 +66,16 @@ class SI(Strategy):
     def after_backward(self, learner: SupportsLearning) -> None:
         # Copies: clipping writes to the gradients, the optimizer to the weights.
         self._before = {
-            name: (parameter.detach().clone(), task.clone())
-            for name, parameter, task in self.anchor.task_gradients(learner.model)
+            name: (parameter.detach().clone(), parameter.grad.clone())
+            for name, parameter in learner.model.named_parameters()
+            if parameter.requires_grad and parameter.grad is not None
         }
         for name, (weight, _) in self._before.items():
             self._start.setdefault(name, weight)
 
     @torch.no_grad()
     def after_step(self, learner: SupportsLearning, batch: Any, outputs: Any) -> None:
+        self.anchor.pull(learner.model, learner.optimizer)
         named = dict(learner.model.named_parameters())
         for name, (before, gradient) in self._before.items():
             path = self._path.setdefault(name, torch.zeros_like(before))

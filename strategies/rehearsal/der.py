@@ -9,6 +9,7 @@ from torch import Tensor
 
 from clplat.config.space import Float, Int
 from clplat.mechanisms.memory import Memory
+from clplat.models.outputs import are_embeddings, as_outputs
 from clplat.training.strategy import Strategy, SupportsLearning
 
 __all__ = ["DER"]
@@ -21,7 +22,8 @@ class DER(Strategy):
 
     The memory is a reservoir that fills during training, after every step, so that q' and t', the unit
     embeddings of query and target, are those of many models along the way. Both terms draw a batch of their
-    own. In-batch scores would be no target: they mean nothing beside other candidates.
+    own, of one domain where the outputs are embeddings and of all for logits (see `Replay`). In-batch scores
+    would be no target: they mean nothing beside other candidates.
 
     Args:
         size: exemplars in the memory, over all domains.
@@ -49,6 +51,7 @@ class DER(Strategy):
 
     terms = ("dark", "replay")
     stores = "exemplars"
+    shares = False  # the memory fills with what this process trains on
 
     def __init__(
         self,
@@ -67,7 +70,8 @@ class DER(Strategy):
         self.memory = Memory(size, "reservoir", seed or 0)
 
     def loss(self, learner: SupportsLearning, batch: Any, outputs: Any) -> dict[str, Tensor]:
-        stored, again = self.memory.sample(self.batch_size), self.memory.sample(self.batch_size)
+        mixed = not are_embeddings(outputs)
+        stored, again = (self.memory.sample(self.batch_size, mixed) for _ in range(2))
         if stored is None or again is None:
             return {}
         (examples, *then), (labelled, *_) = stored, again
@@ -89,7 +93,5 @@ class DER(Strategy):
 
 def _rows(outputs: Any) -> list[Tensor]:
     """One row per example: of queries and of targets where the outputs are embeddings, else the outputs."""
-    if isinstance(outputs, Tensor):
-        return [outputs]
-    query, candidates = outputs if isinstance(outputs, tuple) else (outputs.query, outputs.candidates)
-    return [query, candidates[: len(query)]]
+    made = as_outputs(outputs)
+    return [made] if isinstance(made, Tensor) else [made.query, made.candidates[: len(made.query)]]

@@ -7,7 +7,9 @@ from typing import Annotated, Any, Literal
 from torch import Tensor
 
 from clplat.config.space import Choice, Float, Int
+from clplat.mechanisms.examples import length
 from clplat.mechanisms.memory import Memory
+from clplat.models.outputs import are_embeddings
 from clplat.training.strategy import Strategy, SupportsLearning
 
 __all__ = ["Replay"]
@@ -16,16 +18,23 @@ __all__ = ["Replay"]
 class Replay(Strategy):
     """Experience replay: the task loss on a batch of stored exemplars is added to every step.
 
-    ``loss = task(batch) + weight * task(memory batch)``
+    ``loss = task(batch) + weight * task(memory batch)``, or by ``combine="mean"`` the mean over the examples
+    of both, those of the memory counting ``weight`` each
 
     The memory batch is a term of its own, so that the number of in-batch negatives of the current domain
-    does not change; one step costs about twice a step of `Naive`.
+    does not change; one step costs about twice a step of `Naive`. What a memory batch is made of follows from
+    the loss: the examples of a contrastive loss are each other's negatives, and those of another domain are
+    too easy; a softmax over classes needs all classes against each other in every step.
 
     Args:
         size: exemplars in the memory, over all domains.
         batch_size: exemplars per step.
         weight: of the replay term.
         policy: ``"balanced"`` gives every domain an equal share, ``"reservoir"`` every example.
+        domains: that a memory batch is drawn from: ``"one"``, ``"all"`` together, or by what the model puts
+            out (``"auto"``): one for embeddings, all for logits.
+        combine: ``"sum"`` adds to the step of the new domain; ``"mean"`` is the loss of one batch of both,
+            as in the paper and in Avalanche.
         seed: of the memory; by default the experiment's.
 
     References:
@@ -45,6 +54,7 @@ class Replay(Strategy):
 
     terms = ("replay",)
     stores = "exemplars"
+    reads_data = True
 
     def __init__(
         self,
@@ -53,16 +63,13 @@ class Replay(Strategy):
         weight: Annotated[float, Float(0.25, 4.0, log=True)] = 1.0,
         policy: Annotated[Literal["balanced", "reservoir"], Choice("balanced", "reservoir")] = "balanced",
         seed: int | None = None,
+        domains: Literal["auto", "one", "all"] = "auto",
+        combine: Literal["sum", "mean"] = "sum",
     ) -> None:
         if weight < 0:
             raise ValueError(f"weight must be at least 0, not {weight}")
-        self.size, self.batch_size, self.weight, self.policy, self.seed = (
-            size,
-            batch_size,
-            weight,
-            policy,
-            seed,
-        )
+        self.size, self.batch_size, self.weight = size, batch_size, weight
+        self.policy, self.seed, self.domains, self.combine = policy, seed, domains, combine
         if batch_size < 2:
             raise ValueError(
                 f"batch_size must be at least 2 (the negatives are in the batch), not {batch_size}"
@@ -70,10 +77,16 @@ class Replay(Strategy):
         self.memory = Memory(size, policy, seed or 0)
 
     def loss(self, learner: SupportsLearning, batch: Any, outputs: Any) -> dict[str, Tensor]:
-        stored = self.memory.sample(self.batch_size)
+        mixed = self.domains == "all" or (self.domains == "auto" and not are_embeddings(outputs))
+        stored = self.memory.sample(self.batch_size, mixed)
         if stored is None:
             return {}
-        return {"replay": self.weight * learner.task_loss(stored, learner.predict(stored))}
+        replayed = learner.task_loss(stored, learner.predict(stored))
+        if self.combine == "sum":
+            return {"replay": self.weight * replayed}
+        share = self.weight * length(stored)
+        share = share / (share + length(batch))
+        return {"replay": share * (replayed - learner.task_loss(batch, outputs))}
 
     def after_experience(self, learner: SupportsLearning, experience: Any) -> None:
         self.memory.add(learner, learner.data())

@@ -227,6 +227,16 @@ def test_copies_of_training_pictures_are_counted_and_can_be_refused(tmp_path: Pa
         read_folders(root, copies="refuse")
 
 
+def test_a_domain_that_nobody_asked_for_is_named(tmp_path: Path) -> None:
+    root = tree_of(tmp_path, 1)
+    assert read_folders(root).left_out == () and "left_out" not in read_folders(root).report
+    tree = read_folders(root, ["sketch"])
+    assert (
+        tree.report["left_out"] == ["photo"]
+        and f"order leaves out what is in {root} too: photo" in tree.remarks
+    )
+
+
 def test_a_key_covers_the_whole_content(tmp_path: Path) -> None:
     """Two bitmaps that differ in the middle of their 480 kB, under one name and of one size."""
     for place, colour in (("one", "red"), ("two", "blue")):

@@ -132,6 +132,14 @@ def test_a_sample_is_of_one_experience_and_every_experience_gets_its_turn() -> N
     assert set(seen) == {0, 1, 2} and min(seen.values()) > 15
 
 
+def test_a_mixed_sample_is_of_all_experiences_together() -> None:
+    memory = filled(Memory(12, "balanced", 0), [1, 30, 30])
+    assert sorted(memory.sample(99, mixed=True)) == sorted(row for rows in held(memory) for row in rows)
+    drawn = Counter(row // 1000 for _ in range(50) for row in memory.sample(4, mixed=True))
+    assert drawn[0] > 5 and drawn[1] > 50 < drawn[2]
+    assert Memory(3, "balanced", 0).sample(2, mixed=True) is None
+
+
 def test_an_empty_memory_gives_nothing() -> None:
     assert Memory(3, "balanced", 0).sample(2) is None
     assert len(filled(Memory(3, "balanced", 0), [2]).sample(10) or []) == 2

@@ -22,6 +22,7 @@ from clplat.events import Listener
 from clplat.files import read_json
 from clplat.models.backbone import Backbone
 from clplat.runs.experiment import run
+from clplat.runs.load import load
 from clplat.trees import load_tree
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -255,6 +256,29 @@ def test_another_configuration_is_refused_and_nothing_is_touched(
     with pytest.raises(UserError, match=r"another experiment \(train\.lr is 0\.001 there and 0\.01 here"):
         run({**world, **SYSTEMS["naive"], "train.lr": 0.01}, whole("naive"))
     assert content(whole("naive")) == before
+
+
+def test_versions_hold_nothing_that_the_backbone_brings(
+    world: dict[str, Any], whole: Callable[[str], Path], tmp_path: Path
+) -> None:
+    """Nothing of it before training, nothing ever of what is frozen; and they come back to the bit."""
+    config = {**world, "adapter": "full", "composer": "combiner"}
+    run({**config, "strategy": "naive"}, tmp_path / "naive", checkpoint_every=0)
+    run({**config, "strategy": "frozen"}, tmp_path / "frozen", checkpoint_every=0)
+    held = {
+        (name, version): load_tree(tmp_path / name / "versions" / f"{version}.safetensors")["weights"]
+        for name in ("naive", "frozen")
+        for version in range(3)
+    }
+    for place, weights in held.items():
+        moved = any(key.startswith("backbone.") for key in weights)
+        assert moved == (place in (("naive", 1), ("naive", 2))), place
+    before = read_json(tmp_path / "naive" / "result.json")["fingerprints"]["weights"]
+    for version in range(3):
+        model = load(tmp_path / "naive", version)
+        assert (model.backbone.fingerprint() == before) == (version == 0)
+        again = dict(model.named_parameters())
+        assert all(torch.equal(again[key], value) for key, value in held["naive", version].items())
 
 
 def test_two_processes_cannot_share_a_folder(world: dict[str, Any], tmp_path: Path) -> None:

@@ -147,3 +147,46 @@ def begin() -> Iterator[Callable[..., subprocess.Popen[str]]]:
 @pytest.fixture(scope="session")
 def unused_port() -> Callable[[], int]:
     return free_port
+
+
+@pytest.fixture(scope="session")
+def result_of() -> Callable[..., dict[str, Any]]:
+    """A complete result of a configuration on two domains, as a run leaves it, without a run."""
+
+    def made(config: dict[str, Any], score: float = 30.0, **changes: Any) -> dict[str, Any]:
+        held = {
+            "schema": 2,
+            "status": "complete",
+            "name": "a run",
+            "config": config,
+            "domains": ["a", "b"],
+            "protocol": {"primary": "R@5", "ks": [5], "name": "plain"},
+            "metrics": {"R@5": [[10.0, 10.0], [20.0, 10.0], [score, score]]},
+            "scores": [{}, {}, {"forgetting_max": 1.0, "plasticity": 50.0}],
+            "fingerprints": {"data": "d", "weights": "w", "code": "c", "queries": "q"},
+            "cost": {"training_flops": 1e12, "trainable_parameters": 10},
+            "measured": {"train_seconds": 2.0, "evaluation_seconds": 0.0},
+            "training": {},
+            "failure": None,
+        }
+        return {**held, **changes}
+
+    return made
+
+
+@pytest.fixture(scope="session")
+def leave() -> Callable[[Path, dict[str, Any]], None]:
+    """Write what a run with this result leaves in its folder, as far as a sweep reads it."""
+    import torch
+
+    from clplat.config.reading import write_yaml
+    from clplat.files import write_json, write_text
+    from clplat.trees import save_tree
+
+    def written(folder: Path, result: dict[str, Any]) -> None:
+        write_text(folder / "config.yaml", write_yaml(result["config"]), comment="#")
+        write_json(folder / "result.json", result)
+        values = {name: torch.arange(4) / 4 for name in result["domains"]}
+        save_tree(folder / "values" / f"{len(result['scores']) - 1}.safetensors", values)
+
+    return written

@@ -11,12 +11,14 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
+from clplat.cli import main
 from clplat.config.space import Choice, Float, Int
 from clplat.errors import UserError
 from clplat.measures import MEASURES
 from clplat.sweep import DEFAULT_STRATEGIES, Budget, Sweep, read_sweep
+from clplat.sweep.figure import FIGURES
 from clplat.sweep.layout import Layout, permuted, slug
-from clplat.tuning.samplers import SAMPLERS, make_pruner, make_sampler
+from clplat.tuning.samplers import SAMPLERS, check_sampler, make_pruner, make_sampler
 from clplat.tuning.spaces import contains, read_space, write_space
 
 BASE = {"scenario": {"name": "catalogue", "domains": 3, "train": 16, "queries": 10, "gallery": 20}}
@@ -43,7 +45,27 @@ BASE = {"scenario": {"name": "catalogue", "domains": 3, "train": 16, "queries": 
         ({"space": {"train.lr": 3}}, "is written [a, b, ...] or {low"),
         ({"space": {"train.lr": {"low": 3, "high": 1}}}, "needs low < high"),
         ({"space": {"train.lr": {"low": 0, "high": 1, "log": True}}}, "low above 0"),
-        ({"base": [1]}, "'base' in the sweep takes a mapping"),
+        ({"base": [1]}, "'base' of a sweep takes a mapping, not [1]"),
+        ({"space": 3}, "'space' of a sweep takes a mapping, not 3"),
+        ({"groups": {"a": 3}}, "'a' in 'groups' of a sweep takes a configuration"),
+        ({"groups": [1]}, "'groups' of a sweep takes a mapping of labels to configurations, not [1]"),
+        ({"methods": {"replay": None}}, "'replay' in 'methods' of a sweep takes a configuration"),
+        ({"methods": "naive"}, "'methods' of a sweep takes a list of strategies, or a mapping"),
+        ({"methods": [3]}, "a method is the name of a strategy or has the key 'name' with one, not 3"),
+        ({"methods": [{"name": ["naive"]}]}, "has the key 'name' with one"),
+        ({"methods": [[["naive"]]]}, "has the key 'name' with one"),
+        ({"figure": "bars"}, "'figure' of a sweep takes a mapping, {kind: bars, y: final} say"),
+        ({"figure": {"y": "final"}}, "unknown kind of figure 'None'"),
+        ({"figure": {"kind": ["bars"]}}, "unknown kind of figure"),
+        ({"figure": {"kind": "bar"}}, "did you mean 'bars'"),
+        ({"figure": {"kind": "bars", "y": "fnal"}}, "measure in the figure's y 'fnal'; did you mean 'final'"),
+        ({"figure": {"kind": "bars", "y": 3}}, "the figure's y takes names of measures, not 3"),
+        ({"figure": {"kind": "bars", "y": []}}, "the figure's y takes one measure at least"),
+        ({"figure": {"kind": "bars", "z": "final"}}, "unknown key of a figure of kind 'bars' 'z'"),
+        ({"figure": {"kind": "scatter", "x": ["final", "bwt"]}}, "the figure's x takes one measure, not"),
+        ({"figure": {"kind": "curve", "x": 3}}, "the figure's x is a dotted option such as"),
+        ({"figure": {"kind": "curve", "x": "train.lr", "log": "yes"}}, "the figure's log is true or false"),
+        ({"figure": {"kind": "heatmap", "title": 3}}, "the figure's title is a text, not 3"),
     ],
 )
 def test_mistakes_in_a_description(given: dict[str, Any], part: str) -> None:
@@ -64,12 +86,86 @@ def test_mistakes_in_a_description(given: dict[str, Any], part: str) -> None:
         ),
         ({"space": {"train.rl": [1, 2]}, "budget": Budget(trials=2)}, "did you mean 'train.lr'"),
         ({"controls": ["frzen"]}, "did you mean 'frozen'"),
+        ({"figure": {"kind": "curve", "x": "strategy.sise"}}, "did you mean 'strategy.size'"),
+        ({"methods": {"..": {}}}, "'..' cannot be the name of a folder"),
+        ({"methods": {"a" * 300: {}}}, "is too long for the name of a folder"),
+        ({"methods": {"//": {}}}, "'//' cannot be the name of a folder"),
     ],
 )
 def test_mistakes_in_a_layout(changes: dict[str, Any], part: str) -> None:
     with pytest.raises(UserError) as told:
         Layout(Sweep(base=BASE, **changes))
     assert part in str(told.value) and "\n" not in str(told.value)
+
+
+@pytest.mark.parametrize(
+    ("changes", "part"),
+    [
+        ({"orders": [["a", "b"], ["b"]]}, "name the same domains, once each; not so: a"),
+        ({"orders": [["a", "b"], ["a", "b", "b"]]}, "name the same domains, once each; not so: a, b, b"),
+        ({"orders": [["dress-studio", "shoes"]]}, "unknown domain 'shoes'"),
+        ({"orders": [["dress-studio", "top-sketch"]]}, "shoe-textured is missing"),
+    ],
+)
+def test_orders_that_are_none_are_told_before_anything_runs(changes: dict[str, Any], part: str) -> None:
+    layout = Layout(Sweep(base=BASE, methods=["naive"], controls=[], **changes))
+    with pytest.raises(UserError, match=part):
+        layout.check_orders()
+
+
+def test_figures_are_those_that_can_be_drawn() -> None:
+    from clplat.report.figure.draw import _KINDS
+
+    assert FIGURES.keys() == _KINDS.keys()
+
+
+@pytest.mark.parametrize(
+    ("sampler", "objectives", "said"),
+    [
+        ("cmaes", 2, "cmaes"),
+        ("fractions:Fraction", 1, "is no sampler"),
+        ("tpe", 2, ""),
+        ("random", 1, ""),
+    ],
+)
+def test_a_sampler_draws_once_before_anything_runs(sampler: str, objectives: int, said: str) -> None:
+    spaces = [{"train.lr": Float(1e-5, 1e-2, log=True), "x": Choice("a", "b"), "y": Int(1, 3)}]
+    if not said:
+        check_sampler(make_sampler(sampler, 0, 0), sampler, objectives, spaces)
+        return
+    with pytest.raises(UserError, match=said):
+        check_sampler(make_sampler(sampler, 0, 0), sampler, objectives, spaces)
+
+
+def test_nothing_is_forked_without_bound(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for command in ("sweep", "demo"):
+        assert main([command, "--workers", "999999", "--out", str(tmp_path / "out")]) == 2
+        said = capsys.readouterr().err
+        assert "--workers takes 1 to" in said and "on this machine" in said and said.count("\n") == 1
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        ("--trials 2 --space train.lr=[1,2] --space train.lr=[3]", "--space is given twice for 'train.lr'"),
+        ("--trials 2 --constraint bwt>=1 --constraint bwt>=2", "--constraint is given twice for 'bwt'"),
+        ("--seconds nan", "the budget's seconds must be above 0 and finite, not nan"),
+        ("--tflops inf", "the budget's tflops must be above 0 and finite, not inf"),
+    ],
+)
+def test_flags_that_cannot_be(words: str, said: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["sweep", *words.split(), "--out", "/nonexistent/out"]) == 2
+    assert said in capsys.readouterr().err
+
+
+def test_a_plan_whose_keys_are_empty_is_the_default(tmp_path: Path) -> None:
+    path = tmp_path / "plan.yaml"
+    path.write_text("base:\ngroups:\nspace:\nname: x\n")
+    assert read_sweep(path).as_dict() == Sweep(name="x").as_dict()
+    path.write_text("base: {train: {lr: 1}, train.lr: 2}\n")
+    with pytest.raises(UserError, match=r"plan\.yaml: 'train\.lr' is given twice: 1 and 2"):
+        read_sweep(path)
 
 
 def test_a_sweep_comes_back_from_yaml_as_it_was(tmp_path: Path) -> None:

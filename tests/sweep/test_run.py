@@ -17,11 +17,13 @@ import torch
 import yaml
 
 from clplat.cli import main
+from clplat.errors import UserError
 from clplat.files import read_json
 from clplat.sweep import Budget, Sweep, read_sweep
 from clplat.sweep.layout import Layout
 from clplat.sweep.queue import Queue
 from clplat.sweep.run import gather, run_sweep
+from clplat.sweep.worker import listening
 from clplat.tables.sweep import sweep_table
 from clplat.tables.text import aligned, markdown
 from clplat.tracking.sweeps import SweepTracker
@@ -230,6 +232,49 @@ def test_an_interrupted_sweep_loses_nothing(dying: Callable[..., Sweep], tmp_pat
     assert "2 rows known" in done.stdout or "3 rows known" in done.stdout or "mean R@5" in done.stdout
     queue = Queue(Layout(read_sweep(out / "sweep.yaml")), out, open_storage(None, out))
     assert {t[-1].state.name for t in queue.studies.final_tries().values()} == {"COMPLETE"}
+
+
+@pytest.mark.slow
+def test_a_dying_fork_server_costs_nothing(
+    dying: Callable[..., Sweep], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It dies while a worker is started, and again while two are at work, one of which dies afterwards."""
+    from multiprocessing import forkserver
+
+    read, begun = forkserver.read_signed, list[int]()
+
+    def dies_once(sentinel: int) -> int:
+        begun.append(sentinel)
+        if len(begun) == 1:
+            raise EOFError("unexpected EOF")
+        return read(sentinel)
+
+    def listen(terminal: Any, tracker: Any) -> Any:
+        def begin(job: Any) -> Any:
+            if not server:
+                server.append(forkserver._forkserver._forkserver_pid)  # type: ignore[attr-defined]
+                os.kill(server[0], signal.SIGKILL)
+            return listening(terminal, tracker)(job)
+
+        server: list[int] = []
+        return begin
+
+    monkeypatch.setattr(forkserver, "read_signed", dies_once)
+    monkeypatch.setattr("clplat.sweep.run.listening", listen)
+    outcome = run_sweep(dying("once", "fine"), tmp_path / "out", workers=2)
+    assert outcome["failures"] == [] and {row["method"] for row in outcome["rows"]} == {"once", "fine"}
+    assert len(begun) >= 4 and multiprocessing.active_children() == []
+
+
+def test_where_no_process_can_be_started_that_is_said(
+    base: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def dies(sentinel: int) -> int:
+        raise EOFError("unexpected EOF")
+
+    monkeypatch.setattr("multiprocessing.forkserver.read_signed", dies)
+    with pytest.raises(UserError, match=r"no worker could be started \(EOFError: unexpected EOF\)"):
+        run_sweep(Sweep(base=base, methods=["frozen"], controls=[], seeds=[0]), tmp_path / "out", workers=2)
 
 
 def test_threads_of_the_parent_stay_as_they_were(base: dict[str, Any], tmp_path: Path) -> None:

@@ -117,6 +117,16 @@ def test_the_champion_is_registered_once_and_comes_back(
         assert "clplat.serving" in (where / "MLmodel").read_text()
 
 
+def test_a_version_is_on_the_disk_once(root: Path, make_result: Make) -> None:
+    """The store's copy is another name of the run's file."""
+    result = make_result("replay", 0)
+    folder = folder_of(root, result)
+    Tracker(root).log(result, folder)
+    kept = [path for path in (root / "mlartifacts").rglob("*.safetensors")]
+    assert sorted(path.name for path in kept) == [f"{row}.safetensors" for row in range(1, 5)]
+    assert all(path.samefile(folder / "versions" / path.name) for path in kept)
+
+
 def test_a_large_version_is_named_and_not_copied(
     root: Path, tmp_path_factory: pytest.TempPathFactory, make_result: Make, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from contextlib import nullcontext
 from typing import Any
 
 import pytest
@@ -10,6 +12,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, TensorDataset
 
+from clplat import registry
+from clplat.errors import UserError
 from clplat.training.learner import Learner
 from clplat.training.strategy import Strategy
 from strategies import EWC, Cumulative, Frozen, Replay
@@ -116,6 +120,66 @@ def test_a_scaler_shows_unscaled_gradients_and_skips_those_that_overflow() -> No
     assert seen == [("gradient", 1.5), ("weight", 0.85, 1), ("gradient", 1.5), ("weight", 0.7, 2)]
 
 
+def test_clipping_before_a_scaler_sees_unscaled_gradients_and_a_skipped_step_is_none() -> None:
+    strategy, learner, x = Recording(), one_weight(), torch.ones(1, 1)
+    scaler = torch.amp.GradScaler("cpu", init_scale=1024.0)
+    with strategy.experience(learner) as experience:
+        for value in (1.0, float("inf"), 1.0):
+            learner.optimizer.zero_grad()
+            outputs = learner.model(x * value)
+            scaler.scale(outputs.mean() + experience.loss(x, outputs)).backward()
+            experience.after_backward(scaler.get_scale())
+            scaler.unscale_(learner.optimizer)
+            scaler.step(learner.optimizer)
+            scaler.update()
+    seen = [call for call in strategy.calls if call[0] in ("gradient", "weight")]
+    assert seen == [("gradient", 1.5), ("weight", 0.85, 1), ("gradient", 1.5), ("weight", 0.7, 2)]
+
+
+@pytest.mark.parametrize("tells", [True, False])
+def test_a_closure_says_when_gradients_are_complete(tells: bool) -> None:
+    strategy, learner, x = Recording(), one_weight(), torch.ones(1, 1)
+
+    def closure() -> float:
+        outputs = learner.model(x)
+        (outputs.mean() + experience.loss(x, outputs)).backward()
+        if tells:
+            experience.after_backward()
+        return 0.0
+
+    error = nullcontext() if tells else pytest.raises(RuntimeError, match="at the end of the closure")
+    with error, strategy.experience(learner) as experience:
+        learner.optimizer.step(closure)
+    assert (("gradient", 1.5) in strategy.calls) == tells
+
+
+def test_the_optimizer_may_come_later_and_trains_what_the_strategy_adds_and_no_more() -> None:
+    class Growing(Recording):
+        def before_experience(self, learner: Any, experience: Any) -> None:
+            learner.model.grown = nn.Linear(1, 1)
+
+        def after_backward(self, learner: Any) -> None: ...
+
+        def after_step(self, learner: Any, batch: Any, outputs: Any) -> None: ...
+
+    model, x = nn.ModuleDict({"head": nn.Linear(1, 1), "left": nn.Linear(1, 1)}), torch.ones(1, 1)
+    left = model["left"].weight.item()
+    for optimizer in (None, torch.optim.SGD(model["head"].parameters(), lr=0.1)):
+        with Growing().experience(Learner(model, optimizer)) as experience:
+            start = model.grown.weight.item()
+            if optimizer is None:
+                experience.follow(torch.optim.SGD([*model["head"].parameters()], lr=0.1))
+            outputs = model.grown(model["head"](model["left"](x)))
+            (outputs.sum() + experience.loss(x, outputs)).backward()
+            experience.learner.optimizer.step()
+        assert model.grown.weight.item() != start and model["left"].weight.item() == left
+
+
+#: Embeddings, a model with towers, or data beside the stream.
+NEEDS_MORE_THAN_LOGITS = {"growing_prompt", "lora_per_domain", "reference_distill"}
+EMBEDDINGS = ("backward_compatible", "distill", "dual_teacher")
+
+
 def stream() -> list[TensorDataset]:
     draw = torch.Generator().manual_seed(0)
     centres = 2.0 * torch.randn(2, 3, 5, generator=draw)
@@ -144,6 +208,21 @@ def trained(strategy: Strategy) -> tuple[nn.Module, list[int]]:
                 loss.backward()
                 learner.optimizer.step()
     return model, sizes
+
+
+@pytest.mark.parametrize("name", [name for name in registry.names("strategies") if name not in EMBEDDINGS])
+def test_every_strategy_trains_in_it_or_says_what_it_needs(name: str) -> None:
+    strategy = registry.load("strategies", name)()
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        untrained = nn.Linear(5, 3).weight
+    try:
+        model, _ = trained(strategy)
+    except (UserError, TypeError) as error:
+        assert re.search(r"needs|outputs are", str(error)) and "\n" not in str(error), error
+        assert name in NEEDS_MORE_THAN_LOGITS
+    else:
+        assert torch.equal(model.weight, untrained) != strategy.trains  # type: ignore[arg-type]
 
 
 def test_the_controls_and_a_memory_work_in_it() -> None:

@@ -224,7 +224,9 @@ def test_distill_takes_pairs_from_any_template() -> None:
         template = stock(model, strategy.as_plugin(), criterion=criterion)
         run(template, benchmark("new").train_stream)
         ends.append(weights(model))
-        assert strategy.state_dict().keys() == ({"teacher"} if isinstance(strategy, Distill) else set())
+        assert strategy.state_dict().keys() == (
+            {"teacher", "met", "units"} if isinstance(strategy, Distill) else set()
+        )
     assert difference(*ends)
 
 

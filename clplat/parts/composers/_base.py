@@ -43,6 +43,18 @@ class Composer(nn.Module):
         if build is not None:
             build(towers.joint)
 
+    def __call__(self, image: Any, text: Any) -> Any:
+        """The query, see `forward`; plain tensors (B, D) are features of the joint space.
+
+        Example:
+            >>> import torch
+            >>> from clplat.composers import Sum
+            >>> Sum()(torch.tensor([[3.0, 0.0]]), torch.tensor([[0.0, 4.0]]))
+            tensor([[0.7071, 0.7071]])
+        """
+        image = ImageFeatures(pooled=image) if isinstance(image, Tensor) else image
+        return super().__call__(image, TextFeatures(pooled=text) if isinstance(text, Tensor) else text)
+
     def forward(self, image: ImageFeatures, text: TextFeatures) -> Tensor:
         """Return the query (B, D) in the gallery's space; the retriever normalises it."""
         raise NotImplementedError

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, ClassVar
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, ClassVar
 
+import torch
 from torch import Tensor, nn
+from torch.nn.functional import normalize
 
 from clplat.progress import Progress
 
@@ -14,6 +17,18 @@ if TYPE_CHECKING:
     from clplat.models.view import Towers
 
 __all__ = ["Loss", "NoLoss"]
+
+
+@dataclass
+class _Pairs:
+    """What a loss asks of a `Batch`, where there are only embeddings."""
+
+    positive: Tensor
+    valid: Tensor
+    weights: Tensor
+
+    def __len__(self) -> int:
+        return len(self.positive)
 
 
 class Loss(nn.Module):
@@ -50,6 +65,31 @@ class Loss(nn.Module):
             if isinstance(part, Loss):
                 part.attach(towers)
 
+    def __call__(
+        self, outputs: Any, batch: Any = None, progress: Progress | None = None, **pairs: Any
+    ) -> Any:
+        """The loss of a batch, see `forward`; or of two tensors, in a loop that has nothing else.
+
+        Args:
+            outputs: of a model; or embeddings of queries (B, D).
+            batch: examples; or embeddings of candidates (C, D), C >= B, the B answers first.
+            progress: where training stands.
+            pairs: with embeddings: ``positive``, ``valid`` (B, C) and ``weights`` (B,), as of a batch, and
+                ``scale`` of the scores where the loss has no temperature of its own, by default CLIP's first,
+                1 / 0.07.
+
+        Example:
+            >>> from clplat.losses import InfoNCE
+            >>> queries, answers = torch.eye(2), torch.eye(2)
+            >>> InfoNCE(temperature=0.5)(queries, answers)
+            tensor(0.1269)
+        """
+        if isinstance(outputs, Tensor):
+            outputs, batch = _of_tensors(outputs, batch, **pairs)
+        elif pairs:
+            raise TypeError(f"{', '.join(pairs)} stand in the batch, unless the loss is one of two tensors")
+        return super().__call__(outputs, batch, progress or Progress())
+
     def forward(self, outputs: Outputs, batch: Batch, progress: Progress) -> Tensor | dict[str, Tensor]:
         """The loss of a batch.
 
@@ -63,6 +103,31 @@ class Loss(nn.Module):
             A scalar, or named scalars that are added; all of them are logged.
         """
         raise NotImplementedError
+
+
+def _of_tensors(
+    queries: Tensor,
+    candidates: Any,
+    *,
+    positive: Tensor | None = None,
+    valid: Tensor | None = None,
+    weights: Tensor | None = None,
+    scale: Tensor | float = 1 / 0.07,
+) -> tuple[Outputs, _Pairs]:
+    from clplat.models.outputs import Outputs
+
+    if not isinstance(candidates, Tensor) or queries.ndim != 2 or candidates.ndim != 2:
+        raise TypeError("a loss takes outputs and a batch, or two tensors (B, D) and (C, D)")
+    size = (len(queries), len(candidates))
+    if positive is None:
+        positive = torch.eye(*size, dtype=torch.bool, device=queries.device)
+    if valid is None:
+        valid = torch.ones(size, dtype=torch.bool, device=queries.device)
+    if weights is None:
+        weights = queries.new_ones(len(queries))
+    scale = torch.as_tensor(scale, dtype=queries.dtype, device=queries.device)
+    outputs = Outputs(normalize(queries, dim=-1), normalize(candidates, dim=-1), scale)
+    return outputs, _Pairs(positive, valid, weights)
 
 
 class NoLoss(Loss):

@@ -27,7 +27,12 @@ class TeacherPart:
 
     def begin(self, learner: Predicts) -> None:
         """An experience begins, and the model is as the one before left it."""
-        self._held.update(learner.model)
+        self._held.update(learner.model, learner.pretrained)
+
+    @property
+    def knows(self) -> bool:
+        """Whether it has something to teach in this experience."""
+        return self._held.knows
 
     def follow(self, learner: Predicts) -> None:
         """The optimizer has made a step."""

@@ -59,6 +59,10 @@ class OtherBackbone(TeacherPart):
             self._backbone = backbone.to(next(learner.model.parameters()).device)
         return self._backbone
 
+    @property
+    def knows(self) -> bool:
+        return True
+
     def follow(self, learner: Predicts) -> None:
         """Nothing of it changes."""
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from clplat.errors import UserError
-from clplat.mechanisms.teacher import Predicts, Teacher
+from clplat.mechanisms.teacher import Predicts, Teacher, snapshot
 from clplat.parts.teachers._base import TeacherPart, existing
 from clplat.trees import load_tree
 
@@ -41,4 +41,5 @@ class Stored(TeacherPart):
         for name, value in state["weights"].items():
             if name not in tensors or tensors[name].shape != value.shape:
                 raise UserError(f"{self.path} holds '{name}', which has no place in this model")
-        self._held = Teacher(state["weights"], which="initial")
+        own = snapshot(learner.model, statistics=True)  # what the student is about to move
+        self._held = Teacher({**own, **state["weights"]}, which="initial")

@@ -46,6 +46,17 @@ def test_it_says_what_the_stored_model_said(file: Path) -> None:
         assert torch.equal(part.outputs(learner, BATCH).query, trained(BATCH).query)
 
 
+def test_what_the_file_leaves_out_is_the_model_before_the_stream(tmp_path: Path) -> None:
+    """Version 0 of a run holds nothing of the backbone; the teacher does not follow the student."""
+    model, initial = tiny_retriever(Full(last=1)), tiny_retriever(Full(last=1)).eval()
+    save_tree(tmp_path / "0.safetensors", {"weights": {}, "strategy": None})
+    part, learner = Stored(str(tmp_path / "0.safetensors")), tiny_learner(model)
+    part.begin(learner)
+    nudge(model, 0.3)
+    with torch.no_grad():
+        assert torch.equal(part.outputs(learner, BATCH).query, initial(BATCH).query)
+
+
 def test_a_file_that_does_not_fit_is_refused(file: Path, tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="there is no file nowhere"):
         Stored("nowhere")

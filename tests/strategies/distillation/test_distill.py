@@ -73,7 +73,7 @@ def test_distill_is_zero_until_the_model_moves() -> None:
 def test_a_learner_without_outputs_says_so() -> None:
     model = TinyTowers()
     bare = Learner(model, torch.optim.SGD(model.parameters(), lr=0.1), collate_fn=tiny_collate())
-    strategy = Distill()
+    strategy, bare.pretrained = Distill(), True
     strategy.before_experience(bare, FIRST)
     with pytest.raises(TypeError, match="predict_fn"):
         strategy.loss(bare, BATCH, model(BATCH))

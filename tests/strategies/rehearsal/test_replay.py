@@ -50,6 +50,37 @@ def test_replay_adds_the_weighted_task_loss_of_the_memory() -> None:
             assert torch.allclose(p.grad, alone[name] + 0.25 * replayed[name], atol=1e-6), name
 
 
+def test_combined_by_the_mean_it_is_the_loss_of_one_batch_of_both() -> None:
+    strategy, model = Replay(size=6, batch_size=6, weight=1.5, combine="mean"), TinyTowers()
+    learner = tiny_learner(model)
+    learner.dataset = FIRST.dataset
+    strategy.after_experience(learner, FIRST)
+    outputs = model(OTHER)
+    task = float(tiny_loss(OTHER, outputs).detach())
+    stored = Replay(size=6, batch_size=6)
+    stored.load_state_dict(strategy.state_dict())
+    memory = float(stored.loss(learner, OTHER, outputs)["replay"].detach())
+    found = task + float(strategy.loss(learner, OTHER, outputs)["replay"].detach())
+    assert found == pytest.approx((8 * task + 6 * 1.5 * memory) / (8 + 6 * 1.5), rel=1e-5)
+
+
+@pytest.mark.parametrize(("domains", "mixed"), [("auto", True), ("one", False), ("all", True)])
+def test_what_a_memory_batch_is_of_follows_from_the_outputs(domains: Any, mixed: bool) -> None:
+    model = torch.nn.Linear(1, 2)
+    learner = Learner(
+        model, torch.optim.SGD(model.parameters(), lr=0.1), predict_fn=lambda batch: model(batch[0])
+    )
+    seen: list[set[int]] = []
+    learner.loss_fn = lambda batch, outputs: seen.append({*batch[1].tolist()}) or outputs.sum()  # type: ignore[func-returns-value]
+    strategy = Replay(size=20, batch_size=16, domains=domains)
+    for number in range(2):
+        learner.dataset = [(torch.zeros(1), torch.tensor(number))] * 10
+        strategy.after_experience(learner, None)
+    for _ in range(5):
+        strategy.loss(learner, None, torch.zeros(4, 2))
+    assert [len(labels) == 2 for labels in seen] == [mixed] * 5
+
+
 def test_a_learner_without_outputs_says_so() -> None:
     model = TinyTowers()
     bare = Learner(model, torch.optim.SGD(model.parameters(), lr=0.1), collate_fn=tiny_collate())
