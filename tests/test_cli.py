@@ -193,6 +193,7 @@ def test_run_prints_rows_a_table_and_where_the_result_is(
     assert shown.err == ""
     lines = shown.out.splitlines()
     assert lines[0] == "frozen: 2 domains: dress-studio, top-sketch"
+    assert lines.pop(1).startswith("frozen: the untrained model "), "it is at chance, and says so"
     assert [line.split()[1:4] for line in lines[1:4]] == [
         ["zero-shot", "R@5", "dress-studio"],
         *[["after", n, "R@5"] for n in "12"],
