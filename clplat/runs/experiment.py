@@ -13,6 +13,7 @@ import torch
 from clplat.config.resolve import resolve
 from clplat.config.resolved import Config
 from clplat.errors import UserError
+from clplat.evaluation.chance import chance_warning
 from clplat.evaluation.comparing import compared_by
 from clplat.evaluation.lists import save_lists
 from clplat.evaluation.model_view import VersionView
@@ -31,6 +32,7 @@ from clplat.runs.processing import Processing
 from clplat.runs.results import add_costs, add_processed, add_row
 from clplat.runs.reuse import Reuse
 from clplat.runs.run_folder import CHECKPOINT, RESULT, default_folder, finished_result, locked_run_folder
+from clplat.runs.ties import note_ties
 from clplat.training.trainer import Position, Trainer
 from clplat.trees import save_tree
 
@@ -145,8 +147,6 @@ class Experiment:
         """From one version of the model to the next."""
         self.trainer.train(self.parts.benchmark.train_stream[index], eval_streams=[])
 
-    # -- the parts of a step --------------------------------------------------------------------------------
-
     def _on_step(self, trainer: Trainer) -> None:
         place = trainer.position
         if (place.epoch, place.iteration) == (0, 1):  # what is trained changes between experiences only
@@ -192,10 +192,13 @@ class Experiment:
         save_lists(self.folder / "lists" / f"{version}.safetensors", row.lists)
         save_version(self.folder / "versions" / f"{version}.safetensors", self.trainer, self.weights)
         add_row(self.result, row, cells.pop(""), backfill, views=cells)
+        if version == 0 and (said := chance_warning(self.result, row.values)):
+            self.listener.note(said)
         if self.processing is not None:
             add_processed(self.result["sets"][self.processing.name], self.processing.cells)
         for name, cost in spent.items():
             self.result["sets"][name]["cost"] = cost
+        note_ties(self.result, self.listener)
         self._add_costs()
         self.reuse.note(self.result["measured"])
         self._spend("evaluation_seconds", start)

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import chain, count
 from typing import Any
 
-from clplat.measures import LOGGED_COSTS, MEASURES, mean_of, zero_shot_series
+from clplat.measures import LOGGED_COSTS, MEASURES, mean_of, scores_after, zero_shot_series
 from clplat.naming import flat, label, part, variant
 
 __all__ = [
-    "clean", "closing_metrics", "domain_keys", "mean_key", "method_tags", "primary", "row_metrics",
-    "rows_done", "short", "training_curves",
+    "clean", "closing_metrics", "domain_keys", "mean_key", "method_tags", "param_keys", "primary",
+    "row_metrics", "rows_done", "short", "training_curves",
 ]  # fmt: skip
 
 # By the last part of where a result holds it: `forgetting_max` of `scores.forgetting_max`.
@@ -52,11 +52,26 @@ def domain_keys(domains: Sequence[str]) -> list[str]:
         >>> domain_keys(["shoes/eu", "shoes eu", "shoes_eu"])
         ['shoes_eu', 'shoes eu', 'shoes_eu_2']
     """
-    keys: list[str] = []
-    for base in map(clean, domains):
+    return _distinct(map(clean, domains))
+
+
+def param_keys(names: Iterable[str]) -> list[str]:
+    """Dotted options as MLflow's names of parameters, still distinct: a key may be a user's text.
+
+    Example:
+        >>> param_keys(["seed", "scenario.words.Kleider (rot)", "scenario.words.Kleider {rot}"])
+        ['seed', 'scenario.words.Kleider _rot_', 'scenario.words.Kleider _rot__2']
+    """
+    return _distinct(re.sub(r"[^\w\-. ]+", "_", name)[:240] for name in names)
+
+
+def _distinct(bases: Iterable[str]) -> list[str]:
+    """The same texts, those that came before with a number."""
+    keys: dict[str, None] = {}
+    for base in bases:
         others = (f"{base}_{number}" for number in count(2))
-        keys.append(next(key for key in chain([base], others) if key not in keys))
-    return keys
+        keys[next(key for key in chain([base], others) if key not in keys)] = None
+    return list(keys)
 
 
 def primary(result: Mapping[str, Any]) -> str:
@@ -104,6 +119,7 @@ def row_metrics(result: Mapping[str, Any], row: int) -> dict[str, float]:
         found |= {f"tags/{clean(tag)}.{short(m)}": mean_of(_row(r, row) or []) for m, r in metrics.items()}
     for name, metrics in (result.get("baselines") or {}).items():
         found[f"base/{clean(name)}"] = mean_of(_row(metrics.get(main), row) or [])
+    found["base/chance"] = mean_of((result.get("chance") or {}).get(main) or [])
     for probe, metrics in (result.get("probes") or {}).items():
         found |= {f"probe/{clean(probe)}.{short(m)}": _row(values, row) for m, values in metrics.items()}
     ties = _row(result.get("ties"), row)
@@ -117,7 +133,7 @@ def row_metrics(result: Mapping[str, Any], row: int) -> dict[str, float]:
             "compat/old": mean_of(cells[:row]),
             "compat/first": cells[0],
         }
-    for name, value in flat(_row(result.get("scores"), row) or {}).items():
+    for name, value in flat(scores_after(result, row)).items():
         usual = f"compat/{name}" if name in _OF_C else f"cl/{clean(name)}"
         found[_KNOWN[name].mlflow if name in _KNOWN else usual] = value
     if "zs_retention" not in (_row(result.get("scores"), row) or {}):

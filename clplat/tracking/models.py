@@ -20,12 +20,20 @@ from clplat.runs.run_folder import VERSION_ELSEWHERE
 from clplat.tracking.destination import Destination
 from clplat.tracking.log_state import LogState, locked_state
 from clplat.tracking.metrics import clean, rows_done
-from clplat.tracking.store import open_existing
+from clplat.tracking.store import answering, open_existing
 
 if TYPE_CHECKING:
     from mlflow.tracking import MlflowClient
 
-__all__ = ["CHAMPION", "LIMIT_BYTES", "create_models", "download", "set_champion", "upload_models"]
+__all__ = [
+    "CHAMPION",
+    "LIMIT_BYTES",
+    "champion_folder",
+    "create_models",
+    "download",
+    "set_champion",
+    "upload_models",
+]
 
 #: A larger version stays where it is, and the model names its path.
 LIMIT_BYTES = 200_000_000
@@ -180,6 +188,20 @@ def set_champion(tracker: Destination, folder: Path, scenario: str) -> str:
     return name
 
 
+def champion_folder(tracker: Destination, scenario: str) -> str | None:
+    """The folder of the run that the champion of ``clplat-<scenario>`` is of; None where there is none."""
+    from mlflow.exceptions import MlflowException
+
+    name = f"clplat-{clean(scenario)}"
+    try:
+        version = tracker.client.get_model_version_by_alias(name, CHAMPION)
+    except MlflowException as error:
+        if error.error_code in ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"):  # no model, no alias
+            return None
+        raise
+    return str(tracker.client.get_run(str(version.run_id)).data.tags.get("clplat.folder", ""))
+
+
 def download(model: str, uri: str, where: Path) -> Path:
     """Copy the files of a registered model, ``models:/NAME@ALIAS`` or ``models:/NAME/VERSION``, to ``where``.
 
@@ -190,7 +212,8 @@ def download(model: str, uri: str, where: Path) -> Path:
     if match is None:
         raise UserError(f"a model is models:/NAME@{CHAMPION} or models:/NAME/VERSION, not '{model}'")
     name, alias, number = match.groups()
-    client = open_existing(uri)
+    with answering(uri):
+        client = open_existing(uri)
     import mlflow.artifacts
     from mlflow.exceptions import MlflowException
 
@@ -202,6 +225,11 @@ def download(model: str, uri: str, where: Path) -> Path:
     except (MlflowException, OSError) as error:
         said = masked(" ".join(str(error).split()), uri)[:200]
         raise UserError(f"no model '{model}' in {without_password(uri)}: {said}") from None
+    except Exception as error:  # those of the library of its storage
+        said = masked(f"{type(error).__name__}: {' '.join(str(error).split())}", uri)[:200]
+        raise UserError(
+            f"the files of '{model}' in {without_password(uri)} cannot be fetched: {said}"
+        ) from error
     folder = Path(path)
     if not (folder / "config.yaml").exists():
         raise UserError(f"'{model}' was not logged by clplat: it has no config.yaml")
