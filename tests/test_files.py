@@ -302,5 +302,5 @@ def test_a_damaged_backbone_or_adapter_is_refused(tmp_path: Path) -> None:
         path.write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
     with pytest.raises(UserError, match=r"open_clip_model\.safetensors is damaged"):
         loading.load(f"local-dir:{tmp_path / 'backbone'}", None)
-    with pytest.raises(UserError, match=r"adapter_model\.safetensors is damaged"):
+    with pytest.raises(UserError, match=r"adapter_model\.safetensors is not readable: it is damaged"):
         load_adapter(tiny_backbone(), tmp_path / "adapter")

@@ -196,7 +196,7 @@ class PeftAdapter(Adapter):
             )
         try:
             if not is_as_written(folder / _WEIGHTS):
-                raise UserError(f"{folder / _WEIGHTS} is damaged: these are not the bytes that were written")
+                raise OSError("it is damaged, these are not the bytes that were written")
             tensors = load_file(folder / _WEIGHTS)
         except (OSError, SafetensorError) as error:
             raise UserError(f"{folder / _WEIGHTS} is not readable: {error}") from error
