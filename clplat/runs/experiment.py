@@ -13,6 +13,7 @@ import torch
 from clplat.config.resolve import resolve
 from clplat.config.resolved import Config
 from clplat.errors import UserError
+from clplat.evaluation.chance import chance_warning
 from clplat.evaluation.comparing import compared_by
 from clplat.evaluation.lists import save_lists
 from clplat.evaluation.model_view import VersionView
@@ -184,13 +185,15 @@ class Experiment:
                 self.processing.finish(row)
             backfill = self.versions.backfill(version, row)
         evaluator = self.parts.evaluator
-        picture = query_grid(evaluator.names, evaluator.sets, row.lists[evaluator.split])
+        picture = query_grid(evaluator.names, evaluator.sets, row.lists[evaluator.split], row.ranks)
         save_picture(picture, self.folder / "grids" / f"step_{version}.png")
         save_tree(self.folder / "ranks" / f"{version}.safetensors", row.ranks)
         save_tree(self.folder / "values" / f"{version}.safetensors", row.values)
         save_lists(self.folder / "lists" / f"{version}.safetensors", row.lists)
         save_version(self.folder / "versions" / f"{version}.safetensors", self.trainer, self.weights)
         add_row(self.result, row, cells.pop(""), backfill, views=cells)
+        if version == 0 and (said := chance_warning(self.result, row.values)):
+            self.listener.note(said)
         if self.processing is not None:
             add_processed(self.result["sets"][self.processing.name], self.processing.cells)
         for name, cost in spent.items():
@@ -239,7 +242,8 @@ class Experiment:
             raise UserError(f"{error}; remove that file to begin this experiment again") from error
         for what in changed_since(held, self.result):
             self.listener.note(f"{what} changed since this experiment began; its result will mix both")
-        self.result = {**completed_result(held), "status": "running", "failure": None}
+        chance = held.get("chance") or self.result["chance"]  # which older checkpoints do not know
+        self.result = {**completed_result(held), "chance": chance, "status": "running", "failure": None}
         self.reuse.before = held["measured"].get("features", {})
 
     def _spend(self, what: str, start: float) -> None:
