@@ -33,6 +33,9 @@ Parts are chosen by name and configured with dotted options; --config FILE.yaml 
 for example: --strategy replay --strategy.size 200 --adapter lora --adapter.r 8 --train.epochs 2
 What there is: clplat list strategies; what it takes: clplat run --strategy.help replay, --train.help"""
 
+#: Letters of a line that says what is wrong.
+LONGEST = 1500
+
 _COMMANDS = (demo, run, derive, sweep, report, compare, ui, list_, search, submit, cache, track, pretrain)
 
 
@@ -60,6 +63,7 @@ def main(argv: Sequence[str] | None = None, *, sweep: Sweep | None = None, scrip
     """
     words = list(sys.argv[1:] if argv is None else argv)
     try:
+        _check_texts(words)
         with warnings.catch_warnings():
             if not sys.warnoptions:
                 warnings.simplefilter("ignore")  # those of libraries, about what a user cannot change
@@ -69,7 +73,7 @@ def main(argv: Sequence[str] | None = None, *, sweep: Sweep | None = None, scrip
             finally:
                 sys.stdout.flush()  # a reader that is gone is noticed here, not when Python shuts down
     except UserError as error:
-        print(f"clplat: {' '.join(str(error).split())}", file=sys.stderr)
+        print(f"clplat: {_in_one_line(str(error))}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         print("clplat: interrupted; run the same command again to go on", file=sys.stderr)
@@ -77,6 +81,32 @@ def main(argv: Sequence[str] | None = None, *, sweep: Sweep | None = None, scrip
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
+    except OSError as error:  # a path that cannot be: too long, no permission, no such device, a full disk
+        what = f"cannot use '{error.filename}': " if error.filename is not None else ""
+        print(f"clplat: {_in_one_line(what + (error.strerror or str(error)))}", file=sys.stderr)
+        return 2
+    except RuntimeError as error:
+        if not str(error).startswith("Symlink loop"):  # as pathlib calls it before Python 3.13
+            raise
+        print(f"clplat: cannot use a path: {_in_one_line(str(error))}", file=sys.stderr)
+        return 2
+
+
+def _check_texts(words: Sequence[str]) -> None:
+    """No file, domain or option has a name that cannot be written down as UTF-8."""
+    for word in words:
+        try:
+            word.encode()
+        except UnicodeEncodeError:
+            raise UserError(f"{word!a} is no text in UTF-8") from None
+        if "\0" in word:
+            raise UserError(f"{word!a} holds the character NUL")
+
+
+def _in_one_line(text: str) -> str:
+    """What is said, without line breaks, and with long names cut in their middle."""
+    line = re.sub(r"\S{240,}", lambda found: f"{found[0][:120]}...{found[0][-60:]}", " ".join(text.split()))
+    return line if len(line) <= LONGEST else f"{line[:LONGEST]}..."
 
 
 def script(sweep: Sweep, file: str) -> int:

@@ -30,6 +30,7 @@ EXTRAS = {
     "pydantic": "run",
     "rich": "run",
     "safetensors": "clip",
+    "simplejpeg": "clip",
     "sentence_transformers": "test-integrations",
     "torchvision": "clip",
     "transformers": "test-integrations",

@@ -80,14 +80,15 @@ def find_run(run: str, root: Path) -> Path:
 
 def _logged(run: str, root: Path) -> list[Path]:
     """Folders of the MLflow runs whose id begins like this; none where nothing was ever logged."""
-    from clplat.tracking.store import DATABASE, open_client, tracking_uri
+    from clplat.tracking.store import DATABASE, answering, open_client, tracking_uri
 
     uri = tracking_uri(root)
     if uri.startswith("sqlite:") and not (root / DATABASE).exists():
         return []
-    client = open_client(uri)
-    experiments = [experiment.experiment_id for experiment in client.search_experiments()]
-    runs = [r for r in client.search_runs(experiments, max_results=5000) if r.info.run_id.startswith(run)]
+    with answering(uri):
+        client = open_client(uri)
+        experiments = [experiment.experiment_id for experiment in client.search_experiments()]
+        runs = [r for r in client.search_runs(experiments, max_results=5000) if r.info.run_id.startswith(run)]
     return [Path(r.data.tags["clplat.folder"]) for r in runs if "clplat.folder" in r.data.tags]
 
 

@@ -95,5 +95,5 @@ def load_tree(path: Path) -> Any:
                 return node
 
             return fill(tree)
-    except (OSError, SafetensorError, KeyError, ValueError) as error:
+    except (OSError, SafetensorError, LookupError, ValueError, TypeError, RecursionError) as error:
         raise UserError(f"{path} is not a readable state file: {error}") from error

@@ -116,7 +116,7 @@ def parse_bytes(text: str, what: str) -> int:
         >>> parse_bytes("1.5GB", "the limit")
         1500000000
     """
-    found = re.fullmatch(r"(\d+(?:\.\d+)?) *(?:([kMGT])?B)?", text.strip(), re.IGNORECASE)
+    found = re.fullmatch(r"(\d{1,18}(?:\.\d{1,18})?) *(?:([kMGT])?B)?", text.strip(), re.IGNORECASE)
     if not found:
-        raise UserError(f"{what} takes a number of bytes such as 20GB or 500MB, not '{text}'")
+        raise UserError(f"{what} takes a number of bytes such as 20GB or 500MB, not '{text[:40]}'")
     return int(float(found[1]) * 1000 ** " KMGT".index((found[2] or " ").upper()))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from argparse import ArgumentTypeError, Namespace
 from collections.abc import Callable, Sequence
@@ -51,15 +52,27 @@ def one_of(*options: Option) -> Option:
     return add
 
 
-def at_least(low: int) -> Callable[[str], int]:
-    """A check of an option's value: a whole number, not below ``low``."""
+def at_least(low: int, most: int = 10**12) -> Callable[[str], int]:
+    """A check of an option's value: a whole number from ``low`` to ``most``."""
 
     def whole(word: str) -> int:
-        if not re.fullmatch(r"[+-]?\d+", word) or int(word) < low:
-            raise ArgumentTypeError(f"takes a whole number of at least {low}, not '{word}'")
+        if not re.fullmatch(r"[+-]?[0-9]{1,18}", word) or not low <= int(word) <= most:
+            limits = f"of at least {low}" if most == 10**12 else f"from {low} to {most}"
+            raise ArgumentTypeError(f"takes a whole number {limits}, not '{word[:40]}'")
         return int(word)
 
     return whole
+
+
+def positive(word: str) -> float:
+    """A check of an option's value: a finite number above 0."""
+    try:
+        value = float(word)
+    except ValueError:
+        value = math.nan
+    if not (math.isfinite(value) and value > 0):
+        raise ArgumentTypeError(f"takes a number above 0, not '{word[:40]}'")
+    return value
 
 
 def out(default: str) -> Option:

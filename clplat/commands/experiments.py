@@ -8,7 +8,7 @@ from argparse import SUPPRESS, Namespace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from clplat.commands import NO_TRACK, TRUST, at_least, command, option, out, print_table, workers
+from clplat.commands import NO_TRACK, TRUST, at_least, command, option, out, positive, print_table, workers
 from clplat.errors import UserError
 
 if TYPE_CHECKING:
@@ -68,7 +68,7 @@ def run(options: Namespace) -> int:
 )
 def derive(options: Namespace) -> int:
     """merge the model versions of finished runs without training, once for each value of an option"""
-    from clplat.files import read_json
+    from clplat.documents.result import read_result
     from clplat.runs.derive import derivations
     from clplat.runs.derive import derive as derive_run
     from clplat.tables.comparison import plain
@@ -78,7 +78,7 @@ def derive(options: Namespace) -> int:
     from clplat.tracking.tracker import TrackedListener
 
     wanted = [one for run in options.runs for one in derivations(run, options.raw, options.out)]
-    results = [read_json(run / "result.json") for run in options.runs]
+    results = [read_result(run / "result.json") for run in options.runs]
     with Terminal() as terminal:
         for one in wanted:
             tracker = None
@@ -122,8 +122,8 @@ def demo(options: Namespace) -> int:
     option("--orders N", "stream orders, at most one per seed (default: one each)", type=at_least(1)),
     option("--controls NAMES", "never tuned, by comma (default: frozen,cumulative)"),
     option("--trials N", "tune each strategy with N Optuna trials", type=at_least(1)),
-    option("--seconds S", "tune each strategy for S seconds", type=float),
-    option("--tflops N", "tune each strategy with N TFLOPs of training", type=float),
+    option("--seconds S", "tune each strategy for S seconds", type=positive),
+    option("--tflops N", "tune each strategy with N TFLOPs of training", type=positive),
     option("--tune NAMES", "slots or options to tune, by comma (default: strategy,train.lr)"),
     option("--search", SUPPRESS, dest="tune"),  # its older name
     option(
@@ -213,14 +213,14 @@ def report(options: Namespace) -> int:
 @command(option("folders FOLDER", "of a run", nargs="+", type=Path))
 def track(options: Namespace) -> int:
     """log finished or running experiments to MLflow (again)"""
-    from clplat.files import read_json
+    from clplat.documents.result import read_result
     from clplat.tracking import log_result
 
     # `clplat track runs/*` names MLflow's own files as well.
     folders = [folder for folder in options.folders if (folder / "result.json").exists()]
     code = 0
     for folder in folders or options.folders:
-        run_id = log_result(read_json(folder / "result.json"), folder)
+        run_id = log_result(read_result(folder / "result.json"), folder)
         print(f"{folder}: " + (f"run {run_id}" if run_id else "not logged"))
         code = code if run_id else 2
     return code

@@ -5,7 +5,7 @@ from __future__ import annotations
 from argparse import Namespace
 from pathlib import Path
 
-from clplat.commands import TRUST, at_least, command, one_of, option, out, print_table
+from clplat.commands import TRUST, at_least, command, one_of, option, out, positive, print_table
 from clplat.errors import UserError, unknown_name
 from clplat.kinds import every_kind
 
@@ -27,7 +27,7 @@ def compare(options: Namespace) -> int:
     return 0
 
 
-@command(out("runs"), option("--port", type=at_least(1), default=5000))
+@command(out("runs"), option("--port", type=at_least(1, 65535), default=5000))
 def ui(options: Namespace) -> int:
     """start MLflow on this machine and print the link to the comparison"""
     from clplat.tracking import serve
@@ -197,8 +197,8 @@ def cache(options: Namespace) -> int:
     option("--pairs N", type=at_least(1), default=20000),
     option("--epochs N", type=at_least(1), default=16),
     option("--batch-size N", type=at_least(1), default=128),
-    option("--seed N", type=int, default=0),
-    option("--lr", "learning rate", type=float, default=2e-3),
+    option("--seed N", type=at_least(0), default=0),
+    option("--lr", "learning rate", type=positive, default=2e-3),
 )
 def pretrain(options: Namespace) -> int:
     """train a small CLIP on captioned pictures; --backbone local-dir: loads it"""

@@ -57,7 +57,7 @@ class TrainConfig:
             "weight_decay": (self.weight_decay >= 0, "at least 0"),
             "warmup": (0 <= self.warmup <= 1, "between 0 and 1"),
             "clip": (self.clip is None or self.clip > 0, "above 0, or null"),
-            "workers": (self.workers >= 0, "at least 0"),
+            "workers": (0 <= self.workers <= 256, "0 to 256"),
             "micro_batch": (self.micro_batch is None or self.micro_batch >= 1, "at least 1, or null"),
             "precision": (self.precision in ("fp32", "bf16"), "fp32 or bf16"),
         }

@@ -51,5 +51,5 @@ def _called(maker: Callable[..., Any], options: dict[str, Any], seed: int, where
         options["seed"] = seed
     try:
         return maker(**options)
-    except (ValueError, TypeError) as error:
+    except (ValueError, TypeError, ArithmeticError, LookupError, RuntimeError) as error:
         raise UserError(f"{where} '{name}': {error}" if name else f"{where}: {error}") from error

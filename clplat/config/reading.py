@@ -65,7 +65,8 @@ def read_yaml(path: Path, what: str) -> Any:
         UserError: it cannot be read, is no YAML, or gives a key twice; with the line.
     """
     try:
-        return yaml_of(path.read_text(encoding="utf-8"))
+        with path.open(encoding="utf-8") as file:  # which may be a device without an end
+            return yaml_of(file.read(LONGEST + 1))
     except OSError as error:
         raise UserError(f"cannot read {what} {path}: {error.strerror}") from None
     except ValueError as error:

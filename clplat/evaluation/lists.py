@@ -9,7 +9,9 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from typing_extensions import TypedDict
 
+from clplat.documents.checked import checked
 from clplat.errors import UserError
 from clplat.evaluation.gallery import Embeddings, GalleryReader, Rows, distinct_rows
 from clplat.evaluation.ranking import top_k
@@ -76,8 +78,18 @@ def load_lists(path: Path) -> dict[str, dict[str, Lists]]:
     """
     if not path.exists():
         raise UserError(f"there is no {path}: no such version, or one of release 0.1.0, which kept no lists")
-    tree = load_tree(path)
+    tree = checked(load_tree(path), dict[str, dict[str, _Held]], path, "file of lists")
     return {what: {name: _lists(one) for name, one in held.items()} for what, held in tree.items()}
+
+
+class _Held(TypedDict):
+    """A list as it lies on disk."""
+
+    __pydantic_config__ = {"arbitrary_types_allowed": True}  # type: ignore[misc]  # noqa: RUF012
+
+    rows: Tensor
+    scores: Tensor
+    own: _Held | None
 
 
 def _plain(lists: Lists) -> dict[str, Any]:

@@ -76,6 +76,12 @@ def join_examples(rows: Sequence[Any]) -> Any:
     if is_row(first):
         return Batch.from_rows(rows)
     if isinstance(first, Tensor):
+        other = next((row for row in rows if row.shape != first.shape), None)
+        if other is not None:
+            raise ValueError(
+                f"a memory joins rows of one shape, not {tuple(first.shape)} and {tuple(other.shape)}: "
+                "pad texts to one length"
+            )
         return torch.stack(list(rows))
     if isinstance(first, dict):
         return {key: join_examples([row[key] for row in rows]) for key in first}

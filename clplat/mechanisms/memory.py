@@ -152,9 +152,11 @@ class Memory:
             mixed: of all experiences together, as a loss over classes wants them; else of one experience,
                 because the negatives of a contrastive batch are then as hard as in training: across domains
                 they would be told apart by their style alone. An experience of which one example is left has
-                no negatives to offer and is passed over.
+                no negatives to offer and is passed over; a full memory of one of each, as after a long stream
+                of short experiences, has them together.
             join: makes a batch of examples.
         """
+        mixed = mixed or self._one_of_each()
         groups = [rows for rows in self._groups.values() if len(rows) > 1 or mixed]
         if not any(groups):
             return None
@@ -162,12 +164,18 @@ class Memory:
         order = torch.randperm(len(rows), generator=self._generator)[: count if mixed else max(2, count)]
         return join([rows[i] for i in order.tolist()])
 
+    def _one_of_each(self) -> bool:
+        """Whether the memory is full, of experiences with one example each."""
+        return len(self) == self.size > 1 and all(len(rows) < 2 for rows in self._groups.values())
+
     def sample_each(self, count: int) -> list[Any]:
         """One batch of every stored experience, about ``count`` examples together, two each at least.
 
         As in `sample`, an experience of which one example is left is passed over.
         """
         groups = [rows for rows in self._groups.values() if len(rows) > 1]
+        if self._one_of_each():
+            groups = [[row for rows in self._groups.values() for row in rows]]
         batches = []
         for rows in groups:
             order = torch.randperm(len(rows), generator=self._generator)[: max(2, count // len(groups))]

@@ -8,26 +8,23 @@ position embeddings that do not fit. Here each of these is an error or is put ri
 from __future__ import annotations
 
 import json
-import logging
-import re
 import tempfile
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from copy import deepcopy
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import torch
-from safetensors import SafetensorError, safe_open
+from typing_extensions import NotRequired, TypedDict
 
+from clplat.documents.checked import checked
 from clplat.errors import UserError, nearest
 from clplat.files import read_json
+from clplat.models.filling import WEIGHTS, fill, quiet
 
 __all__ = ["CONFIG", "SHIPPED", "WEIGHTS", "Loaded", "build", "load", "stamp"]
 
 CONFIG = "open_clip_config.json"
-WEIGHTS = "open_clip_model.safetensors"
 #: Models that come with the package, one folder each.
 SHIPPED = Path(__file__).parents[1] / "weights"
 _WEIGHT_FILES = (
@@ -37,6 +34,18 @@ _WEIGHT_FILES = (
     "open_clip_pytorch_model.bin",
 )
 _SHOWN = 12  # tags that a message lists
+
+
+class _Preprocessing(TypedDict):
+    """``open_clip_config.json`` beside a weights file, as far as it is read."""
+
+    preprocess_cfg: NotRequired[dict[str, Any]]
+
+
+class _Config(_Preprocessing):
+    """The same of a folder; open_clip checks what is inside when it builds the model."""
+
+    model_cfg: dict[str, Any]
 
 
 @dataclass
@@ -78,7 +87,14 @@ def _folder_of(name: str) -> Path | None:
     """The folder that a name means; None for open_clip's names."""
     if name and "/" not in name and (SHIPPED / name / CONFIG).is_file():
         return SHIPPED / name
-    return Path(name.removeprefix("local-dir:")).expanduser() if name.startswith("local-dir:") else None
+    return _path(name.removeprefix("local-dir:")) if name.startswith("local-dir:") else None
+
+
+def _path(name: str) -> Path:
+    try:
+        return Path(name).expanduser()
+    except RuntimeError as error:  # the home of a user that there is not
+        raise UserError(f"no such path: {name} ({error})") from None
 
 
 def build(model_cfg: Mapping[str, Any], preprocess_cfg: Mapping[str, Any], where: str) -> Loaded:
@@ -93,12 +109,13 @@ def build(model_cfg: Mapping[str, Any], preprocess_cfg: Mapping[str, Any], where
         config = {"model_cfg": model_cfg, "preprocess_cfg": preprocess_cfg}
         (Path(folder) / CONFIG).write_text(json.dumps(config), encoding="utf-8")
         try:
-            with _quiet():
+            with quiet():
                 model = open_clip.create_model(
                     f"local-dir:{folder}", load_weights=False, pretrained_text=False
                 )
-        except (TypeError, ValueError, AssertionError, RuntimeError, ZeroDivisionError) as error:
-            raise UserError(f"{where} is not a model that open_clip can build: {error}") from error
+        except Exception as error:  # it checks nothing, and fails wherever a value is used first
+            said = f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"
+            raise UserError(f"{where} is not a model that open_clip can build: {said}") from error
     preprocess = json.loads(json.dumps(open_clip.get_model_preprocess_cfg(model)))
     return Loaded(model, deepcopy(dict(model_cfg)), preprocess, "")
 
@@ -107,13 +124,12 @@ def _folder(folder: Path) -> Loaded:
     if not folder.is_dir():
         raise UserError(f"no such folder: {folder} (it should hold {CONFIG} and {WEIGHTS})")
     config = read_json(folder / CONFIG)
-    if not isinstance(config, dict) or "model_cfg" not in config:
-        raise UserError(f"{folder / CONFIG} has no 'model_cfg'")
+    checked(config, _Config, folder / CONFIG, "configuration of a model")
     weights = next((folder / name for name in _WEIGHT_FILES if (folder / name).is_file()), None)
     if weights is None:
         raise UserError(f"{folder} has no weights (one of {', '.join(_WEIGHT_FILES)})")
     loaded = build(config["model_cfg"], config.get("preprocess_cfg", {}), str(folder / CONFIG))
-    _fill(loaded.model, weights)
+    fill(loaded.model, weights)
     loaded.tokenizer = f"local-dir:{folder.resolve()}"
     return loaded
 
@@ -135,11 +151,9 @@ def _named(name: str, pretrained: str | None) -> Loaded:
         raise UserError(
             f"backbone '{name}' needs weights: pretrained = a tag ({allowed}) or the path of a file"
         )
-    if Path(pretrained).expanduser().is_file():
-        weights, preprocess = (
-            Path(pretrained).expanduser(),
-            _preprocess_of(name, Path(pretrained).expanduser()),
-        )
+    if _path(pretrained).is_file():
+        weights = _path(pretrained)
+        preprocess = _preprocess_of(name, weights)
     elif open_clip.is_pretrained_cfg(name, pretrained):
         preprocess = open_clip.get_pretrained_cfg(name, pretrained)
         # OpenAI's weights need QuickGELU whatever the config says; open_clip only warns.
@@ -151,7 +165,7 @@ def _named(name: str, pretrained: str | None) -> Loaded:
             f"(allowed: {allowed}, or the path of a .safetensors or .pt file)"
         )
     loaded = build(model_cfg, preprocess, f"open_clip's config '{name}'")
-    _fill(loaded.model, weights)
+    fill(loaded.model, weights)
     loaded.tokenizer = name
     return loaded
 
@@ -162,7 +176,8 @@ def _preprocess_of(name: str, weights: Path) -> dict[str, Any]:
 
     beside = weights.parent / CONFIG
     if beside.is_file():
-        return dict(read_json(beside).get("preprocess_cfg", {}))
+        config = checked(read_json(beside), _Preprocessing, beside, "configuration of a model")
+        return dict(config.get("preprocess_cfg", {}))
     keys = ("mean", "std", "interpolation", "resize_mode")
     known = [
         {key: cfg[key] for key in keys if key in cfg}
@@ -183,66 +198,3 @@ def _download(name: str, tag: str, cfg: Mapping[str, Any]) -> Path:
         raise UserError(
             f"could not download the weights '{tag}' of '{name}': {reason}; offline, give the path of a file"
         ) from error
-
-
-def _fill(model: Any, weights: Path) -> None:
-    """Load ``weights`` strictly; the error names the tensor that does not fit."""
-    import open_clip
-
-    try:
-        if weights.suffix not in (".npz", ".npy"):  # big_vision's files have other names and shapes
-            shapes = _shapes(weights)
-            for key, tensor in model.state_dict().items():
-                shape = shapes.get(key)
-                if shape is not None and shape != tuple(tensor.shape) and not key.startswith("logit_"):
-                    raise UserError(
-                        f"{weights} does not fit: {key} is {shape}, the model has {tuple(tensor.shape)}"
-                    )
-        with _quiet():
-            open_clip.load_checkpoint(model, str(weights), strict=True)
-    except UserError:
-        raise
-    except Exception as error:  # each reader fails on a damaged file in its own way
-        raise UserError(
-            f"{weights} {_reason(str(error)) or f'is not a readable weights file: {error}'}"
-        ) from error
-
-
-def _shapes(weights: Path) -> dict[str, tuple[int, ...]]:
-    if weights.suffix == ".safetensors":
-        try:
-            with safe_open(weights, framework="pt") as file:
-                return {key: tuple(file.get_slice(key).get_shape()) for key in file.keys()}  # noqa: SIM118
-        except SafetensorError as error:
-            raise UserError(f"{weights} is damaged or not a safetensors file: {error}") from error
-    state = torch.load(weights, map_location="cpu", weights_only=True)
-    state = state.get("state_dict", state)
-    return {
-        key.removeprefix("module."): tuple(value.shape)
-        for key, value in state.items()
-        if hasattr(value, "shape")
-    }
-
-
-def _reason(message: str) -> str:
-    """The first complaint of `load_state_dict`, in one line."""
-    for kind, word in (("Missing key", "lacks"), ("Unexpected key", "holds the unknown")):
-        found = re.search(rf'{kind}\(s\) in state_dict: "([^"]+)"(.*)', message)
-        if found:
-            more = found.group(2).count('"') // 2
-            return f"does not fit: it {word} tensor {found.group(1)}{f' and {more} more' if more else ''}"
-    found = re.search(r"size mismatch for ([^:]+): .*?(\[[\d, ]*\]).*?(\[[\d, ]*\])", message)
-    return (
-        f"does not fit: {found.group(1)} is {found.group(2)}, the model has {found.group(3)}" if found else ""
-    )
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """Keep open_clip from warning of random weights that we fill next, and from adding a log handler."""
-    before = logging.root.manager.disable
-    logging.disable(logging.CRITICAL)
-    try:
-        yield
-    finally:
-        logging.disable(before)

@@ -8,8 +8,9 @@ from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 
+from clplat.documents.outcome import read_outcome
+from clplat.documents.result import read_result
 from clplat.errors import UserError
-from clplat.files import read_json
 from clplat.formats import setting
 from clplat.measures import Result, mean_of
 from clplat.naming import stream_names
@@ -21,22 +22,6 @@ __all__ = [
 
 Outcome = Mapping[str, Any]
 Row = Mapping[str, Any]  # of an outcome's `rows`, `comparisons` or `studies`
-
-_SCHEMA = 1
-
-
-def read_outcome(out: Path) -> Outcome:
-    """Read ``out/sweep.json``.
-
-    Raises:
-        UserError: it is missing, broken or of a schema that this version cannot read.
-    """
-    path = out / "sweep.json"
-    outcome = read_json(path)
-    schema = outcome.get("schema") if isinstance(outcome, dict) else None
-    if schema != _SCHEMA:
-        raise UserError(f"{path} has schema {schema!r}; this version of clplat reads schema {_SCHEMA}")
-    return dict(outcome)
 
 
 @dataclass(frozen=True)
@@ -68,7 +53,7 @@ def read_runs(outcome: Outcome, out: Path) -> Runs:
     unread: dict[str, str] = {}
     for folder in dict.fromkeys(folder for row in outcome["rows"] for folder in row["folders"]):
         try:
-            result = read_json(out / folder / "result.json")
+            result = read_result(out / folder / "result.json")
             if not result["metrics"].get(outcome["primary"]):
                 raise UserError("nothing was measured yet")
             results[folder] = result

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+from typing_extensions import TypedDict
 
+from clplat.documents.checked import checked
+from clplat.documents.result import checked_result
 from clplat.errors import UserError
 from clplat.models.hashes import tensor_digest
 from clplat.training.optimizer import named_tensors
@@ -17,6 +21,33 @@ from clplat.training.trainer import Position, Trainer
 from clplat.trees import load_tree, save_tree
 
 _FORMAT = 2
+
+
+class _State(TypedDict):
+    """What a checkpoint holds."""
+
+    __pydantic_config__ = {"arbitrary_types_allowed": True}  # type: ignore[misc]  # noqa: RUF012
+
+    format: int
+    position: list[int]
+    step: int
+    flops: float
+    flops_per_step: dict[Any, Any]
+    losses: list[Any]
+    weights: dict[str, Tensor]
+    trainable: list[str]
+    optimizer: dict[str, dict[str, Any]]
+    strategy: dict[str, Any]
+    result: dict[str, Any]
+
+
+class _Version(TypedDict):
+    """What the file of a finished version holds."""
+
+    __pydantic_config__ = {"arbitrary_types_allowed": True}  # type: ignore[misc]  # noqa: RUF012
+
+    weights: dict[str, Tensor]
+    strategy: dict[str, Any] | None
 
 
 class Weights:
@@ -111,8 +142,16 @@ def save_state(path: Path, trainer: Trainer, weights: Weights, result: dict[str,
 def load_state(path: Path, trainer: Trainer, weights: Weights) -> dict[str, Any]:
     """Restore a trainer in the order that its parts need; return the result as it stood."""
     state = load_tree(path)
-    if state.get("format") != _FORMAT:
+    if isinstance(state, dict) and state.get("format", _FORMAT) != _FORMAT:
         raise UserError(f"{path} was written by another version of clplat")
+    checked(state, _State, path, "checkpoint of a run")
+    with _fitting(path):
+        _restore(state, trainer, weights)
+    result: dict[str, Any] = checked_result(state["result"], path)
+    return result
+
+
+def _restore(state: dict[str, Any], trainer: Trainer, weights: Weights) -> None:
     place = Position(*state["position"])
     if place != Position():  # before its first experience a strategy is as it was made
         strategy = trainer.strategy
@@ -135,8 +174,6 @@ def load_state(path: Path, trainer: Trainer, weights: Weights) -> dict[str, Any]
             key: value.to(own.device) if isinstance(value, Tensor) and value.dim() else value
             for key, value in moments.items()
         }
-    result: dict[str, Any] = state["result"]
-    return result
 
 
 def _floats_on(device: torch.device, node: Any) -> Any:
@@ -167,8 +204,21 @@ def save_version(path: Path, trainer: Trainer, weights: Weights) -> None:
 def load_version(path: Path, strategy: Strategy, learner: SupportsLearning) -> None:
     """Put a finished version into the learner's model, which is as it was before the stream."""
     weights = Weights(learner.model)
-    state = load_tree(path)
-    if state["strategy"] is not None:
-        strategy.load_state_dict(state["strategy"])
-        strategy.rebuild(learner)
-    weights.restore(state["weights"])
+    state = checked(load_tree(path), _Version, path, "version of a model")
+    with _fitting(path):
+        if state["strategy"] is not None:
+            strategy.load_state_dict(state["strategy"])
+            strategy.rebuild(learner)
+        weights.restore(state["weights"])
+
+
+@contextmanager
+def _fitting(path: Path) -> Iterator[None]:
+    """What the parts of a run make of a state that is not theirs, as one line that names the file."""
+    try:
+        yield
+    except UserError as error:
+        raise UserError(f"{path} does not fit: {error}") from error
+    except (LookupError, TypeError, ValueError, AttributeError, RuntimeError) as error:
+        said = f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"
+        raise UserError(f"{path} does not fit the parts of this run: {said}") from error

@@ -16,9 +16,9 @@ from clplat import registry
 from clplat.config.raw import merge, unflatten
 from clplat.config.resolve import resolve, words_of
 from clplat.config.resolved import Config
+from clplat.documents.result import read_result
 from clplat.errors import UserError
 from clplat.events import Listener
-from clplat.files import read_json
 from clplat.mechanisms.examples import tensor_bytes
 from clplat.mechanisms.merging import Merges
 from clplat.mechanisms.weight_space import set_weights, weights_of
@@ -109,7 +109,7 @@ class _Merging(Experiment):
     def __init__(self, derivation: Derivation, listener: Listener) -> None:
         super().__init__(derivation.config, derivation.folder, listener)
         self.source, self.trained_by = derivation.source, config_of(derivation.source)
-        self.before: dict[str, Any] = read_json(self.source / RESULT)
+        self.before: dict[str, Any] = read_result(self.source / RESULT)
         for key, what in (("data", "the data"), ("weights", "the backbone's weights")):
             if self.before["fingerprints"][key] != self.result["fingerprints"][key]:
                 raise UserError(f"{what} changed since {self.source} was run: its versions cannot be merged")
@@ -148,7 +148,7 @@ def _source(run: Path) -> Config:
     """The configuration of a finished run whose versions can be merged."""
     if not (run / RESULT).exists():
         raise UserError(f"{run} holds no run: name the folder of a finished one")
-    result = read_json(run / RESULT)
+    result = read_result(run / RESULT)
     if result["status"] != "complete":
         raise UserError(f"the run in {run} is {result['status']}: finish it before it is merged")
     if "derived" in result["config"]:

@@ -31,6 +31,7 @@ from clplat.runs.processing import Processing
 from clplat.runs.results import add_costs, add_processed, add_row
 from clplat.runs.reuse import Reuse
 from clplat.runs.run_folder import CHECKPOINT, RESULT, default_folder, finished_result, locked_run_folder
+from clplat.runs.ties import note_ties
 from clplat.training.trainer import Position, Trainer
 from clplat.trees import save_tree
 
@@ -145,8 +146,6 @@ class Experiment:
         """From one version of the model to the next."""
         self.trainer.train(self.parts.benchmark.train_stream[index], eval_streams=[])
 
-    # -- the parts of a step --------------------------------------------------------------------------------
-
     def _on_step(self, trainer: Trainer) -> None:
         place = trainer.position
         if (place.epoch, place.iteration) == (0, 1):  # what is trained changes between experiences only
@@ -196,6 +195,7 @@ class Experiment:
             add_processed(self.result["sets"][self.processing.name], self.processing.cells)
         for name, cost in spent.items():
             self.result["sets"][name]["cost"] = cost
+        note_ties(self.result, self.listener)
         self._add_costs()
         self.reuse.note(self.result["measured"])
         self._spend("evaluation_seconds", start)

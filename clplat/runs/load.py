@@ -63,8 +63,8 @@ def version_file(folder: Path, version: int | None = None) -> Path:
     """
     files = list((folder / "versions").glob("*.safetensors"))
     if (folder / VERSION_ELSEWHERE).exists():
-        files.append(Path((folder / VERSION_ELSEWHERE).read_text(encoding="utf-8")))
-    found = {int(path.stem): path for path in files}
+        files.append(Path((folder / VERSION_ELSEWHERE).read_text(encoding="utf-8", errors="replace")))
+    found = {int(path.stem): path for path in files if path.stem.isdecimal()}
     if not found:
         raise UserError(f"{folder} has no finished model version yet")
     chosen = max(found) if version is None else version

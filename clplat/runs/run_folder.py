@@ -11,8 +11,9 @@ from clplat.config.differences import differences, in_words
 from clplat.config.reading import write_yaml, yaml_of
 from clplat.config.resolve import completed
 from clplat.config.resolved import Config
+from clplat.documents.result import read_result
 from clplat.errors import UserError
-from clplat.files import read_json, read_text, remove_leftovers, write_text
+from clplat.files import read_text, remove_leftovers, write_text
 from clplat.kinds import KINDS
 from clplat.locks import locked
 
@@ -32,7 +33,7 @@ def finished_result(folder: Path) -> dict[str, Any] | None:
     """The result of a locked folder whose run is complete; what it needed only to go on is removed."""
     if not (folder / RESULT).exists():
         return None
-    result: dict[str, Any] = read_json(folder / RESULT)
+    result: dict[str, Any] = read_result(folder / RESULT)
     if result["status"] != "complete":
         return None
     (folder / CHECKPOINT).unlink(missing_ok=True)

@@ -39,5 +39,7 @@ def submit(
         raise UserError(f"several domains have the set '{which}'; name one with --domain ({there})")
     chosen = domain or next(iter(lists[which]))
     domains = (e.domain for e in config_of(folder).make("scenario").benchmark().train_stream)
-    held = next(one.sets[which] for one in domains if one.name == chosen)
+    held = next((one.sets[which] for one in domains if one.name == chosen and which in one.sets), None)
+    if held is None:
+        raise UserError(f"the stream of {folder} no longer has the set '{which}' of domain '{chosen}'")
     return write(out, held, lists[which][chosen], name)

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
+from clplat.config.resolved import Config
+from clplat.config.space import Space
 from clplat.errors import UserError, unknown_name
 from clplat.measures import MEASURES
 from clplat.metric_names import meaning_of
@@ -60,20 +62,20 @@ def _check_measures(kind: str, key: str, value: Any) -> None:
             raise unknown_name(f"measure in the figure's {key}", name, MEASURES)
 
 
-def check_axis(layout: Any) -> None:
-    """Refuse a curve over what is no number in any method of the sweep.
+def check_axis(
+    figure: Mapping[str, Any] | None, methods: Iterable[tuple[Config, Mapping[str, Space]]]
+) -> None:
+    """Refuse a curve over what is no number in any method of the sweep, as it is or as tuning draws it.
 
     Raises:
         UserError: there is no such option, or it is none.
     """
-    figure = layout.sweep.figure or {}
-    if figure.get("kind") != "curve":
+    if figure is None or figure["kind"] != "curve":
         return
     known: set[str] = set()
-    for entry in (entry for entry in layout.entries if not entry.control):
-        chosen = {key: extremes(space)[0] for key, space in entry.space.items()}
-        for key, value in [*((key, value) for key, _, value in entry.config.options()), *chosen.items()]:
-            if isinstance(value, int | float) and not isinstance(value, bool):
-                known.add(key)
+    for config, spaces in methods:
+        values = {key: value for key, _, value in config.options()}
+        values |= {key: extremes(space)[0] for key, space in spaces.items()}
+        known.update(k for k, v in values.items() if isinstance(v, int | float) and not isinstance(v, bool))
     if figure["x"] not in known:
         raise unknown_name("option that is a number, in the figure's x,", figure["x"], known)

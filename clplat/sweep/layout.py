@@ -125,7 +125,7 @@ class Layout:
         if sweep.budget.tunes:
             self._check_tuned(own)
             self._check_values(own)
-        check_axis(self)
+        check_axis(sweep.figure, [(e.config, e.space) for e in self.entries if not e.control])
 
     def _check_tuned(self, own: Mapping[str, Space]) -> None:
         contenders = [entry for entry in self.entries if not entry.control]

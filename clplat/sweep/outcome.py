@@ -13,7 +13,8 @@ from typing import Any
 from optuna.trial import FrozenTrial
 
 from clplat.config.differences import in_words
-from clplat.files import read_json
+from clplat.documents.outcome import SCHEMA
+from clplat.documents.result import read_result
 from clplat.measures import find_measure
 from clplat.provenance import library_versions
 from clplat.runs.run_folder import RESULT
@@ -28,7 +29,6 @@ from clplat.tuning.spaces import write_space
 __all__ = ["OUTCOME", "SCHEMA", "collect"]
 
 OUTCOME = "sweep.json"
-SCHEMA = 1
 
 
 def collect(studies: Studies, command: str) -> dict[str, Any]:
@@ -47,7 +47,7 @@ def collect(studies: Studies, command: str) -> dict[str, Any]:
     rows.sort(key=lambda row: (list(sweep.groups).index(row.plain["group"]), -row.plain["score"]["mean"]))
     plain_rows, found = [row.plain for row in rows], comparisons(rows)
     tuned = [_study(studies, entry) for entry in layout.studies]
-    first = read_json(studies.out / rows[0].plain["folders"][0] / RESULT) if rows else None
+    first = read_result(studies.out / rows[0].plain["folders"][0] / RESULT) if rows else None
     return {
         "schema": SCHEMA,
         "status": "running" if missing > 0 else "complete",
@@ -80,7 +80,7 @@ def _read_replicates(
     done, failures = {}, []
     for final in finals:
         path, whys = out / final.folder / RESULT, []
-        result = read_json(path) if path.exists() else {"status": "not begun"}
+        result = read_result(path) if path.exists() else {"status": "not begun"}
         if result["status"] == "complete" and (other := other_run(layout, final, result)):
             # A larger budget may have found a better setting than the one that was measured.
             whys.append(f"was measured in another configuration ({in_words(other)}); {WAYS_OUT}")

@@ -106,7 +106,7 @@ class Sweep:
     figure: Mapping[str, Any] | None = None
 
     def __post_init__(self) -> None:
-        check_shapes(self)
+        check_shapes(vars(self))
         for name in ("methods", "seeds", "objectives", "groups"):
             if not getattr(self, name):
                 raise UserError(f"a sweep needs at least one entry in '{name}'")

@@ -12,9 +12,10 @@ from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from clplat.config.differences import differences
 from clplat.config.resolve import completed
+from clplat.documents.result import read_result
 from clplat.dotted import registered_only
 from clplat.errors import UserError
-from clplat.files import read_json, read_text
+from clplat.files import read_text
 from clplat.locks import is_locked, locked
 from clplat.measures import evaluate_measures
 from clplat.runs.run_folder import RESULT
@@ -137,7 +138,7 @@ def _finals(studies: Studies) -> str:
 def _result(folder: Path) -> Mapping[str, Any] | None:
     """What a run has on disk; None before its first row, and where it cannot be read."""
     try:
-        result: Mapping[str, Any] = read_json(folder / RESULT)
+        result: Mapping[str, Any] = read_result(folder / RESULT)
         return result if result["metrics"] else None
     except UserError:
         return None

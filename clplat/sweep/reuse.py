@@ -9,8 +9,8 @@ from typing import Any
 
 from clplat.config.differences import differences, in_words
 from clplat.config.resolve import completed
+from clplat.documents.result import read_result
 from clplat.errors import UserError
-from clplat.files import read_json
 from clplat.locks import is_locked
 from clplat.runs.run_folder import LOCK, RESULT
 from clplat.sweep.layout import FinalRun, Layout
@@ -51,7 +51,7 @@ def check_reuse(studies: Studies, anew: bool = False) -> list[str]:
             studies.forget(entry.key)
     for final in (final for finals in studies.finals() for final in finals):
         path = studies.out / final.folder / RESULT
-        found = other_run(studies.layout, final, read_json(path)) if path.exists() else {}
+        found = other_run(studies.layout, final, read_result(path)) if path.exists() else {}
         # What tuning found may change while a sweep goes on: its outcome says so.
         said = in_words({key: text for key, text in found.items() if anew or key not in final.params})
         if said and not anew:

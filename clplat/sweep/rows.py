@@ -8,6 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from torch import Tensor
+
+from clplat.documents.checked import checked
 from clplat.evaluation.significance import Replicate, interval
 from clplat.measures import evaluate_measures
 from clplat.naming import flat
@@ -71,7 +74,8 @@ def row_of(
 
 def _replicate(folder: Path, result: Mapping[str, Any]) -> Replicate:
     last = len(result["scores"]) - 1
-    values = load_tree(folder / "values" / f"{last}.safetensors")
+    path = folder / "values" / f"{last}.safetensors"
+    values = checked(load_tree(path), dict[str, Tensor], path, "file of measured values")
     percent = {name: 100.0 * tensor.double().numpy() for name, tensor in values.items()}
     return Replicate(percent, result["fingerprints"]["queries"])
 

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import secrets
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 from clplat.config.reading import write_yaml
+from clplat.documents.outcome import read_outcome
 from clplat.dotted import registered_only
 from clplat.errors import UserError, unknown_name
-from clplat.files import read_json, read_text, write_json, write_text
+from clplat.files import read_text, write_json, write_text
 from clplat.runs.run_folder import RESULT
 from clplat.sweep.launchers import LAUNCHERS, launch
 from clplat.sweep.layout import Layout
@@ -149,7 +151,9 @@ def gather(out: Path, storage: str | None = None) -> dict[str, Any]:
         raise UserError(f"there is no sweep in {out}")
     with registered_only(str(out / PLAN)):
         studies = WorkerSpec(recorded_plan(out), out, storage).queue().studies
-    before = read_json(out / OUTCOME) if (out / OUTCOME).exists() else {}
+    before = {}
+    with suppress(UserError):  # it is written anew
+        before = read_outcome(out)
     return _collected(studies, before.get("command", ""))
 
 

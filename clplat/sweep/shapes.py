@@ -11,28 +11,28 @@ from clplat.sweep.figure import check_figure
 __all__ = ["check_shapes"]
 
 
-def check_shapes(sweep: Any) -> None:
+def check_shapes(given: Mapping[str, Any]) -> None:
     """Refuse what is no mapping, no list or no name where one is taken; what parts take is checked later.
 
     Raises:
         UserError: the first such value.
     """
     for name in ("base", "space", "constraints"):
-        if not isinstance(getattr(sweep, name), Mapping):
-            raise _wrong(f"'{name}' of a sweep takes a mapping", getattr(sweep, name))
-    _check_labelled("groups", sweep.groups)
-    if isinstance(sweep.methods, Mapping):
-        _check_labelled("methods", sweep.methods)
-    elif not isinstance(sweep.methods, list | tuple):
+        if not isinstance(given[name], Mapping):
+            raise _wrong(f"'{name}' of a sweep takes a mapping", given[name])
+    _check_labelled("groups", given["groups"])
+    if isinstance(given["methods"], Mapping):
+        _check_labelled("methods", given["methods"])
+    elif not isinstance(given["methods"], list | tuple):
         kinds = "a list of strategies, or a mapping of labels to configurations"
-        raise _wrong(f"'methods' of a sweep takes {kinds}", sweep.methods)
+        raise _wrong(f"'methods' of a sweep takes {kinds}", given["methods"])
     else:
-        for entry in sweep.methods:
+        for entry in given["methods"]:
             strategy = entry.get("name") if isinstance(entry, Mapping) else entry
             if not isinstance(strategy, str) or not strategy:
                 raise _wrong("a method is the name of a strategy or has the key 'name' with one", entry)
-    if sweep.figure is not None:
-        check_figure(sweep.figure)
+    if given["figure"] is not None:
+        check_figure(given["figure"])
 
 
 def _check_labelled(key: str, given: Any) -> None:

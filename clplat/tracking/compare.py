@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 from clplat.errors import unknown_name
 from clplat.measures import COMPARED
 from clplat.naming import flat
-from clplat.tracking.metrics import closing_metrics, mean_key, method_tags, row_metrics, rows_done
+from clplat.tracking.metrics import closing_metrics, mean_key, method_tags, param_keys, row_metrics, rows_done
 from clplat.tracking.store import tracked
 
 __all__ = ["comparison", "from_results"]
@@ -41,11 +41,12 @@ def from_results(results: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
     return _rows(
         _Run(
             method_tags(result),
-            {key: str(value) for key, value in flat(result["config"]).items()},
+            dict(zip(param_keys(known), map(str, known.values()), strict=True)),
             row_metrics(result, rows_done(result) - 1) | closing_metrics(result),
         )
         for result in results
         if result["status"] == "complete" and rows_done(result)
+        for known in [flat(result["config"])]
     )
 
 

@@ -7,7 +7,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any, get_type_hints
 
+from typing_extensions import TypedDict
+
+from clplat.documents.checked import checked
 from clplat.errors import UserError
 from clplat.files import read_json, write_json
 from clplat.locks import locked
@@ -64,6 +68,11 @@ class LogState:
         write_json(self.folder / STATE_FILE, {k: v for k, v in vars(self).items() if k != "folder"})
 
 
+#: What the file holds: the fields above.
+_FIELDS = {name: kind for name, kind in get_type_hints(LogState).items() if name != "folder"}
+_Held: Any = TypedDict("_Held", _FIELDS, total=False)  # type: ignore[misc]
+
+
 @contextmanager
 def locked_state(folder: Path) -> Iterator[LogState]:
     """What was logged last from ``folder``, an empty state if nothing was, and nobody else logs it meanwhile.
@@ -72,8 +81,9 @@ def locked_state(folder: Path) -> Iterator[LogState]:
     """
     path = folder.resolve() / STATE_FILE
     with locked(path.with_name(".tracking.lock")):
+        held = checked(read_json(path), _Held, path, "record of what MLflow has") if path.exists() else {}
         try:
-            state = LogState(path.parent, **(read_json(path) if path.exists() else {}))
+            state = LogState(path.parent, **held)
         except TypeError as error:
             raise UserError(f"{path} is not written by clplat: {error}") from None
         yield state

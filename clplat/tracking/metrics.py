@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import chain, count
 from typing import Any
 
@@ -12,8 +12,8 @@ from clplat.measures import LOGGED_COSTS, MEASURES, mean_of, zero_shot_series
 from clplat.naming import flat, label, part, variant
 
 __all__ = [
-    "clean", "closing_metrics", "domain_keys", "mean_key", "method_tags", "primary", "row_metrics",
-    "rows_done", "short", "training_curves",
+    "clean", "closing_metrics", "domain_keys", "mean_key", "method_tags", "param_keys", "primary",
+    "row_metrics", "rows_done", "short", "training_curves",
 ]  # fmt: skip
 
 # By the last part of where a result holds it: `forgetting_max` of `scores.forgetting_max`.
@@ -52,11 +52,26 @@ def domain_keys(domains: Sequence[str]) -> list[str]:
         >>> domain_keys(["shoes/eu", "shoes eu", "shoes_eu"])
         ['shoes_eu', 'shoes eu', 'shoes_eu_2']
     """
-    keys: list[str] = []
-    for base in map(clean, domains):
+    return _distinct(map(clean, domains))
+
+
+def param_keys(names: Iterable[str]) -> list[str]:
+    """Dotted options as MLflow's names of parameters, still distinct: a key may be a user's text.
+
+    Example:
+        >>> param_keys(["seed", "scenario.words.Kleider (rot)", "scenario.words.Kleider {rot}"])
+        ['seed', 'scenario.words.Kleider _rot_', 'scenario.words.Kleider _rot__2']
+    """
+    return _distinct(re.sub(r"[^\w\-. ]+", "_", name)[:240] for name in names)
+
+
+def _distinct(bases: Iterable[str]) -> list[str]:
+    """The same texts, those that came before with a number."""
+    keys: dict[str, None] = {}
+    for base in bases:
         others = (f"{base}_{number}" for number in count(2))
-        keys.append(next(key for key in chain([base], others) if key not in keys))
-    return keys
+        keys[next(key for key in chain([base], others) if key not in keys)] = None
+    return list(keys)
 
 
 def primary(result: Mapping[str, Any]) -> str:

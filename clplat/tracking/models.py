@@ -20,7 +20,7 @@ from clplat.runs.run_folder import VERSION_ELSEWHERE
 from clplat.tracking.destination import Destination
 from clplat.tracking.log_state import LogState, locked_state
 from clplat.tracking.metrics import clean, rows_done
-from clplat.tracking.store import open_existing
+from clplat.tracking.store import answering, open_existing
 
 if TYPE_CHECKING:
     from mlflow.tracking import MlflowClient
@@ -190,7 +190,8 @@ def download(model: str, uri: str, where: Path) -> Path:
     if match is None:
         raise UserError(f"a model is models:/NAME@{CHAMPION} or models:/NAME/VERSION, not '{model}'")
     name, alias, number = match.groups()
-    client = open_existing(uri)
+    with answering(uri):
+        client = open_existing(uri)
     import mlflow.artifacts
     from mlflow.exceptions import MlflowException
 
@@ -202,6 +203,11 @@ def download(model: str, uri: str, where: Path) -> Path:
     except (MlflowException, OSError) as error:
         said = masked(" ".join(str(error).split()), uri)[:200]
         raise UserError(f"no model '{model}' in {without_password(uri)}: {said}") from None
+    except Exception as error:  # those of the library of its storage
+        said = masked(f"{type(error).__name__}: {' '.join(str(error).split())}", uri)[:200]
+        raise UserError(
+            f"the files of '{model}' in {without_password(uri)} cannot be fetched: {said}"
+        ) from error
     folder = Path(path)
     if not (folder / "config.yaml").exists():
         raise UserError(f"'{model}' was not logged by clplat: it has no config.yaml")

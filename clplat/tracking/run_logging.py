@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -19,7 +20,14 @@ from clplat.tracking.artifacts import log_closing, log_datasets, log_drawings, l
 from clplat.tracking.descriptions import note
 from clplat.tracking.destination import Destination
 from clplat.tracking.log_state import LogState, locked_state, mtime_ms
-from clplat.tracking.metrics import closing_metrics, method_tags, row_metrics, rows_done, training_curves
+from clplat.tracking.metrics import (
+    closing_metrics,
+    method_tags,
+    param_keys,
+    row_metrics,
+    rows_done,
+    training_curves,
+)  # fmt: skip
 from clplat.tracking.models import create_models, upload_models
 from clplat.tracking.views import write_run_views
 
@@ -44,18 +52,35 @@ def log_run(tracker: Destination, result: Mapping[str, Any], folder: Path) -> st
         if state.run_id is None or not find_run(client, experiment_id, f"run_id = '{state.run_id}'"):
             state = _create(tracker, experiment_id, result, state)
         run_id = str(state.run_id)
-        if tracker.level == "seed":  # a trial's models are for choosing options only
-            create_models(client, result, state)
-        send_rows(client, result, state)
-        status = _STATUS.get(str(result["status"]), "RUNNING")
-        if status != state.status and not state.finished:
-            if status == "RUNNING":  # it had failed and was resumed
-                client.update_run(run_id, status="RUNNING")
-            else:
-                _close(client, result, state, status)
-            state.status, state.finished, state.drawn = status, status == "FINISHED", False
-            state.write()
+        with _ended(client, run_id, result):
+            if tracker.level == "seed":  # a trial's models are for choosing options only
+                create_models(client, result, state)
+            send_rows(client, result, state)
+            status = _status(result)
+            if status != state.status and not state.finished:
+                if status == "RUNNING":  # it had failed and was resumed
+                    client.update_run(run_id, status="RUNNING")
+                else:
+                    _close(client, result, state, status)
+                state.status, state.finished, state.drawn = status, status == "FINISHED", False
+                state.write()
         return run_id
+
+
+def _status(result: Mapping[str, Any]) -> str:
+    return _STATUS.get(str(result["status"]), "RUNNING")
+
+
+@contextmanager
+def _ended(client: MlflowClient, run_id: str, result: Mapping[str, Any]) -> Iterator[None]:
+    """A run that is over does not stay RUNNING where something of it cannot be logged."""
+    try:
+        yield
+    except Exception:
+        if _status(result) != "RUNNING":
+            with suppress(Exception):  # the store may be gone; what it refused is the error to tell
+                client.set_terminated(run_id, _status(result))
+        raise
 
 
 def log_run_files(tracker: Destination, result: Mapping[str, Any], folder: Path) -> None:
@@ -98,11 +123,12 @@ def _create(tracker: Destination, experiment_id: str, result: Mapping[str, Any],
             run_name=_run_name(config, state.folder, tracker),
         )
         state.run_id = run.info.run_id
-    send_params(client, str(state.run_id), config)
-    # The full configuration as it was resolved: what `clplat run --config` takes.
-    text = yaml.safe_dump(json.loads(json.dumps(config, default=str)), sort_keys=False)
-    client.log_text(str(state.run_id), text, "config/resolved.yaml")
-    log_datasets(client, str(state.run_id), result)
+    with _ended(client, str(state.run_id), result):
+        send_params(client, str(state.run_id), config)
+        # The full configuration as it was resolved: what `clplat run --config` takes.
+        text = yaml.safe_dump(json.loads(json.dumps(config, default=str)), sort_keys=False)
+        client.log_text(str(state.run_id), text, "config/resolved.yaml")
+        log_datasets(client, str(state.run_id), result)
     state.inputs = True
     state.write()
     return state
@@ -154,7 +180,9 @@ def send_params(client: MlflowClient, run_id: str, config: Mapping[str, Any]) ->
     """Send the configuration, flat and dotted, 100 parameters per call (MLflow's limit)."""
     from mlflow.entities import Param
 
-    batch = [Param(name[:250], str(value)[:500]) for name, value in flat(config).items()]
+    known = flat(config)
+    pairs = zip(param_keys(known), known.values(), strict=True)
+    batch = [Param(name, str(value)[:500]) for name, value in pairs]
     for start in range(0, len(batch), 100):
         client.log_batch(run_id, params=batch[start : start + 100])
 

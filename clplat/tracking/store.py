@@ -8,8 +8,9 @@ from __future__ import annotations
 import logging
 import os
 import re
+import sqlite3
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -22,8 +23,8 @@ if TYPE_CHECKING:
     from mlflow.tracking import MlflowClient
 
 __all__ = [
-    "ARTIFACTS", "DATABASE", "QUIET", "open_client", "open_existing", "open_experiment", "tracked",
-    "tracking_uri",
+    "ARTIFACTS", "DATABASE", "QUIET", "answering", "open_client", "open_existing", "open_experiment",
+    "tracked", "tracking_uri",
 ]  # fmt: skip
 
 DATABASE = "mlflow.db"
@@ -67,14 +68,49 @@ def _quiet() -> None:
 
 
 def open_client(uri: str) -> MlflowClient:
-    """A client of one store. It touches no global MLflow state, so a user's own tracking is undisturbed."""
+    """A client of one store. It touches no global MLflow state, so a user's own tracking is undisturbed.
+
+    Raises:
+        UserError: its database cannot be opened, or is none.
+    """
+    if file := _database(uri):
+        file.parent.mkdir(parents=True, exist_ok=True)
+        _check_database(file)
     _quiet()
+    import mlflow.store.db.utils
     from mlflow.tracking import MlflowClient
 
     _quiet()  # importing MLflow configures its loggers again
-    if file := _database(uri):
-        file.parent.mkdir(parents=True, exist_ok=True)
+    mlflow.store.db.utils.MAX_RETRY_COUNT = 3  # of ten, which take minutes
     return MlflowClient(tracking_uri=uri)
+
+
+def _check_database(file: Path) -> None:
+    """What MLflow would try again for minutes."""
+    try:
+        with closing(sqlite3.connect(f"{file.as_uri()}?mode=rwc", uri=True, timeout=5)) as base:
+            base.execute("SELECT count(*) FROM sqlite_master").fetchone()
+    except sqlite3.Error as error:
+        raise UserError(
+            f"MLflow's database {file} cannot be used: {error}; move it away, and `clplat track <folder>` "
+            "logs what is on disk anew"
+        ) from error
+
+
+@contextmanager
+def answering(uri: str) -> Iterator[None]:
+    """What a store does not do, in one line: MLflow's errors, SQLAlchemy's, requests' have no common base.
+
+    Raises:
+        UserError: it does not answer during the block, or not as a store does.
+    """
+    try:
+        yield
+    except (UserError, OSError):
+        raise
+    except Exception as error:
+        said = masked(f"{type(error).__name__}: {' '.join(str(error).split())}", uri)[:200]
+        raise UserError(f"MLflow at {without_password(uri)} does not answer: {said}") from error
 
 
 def open_existing(uri: str) -> MlflowClient:
@@ -98,17 +134,12 @@ def tracked(root: Path) -> Iterator[tuple[MlflowClient, Mapping[str, Experiment]
         UserError: nothing is tracked in this folder, or the store does not answer during the block.
     """
     uri = tracking_uri(root)
-    client = open_existing(uri)
-    from mlflow.exceptions import MlflowException
-
-    try:
+    with answering(uri):
+        client = open_existing(uri)
         found = client.search_experiments(
             filter_string=f"name LIKE '{_PREFIX}%'", order_by=["last_update_time DESC"], max_results=1000
         )
         yield client, {item.name.removeprefix(_PREFIX): item for item in found}
-    except MlflowException as error:
-        said = masked(" ".join(str(error).split()), uri)[:200]
-        raise UserError(f"MLflow at {without_password(uri)} does not answer: {said}") from error
 
 
 def open_experiment(client: MlflowClient, uri: str, scenario: str) -> str:

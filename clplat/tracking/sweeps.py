@@ -6,8 +6,8 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+from clplat.documents.result import read_result
 from clplat.events import Listener
-from clplat.files import read_json
 from clplat.runs.run_folder import RESULT
 from clplat.sweep.layout import Layout, slug
 from clplat.sweep.queue import Job
@@ -81,7 +81,7 @@ class SweepTracker:
             files: to be logged with the sweep.
         """
         folders = [folder for row in outcome["rows"] for folder in row["folders"]]
-        results = {folder: read_json(self.out / folder / RESULT) for folder in folders}
+        results = {folder: read_result(self.out / folder / RESULT) for folder in folders}
         self._close_failures(outcome)
         self.close()
         for study in outcome["studies"]:
@@ -134,7 +134,7 @@ class SweepTracker:
             folder = self.out / failure["folder"]
             if failure["folder"] not in places or not (folder / RESULT).exists():
                 continue
-            result = read_json(folder / RESULT)
+            result = read_result(folder / RESULT)
             if result["status"] == "running":
                 lost = {**result, "status": "failed", "failure": {"error": failure["why"]}}
                 self._logger(places[failure["folder"]]).log_async(lost, folder)

@@ -161,7 +161,7 @@ class RetrievalTemplate(SupervisedTemplate):  # type: ignore[misc]
             self._records,  # type: ignore[arg-type]
             batch_sampler=batches[place.iteration :],
             collate_fn=partial(loaded, collate) if reads_pixels else collate,
-            num_workers=self.config.workers if reads_pixels else 0,
+            num_workers=min(self.config.workers, len(batches)) if reads_pixels else 0,
             generator=order,  # the loader draws a seed for its workers; not from the global generator
             pin_memory=self.device.type == "cuda",
         )

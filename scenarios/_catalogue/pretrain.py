@@ -21,6 +21,7 @@ from clplat.config.reading import read_yaml
 from clplat.data.decoding import open_picture
 from clplat.data.images import PixelStore, Preprocess
 from clplat.data.records import Picture
+from clplat.documents.checked import checked
 from clplat.errors import UserError
 from clplat.models.backbone import Backbone
 from clplat.models.outputs import cosines
@@ -81,8 +82,9 @@ def captioned_pictures(source: str, pairs: int, seed: int) -> list[Picture]:
 def _listed(path: Path) -> Iterator[tuple[str, str]]:
     try:
         text = path.read_text(encoding="utf-8")
-    except OSError as error:
-        raise UserError(f"cannot read {path}: {error.strerror}") from None
+    except (OSError, UnicodeDecodeError) as error:
+        why = error.strerror if isinstance(error, OSError) else "it is no text in UTF-8"
+        raise UserError(f"cannot read {path}: {why}") from None
     rows: list[Mapping[str, Any]]
     try:
         if path.suffix == ".jsonl":
@@ -91,7 +93,7 @@ def _listed(path: Path) -> Iterator[tuple[str, str]]:
             rows = list(csv.DictReader(text.splitlines(), delimiter="\t" if path.suffix == ".tsv" else ","))
         for row in rows:
             yield str(row["picture"]), str(row["caption"])
-    except (KeyError, TypeError, ValueError) as error:
+    except (KeyError, TypeError, ValueError, csv.Error, RecursionError) as error:
         raise UserError(f"{path}: every line needs 'picture' and 'caption' ({error})") from None
 
 
@@ -125,7 +127,11 @@ def pretrain(
     Reference:
         Radford et al. 2021, arXiv 2103.00020.
     """
-    model_cfg = read_yaml(config, "the model configuration") if config else TINY
+    model_cfg = TINY
+    if config is not None:
+        content = read_yaml(config, "the model configuration")
+        model_cfg = checked(content, dict[str, Any], config, "model configuration")
+    out.mkdir(parents=True, exist_ok=True)  # what cannot be written is told before minutes of training
     backbone = Backbone.random(model_cfg, seed)
     pictures = captioned_pictures(source, pairs, seed)
     steps = len(pictures) // batch_size  # of an epoch

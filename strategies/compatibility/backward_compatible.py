@@ -9,6 +9,7 @@ from torch import Tensor
 
 from clplat.config.space import Choice, Float
 from clplat.mechanisms.teacher import Teacher
+from clplat.models.outputs import are_embeddings
 from clplat.parts.losses.info_nce import info_nce
 from clplat.training.strategy import Strategy, SupportsLearning
 
@@ -64,6 +65,8 @@ class BackwardCompatible(Strategy):
         self._teacher.update(learner.model, learner.pretrained)
 
     def loss(self, learner: SupportsLearning, batch: Any, outputs: Any) -> dict[str, Tensor]:
+        if not are_embeddings(outputs):
+            raise TypeError("BackwardCompatible needs embeddings, not logits: Distill takes those")
         if not self._teacher.knows:
             return {}
         with self._teacher.active(learner.model):

@@ -71,10 +71,10 @@ class DualTeacher(Strategy):
         self._previous.update(learner.model, learner.pretrained)
 
     def loss(self, learner: SupportsLearning, batch: Any, outputs: Any) -> dict[str, Tensor]:
+        if not are_embeddings(outputs):
+            raise TypeError("DualTeacher needs embeddings of two sides, not logits: Distill takes those")
         if not self._previous.knows:
             return {}
-        if not are_embeddings(outputs):
-            raise TypeError("DualTeacher compares embeddings of two sides, not logits: Distill takes those")
         student = similarities(outputs) / self.temperature
         made = [teacher.outputs(learner, batch) for teacher in (self._initial, self._previous)]
         teachers = [similarities(one) / self.temperature for one in made]

@@ -45,6 +45,7 @@ class Pairs:
     def __init__(self) -> None:
         self.model = tiny_backbone().model.requires_grad_(True).train()
         self.model.output_dict = True
+        self.model.token_embedding.requires_grad_(False)  # 49,408 words
         self.learner = Learner(self.model, None, self.see, contrast, reference=TinyReference())
         draw = torch.Generator().manual_seed(0)
         texts = torch.randint(1, 300, (2, 16, 12), generator=draw)
@@ -175,3 +176,16 @@ def test_a_strategy_in_sentence_transformers(name: str, sentence_model: Path) ->
         return compare(in_sentence_transformers, name, Sentences(sentence_model), Sentences(sentence_model))
     with pytest.raises((UserError, TypeError), match=OURS_ALONE):
         in_sentence_transformers(registry.load("strategies", name)(), Sentences(sentence_model))
+
+
+@pytest.mark.parametrize("name", ["distill", "ewc", "l2_anchor"])
+def test_open_clip_sees_all_pairs_of_a_step(name: str) -> None:
+    world, other = Pairs(), Pairs()
+    for one in (world, other):  # open_clip adds its gradient up, once for each part
+        one.model.logit_scale.register_hook(torch.zeros_like)
+    compare(in_open_clip, name, world, other, parts=2)
+
+
+@pytest.mark.parametrize("name", ["ewc", "distill"])
+def test_sentence_transformers_accumulates(name: str, sentence_model: Path) -> None:
+    compare(in_sentence_transformers, name, Sentences(sentence_model), Sentences(sentence_model), parts=2)

@@ -123,3 +123,8 @@ def test_nested_columns_are_columns() -> None:
 def test_a_foreign_dict_may_have_tokens_and_candidates() -> None:
     batch = {"tokens": torch.zeros(3, 4), "candidates": torch.ones(3, 2)}
     assert not difference(join_examples(split_batch(batch)), batch)
+
+
+def test_rows_of_two_lengths_say_what_to_do() -> None:
+    with pytest.raises(ValueError, match=r"one shape, not \(3,\) and \(5,\): pad texts to one length"):
+        join_examples([{"words": torch.zeros(3)}, {"words": torch.zeros(5)}])

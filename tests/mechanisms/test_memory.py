@@ -220,6 +220,12 @@ def test_places_that_another_group_leaves_free_are_used() -> None:
     assert [len(rows) for rows in held(memory)] == [2, 4, 4]
 
 
+def test_a_full_memory_of_one_example_each_has_them_together() -> None:
+    memory = filled(Memory(4, "balanced", 0), [3] * 6)
+    assert sorted(map(len, held(memory))) == [0, 0, 1, 1, 1, 1]
+    assert len(memory.sample(3)) == 3 and [len(batch) for batch in memory.sample_each(4)] == [4]
+
+
 def test_a_memory_without_places_is_refused() -> None:
     with pytest.raises(ValueError, match="at least one example, not 0"):
         Memory(0, "balanced", 0)

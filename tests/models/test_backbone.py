@@ -18,6 +18,7 @@ from clplat.errors import UserError
 from clplat.models import loading
 from clplat.models.backbone import Backbone
 from clplat.models.features import POOLED
+from clplat.models.weight_file import read_weights
 
 VISION = {"image_size": 24, "layers": 3, "width": 48, "head_width": 16, "patch_size": 12}
 TEXT = {"context_length": 16, "width": 32, "heads": 2, "layers": 2, "vocab_size": 49408}
@@ -338,7 +339,7 @@ def test_weights_that_do_not_fit_are_named(backbone: Backbone, folder: Path, tmp
     torch.save(
         {"state_dict": {f"module.{k}": v for k, v in backbone.stock_state_dict().items()}}, tmp_path / "w.pt"
     )
-    assert loading._shapes(tmp_path / "w.pt")["text_projection"] == (32, 32)
+    assert read_weights(tmp_path / "w.pt")["text_projection"].shape == (32, 32)
 
 
 def test_preprocessing_and_activation_follow_the_weights(

@@ -162,6 +162,21 @@ def test_the_table_never_holds_another_configuration(
     assert "train.epochs is 2 there and 3 here" in third["failures"][0]["why"]
 
 
+def test_a_figure_of_what_no_run_measured_loses_nothing_else(
+    tmp_path: Path, result_of: Callable[..., dict[str, Any]], leave: Callable[..., None]
+) -> None:
+    """R@50 is a metric, but the protocol of these runs has R@5 alone: that is known after the runs only."""
+    sweep = Sweep(**PLAIN, figure={"kind": "bars", "y": ["R@50"]})
+    layout = Layout(sweep)
+    final = layout.finals(layout.entries[0], "default", {})[0]
+    leave(tmp_path / final.folder, result_of(layout.final_config(final).as_dict()))
+    outcome = run_sweep(sweep, tmp_path)
+    assert [failure["label"] for failure in outcome["failures"]] == ["figure"] and outcome["figure"] is None
+    assert "R@50" in outcome["failures"][0]["why"] and len(outcome["rows"]) == 1
+    assert (tmp_path / "report.html").exists() and not (tmp_path / "figure.png").exists()
+    assert read_json(tmp_path / "sweep.json") == outcome
+
+
 # -- limits -------------------------------------------------------------------------------------------------
 
 

@@ -176,8 +176,9 @@ def test_the_optimizer_may_come_later_and_trains_what_the_strategy_adds_and_no_m
 
 
 #: Embeddings, a model with towers, or data beside the stream.
-NEEDS_MORE_THAN_LOGITS = {"growing_prompt", "lora_per_domain", "reference_distill"}
-EMBEDDINGS = ("backward_compatible", "distill", "dual_teacher")
+NEEDS_MORE_THAN_LOGITS = {
+    *("backward_compatible", "dual_teacher", "growing_prompt", "lora_per_domain", "reference_distill")
+}
 
 
 def stream() -> list[TensorDataset]:
@@ -210,7 +211,7 @@ def trained(strategy: Strategy) -> tuple[nn.Module, list[int]]:
     return model, sizes
 
 
-@pytest.mark.parametrize("name", [name for name in registry.names("strategies") if name not in EMBEDDINGS])
+@pytest.mark.parametrize("name", registry.names("strategies"))
 def test_every_strategy_trains_in_it_or_says_what_it_needs(name: str) -> None:
     strategy = registry.load("strategies", name)()
     with torch.random.fork_rng(devices=[]):

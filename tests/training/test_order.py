@@ -159,6 +159,25 @@ def test_right_use_counts_experiences_and_steps() -> None:
     assert set(strategy.fisher) == {"weight", "bias"}
 
 
+def test_accumulated_steps_measure_what_whole_batches_do() -> None:
+    ends = []
+    for parts in (1, 2):
+        strategy, learner = EWC(), fresh()
+        strategy.before_experience(learner, 0)
+        for _ in range(3):
+            learner.optimizer.zero_grad()
+            for x, y in zip(X.chunk(parts), Y.chunk(parts), strict=True):
+                outputs = learner.model(x)
+                loss = F.cross_entropy(outputs, y) + sum(strategy.loss(learner, (x, y), outputs).values())
+                (loss / parts).backward()
+            strategy.after_backward(learner)
+            learner.optimizer.step()
+            strategy.after_step(learner, (x, y), outputs)
+        strategy.after_experience(learner, 0)
+        ends.append(strategy.fisher["weight"])
+    assert torch.allclose(*ends, rtol=1e-4)
+
+
 def test_steps_that_a_scaler_skips_are_none() -> None:
     ends = []
     for overflows in (False, True):

@@ -20,7 +20,7 @@ from clplat.parts.adapters._base import Adapter
 from clplat.parts.adapters._methods import METHODS, Method
 from clplat.parts.adapters._options import OWN, config_class, nested_class
 from clplat.parts.adapters._state import PeftState
-from clplat.parts.adapters._targets import pattern, resolve
+from clplat.parts.adapters._targets import check_rank, pattern, resolve
 from clplat.parts.adapters._wrapping import digest_of, flags_of, forget, layers, quiet, train_only_new, undo
 
 __all__ = ["NOTE", "PeftAdapter"]
@@ -81,6 +81,7 @@ class PeftAdapter(Adapter):
         row = METHODS[self.method]
         self._check(backbone, name, row)
         targets = resolve(backbone, self.options["targets"], self.options["towers"], self.options["last"])
+        check_rank(backbone, targets, self.options.get("r"))
         base = digest_of(backbone, targets) if row.rewrites_base else None
         kept = {}
         if row.rewrites_base:

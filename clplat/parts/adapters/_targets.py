@@ -10,12 +10,12 @@ import re
 from collections.abc import Sequence
 from typing import Literal
 
-from torch import nn
+from torch import Tensor, nn
 
 from clplat.errors import UserError, nearest
 from clplat.models.backbone import Backbone
 
-__all__ = ["Kind", "Towers", "in_last_blocks", "pattern", "resolve"]
+__all__ = ["Kind", "Towers", "check_rank", "in_last_blocks", "pattern", "resolve"]
 
 Kind = Literal["mlp", "attention", "both"]
 Towers = Literal["both", "image", "text"]
@@ -125,6 +125,21 @@ def in_last_blocks(names: Sequence[str], last: int) -> list[str]:
 def _index(name: str) -> int:
     found = _BLOCK.search(name)
     return int(found.group(1)) if found else -1
+
+
+def check_rank(backbone: Backbone, targets: Sequence[str], rank: object) -> None:
+    """Refuse a rank far beyond the layers' widths: it trains nothing more, for minutes and all memory.
+
+    Raises:
+        UserError: it is more than four times the width of the widest target.
+    """
+    weights = [getattr(backbone.model.get_submodule(target), "weight", None) for target in targets]
+    widest = max((max(weight.shape) for weight in weights if isinstance(weight, Tensor)), default=0)
+    if isinstance(rank, int) and widest and rank > 4 * widest:
+        raise UserError(
+            f"adapter.r is {rank}, and the widest layer that it is put on has {widest} units; take at most "
+            f"{4 * widest}"
+        )
 
 
 def _check_alive(backbone: Backbone, name: str) -> None:

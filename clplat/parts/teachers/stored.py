@@ -35,7 +35,7 @@ class Stored(TeacherPart):
         if self._held.tensors is not None:
             return
         state = load_tree(existing(self.path))
-        if not isinstance(state, dict) or "weights" not in state:
+        if not isinstance(state, dict) or not isinstance(state.get("weights"), dict):
             raise UserError(f"{self.path} is no version of a model")
         tensors = {**dict(learner.model.named_parameters()), **dict(learner.model.named_buffers())}
         for name, value in state["weights"].items():

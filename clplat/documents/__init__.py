@@ -1,0 +1,1 @@
+"""Documents that are read back: a schema for each, checked when one is read."""
