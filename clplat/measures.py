@@ -13,13 +13,13 @@ from typing import Any
 
 from clplat.errors import unknown_name
 from clplat.metric_names import meaning_of
+from clplat.result_values import Result, mean_of, probes_about, scores_after, zero_shot_series
 
 __all__ = [
     "COMPARED", "LOGGED_COSTS", "MEASURES", "Measure", "Result", "describe",
-    "evaluate_measures", "find_measure", "mean_of", "meets_limits", "probes_about", "zero_shot_series",
+    "evaluate_measures", "find_measure", "mean_of", "meets_limits", "probes_about", "scores_after",
+    "zero_shot_series",
 ]  # fmt: skip
-
-Result = Mapping[str, Any]
 
 
 @dataclass(frozen=True)
@@ -65,38 +65,10 @@ class Measure:
         if not isinstance(self.source, str):
             return self.source(result)
         place, _, name = self.source.partition(".")
-        values = result[place]
         if place == "scores":  # one dict per row
-            values = values[-1] if values else {}
-        found: float | None = values.get(name)
+            return scores_after(result, len(result[place]) - 1).get(name)
+        found: float | None = result[place].get(name)
         return found
-
-
-def mean_of(values: Iterable[float | None]) -> float | None:
-    """The mean of the values that are known; None if there is none.
-
-    Example:
-        >>> mean_of([1.0, None, 3.0])
-        2.0
-    """
-    known = [value for value in values if value is not None]
-    return sum(known) / len(known) if known else None
-
-
-def zero_shot_series(result: Result) -> list[list[Any]]:
-    """The headline of every zero-shot probe, one value per row."""
-    probes, about = result.get("probes") or {}, probes_about(result)
-    heads = {name: about[name]["headline"] for name in probes if about[name]["group"] == "zero-shot"}
-    return [probes[name][head] for name, head in heads.items() if head in probes[name]]
-
-
-def probes_about(result: Result) -> dict[str, dict[str, Any]]:
-    """How each probe is read; before there were groups: R@1 of retrieval, accuracy of classification."""
-    usual = {"group": "zero-shot", "better": "higher", "unit": "percent"}
-    return {
-        name: {**usual, "headline": "accuracy" if "accuracy" in metrics else "R@1"}
-        for name, metrics in (result.get("probes") or {}).items()
-    } | (result.get("probes_about") or {})
 
 
 def _final(result: Result) -> float | None:
@@ -140,6 +112,12 @@ MEASURES = {
             "forgetting", "forgetting", "points", "lower", "scores.forgetting_max",
             "a domain's best value since its training minus its value now, mean over domains",
             mlflow="cl/forget", heading="forgets", column="forget",
+        ),
+        Measure(
+            "zero_shot_lost", "zero-shot lost", "points", "lower", "scores.zs_lost",
+            "a domain's best value before its training minus its value now, where that is a loss, mean over "
+            "domains",
+            mlflow="cl/zs_lost",
         ),
         Measure(
             "bwt", "BWT", "points", "higher", "scores.bwt", "backward transfer",

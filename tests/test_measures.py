@@ -9,6 +9,7 @@ import pytest
 
 import clplat
 from clplat.errors import UserError
+from clplat.evaluation.continual import forgetting_max, zs_lost
 from clplat.measures import COMPARED, LOGGED_COSTS, MEASURES, describe, evaluate_measures, find_measure
 
 HOME = Path(clplat.__file__).parent
@@ -28,12 +29,30 @@ def test_a_result_by_hand() -> None:
         "final": 33.0,
         "stability": 26.0,
         "forgetting": 4.0,
+        "zero_shot_lost": 0.0,
         "zero_shot": 90.0,
         "training_flops": 7,
         "seconds": 2.0,
     }
     empty = result | {"metrics": {"R@5": []}, "scores": []}
     assert all(MEASURES[name].value(empty) is None for name in ("final", "stability", "forgetting"))
+
+
+def test_an_old_result_is_read_by_the_definition_of_today() -> None:
+    """It counted 80, what the first domain's model knew of the second, as forgotten by its training."""
+    rows = [[10.0, 80.0, 5.0], [60.0, 80.0, 5.0], [60.0, 20.0, 5.0], [50.0, 20.0, 40.0]]
+    old = {
+        "protocol": {"primary": "R@5"},
+        "metrics": {"R@5": rows},
+        "scores": [{}, {}, {}, {"forgetting_max": (10 + 60) / 2}],
+        "cost": {},
+        "measured": {"train_seconds": 1.0, "evaluation_seconds": 0.5},
+    }
+    assert MEASURES["forgetting"].value(old) == forgetting_max(rows) == 5.0
+    assert MEASURES["zero_shot_lost"].value(old) == zs_lost(rows) == 20.0
+    assert old["scores"][-1] == {"forgetting_max": 35.0}, "what is read is not written to"
+    new = {**old, "scores": [{}, {}, {}, {"forgetting_max": 7.0, "zs_lost": 3.0}]}
+    assert (MEASURES["forgetting"].value(new), MEASURES["zero_shot_lost"].value(new)) == (7.0, 3.0)
 
 
 def test_names_are_found_or_the_nearest_is_offered() -> None:

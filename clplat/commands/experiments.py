@@ -181,7 +181,9 @@ def _swept(sweep: Sweep, options: Namespace) -> int:
         command=said if storage is None else said.replace(storage, without_password(storage)),
     )
     if outcome["rows"]:
-        print_table(*sweep_table(outcome), *(row["strategy"] for row in outcome["rows"]))
+        head, body, words = sweep_table(outcome)
+        chance = [""] * (len(body) - len(outcome["rows"]))  # has no colour
+        print_table(head, body, words, *(row["strategy"] for row in outcome["rows"]), *chance)
         print(outcome["sentence"])
         print(f"report: {options.out / 'report.html'}")
     for failure in outcome["failures"]:

@@ -16,14 +16,14 @@ _ACTIONS = ("info", "verify", "clear")
 @command(out("runs"), option("--scenario", "only runs on this scenario"))
 def compare(options: Namespace) -> int:
     """the table of finished runs, from MLflow"""
-    from clplat.tables.comparison import plain, winner_line
-    from clplat.tracking import comparison
+    from clplat.tables.comparison import plain
+    from clplat.tracking import compared
 
-    rows = comparison(options.out, options.scenario)
+    rows, said = compared(options.out, options.scenario)
     if not rows:
         raise UserError(f"no finished runs in {options.out}; run some, or log them with clplat track")
     print(plain(rows))
-    print(winner_line(rows))
+    print(said)
     return 0
 
 

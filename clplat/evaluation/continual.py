@@ -31,6 +31,7 @@ __all__ = [
     "transfer",
     "transfer_rows",
     "zs_drop",
+    "zs_lost",
     "zs_retention",
 ]
 
@@ -101,13 +102,34 @@ def forgetting_first(R: Matrix) -> float | None:
 
 
 def forgetting_max(R: Matrix) -> float | None:
-    """``1/(T-1) sum_{j<T-1} (max_t A[t][j] - A[T-1][j])``: best ever against now, never below 0.
+    """``1/(T-1) sum_{j<T-1} (max_{t>=j} A[t][j] - A[T-1][j])``: best since its training against now.
 
-    The maximum runs over all trained rows, the last and those before j was trained included (Mammoth, PyCIL).
-    Row 0 of R is left out: `zs_drop` measures the loss against zero-shot.
+    The maximum runs over the versions that were trained on j, the last included, so that it is never below 0.
+    What a model knew of j before it was trained on j cannot be forgotten of that training: see `zs_lost`.
+
+    Reference:
+        Chaudhry et al., "Riemannian Walk for Incremental Learning", ECCV 2018, arXiv:1801.10112.
+
+    Example:
+        >>> forgetting_max([[90.0, 20.0], [50.0, 80.0], [40.0, 60.0]])
+        10.0
     """
     _, A = _square(R)
-    return _mean(max(row[j] for row in A) - A[-1][j] for j in range(len(A) - 1))
+    return _mean(max(row[j] for row in A[j:]) - A[-1][j] for j in range(len(A) - 1))
+
+
+def zs_lost(R: Matrix) -> float | None:
+    """``1/T sum_{j<T} max(0, max_{i<=j} R[i][j] - A[T-1][j])``: zero-shot skill on the stream that is gone.
+
+    The maximum runs over the untrained model and all others before training on j: what they knew of j, they
+    knew without having seen it. `zs_drop` is about data outside the stream.
+
+    Example:
+        >>> zs_lost([[90.0, 20.0], [50.0, 80.0], [40.0, 60.0]])  # (90 - 40 + 80 - 60) / 2
+        35.0
+    """
+    _, A = _square(R)
+    return _mean(max(0.0, max(R[i][j] for i in range(j + 1)) - A[-1][j]) for j in range(len(A)))
 
 
 def plasticity(R: Matrix) -> float | None:
@@ -142,6 +164,7 @@ _SCORES: tuple[Callable[[Matrix], float | None], ...] = (
     fwt_init,
     forgetting_first,
     forgetting_max,
+    zs_lost,
     plasticity,
     backward,
     forward,

@@ -22,7 +22,8 @@ is with one score.
 
 References:
     Efron and Tibshirani, "An Introduction to the Bootstrap", 1993. Fisher, "The fiducial argument in
-    statistical inference", Annals of Eugenics 6, 1935.
+    statistical inference", Annals of Eugenics 6, 1935. Wilson, "Probable inference, the law of succession,
+    and statistical inference", Journal of the American Statistical Association 22, 1927.
 """
 
 from __future__ import annotations
@@ -34,6 +35,7 @@ from typing import TypeAlias
 
 import numpy as np
 import numpy.typing as npt
+import torch
 
 Array: TypeAlias = npt.NDArray[np.float64]
 Values: TypeAlias = Mapping[str, Array]
@@ -55,17 +57,20 @@ class Sample:
     K: Array
 
     @classmethod
-    def of(cls, values: Sequence[Values], queries: Sequence[str]) -> Sample:
+    def of(cls, values: Sequence[Values], queries: Sequence[str], *, hits: bool = False) -> Sample:
         """From n times domain -> (Q,) values, equal ``queries`` where they were the same.
 
-        Domains are drawn independently of each other, so that their covariances add up.
+        Domains are drawn independently of each other, so that their covariances add up. With ``hits``,
+        no hits, and only hits, have the noise of Wilson's interval, though they show none.
         """
         domains = sorted(values[0])
         K = np.zeros((len(values), len(values)))
         for name in dict.fromkeys(queries):
             same = [r for r, other in enumerate(queries) if other == name]
             for domain in domains:
-                K[np.ix_(same, same)] += _of_means(np.stack([values[r][domain] for r in same]))
+                rows = np.stack([values[r][domain] for r in same])
+                alike = np.where(_alike(rows), _wilson(rows.shape[1]), 0.0) if hits else np.zeros(len(same))
+                K[np.ix_(same, same)] += _of_means(rows) + np.outer(alike, alike)
         return cls(np.array([mean_of_domains(v) for v in values]), K / len(domains) ** 2)
 
     @property
@@ -105,7 +110,7 @@ class Noise:
         (6.2, 4.5)
     """
 
-    def __init__(self, sample: Sample, s2: float, known: int) -> None:
+    def __init__(self, sample: Sample, s2: float, known: float) -> None:
         n, K = sample.n, sample.K
         self.queries = max(float(K.mean()), RESOLUTION**2)  # v
         self.weights, self.variances = np.ones(1), np.array([self.queries])
@@ -144,4 +149,19 @@ def _of_means(rows: Array) -> Array:
     return found
 
 
-_erfc = np.vectorize(math.erfc, otypes=[np.float64])
+def _alike(rows: Array) -> npt.NDArray[np.bool_]:
+    """(M, Q) -> (M,): whether all are misses, or all hits, of more than one query."""
+    found: npt.NDArray[np.bool_] = ((rows == 0.0).all(axis=1) | (rows == 100.0).all(axis=1)) & (
+        rows.shape[1] > 1
+    )
+    return found
+
+
+def _wilson(queries: int) -> float:
+    """Standard deviation of no hits, or only hits: 1.96 of it reach the end of Wilson's interval."""
+    return 100.0 * 1.96 / (queries + 1.96**2)
+
+
+def _erfc(x: Array) -> Array:
+    found: Array = torch.erfc(torch.from_numpy(x)).numpy()
+    return found

@@ -5,12 +5,14 @@ the truth, the luck of training and that of the queries, is in `clplat.evaluatio
 sample variance s^2, known from d = n - 1 degrees of freedom, it gives p(x), the chance that noise alone puts
 their mean at least x away from the truth. An interval holds every truth that p does not reject.
 
-Differences of several pairs of methods are a *family*. Each of them borrows from all:
+Differences of several pairs of methods are a *family*. Three replicates say little about how much one pair
+varies, but the pairs of other methods say what is usual. With r = mean s^2 of those, a pair borrows
 
-    s^2 <- (s^2 + mean s^2 of the family) / 2,    d <- 2 (n - 1),
+    h = min(1, r / s^2),    s^2 <- (s^2 + h r) / (1 + h),    d <- (1 + h) (n - 1),
 
-a moderated t-test whose prior weighs as much as the pair itself: three replicates say little about one pair,
-but ten pairs say much about what is usual. docs/statistics.md says how well all this works.
+a moderated t-test whose prior weighs as much as the pair itself where they agree, and nothing where the pair
+has a method that is noisier than the others. What shares a replicate with the pair shares its luck and says
+nothing: three methods have nothing to borrow. docs/statistics.md says how well all this works.
 
 References:
     Holm, "A simple sequentially rejective multiple test procedure", Scandinavian Journal of Statistics 6,
@@ -117,7 +119,7 @@ def interval(replicates: Sequence[Replicate], *, level: float = 0.95) -> Interva
         (60.0, None, 46, 74)
     """
     _check(replicates, level)
-    sample = Sample.of([r.values for r in replicates], [r.queries for r in replicates])
+    sample = Sample.of([r.values for r in replicates], [r.queries for r in replicates], hits=True)
     half = Noise(sample, sample.s2, sample.n - 1).half_width(level)
     sd = math.sqrt(sample.s2) if sample.n > 1 else None
     return Interval(sample.mean, sd, max(sample.mean - half, 0.0), min(sample.mean + half, 100.0))
@@ -129,10 +131,13 @@ def paired_differences(
     """Method a minus method b for a family of pairs, from differences on the same query of a replicate.
 
     A pair of one replicate says nothing about other trainings: it compares two trained models, not methods.
+    No pair differs at ``level`` that would not do so alone: where only what it borrows would tell its methods
+    apart, p is that of the pair alone.
 
     Args:
         pairs: (a, b), n >= 1 experiments of each; a[r] and b[r] share seed, stream order and query set. The p
-            of a pair that is alone is the paired t-test's; in larger families it borrows from the others.
+            of a pair that is alone is the paired t-test's; in larger families it borrows from pairs that have
+            none of its `Replicate` objects.
         level: as in `interval`.
 
     Raises:
@@ -149,17 +154,23 @@ def paired_differences(
         (9.3, True, True)
     """
     samples = [_gaps(a, b, level) for a, b in pairs]
-    usual = [sample.s2 for sample in samples if sample.n > 1]
+    members = [{id(replicate) for side in pair for replicate in side} for pair in pairs]
     found = []
-    for sample in samples:
-        s2, known = sample.s2, sample.n - 1
-        if known and len(usual) > 1:
-            s2, known = (s2 + float(np.mean(usual))) / 2.0, 2 * known
-        noise = Noise(sample, s2, known)
-        half = noise.half_width(level)
+    for mine, sample in zip(members, samples, strict=True):
+        others = [s.s2 for other, s in zip(members, samples, strict=True) if s.n > 1 and not mine & other]
+        alone, moderated = Noise(sample, sample.s2, sample.n - 1), _moderated(sample, others)
+        half = max(alone.half_width(level), moderated.half_width(level))
         low, high = max(sample.mean - half, -100.0), min(sample.mean + half, 100.0)
-        found.append(Difference(sample.mean, low, high, noise.p(sample.mean)))
+        p, p_alone = moderated.p(sample.mean), alone.p(sample.mean)
+        found.append(Difference(sample.mean, low, high, max(p, p_alone) if p_alone >= 1.0 - level else p))
     return found
+
+
+def _moderated(sample: Sample, others: Sequence[float]) -> Noise:
+    """With what can be borrowed of the variances of ``others``."""
+    usual = float(np.mean(others)) if others and sample.n > 1 else 0.0
+    h = min(1.0, usual / sample.s2) if sample.s2 > 0.0 else float(usual > 0.0)
+    return Noise(sample, (sample.s2 + h * usual) / (1.0 + h), (1.0 + h) * (sample.n - 1))
 
 
 def holm(p: Sequence[float]) -> list[float]:

@@ -25,7 +25,8 @@ def answer_table(rows: Sequence[Row], outcome: Outcome, styles: Mapping[str, Sty
 
     def interval(row: Row) -> Interval:
         score = row["score"]
-        return Interval(score["low"], score["mean"], score["high"], styles[row["label"]])
+        style = styles.get(row["label"], Style("#222222", "o"))  # chance has none
+        return Interval(score["low"], score["mean"], score["high"], style)
 
     columns = [
         Column("method", _method, "name"),
@@ -37,7 +38,9 @@ def answer_table(rows: Sequence[Row], outcome: Outcome, styles: Mapping[str, Sty
         within = ", ".join(
             f"{name}\u00a0{describe(name).within}\u00a0{setting(v)}" for name, v in limits.items()
         )
-        columns.append(Column(f"within {within}", lambda row: meets_limits(row, limits)))
+        chance = {row["label"] for row in _chance(rows)}
+        met = partial(meets_limits, limits=limits)
+        columns.append(Column(f"within {within}", lambda row: "–" if row["label"] in chance else met(row)))
     if any(row["params"] for row in rows):
         columns.append(Column("chosen by tuning", lambda row: settings_text(row["params"])))
     spread = any(row["score"]["sd"] is not None for row in rows)
@@ -46,7 +49,15 @@ def answer_table(rows: Sequence[Row], outcome: Outcome, styles: Mapping[str, Sty
         f"{len(outcome['domains'])} domains, test split, best first"
         f"{'; ± is one standard deviation over replicates' if spread else ''}."
     )
-    return Table(caption, columns, _parts(rows), stacked=True)
+    return Table(caption, columns, _parts(rows, _chance(rows)), stacked=True)
+
+
+def _chance(rows: Sequence[Row]) -> list[Row]:
+    """A row for an order at random, to compare with."""
+    known = next((row["chance"] for row in rows if row.get("chance") is not None), None)
+    score = {"mean": known, "sd": None, "low": None, "high": None}
+    empty = {"kind": "chance", "bound": False, "n": "–", "feasible": None, "params": {}}
+    return [] if known is None else [{"label": "chance", "score": score, **empty}]
 
 
 def measure_tables(rows: Sequence[Row], outcome: Outcome) -> list[Table]:
@@ -67,7 +78,7 @@ def measure_tables(rows: Sequence[Row], outcome: Outcome) -> list[Table]:
 
 
 def comparison_table(entries: Sequence[Row], styles: Mapping[str, Style]) -> Table:
-    """Differences of pairs with their intervals, contenders first, then tuned against default."""
+    """Differences of pairs with their intervals, by family, contenders first."""
 
     def interval(entry: Row) -> Interval:
         style = styles.get(entry["a"], Style("#222222", "o"))
@@ -80,7 +91,11 @@ def comparison_table(entries: Sequence[Row], styles: Mapping[str, Style]) -> Tab
         Column("p (Holm)", lambda entry: _p(entry["p_holm"]), "number"),
         Column("significant?", lambda entry: "yes" if entry["real"] else "no"),
     ]
-    families = (("contenders", "Methods against each other"), ("tuning", "Tuned against its own default"))
+    families = (
+        ("contenders", "Methods against each other"),
+        ("untrained", "Methods against the model that they began with"),
+        ("tuning", "Tuned against its own default"),
+    )
     parts = [Part([e for e in entries if e["family"] == family], title) for family, title in families]
     caption = _caption(entries, "paired differences on equal seeds, stream orders and queries")
     return Table(caption, columns, [p for p in parts if p.rows], tall=len(entries) > 24, stacked=True)
@@ -135,10 +150,10 @@ def _with_spread(
     return Cell(write(entry["mean"]), note="" if sd is None else f"± {number(sd, digits)}")
 
 
-def _parts(rows: Sequence[Row]) -> list[Part]:
-    """Contenders first; bounds and controls in a part of their own."""
+def _parts(rows: Sequence[Row], further: Sequence[Row] = ()) -> list[Part]:
+    """Contenders first; bounds and controls in a part of their own, ``further`` among them."""
     contenders = Part([row for row in rows if is_contender(row)])
-    others = [row for row in rows if not is_contender(row)]
+    others = [row for row in rows if not is_contender(row)] + list(further)
     parts = [contenders, Part(others, "To compare with: bounds and controls", quiet=True)]
     return [part for part in parts if part.rows]
 

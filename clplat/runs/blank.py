@@ -11,16 +11,17 @@ from clplat.config.resolve import command_of
 from clplat.config.resolved import Config
 from clplat.data.fingerprint import queries_fingerprint
 from clplat.data.records import Protocol, RetrievalSet
+from clplat.evaluation.chance import chance_levels
 from clplat.evaluation.reranking import RERANKED, reranked_sets
-from clplat.measures import probes_about
+from clplat.measures import probes_about, scores_after
 from clplat.runs.assembly import Assembly
 from clplat.runs.processing import PROCESSED
 
 __all__ = ["SCHEMA", "blank", "changed_since", "completed_result"]
 
 SCHEMA = 2
-#: What schema 2 added, as it is in results of schema 1.
-_YOUNGER: dict[str, Any] = {"sets": {}, "views": {}, "extra_data": {}}
+#: What results did not have from the first, as it is in those that lack it.
+_YOUNGER: dict[str, Any] = {"sets": {}, "views": {}, "extra_data": {}, "chance": {}}
 
 
 def blank(config: Config, parts: Assembly) -> dict[str, Any]:
@@ -40,6 +41,7 @@ def blank(config: Config, parts: Assembly) -> dict[str, Any]:
             "preprocess": config.data.preprocess,
         },
         "metrics": {},
+        "chance": _chance(parts),
         "tags": {},
         "baselines": {},
         "ties": [],
@@ -101,6 +103,17 @@ def _beside(config: Config, parts: Assembly) -> dict[str, Any]:
     return {config.name("reference"): found}
 
 
+def _chance(parts: Assembly) -> dict[str, list[float | None]]:
+    """What an order at random measures: metric -> one number per domain."""
+    primary = parts.evaluator.primary
+    levels = []
+    for held in parts.evaluator.sets:
+        found = chance_levels(held, parts.evaluator.rows_of(held))
+        levels.append(found | {primary: found[held.protocol.primary]})
+    names = dict.fromkeys(name for found in levels for name in found)
+    return {name: [round(found[name], 6) if name in found else None for found in levels] for name in names}
+
+
 def _described(domains: Mapping[str, RetrievalSet]) -> dict[str, Any]:
     """The protocol of sets by domain: that of the first one, and those that differ from it by domain."""
     first, *_ = domains.values()
@@ -134,6 +147,7 @@ def completed_result(held: Mapping[str, Any]) -> dict[str, Any]:
         **held,
         "probes_about": probes_about(held),
         "protocol": {**usual, "labels": "known", "others": {}, **protocol},
+        "scores": [scores_after(held, row) for row in range(len(held["scores"]))],
         "schema": SCHEMA,
     }
 

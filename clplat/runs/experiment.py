@@ -13,6 +13,7 @@ import torch
 from clplat.config.resolve import resolve
 from clplat.config.resolved import Config
 from clplat.errors import UserError
+from clplat.evaluation.chance import chance_warning
 from clplat.evaluation.comparing import compared_by
 from clplat.evaluation.lists import save_lists
 from clplat.evaluation.model_view import VersionView
@@ -191,6 +192,8 @@ class Experiment:
         save_lists(self.folder / "lists" / f"{version}.safetensors", row.lists)
         save_version(self.folder / "versions" / f"{version}.safetensors", self.trainer, self.weights)
         add_row(self.result, row, cells.pop(""), backfill, views=cells)
+        if version == 0 and (said := chance_warning(self.result, row.values)):
+            self.listener.note(said)
         if self.processing is not None:
             add_processed(self.result["sets"][self.processing.name], self.processing.cells)
         for name, cost in spent.items():

@@ -4,21 +4,24 @@ from __future__ import annotations
 
 import statistics
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 from torch import Tensor
 
 from clplat.documents.checked import checked
 from clplat.evaluation.significance import Replicate, interval
-from clplat.measures import evaluate_measures
+from clplat.measures import evaluate_measures, mean_of
 from clplat.naming import flat
 from clplat.roles import role_of
 from clplat.sweep.layout import FinalRun, Layout
 from clplat.trees import load_tree
 
-__all__ = ["Row", "row_of"]
+__all__ = ["Replicates", "Row", "replicate_of", "row_of"]
+
+#: (seed, number or words of the stream order) -> what was measured of every query.
+Replicates: TypeAlias = dict[tuple[int, int | str], Replicate]
 
 
 @dataclass
@@ -27,11 +30,13 @@ class Row:
 
     Args:
         plain: as in ``sweep.json``.
-        replicates: (seed, order) -> the values of its queries.
+        replicates: of its runs.
+        untrained: the same of the models that its runs began with, as far as they are kept.
     """
 
     plain: dict[str, Any]
-    replicates: dict[tuple[int, int], Replicate]
+    replicates: Replicates
+    untrained: Replicates = field(default_factory=dict)
 
 
 def row_of(
@@ -45,7 +50,11 @@ def row_of(
         done: folder -> result of those that are complete, at least one.
     """
     first, complete = finals[0], [final for final in finals if final.folder in done]
-    replicates = {(f.seed, f.order): _replicate(out / f.folder, done[f.folder]) for f in complete}
+    replicates: Replicates = {
+        (f.seed, f.order): replicate_of(out / f.folder, done[f.folder]) for f in complete
+    }
+    kept = [final for final in complete if (out / final.folder / "values" / "0.safetensors").exists()]
+    untrained: Replicates = {(f.seed, f.order): replicate_of(out / f.folder, done[f.folder], 0) for f in kept}
     score = interval(list(replicates.values()))
     measures = _measures([done[final.folder] for final in complete])
     means = {name: entry["mean"] for name, entry in measures.items() if entry is not None}
@@ -65,16 +74,19 @@ def row_of(
             "n": len(done),
             "score": {key: _rounded(getattr(score, key)) for key in ("mean", "sd", "low", "high")},
             "measures": measures,
+            "chance": _chance(done[complete[0].folder]),
             "feasible": feasible if layout.sweep.constraints else None,
             "folders": [final.folder for final in complete],
         },
         replicates,
+        untrained,
     )
 
 
-def _replicate(folder: Path, result: Mapping[str, Any]) -> Replicate:
-    last = len(result["scores"]) - 1
-    path = folder / "values" / f"{last}.safetensors"
+def replicate_of(folder: Path, result: Mapping[str, Any], version: int = -1) -> Replicate:
+    """What a version of a run, the last one unless named, measured of every query."""
+    version = len(result["scores"]) - 1 if version < 0 else version
+    path = folder / "values" / f"{version}.safetensors"
     values = checked(load_tree(path), dict[str, Tensor], path, "file of measured values")
     percent = {name: 100.0 * tensor.double().numpy() for name, tensor in values.items()}
     return Replicate(percent, result["fingerprints"]["queries"])
@@ -95,6 +107,11 @@ def _measures(results: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
         spread = statistics.stdev(known) if len(known) > 1 else None
         found[name] = {"mean": _rounded(statistics.fmean(known)), "sd": _rounded(spread)} if known else None
     return found
+
+
+def _chance(result: Mapping[str, Any]) -> float | None:
+    """What an order at random would score; None where a result does not say."""
+    return _rounded(mean_of((result.get("chance") or {}).get(result["protocol"]["primary"]) or []))
 
 
 def _differing(layout: Layout) -> list[str]:

@@ -1,4 +1,4 @@
-"""The comparison of methods as plain text and as markdown, and its answer in one line."""
+"""The comparison of methods as plain text and as markdown."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from clplat.measures import COMPARED, MEASURES
 from clplat.roles import role_of
 from clplat.tables.text import aligned, mean_text, mlflow_markdown
 
-__all__ = ["markdown", "plain", "winner_line"]
+__all__ = ["markdown", "plain"]
 
 Row = Mapping[str, Any]
 
@@ -58,6 +58,10 @@ def _table(rows: Sequence[Row], keys: Sequence[str] | None = None) -> tuple[list
         + [str(row["n"])] * seeds
         for row in rows
     ]
+    for scenario, row in {row["scenario"]: row for row in rows if row.get("chance") is not None}.items():
+        level = mean_text(row["chance"], 1)
+        cells = [level if key in ("score", row["primary"]) else "–" for key, _, _ in columns]
+        body.append([scenario] * scenarios + ["chance", *cells] + ["–"] * seeds)
     return head, body, 1 + scenarios
 
 
@@ -75,33 +79,3 @@ def plain(rows: Sequence[Row]) -> str:
         'no complete runs'
     """
     return aligned(*_table(rows)) if rows else "no complete runs"
-
-
-def winner_line(rows: Sequence[Row]) -> str:
-    """The answer, one line per scenario: the best contender, how far from the bound, and its lead.
-
-    The noise of a lead is two standard errors of the difference of two means over seeds; with one seed there
-    is no estimate, and the line says so.
-    """
-    ranked = sorted((row for row in rows if row["score"] is not None), key=lambda row: -float(row["score"]))
-    lines = []
-    for scenario in dict.fromkeys(row["scenario"] for row in ranked if not _is_bound(row)):
-        bounds = [row for row in ranked if row["scenario"] == scenario and _is_bound(row)]
-        best, *others = (row for row in ranked if row["scenario"] == scenario and not _is_bound(row))
-        said = f"{best['label']} is best on {scenario}: {_heading(best['primary'])} {best['score']:.1f}"
-        said += " after the last domain"
-        if bounds:
-            gap = bounds[0]["score"] - best["score"]
-            said += f", {abs(gap):.1f} {'below' if gap >= 0 else 'above'} the bound ({bounds[0]['label']})"
-        lines.append(said + (_lead(best, others[0]) if others else "; nothing else to compare with") + ".")
-    return "\n".join(lines) or "No complete run yet."
-
-
-def _lead(best: Row, second: Row) -> str:
-    lead = best["score"] - second["score"]
-    said = f"; {lead:.1f} ahead of {second['label']}"
-    if best["score_std"] is None or second["score_std"] is None:
-        return said + " (one seed: no noise estimate)"
-    error = (best["score_std"] ** 2 / best["n"] + second["score_std"] ** 2 / second["n"]) ** 0.5
-    seeds = f"{min(best['n'], second['n'])} seeds"
-    return said + (f", within noise ({seeds})" if lead < 2 * error else f", more than noise ({seeds})")

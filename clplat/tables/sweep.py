@@ -8,7 +8,7 @@ from typing import Any
 from clplat.measures import MEASURES, meets_limits
 from clplat.tables.text import mean_text
 
-__all__ = ["sweep_table"]
+__all__ = ["chance_levels", "sweep_table"]
 
 
 def sweep_table(outcome: Mapping[str, Any]) -> tuple[list[str], list[list[str]], int]:
@@ -38,4 +38,13 @@ def sweep_table(outcome: Mapping[str, Any]) -> tuple[list[str], list[list[str]],
             cells.append(mean_text(entry and entry["mean"] / measure.scale, measure.digits))
         fits = [meets_limits(row, outcome["constraints"])] * limits
         body.append([row["group"]] * groups + cells + [str(row["n"]), *fits])
+    for group, chance in chance_levels(rows).items():
+        cells = ["chance", mean_text(chance, 1), *["–"] * (len(shown) + 2 + limits)]
+        body.append([group] * groups + cells)
     return head + ["fits"] * limits, body, 1 + groups
+
+
+def chance_levels(rows: Sequence[Mapping[str, Any]]) -> dict[str, float]:
+    """Group -> what an order at random would score, where the rows of a sweep say it."""
+    known = [(row["group"], row["chance"]) for row in rows if row.get("chance") is not None]
+    return dict(known)

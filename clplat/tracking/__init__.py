@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from clplat.tracking.compare import comparison, from_results
+from clplat.tracking.compare import compared, comparison, from_results
 from clplat.tracking.server import links, serve
 from clplat.tracking.store import tracking_uri
 from clplat.tracking.tracker import Tracker, log_result
@@ -10,6 +10,7 @@ from clplat.tracking.views import leaderboard_link
 
 __all__ = [
     "Tracker",
+    "compared",
     "comparison",
     "from_results",
     "leaderboard_link",

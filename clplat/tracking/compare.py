@@ -16,12 +16,13 @@ from clplat.naming import flat
 from clplat.tracking.metrics import closing_metrics, mean_key, method_tags, param_keys, row_metrics, rows_done
 from clplat.tracking.store import tracked
 
-__all__ = ["comparison", "from_results"]
+__all__ = ["compared", "comparison", "from_results"]
 
 # Row key -> MLflow name. `score` is whichever metric the runs call primary.
 NUMBERS = {
     "R1": mean_key("R@1"),
     "R5": mean_key("R@5"),
+    "chance": "base/chance",
     **{measure.column: measure.mlflow for measure in COMPARED},
 }
 # Two methods are only comparable where these agree.
@@ -39,18 +40,25 @@ class _Run(NamedTuple):
 def from_results(results: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
     """The rows of `comparison`, from Results instead of MLflow; those that are not complete are left out."""
     return _rows(
-        _Run(
-            method_tags(result),
-            dict(zip(param_keys(known), map(str, known.values()), strict=True)),
-            row_metrics(result, rows_done(result) - 1) | closing_metrics(result),
+        _by_method(
+            _Run(
+                method_tags(result),
+                dict(zip(param_keys(known), map(str, known.values()), strict=True)),
+                row_metrics(result, rows_done(result) - 1) | closing_metrics(result),
+            )
+            for result in results
+            if result["status"] == "complete" and rows_done(result)
+            for known in [flat(result["config"])]
         )
-        for result in results
-        if result["status"] == "complete" and rows_done(result)
-        for known in [flat(result["config"])]
     )
 
 
 def comparison(root: Path, scenario: str | None = None) -> list[dict[str, Any]]:
+    """The rows of `compared`."""
+    return compared(root, scenario)[0]
+
+
+def compared(root: Path, scenario: str | None = None) -> tuple[list[dict[str, Any]], str]:
     """One row per method from the tracked runs of a folder, best first.
 
     Args:
@@ -58,10 +66,11 @@ def comparison(root: Path, scenario: str | None = None) -> list[dict[str, Any]]:
         scenario: only this one; all that are tracked if None.
 
     Returns:
-        Dicts with ``scenario``, ``variant`` (equal for all seeds of one config), ``label``, ``strategy``,
-        ``primary`` (e.g. ``"R5"``), ``n`` seeds, and for each of ``score`` (the primary metric), ``R1``,
-        ``R5`` and every ``column`` of `clplat.measures.COMPARED` the mean and, as ``<name>_std``, the sample
-        standard deviation (None below two seeds).
+        Rows, and the sentence of a sweep about them, a line per scenario. Rows are dicts with ``scenario``,
+        ``variant`` (equal for all seeds of one config), ``label``, ``strategy``, ``primary`` (e.g. ``"R5"``),
+        ``n`` seeds, and for each of ``score`` (the primary metric), ``R1``, ``R5`` and every ``column`` of
+        `clplat.measures.COMPARED` the mean and, as ``<name>_std``, the sample standard deviation (None below
+        two seeds).
 
     Raises:
         UserError: nothing is tracked here, the scenario is unknown, or the store does not answer.
@@ -70,7 +79,16 @@ def comparison(root: Path, scenario: str | None = None) -> list[dict[str, Any]]:
         if scenario is not None and scenario not in experiments:
             raise unknown_name("tracked scenario", scenario, experiments)
         wanted = [experiments[name].experiment_id for name in experiments if scenario in (None, name)]
-        return _rows(_finished(client, wanted))
+        groups = _by_method(_finished(client, wanted))
+    from clplat.tracking.verdict import verdict  # torch: only where there is something to compare
+
+    rows = _rows(groups)
+    labels = {(row["scenario"], row["variant"]): row["label"] for row in rows}
+    folders = {
+        (*method, labels[method]): [Path(run.tags.get("clplat.folder", "")) for run in runs.values()]
+        for method, runs in groups.items()
+    }
+    return rows, verdict(rows, folders)
 
 
 def _finished(client: Any, experiment_ids: Sequence[str]) -> Iterator[Any]:
@@ -87,13 +105,18 @@ def _finished(client: Any, experiment_ids: Sequence[str]) -> Iterator[Any]:
         more = bool(token)
 
 
-def _rows(runs: Iterable[_Run]) -> list[dict[str, Any]]:
+def _by_method(runs: Iterable[_Run]) -> dict[tuple[str, str], dict[tuple[str, str], _Run]]:
+    """(scenario, variant) -> (seed, order) -> run."""
     groups: dict[tuple[str, str], dict[tuple[str, str], _Run]] = {}
     for run in runs:
         # The same seed and stream order run twice counts once, as it last came out.
         replicate = run.params.get("seed", "0"), run.params.get("scenario.order", "")
         method = run.tags["clplat.scenario"], run.tags["clplat.variant"]
         groups.setdefault(method, {})[replicate] = run
+    return groups
+
+
+def _rows(groups: Mapping[tuple[str, str], Mapping[tuple[str, str], _Run]]) -> list[dict[str, Any]]:
     methods = [list(group.values()) for group in groups.values()]
     firsts = [group[0] for group in methods]
     rows = [_row(group, _distinct_label(group[0], firsts)) for group in methods]

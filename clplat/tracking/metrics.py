@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import chain, count
 from typing import Any
 
-from clplat.measures import LOGGED_COSTS, MEASURES, mean_of, zero_shot_series
+from clplat.measures import LOGGED_COSTS, MEASURES, mean_of, scores_after, zero_shot_series
 from clplat.naming import flat, label, part, variant
 
 __all__ = [
@@ -119,6 +119,7 @@ def row_metrics(result: Mapping[str, Any], row: int) -> dict[str, float]:
         found |= {f"tags/{clean(tag)}.{short(m)}": mean_of(_row(r, row) or []) for m, r in metrics.items()}
     for name, metrics in (result.get("baselines") or {}).items():
         found[f"base/{clean(name)}"] = mean_of(_row(metrics.get(main), row) or [])
+    found["base/chance"] = mean_of((result.get("chance") or {}).get(main) or [])
     for probe, metrics in (result.get("probes") or {}).items():
         found |= {f"probe/{clean(probe)}.{short(m)}": _row(values, row) for m, values in metrics.items()}
     ties = _row(result.get("ties"), row)
@@ -132,7 +133,7 @@ def row_metrics(result: Mapping[str, Any], row: int) -> dict[str, float]:
             "compat/old": mean_of(cells[:row]),
             "compat/first": cells[0],
         }
-    for name, value in flat(_row(result.get("scores"), row) or {}).items():
+    for name, value in flat(scores_after(result, row)).items():
         usual = f"compat/{name}" if name in _OF_C else f"cl/{clean(name)}"
         found[_KNOWN[name].mlflow if name in _KNOWN else usual] = value
     if "zs_retention" not in (_row(result.get("scores"), row) or {}):

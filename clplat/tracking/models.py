@@ -25,7 +25,15 @@ from clplat.tracking.store import answering, open_existing
 if TYPE_CHECKING:
     from mlflow.tracking import MlflowClient
 
-__all__ = ["CHAMPION", "LIMIT_BYTES", "create_models", "download", "set_champion", "upload_models"]
+__all__ = [
+    "CHAMPION",
+    "LIMIT_BYTES",
+    "champion_folder",
+    "create_models",
+    "download",
+    "set_champion",
+    "upload_models",
+]
 
 #: A larger version stays where it is, and the model names its path.
 LIMIT_BYTES = 200_000_000
@@ -178,6 +186,20 @@ def set_champion(tracker: Destination, folder: Path, scenario: str) -> str:
         version = client.create_model_version(name, source, state.run_id, model_id=model_id)
     client.set_registered_model_alias(name, CHAMPION, version.version)
     return name
+
+
+def champion_folder(tracker: Destination, scenario: str) -> str | None:
+    """The folder of the run that the champion of ``clplat-<scenario>`` is of; None where there is none."""
+    from mlflow.exceptions import MlflowException
+
+    name = f"clplat-{clean(scenario)}"
+    try:
+        version = tracker.client.get_model_version_by_alias(name, CHAMPION)
+    except MlflowException as error:
+        if error.error_code in ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"):  # no model, no alias
+            return None
+        raise
+    return str(tracker.client.get_run(str(version.run_id)).data.tags.get("clplat.folder", ""))
 
 
 def download(model: str, uri: str, where: Path) -> Path:

@@ -12,7 +12,7 @@ from clplat.measures import mean_of
 from clplat.naming import NAME_LENGTH, label, part, stream_names, variant
 from clplat.plots.colours import strategy_colour
 from clplat.plots.heatmaps import accuracy_heatmap
-from clplat.tables.comparison import markdown, winner_line
+from clplat.tables.comparison import markdown
 from clplat.tracking.artifacts import accuracy_table, comparison_figures, log_figures, log_tables
 from clplat.tracking.compare import from_results
 from clplat.tracking.destination import Destination
@@ -75,7 +75,7 @@ def finish_parent(
 ) -> None:
     """Close a parent: means over the seeds of ``results`` with their spread, tables, figures, files.
 
-    Results of one method give its mean matrix, results of several the comparison and its winner. A
+    Results of one method give its mean matrix, results of several the comparison. A
     ``run_id`` of None (its start was not tracked) does nothing.
     """
     if run_id is None:
@@ -134,7 +134,7 @@ def _write_means(client: MlflowClient, run_id: str, results: Sequence[Mapping[st
 
 
 def _write_comparison(client: MlflowClient, run_id: str, results: Sequence[Mapping[str, Any]]) -> str:
-    """A sweep over methods: the final score of each, the table, two figures, the winner."""
+    """A sweep over methods: the final score of each, the table, two figures."""
     rows = from_results(results)
     columns = [key for key in rows[0] if key not in ("scenario", "variant")]
     data = [[round(v, 4) if isinstance(v := row[key], float) else v for key in columns] for row in rows]
@@ -142,4 +142,4 @@ def _write_comparison(client: MlflowClient, run_id: str, results: Sequence[Mappi
     log_figures(client, run_id, comparison_figures(results, rows))
     scores = {f"{row['primary']}/{clean(row['label'])}": row["score"] for row in rows}
     _send_changed(client, run_id, scores, 0)
-    return f"**{winner_line(rows)}**\n\n{markdown(rows)}"
+    return markdown(rows)

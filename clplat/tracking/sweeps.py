@@ -11,6 +11,7 @@ from clplat.events import Listener
 from clplat.runs.run_folder import RESULT
 from clplat.sweep.layout import Layout, slug
 from clplat.sweep.queue import Job
+from clplat.tracking.champion import contender, why_not
 from clplat.tracking.tracker import TrackedListener, Tracker
 
 __all__ = ["SweepTracker"]
@@ -92,35 +93,38 @@ class SweepTracker:
         for place, run_id in self.parents.items():
             if place[1] != "study" and place not in closed:  # no replicate was completed
                 self.below.finish_parent(run_id, failed=True)
+        if champion := self._set_champion(outcome):
+            self.warn(champion)
         self.below.finish_parent(
             self.sweep,
             results=list(results.values()),
             files=files,
-            note=outcome["sentence"],
+            note="\n\n".join(filter(None, (outcome["sentence"], champion))),
             failed=outcome["status"] != "complete",
         )
         searched = dict.fromkeys(key for study in outcome["studies"] for key in study["space"])
         if searched and outcome["primary"]:
             self.below.write_tuning_view(self.scenario, outcome["primary"], ["strategy", *searched])
-        champion = self._set_champion(outcome)
-        if champion is not None:
-            self.warn(f"champion: clplat search --model models:/{champion}@champion --out {self.out} ...")
 
     def close(self) -> None:
         """Wait until the store has every run."""
         for tracker in self.loggers.values():
             tracker.close()
 
-    def _set_champion(self, outcome: Mapping[str, Any]) -> str | None:
-        """Make the best contender's first replicate the registered champion; its name, None if that failed.
+    def _set_champion(self, outcome: Mapping[str, Any]) -> str:
+        """Make the best contender's first replicate the registered champion, if it is one; what came of it.
 
         The first, not the best: choosing among replicates by their test score would flatter it.
         """
-        ahead = [row for row in outcome["rows"] if row["kind"] != "control" and row["feasible"] is not False]
-        if not ahead or len({row["group"] for row in outcome["rows"]}) > 1:
-            return None
-        best = max(ahead, key=lambda row: row["score"]["mean"])
-        return self.below.set_champion(self.out / best["folders"][0], self.scenario)
+        best = contender(outcome)
+        if best is None or outcome["status"] != "complete":
+            return ""
+        if why := why_not(outcome, self.out, self.below.champion_folder(self.scenario)):
+            return f"no new champion: {why}"
+        name = self.below.set_champion(self.out / best["folders"][0], self.scenario)
+        if name is None:  # said by the tracker
+            return ""
+        return f"champion: clplat search --model models:/{name}@champion --out {self.out} ..."
 
     def _close_failures(self, outcome: Mapping[str, Any]) -> None:
         """Log the failure of runs that were given up because their process was killed."""

@@ -14,7 +14,7 @@ from clplat.events import Listener
 from clplat.tracking.background import background_logger
 from clplat.tracking.destination import Destination
 from clplat.tracking.failures import failure_message, guard, warn_once
-from clplat.tracking.models import set_champion
+from clplat.tracking.models import champion_folder, set_champion
 from clplat.tracking.parent_runs import finish_parent, start_parent
 from clplat.tracking.run_logging import log_run, log_run_files
 from clplat.tracking.views import write_tuning_view
@@ -30,6 +30,7 @@ class Tracker(Destination):
     log_files = guard(log_run_files)
     start_parent = guard(start_parent)
     finish_parent = guard(finish_parent)
+    champion_folder = guard(champion_folder)
     set_champion = guard(set_champion)
     write_tuning_view = guard(write_tuning_view)
 

@@ -27,6 +27,7 @@ EXPECTED = {
     "fwt_init": ((22 - 20) + (12 - 10)) / 2,
     "forgetting_first": ((60 - 44) + (70 - 76)) / 2,
     "forgetting_max": ((60 - 44) + 0) / 2,
+    "zs_lost": 0.0,
     "plasticity": (60 + 70 + 80) / 3,
     "backward": (50 + 44 + 76) / 3,
     "forward": (22 + 16 + 12) / 3,
@@ -43,6 +44,8 @@ def slow(matrix, trained):
         out["acc_all"] = sum(a[t][j] for t in range(T) for j in range(T)) / T**2
         out["acc_incremental"] = sum(sum(a[t][j] for j in range(t + 1)) / (t + 1) for t in range(T)) / T
         out["plasticity"] = sum(a[j][j] for j in range(T)) / T
+        untaught = [max(a[t][j] for t in range(-1, j)) for j in range(T)]
+        out["zs_lost"] = sum(max(untaught[j] - a[T - 1][j], 0) for j in range(T)) / T
     if T >= 2:
         columns = [[a[t][j] for t in range(j)] for j in range(1, T)]
         out["transfer"] = sum(sum(c) / len(c) for c in columns) / (T - 1)
@@ -51,7 +54,7 @@ def slow(matrix, trained):
         out["bwt"] = sum(a[T - 1][j] - a[j][j] for j in range(T - 1)) / (T - 1)
         out["fwt_init"] = sum(a[j - 1][j] - a[-1][j] for j in range(1, T)) / (T - 1)
         out["forgetting_first"] = sum(a[j][j] - a[T - 1][j] for j in range(T - 1)) / (T - 1)
-        best = [max(a[t][j] for t in range(T)) for j in range(T)]
+        best = [max(a[t][j] for t in range(j, T)) for j in range(T)]
         out["forgetting_max"] = sum(best[j] - a[T - 1][j] for j in range(T - 1)) / (T - 1)
         below = [a[t][j] for t in range(T) for j in range(t)]
         above = [a[t][j] for t in range(T) for j in range(t + 1, T)]
@@ -68,6 +71,13 @@ def close(found, expected):
 def test_worked_example():
     close(continual_scores(R), EXPECTED)
     close(slow(R, 3), EXPECTED)
+
+
+def test_what_was_known_before_its_training_is_no_forgetting():
+    """Zero-shot 70, 64 by transfer, 10 when it is trained, 10 at the end: training forgot nothing of it."""
+    found = continual_scores([[50.0, 70.0, 5.0], [60.0, 64.0, 5.0], [60.0, 10.0, 5.0], [60.0, 10.0, 5.0]])
+    assert found["forgetting_max"] == 0
+    assert found["zs_lost"] == (70 - 10) / 3
 
 
 matrices = st.integers(1, 5).flatmap(
@@ -102,7 +112,7 @@ def test_scores_do_not_change_their_argument():
 def test_undefined_scores_are_none():
     assert set(score_rows(R)[0].values()) == {None}
     defined = {name for name, value in score_rows(R)[1].items() if value is not None}
-    assert defined == {"acc_last", "acc_all", "acc_incremental", "plasticity"}
+    assert defined == {"acc_last", "acc_all", "acc_incremental", "plasticity", "zs_lost"}
 
 
 @pytest.mark.parametrize(

@@ -49,7 +49,7 @@ def result(
         "domains": ["a", "b"],
         "protocol": {"primary": "R@5"},
         "metrics": {"R@5": [[10.0, 10.0], [20.0, 10.0], [score, score]]},
-        "scores": [{}, {}, {"forgetting_max": forgetting, "plasticity": 60.0 - score}],
+        "scores": [{}, {}, {"forgetting_max": forgetting, "zs_lost": 0.0, "plasticity": 60.0 - score}],
         "cost": {"training_flops": flops, "trainable_parameters": 10},
         "measured": {"train_seconds": seconds, "evaluation_seconds": 0.0},
     }

@@ -62,6 +62,7 @@ def synthetic(
             {
                 "acc_last": sum(primary[i]) / count,
                 "forgetting_max": forgetting,
+                "zs_lost": 0.0 if i else None,
                 "bwt": None if forgetting is None else -forgetting,
                 "fwt_init": 0.5 if i > 1 else None,
                 "AC": 0.5 if i else None,

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+import torch
 
 from clplat.errors import UserError
-from clplat.tables.comparison import markdown, plain, winner_line
-from clplat.tracking import Tracker, comparison, from_results
+from clplat.files import write_json
+from clplat.tables.comparison import markdown, plain
+from clplat.tracking import Tracker, compared, comparison, from_results
+from clplat.trees import save_tree
 
 Make = Callable[..., dict[str, Any]]
 
@@ -62,28 +67,40 @@ def test_namesakes_and_contexts_are_told_apart(make_result: Make) -> None:
     assert labels == {"naive backbone=clplat-tiny", "ewc backbone=ViT-B-32"}
 
 
-def _row(label: str, score: float, std: float | None, n: int) -> dict[str, Any]:
-    numbers = dict.fromkeys(("R1", "R5", "forget", "bwt", "fwt", "zs", "trainable_M", "seconds"))
-    row = {"scenario": "s", "variant": label, "label": label, "strategy": label, "primary": "R5", "n": n}
-    return row | numbers | {"R5": score, "R5_std": std, "score": score, "score_std": std}
+def _logged(root: Path, result: dict[str, Any], hits: float, start: float = 0.3, folder: str = "") -> Path:
+    """A run whose folder holds what its queries measured: before training, and at the end."""
+    where = root / (folder or result["name"])
+    where.mkdir()
+    result["fingerprints"]["queries"] = f"test split {result['config']['seed']}"
+    luck = np.random.default_rng(result["config"]["seed"]).random((2, 400))
+    for version, level in ((0, start), (len(result["scores"]) - 1, hits)):
+        values = {name: torch.from_numpy((luck[i] < level).astype("float32")) for i, name in enumerate("ab")}
+        save_tree(where / "values" / f"{version}.safetensors", values)
+    write_json(where / "result.json", result)
+    Tracker(root).log(result, where)
+    return where
 
 
-def test_the_winner_is_no_bound_and_noise_is_said() -> None:
-    rows = [_row("cumulative", 70.0, 1.0, 3), _row("ewc", 60.5, 1.0, 3), _row("replay", 61.0, 1.0, 3)]
-    assert winner_line(rows) == (
-        "replay is best on s: R@5 61.0 after the last domain, 9.0 below the bound (cumulative); "
-        "0.5 ahead of ewc, within noise (3 seeds)."
+def test_the_sentence_is_that_of_a_sweep(root: Path, make_result: Make) -> None:
+    levels = {"replay": 0.7, "ewc": 0.701, "naive": 0.5, "cumulative": 0.8}
+    for name, level in levels.items():
+        for seed in (0, 1, 2):
+            _logged(root, make_result(name, seed), level)
+    rows, said = compared(root)
+    assert [row["n"] for row in rows] == [3] * 4
+    assert said.startswith(
+        "On catalogue: ewc and replay are indistinguishable (Holm, 5 %); ewc has the highest"
     )
-    assert "more than noise" in winner_line([_row("replay", 70.0, 1.0, 3), _row("ewc", 60.0, 1.0, 3)])
-    assert "one seed: no noise estimate" in winner_line(
-        [_row("replay", 70.0, None, 1), _row("ewc", 60.0, None, 1)]
-    )
-    assert "1.0 above the bound" in winner_line(
-        [_row("cumulative", 70.0, None, 1), _row("ewc", 71.0, None, 1)]
-    )
-    assert "nothing else to compare with" in winner_line([_row("ewc", 71.0, None, 1)])
-    assert winner_line([_row("cumulative", 70.0, None, 1)]) == "No complete run yet."
-    assert winner_line([]) == "No complete run yet."
+    assert "below the bound (cumulative); all above naive. Above the untrained model: all." in said
+
+
+def test_runs_that_are_not_here_are_not_compared(root: Path, make_result: Make) -> None:
+    _logged(root, make_result("replay", 0), 0.7)
+    shutil.rmtree(_logged(root, make_result("ewc", 0), 0.7))
+    said = compared(root)[1]
+    assert "replay reaches" in said and "One seed" in said
+    assert said.endswith("Not compared, because their folders are not on this machine: ewc.")
+    assert compared(root, "catalogue")[1] == said
 
 
 def test_tables_show_the_same_and_fit_a_terminal(make_result: Make) -> None:
