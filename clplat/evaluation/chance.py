@@ -41,7 +41,7 @@ def chance_of(metric: str, candidates: int, targets: int) -> float:
         ValueError: no such metric, fewer candidates than right answers.
 
     Example:
-        >>> chance_of("R@5", 200, 1), round(chance_of("MRR", 3, 1), 4)  # (1 + 1/2 + 1/3) / 3
+        >>> round(chance_of("R@5", 200, 1), 4), round(chance_of("MRR", 3, 1), 4)  # (1 + 1/2 + 1/3) / 3
         (0.025, 0.6111)
     """
     named, G, t = Metric(metric), candidates, targets
@@ -70,8 +70,8 @@ def chance_levels(held: RetrievalSet, rows: Asked | None = None) -> dict[str, fl
     Example:
         >>> from clplat import registry
         >>> domains, _ = registry.load("scenarios", "catalogue")(domains=1, gallery=200, queries=20).build()
-        >>> round(chance_levels(domains[0].test)["R@5"], 1)  # 199 candidates: not the query's own picture
-        2.5
+        >>> round(chance_levels(domains[0].test)["R@5"], 1)  # of 199, without the query's own, two are right
+        5.0
     """
     rows = rows or asked(held)
     sizes = {over: _sizes(held, rows, over) for over in {metric.over for metric in held.protocol.measured}}
