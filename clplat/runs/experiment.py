@@ -186,7 +186,7 @@ class Experiment:
                 self.processing.finish(row)
             backfill = self.versions.backfill(version, row)
         evaluator = self.parts.evaluator
-        picture = query_grid(evaluator.names, evaluator.sets, row.lists[evaluator.split])
+        picture = query_grid(evaluator.names, evaluator.sets, row.lists[evaluator.split], row.ranks)
         save_picture(picture, self.folder / "grids" / f"step_{version}.png")
         save_tree(self.folder / "ranks" / f"{version}.safetensors", row.ranks)
         save_tree(self.folder / "values" / f"{version}.safetensors", row.values)

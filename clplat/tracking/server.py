@@ -12,6 +12,7 @@ import time
 import urllib.request
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
+from importlib.metadata import entry_points
 from pathlib import Path
 
 from clplat.addresses import without_password
@@ -113,6 +114,8 @@ def _no_link(path: str, flags: int) -> int:
 
 def _command(root: Path, port: int) -> list[str]:
     words = f"-m mlflow server --host {HOST} --port {port} --workers 1".split()
+    if entry_points(group="mlflow.app", name="clplat"):  # none where this was installed before it had a page
+        words += ["--app-name", "clplat"]
     artifacts = (root.resolve() / ARTIFACTS).as_uri()
     return [sys.executable, *words, "--artifacts-destination", artifacts]
 
