@@ -12,7 +12,7 @@ from PIL import Image, ImageDraw, ImageFont
 
 __all__ = ["Found", "last_grid", "read_grid", "side_by_side"]
 
-_CELL, _GAP, _HEAD, _ROWS = 150, 14, 62, 5  # pixels: a picture, a space, a head; answers
+_CELL, _GAP, _HEAD, _ROWS = 150, 14, 72, 5  # pixels: a picture, a space, a head; answers
 _RIGHT, _INK, _SOFT = "#009e73", "#222222", "#666666"
 
 
@@ -98,14 +98,14 @@ def _drawn(columns: Mapping[str, Found], colours: Mapping[str, str]) -> Image.Im
     width = _GAP + max(len(columns), 5) * step
     sheet = Image.new("RGB", (width, top + most * step), "white")
     draw = ImageDraw.Draw(sheet)
-    body, strong = ImageFont.load_default(size=16), ImageFont.load_default(size=18)
+    body, strong = ImageFont.load_default(size=21), ImageFont.load_default(size=23)
     left = _GAP
     if first.reference is not None:
         _paste(sheet, first.reference, left, _GAP)
         left += step
     room = width - left - (step if first.wanted is not None else 0) - _GAP
     draw.text((left, _GAP), _fitted(first.query, strong, room), fill=_INK, font=strong)
-    draw.multiline_text((left, _GAP + 28), _wrapped(first.text, body, room, 4), fill=_INK, font=body)
+    draw.multiline_text((left, _GAP + 32), _wrapped(first.text, body, room, 4), fill=_INK, font=body)
     if first.wanted is not None:
         _paste(sheet, first.wanted, width - step, _GAP, True)
         draw.text((width - step, _CELL + _GAP + 2), "wanted", fill=_RIGHT, font=body)
@@ -114,7 +114,7 @@ def _drawn(columns: Mapping[str, Found], colours: Mapping[str, str]) -> Image.Im
         draw.rectangle((left, line, left + _CELL, line + 4), fill=colours.get(method, _INK))
         draw.text((left, line + 9), _fitted(method, body, _CELL), fill=_INK, font=body)
         rank = "" if one.rank is None else f"rank {one.rank}"
-        draw.text((left, line + 31), rank, fill=_RIGHT if one.rank == 1 else _SOFT, font=body)
+        draw.text((left, line + 37), rank, fill=_RIGHT if one.rank == 1 else _SOFT, font=body)
         for k, (picture, right) in enumerate(one.best[:_ROWS]):
             _paste(sheet, picture, left, top + k * step, right)
     return sheet

@@ -271,7 +271,8 @@ def test_sweep_trial_seed(root: Path, make_result: Make) -> None:
         trials.finish_parent(trial, results=results)
         trials.finish_parent(trial, results=results)
         everything += results
-    top.finish_parent(sweep, results=everything, metrics={"tune/best": 61.0}, note="why")
+    said = "replay is best on catalogue"
+    top.finish_parent(sweep, results=everything, metrics={"tune/best": 61.0}, note=said)
     runs = {run.info.run_name: run for run in all_runs(root)}
     assert set(runs) == {
         "a sweep with a name that",
