@@ -33,6 +33,11 @@ Parts are chosen by name and configured with dotted options; --config FILE.yaml 
 for example: --strategy replay --strategy.size 200 --adapter lora --adapter.r 8 --train.epochs 2
 What there is: clplat list strategies; what it takes: clplat run --strategy.help replay, --train.help"""
 
+_ENDING = """\
+clplat COMMAND --help shows the options of a command.
+Environment: CLPLAT_CACHE, the folder of the feature store (~/.cache/clplat); CLPLAT_CACHE_LIMIT, its size
+(20GB, 0: none); MLFLOW_TRACKING_URI, a tracking server instead of the files in --out.
+Exit codes: 0 done, 1 the feature store is damaged, 2 something must be changed, 130 interrupted."""
 #: Letters of a line that says what is wrong.
 LONGEST = 1500
 
@@ -152,7 +157,8 @@ def _parser() -> tuple[_Parser, dict[str, _Parser]]:
     """The parser of the command line, and those of the commands by name."""
     from clplat import __version__
 
-    parser = _Parser(prog="clplat", description="Continual learning for composed image retrieval.")
+    about = "Continual learning for composed image retrieval."
+    parser = _Parser(prog="clplat", description=about, epilog=_ENDING)
     parser.add_argument("--version", action="version", version=f"clplat {__version__}")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     made: dict[str, _Parser] = {}

@@ -243,7 +243,8 @@ class Experiment:
             raise UserError(f"{error}; remove that file to begin this experiment again") from error
         for what in changed_since(held, self.result):
             self.listener.note(f"{what} changed since this experiment began; its result will mix both")
-        self.result = {**completed_result(held), "status": "running", "failure": None}
+        chance = held.get("chance") or self.result["chance"]  # which older checkpoints do not know
+        self.result = {**completed_result(held), "chance": chance, "status": "running", "failure": None}
         self.reuse.before = held["measured"].get("features", {})
 
     def _spend(self, what: str, start: float) -> None:

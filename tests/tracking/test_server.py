@@ -233,3 +233,22 @@ def test_a_server_that_dies_at_once_is_named(tmp_path: Path, monkeypatch: pytest
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
     with pytest.raises(UserError, match=r"stopped at once.*mlflow-server\.log"):
         serve(tmp_path, 0)
+
+
+def test_a_link_is_opened_where_that_is_asked_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:1")
+    monkeypatch.setattr(
+        "clplat.tracking.server.links", lambda *_: {"a: Leaderboard": "http://a", "b": "http://b"}
+    )
+    opened: list[str] = []
+    assert serve(tmp_path, say=lambda _: None) == 0 and opened == []
+    assert serve(tmp_path, say=lambda _: None, show=opened.append) == 0 and opened == ["http://a"]
+
+
+def test_another_port_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("clplat.tracking.server._command", lambda *_: ["false"])
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    said: list[str] = []
+    with socket.create_server(("127.0.0.1", 0)) as taken, pytest.raises(UserError):
+        serve(tmp_path, port := taken.getsockname()[1], say=said.append)
+    assert said[0].startswith(f"port {port} is taken; this is port ")
