@@ -12,6 +12,7 @@ import torch
 
 from clplat.config.resolve import resolve
 from clplat.config.resolved import Config
+from clplat.documents.result import checked_result
 from clplat.errors import UserError
 from clplat.evaluation.chance import chance_warning
 from clplat.evaluation.comparing import compared_by
@@ -237,7 +238,7 @@ class Experiment:
 
     def _resume(self) -> None:
         try:
-            held = load_state(self.checkpoint, self.trainer, self.weights)
+            held = checked_result(load_state(self.checkpoint, self.trainer, self.weights), self.checkpoint)
         except UserError as error:
             raise UserError(f"{error}; remove that file to begin this experiment again") from error
         for what in changed_since(held, self.result):
