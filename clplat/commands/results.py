@@ -112,6 +112,8 @@ def search(options: Namespace) -> int:
 
     if options.model is not None and options.model_version is not None:
         raise UserError("--model-version goes with --run; a model of the registry is one version")
+    if not options.grid.name:
+        raise UserError(f"--grid takes the name of a file, not '{options.grid}'")
     with tempfile.TemporaryDirectory() as kept:
         if options.model is not None:
             folder = download(options.model, tracking_uri(options.out), Path(kept))
