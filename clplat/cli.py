@@ -33,8 +33,13 @@ Parts are chosen by name and configured with dotted options; --config FILE.yaml 
 for example: --strategy replay --strategy.size 200 --adapter lora --adapter.r 8 --train.epochs 2
 What there is: clplat list strategies; what it takes: clplat run --strategy.help replay, --train.help"""
 
-#: Letters of a line that says what is wrong.
-LONGEST = 1500
+_ENDING = """\
+clplat COMMAND --help shows the options of a command.
+Environment: CLPLAT_CACHE, the folder of the feature store (~/.cache/clplat); CLPLAT_CACHE_LIMIT, its size
+(20GB, 0: none); MLFLOW_TRACKING_URI, a tracking server instead of the files in --out.
+Exit codes: 0 done, 1 the feature store is damaged, 2 something must be changed, 130 interrupted."""
+#: Letters of a line that says what is wrong; folders of a path.
+LONGEST, DEEPEST = 1500, 500
 
 _COMMANDS = (demo, run, derive, sweep, report, compare, ui, list_, search, submit, cache, track, pretrain)
 
@@ -93,7 +98,7 @@ def main(argv: Sequence[str] | None = None, *, sweep: Sweep | None = None, scrip
 
 
 def _check_texts(words: Sequence[str]) -> None:
-    """No file, domain or option has a name that cannot be written down as UTF-8."""
+    """No file, domain or option has a name that no system takes."""
     for word in words:
         try:
             word.encode()
@@ -101,6 +106,8 @@ def _check_texts(words: Sequence[str]) -> None:
             raise UserError(f"{word!a} is no text in UTF-8") from None
         if "\0" in word:
             raise UserError(f"{word!a} holds the character NUL")
+        if word.count("/") > DEEPEST and not word.startswith(("{", "[")):  # pathlib recurses
+            raise UserError(f"'{word}' has more than {DEEPEST} folders")
 
 
 def _in_one_line(text: str) -> str:
@@ -152,7 +159,8 @@ def _parser() -> tuple[_Parser, dict[str, _Parser]]:
     """The parser of the command line, and those of the commands by name."""
     from clplat import __version__
 
-    parser = _Parser(prog="clplat", description="Continual learning for composed image retrieval.")
+    about = "Continual learning for composed image retrieval."
+    parser = _Parser(prog="clplat", description=about, epilog=_ENDING)
     parser.add_argument("--version", action="version", version=f"clplat {__version__}")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     made: dict[str, _Parser] = {}

@@ -24,8 +24,10 @@ def nearest(name: str, allowed: Iterable[str]) -> str:
     """
     if len(name) > 200:  # comparing takes seconds, and nothing that is allowed is near
         return ""
-    close = difflib.get_close_matches(name, list(allowed), n=1, cutoff=0.5)
-    return f"; did you mean '{close[0]}'?" if close else ""
+    names = list(allowed)
+    close = difflib.get_close_matches(name, names, n=1, cutoff=0.5)
+    alike = [other for other in names if other.lower() == name.lower()] or close
+    return f"; did you mean '{alike[0]}'?" if alike else ""
 
 
 def unknown_name(kind: str, name: str, allowed: Iterable[str]) -> UserError:

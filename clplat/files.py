@@ -165,13 +165,14 @@ def _content(path: Path) -> bytes:
     return content
 
 
-def write_json(path: Path, value: Any) -> None:
+def write_json(path: Path, value: Any, checksum: bool = True) -> None:
     """Write JSON atomically: two spaces, sorted keys, a final newline, no NaN (`None` stands for it).
 
-    A mapping gets a checksum, which `read_json` takes out again.
+    Args:
+        checksum: a mapping gets one, which `read_json` takes out again; not where other programs mind.
     """
     text = json.dumps(value, indent=2, sort_keys=True, allow_nan=False) + "\n"
-    if isinstance(value, dict):
+    if isinstance(value, dict) and checksum:
         rest = f",{text[1:]}" if value else "\n}\n"
         write_checked(path, f'{{\n  "{_ENTRY}": "{CHECKSUM}"{rest}'.encode())
     else:

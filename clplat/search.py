@@ -92,6 +92,25 @@ def _logged(run: str, root: Path) -> list[Path]:
     return [Path(r.data.tags["clplat.folder"]) for r in runs if "clplat.folder" in r.data.tags]
 
 
+def gallery_of(folder: Path, domain: str | None = None) -> list[tuple[str, str]]:
+    """The key and the words of every item of a gallery that `Searcher` searches, by key; no model is built.
+
+    Raises:
+        UserError: unknown domain; data that are gone.
+    """
+    config = config_of(folder)
+    domains = {one.name: one for one in config.make("scenario").build()[0]}
+    if domain is not None and domain not in domains:
+        raise unknown_name("domain", domain, domains)
+    split = config.evaluation.split
+    sets = [one.sets[split] for name, one in domains.items() if domain in (None, name)]
+    items = {item.key: item for held in sets for item in held.gallery.items}
+    return [
+        (key, (item.text if item.picture is None else item.picture.caption) or "")
+        for key, item in sorted(items.items())
+    ]
+
+
 class Searcher:
     """A version of a run's model, ready for any number of queries; each gallery is embedded once.
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import sys
+import time
 from collections.abc import Mapping
 from typing import Any
 
@@ -32,7 +33,7 @@ class Terminal:
     """
 
     def __init__(self, total: int = 1, console: Console | None = None) -> None:
-        self.total, self.done = total, 0
+        self.total, self.done, self._ran, self._began = total, 0, 0, time.monotonic()
         self.plain = console is None and plain_output()
         self.boards: dict[str, Board] = {}
         self.last: Table | None = None
@@ -70,8 +71,24 @@ class Terminal:
             return Text("starting" if self.total == 1 and not self.done else "", style="dim")
         height = self.console.height // len(boards)
         tables = [board.table(self.console.width, height) for board in boards]
-        count = f"{self.done} of {self.total} experiments done" if self.total > 1 else ""
-        return Group(*tables, Text(count, style="dim"))
+        return Group(*tables, Text(self.count(), style="dim"))
+
+    def over(self, ran: bool) -> None:
+        """One more experiment is done; ``ran``: it took its time, rather than being at hand."""
+        self.done += 1
+        self._ran += ran
+
+    def count(self) -> str:
+        """``[5/18] 2:10 left``, by what those that ran have taken; empty for a single experiment."""
+        if self.total <= 1:
+            return ""
+        rest = self.total - self.done
+        if not self._ran or not rest:
+            return f"[{self.done}/{self.total}]"
+        seconds = round((time.monotonic() - self._began) / self._ran * rest)
+        hours, minutes = seconds // 3600, seconds // 60 % 60
+        left = f"{hours}:{minutes:02d}:{seconds % 60:02d}" if hours else f"{minutes}:{seconds % 60:02d}"
+        return f"[{self.done}/{self.total}] {left} left"
 
 
 class Board(Listener):
@@ -113,24 +130,25 @@ class Board(Listener):
             self.note(f"{title:9s} {self.primary}  {cells}  mean {sum(values) / len(values):5.1f}")
 
     def finished(self, result: dict[str, Any]) -> None:
-        self.terminal.boards.pop(self.label, None)
-        self.terminal.done += 1
+        self.terminal.over(ran=self.terminal.boards.pop(self.label, None) is not None)
         spent = result["measured"]["train_seconds"] + result["measured"]["evaluation_seconds"]
         self.status = f"{result['status']} in {spent:.0f} s"
         if self.terminal.total == 1 and self.rows and not self.terminal.plain:
             self.terminal.last = self.table(self.terminal.console.width, 1 << 16)
         elif result["status"] == "complete":
             last = result["metrics"][result["protocol"]["primary"]][-1]
-            self.note(f"mean {result['protocol']['primary']} {sum(last) / len(last):.1f} in {spent:.0f} s")
+            what = f"mean {result['protocol']['primary']} {sum(last) / len(last):.1f} in {spent:.0f} s"
+            self.note("  ".join(filter(None, (what, self.terminal.count()))))
         elif result["status"] == "pruned":
-            self.note(f"pruned after {len(result['scores']) - 1} of {len(self.domains)} domains")
+            what = f"pruned after {len(result['scores']) - 1} of {len(self.domains)} domains"
+            self.note("  ".join(filter(None, (what, self.terminal.count()))))
         reuse = reuse_in_words(result["measured"].get("features", {}))
         if reuse and self.terminal.total == 1:
             self.note(reuse)
 
     def failed(self, why: str) -> None:
         if self.terminal.boards.pop(self.label, None) is not None:  # else it was counted when it finished
-            self.terminal.done += 1
+            self.terminal.over(ran=True)
         self.note(f"failed: {' '.join(why.split())}")
 
     def note(self, text: str) -> None:

@@ -9,7 +9,15 @@ from functools import cached_property
 from typing import Any, Literal
 
 from clplat.data.fingerprint import stream_fingerprint
-from clplat.data.folders import SPLITS, FolderTree, read_folders, stable_hash, to_words, with_article
+from clplat.data.folders import (
+    SPLITS,
+    FolderTree,
+    existing,
+    read_folders,
+    stable_hash,
+    to_words,
+    with_article,
+)
 from clplat.data.records import (
     Candidate,
     Domain,
@@ -97,6 +105,10 @@ class DomainFolders:
         self.copies = copies
         self.negatives = negatives
         self.seed = seed
+
+    def refuse_missing(self) -> None:
+        """Raise UserError where there is no such root; nothing is read."""
+        existing(self.root)
 
     def build(self) -> tuple[list[Domain], list[Probe]]:
         """Return the domains in stream order and the probes; the same objects at every call."""

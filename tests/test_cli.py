@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import os
+import re
 import resource
 import subprocess
 import sys
@@ -192,6 +193,7 @@ def test_run_prints_rows_a_table_and_where_the_result_is(
     assert shown.err == ""
     lines = shown.out.splitlines()
     assert lines[0] == "frozen: 2 domains: dress-studio, top-sketch"
+    assert lines.pop(1).startswith("frozen: the untrained model "), "it is at chance, and says so"
     assert [line.split()[1:4] for line in lines[1:4]] == [
         ["zero-shot", "R@5", "dress-studio"],
         *[["after", n, "R@5"] for n in "12"],
@@ -310,7 +312,7 @@ def test_the_matrix_fits_eighty_columns_and_fills_in() -> None:
     lines = drawn(1, NAMES, rows=2)
     text = "\n".join(lines)
     assert max(map(len, lines)) <= 80 and "…" not in text
-    assert "run 0  R@5  measuring on dress-studio" in text and "0 of 2 experiments done" in text
+    assert "run 0  R@5  measuring on dress-studio" in text and "[0/2]" in text
     found = {line.split()[0]: line.split()[1:] for line in lines if line.strip()}
     assert found["zero-shot"] == ["0.0", "1.0", "2.0", "3.0", "4.0"]
     assert found["top-sketch"] == ["77.7", "·", "·", "·", "·"]
@@ -334,3 +336,56 @@ def test_the_board_of_a_finished_run_goes_away() -> None:
     assert list(terminal.boards) == ["a"]
     board.finished({**partial(NAMES, 1), "status": "failed"})
     assert terminal.boards == {} and terminal.done == 1
+
+
+def test_the_time_that_is_left_follows_from_what_ran(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = [100.0]
+    monkeypatch.setattr("clplat.terminal.time.monotonic", lambda: now[0])
+    terminal = Terminal(6, Console(file=io.StringIO(), force_terminal=True))
+    done = {**partial(NAMES, 1), "status": "failed"}
+    assert terminal.count() == "[0/6]"
+    terminal.listener("at hand").finished(done)  # it was complete before and took no time
+    assert terminal.count() == "[1/6]"
+    for label in ("a", "b"):
+        board = terminal.listener(label)
+        board.started(partial(NAMES, 0))
+        now[0] += 30.0
+        board.finished(done)
+    assert terminal.count() == "[3/6] 1:30 left"
+    now[0] += 4000.0
+    assert terminal.count() == "[3/6] 1:41:30 left"
+    assert Terminal(1, Console(file=io.StringIO(), force_terminal=True)).count() == ""
+
+
+def test_plain_lines_say_how_far_a_sweep_is(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("NO_COLOR", "1")
+    terminal = Terminal(18)
+    board = terminal.listener("replay s0")
+    board.started(partial(NAMES, 1))
+    board.finished({**partial(NAMES, 1), "status": "complete"})
+    assert re.search(
+        r"^replay s0: mean R@5 \S+ in \d+ s  \[1/18\] 0:\d\d left$", capsys.readouterr().out, re.M
+    )
+
+
+@pytest.mark.parametrize(
+    ("words", "line"),
+    [
+        (["--backbone", "vit-b-32"], "unknown backbone 'vit-b-32'; did you mean 'ViT-B-32'?"),
+        (["--backbone", "local-dir:/nowhere"], "no such folder: /nowhere (it should hold open_clip_config"),
+        (["--device", "gpu"], "device 'gpu' cannot be used"),
+        (["--scenario", "domain_folders", "--scenario.root", "/nowhere"], "no such folder: /nowhere"),
+    ],
+)
+def test_what_is_not_there_is_told_before_libraries_are_loaded(
+    words: list[str], line: str, tmp_path: Path
+) -> None:
+    loaded = "print(sorted({'avalanche', 'open_clip', 'mlflow', 'peft'} & set(sys.modules)))"
+    code = f"import sys; from clplat.cli import main; done = main(sys.argv[1:]); {loaded}; sys.exit(done)"
+    command = [sys.executable, "-c", code, "run", *words, "--out", str(tmp_path / "run")]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == 2 and line in done.stderr and done.stderr.count("\n") == 1, done.stderr
+    assert done.stdout == "[]\n"
+    assert not (tmp_path / "run").exists()

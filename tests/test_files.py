@@ -278,3 +278,29 @@ def test_a_planted_link_is_replaced_and_not_followed(tmp_path: Path) -> None:
 def test_a_long_name_can_be_written(tmp_path: Path) -> None:
     write_text(tmp_path / ("n" * 255), "x")
     assert names(tmp_path) == ["n" * 255]
+
+
+def test_a_damaged_backbone_or_adapter_is_refused(tmp_path: Path) -> None:
+    """Their files are those of open_clip and PEFT, which pass over the checksum."""
+    import warnings
+
+    import peft
+
+    from clplat.models import loading
+    from clplat.parts.adapters.peft import LoRA, load_adapter
+    from clplat.testing import tiny_backbone
+
+    backbone, adapter = tiny_backbone(), LoRA(r=2)
+    backbone.save(tmp_path / "backbone")
+    adapter.attach(backbone)
+    adapter.save(backbone, tmp_path / "adapter")
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        peft.LoraConfig.from_pretrained(str(tmp_path / "adapter"))
+    for path in (tmp_path / "backbone" / loading.WEIGHTS, tmp_path / "adapter" / "adapter_model.safetensors"):
+        content = path.read_bytes()
+        path.write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
+    with pytest.raises(UserError, match=r"open_clip_model\.safetensors is damaged"):
+        loading.load(f"local-dir:{tmp_path / 'backbone'}", None)
+    with pytest.raises(UserError, match=r"adapter_model\.safetensors is not readable: it is damaged"):
+        load_adapter(tiny_backbone(), tmp_path / "adapter")

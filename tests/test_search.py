@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -223,6 +224,20 @@ def test_the_command_prints_a_table_and_draws_a_grid(
     assert capsys.readouterr().err.startswith("clplat: unknown run 'nothing'")
 
 
+def test_the_gallery_can_be_listed(runs: Path, world: Any, capsys: Capture) -> None:
+    words = ["search", "--run", str(runs / "naive"), "--list"]
+    assert main(words) == 0
+    lines = capsys.readouterr().out.splitlines()
+    pictures = {p.key: p.caption or "" for held in world.evaluator.sets for p in held.gallery.pictures}
+    assert lines == [f"{key}  {pictures[key]}".rstrip() for key in sorted(pictures)]
+    name = world.evaluator.names[1]
+    assert main([*words, "--domain", name]) == 0
+    own = {p.key for p in world.evaluator.sets[1].gallery.pictures}
+    assert {line.split("  ")[0] for line in capsys.readouterr().out.splitlines()} == own
+    assert main([*words, "--domain", "nothing"]) == 2
+    assert "unknown domain 'nothing'" in capsys.readouterr().err
+
+
 # -- grids ----------------------------------------------------------------------------------------------
 
 
@@ -259,3 +274,10 @@ def test_long_words_stay_in_their_column() -> None:
     assert one.size == other.size
     box = (one.width - 96 - 8, 0, one.width, one.height)  # the result's column
     assert ImageChops.difference(one.crop(box), other.crop(box)).getbbox() is None
+
+
+def test_the_picture_that_readme_searches_with_is_in_the_gallery() -> None:
+    found = re.search(r"--reference (catalogue/\S+)", (Path(__file__).parents[1] / "README.md").read_text())
+    assert found is not None
+    domains, _ = resolve({}).make("scenario").build()
+    assert found[1] in {picture.key for domain in domains for picture in domain.test.gallery.pictures}

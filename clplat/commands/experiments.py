@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
-from argparse import SUPPRESS, Namespace
+from argparse import Namespace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -36,14 +36,21 @@ def run(options: Namespace) -> int:
 
         print(write_yaml(config.as_dict()), end="")
         return 0
-    from clplat.runs.run_folder import default_folder
+    from clplat.runs.early import refuse_early
+    from clplat.runs.run_folder import default_folder, result_at_hand
     from clplat.tables.comparison import plain
     from clplat.terminal import Terminal
-    from clplat.tracking import Tracker, from_results
+    from clplat.tracking import Tracker, from_results, is_logged
     from clplat.tracking.tracker import TrackedListener
 
+    folder = options.out or default_folder(config)
+    result = result_at_hand(folder, config)
+    if result is not None and (options.no_track or is_logged(folder)):
+        print(plain(from_results([result])))
+        print(f"result: {folder / 'result.json'}")
+        return 0
+    refuse_early(config)
     with Terminal() as terminal:
-        folder = options.out or default_folder(config)
         tracker = None if options.no_track else Tracker(folder.parent, warn=terminal.say)
         if tracker is not None:
             tracker.start_background()  # while we load torch
@@ -125,7 +132,7 @@ def demo(options: Namespace) -> int:
     option("--seconds S", "tune each strategy for S seconds", type=positive),
     option("--tflops N", "tune each strategy with N TFLOPs of training", type=positive),
     option("--tune NAMES", "slots or options to tune, by comma (default: strategy,train.lr)"),
-    option("--search", SUPPRESS, dest="tune"),  # its older name
+    option("--search", "the older name of --tune", dest="tune"),
     option(
         "--space KEY=SPACE",
         "search space of an option: 'train.lr={low: 1e-5, high: 1e-2, log: true}', 'adapter.r=[4, 8]'",
@@ -166,7 +173,7 @@ def _swept(sweep: Sweep, options: Namespace) -> int:
     from clplat.addresses import without_password
     from clplat.sweep.run import run_sweep
     from clplat.tables.sweep import sweep_table
-    from clplat.tracking import links
+    from clplat.tracking import links, tracking_uri
     from clplat.tracking.sweeps import SweepTracker
 
     storage, said = options.storage, options.said
@@ -189,9 +196,11 @@ def _swept(sweep: Sweep, options: Namespace) -> int:
     for failure in outcome["failures"]:
         print(f"clplat: {failure['label']}: {' '.join(failure['why'].split())}", file=sys.stderr)
     if not options.no_track:
-        for name, link in links(options.out).items():
-            print(f"{name}: {link}")
-        print(f"(start the page with: clplat ui --out {options.out})")
+        if tracking_uri(options.out).startswith("http"):  # a server is there: its links work now
+            for name, link in links(options.out).items():
+                print(f"{name}: {link}")
+        else:
+            print(f"in MLflow: clplat ui --open --out {options.out}")
     return 2 if outcome["failures"] else 0
 
 

@@ -27,12 +27,18 @@ def compare(options: Namespace) -> int:
     return 0
 
 
-@command(out("runs"), option("--port", type=at_least(1, 65535), default=5000))
+@command(
+    out("runs"),
+    option("--port", type=at_least(1, 65535), default=5000),
+    option("--open", "show the comparison in your browser", action="store_true"),
+)
 def ui(options: Namespace) -> int:
     """start MLflow on this machine and print the link to the comparison"""
+    import webbrowser
+
     from clplat.tracking import serve
 
-    return serve(options.out, options.port)
+    return serve(options.out, options.port, show=webbrowser.open if options.open else None)
 
 
 @command(
@@ -82,6 +88,7 @@ def _recipes(options: Namespace) -> list[tuple[str, str]]:
     ),
     option("--reference PICTURE", "a picture file, or the key of a gallery picture; none: search by words"),
     option("--text", "the change in words; none: search by picture"),
+    option("--list", "print the keys of the gallery's pictures and stop", action="store_true"),
     option("--domain", "search the gallery of this domain only (default: all)"),
     option("--k", "pictures to find", type=at_least(1), default=10),
     option("--model-version N", "experiences trained (default: the newest)", type=at_least(0)),
@@ -98,7 +105,7 @@ def search(options: Namespace) -> int:
     import tempfile
 
     from clplat.files import write_atomically
-    from clplat.search import find_run
+    from clplat.search import find_run, gallery_of
     from clplat.search import search as search_gallery
     from clplat.tracking import tracking_uri
     from clplat.tracking.models import download
@@ -110,6 +117,10 @@ def search(options: Namespace) -> int:
             folder = download(options.model, tracking_uri(options.out), Path(kept))
         else:
             folder = find_run(options.run, options.out)
+        if options.list:
+            for key, words in gallery_of(folder, options.domain):
+                print(f"{key}  {words}".rstrip())
+            return 0
         found = search_gallery(
             folder,
             options.reference,

@@ -100,6 +100,15 @@ class FolderTree:
         return said
 
 
+def existing(root: str | Path) -> Path:
+    """The root of a tree; UserError where there is no such folder."""
+    base = Path(root).expanduser()
+    if not base.is_dir():
+        siblings = [path.name for path in base.parent.iterdir()] if base.parent.is_dir() else []
+        raise UserError(f"no such folder: {base}{nearest(base.name, siblings)}; {_LAYOUT}")
+    return base
+
+
 def read_folders(
     root: str | Path,
     domains: Sequence[str] | None = None,
@@ -125,10 +134,7 @@ def read_folders(
         raise unknown_name("value of bad_pictures", bad_pictures, ("refuse", "drop"))
     if copies not in ("report", "refuse"):
         raise unknown_name("value of copies", copies, ("report", "refuse"))
-    base = Path(root).expanduser()
-    if not base.is_dir():
-        siblings = [path.name for path in base.parent.iterdir()] if base.parent.is_dir() else []
-        raise UserError(f"no such folder: {base}{nearest(base.name, siblings)}; {_LAYOUT}")
+    base = existing(root)
     found: dict[tuple[str, str], list[str]] = {}
     for domain in _chosen("domain", domains, base):
         for category in _chosen("class", None, base / domain):

@@ -42,7 +42,7 @@ class Trial(TypedDict):
     values: list[Number] | None
     params: dict[str, Any]
     measures: dict[str, Number | None]
-    constraints: dict[str, Number]
+    constraints: dict[str, Number | None]
     why: str | None
     folder: str
 

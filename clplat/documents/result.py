@@ -53,7 +53,7 @@ class Result(TypedDict):
     """What every reader of a result may take for granted; whatever else there is stays as it is."""
 
     schema: int
-    status: Literal["running", "complete", "failed"]
+    status: Literal["running", "complete", "failed", "pruned"]
     name: str
     config: dict[str, Any]
     domains: list[str]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Literal, Protocol
 
@@ -141,7 +142,9 @@ class Memory:
             place -= len(candidates)
         return False
 
-    def sample(self, count: int, mixed: bool = False) -> Any | None:
+    def sample(
+        self, count: int, mixed: bool = False, join: Callable[[list[Any]], Any] = join_examples
+    ) -> Any | None:
         """A batch of up to ``count`` stored examples; None where there are none.
 
         Args:
@@ -151,6 +154,7 @@ class Memory:
                 they would be told apart by their style alone. An experience of which one example is left has
                 no negatives to offer and is passed over; a full memory of one of each, as after a long stream
                 of short experiences, has them together.
+            join: makes a batch of examples.
         """
         mixed = mixed or self._one_of_each()
         groups = [rows for rows in self._groups.values() if len(rows) > 1 or mixed]
@@ -158,7 +162,7 @@ class Memory:
             return None
         rows = [row for group in groups for row in group] if mixed else groups[self._integer(len(groups))]
         order = torch.randperm(len(rows), generator=self._generator)[: count if mixed else max(2, count)]
-        return join_examples([rows[i] for i in order.tolist()])
+        return join([rows[i] for i in order.tolist()])
 
     def _one_of_each(self) -> bool:
         """Whether the memory is full, of experiences with one example each."""

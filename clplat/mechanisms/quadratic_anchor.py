@@ -54,10 +54,12 @@ class QuadraticAnchor:
         """The penalty now, without a gradient; None before the first `consolidate`.
 
         Raises:
-            UserError: it is not finite. Only the CPU looks at every step; others would have to wait for it.
+            UserError: it is not finite, or the weights that are held are those of another model. Only the CPU
+                looks at every step; others would have to wait for it.
         """
         parts = [(f * (leading(p, a) - a) ** 2).sum() for _, p, f, a in self._held(model)]
         if not parts:
+            self._refuse_strangers(model)
             return None
         penalty = self.strength / 2 * torch.stack(parts).sum()
         self._asked += 1
@@ -110,6 +112,15 @@ class QuadraticAnchor:
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         self.importance, self.anchor = state["importance"], state["anchor"]
+
+    def _refuse_strangers(self, model: nn.Module) -> None:
+        """Names of another model would protect nothing, such as those with the prefix of a wrapper."""
+        own = [name for name, _ in model.named_parameters()]
+        if self.importance and own and self.importance.keys().isdisjoint(own):
+            raise UserError(
+                f"the weights that are held are those of another model: '{next(iter(self.importance))}', "
+                f"where this one has '{own[0]}'; a prefix such as module. is of a wrapper"
+            )
 
     def _held(self, model: nn.Module) -> list[tuple[str, nn.Parameter, Tensor, Tensor]]:
         """Name, weight, importance and anchor of what is pulled."""

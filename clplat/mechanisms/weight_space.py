@@ -15,7 +15,7 @@ from clplat.errors import UserError
 from clplat.mechanisms.teacher import moving, snapshot
 from clplat.models.adapters import AdapterState
 
-__all__ = ["interpolate", "leading", "padded", "point_of", "set_weights", "weights_of"]
+__all__ = ["grown", "interpolate", "leading", "padded", "point_of", "set_weights", "weights_of"]
 
 
 def leading(tensor: Tensor, earlier: Tensor) -> Tensor:
@@ -43,6 +43,25 @@ def padded(earlier: Tensor, shape: torch.Size) -> Tensor:
     grown = earlier.new_zeros(shape)
     leading(grown, earlier).copy_(earlier)
     return grown
+
+
+@torch.no_grad()
+def grown(earlier: Mapping[str, Tensor], model: nn.Module) -> dict[str, Tensor]:
+    """Earlier weights, and what their tensors have grown by since as it is now: a new row begins there.
+
+    Example:
+        >>> head = nn.Linear(1, 2, bias=False)
+        >>> _ = nn.init.constant_(head.weight, 3.0)
+        >>> grown({"weight": torch.ones(1, 1)}, head)["weight"].tolist()
+        [[1.0], [3.0]]
+    """
+    held = {**dict(model.named_parameters()), **dict(model.named_buffers())}
+    whole = dict(earlier)
+    for name, tensor in earlier.items():
+        if name in held and held[name].shape != tensor.shape:
+            whole[name] = held[name].detach().clone()
+            leading(whole[name], tensor).copy_(tensor)
+    return whole
 
 
 def weights_of(model: nn.Module) -> dict[str, Tensor]:

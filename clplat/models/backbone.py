@@ -11,17 +11,17 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from clplat.errors import UserError
-from clplat.files import write_atomically, write_json
+from clplat.files import write_json
 from clplat.models import loading
 from clplat.models.attention import merge_state_dict, split_attention, split_state_dict
 from clplat.models.encoders import Encoders
 from clplat.models.hashes import Hashes
 from clplat.models.stages import Tower, stages
 from clplat.models.tokenizer import Tokenizer
+from clplat.trees import save_tensors
 
 __all__ = ["Backbone"]
 
@@ -179,7 +179,7 @@ class Backbone(Encoders):
             for key, tensor in self.stock_state_dict().items()
         }
         folder = Path(folder)
-        write_atomically(folder / loading.WEIGHTS, lambda path: save_file(state, path))
+        save_tensors(folder / loading.WEIGHTS, state, {"format": "pt"})
         write_json(
             folder / loading.CONFIG, {"model_cfg": self.model_cfg, "preprocess_cfg": self.preprocess_cfg}
         )

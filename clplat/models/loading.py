@@ -21,12 +21,10 @@ from clplat.documents.checked import checked
 from clplat.errors import UserError, nearest
 from clplat.files import read_json
 from clplat.models.filling import WEIGHTS, fill, quiet
+from clplat.models.known import CONFIG, SHIPPED, refuse_unknown
 
 __all__ = ["CONFIG", "SHIPPED", "WEIGHTS", "Loaded", "build", "load", "stamp"]
 
-CONFIG = "open_clip_config.json"
-#: Models that come with the package, one folder each.
-SHIPPED = Path(__file__).parents[1] / "weights"
 _WEIGHT_FILES = (
     WEIGHTS,
     "open_clip_pytorch_model.safetensors",
@@ -140,11 +138,8 @@ def _named(name: str, pretrained: str | None) -> Loaded:
     name = name.replace("/", "-")
     model_cfg = open_clip.get_model_config(name)
     if model_cfg is None:
-        ours = [folder.parent.name for folder in SHIPPED.glob(f"*/{CONFIG}")]
-        raise UserError(
-            f"unknown backbone '{name}'{nearest(name, [*ours, *open_clip.list_models()])} (allowed: "
-            f"{', '.join([*ours, 'local-dir:<folder>'])} or a name that open_clip.list_models() lists)"
-        )
+        refuse_unknown(name)
+        raise UserError(f"open_clip does not read its configuration of '{name}'")
     tags = open_clip.list_pretrained_tags_by_model(name)
     allowed = f"{', '.join(tags[:_SHOWN])}{', ...' if len(tags) > _SHOWN else ''}" or "no tags"
     if not pretrained:

@@ -18,6 +18,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from clplat.errors import UserError
+from clplat.files import is_as_written
 
 __all__ = ["read_weights"]
 
@@ -60,6 +61,8 @@ def _own_name(name: str) -> str:
 
 def _safetensors(path: Path) -> Mapping[str, Any]:
     try:
+        if not is_as_written(path):
+            raise UserError(f"{path} is damaged: these are not the bytes that were written")
         found: Mapping[str, Any] = load_file(path)
         return found
     except (SafetensorError, OSError) as error:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import colorsys
 import hashlib
 
-__all__ = ["DOMAIN_COLOURS", "STRATEGY_COLOURS", "domain_colour", "strategy_colour"]
+__all__ = ["DOMAIN_COLOURS", "STRATEGY_COLOURS", "domain_colour", "method_colour", "strategy_colour"]
 
 # Bounds are grey and black (they are references, not contenders); the contenders have the hues.
 STRATEGY_COLOURS = {
@@ -40,8 +40,28 @@ def strategy_colour(name: str) -> str:
         >>> strategy_colour("mine") == strategy_colour("mine")
         True
     """
-    stable = int.from_bytes(hashlib.sha256(name.encode()).digest()[:4], "big")
-    return STRATEGY_COLOURS.get(name) or _OTHERS[stable % len(_OTHERS)]
+    return STRATEGY_COLOURS.get(name) or _OTHERS[_stable(name) % len(_OTHERS)]
+
+
+def method_colour(strategy: str, label: str) -> str:
+    """The colour of a method where there is nothing but colours; figures use marks too (`styles`).
+
+    That of its strategy, in another shade if the label says more than its name; one of its own if the label
+    does not name the strategy, because all methods may have the same.
+
+    Example:
+        >>> method_colour("replay", "replay") == strategy_colour("replay")
+        True
+        >>> len({method_colour("replay", name) for name in ("replay", "replay (tuned)", "replay-2", "lora")})
+        4
+    """
+    colour, (first, second) = strategy_colour(strategy), divmod(_stable(label) % 65536, 256)
+    if label == strategy:
+        return colour
+    hue, _, strong = colorsys.rgb_to_hls(*(int(colour[k : k + 2], 16) / 255 for k in (1, 3, 5)))
+    if strategy not in label:
+        hue, strong = first / 256, 0.6
+    return _hex(colorsys.hls_to_rgb((hue + 0.1 * (first / 256 - 0.5)) % 1, 0.2 + 0.45 * second / 256, strong))
 
 
 def domain_colour(index: int, count: int) -> str:
@@ -53,5 +73,13 @@ def domain_colour(index: int, count: int) -> str:
     """
     if count <= len(DOMAIN_COLOURS):
         return DOMAIN_COLOURS[index]
-    channels = colorsys.hls_to_rgb(index / count, 0.4, 0.6)
+    return _hex(colorsys.hls_to_rgb(index / count, 0.4, 0.6))
+
+
+def _hex(channels: tuple[float, float, float]) -> str:
     return "#" + "".join(f"{round(255 * channel):02x}" for channel in channels)
+
+
+def _stable(name: str) -> int:
+    """A number that a name always has."""
+    return int.from_bytes(hashlib.sha256(name.encode()).digest()[:4], "big")

@@ -113,7 +113,7 @@ def _figures(outcome: Outcome, runs: Runs, styles: Styles, out: Path) -> dict[st
         "figure": Section(pictures=drawn_pictures([("", draw(outcome, out, runs))])),
         "stream": Section(pictures=drawn_pictures(stream)),
         "plane": Section(pictures=drawn_pictures(planes)),
-        "grids": Section(pictures=grid_pictures(next(iter(groups.values()), ()), out)),
+        "grids": Section(pictures=grid_pictures(next(iter(groups.values()), ()), out, styles)),
     }
 
 

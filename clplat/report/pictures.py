@@ -5,18 +5,25 @@ from __future__ import annotations
 import base64
 import hashlib
 import io
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from clplat.plots.canvas import svg_data
+from clplat.plots.grids import last_grid, side_by_side
+from clplat.plots.styles import Style
 from clplat.report.figure.request import Drawing
 from clplat.report.outcome import Row, is_contender
+
+if TYPE_CHECKING:
+    from PIL import Image
 
 __all__ = ["Picture", "drawn_pictures", "grid_pictures"]
 
 _COLUMN = 7.0  # inches: a wider figure needs the whole width, and scrolls on a phone
 _LARGEST = (1000, 2400)  # pixels of a retrieval grid in a page
+_METHODS, _QUERIES = 8, 6  # side by side, and one below the other
 
 
 @dataclass(frozen=True)
@@ -38,8 +45,25 @@ def drawn_pictures(drawings: Iterable[tuple[str, Drawing | None]]) -> list[Pictu
     ]
 
 
-def grid_pictures(rows: Sequence[Row], out: Path) -> list[Picture]:
-    """The same queries before and after, for the best contender and, as a contrast, for the last one."""
+def grid_pictures(rows: Sequence[Row], out: Path, styles: Mapping[str, Style]) -> list[Picture]:
+    """What the methods find for a query of each domain, side by side, the best method first."""
+    folders = {row["label"]: out / row["folders"][0] / "grids" for row in rows[:_METHODS] if row["folders"]}
+    grids = {label: grid for label, folder in folders.items() if (grid := last_grid(folder))}
+    colours = {label: styles[label].colour for label in grids}
+    found = side_by_side(grids, colours)
+    pictures = [
+        _jpeg(
+            picture,
+            query,
+            f"One query of {query}: its reference and words, and what {', '.join(grids)} found.",
+        )
+        for query, picture in list(found.items())[:_QUERIES]
+    ]
+    return pictures or _before_and_after(rows, out)
+
+
+def _before_and_after(rows: Sequence[Row], out: Path) -> list[Picture]:
+    """Of grids that do not say what is where (release 0.1.0): those of the best and the last contender."""
     shown = [row for row in rows if is_contender(row)] or list(rows)
     pictures: dict[str, Picture] = {}  # by content: untrained models find the same
     for row in shown[:1] + shown[1:][-1:]:
@@ -55,17 +79,22 @@ def grid_pictures(rows: Sequence[Row], out: Path) -> list[Picture]:
 
 
 def _grid(path: Path, when: str) -> Picture:
-    """A picture on disk, no larger than a page needs."""
     from PIL import Image
 
     with Image.open(path) as picture:
-        small = picture.convert("RGB")
-    small.thumbnail(_LARGEST)
+        sheet = picture.convert("RGB")
+    return _jpeg(
+        sheet, when, f"{when}: queries, each a reference and words, with their best answers in order."
+    )
+
+
+def _jpeg(picture: Image.Image, caption: str, says: str) -> Picture:
+    """A picture no larger than a page needs."""
+    picture.thumbnail(_LARGEST)
     target = io.BytesIO()
-    small.save(target, format="JPEG", quality=78, optimize=True)
+    picture.save(target, format="JPEG", quality=78, optimize=True)
     data = "data:image/jpeg;base64," + base64.b64encode(target.getvalue()).decode()
-    says = f"{when}: queries, each a reference and words, with their best answers in order."
-    return Picture(data, says, when, wide=True)
+    return Picture(data, says, caption, wide=True)
 
 
 def _step(path: Path) -> int:

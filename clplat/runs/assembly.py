@@ -30,7 +30,8 @@ from clplat.parts.references._base import Reference
 from clplat.provenance import library_versions
 from clplat.randomness import seeded
 from clplat.retriever import ComposedRetriever
-from clplat.runs.refusals import check_device, cut_texts, reference_of
+from clplat.runs.early import check_device
+from clplat.runs.refusals import cut_texts, reference_of
 from clplat.training.strategy import Strategy
 from clplat.training.trainer import Trainer
 

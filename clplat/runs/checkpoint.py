@@ -12,7 +12,6 @@ from torch import Tensor, nn
 from typing_extensions import TypedDict
 
 from clplat.documents.checked import checked
-from clplat.documents.result import checked_result
 from clplat.errors import UserError
 from clplat.models.hashes import tensor_digest
 from clplat.training.optimizer import named_tensors
@@ -140,14 +139,14 @@ def save_state(path: Path, trainer: Trainer, weights: Weights, result: dict[str,
 
 
 def load_state(path: Path, trainer: Trainer, weights: Weights) -> dict[str, Any]:
-    """Restore a trainer in the order that its parts need; return the result as it stood."""
+    """Restore a trainer in the order that its parts need; return the result as it stood, unread."""
     state = load_tree(path)
     if isinstance(state, dict) and state.get("format", _FORMAT) != _FORMAT:
         raise UserError(f"{path} was written by another version of clplat")
     checked(state, _State, path, "checkpoint of a run")
     with _fitting(path):
         _restore(state, trainer, weights)
-    result: dict[str, Any] = checked_result(state["result"], path)
+    result: dict[str, Any] = state["result"]
     return result
 
 

@@ -12,6 +12,7 @@ import torch
 
 from clplat.config.resolve import resolve
 from clplat.config.resolved import Config
+from clplat.documents.result import checked_result
 from clplat.errors import UserError
 from clplat.evaluation.chance import chance_warning
 from clplat.evaluation.comparing import compared_by
@@ -185,7 +186,7 @@ class Experiment:
                 self.processing.finish(row)
             backfill = self.versions.backfill(version, row)
         evaluator = self.parts.evaluator
-        picture = query_grid(evaluator.names, evaluator.sets, row.lists[evaluator.split])
+        picture = query_grid(evaluator.names, evaluator.sets, row.lists[evaluator.split], row.ranks)
         save_picture(picture, self.folder / "grids" / f"step_{version}.png")
         save_tree(self.folder / "ranks" / f"{version}.safetensors", row.ranks)
         save_tree(self.folder / "values" / f"{version}.safetensors", row.values)
@@ -237,12 +238,13 @@ class Experiment:
 
     def _resume(self) -> None:
         try:
-            held = load_state(self.checkpoint, self.trainer, self.weights)
+            held = checked_result(load_state(self.checkpoint, self.trainer, self.weights), self.checkpoint)
         except UserError as error:
             raise UserError(f"{error}; remove that file to begin this experiment again") from error
         for what in changed_since(held, self.result):
             self.listener.note(f"{what} changed since this experiment began; its result will mix both")
-        self.result = {**completed_result(held), "status": "running", "failure": None}
+        chance = held.get("chance") or self.result["chance"]  # which older checkpoints do not know
+        self.result = {**completed_result(held), "chance": chance, "status": "running", "failure": None}
         self.reuse.before = held["measured"].get("features", {})
 
     def _spend(self, what: str, start: float) -> None:

@@ -4,23 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import torch
-
 from clplat.config.resolved import Config
 from clplat.data.records import Domain
 from clplat.errors import UserError
 from clplat.parts.references._base import Reference
 from clplat.retriever import ComposedRetriever
 
-__all__ = ["check_device", "cut_texts", "reference_of"]
-
-
-def check_device(device: str) -> None:
-    try:
-        torch.empty(0, device=device)
-    except (RuntimeError, AssertionError) as error:
-        reason = str(error).splitlines()[0]
-        raise UserError(f"device '{device}' cannot be used: {reason}") from None
+__all__ = ["cut_texts", "reference_of"]
 
 
 def cut_texts(retriever: ComposedRetriever, said: Sequence[str], policy: str) -> list[str]:

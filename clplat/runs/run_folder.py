@@ -40,6 +40,18 @@ def finished_result(folder: Path) -> dict[str, Any] | None:
     return result
 
 
+def result_at_hand(folder: Path, config: Config) -> dict[str, Any] | None:
+    """The result of a run of this very configuration that is complete, if the folder holds one.
+
+    Raises:
+        UserError: as `locked_run_folder`.
+    """
+    if not (folder / RESULT).exists():
+        return None
+    with locked_run_folder(folder, config):
+        return finished_result(folder)
+
+
 @contextmanager
 def locked_run_folder(folder: Path, config: Config) -> Iterator[None]:
     """Take a folder for a configuration, and for this process alone until the end of the block.

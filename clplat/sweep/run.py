@@ -149,6 +149,7 @@ def gather(out: Path, storage: str | None = None) -> dict[str, Any]:
     """
     if not (out / PLAN).exists():
         raise UserError(f"there is no sweep in {out}")
+    read_text(out / PLAN)  # where it is damaged, that is an error
     with registered_only(str(out / PLAN)):
         studies = WorkerSpec(recorded_plan(out), out, storage).queue().studies
     before = {}

@@ -167,7 +167,8 @@ class Studies:
             self.forget(entry.key)  # its directions cannot be changed
             self.study(entry.key).set_user_attr("search", wanted)
             return ""
-        held = {**wanted, **recorded, "config": completed(recorded["config"])}
+        config = {key: value for key, value in recorded["config"].items() if key != "device"}
+        held = {**wanted, **recorded, "config": {**completed(config), "device": None}}
         if study.directions != self._directions(entry.key):  # older releases did not record the objectives
             held["objectives"] = recorded.get("objectives", [each.name.lower() for each in study.directions])
         found = {what: differences(held[key], wanted[key]) for key, what in SEARCH.items()}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from clplat.tracking.compare import compared, comparison, from_results
+from clplat.tracking.log_state import is_logged
 from clplat.tracking.server import links, serve
 from clplat.tracking.store import tracking_uri
 from clplat.tracking.tracker import Tracker, log_result
@@ -13,6 +14,7 @@ __all__ = [
     "compared",
     "comparison",
     "from_results",
+    "is_logged",
     "leaderboard_link",
     "links",
     "log_result",

@@ -8,25 +8,32 @@ from __future__ import annotations
 
 import hashlib
 import json
+import tempfile
+import uuid
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from clplat.measures import MEASURES
 from clplat.naming import label, part, stream_names, variant
 from clplat.plots.curves import domain_curves, stream_curves
+from clplat.plots.grids import last_grid, side_by_side
 from clplat.plots.heatmaps import accuracy_heatmap, compatibility_heatmap
 from clplat.plots.points import Point, draw_points
 from clplat.plots.styles import styles_of
 from clplat.tracking.log_state import LogState, now_ms
-from clplat.tracking.metrics import primary, rows_done
+from clplat.tracking.metrics import domain_keys, primary, rows_done
 
 if TYPE_CHECKING:
     from mlflow.tracking import MlflowClient
+    from PIL import Image
 
 __all__ = [
     "accuracy_table", "comparison_figures", "log_closing", "log_datasets", "log_drawings", "log_figures",
-    "log_grids", "log_tables",
+    "log_grids", "log_picture", "log_queries", "log_tables",
 ]  # fmt: skip
+
+_METHODS = 8  # side by side
 
 Rows = Sequence[Sequence[float | None]]
 Table = tuple[list[str], list[list[Any]]]
@@ -105,10 +112,7 @@ def log_drawings(client: MlflowClient, run_id: str, result: Mapping[str, Any]) -
 
 
 def log_grids(client: MlflowClient, state: LogState) -> None:
-    """New retrieval grids into the image series; asynchronous image logging delays the end of every run.
-
-    In 256 colours: a quarter of the time and of the disk; the file beside the result has them all.
-    """
+    """New retrieval grids into the image series."""
     from PIL import Image
 
     for path in sorted((state.folder / "grids").glob("step_*.png")):
@@ -116,11 +120,39 @@ def log_grids(client: MlflowClient, state: LogState) -> None:
         if not number.isdigit() or (step := int(number)) in state.grids:
             continue
         with Image.open(path) as image:
-            small = image.convert("RGB").quantize(256, method=Image.Quantize.FASTOCTREE)
-        run_id, now = str(state.run_id), now_ms()
-        client.log_image(run_id, small, key="retrieval_grid", step=step, timestamp=now, synchronous=True)
+            log_picture(client, str(state.run_id), image.convert("RGB"), "retrieval_grid", step)
         state.grids.append(step)
         state.write()
+
+
+def log_queries(
+    client: MlflowClient, run_id: str, grids: Mapping[str, Path], colours: Mapping[str, str]
+) -> list[str]:
+    """What methods find for a query of each domain as the series ``queries/<domain>``; those names.
+
+    Args:
+        grids: method -> the folder of its retrieval grids, the best method first.
+    """
+    newest = {name: path for name, folder in grids.items() if (path := last_grid(folder))}
+    pictures = side_by_side(dict(list(newest.items())[:_METHODS]), colours)
+    for name, picture in zip(domain_keys(list(pictures)), pictures.values(), strict=True):
+        log_picture(client, run_id, picture, f"queries/{name}", 0)
+    return domain_keys(list(pictures))
+
+
+def log_picture(client: MlflowClient, run_id: str, picture: Image.Image, key: str, step: int) -> None:
+    """One picture of an image series.
+
+    Under the names that `MlflowClient.log_image` gives, which reduces what its pages show to 256 pixels. The
+    PNG is in 256 colours: a quarter of the time and of the disk; the file beside the result has them all.
+    """
+    small = picture.quantize(256, method=2)  # the fast octree
+    name = f"{key.replace('/', '~')}+step+{step}+timestamp+{now_ms()}+{uuid.uuid4()}"
+    with tempfile.TemporaryDirectory() as folder:
+        small.save(Path(folder, f"{name}.png"))
+        picture.save(Path(folder, f"{name}+compressed.webp"), quality=80, method=2)
+        client.log_artifacts(run_id, folder, "images")
+    client.set_tag(run_id, "mlflow.loggedImages", "True")
 
 
 def log_datasets(client: MlflowClient, run_id: str, result: Mapping[str, Any]) -> None:

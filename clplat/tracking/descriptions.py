@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import textwrap
 from collections.abc import Mapping
@@ -12,7 +13,9 @@ from clplat.naming import label, part
 from clplat.tables.text import mlflow_markdown
 from clplat.tracking.metrics import closing_metrics, mean_key, primary, row_metrics, rows_done
 
-__all__ = ["HOW_TO_READ", "note"]
+__all__ = ["EXAMPLE", "HOW_TO_READ", "model_note", "note", "version_note"]
+
+EXAMPLE = "in red"  # the words of an input, where a run tells none
 
 _M = MEASURES
 # MLflow shows the first line and folds the rest.
@@ -59,6 +62,44 @@ def note(result: Mapping[str, Any]) -> str:
     why = f"\n\nFailed: `{failure.get('error')}`" if isinstance(failure, Mapping) else ""
     command = f"\n\n```sh\n{_folded(str(result['command']))}\n```" if result.get("command") else ""
     return f"{head}\n\n{table}{why}{command}\n"
+
+
+def model_note(name: str, scenario: str, alias: str) -> str:
+    """The page of a registered model: what it is for and how it is used (markdown)."""
+    return f"""\
+Composed retrieval on the stream `{scenario}`: a reference picture and a change in words in, the nearest \
+pictures of the gallery out. `@{alias}` is what the last sweep put first; its version says how good it is.
+
+```sh
+clplat search --model models:/{name}@{alias} --reference PICTURE --text "{EXAMPLE}"
+```
+
+```python
+model = mlflow.pyfunc.load_model("models:/{name}@{alias}")
+model.predict(pandas.DataFrame({{"reference": ["bag.jpg"], "text": ["{EXAMPLE}"]}}), params={{"k": 5}})
+```
+"""
+
+
+def version_note(result: Mapping[str, Any], text: str) -> str:
+    """The page of a registered version: scores, stream, requirements and an input (markdown).
+
+    Args:
+        text: the words of the example.
+    """
+    config, protocol = result["config"], result.get("protocol") or {}
+    versions = ", ".join(
+        f"{name} {number}" for name, number in sorted((result.get("versions") or {}).items())
+    )
+    return f"""\
+{note(result)}
+- **Stream**: {" > ".join(result["domains"])}; measured on the split `{protocol.get("split", "test")}`.
+- **Needs** the data of `{part(config, "scenario")}` (its gallery) and the backbone \
+`{part(config, "backbone")}`. Trained with {versions} (`requirements.txt`).
+- **Input**: columns `reference` (the key of a gallery picture, a path, or the base64 of a picture; empty \
+for words alone) and `text`, such as `{{"reference": "", "text": {json.dumps(text)}}}` (`input_example.json`).
+- **Output**: `keys` of the nearest pictures, best first, and their `cosines`.
+"""
 
 
 def _folded(command: str, width: int = 64) -> str:

@@ -16,7 +16,7 @@ from clplat.errors import UserError
 from clplat.files import read_json, write_json
 from clplat.locks import locked
 
-__all__ = ["STATE_FILE", "LogState", "locked_state", "mtime_ms", "now_ms"]
+__all__ = ["STATE_FILE", "LogState", "is_logged", "locked_state", "mtime_ms", "now_ms"]
 
 STATE_FILE = "tracking.json"
 
@@ -71,6 +71,14 @@ class LogState:
 #: What the file holds: the fields above.
 _FIELDS = {name: kind for name, kind in get_type_hints(LogState).items() if name != "folder"}
 _Held: Any = TypedDict("_Held", _FIELDS, total=False)  # type: ignore[misc]
+
+
+def is_logged(folder: Path) -> bool:
+    """Whether all of a finished run is in the store, figures too."""
+    if not (folder / STATE_FILE).exists():
+        return False
+    with locked_state(folder) as state:
+        return state.finished and state.drawn
 
 
 @contextmanager

@@ -12,15 +12,26 @@ from clplat.measures import LOGGED_COSTS, MEASURES, mean_of, scores_after, zero_
 from clplat.naming import flat, label, part, variant
 
 __all__ = [
-    "clean", "closing_metrics", "domain_keys", "mean_key", "method_tags", "param_keys", "primary",
-    "row_metrics", "rows_done", "short", "training_curves",
+    "HEADLINES", "WORDS", "clean", "closing_metrics", "domain_keys", "in_words", "mean_key", "method_tags",
+    "param_keys", "primary", "row_metrics", "rows_done", "short", "training_curves", "trial_key",
 ]  # fmt: skip
+
+#: Measures that tables and pages show first, after the score.
+HEADLINES = ("plasticity", "forgetting", "zero_shot")
 
 # By the last part of where a result holds it: `forgetting_max` of `scores.forgetting_max`.
 _KNOWN = {
     measure.source.rpartition(".")[2]: measure
     for measure in (*MEASURES.values(), *LOGGED_COSTS)
     if isinstance(measure.source, str) and measure.mlflow
+}
+_UNITS = {"percent": " (%)", "points": " (points)", "flops": " (TFLOP)", "bytes": " (MB)", "seconds": " (s)"}
+#: Key in MLflow -> words with the unit.
+WORDS = {
+    measure.mlflow: measure.title
+    + (" (millions)" if measure.unit == "count" and measure.scale != 1 else _UNITS.get(measure.unit, ""))
+    for measure in (*MEASURES.values(), *LOGGED_COSTS)
+    if measure.mlflow
 }
 _OF_C = ("AC_ties", "AM", "update_gain", "price")  # scores of C, the matrix of compatibility, beside measures
 
@@ -43,6 +54,22 @@ def mean_key(metric: str) -> str:
         'cl/R5'
     """
     return f"cl/{short(metric)}"
+
+
+def trial_key(method: str) -> str:
+    """The score of a trial once more, under the name of its method: what tells its trials from all others."""
+    return f"tune/{clean(method)}"
+
+
+def in_words(key: str) -> str:
+    """A key as people call it; one that no measure has stays as it is.
+
+    Example:
+        >>> in_words("cl/zs"), in_words("cl/R5"), in_words("R5/shoes")
+        ('zero-shot kept (%)', 'mean R@5', 'R5/shoes')
+    """
+    means = re.fullmatch(r"cl/([A-Za-z_]*[A-Za-z])(\d+)", key)
+    return WORDS.get(key) or (f"mean {means[1]}@{means[2]}" if means else key)
 
 
 def domain_keys(domains: Sequence[str]) -> list[str]:
@@ -139,8 +166,9 @@ def row_metrics(result: Mapping[str, Any], row: int) -> dict[str, float]:
     if "zs_retention" not in (_row(result.get("scores"), row) or {}):
         found.setdefault(MEASURES["zero_shot"].mlflow, _retention(result, row))
     named = {name: round(float(value), 4) for name, value in found.items() if _number(value)}
-    # A run's page lists metrics in the order of logging: the summary first.
-    return dict(sorted(named.items(), key=lambda item: not item[0].startswith("cl/")))
+    # A run's page lists metrics in the order of logging: the headlines first, then the rest of the summary.
+    first = [mean_key(main), *(MEASURES[name].mlflow for name in HEADLINES)]
+    return dict(sorted(named.items(), key=lambda item: (item[0] not in first, not item[0].startswith("cl/"))))
 
 
 def _retention(result: Mapping[str, Any], row: int) -> float | None:

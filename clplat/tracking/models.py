@@ -17,9 +17,17 @@ from clplat.errors import UserError
 from clplat.kinds import KINDS
 from clplat.naming import part, run_name, variant
 from clplat.runs.run_folder import VERSION_ELSEWHERE
+from clplat.tracking.descriptions import model_note, version_note
 from clplat.tracking.destination import Destination
 from clplat.tracking.log_state import LogState, locked_state
 from clplat.tracking.metrics import clean, rows_done
+from clplat.tracking.model_files import (
+    example_text,
+    result_of,
+    signature,
+    write_example,
+    write_requirements,
+)
 from clplat.tracking.store import answering, open_existing
 
 if TYPE_CHECKING:
@@ -125,7 +133,9 @@ def _lay_out(where: Path, version: Path, run_id: str, model_id: str) -> None:
     else:
         (where / "versions").mkdir()
         shutil.copyfile(version, where / "versions" / version.name)
-    model = Model(run_id=run_id, model_id=model_id, signature=_signature())
+    model = Model(run_id=run_id, model_id=model_id, signature=signature())
+    model.saved_input_example_info = write_example(where, example_text(version.parents[1]))
+    write_requirements(where, result_of(version.parents[1]))
     model.add_flavor("python_function", loader_module="clplat.serving")
     model.save(str(where / "MLmodel"))
 
@@ -138,19 +148,6 @@ def _share(location: str, version: Path) -> None:
         with suppress(OSError):  # another disk, or one without links
             os.link(version, spare)
             os.replace(spare, copy)
-
-
-def _signature() -> Any:
-    from mlflow.models import ModelSignature
-    from mlflow.types import ColSpec, DataType, ParamSchema, ParamSpec, Schema
-    from mlflow.types.schema import Array
-
-    text = DataType.string
-    return ModelSignature(
-        inputs=Schema([ColSpec(text, "reference"), ColSpec(text, "text")]),
-        outputs=Schema([ColSpec(Array(text), "keys"), ColSpec(Array(DataType.double), "cosines")]),
-        params=ParamSchema([ParamSpec("k", DataType.long, 10), ParamSpec("domain", text, "")]),
-    )
 
 
 def set_champion(tracker: Destination, folder: Path, scenario: str) -> str:
@@ -174,16 +171,21 @@ def set_champion(tracker: Destination, folder: Path, scenario: str) -> str:
         raise RuntimeError(f"no model was logged from {state.folder}")
     model_id = state.models[max(state.ready, key=int)]
     try:
-        client.create_registered_model(name, description=f"clplat search --model models:/{name}@{CHAMPION}")
+        client.create_registered_model(name)
     except MlflowException as error:
         if error.error_code != "RESOURCE_ALREADY_EXISTS":
             raise
+    client.update_registered_model(name, model_note(name, scenario, CHAMPION))
     # Not `models:/<id>`: MLflow would look for that in the store that its global state names.
     source = client.get_logged_model(model_id).artifact_location
     versions = client.search_model_versions(f"name = '{name}'")
     version = next((known for known in versions if known.source == source), None)
     if version is None:
-        version = client.create_model_version(name, source, state.run_id, model_id=model_id)
+        result = result_of(state.folder)
+        about = version_note(result, example_text(state.folder))[:5000] if result else None
+        version = client.create_model_version(
+            name, source, state.run_id, model_id=model_id, description=about
+        )
     client.set_registered_model_alias(name, CHAMPION, version.version)
     return name
 

@@ -10,15 +10,16 @@ from typing import TYPE_CHECKING, Any
 from clplat.locks import locked
 from clplat.measures import mean_of
 from clplat.naming import NAME_LENGTH, label, part, stream_names, variant
-from clplat.plots.colours import strategy_colour
+from clplat.plots.colours import method_colour, strategy_colour
 from clplat.plots.heatmaps import accuracy_heatmap
 from clplat.tables.comparison import markdown
-from clplat.tracking.artifacts import accuracy_table, comparison_figures, log_figures, log_tables
+from clplat.tracking.artifacts import accuracy_table, comparison_figures, log_figures, log_queries, log_tables
 from clplat.tracking.compare import from_results
 from clplat.tracking.destination import Destination
 from clplat.tracking.log_state import now_ms
 from clplat.tracking.metrics import clean, closing_metrics, mean_key, primary, row_metrics, rows_done
 from clplat.tracking.run_logging import find_run, points, send_metrics, send_params
+from clplat.tracking.views import write_queries_view
 
 if TYPE_CHECKING:
     from mlflow.tracking import MlflowClient
@@ -70,13 +71,15 @@ def finish_parent(
     results: Sequence[Mapping[str, Any]] = (),
     metrics: Mapping[str, float] | None = None,
     files: Sequence[Path] = (),
+    grids: Mapping[str, tuple[str, Path]] | None = None,
     note: str | None = None,
     failed: bool = False,
 ) -> None:
     """Close a parent: means over the seeds of ``results`` with their spread, tables, figures, files.
 
-    Results of one method give its mean matrix, results of several the comparison. A
-    ``run_id`` of None (its start was not tracked) does nothing.
+    Results of one method give its mean matrix, results of several the comparison; ``grids``,
+    of each method its strategy and the folder of its retrieval grids, best first, pictures of what each
+    finds. A ``run_id`` of None (its start was not tracked) does nothing.
     """
     if run_id is None:
         return
@@ -84,6 +87,7 @@ def finish_parent(
     complete = [result for result in results if result["status"] == "complete" and rows_done(result)]
     if len({variant(result["config"]) for result in complete}) > 1:
         summary = _write_comparison(client, run_id, complete)
+        _write_queries(tracker, run_id, complete[0], grids or {})
     elif complete:
         summary = _write_means(client, run_id, complete)
     last = max((rows_done(result) - 1 for result in complete), default=0)
@@ -94,6 +98,18 @@ def finish_parent(
         text = "\n\n".join(filter(None, (note, summary)))
         client.set_tag(run_id, "mlflow.note.content", text[:8000])
     client.set_terminated(run_id, "FAILED" if failed else "FINISHED")
+
+
+def _write_queries(
+    tracker: Destination, run_id: str, result: Mapping[str, Any], grids: Mapping[str, tuple[str, Path]]
+) -> None:
+    """Pictures of queries, once: a series has no way to replace one."""
+    if tracker.client.list_artifacts(run_id, "images"):
+        return
+    colours = {name: method_colour(strategy, name) for name, (strategy, _) in grids.items()}
+    folders = {name: folder for name, (_, folder) in grids.items()}
+    if queries := log_queries(tracker.client, run_id, folders, colours):
+        write_queries_view(tracker, part(result["config"], "scenario"), primary(result), queries)
 
 
 def _send_changed(client: MlflowClient, run_id: str, metrics: Mapping[str, float], step: int) -> None:

@@ -14,20 +14,23 @@ import yaml
 
 from clplat.addresses import without_password
 from clplat.measures import MEASURES
-from clplat.naming import NAME_LENGTH, flat, part, run_name, variant
-from clplat.plots.colours import strategy_colour
+from clplat.naming import NAME_LENGTH, flat, label, part, run_name, variant
+from clplat.plots.colours import method_colour
 from clplat.tracking.artifacts import log_closing, log_datasets, log_drawings, log_grids
 from clplat.tracking.descriptions import note
 from clplat.tracking.destination import Destination
 from clplat.tracking.log_state import LogState, locked_state, mtime_ms
 from clplat.tracking.metrics import (
     closing_metrics,
+    mean_key,
     method_tags,
     param_keys,
+    primary,
     row_metrics,
     rows_done,
     training_curves,
-)  # fmt: skip
+    trial_key,
+)
 from clplat.tracking.models import create_models, upload_models
 from clplat.tracking.views import write_run_views
 
@@ -61,7 +64,7 @@ def log_run(tracker: Destination, result: Mapping[str, Any], folder: Path) -> st
                 if status == "RUNNING":  # it had failed and was resumed
                     client.update_run(run_id, status="RUNNING")
                 else:
-                    _close(client, result, state, status)
+                    _close(tracker, result, state, status)
                 state.status, state.finished, state.drawn = status, status == "FINISHED", False
                 state.write()
         return run_id
@@ -114,12 +117,11 @@ def _create(tracker: Destination, experiment_id: str, result: Mapping[str, Any],
     if state.run_id is None:
         complete, spent = result["status"] == "complete", closing_metrics(result)
         took = spent.get(MEASURES["seconds"].mlflow, 0.0) if complete else 0.0
-        called = {"clplat.label": tracker.label} if tracker.label else {}
         run = client.create_run(
             experiment_id,
             # The start of a complete run is its end minus its duration.
             start_time=mtime_ms(state.folder / "result.json") - int(1000 * took),
-            tags={**_tags(result, state), **tracker.tags(tracker.level), **called},
+            tags=_tags(result, state, tracker.label) | tracker.tags(tracker.level),
             run_name=_run_name(config, state.folder, tracker),
         )
         state.run_id = run.info.run_id
@@ -143,15 +145,15 @@ def _run_name(config: Mapping[str, Any], folder: Path, tracker: Destination) -> 
     return (called or "")[: NAME_LENGTH - len(number)].rstrip() + number[:NAME_LENGTH]
 
 
-def _tags(result: Mapping[str, Any], state: LogState) -> dict[str, str]:
-    tags = method_tags(result)
+def _tags(result: Mapping[str, Any], state: LogState, called: str | None) -> dict[str, str]:
+    tags = method_tags(result) | ({"clplat.label": called} if called else {})
     tags |= {
         "clplat.key": state.key,
         "clplat.folder": str(state.folder),
         "clplat.name": str(result.get("name") or state.folder.name),
         "clplat.split": str((result.get("protocol") or {}).get("split", "test")),
         "clplat.stream": " > ".join(result["domains"])[:1000],
-        "mlflow.runColor": strategy_colour(tags["clplat.strategy"]),
+        "mlflow.runColor": method_colour(tags["clplat.strategy"], called or tags["clplat.strategy"]),
     }
     code = (result.get("fingerprints") or {}).get("code")
     commit = code.get("commit") if isinstance(code, Mapping) else code
@@ -208,13 +210,17 @@ def send_rows(client: MlflowClient, result: Mapping[str, Any], state: LogState) 
     state.write()
 
 
-def _close(client: MlflowClient, result: Mapping[str, Any], state: LogState, status: str) -> None:
-    run_id = str(state.run_id)
+def _close(tracker: Destination, result: Mapping[str, Any], state: LogState, status: str) -> None:
+    client, run_id = tracker.client, str(state.run_id)
     if status == "FINISHED":  # a failed run may be resumed: its cost is not final
         last = max(rows_done(result) - 1, 0)
+        closing = closing_metrics(result)
+        if tracker.level == "trial":
+            score = row_metrics(result, last).get(mean_key(primary(result)))
+            closing |= {} if score is None else {trial_key(tracker.label or label(result["config"])): score}
         ended = state.clock[-1] if state.clock else 0
         curves = [points(terms, step, ended) for step, terms in training_curves(result)]
-        send_metrics(client, run_id, points(closing_metrics(result), last, ended) + list(chain(*curves)))
+        send_metrics(client, run_id, points(closing, last, ended) + list(chain(*curves)))
     client.set_tag(run_id, "mlflow.note.content", note(result)[:5000])
     log_closing(client, run_id, result)
     client.set_terminated(run_id, status, end_time=mtime_ms(state.folder / "result.json"))

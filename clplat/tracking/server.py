@@ -12,6 +12,7 @@ import time
 import urllib.request
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
+from importlib.metadata import entry_points
 from pathlib import Path
 
 from clplat.addresses import without_password
@@ -54,20 +55,31 @@ def links(root: Path, port: int = 5000) -> dict[str, str]:
         return {}
 
 
-def serve(root: Path, port: int = 5000, *, say: Callable[[str], None] = print) -> int:
+def serve(
+    root: Path,
+    port: int = 5000,
+    *,
+    say: Callable[[str], None] = print,
+    show: Callable[[str], object] | None = None,
+) -> int:
     """Show the runs of a folder in a browser until Ctrl-C.
 
     The server listens on 127.0.0.1 only; if ``port`` is taken, on another one. With ``MLFLOW_TRACKING_URI``
     set to a server nothing is started and only its links are shown.
+
+    Args:
+        show: opens a link, the first one; by default nothing is opened.
 
     Returns:
         The exit code: 0 after Ctrl-C.
     """
     uri = tracking_uri(root)
     if uri.startswith("http"):
-        _tell(links(root), port, say)
+        _tell(links(root), port, say, show)
         return 0
-    port = free_port(port)
+    wanted, port = port, free_port(port)
+    if port != wanted:
+        say(f"port {wanted} is taken; this is port {port}")
     log = root.resolve() / LOG
     log.parent.mkdir(parents=True, exist_ok=True)
     with open(log, "wb", opener=_no_link) as sink, _ended_by_signals():
@@ -82,7 +94,7 @@ def serve(root: Path, port: int = 5000, *, say: Callable[[str], None] = print) -
         try:
             found = links(root, port)  # imports MLflow, for seconds, while the server does the same
             _wait_until_up(process, port, log)
-            _tell(found, port, say)
+            _tell(found, port, say, show)
             say("Ctrl-C stops the server.")
             return process.wait()
         except KeyboardInterrupt:
@@ -113,6 +125,8 @@ def _no_link(path: str, flags: int) -> int:
 
 def _command(root: Path, port: int) -> list[str]:
     words = f"-m mlflow server --host {HOST} --port {port} --workers 1".split()
+    if entry_points(group="mlflow.app", name="clplat"):  # none where this was installed before it had a page
+        words += ["--app-name", "clplat"]
     artifacts = (root.resolve() / ARTIFACTS).as_uri()
     return [sys.executable, *words, "--artifacts-destination", artifacts]
 
@@ -136,9 +150,13 @@ def _wait_until_up(process: subprocess.Popen[bytes], port: int, log: Path, secon
     raise UserError(f"the MLflow server did not answer within {seconds:.0f} s; see {log}")
 
 
-def _tell(found: Mapping[str, str], port: int, say: Callable[[str], None]) -> None:
+def _tell(
+    found: Mapping[str, str], port: int, say: Callable[[str], None], show: Callable[[str], object] | None
+) -> None:
     for name, link in found.items():
         say(f"{name:<32} {link}")
+    if show is not None:
+        show(next(iter(found.values()), f"http://{HOST}:{port}"))
     if not found:
         say(f"no runs are tracked yet; they will appear at http://{HOST}:{port}")
 

@@ -8,6 +8,7 @@ from typing import Any
 
 from clplat.documents.result import read_result
 from clplat.events import Listener
+from clplat.report.outcome import name_of
 from clplat.runs.run_folder import RESULT
 from clplat.sweep.layout import Layout, slug
 from clplat.sweep.queue import Job
@@ -99,12 +100,18 @@ class SweepTracker:
             self.sweep,
             results=list(results.values()),
             files=files,
+            grids={
+                name_of(r): (r["strategy"], self.out / r["folders"][0] / "grids")
+                for r in outcome["rows"]
+                if r["folders"]
+            },
             note="\n\n".join(filter(None, (outcome["sentence"], champion))),
             failed=outcome["status"] != "complete",
         )
-        searched = dict.fromkeys(key for study in outcome["studies"] for key in study["space"])
-        if searched and outcome["primary"]:
-            self.below.write_tuning_view(self.scenario, outcome["primary"], ["strategy", *searched])
+        tuned = {self._name(_place(study, "study")): list(study["space"]) for study in outcome["studies"]}
+        if any(tuned.values()) and outcome["primary"]:
+            searched = {name: options for name, options in tuned.items() if options}
+            self.below.write_tuning_view(self.scenario, outcome["primary"], searched)
 
     def close(self) -> None:
         """Wait until the store has every run."""

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Annotated, Any
 
 import torch
 from torch import Tensor
+from torch.nn.utils.rnn import pad_sequence
 
 from clplat.config.space import Float, Int
+from clplat.mechanisms.examples import join_examples
 from clplat.mechanisms.memory import Memory
 from clplat.models.outputs import are_embeddings, as_outputs
 from clplat.training.strategy import Strategy, SupportsLearning
@@ -71,14 +74,12 @@ class DER(Strategy):
 
     def loss(self, learner: SupportsLearning, batch: Any, outputs: Any) -> dict[str, Tensor]:
         mixed = not are_embeddings(outputs)
-        stored, again = (self.memory.sample(self.batch_size, mixed) for _ in range(2))
+        stored, again = (self.memory.sample(self.batch_size, mixed, _joined) for _ in range(2))
         if stored is None or again is None:
             return {}
         (examples, *then), (labelled, *_) = stored, again
         now = _rows(learner.predict(examples))
-        apart = [
-            (new - old.to(new.device)).square().flatten(1).sum(1) for new, old in zip(now, then, strict=True)
-        ]
+        apart = [_apart(new, old.to(new.device)) for new, old in zip(now, then, strict=True)]
         return {
             "dark": self.alpha * torch.stack(apart).mean(),
             "replay": self.beta * learner.task_loss(labelled, learner.predict(labelled)),
@@ -95,3 +96,20 @@ def _rows(outputs: Any) -> list[Tensor]:
     """One row per example: of queries and of targets where the outputs are embeddings, else the outputs."""
     made = as_outputs(outputs)
     return [made] if isinstance(made, Tensor) else [made.query, made.candidates[: len(made.query)]]
+
+
+def _joined(rows: list[Any]) -> list[Any]:
+    """A batch of examples and outputs; logits from before a head grew end in NaN: they were not there."""
+    examples, *then = zip(*rows, strict=True)
+    return [join_examples(examples), *(_stacked(column) for column in then)]
+
+
+def _stacked(rows: Sequence[Tensor]) -> Tensor:
+    alike = all(row.shape == rows[0].shape for row in rows)
+    return torch.stack([*rows]) if alike else pad_sequence([*rows], True, padding_value=torch.nan)
+
+
+def _apart(new: Tensor, old: Tensor) -> Tensor:
+    """Squared distances (B,) of rows; what a head has grown by since, or had not then (NaN), is left out."""
+    new = new[:, : old.shape[1]] if old.ndim == 2 else new
+    return torch.where(old.isnan(), 0.0, new - old).square().flatten(1).sum(1)

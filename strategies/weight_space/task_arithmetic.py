@@ -10,7 +10,7 @@ from torch import Tensor
 
 from clplat.config.space import Float
 from clplat.mechanisms.merging import Weights, added, task_vector, total
-from clplat.mechanisms.weight_space import set_weights, weights_of
+from clplat.mechanisms.weight_space import grown, padded, set_weights, weights_of
 from clplat.training.strategy import Strategy, SupportsLearning
 
 __all__ = ["TaskArithmetic"]
@@ -55,10 +55,15 @@ class TaskArithmetic(Strategy):
             self._base = weights_of(learner.model)
         set_weights(learner.model, self._base)
 
+    def after_backward(self, learner: SupportsLearning) -> None:
+        # A head grows after `before_experience`; its new rows are nothing yet but where they begin.
+        self._base = grown(self._base, learner.model)
+
     @torch.no_grad()
     def after_experience(self, learner: SupportsLearning, experience: Any) -> None:
         vector = task_vector(self._base, weights_of(learner.model))
-        self._sum = total([self._sum, vector])
+        earlier = {name: padded(tensor, vector[name].shape) for name, tensor in self._sum.items()}
+        self._sum = total([earlier, vector])
         set_weights(learner.model, added(self._base, self._sum, self.weight))
 
     def merge(self, points: Sequence[Weights]) -> dict[str, Tensor]:

@@ -12,7 +12,7 @@ from torch import Tensor
 from clplat.config.space import Float
 from clplat.mechanisms import merging
 from clplat.mechanisms.merging import Weights
-from clplat.mechanisms.weight_space import set_weights, weights_of
+from clplat.mechanisms.weight_space import grown, padded, set_weights, weights_of
 from clplat.training.strategy import Strategy, SupportsLearning
 
 __all__ = ["TIES"]
@@ -63,10 +63,15 @@ class TIES(Strategy):
             self._base = weights_of(learner.model)
         set_weights(learner.model, self._base)
 
+    def after_backward(self, learner: SupportsLearning) -> None:
+        # A head grows after `before_experience`; its new rows are nothing yet but where they begin.
+        self._base = grown(self._base, learner.model)
+
     @torch.no_grad()
     def after_experience(self, learner: SupportsLearning, experience: Any) -> None:
         self._vectors.append(merging.task_vector(self._base, weights_of(learner.model)))
-        set_weights(learner.model, self._merged(self._base, self._vectors))
+        fitting = [{n: padded(t, self._base[n].shape) for n, t in v.items()} for v in self._vectors]
+        set_weights(learner.model, self._merged(self._base, fitting))
 
     def merge(self, points: Sequence[Weights]) -> dict[str, Tensor]:
         """Of the weights before the stream and after each of its domains."""

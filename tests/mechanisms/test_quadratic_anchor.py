@@ -102,3 +102,11 @@ def test_a_penalty_that_is_not_finite_is_an_error() -> None:
     nn.init.constant_(layer.bias, torch.nan)
     with pytest.raises(UserError, match="the penalty on the weights is nan: see bias"):
         anchor.penalty(layer)
+
+
+def test_weights_of_another_model_are_an_error_and_not_unprotected() -> None:
+    model = nn.Linear(2, 1)
+    anchor = QuadraticAnchor(1.0)
+    anchor.consolidate(nn.DataParallel(model), {"module.weight": torch.ones(1, 2)})
+    with pytest.raises(UserError, match=r"another model: 'module\.weight', where this one has 'weight'"):
+        anchor.penalty(model)

@@ -221,6 +221,26 @@ def test_grids_before_and_after_of_two_rows(full: tuple[Outcome, Page, Path]) ->
     assert "replay (tuned)" in alts[1] and "ewc (default)" in alts[2]
 
 
+def test_what_is_found_stands_side_by_side(make_sweep: Make, tmp_path: Path) -> None:
+    from PIL import Image
+
+    from clplat.data.records import Picture
+    from clplat.retrieval_grid import draw_grid, save_picture
+
+    outcome = make_sweep(tmp_path, (("replay", "default"), ("frozen", "control")), seeds=(0,), trials=0)
+    grey = Picture("grey", lambda: Image.new("RGB", (40, 40), "grey"))
+    sheet = draw_grid([(name, grey, "in red", [(grey, True)]) for name in ("shoes", "bags")])
+    for row in outcome["rows"]:
+        save_picture(sheet, tmp_path / row["folders"][0] / "grids" / "step_5.png")
+    page = page_of(tmp_path)
+    alts = [attrs["alt"] for tag, attrs in page.elements if tag == "img" and "image/jpeg" in attrs["src"]]
+    names = ", ".join(row["label"] for row in outcome["rows"])
+    assert alts == [
+        f"One query of {query}: its reference and words, and what {names} found."
+        for query in ("shoes", "bags")
+    ]
+
+
 def test_equal_input_gives_equal_bytes(full: tuple[Outcome, Page, Path]) -> None:
     out = full[2]
     before = (out / "report.html").read_bytes()

@@ -117,6 +117,35 @@ def test_the_champion_is_registered_once_and_comes_back(
         assert "clplat.serving" in (where / "MLmodel").read_text()
 
 
+def test_registry_pages_say_what_it_is_how_good_and_what_it_takes(
+    root: Path, tmp_path_factory: pytest.TempPathFactory, make_result: Make
+) -> None:
+    result = make_result("replay", 0)
+    folder = folder_of(root, result)
+    (folder / "result.json").write_text(json.dumps(result))
+    tracker = Tracker(root)
+    tracker.log(result, folder)
+    tracker.set_champion(folder, "catalogue")
+    client = open_client(tracking_uri(root))
+    name, score = "clplat-catalogue", sum(result["metrics"]["R@5"][-1]) / 4
+    assert "models:/clplat-catalogue@champion" in client.get_registered_model(name).description
+    said = client.get_model_version(name, "1").description
+    wanted = [
+        f"{score:.2f} %",
+        "shoes > lamps > chairs > bags",
+        "torch 2.6.0",
+        "clplat-tiny",
+        '"text": "in red"',
+    ]
+    assert [words for words in wanted if words not in said] == []
+    where = download("models:/clplat-catalogue@champion", tracking_uri(root), tmp_path_factory.mktemp("got"))
+    assert (where / "requirements.txt").read_text() == "torch==2.6.0\n"
+    from mlflow.models import Model
+
+    example = Model.load(str(where)).load_input_example(str(where))
+    assert example.to_dict("records") == [{"reference": "", "text": "in red"}]
+
+
 def test_a_version_is_on_the_disk_once(root: Path, make_result: Make) -> None:
     """The store's copy is another name of the run's file."""
     result = make_result("replay", 0)

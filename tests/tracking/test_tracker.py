@@ -220,6 +220,33 @@ def test_grids_are_logged_once(root: Path, make_result: Make) -> None:
     assert sorted(path.split("+step+")[1].split("+")[0] for path in pictures) == ["0", "1", "10"]
 
 
+def test_a_sweep_shows_what_its_methods_find_side_by_side(root: Path, make_result: Make) -> None:
+    from clplat.data.records import Item, Picture
+    from clplat.retrieval_grid import draw_grid, save_picture
+
+    def square(colour: str) -> Picture:
+        return Picture(colour, lambda: Image.new("RGB", (40, 40), colour))
+
+    tracker, grids, results = Tracker(root), {}, []
+    for rank, name in enumerate(("replay", "ewc"), start=1):
+        results.append(make_result(name, 0))
+        folder = folder_of(root, results[-1])
+        found = [(square("blue"), rank == 1), (square("green"), rank == 2)]
+        sheet = draw_grid([("bags/eu", square("red"), "in blue", found)], [(Item("k", square("blue")), rank)])
+        save_picture(sheet, folder / "grids" / "step_4.png")
+        grids[f"{name} (tuned)"] = (name, folder / "grids")
+    sweep = tracker.start_parent("catalogue", "sweep", "sweep")
+    for _ in range(2):  # closed twice, logged once
+        tracker.finish_parent(sweep, results=results, grids=grids)
+    pictures = sorted(path for path in artifacts(root, str(sweep)) if path.startswith("images/"))
+    assert [path.partition("+")[0] for path in pictures] == ["images/queries~bags_eu"] * 2
+    client = open_client(tracking_uri(root))
+    sizes = {Image.open(client.download_artifacts(str(sweep), path)).size for path in pictures}
+    assert len(sizes) == 1 and min(sizes)[0] > 600  # what MLflow shows is no thumbnail
+    state = client.get_experiment_by_name("clplat/catalogue").tags["mlflow.sharedViewState.queries"]
+    assert "Queries, method by method" in state
+
+
 def test_many_domains_and_parameters(root: Path, make_result: Make) -> None:
     result = make_result("ewc", 0, domains=[f"domain {i}" for i in range(350)], rows=2)
     result["config"]["many"] = {f"option{i}": "x" * 7000 for i in range(150)}
@@ -244,7 +271,8 @@ def test_sweep_trial_seed(root: Path, make_result: Make) -> None:
         trials.finish_parent(trial, results=results)
         trials.finish_parent(trial, results=results)
         everything += results
-    top.finish_parent(sweep, results=everything, metrics={"tune/best": 61.0}, note="why")
+    said = "replay is best on catalogue"
+    top.finish_parent(sweep, results=everything, metrics={"tune/best": 61.0}, note=said)
     runs = {run.info.run_name: run for run in all_runs(root)}
     assert set(runs) == {
         "a sweep with a name that",

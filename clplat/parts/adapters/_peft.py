@@ -10,11 +10,11 @@ from typing import Any, ClassVar, cast
 
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 from torch import nn
 
 from clplat.errors import UserError, unknown_name
-from clplat.files import read_json, write_atomically, write_json
+from clplat.files import is_as_written, read_json, write_json
 from clplat.models.backbone import Backbone
 from clplat.parts.adapters._base import Adapter
 from clplat.parts.adapters._methods import METHODS, Method
@@ -22,6 +22,7 @@ from clplat.parts.adapters._options import OWN, config_class, nested_class
 from clplat.parts.adapters._state import PeftState
 from clplat.parts.adapters._targets import check_rank, pattern, resolve
 from clplat.parts.adapters._wrapping import digest_of, flags_of, forget, layers, quiet, train_only_new, undo
+from clplat.trees import save_tensors
 
 __all__ = ["NOTE", "PeftAdapter"]
 
@@ -169,10 +170,10 @@ class PeftAdapter(Adapter):
         tensors = peft.get_peft_model_state_dict(state.peft_model, adapter_name=name)
         # Cloned, because layers share some of them and safetensors refuses shared memory.
         tensors = {key: value.detach().cpu().clone().contiguous() for key, value in tensors.items()}
-        write_atomically(folder / _WEIGHTS, lambda path: save_file(tensors, path))
+        save_tensors(folder / _WEIGHTS, tensors, {"format": "pt"})
         with tempfile.TemporaryDirectory() as scratch:
             state.peft_model.peft_config[name].save_pretrained(scratch)
-            write_json(folder / _CONFIG, read_json(Path(scratch) / _CONFIG))
+            write_json(folder / _CONFIG, read_json(Path(scratch) / _CONFIG), checksum=False)
         base = entry["base"] or digest_of(backbone, entry["targets"])
         note = {"schema": 1, "method": entry["method"], "options": entry["options"], "base": base}
         write_json(folder / NOTE, note)
@@ -194,6 +195,8 @@ class PeftAdapter(Adapter):
                 f"{folder} was trained on other base weights than those of backbone '{backbone.name}'"
             )
         try:
+            if not is_as_written(folder / _WEIGHTS):
+                raise OSError("it is damaged, these are not the bytes that were written")
             tensors = load_file(folder / _WEIGHTS)
         except (OSError, SafetensorError) as error:
             raise UserError(f"{folder / _WEIGHTS} is not readable: {error}") from error
