@@ -95,13 +95,11 @@ def _logged(run: str, root: Path) -> list[Path]:
 def gallery_of(folder: Path, domain: str | None = None) -> list[tuple[str, str]]:
     """Key and words of every item that `Searcher` searches, by key; UserError for an unknown domain."""
     config = config_of(folder)
-    domains = {one.name: one.sets[config.evaluation.split] for one in config.make("scenario").build()[0]}
-    if domain is not None and domain not in domains:
-        raise unknown_name("domain", domain, domains)
-    items = [item for name, held in domains.items() if domain in (None, name) for item in held.gallery.items]
-    return sorted(
-        {one.key: (one.picture.caption if one.picture else one.text) or "" for one in items}.items()
-    )
+    sets = {one.name: one.sets[config.evaluation.split] for one in config.make("scenario").build()[0]}
+    if domain is not None and domain not in sets:
+        raise unknown_name("domain", domain, sets)
+    items = [item for name, held in sets.items() if domain in (None, name) for item in held.gallery.items]
+    return sorted({i.key: (i.picture.caption if i.picture else i.text) or "" for i in items}.items())
 
 
 class Searcher:

@@ -134,10 +134,8 @@ class Experiment:
             self._learn(index)
             self._spend("train_seconds", start)
             if not self.weights.finite():
-                raise UserError(
-                    f"the weights are not finite after experience {index} ({self.result['domains'][index]}); "
-                    "try a smaller --train.lr"
-                )
+                where = f"experience {index} ({self.result['domains'][index]})"
+                raise UserError(f"the weights are not finite after {where}; try a smaller --train.lr")
             self.trainer.position = Position(index + 1)
             self._measure(index + 1)
 
