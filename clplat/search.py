@@ -93,22 +93,13 @@ def _logged(run: str, root: Path) -> list[Path]:
 
 
 def gallery_of(folder: Path, domain: str | None = None) -> list[tuple[str, str]]:
-    """The key and the words of every item of a gallery that `Searcher` searches, by key; no model is built.
-
-    Raises:
-        UserError: unknown domain; data that are gone.
-    """
+    """Key and words of every item that `Searcher` searches, by key; UserError for an unknown domain."""
     config = config_of(folder)
-    domains = {one.name: one for one in config.make("scenario").build()[0]}
-    if domain is not None and domain not in domains:
-        raise unknown_name("domain", domain, domains)
-    split = config.evaluation.split
-    sets = [one.sets[split] for name, one in domains.items() if domain in (None, name)]
-    items = {item.key: item for held in sets for item in held.gallery.items}
-    return [
-        (key, (item.text if item.picture is None else item.picture.caption) or "")
-        for key, item in sorted(items.items())
-    ]
+    sets = {one.name: one.sets[config.evaluation.split] for one in config.make("scenario").build()[0]}
+    if domain is not None and domain not in sets:
+        raise unknown_name("domain", domain, sets)
+    items = [item for name, held in sets.items() if domain in (None, name) for item in held.gallery.items]
+    return sorted({i.key: (i.picture.caption if i.picture else i.text) or "" for i in items}.items())
 
 
 class Searcher:

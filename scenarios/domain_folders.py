@@ -93,18 +93,9 @@ class DomainFolders:
             raise ValueError(f"order must name each domain once, not {order}")
         if holdout is not None and holdout in (order or ()):
             raise ValueError(f"holdout '{holdout}' cannot be in order as well")
-        self.root = root
-        self.order = order
-        self.train = train
-        self.queries = queries
-        self.gallery = gallery
-        self.classes = classes
-        self.words = words
-        self.holdout = holdout
-        self.bad_pictures = bad_pictures
-        self.copies = copies
-        self.negatives = negatives
-        self.seed = seed
+        self.root, self.order, self.classes, self.words = root, order, classes, words
+        self.train, self.queries, self.gallery, self.holdout = train, queries, gallery, holdout
+        self.bad_pictures, self.copies, self.negatives, self.seed = bad_pictures, copies, negatives, seed
 
     def refuse_missing(self) -> None:
         """Raise UserError where there is no such root; nothing is read."""

@@ -42,9 +42,8 @@ class Encoders(nn.Module):
         size = loaded.preprocess_cfg["size"]
         self.image_size = int(size[0] if isinstance(size, Sequence) else size)
         if isinstance(size, Sequence) and size[0] != size[-1]:
-            raise UserError(
-                f"backbone '{name}' wants pictures of {size[0]} x {size[-1]}; only squares are supported"
-            )
+            sides = f"{size[0]} x {size[-1]}"
+            raise UserError(f"backbone '{name}' wants pictures of {sides}; only squares are supported")
         red, green, blue = (float(value) for value in loaded.preprocess_cfg["mean"])
         self.mean = (red, green, blue)
         red, green, blue = (float(value) for value in loaded.preprocess_cfg["std"])
@@ -53,8 +52,7 @@ class Encoders(nn.Module):
         self.register_buffer("_scale", 1 / (255 * std), persistent=False)
         self.register_buffer("_shift", -torch.tensor(self.mean).view(3, 1, 1) / std, persistent=False)
 
-        model = loaded.model
-        self.model: Any = model
+        self.model: Any = (model := loaded.model)
         text = self._text
         open_text, open_image = is_open_text_tower(text), is_open_image_tower(model.visual)
         self.context_length = int(loaded.model_cfg["text_cfg"].get("context_length", 77))

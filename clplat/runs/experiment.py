@@ -30,6 +30,7 @@ from clplat.runs.failure import ERROR, last_good, one_line, recorded
 from clplat.runs.index_versions import IndexVersions
 from clplat.runs.load import load
 from clplat.runs.processing import Processing
+from clplat.runs.refusals import remarks
 from clplat.runs.results import add_costs, add_processed, add_row
 from clplat.runs.reuse import Reuse
 from clplat.runs.run_folder import CHECKPOINT, RESULT, default_folder, finished_result, locked_run_folder
@@ -106,12 +107,8 @@ class Experiment:
         if self.checkpoint.exists():
             self._resume()
         self.listener.started(self.result)
-        for remark in getattr(self.parts.scenario, "remarks", ()):
+        for remark in remarks(self.config, self.parts.scenario):
             self.listener.note(remark)
-        data = self.config.data
-        if data.augment != "none":
-            kept = f"{data.views} views of each are kept" if data.views else "drawn anew, nothing is kept"
-            self.listener.note(f"training pictures are augmented ({data.augment}): {kept}")
         try:
             with one_line(self.config, self.folder, self.listener):
                 self._walk()
@@ -137,10 +134,8 @@ class Experiment:
             self._learn(index)
             self._spend("train_seconds", start)
             if not self.weights.finite():
-                raise UserError(
-                    f"the weights are not finite after experience {index} ({self.result['domains'][index]}); "
-                    "try a smaller --train.lr"
-                )
+                where = f"experience {index} ({self.result['domains'][index]})"
+                raise UserError(f"the weights are not finite after {where}; try a smaller --train.lr")
             self.trainer.position = Position(index + 1)
             self._measure(index + 1)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 from clplat.config.resolved import Config
 from clplat.data.records import Domain
@@ -10,7 +11,16 @@ from clplat.errors import UserError
 from clplat.parts.references._base import Reference
 from clplat.retriever import ComposedRetriever
 
-__all__ = ["cut_texts", "reference_of"]
+__all__ = ["cut_texts", "reference_of", "remarks"]
+
+
+def remarks(config: Config, scenario: Any) -> list[str]:
+    """What is not refused, but said when an experiment begins."""
+    data, said = config.data, list(getattr(scenario, "remarks", ()))
+    if data.augment != "none":
+        kept = f"{data.views} views of each are kept" if data.views else "drawn anew, nothing is kept"
+        said.append(f"training pictures are augmented ({data.augment}): {kept}")
+    return said
 
 
 def cut_texts(retriever: ComposedRetriever, said: Sequence[str], policy: str) -> list[str]:
