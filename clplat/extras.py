@@ -28,12 +28,15 @@ EXTRAS = {
     "optuna": "optuna",
     "peft": "peft",
     "pydantic": "run",
+    "pandas": "run",
     "rich": "run",
     "safetensors": "clip",
     "simplejpeg": "clip",
     "sentence_transformers": "test-integrations",
+    "tensorboard": "tensorboard",
     "torchvision": "clip",
     "transformers": "test-integrations",
+    "wandb": "wandb",
     "yaml": "run",
 }
 

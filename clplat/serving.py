@@ -21,7 +21,7 @@ from clplat.errors import UserError
 from clplat.search import Found, Searcher
 
 if TYPE_CHECKING:
-    from pandas import DataFrame  # type: ignore[import-untyped]
+    from pandas import DataFrame
 
 
 def _load_pyfunc(path: str) -> Served:

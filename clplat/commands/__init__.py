@@ -90,6 +90,7 @@ TRUST = option(
     "import classes that the folder or model names as module:Class, which runs their code",
     action="store_true",
 )
+ALSO = option("--also NAMES", "write the metrics to these too, by comma: csv, tensorboard, wandb")
 NO_TRACK = option("--no-track", "do not log to MLflow", action="store_true")
 
 

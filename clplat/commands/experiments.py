@@ -8,7 +8,18 @@ from argparse import Namespace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from clplat.commands import NO_TRACK, TRUST, at_least, command, option, out, positive, print_table, workers
+from clplat.commands import (
+    ALSO,
+    NO_TRACK,
+    TRUST,
+    at_least,
+    command,
+    option,
+    out,
+    positive,
+    print_table,
+    workers,
+)
 from clplat.errors import UserError
 
 if TYPE_CHECKING:
@@ -23,6 +34,7 @@ if TYPE_CHECKING:
         type=at_least(0),
     ),
     NO_TRACK,
+    ALSO,
     option("--print-config", "print the whole configuration and stop", action="store_true"),
     parts=True,
 )
@@ -41,11 +53,12 @@ def run(options: Namespace) -> int:
     from clplat.tables.comparison import plain
     from clplat.terminal import Terminal
     from clplat.tracking import Tracker, from_results, is_logged
+    from clplat.tracking.listeners import AlsoListener, writers
     from clplat.tracking.tracker import TrackedListener
 
     folder = options.out or default_folder(config)
     result = result_at_hand(folder, config)
-    if result is not None and (options.no_track or is_logged(folder)):
+    if result is not None and options.also is None and (options.no_track or is_logged(folder)):
         print(plain(from_results([result])))
         print(f"result: {folder / 'result.json'}")
         return 0
@@ -58,6 +71,8 @@ def run(options: Namespace) -> int:
 
         shown = terminal.listener(config.name("strategy"))
         listener = shown if tracker is None else TrackedListener(shown, tracker, folder)
+        if options.also is not None:
+            listener = AlsoListener(listener, writers(options.also, folder))
         result = run_experiment(config, folder, listener=listener, checkpoint_every=options.checkpoint_every)
         if tracker is not None:
             tracker.close()
@@ -207,31 +222,39 @@ def _swept(sweep: Sweep, options: Namespace) -> int:
 @command(
     option("out OUT", "folder of the sweep", type=Path),
     option("--storage ADDRESS", "where its studies are (default: in the folder)"),
+    option("--tables FORMAT", "its tables as files too, in OUT/tables: csv, latex, markdown or text"),
     TRUST,
 )
 def report(options: Namespace) -> int:
     """write OUT/report.html of a sweep anew, also while it runs"""
-    from clplat.report import save_figure, write_report
+    from clplat.report import save_figure, write_report, write_tables
     from clplat.sweep.run import PLAN, gather
 
     if (options.out / PLAN).exists():
         gather(options.out, options.storage)
     save_figure(options.out)
     print(write_report(options.out))
+    if options.tables is not None:
+        print("\n".join(map(str, write_tables(options.out, options.tables))))
     return 0
 
 
-@command(option("folders FOLDER", "of a run", nargs="+", type=Path))
+@command(option("folders FOLDER", "of a run", nargs="+", type=Path), ALSO)
 def track(options: Namespace) -> int:
     """log finished or running experiments to MLflow (again)"""
     from clplat.documents.result import read_result
     from clplat.tracking import log_result
+    from clplat.tracking.listeners import writers
 
     # `clplat track runs/*` names MLflow's own files as well.
     folders = [folder for folder in options.folders if (folder / "result.json").exists()]
     code = 0
     for folder in folders or options.folders:
-        run_id = log_result(read_result(folder / "result.json"), folder)
+        result = read_result(folder / "result.json")
+        for writer in writers(options.also, folder):
+            writer.write(result)
+            writer.close()
+        run_id = log_result(result, folder)
         print(f"{folder}: " + (f"run {run_id}" if run_id else "not logged"))
         code = code if run_id else 2
     return code

@@ -13,17 +13,25 @@ _LISTED = ", ".join([*(kind.plural for kind in every_kind() if kind.plural), "re
 _ACTIONS = ("info", "verify", "clear")
 
 
-@command(out("runs"), option("--scenario", "only runs on this scenario"))
+@command(
+    out("runs"),
+    option("--scenario", "only runs on this scenario"),
+    option("--format NAME", "text, csv, latex or markdown", default="text"),
+)
 def compare(options: Namespace) -> int:
     """the table of finished runs, from MLflow"""
     from clplat.tables.comparison import plain
+    from clplat.tables.export import FORMATS
     from clplat.tracking import compared
 
+    if options.format not in FORMATS:
+        raise unknown_name("format", options.format, FORMATS)
     rows, said = compared(options.out, options.scenario)
     if not rows:
         raise UserError(f"no finished runs in {options.out}; run some, or log them with clplat track")
-    print(plain(rows))
-    print(said)
+    print(plain(rows, options.format))
+    if options.format == "text":
+        print(said)
     return 0
 
 

@@ -72,9 +72,9 @@ def write_report(out: Path) -> Path:
     page = templates.get_template("page.html.j2").render(
         outcome=outcome,
         notices=notices(outcome, runs),
-        sections=_rows(outcome, runs, styles)
+        sections=answers(outcome, runs, styles)
         | _figures(outcome, runs, styles, out)
-        | _tuning(outcome, styles),
+        | tuning(outcome, styles),
         failures=failure_table(outcome, runs),
         facts=facts(outcome),
         orders=stream_orders(outcome),
@@ -85,17 +85,17 @@ def write_report(out: Path) -> Path:
     return path
 
 
-def _rows(outcome: Outcome, runs: Runs, styles: Styles) -> dict[str, Section]:
+def answers(outcome: Outcome, runs: Runs, styles: Styles) -> dict[str, Section]:
     """Tables: the answer of each group with its other measures, what differs, what it costs, matrices."""
     groups, primary = by_group(outcome["rows"]), outcome["primary"]
     empty = "" if outcome["rows"] else "No method has finished yet: there is no answer so far."
-    answers: list[Table | None] = []
+    found: list[Table | None] = []
     for rows in groups.values():
-        answers += [answer_table(rows, outcome, styles), *measure_tables(rows, outcome)]
+        found += [answer_table(rows, outcome, styles), *measure_tables(rows, outcome)]
     compared = [comparison_table(entries, styles) for entries in by_group(outcome["comparisons"]).values()]
     heats = [(group, maps) for group, rows in groups.items() if (maps := heat_maps(rows, runs, primary))]
     return {
-        "answer": Section(answers, strong=outcome["sentence"] or empty),
+        "answer": Section(found, strong=outcome["sentence"] or empty),
         "comparisons": Section(compared),
         "costs": Section([cost_table(rows) for rows in groups.values()]),
         "matrices": Section(heats=heats),
@@ -117,7 +117,7 @@ def _figures(outcome: Outcome, runs: Runs, styles: Styles, out: Path) -> dict[st
     }
 
 
-def _tuning(outcome: Outcome, styles: Styles) -> dict[str, Section]:
+def tuning(outcome: Outcome, styles: Styles) -> dict[str, Section]:
     """What the studies tried, and what mattered."""
     studies, primary = outcome["studies"], outcome["primary"]
     known = styles_of_methods((study["method"] for study in studies), outcome["rows"], styles)

@@ -8,7 +8,8 @@ from typing import Any
 
 from clplat.measures import COMPARED, MEASURES
 from clplat.roles import role_of
-from clplat.tables.text import aligned, mean_text, mlflow_markdown
+from clplat.tables.export import FORMATS
+from clplat.tables.text import mean_text, mlflow_markdown
 
 __all__ = ["markdown", "plain"]
 
@@ -71,11 +72,11 @@ def markdown(rows: Sequence[Row]) -> str:
     return mlflow_markdown(head, body)
 
 
-def plain(rows: Sequence[Row]) -> str:
-    """The table as text.
+def plain(rows: Sequence[Row], form: str = "text") -> str:
+    """The table as text, or in another of `clplat.tables.export.FORMATS`.
 
     Example:
         >>> plain([])
         'no complete runs'
     """
-    return aligned(*_table(rows)) if rows else "no complete runs"
+    return FORMATS[form](*_table(rows)) if rows else "no complete runs"

@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias
 
 from clplat.plots.colours import strategy_colour
 
 if TYPE_CHECKING:
     from rich.table import Table
 
-__all__ = ["aligned", "coloured", "markdown", "mean_text", "mlflow_markdown"]
+__all__ = ["Body", "Head", "aligned", "coloured", "markdown", "mean_text", "mlflow_markdown"]
 
-Head = Sequence[str]
-Body = Sequence[Sequence[str]]
+Head: TypeAlias = Sequence[str]
+Body: TypeAlias = Sequence[Sequence[str]]
 
 
 def mean_text(mean: float | None, digits: int, spread: float | None = None) -> str:
