@@ -65,8 +65,8 @@ def in_words(key: str) -> str:
     """A key as people call it; one that no measure has stays as it is.
 
     Example:
-        >>> in_words("cl/zs"), in_words("cl/R5"), in_words("R5/shoes")
-        ('zero-shot kept (%)', 'mean R@5', 'R5/shoes')
+        >>> in_words("cl/mAP10"), in_words("R5/shoes")
+        ('mean mAP@10', 'R5/shoes')
     """
     means = re.fullmatch(r"cl/([A-Za-z_]*[A-Za-z])(\d+)", key)
     return WORDS.get(key) or (f"mean {means[1]}@{means[2]}" if means else key)

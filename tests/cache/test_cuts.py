@@ -306,13 +306,13 @@ def test_a_teacher_is_hashed_once(watch: Watch, monkeypatch: pytest.MonkeyPatch)
     attach(Full(), watch.backbone)
     teacher = Teacher(snapshot(watch.backbone))
     calls: list[Tensor] = []
-    slow = hashes._sha256
+    slow = hashes.tensor_digest
 
     def counted(tensor: Tensor) -> str:
         calls.append(tensor)
         return slow(tensor)
 
-    monkeypatch.setattr(hashes, "_sha256", counted)
+    monkeypatch.setattr(hashes, "tensor_digest", counted)
     for step in range(3):
         with teacher.active(watch.backbone):
             watch()

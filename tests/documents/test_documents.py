@@ -51,7 +51,7 @@ RESULT: dict[str, tuple[Change, str]] = {
     "'metrics.R@5.1.0' should be a finite"),
     "null for a list": (lambda r: r.update(scores=None), "'scores' should be a valid list, not None"),
     "another status": (lambda r: r.update(status="done"),
-    "'status' should be 'running', 'complete' or 'failed'"),
+    "'status' should be 'running', 'complete', 'failed' or 'pruned'"),
     "a row too many": (lambda r: r["metrics"]["R@5"].append(r["metrics"]["R@5"][0]),
     "'metrics.R@5' has 4 rows, 'scores' 3"),
     "a domain too many": (lambda r: r["domains"].append("x"), "'scores' has 3 rows for 3 domains"),

@@ -115,7 +115,7 @@ ABOUT = "system: Mine, paper: A paper, match: core, note: A note"
         (f"{ABOUT}, code: {{url: a}}", "'code' takes the keys url and commit"),
         (f"{ABOUT}, reported: {{value: 1}}", "'reported' takes the keys data, metric, setting, table, value"),
         (f"{ABOUT}, deviates: much", "'deviates' takes a list"),
-        ("system: [", "while parsing"),
+        ("system: [", "is not valid YAML: line 1"),
     ],
 )
 def test_a_recipe_that_does_not_say_what_it_is(about: str, said: str, tmp_path: Path) -> None:

@@ -150,8 +150,8 @@ def test_nothing_is_forked_without_bound(tmp_path: Path, capsys: pytest.CaptureF
     [
         ("--trials 2 --space train.lr=[1,2] --space train.lr=[3]", "--space is given twice for 'train.lr'"),
         ("--trials 2 --constraint bwt>=1 --constraint bwt>=2", "--constraint is given twice for 'bwt'"),
-        ("--seconds nan", "the budget's seconds must be above 0 and finite, not nan"),
-        ("--tflops inf", "the budget's tflops must be above 0 and finite, not inf"),
+        ("--seconds nan", "option --seconds: takes a number above 0, not 'nan'"),
+        ("--tflops inf", "option --tflops: takes a number above 0, not 'inf'"),
     ],
 )
 def test_flags_that_cannot_be(words: str, said: str, capsys: pytest.CaptureFixture[str]) -> None:

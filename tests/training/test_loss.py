@@ -137,5 +137,5 @@ def test_the_slot_is_empty_only_for_a_strategy_that_replaces_the_loss() -> None:
     assert chosen.name("loss") == "none" and chosen.make("loss") is None
     assert "--loss" not in command_of(chosen)
     assert resolve({"strategy": place, "loss": "info_nce"}).name("loss") == "info_nce"
-    with pytest.raises(UserError, match=r"Function' cannot .* it is no clplat\.parts\.Loss"):
+    with pytest.raises(UserError, match=r"Function' is no loss: it does not extend Loss"):
         resolve({"loss": f"{__name__}:Function"})
