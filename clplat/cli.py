@@ -14,7 +14,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from clplat.commands import Command
-from clplat.commands.experiments import demo, derive, report, run, sweep, track
+from clplat.commands.experiments import demo, derive, run, sweep
+from clplat.commands.records import report, track
 from clplat.commands.results import cache, compare, list_, pretrain, search, submit, ui
 from clplat.config.groups import GROUPS
 from clplat.config.slots import PLAIN
