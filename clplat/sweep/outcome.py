@@ -21,7 +21,7 @@ from clplat.runs.run_folder import RESULT
 from clplat.sweep.allocation import spent
 from clplat.sweep.comparisons import comparisons, sentence
 from clplat.sweep.layout import Entry, FinalRun, Layout
-from clplat.sweep.reuse import other_run
+from clplat.sweep.reuse import named_by, other_run
 from clplat.sweep.rows import row_of
 from clplat.sweep.studies import WAYS_OUT, Studies, number_of, state_of, summary
 from clplat.tuning.spaces import write_space
@@ -77,15 +77,18 @@ def _read_replicates(
     layout: Layout, out: Path, finals: Sequence[FinalRun], tries: Mapping[str, Sequence[FrozenTrial]]
 ) -> tuple[dict[str, dict[str, Any]], list[dict[str, Any]]]:
     """Folder -> result of the replicates that are complete, and those that failed for good."""
-    done, failures = {}, []
+    done, failures, younger = {}, [], dict[tuple[str, str], set[str]]()
     for final in finals:
         path, whys = out / final.folder / RESULT, []
         result = read_result(path) if path.exists() else {"status": "not begun"}
-        if result["status"] == "complete" and (other := other_run(layout, final, result)):
-            # A larger budget may have found a better setting than the one that was measured.
-            whys.append(f"was measured in another configuration ({in_words(other)}); {WAYS_OUT}")
-        elif result["status"] == "complete":
-            done[final.folder] = result
+        if result["status"] == "complete":
+            other = other_run(layout, final, result)
+            agreed = younger.setdefault((final.entry.key, final.kind), set(other))
+            if named_by(layout, final, other) or set(other) != agreed:
+                # A larger budget may have found a better setting than the one that was measured.
+                whys.append(f"was measured in another configuration ({in_words(other)}); {WAYS_OUT}")
+            else:
+                done[final.folder] = result
         if final.folder in tries and (why := tries[final.folder][-1].user_attrs.get("why")):
             whys.append(why)
         failures += [_failure(final.run_label, final.folder, why) for why in whys]

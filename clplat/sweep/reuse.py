@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from clplat.config.differences import differences, in_words
+from clplat.config.raw import merge, unflatten
 from clplat.config.resolve import completed
 from clplat.documents.result import read_result
 from clplat.errors import UserError
@@ -16,7 +17,7 @@ from clplat.runs.run_folder import LOCK, RESULT
 from clplat.sweep.layout import FinalRun, Layout
 from clplat.sweep.studies import WAYS_OUT, Studies
 
-__all__ = ["REPLACED", "check_reuse", "other_run"]
+__all__ = ["REPLACED", "check_reuse", "named_by", "other_run"]
 
 #: Folder of what was begun anew, in that of the sweep.
 REPLACED = "replaced"
@@ -27,6 +28,27 @@ def other_run(layout: Layout, final: FinalRun, result: Mapping[str, Any]) -> dic
     wanted, held = layout.final_config(final).as_dict(), result["config"]
     found = {} if held == wanted else differences(completed(held), wanted)
     return {key: text for key, text in found.items() if key != "device"}
+
+
+def named_by(layout: Layout, final: FinalRun, found: Mapping[str, str]) -> dict[str, str]:
+    """Of what differs, the options that the sweep names.
+
+    The others had another default when the run was made. A table of what was measured may show such runs, as
+    long as all replicates of a method agree; `check_reuse` refuses to go on from them.
+    """
+    named = _paths(
+        unflatten(merge(final.entry.raw, {**final.params, "seed": final.seed, "scenario.order": None}))
+    )
+    return {
+        key: text for key, text in found.items() if any(f"{path}.".startswith(f"{key}.") for path in named)
+    }
+
+
+def _paths(tree: Any, path: str = "") -> list[str]:
+    """The dotted options that a raw configuration names."""
+    if not isinstance(tree, Mapping) or not tree:
+        return [path]
+    return [one for key, inner in tree.items() for one in _paths(inner, f"{path}.{key}".lstrip("."))]
 
 
 def check_reuse(studies: Studies, anew: bool = False) -> list[str]:

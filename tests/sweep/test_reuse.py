@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 import yaml
 
 from clplat.cli import main
@@ -19,6 +20,7 @@ from clplat.sweep.queue import Queue
 from clplat.sweep.reuse import check_reuse
 from clplat.sweep.run import gather, run_sweep
 from clplat.sweep.studies import Studies
+from clplat.trees import save_tree
 from clplat.tuning.storage import open_storage
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -75,6 +77,27 @@ def test_a_final_run_of_another_configuration_is_refused(
     text = str(told.value)
     assert said in text and f"{ended / 'naive-s0'} holds another experiment" in text and "--anew" in text
     assert "\n" not in text and len(text) < 400
+
+
+def test_a_default_that_changed_since_is_shown_and_not_gone_on_from(ended: Path) -> None:
+    """As of a sweep of an earlier release; the runs of a method have to agree."""
+    for seed in (0, 1):
+        path = ended / f"naive-s{seed}" / "result.json"
+        held = read_json(path)
+        other = {**held["config"], "train": {**held["config"]["train"], "lr": 0.5}}
+        write_json(path, {**held, "config": other})
+        for folder in ("naive-s0", "naive-s1"):
+            values = {name: torch.zeros(10) for name in held["domains"]}
+            save_tree(ended / folder / "values" / f"{len(held['domains'])}.safetensors", values)
+        studies = studies_of(ended, seeds=[0, 1])
+        outcome = collect(studies, "clplat sweep")
+        gone = [failure["folder"] for failure in outcome["failures"]]
+        assert gone == ([] if seed else ["naive-s1"]), "one of two replicates, then both"
+        assert outcome["rows"][0]["n"] == 1 + seed
+    with pytest.raises(UserError, match=r"naive-s0 holds another experiment \(train\.lr is 0\.5 there"):
+        check_reuse(studies)
+    named = studies_of(ended, seeds=[0, 1], base={**BASE, "train.lr": 0.001})
+    assert len(collect(named, "clplat sweep")["failures"]) == 2, "what the sweep names is compared"
 
 
 def test_another_machine_or_more_seeds_are_no_other_experiment(ended: Path) -> None:
