@@ -60,6 +60,7 @@ def demo(tmp_path_factory: pytest.TempPathFactory) -> Run:
     return runner(base, tmp_path_factory.mktemp("demo"))
 
 
+@pytest.mark.slow
 def test_zero_shot_starts_between_chance_and_the_bound(short: Run) -> None:
     frozen, bound = mean(short("frozen"), "R@5"), mean(short("cumulative"), "R@5")
     chance = 100 * 5 / 200
