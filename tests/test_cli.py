@@ -184,6 +184,26 @@ def words_of(world: dict[str, Any]) -> list[str]:
     return words
 
 
+def test_a_run_is_written_elsewhere_as_well_and_another_experiment_loses_nothing(
+    world: dict[str, Any], tmp_path: Path, capsys: Capture
+) -> None:
+    words = [
+        "run",
+        *words_of(world),
+        "--no-track",
+        "--out",
+        str(tmp_path / "run"),
+        "--also",
+        "csv,tensorboard",
+    ]
+    assert main([*words, "--strategy", "frozen"]) == 0, capsys.readouterr().err
+    written = {path: path.read_bytes() for path in (tmp_path / "run").rglob("*") if path.is_file()}
+    assert any("tfevents" in path.name for path in written) and tmp_path / "run" / "metrics.csv" in written
+    assert main([*words, "--strategy", "naive"]) == 2
+    assert "holds another experiment" in capsys.readouterr().err
+    assert written == {path: path.read_bytes() for path in (tmp_path / "run").rglob("*") if path.is_file()}
+
+
 def test_run_prints_rows_a_table_and_where_the_result_is(
     world: dict[str, Any], tmp_path: Path, capsys: Capture, monkeypatch: pytest.MonkeyPatch
 ) -> None:

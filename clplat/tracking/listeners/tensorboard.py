@@ -18,10 +18,12 @@ class TensorBoardWriter:
 
     def __init__(self, folder: Path) -> None:
         self.folder, self.rows = folder / "tensorboard", 0
-        shutil.rmtree(self.folder, ignore_errors=True)
-        self.events = SummaryWriter(str(self.folder))
+        self.events: SummaryWriter | None = None
 
     def write(self, result: dict[str, Any]) -> None:
+        if self.events is None:  # not before: until there is a row, the folder may be another experiment's
+            shutil.rmtree(self.folder, ignore_errors=True)
+            self.events = SummaryWriter(str(self.folder))
         done = rows_done(result)
         for row in range(self.rows, done):
             for name, value in row_metrics(result, row).items():
@@ -33,4 +35,5 @@ class TensorBoardWriter:
         self.events.flush()
 
     def close(self) -> None:
-        self.events.close()
+        if self.events is not None:
+            self.events.close()
