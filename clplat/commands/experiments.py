@@ -54,7 +54,7 @@ def run(options: Namespace) -> int:
     from clplat.terminal import Terminal
     from clplat.tracking import Tracker, from_results, is_logged
     from clplat.tracking.listeners import AlsoListener, writers
-    from clplat.tracking.tracker import TrackedListener
+    from clplat.tracking.tracker import TrackedRun
 
     folder = options.out or default_folder(config)
     result = result_at_hand(folder, config)
@@ -70,9 +70,8 @@ def run(options: Namespace) -> int:
         from clplat.runs.experiment import run as run_experiment
 
         shown = terminal.listener(config.name("strategy"))
-        listener = shown if tracker is None else TrackedListener(shown, tracker, folder)
-        if options.also is not None:
-            listener = AlsoListener(listener, writers(options.also, folder))
+        to = [] if tracker is None else [TrackedRun(tracker, folder)]
+        listener = AlsoListener(shown, [*to, *writers(options.also, folder)])
         result = run_experiment(config, folder, listener=listener, checkpoint_every=options.checkpoint_every)
         if tracker is not None:
             tracker.close()
@@ -96,8 +95,9 @@ def derive(options: Namespace) -> int:
     from clplat.tables.comparison import plain
     from clplat.terminal import Terminal
     from clplat.tracking import Tracker, from_results
+    from clplat.tracking.listeners import AlsoListener
     from clplat.tracking.log_state import locked_state
-    from clplat.tracking.tracker import TrackedListener
+    from clplat.tracking.tracker import TrackedRun
 
     wanted = [one for run in options.runs for one in derivations(run, options.raw, options.out)]
     results = [read_result(run / "result.json") for run in options.runs]
@@ -109,7 +109,8 @@ def derive(options: Namespace) -> int:
                     above = state.run_id
                 tracker = Tracker(one.folder.parent, warn=terminal.say, parent_run_id=above)
             shown = terminal.listener(one.folder.name)
-            listener = shown if tracker is None else TrackedListener(shown, tracker, one.folder)
+            to = [] if tracker is None else [TrackedRun(tracker, one.folder)]
+            listener = AlsoListener(shown, to)
             results.append(derive_run(one, listener))
             if tracker is not None:
                 tracker.close()

@@ -13,7 +13,8 @@ from clplat.runs.run_folder import RESULT
 from clplat.sweep.layout import Layout, slug
 from clplat.sweep.queue import Job
 from clplat.tracking.champion import contender, why_not
-from clplat.tracking.tracker import TrackedListener, Tracker
+from clplat.tracking.listeners import AlsoListener
+from clplat.tracking.tracker import TrackedRun, Tracker
 
 __all__ = ["SweepTracker"]
 
@@ -45,7 +46,8 @@ class SweepTracker:
 
     def listener(self, shown: Listener, job: Job) -> Listener:
         """What logs one run, below the run of its method or study."""
-        return TrackedListener(shown, self._logger((job.entry, job.kind)), self.out / job.folder)
+        run = TrackedRun(self._logger((job.entry, job.kind)), self.out / job.folder)
+        return AlsoListener(shown, [run])
 
     def _logger(self, place: Place) -> Tracker:
         if place not in self.loggers:

@@ -10,7 +10,6 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from clplat.events import Listener
 from clplat.tracking.background import background_logger
 from clplat.tracking.destination import Destination
 from clplat.tracking.failures import failure_message, guard, warn_once
@@ -19,7 +18,7 @@ from clplat.tracking.parent_runs import finish_parent, start_parent
 from clplat.tracking.run_logging import log_run, log_run_files
 from clplat.tracking.views import write_tuning_view
 
-__all__ = ["TrackedListener", "Tracker", "log_result"]
+__all__ = ["TrackedRun", "Tracker", "log_result"]
 
 
 class Tracker(Destination):
@@ -85,21 +84,17 @@ class Tracker(Destination):
         self.close()
 
 
-class TrackedListener(Listener):
-    """Passes events on to the terminal and logs the result whenever it grew on disk; nothing waits."""
+class TrackedRun:
+    """A `clplat.tracking.listeners.Writer`: logs the result whenever it grew on disk; nothing waits."""
 
-    def __init__(self, shown: Listener, tracker: Tracker, folder: Path) -> None:
-        self.shown, self.tracker, self.folder = shown, tracker, folder
-        self.started, self.progress, self.cell = shown.started, shown.progress, shown.cell  # type: ignore[method-assign]
-        self.note, self.failed = shown.note, shown.failed  # type: ignore[method-assign]
+    def __init__(self, tracker: Tracker, folder: Path) -> None:
+        self.tracker, self.folder = tracker, folder
 
-    def row(self, result: dict[str, Any]) -> None:
-        self.shown.row(result)
+    def write(self, result: dict[str, Any]) -> None:
         self.tracker.log_async(result, self.folder)
 
-    def finished(self, result: dict[str, Any]) -> None:
-        self.tracker.log_async(result, self.folder)
-        self.shown.finished(result)
+    def close(self) -> None:
+        """The tracker may serve other runs; it is closed by whoever made it."""
 
 
 def log_result(result: Mapping[str, Any], folder: Path) -> str | None:

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import torch
 
 from clplat.cache.store import Store
 from clplat.errors import UserError
@@ -49,15 +48,6 @@ def left(small_backbone: Path, tmp_path_factory: pytest.TempPathFactory) -> Path
     return folder
 
 
-def bits(node: Any) -> Any:
-    """Something that is equal where every bit is, NaN included."""
-    if isinstance(node, torch.Tensor):
-        return node.dtype, tuple(node.shape), node.flatten().view(torch.uint8).numpy().tobytes()
-    if isinstance(node, dict):
-        return [(key, bits(value)) for key, value in node.items()]
-    return [bits(value) for value in node] if isinstance(node, list | tuple) else node
-
-
 def flips(path: Path, places: int) -> Any:
     """The file with another byte at one place after the other; whole again in the end."""
     content, dice = path.read_bytes(), random.Random(path.name)
@@ -76,7 +66,9 @@ WHOLE = pytest.param(50, marks=pytest.mark.slow)
 
 
 @pytest.mark.parametrize("places", [2, WHOLE])
-def test_a_run_is_read_as_it_was_written_or_not_at_all(places: int, left: Path) -> None:
+def test_a_run_is_read_as_it_was_written_or_not_at_all(
+    places: int, left: Path, bits: Callable[[Any], Any]
+) -> None:
     paths = [path for path in sorted((left / "run").rglob("*")) if path.is_file()]
     kinds = {path.relative_to(left / "run").parts[0] for path in paths}
     assert {"result.json", "config.yaml", "checkpoint.safetensors", "versions", "galleries", "lists"} <= kinds
@@ -99,7 +91,9 @@ def test_a_run_is_read_as_it_was_written_or_not_at_all(places: int, left: Path) 
 
 
 @pytest.mark.parametrize("places", [2, WHOLE])
-def test_rows_of_the_store_are_as_they_were_made_or_made_again(places: int, left: Path) -> None:
+def test_rows_of_the_store_are_as_they_were_made_or_made_again(
+    places: int, left: Path, bits: Callable[[Any], Any]
+) -> None:
     tables = Store(left / "store").info()
     assert {info.key["what"] for info in tables} == {"image", "text", "pixels"}
     lost = 0

@@ -8,11 +8,11 @@ import random
 import signal
 import sys
 import traceback
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
-import torch
 
 from clplat.events import Listener
 from clplat.files import read_json
@@ -79,7 +79,7 @@ def killed(config: dict[str, Any], folder: Path, events: int, every: int) -> boo
     return code != 0
 
 
-def left(folder: Path) -> dict[str, Any]:
+def left(folder: Path, bits: Callable[[Any], Any]) -> dict[str, Any]:
     """All that is on disk when a run is over, but what was measured of this machine."""
     found: dict[str, Any] = {}
     for path in sorted(folder.rglob("*.safetensors")):
@@ -90,26 +90,23 @@ def left(folder: Path) -> dict[str, Any]:
     return found | {"result": json.dumps(result, sort_keys=True)}
 
 
-def bits(node: Any) -> Any:
-    if isinstance(node, torch.Tensor):
-        return node.dtype, tuple(node.shape), node.flatten().view(torch.uint8).numpy().tobytes()
-    if isinstance(node, dict):
-        return [(key, bits(value)) for key, value in node.items()]
-    return [bits(value) for value in node] if isinstance(node, list | tuple) else node
-
-
 @pytest.mark.parametrize(
     ("names", "kills"), [(["last block"], 2), pytest.param(list(SYSTEMS), 200, marks=pytest.mark.slow)]
 )
 def test_kills_change_nothing(
-    names: list[str], kills: int, world: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    names: list[str],
+    kills: int,
+    world: dict[str, Any],
+    bits: Callable[[Any], Any],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Each run has an empty store of its own: what a killed process left there is met and checked again."""
     dice, done, runs, whole = random.Random(12), 0, 0, {}
     for name in names:
         monkeypatch.setenv("CLPLAT_CACHE", str(tmp_path / "whole" / f"store {name}"))
         run({**world, **SYSTEMS[name]}, tmp_path / "whole" / name, checkpoint_every=0)
-        whole[name] = left(tmp_path / "whole" / name)
+        whole[name] = left(tmp_path / "whole" / name, bits)
     while done < kills:
         name, runs = names[runs % len(names)], runs + 1
         folder = tmp_path / f"run {runs}"
@@ -120,6 +117,6 @@ def test_kills_change_nothing(
                 break
             done += 1
         run(config, folder, checkpoint_every=every)
-        found = left(folder)
+        found = left(folder, bits)
         different = [key for key in whole[name] if found.get(key) != whole[name][key]]
         assert found.keys() == whole[name].keys() and not different, f"run {runs} of {name}: {different}"
