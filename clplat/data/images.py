@@ -102,12 +102,12 @@ class KeptPixels(Protocol):
 
 
 class PixelStore:
-    """Preprocessed pictures: each key is decoded once while the limit allows, or for good with ``at_rest``.
+    """Preprocessed pictures: each is decoded once while the limit allows, or for good with ``at_rest``.
 
     Args:
         preprocess: how a picture becomes pixels.
         limit_bytes: of pixels in memory; beyond it the least recently used go first. 0 keeps nothing.
-        at_rest: rows on disk, by key, for pictures that will be needed again.
+        at_rest: rows on disk, by content, for pictures that will be needed again.
 
     Attributes:
         asked: pictures requested so far.
@@ -135,13 +135,13 @@ class PixelStore:
         pictures = list(pictures)
         kind = "" if any(picture.once for picture in pictures) else self.preprocess.fingerprint()
         return Images(
-            [picture.key for picture in pictures],
+            [picture.content for picture in pictures],
             lambda rows, again: self.get([pictures[i] for i in rows], again),
             kind,
         )
 
     def get(self, pictures: Sequence[Picture], again: bool = True) -> Tensor:
-        """Return the pixels of N pictures: (N, 3, S, S) uint8. A key is decoded once per call, at most.
+        """Return the pixels of N pictures: (N, 3, S, S) uint8. A picture is decoded once per call, at most.
 
         Args:
             again: they will be needed in later passes too, so that it pays to keep them at rest.
@@ -154,26 +154,26 @@ class PixelStore:
             return torch.empty((0, 3, self.preprocess.size, self.preprocess.size), dtype=torch.uint8)
         if any(picture.once for picture in pictures):
             return torch.stack([self._decode(picture) for picture in pictures])
-        names = [picture.key for picture in pictures]
+        names = [picture.content for picture in pictures]
         absent = set(self.at_rest.missing(names)) if self.at_rest is not None else set()
         if self.at_rest is not None and (again or not absent):
-            fresh = {picture.key: picture for picture in pictures if picture.key in absent}
+            fresh = {name: picture for name, picture in zip(names, pictures, strict=True) if name in absent}
             if fresh:
                 self.at_rest.put(list(fresh), torch.stack([self._decode(p) for p in fresh.values()]))
             return self.at_rest.rows(names)
-        ready = {picture.key: picture for picture in pictures}
-        rows = {key: self._from_memory(picture) for key, picture in ready.items()}
+        ready = dict(zip(names, pictures, strict=True))
+        rows = {name: self._from_memory(name, picture) for name, picture in ready.items()}
         return torch.stack([rows[name] for name in names])
 
     def _decode(self, picture: Picture) -> Tensor:
         self.decoded += 1
         return self.preprocess(picture.load())
 
-    def _from_memory(self, picture: Picture) -> Tensor:
-        pixels = self._kept.get(picture.key)
+    def _from_memory(self, name: str, picture: Picture) -> Tensor:
+        pixels = self._kept.get(name)
         if pixels is None:
-            pixels = self._kept[picture.key] = self._decode(picture)
-        self._kept.move_to_end(picture.key)
+            pixels = self._kept[name] = self._decode(picture)
+        self._kept.move_to_end(name)
         if len(self._kept) > self.limit_bytes // (3 * self.preprocess.size**2):
             self._kept.popitem(last=False)
         return pixels

@@ -12,25 +12,37 @@ if TYPE_CHECKING:
 __all__ = ["Item", "Picture", "as_item"]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Picture:
     """One picture, decoded only when its pixels are read.
 
     Args:
-        key: unique name of the *content*; equal keys are the same picture, on this machine for good: what was
-            computed from it is kept on disk under its key. Where files may change, let the key hold a digest.
+        key: unique name; equal keys are the same picture. Right answers and galleries go by it.
         load: returns the RGB picture at its native size.
         caption: what it shows, in words, where known.
         once: it was drawn at random and will not come back: nothing of it is worth keeping.
+        stamp: tells its content now from what it may have been before, without being decoded, such as the
+            size and time of a file. None where the key says it all.
     """
 
     key: str
     load: Callable[[], Image.Image] = field(repr=False, compare=False)
     caption: str | None = field(default=None, compare=False)
     once: bool = field(default=False, compare=False)
+    stamp: Callable[[], str] | None = field(default=None, repr=False, compare=False)
+
+    @property
+    def content(self) -> str:
+        """What is kept of it on disk goes by this name: its key and its stamp.
+
+        Example:
+            >>> Picture("shoe.jpg", lambda: Image.new("RGB", (8, 8)), stamp=lambda: "1205-77").content
+            'shoe.jpg@1205-77'
+        """
+        return self.key if self.stamp is None else f"{self.key}@{self.stamp()}"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Item:
     """A picture, a text, or a picture with a text: a query, a target, a negative, an entry of a gallery.
 
@@ -39,7 +51,7 @@ class Item:
 
     Args:
         key: names it in its gallery, where right answers are told by key. What is kept of it on disk goes by
-            the picture's own key and by the text itself.
+            the picture's own content and by the text itself.
 
     Raises:
         ValueError: it holds neither a picture nor a text.

@@ -75,7 +75,7 @@ class Crops(PostProcessor):
         """The crops of a picture, row by row."""
         for part in range(self.grid**2):
             load = partial(_crop, picture, self.grid, part)
-            yield Picture(f"{picture.key}#{part}/{self.grid}", load)
+            yield Picture(f"{picture.key}#{part}/{self.grid}", load, stamp=picture.stamp)
 
 
 def _crop(picture: Picture, grid: int, part: int) -> Image.Image:

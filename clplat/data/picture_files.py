@@ -1,0 +1,125 @@
+"""Pictures below a folder, by the names that a benchmark gives them; none is decoded before it is needed."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from functools import lru_cache, partial
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from clplat.data.decoding import open_picture
+from clplat.data.items import Picture
+from clplat.errors import UserError, nearest
+
+if TYPE_CHECKING:
+    from PIL import Image
+
+__all__ = ["PictureFiles"]
+
+_ENDINGS = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff")
+
+
+class PictureFiles:
+    """Finds the files of named pictures: folders are listed once, files are neither opened nor asked for.
+
+    A name may come without its ending, with another one, or in other letters' case, as copies of
+    benchmarks do. A picture that is not there is made as well, and is remembered in `absent`:
+    `clplat.data.missing` says what becomes of it.
+
+    Args:
+        root: the folder that names are relative to.
+        source: what the pictures are of, such as ``"fashioniq"``; the beginning of their keys.
+
+    Raises:
+        UserError: there is no such folder.
+
+    Example:
+        >>> from tempfile import mkdtemp
+        >>> from PIL import Image
+        >>> root = mkdtemp()
+        >>> Image.new("RGB", (8, 8)).save(root + "/B001.PNG")
+        >>> files = PictureFiles(root, "fashioniq")
+        >>> files.picture("B001").load().size, files.picture("B002").key, files.absent
+        ((8, 8), 'fashioniq/B002', ('fashioniq/B002',))
+    """
+
+    def __init__(self, root: str | Path, source: str) -> None:
+        self.root, self.source = Path(root).expanduser(), source
+        if not self.root.is_dir():
+            above = self.root.parent
+            siblings = [entry.name for entry in above.iterdir()] if above.is_dir() else []
+            raise UserError(f"{source}: no such folder: {self.root}{nearest(self.root.name, siblings)}")
+        self._listed: dict[str, dict[str, str]] = {}
+        self._made: dict[str, Picture] = {}
+        self._absent: dict[str, None] = {}
+
+    @property
+    def absent(self) -> tuple[str, ...]:
+        """Keys of the pictures that were named and are not there, in the order of their names."""
+        return tuple(self._absent)
+
+    def picture(self, name: str, caption: str | None = None) -> Picture:
+        """The picture of this name; equal names give the same object.
+
+        Args:
+            name: path below the root with ``/``, with or without the file's ending. The key is made of it as
+                it stands, so that copies of a benchmark with other endings are the same stream.
+            caption: what it shows; the first one that is given stays.
+        """
+        made = self._made.get(name)
+        if made is None:
+            folder, _, bare = name.rpartition("/")
+            found = self._find(folder, bare)
+            key = f"{self.source}/{name}"
+            if found is None:
+                self._absent[key] = None
+            path = os.path.join(self.root, folder, found or bare)
+            made = Picture(key, partial(_open, path), caption, stamp=partial(_stamp, path))
+            self._made[name] = made
+        return made
+
+    def pictures(self, names: Sequence[str]) -> tuple[Picture, ...]:
+        """The pictures of these names, in their order."""
+        return tuple(map(self.picture, names))
+
+    def _find(self, folder: str, name: str) -> str | None:
+        """The file's name as it is on disk: as it stands, in other letters' case, or with another ending."""
+        listed = self._listed.get(folder)
+        if listed is None:
+            listed = self._listed[folder] = _listing(self.root / folder)
+        found = listed.get(name) or listed.get(name.lower())
+        if found is None:
+            stem, ending = os.path.splitext(name)
+            found = listed.get((stem if ending.lower() in _ENDINGS else name).lower() + ".*")
+        return found
+
+
+def _listing(folder: Path) -> dict[str, str]:
+    """Files of a folder: by name, by name in small letters, and by name without its ending, ``b001.*``."""
+    try:
+        names = sorted(os.listdir(folder))
+    except OSError:
+        return {}
+    listed: dict[str, str] = {}
+    for name in names:
+        stem, ending = os.path.splitext(name)
+        if ending.lower() in _ENDINGS:
+            listed[name] = name
+            listed.setdefault(name.lower(), name)
+            listed.setdefault(stem.lower() + ".*", name)
+    return listed
+
+
+def _open(path: str) -> Image.Image:
+    return open_picture(Path(path))
+
+
+@lru_cache(maxsize=1 << 18)
+def _stamp(path: str) -> str:
+    """Size and time of a file: another content has another one. Looked at once per process."""
+    try:
+        stat = os.stat(path)
+    except OSError:
+        return "absent"
+    return f"{stat.st_size:x}-{stat.st_mtime_ns:x}"
