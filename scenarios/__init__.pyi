@@ -2,6 +2,7 @@
 
 from scenarios.catalogue import Catalogue as Catalogue
 from scenarios.domain_folders import DomainFolders as DomainFolders
+from scenarios.fashioniq import FashionIQ as FashionIQ
 from scenarios.probes.catalogue import CatalogueProbes as CatalogueProbes
 from scenarios.probes.compositions import Compositions as Compositions
 from scenarios.probes.negation import Negation as Negation
