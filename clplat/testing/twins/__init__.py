@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from clplat.testing.twins.classification import classification
 from clplat.testing.twins.fashioniq import fashioniq
 
-__all__ = ["fashioniq"]
+__all__ = ["classification", "fashioniq"]
