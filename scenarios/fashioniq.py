@@ -24,7 +24,7 @@ _PROTOCOLS = [f"{gallery}/{join}" for gallery in ("original", "val") for join in
 class FashionIQ:
     """Three categories as domains, or all as one; the validation set is what papers report.
 
-    The right answers of the official test set are not public: a number on FashionIQ is one of ``val``, so that
+    The right answers of the official test set are not public: a number on FashionIQ is one of ``val``, and
     runs take ``--evaluation.split val``. The reference stays in the gallery. R@10 and R@50 of every category;
     the mean over categories of their mean is the single number that papers give.
 
@@ -78,7 +78,9 @@ class FashionIQ:
         self.categories = list(CATEGORIES if categories is None else categories)
         strange = [name for name in self.categories if name not in CATEGORIES]
         if strange or not self.categories or len(set(self.categories)) < len(self.categories):
-            raise ValueError(f"categories must be some of {', '.join(CATEGORIES)}, each once, not {categories}")
+            raise ValueError(
+                f"categories must be some of {', '.join(CATEGORIES)}, each once, not {categories}"
+            )
         if domains not in ("categories", "one"):
             raise ValueError(f"domains must be 'categories' or 'one', not '{domains}'")
         self.protocols = [f"{gallery}/{captions}", *(also or ())]
@@ -133,11 +135,15 @@ class FashionIQ:
         made = [category_domain(read, files, name, self.protocols, self.hidden) for name in self.categories]
         held = {item.key for domain in made for one in domain.sets.values() for item in one.gallery.items}
         shared = {picture.key for domain in made for picture in domain.anchors} & held
-        notes = [f"{len(shared)} training pictures stand in the gallery of another category"] if shared else []
+        notes = (
+            [f"{len(shared)} training pictures stand in the gallery of another category"] if shared else []
+        )
         if self.domains == "one":
             one, lost = one_domain(made, shared)
             made = [one]
-            notes = [f"{lost} training triplets are left out: galleries of other categories show their pictures"]
+            notes = [
+                f"{lost} training triplets are left out: galleries of other categories show their pictures"
+            ]
         counts = {}
         for name in self.published:
             category, split, what = name.split("/")

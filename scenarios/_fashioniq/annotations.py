@@ -60,7 +60,9 @@ class Annotations:
         found: list[Entry] = self._read(path, list[Entry], "list of captions of FashionIQ", "fashioniq")
         for i, entry in enumerate(found):
             if len(entry["captions"]) != 2:
-                raise UserError(f"{path}, entry {i}: it has {len(entry['captions'])} captions; two are allowed")
+                raise UserError(
+                    f"{path}, entry {i}: it has {len(entry['captions'])} captions; two are allowed"
+                )
             if ("target" in entry) == (split == "test"):
                 raise UserError(f"{path}, entry {i}: a target belongs to train and val, and to each of them")
         return found

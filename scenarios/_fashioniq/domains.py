@@ -29,9 +29,7 @@ def category_domain(
     sets = {"val": _asked(read, files, category, "val", main)}
     if hidden:
         sets["test"] = _asked(read, files, category, "test", main)
-    sets |= {
-        f"val/{name.replace('/', '-')}": _asked(read, files, category, "val", name) for name in also
-    }
+    sets |= {f"val/{name.replace('/', '-')}": _asked(read, files, category, "val", name) for name in also}
     return Domain(category, _triplets(read, files, category, main.partition("/")[2]), sets=sets)
 
 

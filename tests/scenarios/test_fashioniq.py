@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -60,18 +59,13 @@ def test_numbers_are_those_of_the_public_code(root: str, gallery: Any) -> None:
     for seed, domain in enumerate(FashionIQ(root, gallery=gallery).build()[0]):
         rows = drawn(domain.val, seed)
         found, wanted = measured(domain.val, *rows), recalls(domain.val, *rows)
-        assert found == pytest.approx(
-            wanted | {"mean(R@10, R@50)": sum(wanted.values()) / 2}, abs=1e-6
-        )
+        assert found == pytest.approx(wanted | {"mean(R@10, R@50)": sum(wanted.values()) / 2}, abs=1e-6)
 
 
 @pytest.fixture(scope="module")
-def official(tmp_path_factory: pytest.TempPathFactory) -> str:
+def official(tmp_path_factory: pytest.TempPathFactory, shared_data: Callable[[str], Path]) -> str:
     """The official annotations of dress, and an empty file for each of its pictures."""
-    place = os.environ.get("CLPLAT_SHARED_DATA")
-    source = Path(place or "") / "fashioniq"
-    if place is None or not source.is_dir():
-        pytest.skip("needs the data set 'fashioniq': set CLPLAT_SHARED_DATA to the folder that has it")
+    source = shared_data("fashioniq")
     folder = tmp_path_factory.mktemp("official")
     for part in ("captions", "image_splits"):
         (folder / part).symlink_to(source / part)
@@ -113,7 +107,10 @@ def test_captions_are_joined_as_each_code_does(root: str, join: Any, said: list[
     domains = FashionIQ(root, captions=join).build()[0]
     with_captions = json.loads((Path(root) / "captions/cap.dress.val.json").read_text())
     wanted = [
-        tuple(text.replace("red", e["captions"][0][3:-1]).replace("disc", e["captions"][1].split()[2]) for text in texts)
+        tuple(
+            text.replace("red", e["captions"][0][3:-1]).replace("disc", e["captions"][1].split()[2])
+            for text in texts
+        )
         for e in with_captions
         for texts in said
     ]
@@ -144,7 +141,11 @@ def test_all_categories_as_one_domain_train_on_nothing_that_is_asked_for(root: s
         ("captions/cap.dress.val.json", lambda held: held[2].pop("target"), "entry 2: a target belongs to"),
         ("captions/cap.dress.val.json", lambda held: held[2]["captions"].pop(), "entry 2: it has 1 captions"),
         ("captions/cap.dress.val.json", lambda held: held[1].update(targt="x"), "'1.targt' Extra inputs"),
-        ("captions/cap.dress.val.json", lambda held: held[1].update(target="lost"), "'dress/val/00001' has no"),
+        (
+            "captions/cap.dress.val.json",
+            lambda held: held[1].update(target="lost"),
+            "'dress/val/00001' has no",
+        ),
         ("image_splits/split.dress.val.json", lambda held: held.append(held[0]), "once is allowed"),
         ("image_splits/split.dress.val.json", lambda held: held.append(7), "'16' should be a valid string"),
     ],
@@ -168,7 +169,7 @@ def test_a_copy_of_a_part_is_used_and_said(root: str, tmp_path: Path) -> None:
     assert "not the whole published benchmark: dress/train/queries 12 of 5,985" in FashionIQ(root).remarks[1]
     folder = fashioniq(tmp_path)
     next((folder / "images").glob("BDVA00003.*")).unlink()
-    with pytest.raises(UserError, match="1 of .* pictures are missing: fashioniq/BDVA00003"):
+    with pytest.raises(UserError, match=r"1 of .* pictures are missing: fashioniq/BDVA00003"):
         FashionIQ(str(folder)).build()
     declared = FashionIQ(str(folder), missing="declare")
     assert "fashioniq/BDVA00003" in declared.remarks[-1]

@@ -17,8 +17,8 @@ _COUNTS = {"train": 12, "val": 6, "test": 4}
 def fashioniq(folder: Path, gallery: int = 16, seed: int = 0) -> Path:
     """Write ``captions``, ``image_splits`` and ``images`` of the three categories.
 
-    Two captions name the colour and the shape of the target. The endings of pictures vary, as they do in copies
-    of the benchmark, and one training picture of toptee stands in the gallery of shirt.
+    Two captions name the colour and the shape of the target. The endings of pictures vary, as they do in
+    copies of the benchmark, and one training picture of toptee stands in the gallery of shirt.
 
     Args:
         folder: what the three folders are written to.
