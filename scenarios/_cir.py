@@ -1,4 +1,4 @@
-"""What readers of composed-retrieval benchmarks share: files that are checked, counts beside published ones."""
+"""What readers of composed-retrieval benchmarks share: files that are checked, and published counts."""
 
 from __future__ import annotations
 
