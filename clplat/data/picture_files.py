@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from functools import lru_cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -69,15 +69,25 @@ class PictureFiles:
         """
         made = self._made.get(name)
         if made is None:
-            folder, _, bare = name.rpartition("/")
-            found = self._find(folder, bare)
-            key = f"{self.source}/{name}"
-            if found is None:
-                self._absent[key] = None
-            path = os.path.join(self.root, folder, found or bare)
-            made = Picture(key, partial(_open, path), caption, stamp=partial(_stamp, path))
-            self._made[name] = made
+            made = self._made[name] = self.unkept(name, caption)
         return made
+
+    def unkept(self, name: str, caption: str | None = None) -> Picture:
+        """The same in a new object, which nothing here holds: a million of them take a million's memory."""
+        folder, _, bare = name.rpartition("/")
+        found = self._find(folder, bare)
+        key = f"{self.source}/{name}"
+        if found is None:
+            self._absent[key] = None
+        path = os.path.join(self.root, folder, found or bare)
+        return Picture(key, partial(_open, path), caption, stamp=partial(_stamp, path))
+
+    def look(self, names: Iterable[str]) -> None:
+        """Remember in `absent` which of these are not there; no picture is made."""
+        for name in names:
+            folder, _, bare = name.rpartition("/")
+            if self._find(folder, bare) is None:
+                self._absent[f"{self.source}/{name}"] = None
 
     def pictures(self, names: Sequence[str]) -> tuple[Picture, ...]:
         """The pictures of these names, in their order."""
