@@ -18,7 +18,7 @@ EXTRAS = {
     "PIL": "clip",
     "accelerate": "test-integrations",
     "avalanche": "avalanche",
-    "datasets": "datasets",
+    "datasets": "tables",
     "lightning": "test-integrations",
     "matplotlib": "run",
     "mlflow": "mlflow",

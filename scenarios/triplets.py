@@ -98,20 +98,11 @@ class Triplets:
         if separator == "":
             raise ValueError("separator must be a character or more, such as ';'")
         named_roles(columns or {})
-        self.table, self.root, self.columns, self.separator = table, pictures, dict(columns or {}), separator
+        self.table, self.pictures, self.columns, self.separator = table, pictures, columns, separator
         self.gallery, self.split_by, self.order, self.periods = gallery, split_by, order, periods
-        self.texts, self.queries, self.partial, self.missing, self.name = (
-            texts,
-            queries,
-            partial,
-            missing,
-            name,
-        )
-        self._measured = {
-            "metrics": tuple(metrics or ()),
-            "primary": primary,
-            "exclude_reference": exclude_reference,
-        }
+        self.texts, self.queries, self.partial = texts, queries, partial
+        self.missing, self.name = missing, name
+        self.metrics, self.primary, self.exclude_reference = metrics, primary, exclude_reference
         self._protocol("column")
 
     def refuse_missing(self) -> None:
@@ -165,23 +156,23 @@ class Triplets:
             *(["joined"] if self.texts == "joined" else []),
             *([f"at-most-{self.queries}"] if self.queries else []),
         ]
-        measured: dict[str, Any] = self._measured
-        return Protocol("/".join([self.name, gallery, f"split-by-{split}", *more]), **measured)
+        name, metrics = "/".join([self.name, gallery, f"split-by-{split}", *more]), tuple(self.metrics or ())
+        return Protocol(name, self.exclude_reference, primary=self.primary, metrics=metrics)
 
     @cached_property
     def _built(self) -> tuple[list[Domain], Absent, dict[str, Any]]:
         source = open_table(self.table)
-        rows, chosen = read_rows(source, self.columns, self.separator, self.partial)
+        rows, chosen = read_rows(source, self.columns or {}, self.separator, self.partial)
         where = str(source.path)
         rows, spans = with_domain(rows, self.periods, where)
         count = len(rows)
         stream = stream_of(rows, self.order)
         rows, by, crossing = with_split(rows, self.split_by, where)
         pictures: NamedPictures
-        if source.pictures is not None and self.root is None:
+        if source.pictures is not None and self.pictures is None:
             root, pictures = None, source.pictures.of(self.name)
         else:
-            root = Path(self.root or source.path.parent)
+            root = Path(self.pictures or source.path.parent)
             pictures = PictureFiles(root, self.name)
         own = None if self.gallery in _UNIONS else own_gallery(self.gallery, root)
         items = NamedItems(pictures, own.held if own else None, _captions(rows))
