@@ -32,6 +32,8 @@ EXTRAS = {
     "pydantic": "run",
     "rich": "run",
     "safetensors": "clip",
+    "scipy": "classes",
+    "sklearn": "classes",
     "simplejpeg": "clip",
     "sentence_transformers": "test-integrations",
     "tensorboard": "tensorboard",

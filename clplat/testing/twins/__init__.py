@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from clplat.testing.twins.classification import classification
 from clplat.testing.twins.triplets import FORMS, triplets
 
-__all__ = ["FORMS", "triplets"]
+__all__ = ["FORMS", "classification", "triplets"]
