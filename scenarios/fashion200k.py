@@ -185,7 +185,9 @@ def _labels(files: PictureFiles, split: str) -> dict[str, dict[str, Picture]]:
         for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), start=1):
             cells = line.split("\t")
             if len(cells) < 3 or not cells[2].strip():
-                raise UserError(f"{path}, line {number}: it needs a path, a score and a caption, with tabs between")
+                raise UserError(
+                    f"{path}, line {number}: it needs a path, a score and a caption, with tabs between"
+                )
             if cells[0] not in seen:
                 seen.add(cells[0])
                 held[cells[0]] = files.picture(cells[0], as_caption(cells[2]))

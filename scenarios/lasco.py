@@ -100,7 +100,9 @@ class LaSCo:
         queries = []
         for query, (reference, path), text, (target, _) in asked:
             if target not in items:
-                raise UserError(f"{root / 'lasco_val.json'}: target {target} of query {query} is not in the corpus")
+                raise UserError(
+                    f"{root / 'lasco_val.json'}: target {target} of query {query} is not in the corpus"
+                )
             shown = items.get(reference) or files.picture(path)
             queries.append(Query(query, shown, text, (items[target].key,)))
         train = [
@@ -129,7 +131,9 @@ _Named = tuple[str, str]
 def _entries(path: Path) -> list[tuple[str, _Named, str, _Named]]:
     """Of each query: id, reference, text, target; a picture is its id and its path."""
     found = []
-    for number, entry in enumerate(read_json(path, list[dict[str, Any]], "list of queries of LaSCo", "lasco")):
+    for number, entry in enumerate(
+        read_json(path, list[dict[str, Any]], "list of queries of LaSCo", "lasco")
+    ):
         try:
             text = entry["query-text"]
             if not isinstance(text, str):

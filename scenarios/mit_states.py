@@ -117,14 +117,18 @@ class MITStates:
         gallery = Gallery("mit-states-test", [picture for held in asked.values() for picture in held])
         sets = {"test": RetrievalSet(self._queries(asked, "pair"), gallery, _protocol("correct-composition"))}
         for word in self.also or ():
-            sets[f"test/{word}"] = RetrievalSet(self._queries(asked, word), gallery, _protocol(f"correct-{word}"))
+            sets[f"test/{word}"] = RetrievalSet(
+                self._queries(asked, word), gallery, _protocol(f"correct-{word}")
+            )
         train = self._triplets(learnt)
         counts = {
             "train/pictures": sum(map(len, learnt.values())),
             "test/pictures": len(gallery.items),
             "test/queries": len(sets["test"].queries),
         }
-        return finished(Read([Domain("mit-states", train, sets=sets)], counts, {}), [files], self.missing, "mit_states")
+        return finished(
+            Read([Domain("mit-states", train, sets=sets)], counts, {}), [files], self.missing, "mit_states"
+        )
 
     def _queries(self, asked: dict[_Pair, list[Picture]], right: str) -> tuple[Query, ...]:
         """All queries; ``right`` says what an answer must share with what is wanted."""
@@ -180,7 +184,9 @@ def _pictures(files: PictureFiles) -> dict[_Pair, list[Picture]]:
         words = folder.split()
         if len(words) == 2 and words[0] != "adj" and (files.root / folder).is_dir():
             names = sorted(os.listdir(files.root / folder))
-            held = [files.picture(f"{folder}/{name}", folder) for name in names if name.lower().endswith(".jpg")]
+            held = [
+                files.picture(f"{folder}/{name}", folder) for name in names if name.lower().endswith(".jpg")
+            ]
             if held:
                 found[words[0], words[1]] = held
     return found

@@ -69,7 +69,9 @@ def test_recall_is_that_of_tirg(root: Path, options: dict[str, Any]) -> None:
                 scores = gallery.double().numpy() @ embedding
                 scores[keys.index(one)] = -1e10
                 hits += said[other] in [said[keys[i]] for i in np.argsort(-scores)[:k]]
-            assert float(values[f"R@{k}"].double().mean()) == pytest.approx(hits / len(held.queries), abs=1e-6)
+            assert float(values[f"R@{k}"].double().mean()) == pytest.approx(
+                hits / len(held.queries), abs=1e-6
+            )
 
 
 def test_training_triplets_change_one_word(root: Path) -> None:
@@ -87,9 +89,17 @@ def test_training_triplets_change_one_word(root: Path) -> None:
 @pytest.mark.parametrize(
     ("file", "line", "why"),
     [
-        ("test_queries.txt", "women/a.jpeg women/b.jpeg", r"line 1: 'women/a.jpeg' is in no file of test labels"),
+        (
+            "test_queries.txt",
+            "women/a.jpeg women/b.jpeg",
+            r"line 1: 'women/a.jpeg' is in no file of test labels",
+        ),
         ("test_queries.txt", "women/a.jpeg", "line 1: two paths are expected"),
-        ("labels/dress_test_detect_all.txt", "women/a.jpeg 0.9 red", "line 1: it needs a path, a score and a"),
+        (
+            "labels/dress_test_detect_all.txt",
+            "women/a.jpeg 0.9 red",
+            "line 1: it needs a path, a score and a",
+        ),
     ],
 )
 def test_lines_that_do_not_fit_are_refused(file: str, line: str, why: str, tmp_path: Path) -> None:

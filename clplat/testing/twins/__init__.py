@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from clplat.testing.twins.classification import classification
 from clplat.testing.twins.fashion200k import fashion200k
 from clplat.testing.twins.lasco import lasco
 from clplat.testing.twins.mit_states import mit_states
 from clplat.testing.twins.shoes import shoes
 
-__all__ = ["fashion200k", "lasco", "mit_states", "shoes"]
+__all__ = ["classification", "fashion200k", "lasco", "mit_states", "shoes"]
