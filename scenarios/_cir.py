@@ -1,4 +1,4 @@
-"""What readers of composed-retrieval benchmarks share: files that are checked, and counts beside published ones."""
+"""What readers of composed-retrieval benchmarks share: checked files, and counts beside published ones."""
 
 from __future__ import annotations
 
@@ -78,9 +78,8 @@ def existing_file(path: Path, scenario: str) -> Path:
     folder = path.parent
     if not folder.is_dir():
         raise UserError(f"scenario {scenario}: no such folder: {folder}")
-    raise UserError(
-        f"scenario {scenario}: no such file: {path}{nearest(path.name, (one.name for one in folder.iterdir()))}"
-    )
+    near = nearest(path.name, (one.name for one in folder.iterdir()))
+    raise UserError(f"scenario {scenario}: no such file: {path}{near}")
 
 
 def read_json(path: Path, schema: Any, what: str, scenario: str) -> Any:

@@ -23,7 +23,7 @@ def as_caption(text: str) -> str:
 
 
 def swap(source: str, target: str) -> str:
-    """What leads from one caption to another: their first words that the other lacks, or their last words.
+    """What leads from one caption to another: the first word of each that the other lacks, or its last.
 
     Example:
         >>> swap("red silk dress", "blue silk dress")
@@ -38,7 +38,7 @@ def swap(source: str, target: str) -> str:
 def children(captions: Iterable[str]) -> dict[str, list[str]]:
     """What is left of captions without a word -> the distinct captions that leave it.
 
-    A word is taken out wherever its letters stand, as in TIRG's code: "red" out of "red redwood" leaves "wood".
+    A word goes wherever its letters stand, as in TIRG's code: "red" out of "red redwood" leaves "wood".
 
     Example:
         >>> children(["red dress", "blue dress"])["dress"]

@@ -152,7 +152,7 @@ class Fashion200k:
         return queries
 
     def _triplets(self, domain: str, pictures: list[Picture]) -> list[Example]:
-        """Drawn as TIRG draws: a picture, what is left of its caption without a word, another one that leaves it."""
+        """As TIRG draws: a picture, what its caption is without a word, another caption that is the same."""
         draw = random.Random(derive(self.seed or 0, "fashion200k", domain))
         showing: dict[str, list[Picture]] = defaultdict(list)
         for picture in pictures:

@@ -9,13 +9,16 @@ from typing import Any, Literal
 from clplat.data.fingerprint import stream_fingerprint
 from clplat.data.missing import MissingPictures
 from clplat.data.picture_files import PictureFiles
-from clplat.data.records import Domain, Gallery, Picture, Protocol, Query, RetrievalSet, Triplet
+from clplat.data.records import Domain, Example, Gallery, Picture, Protocol, Query, RetrievalSet, Triplet
 from clplat.errors import UserError
 from clplat.parts import Probe
 
 from ._cir import Read, finished, read_json
 
 __all__ = ["LaSCo"]
+
+_Named = tuple[str, str]
+_Entry = tuple[str, _Named, str, _Named]
 
 _PUBLISHED = {"train/queries": 359268, "val/queries": 30037, "val/gallery": 39826}
 
@@ -105,10 +108,7 @@ class LaSCo:
                 )
             shown = items.get(reference) or files.picture(path)
             queries.append(Query(query, shown, text, (items[target].key,)))
-        train = [
-            Triplet(query, files.picture(one), text, target := files.picture(other), target.key, "lasco")
-            for query, (_, one), text, (_, other) in learnt[: self.train]
-        ]
+        train = [_triplet(entry, files) for entry in learnt[: self.train]]
         gallery = Gallery("lasco-val-corpus", list[Picture](items.values()))
         domain = Domain("lasco", train, val=RetrievalSet(tuple(queries), gallery, self._protocol))
         counts = {"train/queries": len(learnt), "val/queries": len(asked), "val/gallery": len(items)}
@@ -125,10 +125,13 @@ class LaSCo:
         )
 
 
-_Named = tuple[str, str]
+def _triplet(entry: _Entry, files: PictureFiles) -> Example:
+    query, (_, one), text, (_, other) = entry
+    target = files.picture(other)
+    return Triplet(query, files.picture(one), text, target, target.key, "lasco")
 
 
-def _entries(path: Path) -> list[tuple[str, _Named, str, _Named]]:
+def _entries(path: Path) -> list[_Entry]:
     """Of each query: id, reference, text, target; a picture is its id and its path."""
     found = []
     for number, entry in enumerate(

@@ -21,22 +21,23 @@ from ._cir import Read, finished
 
 __all__ = ["MITStates"]
 
-#: The nouns that TIRG holds out; nothing of them is trained on.
-HELD_OUT = frozenset(
+_NOUNS = (
     "armor bracelet bush camera candy castle ceramic cheese clock clothes coffee fan fig fish foam forest "
     "fruit furniture garden gate glass horse island laptop lead lightning mirror orange paint persimmon "
     "plastic plate potato road rubber sand shell sky smoke steel stream table tea tomato vacuum wax wheel "
-    "window wool".split()
+    "window wool"
 )
-
+#: The nouns that TIRG holds out; nothing of them is trained on.
+HELD_OUT = frozenset(_NOUNS.split())
 _Pair = tuple[str, str]
 
 
 class MITStates:
-    """One domain. Nouns of the test are never trained on: a query is a picture and each other state of its noun.
+    """One domain; nouns of the test are never trained on.
 
-    A picture of the wanted state and noun is a right answer; the reference cannot be one. R@1, R@5, R@10,
-    R@50, R@100. Queries have the tag ``noun``, training examples the group.
+    A query is a picture and each other state of its noun. A picture of the wanted state and noun is a right
+    answer; the reference cannot be one. R@1, R@5, R@10, R@50, R@100. Queries have the tag ``noun``, training
+    examples the group.
 
     Args:
         root: the folder with ``images/<adjective> <noun>/*.jpg``.
@@ -111,9 +112,8 @@ class MITStates:
         asked = {pair: held for pair, held in shown.items() if pair[1] in HELD_OUT}
         learnt = {pair: held for pair, held in shown.items() if pair[1] not in HELD_OUT}
         if not asked or not learnt:
-            raise UserError(
-                f"{files.root} has no folder '<adjective> <noun>' of a noun for {'test' if learnt else 'training'}"
-            )
+            lacks = "test" if learnt else "training"
+            raise UserError(f"{files.root} has no folder '<adjective> <noun>' of a noun for {lacks}")
         gallery = Gallery("mit-states-test", [picture for held in asked.values() for picture in held])
         sets = {"test": RetrievalSet(self._queries(asked, "pair"), gallery, _protocol("correct-composition"))}
         for word in self.also or ():

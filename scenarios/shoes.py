@@ -107,9 +107,8 @@ class Shoes:
             both = {entry["ReferenceImageName"], entry["ImageName"]}
             split = next((split for split in names if both <= held[split]), None)
             if split is None:
-                raise UserError(
-                    f"{path}, entry {number}: {' and '.join(sorted(both))} are not in one of {', '.join(_LISTS.values())}"
-                )
+                lists, named = ", ".join(_LISTS.values()), " and ".join(sorted(both))
+                raise UserError(f"{path}, entry {number}: {named} are not in one of {lists}")
             asked[split].append((number, entry))
         gallery = Gallery("shoes-test", files.pictures(names["test"]))
         queries = tuple(_query(number, entry, files) for number, entry in asked["test"])

@@ -1,4 +1,4 @@
-"""Fashion200k, read from a folder in its official layout; recall and changes in words by TIRG's rules by hand."""
+"""Fashion200k, read from a folder in its official layout; recall and words by TIRG's rules by hand."""
 
 from __future__ import annotations
 

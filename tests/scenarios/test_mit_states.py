@@ -64,7 +64,7 @@ def test_recall_is_that_of_tirg(root: Path, name: str) -> None:
 def test_words_for_the_change_are_an_option(root: Path) -> None:
     domain = MITStates(str(root), train=5, text="the same, but {adjective}").build()[0][0]
     assert all(example.text.startswith("the same, but ") for example in domain.train)
-    with pytest.raises(ValueError, match="text needs {adjective} in it, not 'changed'"):
+    with pytest.raises(ValueError, match=r"text needs \{adjective\} in it, not 'changed'"):
         MITStates(str(root), text="changed")
 
 

@@ -35,7 +35,8 @@ def fashion200k(folder: Path, pictures: int = 2, seed: int = 0) -> Path:
     draw, queries = random.Random(seed), []
     for category, shape in _SHAPES.items():
         for split in ("train", "test"):
-            lines, shown = [], {}
+            lines: list[str] = []
+            shown: dict[str, tuple[str, str]] = {}
             for i in range(pictures):
                 for colour in _COLOURS:
                     for stuff in _STUFFS:
