@@ -5,8 +5,8 @@ from scenarios.classification import Classification as Classification
 from scenarios.continual import Continual as Continual
 from scenarios.digits import Digits as Digits
 from scenarios.domain_folders import DomainFolders as DomainFolders
-from scenarios.triplets import Triplets as Triplets
 from scenarios.fashion200k import Fashion200k as Fashion200k
 from scenarios.lasco import LaSCo as LaSCo
 from scenarios.mit_states import MITStates as MITStates
 from scenarios.shoes import Shoes as Shoes
+from scenarios.triplets import Triplets as Triplets

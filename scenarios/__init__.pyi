@@ -12,5 +12,5 @@ from scenarios.probes.catalogue import CatalogueProbes as CatalogueProbes
 from scenarios.probes.compositions import Compositions as Compositions
 from scenarios.probes.negation import Negation as Negation
 from scenarios.references.catalogue import CatalogueReference as CatalogueReference
-from scenarios.triplets import Triplets as Triplets
 from scenarios.shoes import Shoes as Shoes
+from scenarios.triplets import Triplets as Triplets
