@@ -1,4 +1,4 @@
-"""What readers of composed-retrieval benchmarks share: files that are checked, and published counts."""
+"""What readers of composed-retrieval benchmarks share: checked files, and counts beside published ones."""
 
 from __future__ import annotations
 
