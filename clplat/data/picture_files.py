@@ -51,6 +51,7 @@ class PictureFiles:
             above = self.root.parent
             siblings = [entry.name for entry in above.iterdir()] if above.is_dir() else []
             raise UserError(f"{source}: no such folder: {self.root}{nearest(self.root.name, siblings)}")
+        self._begin = os.path.join(self.root, "")
         self._listed: dict[str, dict[str, str]] = {}
         self._made: dict[str, Picture] = {}
         self._absent: dict[str, None] = {}
@@ -80,7 +81,7 @@ class PictureFiles:
         key = f"{self.source}/{name}"
         if found is None:
             self._absent[key] = None
-        path = os.path.join(self.root, folder, found or bare)
+        path = f"{self._begin}{folder}/{found or bare}" if folder else f"{self._begin}{found or bare}"
         return Picture(key, partial(_open, path), caption, stamp=partial(_stamp, path))
 
     def look(self, names: Iterable[str]) -> None:

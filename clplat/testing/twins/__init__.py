@@ -2,12 +2,27 @@
 
 from __future__ import annotations
 
+from clplat.testing.twins.circo import circo
+from clplat.testing.twins.cirr import cirr
 from clplat.testing.twins.classification import classification
 from clplat.testing.twins.fashion200k import fashion200k
 from clplat.testing.twins.fashioniq import fashioniq
+from clplat.testing.twins.genecis import genecis
 from clplat.testing.twins.lasco import lasco
 from clplat.testing.twins.mit_states import mit_states
 from clplat.testing.twins.shoes import shoes
 from clplat.testing.twins.triplets import FORMS, triplets
 
-__all__ = ["FORMS", "classification", "fashion200k", "fashioniq", "lasco", "mit_states", "shoes", "triplets"]
+__all__ = [
+    "FORMS",
+    "circo",
+    "cirr",
+    "classification",
+    "fashion200k",
+    "fashioniq",
+    "genecis",
+    "lasco",
+    "mit_states",
+    "shoes",
+    "triplets",
+]
