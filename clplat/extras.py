@@ -31,6 +31,8 @@ EXTRAS = {
     "pandas": "run",
     "rich": "run",
     "safetensors": "clip",
+    "scipy": "classes",
+    "sklearn": "classes",
     "simplejpeg": "clip",
     "sentence_transformers": "test-integrations",
     "tensorboard": "tensorboard",

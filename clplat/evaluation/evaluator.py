@@ -65,7 +65,7 @@ class Evaluator:
         shown = [item.picture for item in items if item.picture is not None]
         shown += [picture for probe in probes for picture in probe.pictures]
         self._all_pictures = list({picture.key: picture for picture in shown}.values())
-        said = [item.text for item in items if item.text is not None]
+        said = [text for item in items for text in item.said]
         self._all_texts = list(dict.fromkeys(said + [text for probe in probes for text in probe.texts]))
 
     def rows_of(self, held: RetrievalSet) -> Asked:

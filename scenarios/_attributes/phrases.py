@@ -120,16 +120,15 @@ def read_phrases(path: Path, attributes: Sequence[str]) -> Phrases:
         for form in forms:
             if wrong := _named(form) - names:
                 raise UserError(f"{path}: '{form}' of '{line}' names {{{min(wrong)}}}, which does not change")
+    there = frozenset(attributes)
     known = {
-        " + ".join(n for n in attributes if n in names): forms
+        " + ".join(name for name in attributes if name in names): forms
         for _, names, forms in lines
-        if names <= {*attributes}
+        if names <= there
     }
-    join, words = content["join"], content.get("words") or {}
-    for key in ("between", "last"):
-        if key not in join:
-            raise UserError(f"{path}: 'join' needs the keys between and last")
+    join = content["join"]
+    if not {"between", "last"} <= join.keys():
+        raise UserError(f"{path}: 'join' needs the keys between and last")
+    words = checked(content.get("words") or {}, dict[str, dict[str, str]], path, "file of phrases")
     held = (known, content["other"], join["between"], join["last"], content["caption"])
-    return Phrases(
-        tuple(attributes), *held, checked(words, dict[str, dict[str, str]], path, "file of phrases")
-    )
+    return Phrases(tuple(attributes), *held, words)

@@ -48,4 +48,5 @@ def _cropped(pixels: Tensor, size: int, draw: torch.Generator) -> Tensor:
     seen = F.grid_sample(pixels.float(), grid, padding_mode="border", align_corners=False)
     mean = seen.mean((1, 2, 3), keepdim=True)
     gain, lift = (part[:, None, None, None] for part in (0.9 + 0.2 * contrast, 25 * (light - 0.5)))
-    return ((seen - mean) * gain + mean + lift).clamp(0, 255).to(torch.uint8)
+    lit: Tensor = (seen - mean) * gain + mean + lift
+    return lit.clamp(0, 255).to(torch.uint8)

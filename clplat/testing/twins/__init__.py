@@ -3,5 +3,6 @@
 from __future__ import annotations
 
 from clplat.testing.twins.attributes import attributes
+from clplat.testing.twins.classification import classification
 
-__all__ = ["attributes"]
+__all__ = ["attributes", "classification"]
