@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from functools import lru_cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -30,6 +30,7 @@ class PictureFiles:
     Args:
         root: the folder that names are relative to.
         source: what the pictures are of, such as ``"fashioniq"``; the beginning of their keys.
+        flat: names are those of files alone, which lie at any depth below the root.
 
     Raises:
         UserError: there is no such folder.
@@ -44,8 +45,8 @@ class PictureFiles:
         ((8, 8), 'fashioniq/B002', ('fashioniq/B002',))
     """
 
-    def __init__(self, root: str | Path, source: str) -> None:
-        self.root, self.source = Path(root).expanduser(), source
+    def __init__(self, root: str | Path, source: str, flat: bool = False) -> None:
+        self.root, self.source, self.flat = Path(root).expanduser(), source, flat
         if not self.root.is_dir():
             above = self.root.parent
             siblings = [entry.name for entry in above.iterdir()] if above.is_dir() else []
@@ -69,15 +70,25 @@ class PictureFiles:
         """
         made = self._made.get(name)
         if made is None:
-            folder, _, bare = name.rpartition("/")
-            found = self._find(folder, bare)
-            key = f"{self.source}/{name}"
-            if found is None:
-                self._absent[key] = None
-            path = os.path.join(self.root, folder, found or bare)
-            made = Picture(key, partial(_open, path), caption, stamp=partial(_stamp, path))
-            self._made[name] = made
+            made = self._made[name] = self.unkept(name, caption)
         return made
+
+    def unkept(self, name: str, caption: str | None = None) -> Picture:
+        """The same in a new object, which nothing here holds: a million of them take a million's memory."""
+        folder, _, bare = name.rpartition("/")
+        found = self._find(folder, bare)
+        key = f"{self.source}/{name}"
+        if found is None:
+            self._absent[key] = None
+        path = os.path.join(self.root, folder, found or bare)
+        return Picture(key, partial(_open, path), caption, stamp=partial(_stamp, path))
+
+    def look(self, names: Iterable[str]) -> None:
+        """Remember in `absent` which of these are not there; no picture is made."""
+        for name in names:
+            folder, _, bare = name.rpartition("/")
+            if self._find(folder, bare) is None:
+                self._absent[f"{self.source}/{name}"] = None
 
     def pictures(self, names: Sequence[str]) -> tuple[Picture, ...]:
         """The pictures of these names, in their order."""
@@ -87,7 +98,7 @@ class PictureFiles:
         """The file's name as it is on disk: as it stands, in other letters' case, or with another ending."""
         listed = self._listed.get(folder)
         if listed is None:
-            listed = self._listed[folder] = _listing(self.root / folder)
+            listed = self._listed[folder] = _listing(self.root / folder, self.flat)
         found = listed.get(name) or listed.get(name.lower())
         if found is None:
             stem, ending = os.path.splitext(name)
@@ -95,20 +106,32 @@ class PictureFiles:
         return found
 
 
-def _listing(folder: Path) -> dict[str, str]:
-    """Files of a folder: by name, by name in small letters, and by name without its ending, ``b001.*``."""
-    try:
-        names = sorted(os.listdir(folder))
-    except OSError:
-        return {}
+def _listing(folder: Path, deep: bool) -> dict[str, str]:
+    """Files of a folder: by name, by name in small letters, and by name without its ending, ``b001.*``.
+
+    With ``deep`` those of the folders below it as well, each as its path.
+    """
+    if deep:
+        found = sorted(os.path.relpath(path, folder) for path in _walk(folder))
+    else:
+        try:
+            found = sorted(os.listdir(folder))
+        except OSError:
+            found = []
     listed: dict[str, str] = {}
-    for name in names:
-        stem, ending = os.path.splitext(name)
-        if ending.lower() in _ENDINGS:
-            listed[name] = name
-            listed.setdefault(name.lower(), name)
-            listed.setdefault(stem.lower() + ".*", name)
+    pictures = [path for path in found if os.path.splitext(path)[1].lower() in _ENDINGS]
+    for path in pictures:
+        listed.setdefault(os.path.basename(path), path)
+    for path in pictures:  # a name as it stands goes before one in other letters
+        name = os.path.basename(path).lower()
+        listed.setdefault(name, path)
+        listed.setdefault(os.path.splitext(name)[0] + ".*", path)
     return listed
+
+
+def _walk(folder: Path) -> Iterator[str]:
+    for above, _, names in os.walk(folder):
+        yield from (os.path.join(above, name) for name in names)
 
 
 def _open(path: str) -> Image.Image:

@@ -72,6 +72,10 @@ class Evaluator:
         """What one of the evaluator's sets asks for, in rows of its gallery."""
         return self._rows[id(held)]
 
+    def prepare(self, encoder: Encoder) -> None:
+        """Let a model embed all pictures and texts at once, as far as it keeps them."""
+        encoder.prepare(self.embed.pictures(self._all_pictures), self.embed.tokenize(self._all_texts))
+
     def row(
         self,
         encoder: Encoder,
@@ -88,7 +92,7 @@ class Evaluator:
             version: experiences trained.
             older: version -> what probes see of it.
         """
-        encoder.prepare(self.embed.pictures(self._all_pictures), self.embed.tokenize(self._all_texts))
+        self.prepare(encoder)
         seen = {name: Tables(one, self.tags, self.means) for name, one in compared_by(encoder).items()}
         main, *others = seen.values()
         rows: dict[str, Tensor] = {}

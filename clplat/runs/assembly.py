@@ -61,6 +61,15 @@ class Assembly:
     attached: dict[str, list[str]]
 
 
+def pixel_store(config: Config, retriever: ComposedRetriever) -> PixelStore:
+    """Pictures as the backbone of a model wants them, kept beside its features."""
+    cache = retriever.cache
+    assert cache is None or isinstance(cache, FeatureCache)
+    return _pixels(
+        retriever.backbone.image_size, config.data.preprocess, cache.store if cache is not None else None
+    )
+
+
 @lru_cache(maxsize=4)
 def _pixels(size: int, kind: Literal["clip", "targetpad"], store: Store | None) -> PixelStore:
     """One per process: the experiments of a comparison decode each picture once."""
@@ -131,7 +140,7 @@ def assemble(config: Config) -> Assembly:
         )
     backbone, cache = retriever.backbone, retriever.cache
     assert cache is None or isinstance(cache, FeatureCache)
-    pixels = _pixels(backbone.image_size, config.data.preprocess, cache.store if cache else None)
+    pixels = pixel_store(config, retriever)
     collate = Collate(pixels, backbone.tokenize, _augment(config), config.make("transform"), config.seed)
     # A prompt takes places of the context, so that texts are counted with it attached.
     said = [*words([domains, _trained_on(collate, domains)]), *(t for probe in probes for t in probe.texts)]
