@@ -32,7 +32,7 @@ class Choices(Probes):
         suite: what the probes' names begin with.
 
     Raises:
-        ValueError: no files, or no such folder.
+        ValueError: no files.
 
     Reference:
         Hsieh et al., "SugarCrepe: Fixing Hackable Benchmarks for Vision-Language Compositionality", NeurIPS
@@ -45,15 +45,13 @@ class Choices(Probes):
     def __init__(self, files: dict[str, str], pictures: str, suite: str = "choices") -> None:
         if not files:
             raise ValueError("files must name at least one file")
-        if not Path(pictures).expanduser().is_dir():
-            raise ValueError(f"there is no folder {pictures}")
         self.files, self.pictures, self.suite = files, pictures, suite
 
     def build(self) -> list[Probe]:
         """A probe per file.
 
         Raises:
-            UserError: a file is missing or not as described, or a picture is not there.
+            UserError: a file or the folder is missing or not as described, or a picture is not there.
         """
         found = PictureFiles(self.pictures, self.suite)
         probes: list[Probe] = []

@@ -29,7 +29,7 @@ class Retrieval(Probes):
         bare: names of pictures are without their folders, as copies of COCO lie elsewhere than tables say.
 
     Raises:
-        ValueError: no files, or no such folder.
+        ValueError: no files.
 
     Reference:
         Alhamoud et al., "Vision-Language Models Do Not Understand Negation", CVPR 2025, arXiv:2501.09425.
@@ -48,8 +48,6 @@ class Retrieval(Probes):
     ) -> None:
         if not files:
             raise ValueError("files must name at least one file")
-        if not Path(pictures).expanduser().is_dir():
-            raise ValueError(f"there is no folder {pictures}")
         self.files, self.pictures, self.columns = files, pictures, columns
         self.split, self.bare = split, bare
 
@@ -57,8 +55,8 @@ class Retrieval(Probes):
         """A probe per file.
 
         Raises:
-            UserError: a file is missing or not as described, has no picture of the split, or a picture is not
-                there.
+            UserError: a file or the folder is missing or not as described, a file has no picture of the split, or
+                a picture is not there.
         """
         found = PictureFiles(self.pictures, "retrieval")
         probes: list[Probe] = []

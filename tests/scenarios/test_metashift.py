@@ -61,7 +61,7 @@ def test_the_published_stream_and_what_is_not_there(root: str, tmp_path: Path) -
     with pytest.raises(UserError, match="unknown thing 'hat'; did you mean 'cat'"):
         Metashift(root, ["cat", "hat"], CONTEXTS).build()
     with pytest.raises(UserError, match="no thing has 20 pictures with context 'moon'; lower least"):
-        Metashift(root, ["cat", "dog"], ["sofa", "moon"], least=20).build()
+        Metashift(root, ["cat", "dog"], ["sofa", "laptop", "moon"], least=20).build()
     (tmp_path / "full-candidate-subsets.pkl").write_bytes(b"cos\nsystem\n(S'true'\ntR.")
     with pytest.raises(UserError, match=r"is no file of MetaShift: it wants to run os\.system"):
         Metashift(str(tmp_path), ["cat"], CONTEXTS).build()
