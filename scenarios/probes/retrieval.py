@@ -55,8 +55,8 @@ class Retrieval(Probes):
         """A probe per file.
 
         Raises:
-            UserError: a file or the folder is missing or not as described, a file has no picture of the split, or
-                a picture is not there.
+            UserError: a file or the folder is missing or not as described, a file has no picture of the
+                split, or a picture is not there.
         """
         found = PictureFiles(self.pictures, "retrieval")
         probes: list[Probe] = []
