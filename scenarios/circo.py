@@ -44,8 +44,8 @@ class CIRCO:
 
     Runs take ``--evaluation.split val``; test is ranked and kept, and ``clplat submit RUN`` writes its file.
     mAP@K counts all right answers, R_main@K the one that the query was made from; the reference stays in the
-    gallery. Each of the nine semantic aspects of a query is a tag of it, such as ``negation=yes``. The primary
-    metric is mAP@10.
+    gallery. Each of the nine semantic aspects of a query is a tag of it, such as ``negation=yes``. The
+    primary metric is mAP@10.
 
     Args:
         root: the folder with ``annotations`` and ``COCO2017_unlabeled``.
