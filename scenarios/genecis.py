@@ -55,7 +55,7 @@ class GeneCIS:
     Args:
         root: the folder with ``genecis`` (a JSON file for each task), ``val2017`` of COCO and ``VG_100K_all``
             of Visual Genome.
-        tasks: which, in stream order.
+        order: the tasks in stream order; by default all.
         coco: the folder of COCO's pictures, by default that of the root.
         visual_genome: the folder of Visual Genome's pictures, by default that of the root.
         missing: pictures that are not there are refused, or left out and declared.
@@ -74,21 +74,21 @@ class GeneCIS:
     def __init__(
         self,
         root: str,
-        tasks: list[str] | None = None,
+        order: list[str] | None = None,
         coco: str | None = None,
         visual_genome: str | None = None,
         missing: MissingPictures = "refuse",
     ) -> None:
-        self.tasks = list(_TASKS if tasks is None else tasks)
-        strange = [name for name in self.tasks if name not in _TASKS]
-        if strange or not self.tasks or len(set(self.tasks)) < len(self.tasks):
-            raise ValueError(f"tasks must be some of {', '.join(_TASKS)}, each once, not {tasks}")
+        self.order = list(_TASKS if order is None else order)
+        strange = [name for name in self.order if name not in _TASKS]
+        if strange or not self.order or len(set(self.order)) < len(self.order):
+            raise ValueError(f"order must be some of {', '.join(_TASKS)}, each once, not {order}")
         self.root, self.coco, self.visual_genome, self.missing = root, coco, visual_genome, missing
 
     @property
     def published(self) -> dict[str, int]:
         """Counts of the official files by name, as far as they are known: queries of the tasks on objects."""
-        return {f"{task}/queries": 1960 for task in self.tasks if task.endswith("object")}
+        return {f"{task}/queries": 1960 for task in self.order if task.endswith("object")}
 
     def refuse_missing(self) -> None:
         """Raise UserError where there is no such root; nothing is read."""
@@ -122,16 +122,16 @@ class GeneCIS:
     def _read(self) -> Read:
         self.refuse_missing()
         root = Path(self.root).expanduser()
-        objects = any(task.endswith("object") for task in self.tasks)
+        objects = any(task.endswith("object") for task in self.order)
         coco = PictureFiles(self.coco or root / "val2017", "coco-val2017") if objects else None
-        boxes = any(task.endswith("attribute") for task in self.tasks)
+        boxes = any(task.endswith("attribute") for task in self.order)
         crops = (
             Crops(PictureFiles(self.visual_genome or root / "VG_100K_all", "visual-genome"))
             if boxes
             else None
         )
         sources = _Sources(coco, crops)
-        domains = [_domain(root / "genecis" / f"{task}.json", task, sources) for task in self.tasks]
+        domains = [_domain(root / "genecis" / f"{task}.json", task, sources) for task in self.order]
         counts = {f"{domain.name}/queries": len(domain.test.queries) for domain in domains}
         found: list[PictureFiles | Crops] = [one for one in (coco, crops) if one is not None]
         return finished(Read(domains, counts, self.published), found, self.missing, "genecis")

@@ -89,7 +89,7 @@ def test_a_missing_picture_takes_all_its_crops_along(tmp_path: Path) -> None:
         GeneCIS(str(folder), ["change_attribute"]).build()
     left = GeneCIS(str(folder), ["change_attribute"], missing="declare")
     assert all("/3.jpg" not in item.key for item in left.build()[0][0].test.gallery.items)
-    with pytest.raises(ValueError, match="tasks must be some of focus_attribute"):
+    with pytest.raises(ValueError, match="order must be some of focus_attribute"):
         GeneCIS(str(folder), ["focus"])
 
 
