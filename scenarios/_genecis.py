@@ -69,7 +69,7 @@ def crop(picture: Image.Image, box: Box) -> Image.Image:
     left, top = max(0.0, box[0] - _DILATION * box[2]), max(0.0, box[1] - _DILATION * box[3])
     right = min(picture.width, left + (1 + _DILATION) * box[2])
     bottom = min(picture.height, top + (1 + _DILATION) * box[3])
-    cut = picture.crop((left, top, right, bottom))  # type: ignore[arg-type]  # rounded there
+    cut = picture.crop((left, top, right, bottom))  # rounded there
     side = max(cut.size)
     square = Image.new("RGB", (side, side))
     square.paste(cut, ((side - cut.width) // 2, (side - cut.height) // 2))
