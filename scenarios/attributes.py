@@ -40,8 +40,8 @@ class Attributes:
     was made from and nine near misses, which lack one value where there are as many.
 
     Args:
-        table: CSV with a header, JSONL, JSON, Parquet, a saved dataset; a tab-separated file, or a pattern for
-            several, with ``header``; or a folder of pictures with ``extract``.
+        table: CSV with a header, JSONL, JSON, Parquet, a saved dataset; a tab-separated file, or a pattern
+            for several, with ``header``; or a folder of pictures with ``extract``.
         attributes: columns of what changes and is kept, in the order in which it is said.
         domain: columns whose values together name the domain; by default there is one.
         order: the domains in stream order; by default all that give queries, by name.
