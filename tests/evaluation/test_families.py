@@ -71,7 +71,7 @@ def draw(spreads, n, families, seed, leads=0.0):
 def false_alarms(spreads, n, families, seed, groupings=None):
     """Families in 100 that call methods of one group different, by grouping; groups are far apart.
 
-    Holm rejects all pairs between groups first; then he multiplies the smallest p within groups by their number.
+    Holm rejects all pairs between groups first; then he multiplies the smallest p within by their number.
     """
     (first, second), _ = pairs_of(len(spreads))
     groupings = {
