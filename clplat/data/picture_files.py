@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import unicodedata
 from collections.abc import Sequence
 from functools import lru_cache, partial
 from pathlib import Path
@@ -23,8 +24,9 @@ _ENDINGS = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff")
 class PictureFiles:
     """Finds the files of named pictures: folders are listed once, files are neither opened nor asked for.
 
-    A name may come without its ending, with another one, or in other letters' case, as copies of
-    benchmarks do. A picture that is not there is made as well, and is remembered in `absent`:
+    A name may come without its ending, with another one, in other letters' case, or with its accents
+    written in the other way of Unicode (NFC or NFD), as copies of benchmarks do. Links are followed. A
+    picture that is not there, or a link to nothing, is made as well, and is remembered in `absent`:
     `clplat.data.missing` says what becomes of it.
 
     Args:
@@ -50,7 +52,7 @@ class PictureFiles:
             above = self.root.parent
             siblings = [entry.name for entry in above.iterdir()] if above.is_dir() else []
             raise UserError(f"{source}: no such folder: {self.root}{nearest(self.root.name, siblings)}")
-        self._listed: dict[str, dict[str, str]] = {}
+        self._listed: dict[str, tuple[str, dict[str, str]]] = {}
         self._made: dict[str, Picture] = {}
         self._absent: dict[str, None] = {}
 
@@ -70,12 +72,13 @@ class PictureFiles:
         made = self._made.get(name)
         if made is None:
             folder, _, bare = name.rpartition("/")
-            found = self._find(folder, bare)
+            place, found = self._find(folder, bare)
             key = f"{self.source}/{name}"
             if found is None:
                 self._absent[key] = None
-            path = os.path.join(self.root, folder, found or bare)
-            made = Picture(key, partial(_open, path), caption, stamp=partial(_stamp, path))
+            path = os.path.join(place, found or bare)
+            load = partial(_open, path)
+            made = Picture(key, load, caption, stamp=partial(_stamp, path), sized=load)
             self._made[name] = made
         return made
 
@@ -83,22 +86,41 @@ class PictureFiles:
         """The pictures of these names, in their order."""
         return tuple(map(self.picture, names))
 
-    def _find(self, folder: str, name: str) -> str | None:
-        """The file's name as it is on disk: as it stands, in other letters' case, or with another ending."""
-        listed = self._listed.get(folder)
-        if listed is None:
-            listed = self._listed[folder] = _listing(self.root / folder)
-        found = listed.get(name) or listed.get(name.lower())
+    def _find(self, folder: str, name: str) -> tuple[str, str | None]:
+        """The folder, and the file's name as it is on disk: as it stands, spelt otherwise, or None."""
+        if folder not in self._listed:
+            place = _existing(self.root, folder)
+            self._listed[folder] = place, _listing(place)
+        place, listed = self._listed[folder]
+        found = listed.get(name) or listed.get(_plain(name))
         if found is None:
             stem, ending = os.path.splitext(name)
-            found = listed.get((stem if ending.lower() in _ENDINGS else name).lower() + ".*")
-        return found
+            found = listed.get(_plain(stem if ending.lower() in _ENDINGS else name) + ".*")
+        return place, found
 
 
-def _listing(folder: Path) -> dict[str, str]:
-    """Files of a folder: by name, by name in small letters, and by name without its ending, ``b001.*``."""
+def _plain(name: str) -> str:
+    """A name in which letters' case and the two ways to write an accent make no difference."""
+    return name.lower() if name.isascii() else unicodedata.normalize("NFC", name).casefold()
+
+
+def _existing(root: Path, folder: str) -> str:
+    """The folder as it is written on disk, where it is there at all."""
+    place = str(root)
+    for name in folder.split("/") if folder else ():
+        below = os.path.join(place, name)
+        if not os.path.isdir(below) and os.path.isdir(place):
+            alike = (other for other in sorted(os.listdir(place)) if _plain(other) == _plain(name))
+            below = os.path.join(place, next(alike, name))
+        place = below
+    return place
+
+
+def _listing(folder: str) -> dict[str, str]:
+    """Files of a folder: by name, by plain name, and by plain name without its ending, ``b001.*``."""
     try:
-        names = sorted(os.listdir(folder))
+        with os.scandir(folder) as entries:  # it knows what is a file; links are asked
+            names = sorted(e.name for e in entries if e.is_file(follow_symlinks=False) or _leads(e))
     except OSError:
         return {}
     listed: dict[str, str] = {}
@@ -106,13 +128,17 @@ def _listing(folder: Path) -> dict[str, str]:
         stem, ending = os.path.splitext(name)
         if ending.lower() in _ENDINGS:
             listed[name] = name
-            listed.setdefault(name.lower(), name)
-            listed.setdefault(stem.lower() + ".*", name)
+            listed.setdefault(_plain(name), name)
+            listed.setdefault(_plain(stem) + ".*", name)
     return listed
 
 
-def _open(path: str) -> Image.Image:
-    return open_picture(Path(path))
+def _leads(entry: os.DirEntry[str]) -> bool:
+    return entry.is_symlink() and os.path.isfile(entry.path)
+
+
+def _open(path: str, least: int = 0) -> Image.Image:
+    return open_picture(Path(path), least)
 
 
 @lru_cache(maxsize=1 << 18)

@@ -62,9 +62,11 @@ class Assembly:
 
 
 @lru_cache(maxsize=4)
-def _pixels(size: int, kind: Literal["clip", "targetpad"], store: Store | None) -> PixelStore:
+def _pixels(
+    size: int, kind: Literal["clip", "targetpad"], draft: int, store: Store | None
+) -> PixelStore:
     """One per process: the experiments of a comparison decode each picture once."""
-    preprocess = Preprocess(size, kind)
+    preprocess = Preprocess(size, kind, draft=draft)
     if store is None:
         return PixelStore(preprocess)
     key = {"what": "pixels", "from": preprocess.fingerprint(), "pillow": library_versions()["pillow"]}
@@ -131,7 +133,8 @@ def assemble(config: Config) -> Assembly:
         )
     backbone, cache = retriever.backbone, retriever.cache
     assert cache is None or isinstance(cache, FeatureCache)
-    pixels = _pixels(backbone.image_size, config.data.preprocess, cache.store if cache else None)
+    data, store = config.data, cache.store if cache else None
+    pixels = _pixels(backbone.image_size, data.preprocess, data.draft, store)
     collate = Collate(pixels, backbone.tokenize, _augment(config), config.make("transform"), config.seed)
     # A prompt takes places of the context, so that texts are counted with it attached.
     said = [*words([domains, _trained_on(collate, domains)]), *(t for probe in probes for t in probe.texts)]
