@@ -59,22 +59,41 @@ class Item:
     Args:
         key: names it in its gallery, where right answers are told by key. What is kept of it on disk goes by
             the picture's own content and by the text itself.
+        picture: what is shown.
+        text: what is said.
+        texts: further texts that say the same, such as other prompts of a class: where the item is ranked,
+            each is embedded, and the unit rows are averaged. Training looks at ``text`` alone.
 
     Raises:
-        ValueError: it holds neither a picture nor a text.
+        ValueError: it holds neither a picture nor a text, or further texts without a first one.
 
     Example:
-        >>> Item("dog", text="a photo of a dog").picture is None
-        True
+        >>> Item("dog", text="a photo of a dog", texts=("a sketch of a dog",)).said
+        ('a photo of a dog', 'a sketch of a dog')
     """
 
     key: str
     picture: Picture | None = None
     text: str | None = None
+    texts: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         if self.picture is None and self.text is None:
             raise ValueError(f"item '{self.key}' needs a picture, a text or both")
+        if self.texts and self.text is None:
+            raise ValueError(f"item '{self.key}' has further texts and no first one: give it text")
+
+    @property
+    def said(self) -> tuple[str, ...]:
+        """All its texts."""
+        return () if self.text is None else (self.text, *self.texts)
+
+    @property
+    def single(self) -> tuple[Item, ...]:
+        """An item for each of its texts, or itself where it has one or none."""
+        if not self.texts:
+            return (self,)
+        return tuple(Item(self.key, self.picture, text) for text in self.said)
 
     @classmethod
     def of(cls, picture: Picture | None = None, text: str | None = None) -> Item:

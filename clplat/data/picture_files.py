@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import unicodedata
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from functools import lru_cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -32,6 +32,7 @@ class PictureFiles:
     Args:
         root: the folder that names are relative to.
         source: what the pictures are of, such as ``"fashioniq"``; the beginning of their keys.
+        flat: names are those of files alone, which lie at any depth below the root.
 
     Raises:
         UserError: there is no such folder.
@@ -46,8 +47,8 @@ class PictureFiles:
         ((8, 8), 'fashioniq/B002', ('fashioniq/B002',))
     """
 
-    def __init__(self, root: str | Path, source: str) -> None:
-        self.root, self.source = Path(root).expanduser(), source
+    def __init__(self, root: str | Path, source: str, flat: bool = False) -> None:
+        self.root, self.source, self.flat = Path(root).expanduser(), source, flat
         if not self.root.is_dir():
             above = self.root.parent
             siblings = [entry.name for entry in above.iterdir()] if above.is_dir() else []
@@ -71,31 +72,40 @@ class PictureFiles:
         """
         made = self._made.get(name)
         if made is None:
-            folder, _, bare = name.rpartition("/")
-            place, found = self._find(folder, bare)
-            key = f"{self.source}/{name}"
-            if found is None:
-                self._absent[key] = None
-            path = os.path.join(place, found or bare)
-            load = partial(_open, path)
-            made = Picture(key, load, caption, stamp=partial(_stamp, path), sized=load)
-            self._made[name] = made
+            made = self._made[name] = self.unkept(name, caption)
         return made
+
+    def unkept(self, name: str, caption: str | None = None) -> Picture:
+        """The same in a new object, which nothing here holds: a million of them take a million's memory."""
+        place, found = self._find(name)
+        key = f"{self.source}/{name}"
+        if found is None:
+            self._absent[key] = None
+        path = os.path.join(place, found or name.rpartition("/")[2])
+        load = partial(_open, path)
+        return Picture(key, load, caption, stamp=partial(_stamp, path), sized=load)
+
+    def look(self, names: Iterable[str]) -> None:
+        """Remember in `absent` which of these are not there; no picture is made."""
+        for name in names:
+            if self._find(name)[1] is None:
+                self._absent[f"{self.source}/{name}"] = None
 
     def pictures(self, names: Sequence[str]) -> tuple[Picture, ...]:
         """The pictures of these names, in their order."""
         return tuple(map(self.picture, names))
 
-    def _find(self, folder: str, name: str) -> tuple[str, str | None]:
-        """The folder, and the file's name as it is on disk: as it stands, spelt otherwise, or None."""
+    def _find(self, name: str) -> tuple[str, str | None]:
+        """The folder, and the file's path in it as it is on disk: as it stands, spelt otherwise, or None."""
+        folder, _, bare = name.rpartition("/")
         if folder not in self._listed:
             place = _existing(self.root, folder)
-            self._listed[folder] = place, _listing(place)
+            self._listed[folder] = place, _listing(place, self.flat)
         place, listed = self._listed[folder]
-        found = listed.get(name) or listed.get(_plain(name))
+        found = listed.get(bare) or listed.get(_plain(bare))
         if found is None:
-            stem, ending = os.path.splitext(name)
-            found = listed.get(_plain(stem if ending.lower() in _ENDINGS else name) + ".*")
+            stem, ending = os.path.splitext(bare)
+            found = listed.get(_plain(stem if ending.lower() in _ENDINGS else bare) + ".*")
         return place, found
 
 
@@ -116,21 +126,34 @@ def _existing(root: Path, folder: str) -> str:
     return place
 
 
-def _listing(folder: str) -> dict[str, str]:
-    """Files of a folder: by name, by plain name, and by plain name without its ending, ``b001.*``."""
+def _listing(folder: str, deep: bool) -> dict[str, str]:
+    """Files of a folder: by name, by plain name, and by plain name without its ending, ``b001.*``.
+
+    With ``deep`` those of the folders below it as well, each as its path.
+    """
+    found = sorted(os.path.relpath(path, folder) for path in _walk(folder)) if deep else _files(folder)
+    listed: dict[str, str] = {}
+    pictures = [path for path in found if os.path.splitext(path)[1].lower() in _ENDINGS]
+    for path in pictures:
+        listed.setdefault(os.path.basename(path), path)
+    for path in pictures:  # a name as it stands goes before one in other letters
+        name = _plain(os.path.basename(path))
+        listed.setdefault(name, path)
+        listed.setdefault(os.path.splitext(name)[0] + ".*", path)
+    return listed
+
+
+def _walk(folder: str) -> Iterator[str]:
+    for above, _, _ in os.walk(folder):
+        yield from (os.path.join(above, name) for name in _files(above))
+
+
+def _files(folder: str) -> list[str]:
     try:
         with os.scandir(folder) as entries:  # it knows what is a file; links are asked
-            names = sorted(e.name for e in entries if e.is_file(follow_symlinks=False) or _leads(e))
+            return sorted(e.name for e in entries if e.is_file(follow_symlinks=False) or _leads(e))
     except OSError:
-        return {}
-    listed: dict[str, str] = {}
-    for name in names:
-        stem, ending = os.path.splitext(name)
-        if ending.lower() in _ENDINGS:
-            listed[name] = name
-            listed.setdefault(_plain(name), name)
-            listed.setdefault(_plain(stem) + ".*", name)
-    return listed
+        return []
 
 
 def _leads(entry: os.DirEntry[str]) -> bool:

@@ -61,6 +61,14 @@ class Assembly:
     attached: dict[str, list[str]]
 
 
+def pixel_store(config: Config, retriever: ComposedRetriever) -> PixelStore:
+    """Pictures as the backbone of a model wants them, kept beside its features."""
+    cache = retriever.cache
+    assert cache is None or isinstance(cache, FeatureCache)
+    data, store = config.data, cache.store if cache is not None else None
+    return _pixels(retriever.backbone.image_size, data.preprocess, data.draft, store)
+
+
 @lru_cache(maxsize=4)
 def _pixels(
     size: int, kind: Literal["clip", "targetpad"], draft: int, store: Store | None
@@ -133,8 +141,7 @@ def assemble(config: Config) -> Assembly:
         )
     backbone, cache = retriever.backbone, retriever.cache
     assert cache is None or isinstance(cache, FeatureCache)
-    data, store = config.data, cache.store if cache else None
-    pixels = _pixels(backbone.image_size, data.preprocess, data.draft, store)
+    pixels = pixel_store(config, retriever)
     collate = Collate(pixels, backbone.tokenize, _augment(config), config.make("transform"), config.seed)
     # A prompt takes places of the context, so that texts are counted with it attached.
     said = [*words([domains, _trained_on(collate, domains)]), *(t for probe in probes for t in probe.texts)]
