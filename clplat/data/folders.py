@@ -97,7 +97,9 @@ class FolderTree:
         said = [f"{len(again)} {what}: {first}"] if again else []
         if self.dropped:
             first = ", ".join(self.dropped[:3]) + (", ..." if len(self.dropped) > 3 else "")
-            said.append(f"{len(self.dropped)} pictures in {self.root} cannot be read and are left out: {first}")
+            said.append(
+                f"{len(self.dropped)} pictures in {self.root} cannot be read and are left out: {first}"
+            )
         if self.left_out:
             said.append(f"order leaves out what is in {self.root} too: {', '.join(self.left_out)}")
         return said

@@ -70,9 +70,7 @@ def pixel_store(config: Config, retriever: ComposedRetriever) -> PixelStore:
 
 
 @lru_cache(maxsize=4)
-def _pixels(
-    size: int, kind: Literal["clip", "targetpad"], draft: int, store: Store | None
-) -> PixelStore:
+def _pixels(size: int, kind: Literal["clip", "targetpad"], draft: int, store: Store | None) -> PixelStore:
     """One per process: the experiments of a comparison decode each picture once."""
     preprocess = Preprocess(size, kind, draft=draft)
     if store is None:

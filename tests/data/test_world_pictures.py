@@ -33,7 +33,9 @@ def written(path: Path, picture: Image.Image, kind: str = "JPEG", **options: Any
 
 
 def near(found: Image.Image, wanted: Image.Image, levels: int = 4) -> bool:
-    return found.size == wanted.size and int(np.abs(np.asarray(found, int) - np.asarray(wanted)).max()) <= levels
+    return (
+        found.size == wanted.size and int(np.abs(np.asarray(found, int) - np.asarray(wanted)).max()) <= levels
+    )
 
 
 # -- what is in the file ----------------------------------------------------------------------
@@ -168,9 +170,7 @@ def test_a_draft_is_smaller_but_never_below_what_was_asked_for(tmp_path: Path) -
 
 @pytest.mark.parametrize("kind", ["clip", "targetpad"])
 @pytest.mark.parametrize("orientation", [1, 6])
-def test_pixels_of_a_draft_are_nearly_those_of_the_whole(
-    tmp_path: Path, kind: Any, orientation: int
-) -> None:
+def test_pixels_of_a_draft_are_nearly_those_of_the_whole(tmp_path: Path, kind: Any, orientation: int) -> None:
     exif = Image.Exif()
     exif[0x0112] = orientation
     file = written(tmp_path / "big.jpg", smooth(1200, 500), quality=95, exif=exif)
