@@ -31,6 +31,8 @@ class Preprocess:
         kind: ``"clip"`` resizes the shorter side (bicubic) and crops the centre, as open_clip does;
             ``"targetpad"`` first pads the short side with black until long / short is ``ratio``.
         ratio: the target ratio of ``"targetpad"``; pictures below it are not padded.
+        resize: ``"squash"`` resizes both sides to ``size`` instead, whatever that does to proportions: the
+            backbone's own ``resize_mode``, that of SigLIP.
         draft: JPEGs are decoded no larger than needed, at this many times ``size`` or more on their shorter
             side; 0 decodes all pixels.
 
@@ -48,16 +50,20 @@ class Preprocess:
         size: int,
         kind: Literal["clip", "targetpad"] = "clip",
         ratio: float = 1.25,
+        resize: str = "shortest",
         draft: int = 0,
     ) -> None:
         if kind not in ("clip", "targetpad"):
             raise unknown_name("preprocessing", kind, ("clip", "targetpad"))
+        if resize not in ("shortest", "squash"):
+            raise unknown_name("resize mode", resize, ("shortest", "squash"))
         if size < 1 or ratio < 1 or draft < 0:
             given = f"{size}, {ratio} and {draft}"
             raise UserError(f"preprocessing needs size >= 1, ratio >= 1 and draft >= 0, not {given}")
         self.size = size
         self.kind = kind
         self.ratio = ratio
+        self.resize = resize
         self.draft = draft
 
     def of(self, picture: Picture) -> Tensor:
@@ -73,6 +79,8 @@ class Preprocess:
         picture = to_rgb(picture)
         if self.kind == "targetpad":
             picture = self._pad(picture)
+        if self.resize == "squash" and picture.size != (self.size, self.size):
+            picture = picture.resize((self.size, self.size), Image.Resampling.BICUBIC)
         width, height = picture.size
         short = min(width, height)
         # Rounded as torchvision's Resize and CenterCrop round: down for the long side, to even for the crop.
@@ -106,8 +114,9 @@ class Preprocess:
     def fingerprint(self) -> str:
         """All that determines the pixels, in words: part of every cache key and of the logged protocol."""
         kind = self.kind if self.kind == "clip" else f"{self.kind}{self.ratio:g}"
+        mode = "" if self.resize == "shortest" else f"-{self.resize}"
         draft = f"-draft{self.draft}" if self.draft else ""
-        return f"{kind}-{self.size}{draft}-bicubic-pil-uint8-v1"
+        return f"{kind}-{self.size}{mode}{draft}-bicubic-pil-uint8-v1"
 
 
 class KeptPixels(Protocol):

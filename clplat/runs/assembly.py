@@ -66,13 +66,16 @@ def pixel_store(config: Config, retriever: ComposedRetriever) -> PixelStore:
     cache = retriever.cache
     assert cache is None or isinstance(cache, FeatureCache)
     data, store = config.data, cache.store if cache is not None else None
-    return _pixels(retriever.backbone.image_size, data.preprocess, data.draft, store)
+    mode = retriever.backbone.preprocess_cfg.get("resize_mode") or "shortest"
+    return _pixels(retriever.backbone.image_size, data.preprocess, mode, data.draft, store)
 
 
 @lru_cache(maxsize=4)
-def _pixels(size: int, kind: Literal["clip", "targetpad"], draft: int, store: Store | None) -> PixelStore:
+def _pixels(
+    size: int, kind: Literal["clip", "targetpad"], resize: str, draft: int, store: Store | None
+) -> PixelStore:
     """One per process: the experiments of a comparison decode each picture once."""
-    preprocess = Preprocess(size, kind, draft=draft)
+    preprocess = Preprocess(size, kind, resize=resize, draft=draft)
     if store is None:
         return PixelStore(preprocess)
     key = {"what": "pixels", "from": preprocess.fingerprint(), "pillow": library_versions()["pillow"]}
