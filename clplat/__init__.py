@@ -17,15 +17,17 @@ if TYPE_CHECKING:
     from clplat.errors import UserError
     from clplat.registry import load as part
     from clplat.registry import names
+    from clplat.runs.evaluate import evaluate
     from clplat.runs.experiment import run
     from clplat.runs.load import load
 
-__all__ = ["UserError", "__version__", "load", "names", "part", "run", "trusted"]
+__all__ = ["UserError", "__version__", "evaluate", "load", "names", "part", "run", "trusted"]
 
 __version__ = "0.1.0"
 
 _FROM = {
     "UserError": ("clplat.errors", "UserError"),
+    "evaluate": ("clplat.runs.evaluate", "evaluate"),
     "load": ("clplat.runs.load", "load"),
     "names": ("clplat.registry", "names"),
     "part": ("clplat.registry", "load"),

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from clplat.commands import Command
+from clplat.commands.evaluate import evaluate
 from clplat.commands.experiments import demo, derive, run, sweep
 from clplat.commands.records import report, track
 from clplat.commands.results import cache, compare, list_, pretrain, search, submit, ui
@@ -42,7 +43,22 @@ Exit codes: 0 done, 1 the feature store is damaged, 2 something must be changed,
 #: Letters of a line that says what is wrong; folders of a path.
 LONGEST, DEEPEST = 1500, 500
 
-_COMMANDS = (demo, run, derive, sweep, report, compare, ui, list_, search, submit, cache, track, pretrain)
+_COMMANDS = (
+    demo,
+    run,
+    derive,
+    sweep,
+    evaluate,
+    report,
+    compare,
+    ui,
+    list_,
+    search,
+    submit,
+    cache,
+    track,
+    pretrain,
+)
 
 
 class _Parser(argparse.ArgumentParser):

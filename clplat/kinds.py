@@ -27,6 +27,7 @@ class Kind:
         contract: class that every part of the kind extends, ``module:Class``; empty where any class with
             the right methods will do.
         methods: those methods.
+        protocol: what annotations call such a class, ``module:Class``, so that a part may hold one.
         maker: what makes any part of the kind by its name, ``module:function``, where none is scanned.
         tests: class of `clplat.testing` that checks a part; empty for a kind without contract tests.
         optional: ``none`` leaves the slot empty.
@@ -43,6 +44,7 @@ class Kind:
     default: str
     contract: str = ""
     methods: tuple[str, ...] = ()
+    protocol: str = ""
     maker: str = ""
     tests: str = ""
     optional: bool = False
@@ -59,6 +61,7 @@ KINDS: dict[str, Kind] = {
             "scenarios",
             "catalogue",
             methods=("benchmark", "fingerprint"),
+            protocol="clplat.data.scenario:Scenario",
             tests="ScenarioContract",
             label=None,
             always=True,

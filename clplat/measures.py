@@ -124,6 +124,14 @@ MEASURES = {
             mlflow="cl/bwt", heading="BWT", column="bwt", signed=True,
         ),
         Measure(
+            "transfer", "transfer", "percent", "higher", "scores.transfer",
+            "MTIL's Transfer: a domain before its training, mean over the versions, then over domains",
+        ),
+        Measure(
+            "average", "average", "percent", "higher", "scores.acc_all",
+            "MTIL's Avg: all domains after each one, mean over the whole matrix",
+        ),
+        Measure(
             "fwt", "FWT", "points", "higher", "scores.fwt_init", "forward transfer",
             mlflow="cl/fwt", heading="FWT", column="fwt", signed=True,
         ),

@@ -70,9 +70,8 @@ def slot_in(annotation: Any) -> Slot | None:
     """
     origin, inner = get_origin(annotation), get_args(annotation)
     if origin is None:
-        kind = next(
-            (kind for kind in every_kind() if kind.contract and kind.contract == _path(annotation)), None
-        )
+        path = _path(annotation)
+        kind = next((kind for kind in every_kind() if path and path in (kind.contract, kind.protocol)), None)
         return None if kind is None else Slot(kind, False, bool(kind.many))
     if origin is Annotated:
         return slot_in(inner[0])

@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from itertools import repeat
 from typing import Any, Protocol
 
+from clplat.data.lazy import LazyExamples
 from clplat.data.records import Candidate, Domain, Example, Gallery, Item, Query, RetrievalSet
 from clplat.data.walk import beyond, plain
 
@@ -36,8 +38,8 @@ def stream_fingerprint(domains: Sequence[Domain], probes: Sequence[Identified] =
 
     for domain in domains:
         add("domain", domain.name, *_more(domain, ("name", "train", "sets")))
-        for example in domain.train:
-            add(*_example(example))
+        for parts in _examples(domain.train):
+            add(*parts)
         for split, part in domain.sets.items():
             add(*_protocol(split, part))
             add(part.gallery.name, _entries(part.gallery), *_more(part.gallery, ("name", "items")))
@@ -67,6 +69,19 @@ _ASKED = ("id", "reference", "text", "targets", "tags")
 def _more(record: Any, known: Sequence[str]) -> list[dict[str, Any]]:
     found = beyond(record, known)
     return [found] if found else []
+
+
+def _examples(train: Sequence[Example]) -> Iterator[Sequence[Any]]:
+    if not isinstance(train, LazyExamples):
+        yield from map(_example, train)
+        return
+    for block in train.blocks():
+        if block.plain is None:
+            yield from map(_example, block.examples)
+        else:
+            ids, references, texts, targets, labels, negatives, weights = block.plain
+            domain = repeat(train.domain)
+            yield from zip(ids, references, texts, targets, labels, domain, negatives, weights, strict=False)
 
 
 def _example(e: Example) -> list[Any]:

@@ -23,6 +23,8 @@ class Picture:
         once: it was drawn at random and will not come back: nothing of it is worth keeping.
         stamp: tells its content now from what it may have been before, without being decoded, such as the
             size and time of a file. None where the key says it all.
+        sized: returns it with at least that many pixels on its shorter side, smaller than it is where that is
+            faster, as of JPEGs. None where it comes at its native size only.
     """
 
     key: str
@@ -30,6 +32,11 @@ class Picture:
     caption: str | None = field(default=None, compare=False)
     once: bool = field(default=False, compare=False)
     stamp: Callable[[], str] | None = field(default=None, repr=False, compare=False)
+    sized: Callable[[int], Image.Image] | None = field(default=None, repr=False, compare=False)
+
+    def read(self, least: int = 0) -> Image.Image:
+        """The RGB picture; with ``least`` it may be smaller, but not below that on its shorter side."""
+        return self.load() if not least or self.sized is None else self.sized(least)
 
     @property
     def content(self) -> str:
@@ -52,22 +59,41 @@ class Item:
     Args:
         key: names it in its gallery, where right answers are told by key. What is kept of it on disk goes by
             the picture's own content and by the text itself.
+        picture: what is shown.
+        text: what is said.
+        texts: further texts that say the same, such as other prompts of a class: where the item is ranked,
+            each is embedded, and the unit rows are averaged. Training looks at ``text`` alone.
 
     Raises:
-        ValueError: it holds neither a picture nor a text.
+        ValueError: it holds neither a picture nor a text, or further texts without a first one.
 
     Example:
-        >>> Item("dog", text="a photo of a dog").picture is None
-        True
+        >>> Item("dog", text="a photo of a dog", texts=("a sketch of a dog",)).said
+        ('a photo of a dog', 'a sketch of a dog')
     """
 
     key: str
     picture: Picture | None = None
     text: str | None = None
+    texts: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         if self.picture is None and self.text is None:
             raise ValueError(f"item '{self.key}' needs a picture, a text or both")
+        if self.texts and self.text is None:
+            raise ValueError(f"item '{self.key}' has further texts and no first one: give it text")
+
+    @property
+    def said(self) -> tuple[str, ...]:
+        """All its texts."""
+        return () if self.text is None else (self.text, *self.texts)
+
+    @property
+    def single(self) -> tuple[Item, ...]:
+        """An item for each of its texts, or itself where it has one or none."""
+        if not self.texts:
+            return (self,)
+        return tuple(Item(self.key, self.picture, text) for text in self.said)
 
     @classmethod
     def of(cls, picture: Picture | None = None, text: str | None = None) -> Item:

@@ -6,6 +6,7 @@ from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
+from clplat.data.lazy import LazyExamples
 from clplat.data.records import Domain, Example, Gallery, Item, Query, RetrievalSet
 from clplat.errors import UserError, unknown_name
 
@@ -104,8 +105,10 @@ def without_missing(
 
 
 def _keys(domain: Domain) -> Iterable[str]:
-    for example in domain.train:
-        yield from _pictures(example.items)
+    if isinstance(domain.train, LazyExamples):
+        yield from domain.train.shown()
+    else:
+        yield from (key for example in domain.train for key in _pictures(example.items))
     yield from _pictures(domain.reference)
     for held in domain.sets.values():
         yield from _pictures(held.gallery.items)
@@ -123,7 +126,7 @@ def _there(item: Item, gone: Collection[str]) -> bool:
 def _domain(
     domain: Domain, gone: frozenset[str], lost: dict[str, Any], galleries: dict[int, Gallery], scenario: str
 ) -> Domain:
-    train = [left for example in domain.train if (left := _example(example, gone)) is not None]
+    train = _examples(domain.train, gone)
     _count(lost, f"{domain.name}/train", triplets=len(domain.train) - len(train))
     sets = {}
     for name, held in domain.sets.items():
@@ -150,6 +153,12 @@ def _domain(
         sets[name] = replace(held, queries=tuple(queries), gallery=gallery)
     reference = [item for item in domain.reference if _there(item, gone)]
     return Domain(domain.name, train, reference=reference, sets=sets)
+
+
+def _examples(train: Sequence[Example], gone: frozenset[str]) -> Sequence[Example]:
+    if isinstance(train, LazyExamples):
+        return train.without(gone)
+    return [left for example in train if (left := _example(example, gone)) is not None]
 
 
 def _example(example: Example, gone: frozenset[str]) -> Example | None:

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 
 from clplat.data.examples import Candidate, Example, Pair, Triplet
 from clplat.data.items import Item, Picture
+from clplat.data.lazy import LazyExamples
 from clplat.data.protocol import Metric, Protocol
 from clplat.data.queries import Gallery, Query, RetrievalSet
 
@@ -111,7 +112,9 @@ class Domain:
         return self.sets[key]
 
     @property
-    def anchors(self) -> list[Picture]:
+    def anchors(self) -> Sequence[Picture]:
         """The distinct training pictures of queries and targets, in order of first use."""
+        if isinstance(self.train, LazyExamples):
+            return self.train.anchors
         shown = (item.picture for example in self.train for item in (example.query, example.target))
         return list({picture.key: picture for picture in shown if picture is not None}.values())

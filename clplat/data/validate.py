@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Hashable, Iterable, Sequence, Set
 from typing import TypeVar
 
+from clplat.data.lazy import LazyExamples
 from clplat.data.records import Domain, Example, Gallery, Query, RetrievalSet
 from clplat.errors import UserError
 
@@ -57,16 +58,20 @@ def validate_domain(domain: Domain) -> None:
             example or of the reference data in a gallery; no sets; anything that `validate` refuses.
     """
     where = f"domain '{domain.name}'"
-    _unique(f"{where}: {_noun(domain.train)} id", (example.id for example in domain.train))
-    for example in domain.train:
-        _check_example(where, example, domain.name)
-    items = [item for example in domain.train for item in example.items] + list(domain.reference)
-    seen = {item.picture.key for item in items if item.picture is not None}
+    train = domain.train
+    if not (isinstance(train, LazyExamples) and train.domain == domain.name and train.sound):
+        _unique(f"{where}: {_noun(train)} id", (example.id for example in train))
+        for example in train:
+            _check_example(where, example, domain.name)
+    seen = {item.picture.key for item in domain.reference if item.picture is not None}
+    if not isinstance(train, LazyExamples):
+        items = (item for example in train for item in example.items)
+        seen |= {item.picture.key for item in items if item.picture is not None}
     if not domain.sets:
         raise UserError(f"{where} has no queries: give it val, test or other sets")
     for split, part in domain.sets.items():
         validate(part, f"{where}, {split}")
-        _disjoint(f"{where}, {split}", seen, part.gallery)
+        _disjoint(f"{where}, {split}", seen, train, part.gallery)
 
 
 def _check_query(what: str, query: Query, gallery: str, keys: Set[str]) -> None:
@@ -129,8 +134,10 @@ def _noun(examples: Sequence[Example]) -> str:
     return "triplet" if composed else "example"
 
 
-def _disjoint(where: str, seen: set[str], gallery: Gallery) -> None:
+def _disjoint(where: str, seen: set[str], train: Sequence[Example], gallery: Gallery) -> None:
     pictures = [item.picture.key for item in gallery.items if item.picture is not None]
+    if isinstance(train, LazyExamples):
+        seen = seen | train.shown(pictures)
     if shared := [key for key in pictures if key in seen]:
         raise UserError(
             f"{where}: {len(shared)} of {len(pictures)} gallery pictures are also trained on: {_some(shared)}"

@@ -8,6 +8,8 @@ from functools import lru_cache, partial
 from types import FunctionType
 from typing import Any
 
+from clplat.data.lazy import LazyExamples
+
 __all__ = ["beyond", "plain", "words"]
 
 
@@ -47,7 +49,9 @@ def words(value: Any) -> Iterator[str]:
         >>> list(words([Item("dog", text="a dog"), Item("cat", text="a cat")]))
         ['a dog', 'a cat']
     """
-    if is_dataclass(value):
+    if isinstance(value, LazyExamples):
+        yield from value.words()
+    elif is_dataclass(value):
         kind: Any = type(value)
         for name in _names(kind):
             held = getattr(value, name)

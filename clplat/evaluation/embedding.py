@@ -71,7 +71,17 @@ class Embedder:
 
     @torch.inference_mode()
     def items(self, encoder: Encoder, items: Sequence[Item]) -> Tensor:
-        """Embeddings (N, D) of the items of a gallery: pictures, texts, or both."""
+        """Embeddings (N, D) of the items of a gallery: pictures, texts, or both.
+
+        An item of several texts is the mean of their unit rows.
+
+        Raises:
+            UserError: several texts an item where the scorer has several vectors an item.
+        """
+        if any(item.texts for item in items):
+            every = [(i, one) for i, item in enumerate(items) for one in item.single]
+            rows = self.items(encoder, [one for _, one in every])
+            return _averaged(encoder, rows, [i for i, _ in every], "gallery items")
         shown = [item.picture for item in items if item.picture is not None]
         said = [item.text for item in items if item.text is not None]
         if not said:
@@ -97,15 +107,8 @@ class Embedder:
         found = self.asked(encoder, [item for _, item in asked])
         if len(asked) == len(queries):
             return found
-        if not getattr(getattr(encoder, "scorer", None), "single", True):
-            raise UserError(
-                "queries of several texts are averaged: they need one vector each, as --scorer dot"
-            )
-        owners = torch.tensor([i for i, _ in asked])
-        return {
-            who: normalize(rows.new_zeros(len(queries), rows.shape[1]).index_add_(0, owners, rows), dim=1)
-            for who, rows in found.items()
-        }
+        owners = [i for i, _ in asked]
+        return {who: _averaged(encoder, rows, owners, "queries") for who, rows in found.items()}
 
     @torch.inference_mode()
     def asked(self, encoder: Encoder, items: Sequence[Item]) -> dict[str, Tensor]:
@@ -140,3 +143,11 @@ class Embedder:
     def _chunks(self, items: Sequence[Any]) -> Iterator[Sequence[Any]]:
         for start in range(0, len(items), self.batch_size):
             yield items[start : start + self.batch_size]
+
+
+def _averaged(encoder: Encoder, rows: Tensor, owners: Sequence[int], what: str) -> Tensor:
+    """The unit mean of the rows (N, D) of each owner, 0, 1, ... in their order."""
+    if not getattr(getattr(encoder, "scorer", None), "single", True):
+        raise UserError(f"{what} of several texts are averaged: they need one vector each, as --scorer dot")
+    mean = rows.new_zeros(owners[-1] + 1, rows.shape[1])
+    return normalize(mean.index_add_(0, torch.tensor(owners), rows), dim=1)

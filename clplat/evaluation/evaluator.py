@@ -65,12 +65,16 @@ class Evaluator:
         shown = [item.picture for item in items if item.picture is not None]
         shown += [picture for probe in probes for picture in probe.pictures]
         self._all_pictures = list({picture.key: picture for picture in shown}.values())
-        said = [item.text for item in items if item.text is not None]
+        said = [text for item in items for text in item.said]
         self._all_texts = list(dict.fromkeys(said + [text for probe in probes for text in probe.texts]))
 
     def rows_of(self, held: RetrievalSet) -> Asked:
         """What one of the evaluator's sets asks for, in rows of its gallery."""
         return self._rows[id(held)]
+
+    def prepare(self, encoder: Encoder) -> None:
+        """Let a model embed all pictures and texts at once, as far as it keeps them."""
+        encoder.prepare(self.embed.pictures(self._all_pictures), self.embed.tokenize(self._all_texts))
 
     def row(
         self,
@@ -88,7 +92,7 @@ class Evaluator:
             version: experiences trained.
             older: version -> what probes see of it.
         """
-        encoder.prepare(self.embed.pictures(self._all_pictures), self.embed.tokenize(self._all_texts))
+        self.prepare(encoder)
         seen = {name: Tables(one, self.tags, self.means) for name, one in compared_by(encoder).items()}
         main, *others = seen.values()
         rows: dict[str, Tensor] = {}

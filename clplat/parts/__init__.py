@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from clplat.data.records import Query as Query
     from clplat.data.records import RetrievalSet as RetrievalSet
     from clplat.data.records import Triplet as Triplet
+    from clplat.data.scenario import Scenario as Scenario
     from clplat.errors import UserError as UserError
     from clplat.evaluation.probes import ClassificationProbe as ClassificationProbe
     from clplat.evaluation.probes import RetrievalProbe as RetrievalProbe
@@ -99,6 +100,7 @@ _FROM = {
         "RetrievalSet",
         "Triplet",
     ),
+    "clplat.data.scenario": ("Scenario",),
     "clplat.errors": ("UserError",),
     "clplat.evaluation.probes": ("ClassificationProbe", "RetrievalProbe"),
     "clplat.mechanisms.memory": ("Memory",),

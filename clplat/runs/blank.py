@@ -17,7 +17,7 @@ from clplat.measures import probes_about, scores_after
 from clplat.runs.assembly import Assembly
 from clplat.runs.processing import PROCESSED
 
-__all__ = ["SCHEMA", "blank", "changed_since", "completed_result"]
+__all__ = ["SCHEMA", "blank", "changed_since", "completed_result", "described"]
 
 SCHEMA = 2
 #: What results did not have from the first, as it is in those that lack it.
@@ -35,7 +35,7 @@ def blank(config: Config, parts: Assembly) -> dict[str, Any]:
         "config": config.as_dict(),
         "domains": names,
         "protocol": {
-            **_described(dict(zip(names, held, strict=True))),
+            **described(dict(zip(names, held, strict=True))),
             "primary": parts.evaluator.primary,
             "split": config.evaluation.split,
             "preprocess": config.data.preprocess,
@@ -58,7 +58,7 @@ def blank(config: Config, parts: Assembly) -> dict[str, Any]:
         "compatibility": {},
         "scores": [],
         "sets": {
-            name: {"protocol": _described(domains), "metrics": {}, "ties": []}
+            name: {"protocol": described(domains), "metrics": {}, "ties": []}
             for name, domains in _further(parts).items()
         },
         "views": {},
@@ -114,7 +114,7 @@ def _chance(parts: Assembly) -> dict[str, list[float | None]]:
     return {name: [round(found[name], 6) if name in found else None for found in levels] for name in names}
 
 
-def _described(domains: Mapping[str, RetrievalSet]) -> dict[str, Any]:
+def described(domains: Mapping[str, RetrievalSet]) -> dict[str, Any]:
     """The protocol of sets by domain: that of the first one, and those that differ from it by domain."""
     first, *_ = domains.values()
     galleries = {name: len(held.gallery.items) for name, held in domains.items()}

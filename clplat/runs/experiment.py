@@ -101,7 +101,7 @@ class Experiment:
         self.checkpoint = folder / CHECKPOINT
         self._next_checkpoint = 0.0
         self.result = blank(config, self.parts)
-        self.reuse = Reuse(self.parts, listener)
+        self.reuse = Reuse(self.parts.cache, self.parts.pixels, listener)
 
     def run(self) -> dict[str, Any]:
         if self.checkpoint.exists():

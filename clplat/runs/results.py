@@ -46,7 +46,7 @@ def add_row(
     for name, further in row.sets.items():
         _append(result["sets"][name]["metrics"], further.metrics, version)
         result["sets"][name]["ties"].append(further.ties)
-    result["scores"].append(_rounded(_scores(result) | {"backfill": backfill}))
+    result["scores"].append(rounded(_scores(result) | {"backfill": backfill}))
     # A head may make what is stored smaller than the towers' embeddings.
     result["cost"]["bytes_per_item"] = row.bytes_per_item
 
@@ -70,7 +70,7 @@ def _append(tables: dict[str, Any], new: Mapping[str, Any], version: int) -> Non
     """One more row of every table; None where a version has no number."""
     for metric in dict.fromkeys([*tables, *new]):
         rows = tables.setdefault(metric, [None] * version)
-        rows.append(_rounded(new.get(metric)))
+        rows.append(rounded(new.get(metric)))
 
 
 def _scores(result: Mapping[str, Any]) -> dict[str, Any]:
@@ -88,7 +88,7 @@ def add_processed(held: dict[str, Any], cells: Sequence[Mapping[str, float]]) ->
     """Append a row of C after a post-processor: ``compatibility`` of the set, without what lies above."""
     for metric in dict.fromkeys(name for cell in cells for name in cell):
         rows = held.setdefault("compatibility", {}).setdefault(metric, [])
-        rows.append(_rounded([cell.get(metric) for cell in cells]))
+        rows.append(rounded([cell.get(metric) for cell in cells]))
 
 
 def add_costs(result: dict[str, Any], parts: Assembly, trainer: Trainer) -> None:
@@ -106,12 +106,12 @@ def add_costs(result: dict[str, Any], parts: Assembly, trainer: Trainer) -> None
     result["measured"]["peak_memory_bytes"] = max(result["measured"].get("peak_memory_bytes", 0), peak)
 
 
-def _rounded(value: Any) -> Any:
+def rounded(value: Any) -> Any:
     """Percentages to six decimals: more would only be noise of the last bits in a diff."""
     if isinstance(value, Mapping):
-        return {key: _rounded(entry) for key, entry in value.items()}
+        return {key: rounded(entry) for key, entry in value.items()}
     if isinstance(value, list | tuple):
-        return [_rounded(entry) for entry in value]
+        return [rounded(entry) for entry in value]
     if isinstance(value, float):
         return round(value, 6) if math.isfinite(value) else None
     return value
@@ -129,5 +129,5 @@ def _curves(losses: Sequence[Mapping[str, float]], points: int = 200) -> dict[st
         curves[name] = []
         for stretch in stretches:
             present = [entry[name] for entry in stretch if name in entry]
-            curves[name].append(_rounded(sum(present) / len(present)) if present else None)
+            curves[name].append(rounded(sum(present) / len(present)) if present else None)
     return curves

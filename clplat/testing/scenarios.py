@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from clplat.data.records import Example
+from clplat.data.records import Domain, Example, RetrievalSet
 from clplat.data.validate import validate_domain
 from clplat.testing.part import PlainPartContract
 
@@ -39,7 +39,7 @@ class ScenarioContract(PlainPartContract[Any]):
         for domain, train, test in zip(domains, benchmark.train_stream, benchmark.test_stream, strict=True):
             assert len(train.dataset) == len(domain.train)
             assert all(isinstance(example, Example) for example in train.dataset)
-            assert len(test.dataset) == len(domain.test.queries)
+            assert len(test.dataset) == len(_asked(domain).queries)
         outside = [stream for stream in benchmark.streams.values() if stream.name == "probe"]
         assert [e.probe for stream in outside for e in stream] == list(probes)
 
@@ -58,8 +58,8 @@ class ScenarioContract(PlainPartContract[Any]):
     def test_its_pictures_can_be_drawn_again(self) -> None:
         for domain in self.make().build()[0]:
             shown = [item.picture for example in domain.train[:1] for item in example.items]
-            galleries = [item.picture for item in domain.val.gallery.items[:1]]
-            for picture in (*shown, domain.test.queries[0].reference, *galleries):
+            galleries = [item.picture for held in domain.sets.values() for item in held.gallery.items[:1]]
+            for picture in (*shown, _asked(domain).queries[0].reference, *galleries):
                 if picture is None:
                     continue
                 one, two = picture.load(), picture.load()
@@ -69,7 +69,13 @@ class ScenarioContract(PlainPartContract[Any]):
     def test_equal_keys_are_equal_pictures(self) -> None:
         seen: dict[str, Any] = {}
         for domain in self.make().build()[0]:
-            shown = [item.picture for item in domain.test.gallery.items if item.picture is not None]
+            held = [item for one in domain.sets.values() for item in one.gallery.items]
+            shown = [item.picture for item in held if item.picture is not None]
             for picture in (*domain.anchors, *shown):
                 other = seen.setdefault(picture.key, picture)
                 assert other.caption == picture.caption, f"two pictures share the key '{picture.key}'"
+
+
+def _asked(domain: Domain) -> RetrievalSet:
+    """The test set; of a domain without one, its first set."""
+    return domain.sets.get("test", next(iter(domain.sets.values())))

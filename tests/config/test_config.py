@@ -15,6 +15,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from clplat import registry
+from clplat.config.annotations import slot_in
 from clplat.config.help import help_on
 from clplat.config.options import arguments, coerce, describe_type
 from clplat.config.parse import parse_arguments
@@ -435,12 +436,19 @@ def test_the_command_of_any_configuration_gives_that_configuration(data: st.Data
     assert resolve(yaml.safe_load(yaml.safe_dump(config.as_dict()))) == config
 
 
+def _some(kind: Any) -> Any:
+    return ["x"] if kind == list[str] else "x"
+
+
 def _required(parts: dict[str, Any]) -> dict[str, Any]:
     """Values of the options that these parts cannot do without."""
     named = [(slot, name) for slot, name in parts.items() if slot in KINDS and KINDS[slot].plural]
     loaded = {slot: registry.load(KINDS[slot].plural, name) for slot, name in named if name != "none"}
     needed: dict[str, Any] = {
-        f"{slot}.{a.name}": "x" for slot, part in loaded.items() for a in arguments(part) if a.required
+        f"{slot}.{a.name}": inside.kind.default if (inside := slot_in(a.type)) else _some(a.type)
+        for slot, part in loaded.items()
+        for a in arguments(part)
+        if a.required
     }
     if parts.get("reference", "none") != "none":
         needed["strategy"] = "reference_distill"

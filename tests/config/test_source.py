@@ -43,7 +43,9 @@ def test_the_source_says_what_the_class_says(slot: str, name: str) -> None:
     given = {argument.name: argument.type for argument in arguments(registry.load(kind.plural, name))}
     assert found in (None, given)
     made_by_a_call = slot == "adapter" and name != "full"
-    assert found is not None or made_by_a_call or slot in ("loss", "strategy"), "it should be readable"
+    assert found is not None or made_by_a_call or slot in ("loss", "strategy", "scenario"), (
+        "it should be readable"
+    )
 
 
 def test_what_cannot_be_read_is_left_to_the_class(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

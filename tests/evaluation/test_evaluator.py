@@ -50,6 +50,24 @@ def test_the_texts_of_a_query_are_embedded_each_and_their_unit_rows_averaged() -
     torch.testing.assert_close(found["own"][0], rows["own"][0])
 
 
+def test_the_texts_of_a_gallery_item_are_embedded_each_and_their_unit_rows_averaged() -> None:
+    [domain] = tiny_domains(1)
+    held, model = evaluator([domain])
+    shown = domain.test.gallery.pictures[0]
+    dog, both = (
+        Item("dog", text="a dog", texts=("one dog",)),
+        Item("x", shown, "darker", texts=("make it dark",)),
+    )
+    found = held.embed.items(model, [dog, Item("cat", text="a cat"), both, Item.of(shown)])
+    for row, item in ((0, dog), (2, both)):
+        rows = held.embed.items(model, [Item("one", item.picture, text) for text in item.said])
+        torch.testing.assert_close(found[row], normalize(rows.mean(0), dim=0))
+    torch.testing.assert_close(found[1], held.texts(model, ["a cat"])[0])
+    torch.testing.assert_close(found[3], held.images(model, [shown])[0])
+    with pytest.raises(ValueError, match="item 'dog' has further texts and no first one"):
+        Item("dog", shown, texts=("a dog",))
+
+
 def test_pictures_alone_and_words_alone_stand_in_the_order_of_the_queries() -> None:
     [domain] = tiny_domains(1)
     one, two, three = domain.test.queries[:3]

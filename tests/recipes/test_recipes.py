@@ -25,6 +25,9 @@ from clplat.sweep import Sweep
 from clplat.sweep.flags import from_flags
 
 RECIPES = {entry.name: entry for entry in recipes()}
+#: Those that train; a stream is a scenario or probes with their options, and needs data.
+SYSTEMS = {name: entry for name, entry in RECIPES.items() if entry.family != "streams"}
+STREAMS = {name: entry for name, entry in RECIPES.items() if name not in SYSTEMS}
 TOWER = {"width": 32, "layers": 2}
 MODEL = {
     "embed_dim": 32,
@@ -45,7 +48,7 @@ def backbone(tmp_path_factory: pytest.TempPathFactory) -> str:
     return f"local-dir:{folder}"
 
 
-@pytest.mark.parametrize("recipe", RECIPES.values(), ids=RECIPES)
+@pytest.mark.parametrize("recipe", SYSTEMS.values(), ids=SYSTEMS)
 def test_every_recipe_runs(recipe: Recipe, backbone: str, tmp_path: Path) -> None:
     plain = recipe.config["strategy"]["name"] in ("frozen", "naive")
     domains = 1 if plain else 2
@@ -71,6 +74,14 @@ def test_every_recipe_resolves_to_what_it_says(recipe: Recipe) -> None:
     config = resolve(recipe.config)
     whole = {slot: plain(part) for slot, part in config.parts.items()} | config.as_dict()
     assert flat(merge(whole, recipe.config)) == flat(whole), "also of parts inside parts"
+
+
+@pytest.mark.parametrize("recipe", STREAMS.values(), ids=STREAMS)
+def test_every_stream_is_built_from_a_twin_in_its_scenarios_test(recipe: Recipe) -> None:
+    part = recipe.config.get("scenario") or recipe.config["probes"]
+    tests = (Path(__file__).parents[1] / "scenarios").rglob(f"test_{part['name']}.py")
+    assert any(recipe.name in path.read_text(encoding="utf-8") for path in tests)
+    assert not [name for name, system in SYSTEMS.items() if "scenario" in system.config], "no stream"
 
 
 def test_the_published_sizes() -> None:

@@ -1,0 +1,99 @@
+"""Pictures inside tar files, found by an index of where each begins; none is read before it is needed."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Mapping, Sequence
+from functools import lru_cache, partial
+from pathlib import Path
+from typing import TYPE_CHECKING, BinaryIO
+
+from clplat.data.decoding import BadPicture, decode
+from clplat.data.items import Picture
+
+if TYPE_CHECKING:
+    from PIL import Image
+
+__all__ = ["ENDINGS", "Member", "TarPictures"]
+
+ENDINGS = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff")
+
+#: Number of the tar file, first byte, number of bytes.
+Member = tuple[int, int, int]
+
+
+class TarPictures:
+    """Pictures by the names of members, as `clplat.data.picture_files.PictureFiles` finds those of a folder.
+
+    Args:
+        shards: the tar files, not compressed.
+        members: name of a picture -> where it is.
+        source: what the pictures are of: the beginning of their keys.
+    """
+
+    def __init__(self, shards: Sequence[Path], members: Mapping[str, Member], source: str = "tar") -> None:
+        self.shards, self.members, self.source = tuple(map(str, shards)), members, source
+        self._absent: dict[str, None] = {}
+
+    def of(self, source: str) -> TarPictures:
+        """The same pictures, their keys beginning with another word."""
+        return TarPictures([Path(shard) for shard in self.shards], self.members, source)
+
+    @property
+    def absent(self) -> tuple[str, ...]:
+        """Keys of the pictures that were named and are not there."""
+        return tuple(self._absent)
+
+    def look(self, names: Iterable[str]) -> None:
+        """Remember in `absent` which of these are not there."""
+        for name in names:
+            if name not in self.members:
+                self._absent[f"{self.source}/{name}"] = None
+
+    def picture(self, name: str, caption: str | None = None) -> Picture:
+        """The picture of a member; a new object at every call."""
+        key = f"{self.source}/{name}"
+        if name not in self.members:
+            self._absent[key] = None
+            return Picture(key, partial(_absent_member, self.shards[0], name), caption)
+        number, start, size = self.members[name]
+        shard = self.shards[number]
+        load = partial(_open, shard, name, start, size)
+        return Picture(key, load, caption, stamp=partial(_stamp, shard, start, size), sized=load)
+
+    unkept = picture
+
+    def place(self, name: str) -> tuple[int, int]:
+        """Tar file and first byte: who reads in this order reads sequentially."""
+        return self.members.get(name, (len(self.shards), 0, 0))[:2]
+
+
+def _open(shard: str, name: str, start: int, size: int, least: int = 0) -> Image.Image:
+    try:
+        file = _opened(shard, os.getpid())
+        return decode(os.pread(file.fileno(), size, start), least)
+    except Exception as error:  # codecs raise whatever they like
+        reason = " ".join(str(error).split()) or type(error).__name__
+        raise BadPicture(f"cannot read picture {name} in {shard}: {reason}") from error
+
+
+@lru_cache(maxsize=64)
+def _opened(shard: str, process: int) -> BinaryIO:
+    return open(shard, "rb")  # closed when another takes its place
+
+
+def _absent_member(shard: str, name: str) -> Image.Image:
+    raise BadPicture(f"no such picture: {name} in {shard} and the tar files beside it")
+
+
+@lru_cache(maxsize=1 << 12)
+def _shard_stamp(shard: str) -> str:
+    try:
+        stat = os.stat(shard)
+    except OSError:
+        return "absent"
+    return f"{stat.st_size:x}-{stat.st_mtime_ns:x}"
+
+
+def _stamp(shard: str, start: int, size: int) -> str:
+    return f"{_shard_stamp(shard)}-{start:x}-{size:x}"

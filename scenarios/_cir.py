@@ -1,0 +1,102 @@
+"""What readers of composed-retrieval benchmarks share: checked files, and counts beside published ones."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from clplat.data.missing import Absent, MissingPictures, without_missing
+from clplat.data.picture_files import PictureFiles
+from clplat.data.records import Domain
+from clplat.data.validate import validate_domain
+from clplat.documents.checked import checked
+from clplat.errors import UserError, nearest
+
+__all__ = ["Read", "existing_file", "finished", "read_json"]
+
+
+@dataclass(frozen=True)
+class Read:
+    """A benchmark as it was read.
+
+    Args:
+        domains: in stream order.
+        counts: what was found, by the names of the published counts.
+        published: those counts.
+        absent: what was left out for missing pictures.
+        notes: what else a reader of the numbers should know, a line each.
+    """
+
+    domains: list[Domain]
+    counts: Mapping[str, int]
+    published: Mapping[str, int]
+    absent: Absent = field(default_factory=Absent)
+    notes: tuple[str, ...] = ()
+
+    @property
+    def report(self) -> dict[str, Any]:
+        """Plain values for a log and for the result."""
+        return {"counts": dict(self.counts), "missing": self.absent.report}
+
+    @property
+    def remarks(self) -> list[str]:
+        """Notes, counts that differ from the published ones, missing pictures: a line each."""
+        other = [
+            f"{name} {self.counts.get(name, 0):,} of {number:,}"
+            for name, number in self.published.items()
+            if self.counts.get(name, 0) != number
+        ]
+        more = f", ... {len(other)} counts in all" if len(other) > 3 else ""
+        said = [f"this is not the whole published benchmark: {', '.join(other[:3])}{more}"] if other else []
+        return [*self.notes, *said, *self.absent.remarks]
+
+
+def finished(read: Read, files: Sequence[PictureFiles], missing: MissingPictures, scenario: str) -> Read:
+    """The benchmark without what needs a missing picture, checked as every stream is.
+
+    Raises:
+        UserError: as `without_missing` and `validate_domain`.
+    """
+    gone = [key for one in files for key in one.absent]
+    domains, absent = without_missing(read.domains, gone, missing, scenario)
+    for domain in domains:
+        validate_domain(domain)
+    return Read(domains, read.counts, read.published, absent, read.notes)
+
+
+def existing_file(path: Path, scenario: str) -> Path:
+    """The path of a file of a benchmark.
+
+    Raises:
+        UserError: it is not there; the nearest name of its folder is given.
+    """
+    if path.is_file():
+        return path
+    folder = path.parent
+    if not folder.is_dir():
+        raise UserError(f"scenario {scenario}: no such folder: {folder}")
+    near = nearest(path.name, (one.name for one in folder.iterdir()))
+    raise UserError(f"scenario {scenario}: no such file: {path}{near}")
+
+
+def read_json(path: Path, schema: Any, what: str, scenario: str) -> Any:
+    """What a JSON file holds, as the schema says.
+
+    Args:
+        path: of the file.
+        schema: as `clplat.documents.checked.checked` takes it.
+        what: it should hold, such as ``"list of captions"``.
+        scenario: its name, for messages.
+
+    Raises:
+        UserError: no such file; no JSON; something else, with the place: ``12.captions`` is that of entry 12,
+            from 0.
+    """
+    try:
+        content = json.loads(existing_file(path, scenario).read_bytes())
+    except ValueError as error:  # of bytes that are no text as well
+        raise UserError(f"{path} is no JSON: {' '.join(str(error).split())}") from None
+    return checked(content, schema, path, what)

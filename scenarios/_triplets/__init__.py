@@ -1,0 +1,1 @@
+"""How `scenarios.triplets` reads a table: columns, cells, domains, splits, galleries."""
