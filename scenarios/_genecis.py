@@ -36,7 +36,7 @@ class Crops:
         if made is None:
             whole = self.files.picture(name)
             key = f"{whole.key}@{','.join(f'{side:g}' for side in box)}"
-            made = replace(whole, key=key, load=partial(_load, whole.load, box))
+            made = replace(whole, key=key, load=partial(_load, whole.load, box), sized=None)
             self._made[name, box] = made
         return made
 

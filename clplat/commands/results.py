@@ -210,21 +210,22 @@ def cache(options: Namespace) -> int:
 
 
 @command(
-    option("--out", "folder, in open_clip's layout", type=Path, required=True),
-    option("--source", "catalogue, a picture folder, or a .jsonl/.csv/.tsv file", default="catalogue"),
-    option("--config FILE", "an open_clip model configuration (default: the tiny one)", type=Path),
+    option("--out", "folder, in open_clip's layout (default: in the cache, by what makes it)", type=Path),
+    option("--source", "catalogue, a stream, a picture folder, a .jsonl/.csv/.tsv file", default="catalogue"),
+    option("--preset", "tiny, or small for photographs: model, epochs, batch size, rate", default="tiny"),
+    option("--config FILE", "an open_clip model configuration (default: the preset's)", type=Path),
     option("--pairs N", type=at_least(1), default=20000),
-    option("--epochs N", type=at_least(1), default=16),
-    option("--batch-size N", type=at_least(1), default=128),
+    option("--epochs N", type=at_least(1)),
+    option("--batch-size N", type=at_least(1)),
     option("--seed N", type=at_least(0), default=0),
-    option("--lr", "learning rate", type=positive, default=2e-3),
+    option("--lr", "learning rate", type=positive),
 )
 def pretrain(options: Namespace) -> int:
     """train a small CLIP on captioned pictures; --backbone local-dir: loads it"""
     from clplat import registry
 
     train = registry.load("scenarios", "catalogue").pretraining()
-    names = ("source", "pairs", "epochs", "batch_size", "lr", "config", "seed")
-    train(options.out, **{name: getattr(options, name) for name in names})
-    print(f"use it with: --backbone local-dir:{options.out}")
+    names = ("source", "pairs", "preset", "epochs", "batch_size", "lr", "config", "seed")
+    made = train(options.out, **{name: getattr(options, name) for name in names})
+    print(f"use it with: --backbone {made.name}")
     return 0
