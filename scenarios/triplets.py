@@ -159,7 +159,8 @@ class Triplets:
     @cached_property
     def _built(self) -> tuple[list[Domain], Absent, dict[str, Any]]:
         source = open_table(self.table)
-        rows, chosen = read_rows(source, self.columns or {}, self.separator, self.partial)
+        timeless = {"time": ""} if self.periods is None else {}
+        rows, chosen = read_rows(source, {**timeless, **(self.columns or {})}, self.separator, self.partial)
         where = str(source.path)
         rows, spans = with_domain(rows, self.periods, where)
         count = len(rows)

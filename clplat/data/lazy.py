@@ -12,7 +12,7 @@ from typing import Any, TypeVar, overload
 from clplat.data.examples import Example
 from clplat.data.items import Item, Picture
 
-__all__ = ["Block", "Joined", "LazyExamples", "Taken", "domains_of"]
+__all__ = ["Block", "Chosen", "Joined", "LazyExamples", "Taken", "domains_of"]
 
 T = TypeVar("T")
 
@@ -105,6 +105,25 @@ class Joined(Sequence[Example]):
         return self.parts[part][place - (self._ends[part - 1] if part else 0)]
 
 
+class Chosen(Sequence[Example]):
+    """Some of a sequence of examples, by their places in it."""
+
+    def __init__(self, examples: Sequence[Example], places: Sequence[int]) -> None:
+        self.examples, self.places = examples, places
+
+    def __len__(self) -> int:
+        return len(self.places)
+
+    @overload
+    def __getitem__(self, place: int) -> Example: ...
+    @overload
+    def __getitem__(self, place: slice) -> Sequence[Example]: ...
+    def __getitem__(self, place: int | slice) -> Example | Sequence[Example]:
+        if isinstance(place, slice):
+            return [self[i] for i in range(len(self))[place]]
+        return self.examples[int(self.places[range(len(self))[place]])]
+
+
 class Taken(Sequence[T]):
     """Entries of a sequence that are made when they are asked for.
 
@@ -138,6 +157,9 @@ def domains_of(examples: Sequence[Example]) -> Iterator[str]:
     """The domain of each; no example is made for it."""
     if isinstance(examples, Joined):
         return chain.from_iterable(map(domains_of, examples.parts))
+    if isinstance(examples, Chosen):
+        every = list(domains_of(examples.examples))
+        return (every[place] for place in examples.places)
     if isinstance(examples, LazyExamples):
         return repeat(examples.domain, len(examples))
     return (example.domain for example in examples)

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from clplat.data.examples import Example
-from clplat.data.lazy import Joined, LazyExamples
+from clplat.data.lazy import Chosen, Joined, LazyExamples
 
 __all__ = ["examples_in"]
 
@@ -17,22 +17,26 @@ def examples_in(data: Any) -> Sequence[Example]:
     Avalanche's indexing is slow and records are light, so that they become a list, once per experience. Of a
     domain whose examples are made when they are asked for, nothing is made; memories beside it are lists.
     """
-    parts = list(_parts(getattr(data, "_flat_data", None)))
-    if not any(isinstance(part, LazyExamples) for part in parts) or sum(map(len, parts)) != len(data):
-        return [data[i] for i in range(len(data))]
-    return parts[0] if len(parts) == 1 else Joined(parts)
+    found = _columns(getattr(data, "_flat_data", None))
+    if found is not None and len(found) == len(data):
+        return found
+    return [data[i] for i in range(len(data))]
 
 
-def _parts(flat: Any) -> Iterator[Sequence[Example]]:
-    """The sequences that Avalanche has put one behind the other, as far as they are whole and unchanged."""
-    if flat is None:
-        return
-    changed = getattr(flat, "_transform_groups", None) or getattr(flat, "_frozen_transform_groups", None)
-    inside = getattr(flat, "_datasets", None)
-    if inside is not None and not changed and flat._indices is None:
-        for part in inside:
-            yield from _parts(part)
-    elif isinstance(getattr(flat, "records", None), LazyExamples):
-        yield flat.records
-    else:
-        yield [flat[i] for i in range(len(flat))]
+def _columns(flat: Any) -> Sequence[Example] | None:
+    """What Avalanche has chosen and put one behind the other, where columns are among it and none is changed."""
+    if isinstance(getattr(flat, "records", None), LazyExamples):
+        held: LazyExamples = flat.records
+        return held
+    groups = (getattr(flat, name, None) for name in ("_transform_groups", "_frozen_transform_groups"))
+    changed = any(change for held in groups if held is not None for change in held.transform_groups.values())
+    inside = getattr(flat, "_datasets", ())
+    parts = [_columns(part) for part in inside]
+    if changed or all(part is None for part in parts):
+        return None
+    every = [
+        [data[i] for i in range(len(data))] if part is None else part
+        for data, part in zip(inside, parts, strict=True)
+    ]
+    joined = every[0] if len(every) == 1 else Joined(every)
+    return joined if flat._indices is None else Chosen(joined, flat._indices)

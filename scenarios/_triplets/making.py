@@ -19,12 +19,31 @@ __all__ = ["Maker"]
 
 
 class Maker:
-    """Makes the domains of a table."""
+    """Makes the domains of a table.
+
+    Args:
+        items: what names stand for.
+        protocol: of all sets.
+        where: the table, for messages.
+        own: the gallery that was given.
+        shared: without one, all domains share a gallery of all that they refer to.
+        joined: the texts of a row are one.
+        limit: the most queries per domain and split.
+    """
 
     def __init__(
-        self, scenario: Triplets, items: NamedItems, own: OwnGallery | None, protocol: Protocol
+        self,
+        items: NamedItems,
+        protocol: Protocol,
+        where: str,
+        own: OwnGallery | None,
+        shared: bool,
+        joined: bool,
+        limit: int | None,
     ) -> None:
-        self.of, self.items, self.own, self.protocol = scenario, items, own, protocol
+        self.items, self.protocol, self.where, self.own = items, protocol, where, own
+        self.shared, self.joined, self.limit = shared, joined, limit
+        #: Items of the given gallery that are left out, since they are trained on.
         self.trained_on = 0
         self._galleries: dict[tuple[str, ...], Gallery] = {}
 
