@@ -24,7 +24,7 @@ def examples_in(data: Any) -> Sequence[Example]:
 
 
 def _columns(flat: Any) -> Sequence[Example] | None:
-    """What Avalanche has chosen and put one behind the other, where columns are among it and none is changed."""
+    """What Avalanche has chosen and put one behind the other, where columns are among it, unchanged."""
     if isinstance(getattr(flat, "records", None), LazyExamples):
         held: LazyExamples = flat.records
         return held

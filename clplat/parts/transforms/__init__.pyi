@@ -1,6 +1,7 @@
 # Written by `make check`; do not edit.
 
 from clplat.parts.transforms.captions import Captions as Captions
+from clplat.parts.transforms.phrasings import Phrasings as Phrasings
 from clplat.parts.transforms.swapped_words import SwappedWords as SwappedWords
 from clplat.parts.transforms.turned import Turned as Turned
 from clplat.parts.transforms.wrong_words import WrongWords as WrongWords

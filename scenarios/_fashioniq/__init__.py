@@ -1,0 +1,1 @@
+"""FashionIQ: its annotations, and domains made of them."""
