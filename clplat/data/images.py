@@ -31,6 +31,8 @@ class Preprocess:
         kind: ``"clip"`` resizes the shorter side (bicubic) and crops the centre, as open_clip does;
             ``"targetpad"`` first pads the short side with black until long / short is ``ratio``.
         ratio: the target ratio of ``"targetpad"``; pictures below it are not padded.
+        resize: ``"squash"`` resizes both sides to ``size`` instead, whatever that does to proportions: the
+            backbone's own ``resize_mode``, that of SigLIP.
 
     Reference:
         ``targetpad``: Baldrati et al., "Effective Conditioned and Composed Image Retrieval Combining
@@ -41,20 +43,31 @@ class Preprocess:
         torch.Size([3, 32, 32])
     """
 
-    def __init__(self, size: int, kind: Literal["clip", "targetpad"] = "clip", ratio: float = 1.25) -> None:
+    def __init__(
+        self,
+        size: int,
+        kind: Literal["clip", "targetpad"] = "clip",
+        ratio: float = 1.25,
+        resize: str = "shortest",
+    ) -> None:
         if kind not in ("clip", "targetpad"):
             raise unknown_name("preprocessing", kind, ("clip", "targetpad"))
+        if resize not in ("shortest", "squash"):
+            raise unknown_name("resize mode", resize, ("shortest", "squash"))
         if size < 1 or ratio < 1:
             raise UserError(f"preprocessing needs size >= 1 and ratio >= 1, not {size} and {ratio}")
         self.size = size
         self.kind = kind
         self.ratio = ratio
+        self.resize = resize
 
     def __call__(self, picture: Image.Image) -> Tensor:
         """Return the picture as a uint8 tensor of shape (3, size, size)."""
         picture = to_rgb(picture)
         if self.kind == "targetpad":
             picture = self._pad(picture)
+        if self.resize == "squash" and picture.size != (self.size, self.size):
+            picture = picture.resize((self.size, self.size), Image.Resampling.BICUBIC)
         width, height = picture.size
         short = min(width, height)
         # Rounded as torchvision's Resize and CenterCrop round: down for the long side, to even for the crop.
@@ -88,7 +101,8 @@ class Preprocess:
     def fingerprint(self) -> str:
         """All that determines the pixels, in words: part of every cache key and of the logged protocol."""
         kind = self.kind if self.kind == "clip" else f"{self.kind}{self.ratio:g}"
-        return f"{kind}-{self.size}-bicubic-pil-uint8-v1"
+        mode = "" if self.resize == "shortest" else f"-{self.resize}"
+        return f"{kind}-{self.size}{mode}-bicubic-pil-uint8-v1"
 
 
 class KeptPixels(Protocol):

@@ -70,7 +70,9 @@ class Backbone(Encoders):
         """Load a model with its weights; nothing is ever silently random.
 
         Args:
-            name: ``"clplat-tiny"`` (shipped), ``"local-dir:<folder>"``, or a name that open_clip knows.
+            name: ``"clplat-tiny"`` (shipped), a folder of open_clip or of transformers' CLIP and SigLIP
+                (``"./folder"``, ``"local-dir:<folder>"``), ``"hf-hub:<owner>/<name>"``, or a name that
+                open_clip knows.
             pretrained: for open_clip's names, a pretrained tag or the path of a weights file.
 
         Raises:
