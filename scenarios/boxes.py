@@ -31,7 +31,7 @@ _FILES = {"train": "train", "val": "validation", "test": "test"}
 class Boxes:
     """Class-incremental: each domain has some classes; crops of objects are asked of their prompts.
 
-    Boxes of groups and of drawings are left out. Most have a part of Open Images alone: declare what is missing.
+    Boxes of groups and of drawings are left out. Who has a part of Open Images declares what is missing.
 
     Args:
         root: folder of ``class-descriptions-boxable.csv``, of ``<split>-annotations-bbox.csv`` and of the
@@ -43,8 +43,8 @@ class Boxes:
         templates: prompts with ``{}`` in place of the class.
         train: the most crops per domain, balanced over classes.
         queries: the most crops per domain and split, balanced over classes.
-        missing: refuse the stream where pictures are missing, or leave their boxes out, before any are chosen,
-            and declare it.
+        missing: refuse the stream where pictures are missing, or leave their boxes out, before any are
+            chosen, and declare it.
 
     Raises:
         ValueError: fewer than two classes, one twice, a template without ``{}``, a number out of its range.
@@ -142,8 +142,8 @@ class Boxes:
         gone = set(files.absent)
         if gone and self.missing == "refuse":
             raise UserError(
-                f"scenario boxes: {len(gone)} pictures with boxes are missing: {', '.join(sorted(gone)[:3])}; put "
-                "them there, or measure without them and say so: --scenario.missing declare"
+                f"scenario boxes: {len(gone)} pictures with boxes are missing: {', '.join(sorted(gone)[:3])}; "
+                "put them there, or measure without them and say so: --scenario.missing declare"
             )
         kept = {
             split: [

@@ -51,7 +51,7 @@ class Captioned:
         missing: refuse the stream where pictures are missing, or leave them out and declare it.
 
     Raises:
-        ValueError: no tables, periods without time, a number out of its range.
+        ValueError: no tables, a name in tables and outside, periods without time, a number out of its range.
 
     References:
         Liu et al., "C-CLIP: Multimodal Continual Learning for Vision-Language Model", ICLR 2025.
@@ -96,6 +96,8 @@ class Captioned:
         for name, share in (("held_out", held_out), ("validation", validation)):
             if not 0 < share < 1:
                 raise ValueError(f"{name} must be above 0 and below 1, not {share}")
+        if twice := sorted({*tables} & {*(outside or ())}):
+            raise ValueError(f"'{twice[0]}' is in tables and in outside: give it another name in one of them")
         if periods is not None and by != "time":
             raise ValueError("periods need by time")
         self._refuse_other(by, direction, gallery, missing)
