@@ -142,8 +142,8 @@ class Boxes:
         gone = set(files.absent)
         if gone and self.missing == "refuse":
             raise UserError(
-                f"scenario boxes: {len(gone)} pictures with boxes are missing: {', '.join(sorted(gone)[:3])}; "
-                "put them there, or measure without them and say so: --scenario.missing declare"
+                f"scenario boxes: {len(gone)} pictures with boxes are missing: {', '.join(sorted(gone)[:3])}"
+                "; put them there, or measure without them and say so: --scenario.missing declare"
             )
         kept = {
             split: [
