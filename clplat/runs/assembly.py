@@ -65,17 +65,17 @@ def pixel_store(config: Config, retriever: ComposedRetriever) -> PixelStore:
     """Pictures as the backbone of a model wants them, kept beside its features."""
     cache = retriever.cache
     assert cache is None or isinstance(cache, FeatureCache)
-    size, mode = (
-        retriever.backbone.image_size,
-        retriever.backbone.preprocess_cfg.get("resize_mode") or "shortest",
-    )
-    return _pixels(size, config.data.preprocess, mode, cache.store if cache is not None else None)
+    data, store = config.data, cache.store if cache is not None else None
+    mode = retriever.backbone.preprocess_cfg.get("resize_mode") or "shortest"
+    return _pixels(retriever.backbone.image_size, data.preprocess, mode, data.draft, store)
 
 
 @lru_cache(maxsize=4)
-def _pixels(size: int, kind: Literal["clip", "targetpad"], resize: str, store: Store | None) -> PixelStore:
+def _pixels(
+    size: int, kind: Literal["clip", "targetpad"], resize: str, draft: int, store: Store | None
+) -> PixelStore:
     """One per process: the experiments of a comparison decode each picture once."""
-    preprocess = Preprocess(size, kind, resize=resize)
+    preprocess = Preprocess(size, kind, resize=resize, draft=draft)
     if store is None:
         return PixelStore(preprocess)
     key = {"what": "pixels", "from": preprocess.fingerprint(), "pillow": library_versions()["pillow"]}
