@@ -51,7 +51,7 @@ def test_the_published_stream_and_a_part_of_the_pictures(tmp_path: Path) -> None
     twins.boxes(tmp_path, config["classes"], each=4)
     next((tmp_path / "train").iterdir()).unlink()
     with pytest.raises(
-        UserError, match=r"boxes: 1 pictures with boxes are missing: boxes/train/.* missing declare"
+        UserError, match=r"boxes: 1 pictures with boxes are missing: boxes/train/.*missing declare"
     ):
         resolve({"scenario": config}).make("scenario").build()
     scenario = resolve({"scenario": config | {"missing": "declare"}}).make("scenario")
