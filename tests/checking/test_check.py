@@ -118,8 +118,8 @@ def test_a_page_is_the_same_for_a_seed(files: PictureFiles) -> None:
 
 
 def test_the_command_checks_and_shows(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    small = "--scenario.domains 2 --scenario.train 8 --scenario.queries 10 --scenario.gallery 12 --scenario.size 16"
-    words = [*small.split(), "--workers", "0"]
+    sizes = {"domains": 2, "train": 8, "queries": 10, "gallery": 20, "size": 16}
+    words = ["--workers", "0", *(w for key, n in sizes.items() for w in (f"--scenario.{key}", str(n)))]
     code = main(["data", "check", *words, "--json", str(tmp_path / "found.json")])
     found = json.loads((tmp_path / "found.json").read_text())
     assert code == bool(found["problems"]) and found["counts"]["dress-studio/test"]["queries"] == 10
