@@ -9,6 +9,7 @@ import torch
 from clplat.errors import UserError
 from clplat.extras import named_extras
 from clplat.training.experience import Running
+from clplat.training.strategy import Strategy
 
 with named_extras("a strategy in a Lightning trainer"):
     from lightning.pytorch import Callback
@@ -30,7 +31,9 @@ class StrategyCallback(Callback):  # type: ignore[misc]
         self.experience, self._restored = experience, False
 
     def state_dict(self) -> dict[str, Any]:
-        return {"number": self.experience.number, "strategy": self.experience.strategy.state_dict()}
+        strategy = self.experience.strategy
+        kept = strategy.state_dict() if isinstance(strategy, Strategy) else {}  # plain hooks remember nothing
+        return {"number": self.experience.number, "strategy": kept}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         if (there := state_dict["number"]) != (here := self.experience.number):
@@ -40,7 +43,8 @@ class StrategyCallback(Callback):  # type: ignore[misc]
             )
         model = self.experience.learner.model
         device = next((p.device for p in model.parameters()), torch.device("cpu"))
-        self.experience.strategy.load_state_dict(_floats_on(device, state_dict["strategy"]))
+        if isinstance(strategy := self.experience.strategy, Strategy):
+            strategy.load_state_dict(_floats_on(device, state_dict["strategy"]))
         self._restored = True
 
     def setup(self, trainer: Any, module: Any, stage: str) -> None:
