@@ -67,7 +67,7 @@ MOMENTS = [("progress", 2), ("progress", 7), ("cell", 3), ("row", 1), ("progress
 @pytest.fixture(scope="module")
 def world(small_backbone: Path) -> dict[str, Any]:
     """A backbone of 16 pixels and two small domains."""
-    sizes = {"domains": 2, "train": 32, "queries": 20, "gallery": 20, "size": 16}
+    sizes = {"domains": 2, "train": 32, "queries": 8, "gallery": 20, "size": 16}
     return {
         "backbone": f"local-dir:{small_backbone}",
         "scenario": {"name": "catalogue", **sizes},
@@ -430,7 +430,7 @@ def test_killed_with_signal_9_at_every_stage_it_goes_on(
     words = shlex.split(command_of(resolve({**world, **SYSTEMS["replay"]})))[1:]
     words += ["--out", str(folder), "--no-track", "--checkpoint-every", str(EVERY)]
     context: Any = multiprocessing.get_context("forkserver")  # imports once for all of these processes
-    context.set_forkserver_preload(["clplat.runs.experiment"])
+    context.set_forkserver_preload(["clplat.runs.experiment", "open_clip"])
     for place, moment in KILLS.items():
         ours, theirs = context.Pipe(duplex=False)
         known = {"words": words, "moment": moment, "folder": folder, "pipe": theirs}
