@@ -4,5 +4,8 @@ from clplat.parts.probes.geometry import Geometry as Geometry
 from clplat.parts.probes.negbench import NegBench as NegBench
 from clplat.parts.probes.sugarcrepe_pp import SugarCrepePP as SugarCrepePP
 from scenarios.probes.catalogue import CatalogueProbes as CatalogueProbes
+from scenarios.probes.choices import Choices as Choices
 from scenarios.probes.compositions import Compositions as Compositions
 from scenarios.probes.negation import Negation as Negation
+from scenarios.probes.retrieval import Retrieval as Retrieval
+from scenarios.probes.several_objects import SeveralObjects as SeveralObjects

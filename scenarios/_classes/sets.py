@@ -50,16 +50,18 @@ class LabelledSet:
         titles: of the classes, as prompts say them.
         templates: prompts, with ``{}`` in place of the class.
         splits: ``train``, ``test`` and perhaps ``val``.
+        keys: of the classes, where two may be called the same; by default their titles.
     """
 
     name: str
     titles: Sequence[str]
     templates: Sequence[str]
     splits: Mapping[str, Sequence[Shown]]
+    keys: Sequence[str] = ()
 
     def key(self, label: int) -> str:
         """Names a class in galleries and labels."""
-        return f"{self.name}/{self.titles[label]}"
+        return f"{self.name}/{(self.keys or self.titles)[label]}"
 
     def prompt(self, label: int) -> Item:
         """The class as an entry of a gallery: all its prompts."""

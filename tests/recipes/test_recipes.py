@@ -25,8 +25,8 @@ from clplat.sweep import Sweep
 from clplat.sweep.flags import from_flags
 
 RECIPES = {entry.name: entry for entry in recipes()}
-#: Those that train; a stream is a scenario with its options, and needs data.
-SYSTEMS = {name: entry for name, entry in RECIPES.items() if "scenario" not in entry.config}
+#: Those that train; a stream is a scenario or probes with their options, and needs data.
+SYSTEMS = {name: entry for name, entry in RECIPES.items() if entry.family != "streams"}
 STREAMS = {name: entry for name, entry in RECIPES.items() if name not in SYSTEMS}
 TOWER = {"width": 32, "layers": 2}
 MODEL = {
@@ -78,9 +78,10 @@ def test_every_recipe_resolves_to_what_it_says(recipe: Recipe) -> None:
 
 @pytest.mark.parametrize("recipe", STREAMS.values(), ids=STREAMS)
 def test_every_stream_is_built_from_a_twin_in_its_scenarios_test(recipe: Recipe) -> None:
-    assert recipe.family == "streams"
-    tests = (Path(__file__).parents[1] / "scenarios").rglob(f"test_{recipe.config['scenario']['name']}.py")
+    part = recipe.config.get("scenario") or recipe.config["probes"]
+    tests = (Path(__file__).parents[1] / "scenarios").rglob(f"test_{part['name']}.py")
     assert any(recipe.name in path.read_text(encoding="utf-8") for path in tests)
+    assert not [name for name, system in SYSTEMS.items() if "scenario" in system.config], "no stream"
 
 
 def test_the_published_sizes() -> None:

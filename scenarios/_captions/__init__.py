@@ -1,0 +1,1 @@
+"""Captioned pictures: how their files are read, and streams that ask in both directions."""

@@ -1,0 +1,144 @@
+"""Data types of pictures, one after the other: rotated, noisy, drawn, ...; made of any labelled pictures."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from functools import cached_property
+from typing import Any, ClassVar
+
+from clplat.data.fingerprint import stream_fingerprint
+from clplat.data.folders import existing
+from clplat.data.items import Item, Picture
+from clplat.data.picture_files import PictureFiles
+from clplat.data.records import Domain, Gallery, Protocol, Query, RetrievalSet, Triplet
+from clplat.data.validate import validate_domain
+from clplat.errors import UserError
+from clplat.parts import Probe
+
+from ._changes.operations import OPERATIONS, changed
+from ._classes.sets import read_set
+from ._classes.stream import Part
+
+__all__ = ["DataTypes"]
+
+_COMPOSED = Protocol("data-types/all-types", exclude_reference=True, ks=(1, 5, 10), primary="R@1")
+_IDENTIFIED = Protocol("data-types/identify", exclude_reference=False, metrics=("R@1", "R@5"), primary="R@1")
+
+
+class DataTypes:
+    """A domain is a data type: a picture and "rotate it to the left" ask for the same picture, rotated.
+
+    The gallery holds every test picture in every type and as it is, so that both the picture and the change
+    must be understood. ``test/identify`` is the task of the paper: of which type is a picture?
+
+    Args:
+        root: the folder that the pictures' set lies in.
+        pictures: name of the set, as of scenario ``classification``: one that torchvision knows, or a folder
+            ``<name>/<class>/*``.
+        types: in stream order; by default all that are operations.
+        train: the most training pictures, balanced over classes; each is changed in every domain.
+        queries: the most pictures in val and in test, balanced over classes.
+
+    Raises:
+        ValueError: no type, one of them twice or unknown, a number below 1.
+
+    Reference:
+        Udandarao et al., "Visual Data-Type Understanding does not emerge from Scaling Vision-Language
+        Models", ICLR 2024, arXiv:2310.08577.
+
+    Example:
+        >>> len(DataTypes("data", "pets").types)
+        15
+    """
+
+    #: Of the paper; those that no operation makes (plush toys, tattoos, snow, ...) are not here.
+    published: ClassVar[Mapping[str, int]] = {"types": 27}
+
+    def __init__(
+        self,
+        root: str,
+        pictures: str,
+        types: list[str] | None = None,
+        train: int = 600,
+        queries: int = 60,
+    ) -> None:
+        types = list(OPERATIONS) if types is None else types
+        unknown = [name for name in types if name not in OPERATIONS]
+        if not types or len(set(types)) < len(types) or unknown:
+            raise ValueError(f"types must be some of {', '.join(OPERATIONS)}, each once, not {types}")
+        for name, value in (("train", train), ("queries", queries)):
+            if value < 1:
+                raise ValueError(f"{name} must be at least 1, not {value}")
+        self.root, self.pictures, self.types, self.train, self.queries = root, pictures, types, train, queries
+
+    def refuse_missing(self) -> None:
+        """Raise UserError where there is no such root; nothing is read."""
+        existing(self.root)
+
+    def build(self) -> tuple[list[Domain], list[Probe]]:
+        """Return the domains in stream order and no probes; the same objects at every call."""
+        return self._domains, []
+
+    def benchmark(self) -> Any:
+        """Return the Avalanche benchmark: one experience per domain."""
+        from clplat.training.streams import build_benchmark
+
+        return build_benchmark(*self.build())
+
+    def fingerprint(self) -> str:
+        """The sha256 of all keys, texts, labels and splits, in stream order."""
+        return stream_fingerprint(*self.build())
+
+    @cached_property
+    def _domains(self) -> list[Domain]:
+        files = PictureFiles(self.root, "data-types")
+        held = read_set(files, self.pictures)
+        whole = Part(held.name, held, tuple(range(len(held.titles))))
+        shown = {
+            split: [picture for picture, _ in whole.pictures(split, most)]
+            for split, most in (("train", self.train), ("val", self.queries), ("test", self.queries))
+        }
+        used = {picture.key for pictures in shown.values() for picture in pictures}
+        if gone := [key for key in files.absent if key in used]:
+            raise UserError(f"scenario data_types: {len(gone)} pictures are missing: {', '.join(gone[:3])}")
+        galleries = {split: self._gallery(split, shown[split]) for split in ("val", "test")}
+        domains = []
+        for name in self.types:
+            sets = {}
+            for split, gallery in galleries.items():
+                sets[split] = RetrievalSet(_composed(name, shown[split]), gallery, _COMPOSED)
+                sets[f"{split}/identify"] = RetrievalSet(
+                    _identified(name, shown[split]), self._prompts, _IDENTIFIED
+                )
+            domains.append(Domain(name, _triplets(name, shown["train"]), sets=sets))
+            validate_domain(domains[-1])
+        return domains
+
+    def _gallery(self, split: str, pictures: Sequence[Picture]) -> Gallery:
+        made = [changed(picture, name) for picture in pictures for name in self.types]
+        return Gallery(f"data-types/{split}", pictures=[*pictures, *made])
+
+    @cached_property
+    def _prompts(self) -> Gallery:
+        return Gallery("data-types/prompts", [Item(name, text=OPERATIONS[name].noun) for name in self.types])
+
+
+def _composed(name: str, pictures: Sequence[Picture]) -> tuple[Query, ...]:
+    operation = OPERATIONS[name]
+    return tuple(
+        Query(f"{name}/{p.key}", p, operation.change, (f"{p.key}~{name}",), {"kind": operation.kind})
+        for p in pictures
+    )
+
+
+def _identified(name: str, pictures: Sequence[Picture]) -> tuple[Query, ...]:
+    made = [changed(picture, name) for picture in pictures]
+    return tuple(Query(picture.key, picture, None, (name,)) for picture in made)
+
+
+def _triplets(name: str, pictures: Sequence[Picture]) -> tuple[Any, ...]:
+    made = [changed(picture, name) for picture in pictures]
+    return tuple(
+        Triplet(target.key, picture, OPERATIONS[name].change, target, target.key, name)
+        for picture, target in zip(pictures, made, strict=True)
+    )
