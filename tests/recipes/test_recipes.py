@@ -35,7 +35,7 @@ MODEL = {
     "text_cfg": {**TOWER, "context_length": 48, "heads": 2},
 }
 SMALL: dict[str, Any] = {
-    "scenario": {"name": "catalogue", "train": 32, "queries": 8, "gallery": 20, "size": 16},
+    "scenario": {"name": "catalogue", "train": 32, "queries": 20, "gallery": 20, "size": 16},
     "train": {"epochs": 1, "batch_size": 32},
     "evaluation": {"anchors": 32},
 }

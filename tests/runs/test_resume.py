@@ -67,7 +67,7 @@ MOMENTS = [("progress", 2), ("progress", 7), ("cell", 3), ("row", 1), ("progress
 @pytest.fixture(scope="module")
 def world(small_backbone: Path) -> dict[str, Any]:
     """A backbone of 16 pixels and two small domains."""
-    sizes = {"domains": 2, "train": 32, "queries": 8, "gallery": 20, "size": 16}
+    sizes = {"domains": 2, "train": 32, "queries": 20, "gallery": 20, "size": 16}
     return {
         "backbone": f"local-dir:{small_backbone}",
         "scenario": {"name": "catalogue", **sizes},
