@@ -65,11 +65,9 @@ def pixel_store(config: Config, retriever: ComposedRetriever) -> PixelStore:
     """Pictures as the backbone of a model wants them, kept beside its features."""
     cache = retriever.cache
     assert cache is None or isinstance(cache, FeatureCache)
-    size, mode = (
-        retriever.backbone.image_size,
-        retriever.backbone.preprocess_cfg.get("resize_mode") or "shortest",
-    )
-    return _pixels(size, config.data.preprocess, mode, cache.store if cache is not None else None)
+    backbone, store = retriever.backbone, cache.store if cache is not None else None
+    mode = backbone.preprocess_cfg.get("resize_mode") or "shortest"
+    return _pixels(backbone.image_size, config.data.preprocess, mode, store)
 
 
 @lru_cache(maxsize=4)
