@@ -65,15 +65,23 @@ def pixel_store(config: Config, retriever: ComposedRetriever) -> PixelStore:
     """Pictures as the backbone of a model wants them, kept beside its features."""
     cache = retriever.cache
     assert cache is None or isinstance(cache, FeatureCache)
+<<<<<<< HEAD
     backbone, store = retriever.backbone, cache.store if cache is not None else None
     mode = backbone.preprocess_cfg.get("resize_mode") or "shortest"
     return _pixels(backbone.image_size, config.data.preprocess, mode, store)
+=======
+    data, store = config.data, cache.store if cache is not None else None
+    mode = retriever.backbone.preprocess_cfg.get("resize_mode") or "shortest"
+    return _pixels(retriever.backbone.image_size, data.preprocess, mode, data.draft, store)
+>>>>>>> main
 
 
 @lru_cache(maxsize=4)
-def _pixels(size: int, kind: Literal["clip", "targetpad"], resize: str, store: Store | None) -> PixelStore:
+def _pixels(
+    size: int, kind: Literal["clip", "targetpad"], resize: str, draft: int, store: Store | None
+) -> PixelStore:
     """One per process: the experiments of a comparison decode each picture once."""
-    preprocess = Preprocess(size, kind, resize=resize)
+    preprocess = Preprocess(size, kind, resize=resize, draft=draft)
     if store is None:
         return PixelStore(preprocess)
     key = {"what": "pixels", "from": preprocess.fingerprint(), "pillow": library_versions()["pillow"]}
