@@ -65,15 +65,9 @@ def pixel_store(config: Config, retriever: ComposedRetriever) -> PixelStore:
     """Pictures as the backbone of a model wants them, kept beside its features."""
     cache = retriever.cache
     assert cache is None or isinstance(cache, FeatureCache)
-<<<<<<< HEAD
-    backbone, store = retriever.backbone, cache.store if cache is not None else None
-    mode = backbone.preprocess_cfg.get("resize_mode") or "shortest"
-    return _pixels(backbone.image_size, config.data.preprocess, mode, store)
-=======
     data, store = config.data, cache.store if cache is not None else None
     mode = retriever.backbone.preprocess_cfg.get("resize_mode") or "shortest"
     return _pixels(retriever.backbone.image_size, data.preprocess, mode, data.draft, store)
->>>>>>> main
 
 
 @lru_cache(maxsize=4)
