@@ -40,8 +40,8 @@ class Attributes:
     was made from and nine near misses, which lack one value where there are as many.
 
     Args:
-        table: CSV with a header, JSONL or JSON; a tab-separated file, or a pattern for several, with
-            ``header``; or a folder of pictures with ``extract``.
+        table: CSV with a header, JSONL, JSON, Parquet, a saved dataset; a tab-separated file, or a pattern
+            for several, with ``header``; or a folder of pictures with ``extract``.
         attributes: columns of what changes and is kept, in the order in which it is said.
         domain: columns whose values together name the domain; by default there is one.
         order: the domains in stream order; by default all that give queries, by name.
@@ -150,11 +150,8 @@ class Attributes:
         """Return the pictures of a split with captions, to pretrain a CLIP on.
 
         A picture is returned once for each of its captions: what it is, by one attribute and by several; its
-        title; and the phrases of every change that would end in it.
-
-        Args:
-            split: ``"train"``, ``"val"`` or ``"test"``.
-            domains: by default every item, whether its domain is in the stream or not.
+        title; and the phrases of every change that would end in it. By default those of every item of the
+        split, whether its domain is in the stream or not.
         """
         if split not in SPLITS:
             raise unknown_name("split", split, SPLITS)
@@ -162,30 +159,26 @@ class Attributes:
         items = [item for item in shop.shown[split] if wanted is None or item.domain in wanted]
         found = [replace(shop.picture(item), caption=text) for item in items for text in shop.captions(item)]
         gone = frozenset(shop.files.absent)
+        if gone and self.missing == "refuse":
+            raise UserError(f"scenario attributes: {len(gone)} pictures are missing, such as {min(gone)}")
         return [picture for picture in found if picture.key not in gone]
 
     @property
     def report(self) -> dict[str, Any]:
         """What was read, left out and made: plain values for a log."""
         domains, absent = self._built
-        made = {
-            d.name: dict(zip(SPLITS, (len(d.train), len(d.val.queries), len(d.test.queries)), strict=True))
-            for d in domains
-        }
-        items = Counter(item.split for item in self._shop.items)
-        partial, left_out = self._shop.partial, self._left_out
-        found = {"items": dict(items), "without all labels": partial, "left_out": left_out, "made": made}
+        sizes = {d.name: (len(d.train), len(d.val.queries), len(d.test.queries)) for d in domains}
+        made = {name: dict(zip(SPLITS, counts, strict=True)) for name, counts in sizes.items()}
+        items, partial = Counter(item.split for item in self._shop.items), self._shop.partial
+        found = {"items": dict(items), "incomplete": partial, "left_out": self._left_out, "made": made}
         return found | ({"missing": absent.report} if absent.pictures else {})
 
     @property
     def remarks(self) -> list[str]:
         """What a reader of the numbers should know of the data, a line each."""
-        partial = sum(not item.whole for item in self._shop.items)
-        some = (
-            [f"{partial} of {len(self._shop.items)} items lack a value: they answer no query"]
-            if partial
-            else []
-        )
+        partial, items, some = self._shop.partial, len(self._shop.items), list[str]()
+        if partial:
+            some.append(f"{partial} of {items} items lack a value: they answer no query")
         if self._left_out:
             some.append(f"these values of domain are no domains of the stream: {', '.join(self._left_out)}")
         return some + self._built[1].remarks
@@ -194,12 +187,14 @@ class Attributes:
     def _shop(self) -> Shop:
         files = table_files(self.table)
         columns = Columns.of(self.columns, self.attributes, self.domain, self.splits)
-        items = read_items(read_rows(files, self.header, self.extract), columns, self.table)
+        rows = read_rows(files, self.header, self.extract, columns.named)
+        items = read_items(rows, columns, self.table)
         items = in_periods(items, self.periods) if self.periods is not None else items
         above = files[0] if files[0].is_dir() else files[0].parent
         phrases = read_phrases(Path(self.phrases).expanduser() if self.phrases else ENGLISH, self.attributes)
-        pictures = PictureFiles(self.pictures or above, above.name)
-        return Shop(items, self.attributes, phrases, pictures, self.unseen, self.noise)
+        root = Path(self.pictures or above).expanduser().absolute()
+        held = PictureFiles(root, root.name)
+        return Shop(items, self.attributes, phrases, held, self.unseen, self.noise)
 
     @cached_property
     def _known(self) -> list[str]:

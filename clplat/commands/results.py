@@ -153,13 +153,11 @@ def search(options: Namespace) -> int:
 
 @command(
     option("run RUN", "folder of a run"),
-    option("--format NAME", "circo or cirr", required=True),
-    option("--set", "the queries (default: %(default)s)", default="test"),
+    option("--split", "the set of queries (default: %(default)s)", default="test"),
+    option("--format NAME", "circo or cirr (default: what the set's protocol is named after)"),
     option("--domain", "whose queries, where several domains have the set"),
     option("--model-version N", "experiences trained (default: the newest)", type=at_least(0)),
-    option(
-        "--out FOLDER", "where the files go (default: %(default)s)", type=Path, default=Path("submission")
-    ),
+    option("--to FOLDER", "where the files go (default: %(default)s)", type=Path, default=Path("submission")),
     TRUST,
 )
 def submit(options: Namespace) -> int:
@@ -168,9 +166,9 @@ def submit(options: Namespace) -> int:
 
     for path in write(
         Path(options.run),
-        options.out,
-        options.format,
-        options.set,
+        options.to,
+        options.format or "",
+        options.split,
         domain=options.domain or "",
         version=options.model_version,
     ):
@@ -212,21 +210,22 @@ def cache(options: Namespace) -> int:
 
 
 @command(
-    option("--out", "folder, in open_clip's layout", type=Path, required=True),
-    option("--source", "catalogue, a picture folder, or a .jsonl/.csv/.tsv file", default="catalogue"),
-    option("--config FILE", "an open_clip model configuration (default: the tiny one)", type=Path),
+    option("--out", "folder, in open_clip's layout (default: in the cache, by what makes it)", type=Path),
+    option("--source", "catalogue, a stream, a picture folder, a .jsonl/.csv/.tsv file", default="catalogue"),
+    option("--preset", "tiny, or small for photographs: model, epochs, batch size, rate", default="tiny"),
+    option("--config FILE", "an open_clip model configuration (default: the preset's)", type=Path),
     option("--pairs N", type=at_least(1), default=20000),
-    option("--epochs N", type=at_least(1), default=16),
-    option("--batch-size N", type=at_least(1), default=128),
+    option("--epochs N", type=at_least(1)),
+    option("--batch-size N", type=at_least(1)),
     option("--seed N", type=at_least(0), default=0),
-    option("--lr", "learning rate", type=positive, default=2e-3),
+    option("--lr", "learning rate", type=positive),
 )
 def pretrain(options: Namespace) -> int:
     """train a small CLIP on captioned pictures; --backbone local-dir: loads it"""
     from clplat import registry
 
     train = registry.load("scenarios", "catalogue").pretraining()
-    names = ("source", "pairs", "epochs", "batch_size", "lr", "config", "seed")
-    train(options.out, **{name: getattr(options, name) for name in names})
-    print(f"use it with: --backbone local-dir:{options.out}")
+    names = ("source", "pairs", "preset", "epochs", "batch_size", "lr", "config", "seed")
+    made = train(options.out, **{name: getattr(options, name) for name in names})
+    print(f"use it with: --backbone {made.name}")
     return 0

@@ -95,16 +95,20 @@ class DataConfig:
         long_texts: texts longer than the tokenizer's context are refused, or cut and reported.
         augment: random views of training pictures.
         views: number of random views of each picture, computed once where frozen; 0 draws anew every time.
+        draft: decode JPEGs no larger than this many times the model's input, 2 say: twice as fast and more
+            for large ones, to nearly the same pixels; 0 decodes them whole.
     """
 
     preprocess: Literal["clip", "targetpad"] = "clip"
     long_texts: Literal["refuse", "cut"] = "refuse"
     augment: Literal["none", "flip", "crop", "crop_flip"] = "none"
     views: int = 0
+    draft: int = 0
 
     def __post_init__(self) -> None:
-        if self.views < 0:
-            raise ValueError(f"views must be at least 0, not {self.views}")
+        for name, value in (("views", self.views), ("draft", self.draft)):
+            if value < 0:
+                raise ValueError(f"{name} must be at least 0, not {value}")
 
 
 #: Name of the group -> its constructor.

@@ -44,13 +44,14 @@ class Augment:
         drawn = derive(self.seed, "augment", picture.key, moment)
         view = f"{self.kind}{drawn % self.views}" if self.views else f"{self.kind}@{self.seed}/{moment}"
         load = partial(_variant, picture, self.kind, derive(0, picture.key, view))
-        return replace(picture, key=f"{picture.key}~{view}", load=load, once=not self.views)
+        key, sized = f"{picture.key}~{view}", load if picture.sized is not None else None
+        return replace(picture, key=key, load=load, sized=sized, once=not self.views)
 
 
-def _variant(picture: Picture, kind: str, seed: int) -> Image.Image:
+def _variant(picture: Picture, kind: str, seed: int, least: int = 0) -> Image.Image:
     draw = generator(seed)
     area, ratio, left, top, flip = torch.rand(5, generator=draw).tolist()
-    image = to_rgb(picture.load())
+    image = to_rgb(picture.read(2 * least if kind != "flip" else least))  # a crop has two thirds of a side
     if kind != "flip":
         share, ratio = 0.6 + 0.4 * area, math.exp((2 * ratio - 1) * math.log(4 / 3))
         width = min(image.width, round(math.sqrt(image.width * image.height * share * ratio)))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import io
+import re
 import zlib
 from functools import lru_cache, partial
 from pathlib import Path
@@ -15,8 +16,10 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 from clplat.data.records import Picture
 from clplat.errors import UserError
 
-__all__ = ["BadPicture", "content_digest", "decode", "open_picture", "picture_file", "to_rgb"]
+__all__ = ["LARGEST", "BadPicture", "content_digest", "decode", "open_picture", "picture_file", "to_rgb"]
 
+#: Pixels of the largest picture that is read, as Pillow has it: half a gigabyte once it is decoded.
+LARGEST = 178_956_970
 _ORIENTATION = 0x0112
 _WITH_ALPHA = {"RGBA", "LA", "PA", "RGBa", "La"}
 _PNG_CHANNELS = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}
@@ -28,14 +31,17 @@ class BadPicture(UserError):
     """A picture file that is missing, cut short or no picture; the message names it."""
 
 
-def open_picture(path: Path) -> Image.Image:
+def open_picture(path: Path, least: int = 0) -> Image.Image:
     """Decode a picture file fully and return it as RGB, upright, at its native size.
 
+    Args:
+        least: as `decode` takes it.
+
     Raises:
-        BadPicture: the file is missing, cut short, too large or not a picture.
+        BadPicture: the file is missing, cut short, of more than `LARGEST` pixels or not a picture.
     """
     try:
-        return decode(path.read_bytes())
+        return decode(path.read_bytes(), least)
     except FileNotFoundError:
         raise BadPicture(f"no such picture: {path}") from None
     except UnidentifiedImageError:
@@ -61,8 +67,8 @@ def picture_file(name: str, path: Path, digest: str | None = None) -> Picture:
         key = f"{name}@{digest or _file_digest(path, stat.st_size, stat.st_mtime_ns)}"
     except OSError as error:
         raise BadPicture(f"cannot read picture {path}: {error.strerror}") from None
-    # A partial, unlike a lambda, can be sent to the workers of a DataLoader.
-    return Picture(key, partial(open_picture, path))
+    load = partial(open_picture, path)  # unlike a lambda it can be sent to the workers of a DataLoader
+    return Picture(key, load, sized=load)
 
 
 @lru_cache(maxsize=1 << 16)  # a benchmark may name a picture many times
@@ -77,19 +83,26 @@ def content_digest(content: bytes) -> str:
     return digest.hexdigest()
 
 
-def decode(content: bytes) -> Image.Image:
-    """Decode a picture's file, as `open_picture`.
+def decode(content: bytes, least: int = 0) -> Image.Image:
+    """Decode a picture's file, as `open_picture`; of an animated one the first frame.
 
     Pillow fills what is missing at the end of a JPEG with grey, of a PNG with black; here both are errors.
     JPEGs are decoded by the same library as Pillow's, to the same pixels, which says what it misses.
 
+    Args:
+        content: of the file.
+        least: a JPEG may come back smaller, with this many pixels or more on its shorter side, which takes
+            a part of the time; what is made of it by resizing differs a little. 0: at its native size.
+
     Raises:
-        Exception: whatever codecs raise; ValueError where pixels are missing.
+        Exception: whatever codecs raise; ValueError where pixels are missing or too many.
     """
-    picture = Image.open(io.BytesIO(content))
+    picture = _opened(content)
     if picture.format in ("JPEG", "MPO"):
         try:
-            pixels = simplejpeg.decode_jpeg(content, colorspace="RGB", strict=True)
+            pixels = simplejpeg.decode_jpeg(
+                content, colorspace="RGB", min_height=least, min_width=least, strict=True
+            )
         except ValueError as error:
             if "premature end" in str(error).lower():
                 raise
@@ -100,9 +113,32 @@ def decode(content: bytes) -> Image.Image:
                 return to_rgb(found)
     if picture.format == "PNG":
         Image.open(io.BytesIO(content)).verify()  # checksums, which decoding passes over
-        _refuse_short_png(content)
+        if picture.info.get("interlace") or _ends_empty(picture):
+            _refuse_short_png(content)
     picture.load()
     return to_rgb(picture)
+
+
+def _opened(content: bytes) -> Image.Image:
+    """The picture, of which no pixel is decoded yet."""
+    try:
+        picture = Image.open(io.BytesIO(content))
+    except Image.DecompressionBombError as error:  # it tells the count of pixels, no width and height
+        found = re.search(r"\d+", str(error))
+        raise ValueError(_too_large(f"{int(found[0]):,}" if found else "too many")) from None
+    if picture.width * picture.height > LARGEST:  # Pillow's own bound can be lifted
+        raise ValueError(_too_large(f"{picture.width:,} x {picture.height:,}"))
+    return picture
+
+
+def _too_large(pixels: str) -> str:
+    return f"it has {pixels} pixels, and at most {LARGEST:,} are read"
+
+
+def _ends_empty(picture: Image.Image) -> bool:
+    """Whether the last row is decoded as if nothing were there, so that the pixels may have ended early."""
+    last = picture.crop((0, picture.height - 1, picture.width, picture.height))
+    return not np.asarray(last).any()
 
 
 def _refuse_short_png(content: bytes) -> None:

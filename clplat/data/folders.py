@@ -95,6 +95,11 @@ class FolderTree:
         first = ", ".join(again[:3]) + (", ..." if len(again) > 3 else "")
         what = f"of {held} pictures for val and test in {self.root} are training pictures under another name"
         said = [f"{len(again)} {what}: {first}"] if again else []
+        if self.dropped:
+            first = ", ".join(self.dropped[:3]) + (", ..." if len(self.dropped) > 3 else "")
+            said.append(
+                f"{len(self.dropped)} pictures in {self.root} cannot be read and are left out: {first}"
+            )
         if self.left_out:
             said.append(f"order leaves out what is in {self.root} too: {', '.join(self.left_out)}")
         return said
@@ -165,8 +170,10 @@ def _names(folder: Path, folders: bool) -> list[str]:
         with os.scandir(folder) as entries:
             visible = [e for e in entries if not e.name.startswith((".", "__"))]
             if folders:
-                return sorted(e.name for e in visible if e.is_dir())
-            suffix = {e.name: os.path.splitext(e.name)[1].lower() for e in visible if e.is_file()}
+                return sorted(e.name for e in visible if os.path.isdir(e.path))
+            # A link to nothing is a picture that cannot be read.
+            files = (e for e in visible if e.is_symlink() or e.is_file())
+            suffix = {e.name: os.path.splitext(e.name)[1].lower() for e in files if not os.path.isdir(e.path)}
             return sorted(name for name in suffix if suffix[name] in _SUFFIXES)
     except OSError as error:
         raise UserError(f"cannot list {folder}: {error.strerror}") from error

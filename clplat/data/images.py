@@ -31,6 +31,10 @@ class Preprocess:
         kind: ``"clip"`` resizes the shorter side (bicubic) and crops the centre, as open_clip does;
             ``"targetpad"`` first pads the short side with black until long / short is ``ratio``.
         ratio: the target ratio of ``"targetpad"``; pictures below it are not padded.
+        resize: ``"squash"`` resizes both sides to ``size`` instead, whatever that does to proportions: the
+            backbone's own ``resize_mode``, that of SigLIP.
+        draft: JPEGs are decoded no larger than needed, at this many times ``size`` or more on their shorter
+            side; 0 decodes all pixels.
 
     Reference:
         ``targetpad``: Baldrati et al., "Effective Conditioned and Composed Image Retrieval Combining
@@ -41,20 +45,42 @@ class Preprocess:
         torch.Size([3, 32, 32])
     """
 
-    def __init__(self, size: int, kind: Literal["clip", "targetpad"] = "clip", ratio: float = 1.25) -> None:
+    def __init__(
+        self,
+        size: int,
+        kind: Literal["clip", "targetpad"] = "clip",
+        ratio: float = 1.25,
+        resize: str = "shortest",
+        draft: int = 0,
+    ) -> None:
         if kind not in ("clip", "targetpad"):
             raise unknown_name("preprocessing", kind, ("clip", "targetpad"))
-        if size < 1 or ratio < 1:
-            raise UserError(f"preprocessing needs size >= 1 and ratio >= 1, not {size} and {ratio}")
+        if resize not in ("shortest", "squash"):
+            raise unknown_name("resize mode", resize, ("shortest", "squash"))
+        if size < 1 or ratio < 1 or draft < 0:
+            given = f"{size}, {ratio} and {draft}"
+            raise UserError(f"preprocessing needs size >= 1, ratio >= 1 and draft >= 0, not {given}")
         self.size = size
         self.kind = kind
         self.ratio = ratio
+        self.resize = resize
+        self.draft = draft
+
+    def of(self, picture: Picture) -> Tensor:
+        """Read a picture and return it as `__call__` does.
+
+        Raises:
+            BadPicture: it cannot be read.
+        """
+        return self(picture.read(self.draft * self.size))
 
     def __call__(self, picture: Image.Image) -> Tensor:
         """Return the picture as a uint8 tensor of shape (3, size, size)."""
         picture = to_rgb(picture)
         if self.kind == "targetpad":
             picture = self._pad(picture)
+        if self.resize == "squash" and picture.size != (self.size, self.size):
+            picture = picture.resize((self.size, self.size), Image.Resampling.BICUBIC)
         width, height = picture.size
         short = min(width, height)
         # Rounded as torchvision's Resize and CenterCrop round: down for the long side, to even for the crop.
@@ -70,7 +96,7 @@ class Preprocess:
             picture = picture.resize((width, height), Image.Resampling.BICUBIC)
         if picture.size != (self.size, self.size):
             picture = picture.crop(crop)
-        return torch.from_numpy(np.array(picture)).permute(2, 0, 1).contiguous()
+        return torch.from_numpy(np.asarray(picture).transpose(2, 0, 1).copy())  # torch would wake its threads
 
     def _pad(self, picture: Image.Image) -> Image.Image:
         width, height = picture.size
@@ -88,7 +114,9 @@ class Preprocess:
     def fingerprint(self) -> str:
         """All that determines the pixels, in words: part of every cache key and of the logged protocol."""
         kind = self.kind if self.kind == "clip" else f"{self.kind}{self.ratio:g}"
-        return f"{kind}-{self.size}-bicubic-pil-uint8-v1"
+        mode = "" if self.resize == "shortest" else f"-{self.resize}"
+        draft = f"-draft{self.draft}" if self.draft else ""
+        return f"{kind}-{self.size}{mode}{draft}-bicubic-pil-uint8-v1"
 
 
 class KeptPixels(Protocol):
@@ -167,7 +195,7 @@ class PixelStore:
 
     def _decode(self, picture: Picture) -> Tensor:
         self.decoded += 1
-        return self.preprocess(picture.load())
+        return self.preprocess.of(picture)
 
     def _from_memory(self, name: str, picture: Picture) -> Tensor:
         pixels = self._kept.get(name)

@@ -23,6 +23,8 @@ class Picture:
         once: it was drawn at random and will not come back: nothing of it is worth keeping.
         stamp: tells its content now from what it may have been before, without being decoded, such as the
             size and time of a file. None where the key says it all.
+        sized: returns it with at least that many pixels on its shorter side, smaller than it is where that is
+            faster, as of JPEGs. None where it comes at its native size only.
     """
 
     key: str
@@ -30,6 +32,11 @@ class Picture:
     caption: str | None = field(default=None, compare=False)
     once: bool = field(default=False, compare=False)
     stamp: Callable[[], str] | None = field(default=None, repr=False, compare=False)
+    sized: Callable[[int], Image.Image] | None = field(default=None, repr=False, compare=False)
+
+    def read(self, least: int = 0) -> Image.Image:
+        """The RGB picture; with ``least`` it may be smaller, but not below that on its shorter side."""
+        return self.load() if not least or self.sized is None else self.sized(least)
 
     @property
     def content(self) -> str:

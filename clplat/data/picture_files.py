@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import unicodedata
 from collections.abc import Iterable, Iterator, Sequence
 from functools import lru_cache, partial
 from pathlib import Path
@@ -23,8 +24,9 @@ _ENDINGS = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff")
 class PictureFiles:
     """Finds the files of named pictures: folders are listed once, files are neither opened nor asked for.
 
-    A name may come without its ending, with another one, or in other letters' case, as copies of
-    benchmarks do. A picture that is not there is made as well, and is remembered in `absent`:
+    A name may come without its ending, with another one, in other letters' case, or with its accents
+    written in the other way of Unicode (NFC or NFD), as copies of benchmarks do. Links are followed. A
+    picture that is not there, or a link to nothing, is made as well, and is remembered in `absent`:
     `clplat.data.missing` says what becomes of it.
 
     Args:
@@ -51,7 +53,7 @@ class PictureFiles:
             above = self.root.parent
             siblings = [entry.name for entry in above.iterdir()] if above.is_dir() else []
             raise UserError(f"{source}: no such folder: {self.root}{nearest(self.root.name, siblings)}")
-        self._listed: dict[str, dict[str, str]] = {}
+        self._listed: dict[str, tuple[str, dict[str, str]]] = {}
         self._made: dict[str, Picture] = {}
         self._absent: dict[str, None] = {}
 
@@ -75,67 +77,91 @@ class PictureFiles:
 
     def unkept(self, name: str, caption: str | None = None) -> Picture:
         """The same in a new object, which nothing here holds: a million of them take a million's memory."""
-        folder, _, bare = name.rpartition("/")
-        found = self._find(folder, bare)
+        place, found = self._find(name)
         key = f"{self.source}/{name}"
         if found is None:
             self._absent[key] = None
-        path = os.path.join(self.root, folder, found or bare)
-        return Picture(key, partial(_open, path), caption, stamp=partial(_stamp, path))
+        path = os.path.join(place, found or name.rpartition("/")[2])
+        load = partial(_open, path)
+        return Picture(key, load, caption, stamp=partial(_stamp, path), sized=load)
 
     def look(self, names: Iterable[str]) -> None:
         """Remember in `absent` which of these are not there; no picture is made."""
         for name in names:
-            folder, _, bare = name.rpartition("/")
-            if self._find(folder, bare) is None:
+            if self._find(name)[1] is None:
                 self._absent[f"{self.source}/{name}"] = None
 
     def pictures(self, names: Sequence[str]) -> tuple[Picture, ...]:
         """The pictures of these names, in their order."""
         return tuple(map(self.picture, names))
 
-    def _find(self, folder: str, name: str) -> str | None:
-        """The file's name as it is on disk: as it stands, in other letters' case, or with another ending."""
-        listed = self._listed.get(folder)
-        if listed is None:
-            listed = self._listed[folder] = _listing(self.root / folder, self.flat)
-        found = listed.get(name) or listed.get(name.lower())
+    def _find(self, name: str) -> tuple[str, str | None]:
+        """The folder, and the file's path in it as it is on disk: as it stands, spelt otherwise, or None."""
+        folder, _, bare = name.rpartition("/")
+        if folder not in self._listed:
+            place = _existing(self.root, folder)
+            self._listed[folder] = place, _listing(place, self.flat)
+        place, listed = self._listed[folder]
+        found = listed.get(bare) or listed.get(_plain(bare))
         if found is None:
-            stem, ending = os.path.splitext(name)
-            found = listed.get((stem if ending.lower() in _ENDINGS else name).lower() + ".*")
-        return found
+            stem, ending = os.path.splitext(bare)
+            found = listed.get(_plain(stem if ending.lower() in _ENDINGS else bare) + ".*")
+        return place, found
 
 
-def _listing(folder: Path, deep: bool) -> dict[str, str]:
-    """Files of a folder: by name, by name in small letters, and by name without its ending, ``b001.*``.
+def _plain(name: str) -> str:
+    """A name in which letters' case and the two ways to write an accent make no difference."""
+    return name.lower() if name.isascii() else unicodedata.normalize("NFC", name).casefold()
+
+
+def _existing(root: Path, folder: str) -> str:
+    """The folder as it is written on disk, where it is there at all."""
+    place = str(root)
+    for name in folder.split("/") if folder else ():
+        below = os.path.join(place, name)
+        if not os.path.isdir(below) and os.path.isdir(place):
+            alike = (other for other in sorted(os.listdir(place)) if _plain(other) == _plain(name))
+            below = os.path.join(place, next(alike, name))
+        place = below
+    return place
+
+
+def _listing(folder: str, deep: bool) -> dict[str, str]:
+    """Files of a folder: by name, by plain name, and by plain name without its ending, ``b001.*``.
 
     With ``deep`` those of the folders below it as well, each as its path.
     """
-    if deep:
-        found = sorted(os.path.relpath(path, folder) for path in _walk(folder))
-    else:
-        try:
-            found = sorted(os.listdir(folder))
-        except OSError:
-            found = []
+    found = sorted(os.path.relpath(path, folder) for path in _walk(folder)) if deep else _files(folder)
     listed: dict[str, str] = {}
     pictures = [path for path in found if os.path.splitext(path)[1].lower() in _ENDINGS]
     for path in pictures:
         listed.setdefault(os.path.basename(path), path)
     for path in pictures:  # a name as it stands goes before one in other letters
-        name = os.path.basename(path).lower()
+        name = _plain(os.path.basename(path))
         listed.setdefault(name, path)
         listed.setdefault(os.path.splitext(name)[0] + ".*", path)
     return listed
 
 
-def _walk(folder: Path) -> Iterator[str]:
-    for above, _, names in os.walk(folder):
-        yield from (os.path.join(above, name) for name in names)
+def _walk(folder: str) -> Iterator[str]:
+    for above, _, _ in os.walk(folder):
+        yield from (os.path.join(above, name) for name in _files(above))
 
 
-def _open(path: str) -> Image.Image:
-    return open_picture(Path(path))
+def _files(folder: str) -> list[str]:
+    try:
+        with os.scandir(folder) as entries:  # it knows what is a file; links are asked
+            return sorted(e.name for e in entries if e.is_file(follow_symlinks=False) or _leads(e))
+    except OSError:
+        return []
+
+
+def _leads(entry: os.DirEntry[str]) -> bool:
+    return entry.is_symlink() and os.path.isfile(entry.path)
+
+
+def _open(path: str, least: int = 0) -> Image.Image:
+    return open_picture(Path(path), least)
 
 
 @lru_cache(maxsize=1 << 18)

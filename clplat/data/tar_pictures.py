@@ -58,9 +58,8 @@ class TarPictures:
             return Picture(key, partial(_absent_member, self.shards[0], name), caption)
         number, start, size = self.members[name]
         shard = self.shards[number]
-        return Picture(
-            key, partial(_open, shard, name, start, size), caption, stamp=partial(_stamp, shard, start, size)
-        )
+        load = partial(_open, shard, name, start, size)
+        return Picture(key, load, caption, stamp=partial(_stamp, shard, start, size), sized=load)
 
     unkept = picture
 
@@ -69,10 +68,10 @@ class TarPictures:
         return self.members.get(name, (len(self.shards), 0, 0))[:2]
 
 
-def _open(shard: str, name: str, start: int, size: int) -> Image.Image:
+def _open(shard: str, name: str, start: int, size: int, least: int = 0) -> Image.Image:
     try:
         file = _opened(shard, os.getpid())
-        return decode(os.pread(file.fileno(), size, start))
+        return decode(os.pread(file.fileno(), size, start), least)
     except Exception as error:  # codecs raise whatever they like
         reason = " ".join(str(error).split()) or type(error).__name__
         raise BadPicture(f"cannot read picture {name} in {shard}: {reason}") from error

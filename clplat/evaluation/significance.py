@@ -6,13 +6,17 @@ sample variance s^2, known from d = n - 1 degrees of freedom, it gives p(x), the
 their mean at least x away from the truth. An interval holds every truth that p does not reject.
 
 Differences of several pairs of methods are a *family*. Three replicates say little about how much one pair
-varies, but the pairs of other methods say what is usual. With r = mean s^2 of those, a pair borrows
+varies, but the pairs of other methods say what is usual. With r = mean s^2 of those, a pair of d = n - 1 gets
 
-    h = min(1, r / s^2),    s^2 <- (s^2 + h r) / (1 + h),    d <- (1 + h) (n - 1),
+    b = min(d, 2) * P * min(1, 10 (1 - P)) * min(1, r^2 / mean(s^4 / (1 + 2 / d))),
+    P = P(chi^2(d) > d s^2 / r),
 
-a moderated t-test whose prior weighs as much as the pair itself where they agree, and nothing where the pair
-has a method that is noisier than the others. What shares a replicate with the pair shares its luck and says
-nothing: three methods have nothing to borrow. docs/statistics.md says how well all this works.
+degrees of freedom more, s^2 <- (d s^2 + b r) / (d + b). That is a moderated t-test with a prior of at most
+two degrees of freedom, times P, how many of the usual pairs vary at least as much: a method that is noisier
+than the others borrows nothing, nor does a pair that is calmer than one in ten would be. The last factor says
+how alike the others are, 1 where their s^2 differ by luck alone: where some are noisy, this pair may be one
+of them without showing it. What shares a replicate with the pair shares its luck and says nothing: three
+methods have nothing to borrow. docs/statistics.md says how well all this works.
 
 References:
     Holm, "A simple sequentially rejective multiple test procedure", Scandinavian Journal of Statistics 6,
@@ -27,6 +31,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import torch
 
 from clplat.evaluation.noise import Noise, Sample, Values, mean_of_domains
 
@@ -157,7 +162,7 @@ def paired_differences(
     members = [{id(replicate) for side in pair for replicate in side} for pair in pairs]
     found = []
     for mine, sample in zip(members, samples, strict=True):
-        others = [s.s2 for other, s in zip(members, samples, strict=True) if s.n > 1 and not mine & other]
+        others = [s for other, s in zip(members, samples, strict=True) if s.n > 1 and not mine & other]
         alone, moderated = Noise(sample, sample.s2, sample.n - 1), _moderated(sample, others)
         half = max(alone.half_width(level), moderated.half_width(level))
         low, high = max(sample.mean - half, -100.0), min(sample.mean + half, 100.0)
@@ -166,11 +171,16 @@ def paired_differences(
     return found
 
 
-def _moderated(sample: Sample, others: Sequence[float]) -> Noise:
+def _moderated(sample: Sample, others: Sequence[Sample]) -> Noise:
     """With what can be borrowed of the variances of ``others``."""
-    usual = float(np.mean(others)) if others and sample.n > 1 else 0.0
-    h = min(1.0, usual / sample.s2) if sample.s2 > 0.0 else float(usual > 0.0)
-    return Noise(sample, (sample.s2 + h * usual) / (1.0 + h), (1.0 + h) * (sample.n - 1))
+    d, usual = sample.n - 1, float(np.mean([other.s2 for other in others])) if others else 0.0
+    if not (d and usual):
+        return Noise(sample, sample.s2, d)
+    fourth = float(np.mean([other.s2**2 / (1.0 + 2.0 / (other.n - 1)) for other in others]))
+    alike = min(1.0, usual**2 / fourth)
+    P = float(torch.special.gammaincc(*torch.tensor([d / 2.0, d * sample.s2 / usual / 2.0]).double()))
+    b = min(d, 2) * P * min(1.0, 10.0 * (1.0 - P)) * alike
+    return Noise(sample, (d * sample.s2 + b * usual) / (d + b), d + b)
 
 
 def holm(p: Sequence[float]) -> list[float]:

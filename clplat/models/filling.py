@@ -5,18 +5,19 @@ from __future__ import annotations
 import logging
 import re
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from safetensors import safe_open
 from safetensors.torch import save_file
+from torch import Tensor
 
 from clplat.errors import UserError
 from clplat.models.weight_file import read_weights
 
-__all__ = ["WEIGHTS", "fill", "quiet"]
+__all__ = ["WEIGHTS", "fill", "put", "quiet"]
 
 WEIGHTS = "open_clip_model.safetensors"
 
@@ -41,6 +42,18 @@ def fill(model: Any, weights: Path) -> None:
         plain = Path(folder) / WEIGHTS
         save_file({name: tensor.contiguous().clone() for name, tensor in held.items()}, plain)
         _load(model, plain, weights)
+
+
+def put(model: Any, held: Mapping[str, Tensor], where: Path) -> None:
+    """Copy tensors under the model's own names into it; the error names the one that does not fit."""
+    own = model.state_dict()
+    for key in own.keys() | held.keys():
+        if key not in held or key not in own:
+            raise UserError(f"{where} does not fit: tensor {key} is {'missing' if key in own else 'unknown'}")
+        if held[key].shape != own[key].shape:
+            there, wanted = tuple(held[key].shape), tuple(own[key].shape)
+            raise UserError(f"{where} does not fit: {key} is {there}, the model has {wanted}")
+    model.load_state_dict(held)
 
 
 def _names(weights: Path) -> set[str]:

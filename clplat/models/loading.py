@@ -20,8 +20,11 @@ from typing_extensions import NotRequired, TypedDict
 from clplat.documents.checked import checked
 from clplat.errors import UserError, nearest
 from clplat.files import read_json
-from clplat.models.filling import WEIGHTS, fill, quiet
-from clplat.models.known import CONFIG, SHIPPED, refuse_unknown
+from clplat.models.filling import WEIGHTS, fill, put, quiet
+from clplat.models.hub import hub_folder
+from clplat.models.hugging_face import folder as hugging_face
+from clplat.models.hugging_face.siglip_tower import make_known
+from clplat.models.known import CONFIG, HUB, SHIPPED, folder_named, path_of, refuse_unknown
 
 __all__ = ["CONFIG", "SHIPPED", "WEIGHTS", "Loaded", "build", "load", "stamp"]
 
@@ -85,14 +88,7 @@ def _folder_of(name: str) -> Path | None:
     """The folder that a name means; None for open_clip's names."""
     if name and "/" not in name and (SHIPPED / name / CONFIG).is_file():
         return SHIPPED / name
-    return _path(name.removeprefix("local-dir:")) if name.startswith("local-dir:") else None
-
-
-def _path(name: str) -> Path:
-    try:
-        return Path(name).expanduser()
-    except RuntimeError as error:  # the home of a user that there is not
-        raise UserError(f"no such path: {name} ({error})") from None
+    return hub_folder(name.removeprefix(HUB)) if name.startswith(HUB) else folder_named(name)
 
 
 def build(model_cfg: Mapping[str, Any], preprocess_cfg: Mapping[str, Any], where: str) -> Loaded:
@@ -103,6 +99,7 @@ def build(model_cfg: Mapping[str, Any], preprocess_cfg: Mapping[str, Any], where
         raise UserError(
             f"{where} needs the keys embed_dim, vision_cfg and text_cfg, as open_clip's configs do"
         )
+    make_known(str(model_cfg["vision_cfg"].get("timm_model_name", "")))
     with tempfile.TemporaryDirectory() as folder:
         config = {"model_cfg": model_cfg, "preprocess_cfg": preprocess_cfg}
         (Path(folder) / CONFIG).write_text(json.dumps(config), encoding="utf-8")
@@ -121,6 +118,8 @@ def build(model_cfg: Mapping[str, Any], preprocess_cfg: Mapping[str, Any], where
 def _folder(folder: Path) -> Loaded:
     if not folder.is_dir():
         raise UserError(f"no such folder: {folder} (it should hold {CONFIG} and {WEIGHTS})")
+    if not (folder / CONFIG).is_file() and (folder / hugging_face.CONFIG).is_file():
+        return _converted(folder)
     config = read_json(folder / CONFIG)
     checked(config, _Config, folder / CONFIG, "configuration of a model")
     weights = next((folder / name for name in _WEIGHT_FILES if (folder / name).is_file()), None)
@@ -129,6 +128,15 @@ def _folder(folder: Path) -> Loaded:
     loaded = build(config["model_cfg"], config.get("preprocess_cfg", {}), str(folder / CONFIG))
     fill(loaded.model, weights)
     loaded.tokenizer = f"local-dir:{folder.resolve()}"
+    return loaded
+
+
+def _converted(folder: Path) -> Loaded:
+    """A folder that transformers wrote."""
+    found = hugging_face.converted(folder)
+    loaded = build(found.model_cfg, found.preprocess_cfg, str(folder / hugging_face.CONFIG))
+    put(loaded.model, found.weights, folder)
+    loaded.tokenizer = found.tokenizer
     return loaded
 
 
@@ -146,8 +154,8 @@ def _named(name: str, pretrained: str | None) -> Loaded:
         raise UserError(
             f"backbone '{name}' needs weights: pretrained = a tag ({allowed}) or the path of a file"
         )
-    if _path(pretrained).is_file():
-        weights = _path(pretrained)
+    if path_of(pretrained).is_file():
+        weights = path_of(pretrained)
         preprocess = _preprocess_of(name, weights)
     elif open_clip.is_pretrained_cfg(name, pretrained):
         preprocess = open_clip.get_pretrained_cfg(name, pretrained)

@@ -10,6 +10,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from clplat.errors import UserError
+from clplat.extras import named_extras
+from clplat.models.hugging_face.words import FOLDER
+
 __all__ = ["Tokenizer"]
 
 
@@ -17,7 +21,8 @@ class Tokenizer:
     """The tokenizer of a CLIP model; made at its first use, and shared by all that are equal.
 
     Args:
-        source: what ``open_clip.get_tokenizer`` takes; empty for CLIP's byte pairs.
+        source: what ``open_clip.get_tokenizer`` takes; ``transformers:<folder>``; empty for CLIP's byte
+            pairs.
         context_length: tokens of a row.
 
     Example:
@@ -41,6 +46,13 @@ class Tokenizer:
             return [len(ids) for ids in tokenizer.tokenizer(list(texts))["input_ids"]] if texts else []
         return [_words(self.source, self.context_length, text) + 2 for text in texts]
 
+    def surely_fits(self, text: str, room: int) -> bool:
+        """Whether the text has no more tokens than these, told from its letters: nothing is tokenised.
+
+        A byte pair takes a letter at least, and plain letters without HTML's ``&`` stay as many.
+        """
+        return not self.source and len(text) + 2 <= room and text.isascii() and "&" not in text
+
     def save(self, folder: Path) -> None:
         """Write a Hugging Face tokenizer into a model's folder."""
         _tokenizer(self.source, self.context_length).save_pretrained(folder)
@@ -63,4 +75,17 @@ def _tokenizer(source: str, context_length: int) -> Any:
 
     if not source:
         return open_clip.SimpleTokenizer(context_length=context_length)
+    if source.startswith(FOLDER):
+        return _of_folder(source.removeprefix(FOLDER), context_length)
     return open_clip.get_tokenizer(source, context_length=context_length)
+
+
+def _of_folder(folder: str, context_length: int) -> Any:
+    from open_clip.tokenizer import HFTokenizer
+
+    with named_extras("the tokenizer of this model"):
+        try:
+            return HFTokenizer(folder, context_length=context_length)
+        except (OSError, ValueError, KeyError) as error:
+            said = " ".join(str(error).split())[:200]
+            raise UserError(f"{folder} has no tokenizer that transformers reads: {said}") from error

@@ -6,6 +6,7 @@ import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from itertools import chain
 from typing import Any, Literal
 
 import torch
@@ -65,15 +66,17 @@ def pixel_store(config: Config, retriever: ComposedRetriever) -> PixelStore:
     """Pictures as the backbone of a model wants them, kept beside its features."""
     cache = retriever.cache
     assert cache is None or isinstance(cache, FeatureCache)
-    return _pixels(
-        retriever.backbone.image_size, config.data.preprocess, cache.store if cache is not None else None
-    )
+    data, store = config.data, cache.store if cache is not None else None
+    mode = retriever.backbone.preprocess_cfg.get("resize_mode") or "shortest"
+    return _pixels(retriever.backbone.image_size, data.preprocess, mode, data.draft, store)
 
 
 @lru_cache(maxsize=4)
-def _pixels(size: int, kind: Literal["clip", "targetpad"], store: Store | None) -> PixelStore:
+def _pixels(
+    size: int, kind: Literal["clip", "targetpad"], resize: str, draft: int, store: Store | None
+) -> PixelStore:
     """One per process: the experiments of a comparison decode each picture once."""
-    preprocess = Preprocess(size, kind)
+    preprocess = Preprocess(size, kind, resize=resize, draft=draft)
     if store is None:
         return PixelStore(preprocess)
     key = {"what": "pixels", "from": preprocess.fingerprint(), "pillow": library_versions()["pillow"]}
@@ -143,7 +146,7 @@ def assemble(config: Config) -> Assembly:
     pixels = pixel_store(config, retriever)
     collate = Collate(pixels, backbone.tokenize, _augment(config), config.make("transform"), config.seed)
     # A prompt takes places of the context, so that texts are counted with it attached.
-    said = [*words([domains, _trained_on(collate, domains)]), *(t for probe in probes for t in probe.texts)]
+    said = chain(words([domains, _trained_on(collate, domains)]), *(probe.texts for probe in probes))
     cut = cut_texts(retriever, said, config.data.long_texts)
     evaluator = Evaluator(
         domains,

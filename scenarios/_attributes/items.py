@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from typing import TypeAlias
 
 from clplat.data.folders import SPLITS, stable_hash
-from clplat.errors import UserError, unknown_name
+from clplat.errors import UserError
 
 from .rows import Row
 
@@ -84,14 +84,11 @@ def read_items(rows: Iterable[Row], columns: Columns, table: str) -> list[ShopIt
     """The items in the order of the table.
 
     Raises:
-        UserError: a column that is not there, an id that stands twice, a row without a picture, a split that
+        UserError: an id that stands twice, a row without a picture, a split that
             is none, no rows; with the number of the row.
     """
     found: dict[str, ShopItem] = {}
     for number, row in enumerate(rows, 1):
-        for name in columns.named:
-            if name not in row:
-                raise unknown_name(f"column in {table}", name, row)
         picture = row[columns.picture]
         if not picture:
             raise UserError(f"{table}, row {number}: column '{columns.picture}' names no picture")

@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-import csv
-import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from clplat.errors import UserError, nearest
+from clplat.data.sources.opened import open_table
+from clplat.errors import UserError, nearest, unknown_name
 
 __all__ = ["Row", "read_rows", "table_files"]
 
 #: Column -> what the table says, without blanks around it; "" where it says nothing.
 Row = Mapping[str, str]
 
+_AT_ONCE = 1 << 14
 _PICTURES = {".jpg", ".jpeg", ".png", ".webp", ".bmp"}
 
 
@@ -36,51 +36,63 @@ def table_files(table: str) -> list[Path]:
 
 
 def read_rows(
-    files: Sequence[Path], header: Sequence[str] | None, extract: Mapping[str, str]
+    files: Sequence[Path], header: Sequence[str] | None, extract: Mapping[str, str], wanted: Sequence[str]
 ) -> Iterator[Row]:
     """The rows of a table.
 
     Args:
-        files: CSV with a header, JSONL, a JSON array; tab-separated columns without a header; or a folder,
-            every picture below which is an item of the single column ``picture``. ``file`` is a further
-            column: which file a row is of.
+        files: tables that `open_table` reads; tab-separated columns without a header; or a folder, every
+            picture below which is an item of the single column ``picture``. ``file`` is a further column:
+            which file a row is of.
         header: the names of the columns where a file has none.
         extract: column -> a regular expression, each named group of which becomes a column. Where it is found
             nowhere its columns are empty.
+        wanted: the columns that are needed, those that are extracted included.
 
     Raises:
-        UserError: no such column; a pattern that is none, or names no group.
+        UserError: no such column; a pattern that is none, or names no group; what a reader refuses.
     """
     patterns = {column: _pattern(column, text) for column, text in extract.items()}
+    made = {"file", *(group for pattern in patterns.values() for group in pattern.groupindex)}
+    read = [name for name in dict.fromkeys([*wanted, *extract]) if name not in made]
     for path in files:
-        for number, row in enumerate(_rows(path, header), 1):
-            whole = {"file": path.name} | {str(k): _text(v) for k, v in row.items()}
+        for row in _rows(path, header, read):
+            whole = {"file": path.name} | {name: _text(value) for name, value in row.items()}
             for column, pattern in patterns.items():
-                if column not in whole:
-                    known = ", ".join(whole)
-                    raise UserError(
-                        f"{path}, row {number}: no column '{column}' to extract from (there: {known})"
-                    )
                 found = pattern.search(whole[column])
                 whole |= {name: (found[name] or "" if found else "").strip() for name in pattern.groupindex}
             yield whole
 
 
-def _rows(path: Path, header: Sequence[str] | None) -> Iterator[Mapping[str, Any]]:
-    if path.is_dir():
-        names = (
-            p.relative_to(path).as_posix() for p in sorted(path.rglob("*")) if p.suffix.lower() in _PICTURES
-        )
-        return ({"picture": name} for name in names)
-    if header is not None:
+def _rows(path: Path, header: Sequence[str] | None, wanted: Sequence[str]) -> Iterator[Mapping[str, Any]]:
+    if path.is_dir() and not _holds_table(path):
+        _refuse_absent(path, wanted, ("picture",))
+        names = (found for found in sorted(path.rglob("*")) if found.suffix.lower() in _PICTURES)
+        yield from ({"picture": found.relative_to(path).as_posix()} for found in names)
+    elif header is not None:
+        _refuse_absent(path, wanted, header)
         lines = path.read_text(encoding="utf-8-sig").splitlines()
-        return (dict(zip(header, line.split("\t"), strict=False)) for line in lines if line.strip())
-    text = path.read_text(encoding="utf-8-sig")
-    if path.suffix == ".json":
-        return iter(json.loads(text))
-    if path.suffix == ".jsonl":
-        return (json.loads(line) for line in text.splitlines() if line.strip())
-    return csv.DictReader(text.splitlines())
+        for number, line in enumerate(lines, 1):
+            cells = line.split("\t")
+            if len(cells) != len(header) and line.strip():
+                raise UserError(f"{path}, row {number}: {len(cells)} cells, but header names {len(header)}")
+            if line.strip():
+                yield dict(zip(header, cells, strict=True))
+    else:
+        for batch in open_table(path).read(wanted).to_batches(_AT_ONCE):
+            yield from batch.to_pylist()
+
+
+def _holds_table(folder: Path) -> bool:
+    """Whether a folder is a table rather than pictures."""
+    files = ("dataset_info.json", "dataset_dict.json", "*.tar", "**/*.parquet")
+    return any(next(folder.glob(pattern), None) is not None for pattern in files)
+
+
+def _refuse_absent(path: Path, wanted: Sequence[str], there: Sequence[str]) -> None:
+    for name in wanted:
+        if name not in there:
+            raise unknown_name(f"column of {path.name}", name, there)
 
 
 def _text(value: Any) -> str:

@@ -5,13 +5,11 @@
 
 from __future__ import annotations
 
-import csv
-import json
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from functools import partial
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -19,32 +17,26 @@ from torch import Tensor
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from clplat.config.reading import read_yaml
-from clplat.data.decoding import open_picture
 from clplat.data.images import PixelStore, Preprocess
 from clplat.data.records import Picture
 from clplat.documents.checked import checked
-from clplat.errors import UserError
+from clplat.errors import UserError, unknown_name
+from clplat.files import write_text
 from clplat.models.backbone import Backbone
 from clplat.models.outputs import cosines
 from clplat.parts.losses.info_nce import info_nce
 from clplat.randomness import generator, seeded
 
-from ..domain_folders import DomainFolders
 from .captions import Captions
-from .probes import pretraining_pairs
-from .views import Views, random_views
+from .made_of import folder_of
+from .presets import PRESETS, Preset
+from .sources import captioned_pictures
+from .views import random_views
 
-__all__ = ["TINY", "captioned_pictures", "pretrain"]
+__all__ = ["pretrain"]
 
-#: About a million parameters beside the vocabulary; small enough to train on two cores in minutes.
-TINY: dict[str, Any] = {
-    "embed_dim": 64,
-    "vision_cfg": {"image_size": 48, "patch_size": 12, "width": 128, "layers": 4, "head_width": 32},
-    "text_cfg": {"context_length": 48, "vocab_size": 49408, "width": 48, "heads": 3, "layers": 4},
-}
-
-
-Precision = Literal["float32", "bfloat16"]
+#: Stands beside weights in the cache that were trained to the end.
+WHOLE = "done"
 #: On a CPU the plain form is a fifth faster than the fused one in 16 bits, and slower in 32.
 _ATTENTION = {
     "float32": [SDPBackend.FLASH_ATTENTION, SDPBackend.EFFICIENT_ATTENTION, SDPBackend.MATH],
@@ -52,91 +44,32 @@ _ATTENTION = {
 }
 
 
-def captioned_pictures(source: str, pairs: int, seed: int) -> list[Picture]:
-    """Pictures with captions from a source.
-
-    Args:
-        source: ``"catalogue"`` (``pairs`` general product pictures); a ``.jsonl``, ``.csv`` or ``.tsv`` file
-            with columns ``picture`` (path, relative to the file) and ``caption``; or a folder
-            ``<root>/<domain>/<class>/*.jpg``, captioned from its folder names (``<root>/<domain>`` reads that
-            domain alone).
-        pairs: pictures at most.
-        seed: of the catalogue.
-
-    Raises:
-        UserError: an unknown source, a missing column, no pairs.
-    """
-    if source == "catalogue":
-        return pretraining_pairs(pairs, seed)
-    path = Path(source)
-    if path.is_dir():
-        nested = any(
-            child.is_dir() for folder in path.iterdir() if folder.is_dir() for child in folder.iterdir()
-        )
-        root, domains = (path, None) if nested else (path.parent, [path.name])
-        pictures = DomainFolders(str(root)).captioned("train", domains)
-    elif path.suffix in (".jsonl", ".csv", ".tsv"):
-        pictures = [
-            Picture(str(path.parent / file), partial(open_picture, path.parent / file), caption)
-            for file, caption in _listed(path)
-        ]
-    else:
-        raise UserError(
-            f"unknown source '{source}' (allowed: catalogue, a folder, a .jsonl, .csv or .tsv file)"
-        )
-    if not pictures:
-        raise UserError(f"{source} holds no captioned pictures")
-    listed: dict[str, list[Picture]] = {}
-    for picture in pictures:
-        listed.setdefault(picture.key, []).append(picture)
-    several = list(listed.values())
-    order = torch.randperm(len(several), generator=generator(seed, "pairs")).tolist()
-    return [picture for i in order[:pairs] for picture in several[i]]
-
-
-def _listed(path: Path) -> Iterator[tuple[str, str]]:
-    try:
-        text = path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        why = error.strerror if isinstance(error, OSError) else "it is no text in UTF-8"
-        raise UserError(f"cannot read {path}: {why}") from None
-    rows: list[Mapping[str, Any]]
-    try:
-        if path.suffix == ".jsonl":
-            rows = [json.loads(line) for line in text.splitlines() if line.strip()]
-        else:
-            rows = list(csv.DictReader(text.splitlines(), delimiter="\t" if path.suffix == ".tsv" else ","))
-        for row in rows:
-            yield str(row["picture"]), str(row["caption"])
-    except (KeyError, TypeError, ValueError, csv.Error, RecursionError) as error:
-        raise UserError(f"{path}: every line needs 'picture' and 'caption' ({error})") from None
-
-
 def pretrain(
-    out: Path,
+    out: Path | None = None,
     *,
     source: str = "catalogue",
     pairs: int = 20000,
-    epochs: int = 16,
-    batch_size: int = 128,
-    lr: float = 2e-3,
+    preset: str = "tiny",
+    epochs: int | None = None,
+    batch_size: int | None = None,
+    lr: float | None = None,
     weight_decay: float = 0.05,
     config: Path | None = None,
-    views: Views = "shift",
-    precision: Precision = "float32",
     seed: int = 0,
     report: Callable[[str], None] = print,
 ) -> Backbone:
-    """Train a CLIP from random weights with the symmetric contrastive loss and save it.
+    """Train a CLIP from random weights with the symmetric contrastive loss and save it after every epoch.
 
     Args:
-        out: folder to write: ``open_clip_config.json`` and ``open_clip_model.safetensors`` (16-bit).
+        out: folder to write: ``open_clip_config.json`` and ``open_clip_model.safetensors`` (16-bit). By
+            default one in the cache, named after what makes it; a model that is there already is taken.
         source, pairs: see `captioned_pictures`.
-        config: YAML or JSON file with an open_clip ``model_cfg``; by default `TINY`.
+        preset: what the options below are unless given, a key of `PRESETS`.
+        config: YAML or JSON file with an open_clip ``model_cfg``.
         report: called with one line per epoch.
 
     Returns:
-        The model as read back from ``out``.
+        The model as read back; its name is ``local-dir:`` and its folder.
 
     Raises:
         UserError: unreadable input; a loss that is not finite.
@@ -144,32 +77,55 @@ def pretrain(
     Reference:
         Radford et al. 2021, arXiv 2103.00020.
     """
-    model_cfg = TINY
+    chosen = _chosen(preset, config, {"epochs": epochs, "batch_size": batch_size, "lr": lr})
+    if out is not None:
+        out.mkdir(parents=True, exist_ok=True)  # what cannot be written is told before minutes of training
+    pictures = captioned_pictures(source, pairs, seed)
+    folder = out or folder_of(source, pictures, chosen, weight_decay, seed)
+    if out is not None or not (folder / WHOLE).is_file():
+        folder.mkdir(parents=True, exist_ok=True)
+        _train(folder, pictures, chosen, weight_decay, seed, report)
+        if out is None:
+            write_text(folder / WHOLE, f"{chosen.epochs} epochs\n")
+    return Backbone.load(f"local-dir:{folder}")
+
+
+def _chosen(preset: str, config: Path | None, given: Mapping[str, Any]) -> Preset:
+    if preset not in PRESETS:
+        raise unknown_name("preset", preset, PRESETS)
+    options = {name: value for name, value in given.items() if value is not None}
     if config is not None:
         content = read_yaml(config, "the model configuration")
-        model_cfg = checked(content, dict[str, Any], config, "model configuration")
-    out.mkdir(parents=True, exist_ok=True)  # what cannot be written is told before minutes of training
-    backbone = Backbone.random(model_cfg, seed)
-    pictures = captioned_pictures(source, pairs, seed)
-    count = len({picture.key for picture in pictures})
-    steps = count // batch_size  # of an epoch
+        options["model_cfg"] = checked(content, dict[str, Any], config, "model configuration")
+    return replace(PRESETS[preset], **options)
+
+
+def _train(
+    folder: Path,
+    pictures: Sequence[Picture],
+    chosen: Preset,
+    weight_decay: float,
+    seed: int,
+    report: Callable[[str], None],
+) -> None:
+    backbone = Backbone.random(chosen.model_cfg, seed)
+    count, size, epochs = len({picture.key for picture in pictures}), chosen.batch_size, chosen.epochs
+    steps = count // size  # of an epoch
     if steps < 1:
-        raise UserError(f"{count} pairs do not fill one batch of {batch_size}; lower --batch-size")
-    loss_of = _pair_loss(backbone, pictures, seed, views, precision)
+        raise UserError(f"{count} pairs do not fill one batch of {size}; lower --batch-size")
+    loss_of = _pair_loss(backbone, pictures, seed, chosen)
     optimizer = _optimizer(backbone.requires_grad_(True).train(), weight_decay)
     for epoch in range(epochs):
         order = torch.randperm(count, generator=generator(seed, "order", epoch))
         running = 0.0
-        for step, rows in enumerate(torch.split(order[: steps * batch_size], batch_size), epoch * steps):
+        for step, rows in enumerate(torch.split(order[: steps * size], size), epoch * steps):
             with seeded(seed, "step", step):
-                running += _step(backbone, optimizer, _rate(lr, step, epochs * steps), loss_of(rows, step))
+                rate = _rate(chosen.lr, step, epochs * steps)
+                running += _step(backbone, optimizer, rate, loss_of(rows, step))
         if not math.isfinite(running):
             raise UserError(f"pretraining diverged in epoch {epoch + 1}: the loss is not finite; lower --lr")
         report(f"epoch {epoch + 1}/{epochs}: loss {running / steps:.3f}")
-        backbone.save(out, half=True)  # what is cut off early is of use
-    backbone.eval().requires_grad_(False)
-    backbone.save(Path(out), half=True)
-    return Backbone.load(f"local-dir:{out}")
+        backbone.save(folder, half=True)  # what is stopped early is of use
 
 
 def _optimizer(backbone: Backbone, weight_decay: float) -> torch.optim.AdamW:
@@ -198,20 +154,25 @@ def _rate(lr: float, step: int, total: int) -> float:
 
 
 def _pair_loss(
-    backbone: Backbone, pictures: Sequence[Picture], seed: int, views: Views, precision: Precision
+    backbone: Backbone, pictures: Sequence[Picture], seed: int, chosen: Preset
 ) -> Callable[[Tensor, int], Tensor]:
     """From positions of pictures and the number of the step to their loss."""
     shown = list({picture.key: picture for picture in pictures}.values())
-    side = backbone.image_size if views == "shift" else 5 * backbone.image_size // 4
+    side = backbone.image_size if chosen.views == "shift" else 5 * backbone.image_size // 4
     pixels = PixelStore(Preprocess(side)).get(shown)
     captions = Captions(pictures)
     ids = backbone.tokenize(captions.texts)
-    kind = torch.bfloat16 if precision == "bfloat16" else torch.float32
+    kind = getattr(torch, chosen.precision)
 
     def loss_of(rows: Tensor, step: int) -> Tensor:
-        pictured = random_views(pixels[rows], views, backbone.image_size, generator(seed, "augment", step))
+        pictured = random_views(
+            pixels[rows], chosen.views, backbone.image_size, generator(seed, "augment", step)
+        )
         drawn, true = captions.draw(rows.tolist(), generator(seed, "captions", step))
-        with torch.autocast("cpu", kind, enabled=kind != torch.float32), sdpa_kernel(_ATTENTION[precision]):
+        with (
+            torch.autocast("cpu", kind, enabled=kind != torch.float32),
+            sdpa_kernel(_ATTENTION[chosen.precision]),
+        ):
             seen, read = backbone.image(pictured).pooled, backbone.text(ids[drawn]).pooled
         image, text = F.normalize(seen.float(), dim=-1), F.normalize(read.float(), dim=-1)
         logits = cosines(image, text, backbone.logit_scale.exp().clamp(max=100))

@@ -40,10 +40,10 @@ def reference_pad(picture: Image.Image, ratio: float) -> Image.Image:
     return F.pad(picture, [across, down, across, down], 0, "constant")
 
 
-def through_open_clip(picture: Image.Image, size: int) -> torch.Tensor:
+def through_open_clip(picture: Image.Image, size: int, **how: Any) -> torch.Tensor:
     """open_clip's evaluation transform with its normalisation undone."""
     mean, std = (0.1, 0.2, 0.3), (0.5, 0.6, 0.7)
-    normalised = open_clip.image_transform(size, is_train=False, mean=mean, std=std)(picture)
+    normalised = open_clip.image_transform(size, is_train=False, mean=mean, std=std, **how)(picture)
     return normalised * torch.tensor(std)[:, None, None] + torch.tensor(mean)[:, None, None]
 
 
@@ -54,6 +54,17 @@ def test_clip_equals_open_clip(width: int, height: int, size: int) -> None:
     ours = Preprocess(size)(picture)
     assert ours.dtype == torch.uint8 and ours.shape == (3, size, size)
     assert (ours / 255 - through_open_clip(picture, size)).abs().max() < 1e-5
+
+
+@settings(max_examples=20, deadline=None)
+@given(st.integers(3, 90), st.integers(3, 90))
+def test_squash_equals_open_clip(width: int, height: int) -> None:
+    picture = noise(width, height)
+    ours = Preprocess(24, resize="squash")(picture)
+    theirs = through_open_clip(picture, 24, resize_mode="squash", interpolation="bicubic")
+    assert (ours / 255 - theirs).abs().max() < 1e-5
+    with pytest.raises(UserError, match="unknown resize mode 'longest'"):
+        Preprocess(24, resize="longest")
 
 
 @settings(max_examples=30, deadline=None)

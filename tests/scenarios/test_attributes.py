@@ -212,6 +212,19 @@ def test_labels_like_those_of_mit_states(tmp_path: Path) -> None:
         assert (wanted.split()[0] != state) != (wanted.split()[1] != noun), "one of the two is kept"
 
 
+def test_a_parquet_file_and_lines_of_json_are_the_same_stream(shop: Path, tmp_path: Path) -> None:
+    import pyarrow.csv
+    import pyarrow.parquet
+
+    table = pyarrow.csv.read_csv(shop)
+    pyarrow.parquet.write_table(table, tmp_path / "items.parquet")
+    lines = "".join(json.dumps(row) + "\n" for row in table.to_pylist())
+    (tmp_path / "items.jsonl").write_text(lines, encoding="utf-8")
+    wanted = made(shop).fingerprint()
+    for name in ("items.parquet", "items.jsonl"):
+        assert made(tmp_path / name, pictures=str(shop.parent)).fingerprint() == wanted
+
+
 def test_labels_like_those_of_shoes(tmp_path: Path) -> None:
     """A JSON array of captions; the kind of shoe is part of the picture's name."""
     kinds = [(k, c, i) for k in ("clogs", "boots") for c in ("brown", "pink", "white") for i in range(25)]
@@ -243,11 +256,11 @@ def drawn(root: Path, names: list[str]) -> Path:
 @pytest.mark.parametrize(
     ("options", "said"),
     [
-        ({"domain": ["typ"]}, "unknown column in .*products.csv 'typ'; did you mean 'type'"),
+        ({"domain": ["typ"]}, "unknown column of products.csv 'typ'; did you mean 'type'"),
         ({"order": ["Disc", "Circle"]}, r"unknown domain 'Circle' \(allowed: Cross, Disc, Square\)"),
         ({"extract": {"name": "(red"}}, "the pattern for 'name' is no regular expression"),
         ({"extract": {"name": "red"}}, "names no group"),
-        ({"extract": {"nam": "(?P<a>b)"}}, "row 1: no column 'nam'"),
+        ({"extract": {"nam": "(?P<a>b)"}}, "unknown column of products.csv 'nam'; did you mean 'name'"),
         ({"columns": {"id": "season"}}, "item '.*' stands there already"),
         ({"columns": {"split": "season"}}, "unknown split '20.*allowed: train, val, test"),
         ({"phrases": "none.yaml"}, "cannot read the phrases none.yaml"),

@@ -3,15 +3,23 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
+from functools import partial
 from pathlib import Path
 
 import pytest
 import torch
 from PIL import Image
 
+from clplat.data.records import Picture
 from clplat.errors import UserError
 from clplat.models.backbone import Backbone
-from scenarios._catalogue.pretrain import TINY, captioned_pictures, pretrain
+from clplat.testing.twins import attributes
+from scenarios._catalogue.captions import Captions
+from scenarios._catalogue.presets import TINY
+from scenarios._catalogue.pretrain import pretrain
+from scenarios._catalogue.sources import captioned_pictures
+from scenarios._catalogue.views import random_views
 
 SMALL = {
     "embed_dim": 16,
@@ -98,3 +106,67 @@ def test_sources_that_cannot_be_read(tmp_path: Path) -> None:
 def test_too_few_pairs_for_a_batch(listed: Path, config: Path, tmp_path: Path) -> None:
     with pytest.raises(UserError, match="64 pairs do not fill one batch of 128"):
         pretrain(tmp_path / "out", source=str(listed), config=config, report=lambda line: None)
+
+
+def test_a_model_in_the_cache_is_named_by_what_made_it(
+    listed: Path, config: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CLPLAT_CACHE", str(tmp_path / "cache"))
+    told: list[str] = []
+    options = {"source": str(listed), "config": config, "epochs": 1, "batch_size": 16, "report": told.append}
+    first = pretrain(**options)  # type: ignore[arg-type]
+    assert pretrain(**options).name == first.name and len(told) == 1, "it is there already"  # type: ignore[arg-type]
+    other = pretrain(**{**options, "seed": 1})  # type: ignore[arg-type]
+    lines = listed.read_text().splitlines()
+    listed.write_text("\n".join(line.replace("a blue square", "a blue box") for line in lines))
+    said = pretrain(**options)  # type: ignore[arg-type]
+    assert len({first.name, other.name, said.name}) == 3 and len(told) == 3
+    assert all("cache/pretrained/pairs-" in model.name for model in (first, other, said))
+
+
+def test_a_stream_is_a_source_and_the_small_preset_learns_from_it(tmp_path: Path) -> None:
+    shop = attributes(tmp_path / "shop", items=120)
+    stream = tmp_path / "shop.yaml"
+    slots = {"name": "attributes", "table": str(shop), "attributes": ["type", "colour", "gender"]}
+    stream.write_text(json.dumps({"scenario": slots}))
+    pictures = captioned_pictures(str(stream), 50, 0)
+    assert len({picture.key for picture in pictures}) == 50 < len(pictures) and pictures[0].caption
+    model = tmp_path / "model.json"
+    model.write_text(json.dumps({**SMALL, "text_cfg": {**SMALL["text_cfg"], "context_length": 24}}))
+    told: list[str] = []
+    sizes = {"config": model, "epochs": 8, "batch_size": 32, "lr": 5e-3}
+    pretrain(tmp_path / "out", source=str(stream), preset="small", report=told.append, **sizes)  # type: ignore[arg-type]
+    losses = [float(line.rsplit(" ", 1)[1]) for line in told]
+    assert losses[-1] < losses[0]
+    stream.write_text('{"scenario": "catalogue"}')
+    with pytest.raises(UserError, match="scenario catalogue has no captions"):
+        captioned_pictures(str(stream), 50, 0)
+    with pytest.raises(UserError, match="unknown preset 'smal'; did you mean 'small'"):
+        pretrain(tmp_path / "out", preset="smal")
+
+
+def test_one_caption_of_each_picture_is_drawn_and_right_for_all_that_have_it() -> None:
+    words = {"a": ["red", "bag", "bag"], "b": ["bag"], "c": ["blue"]}
+    pictures = [Picture(key, partial(Image.new, "RGB", (8, 8)), text) for key in words for text in words[key]]
+    captions = Captions(pictures)
+    assert captions.texts == ["red", "bag", "blue"] and len(captions) == 3
+    seen = Counter[str]()
+    for step in range(300):
+        drawn, true = captions.draw([0, 2, 1], torch.Generator().manual_seed(step))
+        said = [captions.texts[i] for i in drawn]
+        seen[said[0]] += 1
+        assert true.tolist() == [[text in words[key] for text in said] for key in ("a", "c", "b")]
+    assert 150 < seen["bag"] < 250, "twice as often as the other"
+
+
+def test_views_keep_colours_and_depend_on_the_generator_alone() -> None:
+    pixels = torch.zeros(8, 3, 20, 20, dtype=torch.uint8)
+    pixels[:, 0] = 200
+    pixels[:, :, :, :10] //= 2
+    one, two, other = (
+        random_views(pixels, "crop_flip", 16, torch.Generator().manual_seed(s)) for s in (0, 0, 1)
+    )
+    assert one.shape == (8, 3, 16, 16) and torch.equal(one, two) and not torch.equal(one, other)
+    assert (one[:, 0].float().mean((1, 2)) - one[:, 1].float().mean((1, 2)) > 60).all(), "red stays red"
+    bright = [view[0, :, 8:].float().mean() > view[0, :, :8].float().mean() for view in one]
+    assert 0 < sum(bright) < 8, "some are flipped"
