@@ -17,7 +17,7 @@ ROLES: dict[str, tuple[str, ...]] = {
     "target": ("target", "targets", "target_image", "answer", "answers", "target_img_id"),
     "domain": ("domain",),
     "split": ("split",),
-    "time": (),
+    "time": ("time", "date"),
     "label": ("label",),
     "candidates": ("candidates", "negatives"),
     "exclude": ("exclude", "exclusions"),
