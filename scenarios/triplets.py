@@ -145,6 +145,8 @@ class Triplets:
                 f"{read['trained_on']} items of gallery {Path(self.gallery).name} are left out: they are "
                 "trained on"
             )
+        if read["unused"]:
+            said.append(f"columns of {Path(self.table).name} without a role: {', '.join(read['unused'])}")
         return said
 
     def _protocol(self, split: str) -> Protocol:
@@ -185,6 +187,7 @@ class Triplets:
         read = {
             "rows": count,
             "columns": {role: ", ".join(names) for role, names in chosen.items()},
+            "unused": [name for name in source.names if not any(name in held for held in chosen.values())],
             "split": by,
             "crossing": crossing,
             "periods": spans,

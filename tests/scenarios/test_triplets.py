@@ -67,7 +67,15 @@ GOOD = ("a.png,red,b.png,train", "c.png,blue,d.png,val", "e.png,green,f.png,test
         ([HEAD, *GOOD, 'a.png,red,"[""b.png""",train'], r"row 4: column 'target' begins as a JSON list"),
         ([HEAD], r"has a header and no rows|has no rows"),
         (["picture,text,to", "a,b,c"], r"no column is the target.*--scenario.columns.*its columns: picture"),
-        (["target,more", "a,b"], r"no column is the reference or the text"),
+        (["target,more", "a,b"], r"no column is the reference or the text; name them: .*NAME, text: NAME}'"),
+        (
+            ["reference,words,target", "a,b,c"],
+            r"no column is the text; name it: .*'{text: NAME}', or an empty",
+        ),
+        (
+            ["text,shown,target", "a,b,c"],
+            r"no column is the reference; name it: .*\(its columns: text, shown",
+        ),
         ([HEAD + ",split", *GOOD], r"the header has 'split' twice"),
         ([HEAD, *GOOD, "zz.png,red,b.png,train"], r"1 of 7 pictures are missing: triplets/zz.png"),
         ([HEAD, *GOOD, "e.png,red,a.png,train"], r"gallery pictures are also trained on: triplets/e.png"),
@@ -78,6 +86,16 @@ def test_a_wrong_table_gets_one_clear_line(tmp_path: Path, lines: list[str], mes
     with pytest.raises(UserError, match=message) as caught:
         Triplets(write(tmp_path / "t", *lines)).build()
     assert "\n" not in str(caught.value)
+
+
+def test_a_table_of_pictures_alone_says_so_and_what_has_no_role_is_said(tmp_path: Path) -> None:
+    lines = [",".join(cell for i, cell in enumerate(line.split(",")) if i != 1) for line in GOOD]
+    path = write(tmp_path / "t", "reference,to,split", *lines)
+    scenario = Triplets(path, columns={"text": "", "target": "to"})
+    assert all(example.query.text is None for example in scenario.build()[0][0].train)
+    assert scenario.remarks == []
+    path = write(tmp_path / "u", HEAD + ",shop", *(line + ",x" for line in GOOD))
+    assert Triplets(path).remarks == ["columns of data.csv without a role: shop"]
 
 
 @pytest.mark.parametrize(
