@@ -95,15 +95,18 @@ def without_missing(
     named = {key for domain in domains for key in _keys(domain)} if gone else set()
     if not gone & named:
         return list(domains), Absent()
-    lost: dict[str, dict[str, int]] = {}
-    galleries: dict[int, Gallery] = {}
-    left = [_domain(domain, gone, lost, galleries, scenario) for domain in domains]
+    left, lost = without_pictures(domains, gone)
     found = Absent(tuple(sorted(gone & named)), len(named), lost)
     if policy == "refuse":
         raise UserError(
             f"scenario {scenario}: {found.remarks[0].replace('left out', 'they take with them')}; put them "
             "there, or measure without them and say so: --scenario.missing declare"
         )
+    for domain in left:
+        if empty := [name for name, held in domain.sets.items() if not held.queries]:
+            raise UserError(
+                f"scenario {scenario}: no query is left in {domain.name}/{empty[0]} without missing pictures"
+            )
     return left, found
 
 
@@ -140,11 +143,7 @@ def _there(item: Item, gone: Collection[str]) -> bool:
 
 
 def _domain(
-    domain: Domain,
-    gone: frozenset[str],
-    lost: dict[str, Any],
-    galleries: dict[int, Gallery],
-    scenario: str = "",
+    domain: Domain, gone: frozenset[str], lost: dict[str, Any], galleries: dict[int, Gallery]
 ) -> Domain:
     train = _examples(domain.train, gone)
     _count(lost, f"{domain.name}/train", triplets=len(domain.train) - len(train))
@@ -159,10 +158,6 @@ def _domain(
         out = frozenset(i.key for i in held.gallery.items if not _there(i, gone))
         pairs = [(query, _query(query, held, out, gone)) for query in held.queries]
         queries = [left for _, left in pairs if left is not None]
-        if not queries and scenario:
-            raise UserError(
-                f"scenario {scenario}: no query is left in {domain.name}/{name} without missing pictures"
-            )
         _count(
             lost,
             f"{domain.name}/{name}",

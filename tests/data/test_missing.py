@@ -117,3 +117,11 @@ def test_a_root_that_is_not_there_is_said(tmp_path: Path) -> None:
     (tmp_path / "images").mkdir()
     with pytest.raises(UserError, match=r"fashioniq: no such folder.*did you mean 'images'"):
         PictureFiles(tmp_path / "image", "fashioniq")
+
+
+def test_where_everything_is_missing_its_number_is_said(tmp_path: Path) -> None:
+    pictures = PictureFiles(tmp_path, "made")
+    with pytest.raises(
+        UserError, match=r"8 of 8 pictures are missing: made/a, made/b, made/c, \.\.\.; they take"
+    ):
+        without_missing(stream(pictures), pictures.absent, "refuse", "made")
