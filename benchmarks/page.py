@@ -9,7 +9,19 @@ from typing import Any
 from benchmarks.harness import REPEATS, ROOT, THREADS
 
 #: In the order of the page.
-MODULES = ("combiner", "lora", "text", "sweep", "demo", "ranking", "views", "overhead", "tracking", "workers")
+MODULES = (
+    "combiner",
+    "lora",
+    "text",
+    "sweep",
+    "demo",
+    "ranking",
+    "views",
+    "overhead",
+    "tracking",
+    "workers",
+    "reading",
+)
 RESULTS = Path(__file__).with_name("results.json")
 PAGE = ROOT / "docs" / "performance.md"
 

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from clplat.commands import Command
+from clplat.commands.data import data
 from clplat.commands.evaluate import evaluate
 from clplat.commands.experiments import demo, derive, run, sweep
 from clplat.commands.records import report, track
@@ -53,6 +54,7 @@ _COMMANDS = (
     compare,
     ui,
     list_,
+    data,
     search,
     submit,
     cache,

@@ -35,13 +35,16 @@ def code_fingerprint() -> str:
 
 def library_versions() -> dict[str, str]:
     """Versions of Python and of the libraries that decide about numbers."""
-    found = {"python": platform.python_version()}
-    for name in _LIBRARIES:
-        try:
-            found[name] = version(name)
-        except PackageNotFoundError:
-            found[name] = "not installed"
-    return found
+    return {"python": platform.python_version(), **{name: _version(name) for name in _LIBRARIES}}
+
+
+@cache
+def _version(name: str) -> str:
+    """Of one library; reading it again would parse its whole description again."""
+    try:
+        return version(name)
+    except PackageNotFoundError:
+        return "not installed"
 
 
 def peak_memory_bytes() -> int:

@@ -5,6 +5,8 @@ from scenarios.babel_imagenet import BabelImagenet as BabelImagenet
 from scenarios.boxes import Boxes as Boxes
 from scenarios.captioned import Captioned as Captioned
 from scenarios.catalogue import Catalogue as Catalogue
+from scenarios.circo import CIRCO as CIRCO
+from scenarios.cirr import CIRR as CIRR
 from scenarios.classification import Classification as Classification
 from scenarios.continual import Continual as Continual
 from scenarios.data_types import DataTypes as DataTypes
@@ -12,6 +14,7 @@ from scenarios.digits import Digits as Digits
 from scenarios.domain_folders import DomainFolders as DomainFolders
 from scenarios.fashion200k import Fashion200k as Fashion200k
 from scenarios.fashioniq import FashionIQ as FashionIQ
+from scenarios.genecis import GeneCIS as GeneCIS
 from scenarios.lasco import LaSCo as LaSCo
 from scenarios.metashift import Metashift as Metashift
 from scenarios.mit_states import MITStates as MITStates

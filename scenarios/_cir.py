@@ -6,10 +6,9 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from clplat.data.missing import Absent, MissingPictures, without_missing
-from clplat.data.picture_files import PictureFiles
 from clplat.data.records import Domain
 from clplat.data.validate import validate_domain
 from clplat.documents.checked import checked
@@ -54,7 +53,14 @@ class Read:
         return [*self.notes, *said, *self.absent.remarks]
 
 
-def finished(read: Read, files: Sequence[PictureFiles], missing: MissingPictures, scenario: str) -> Read:
+class Files(Protocol):
+    """What knows which of its pictures are not there, as `PictureFiles`."""
+
+    @property
+    def absent(self) -> Sequence[str]: ...
+
+
+def finished(read: Read, files: Sequence[Files], missing: MissingPictures, scenario: str) -> Read:
     """The benchmark without what needs a missing picture, checked as every stream is.
 
     Raises:

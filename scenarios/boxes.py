@@ -13,6 +13,7 @@ from PIL import Image
 from clplat.data.fingerprint import stream_fingerprint
 from clplat.data.folders import existing
 from clplat.data.items import Picture
+from clplat.data.missing import MissingPictures
 from clplat.data.picture_files import PictureFiles
 from clplat.data.records import Domain
 from clplat.errors import UserError, unknown_name
@@ -30,8 +31,7 @@ _FILES = {"train": "train", "val": "validation", "test": "test"}
 class Boxes:
     """Class-incremental: each domain has some classes; crops of objects are asked of their prompts.
 
-    Boxes of groups and of drawings are left out. A picture that is not there is left out with its boxes and
-    said, as most have a part of Open Images alone.
+    Boxes of groups and of drawings are left out. Who has a part of Open Images declares what is missing.
 
     Args:
         root: folder of ``class-descriptions-boxable.csv``, of ``<split>-annotations-bbox.csv`` and of the
@@ -43,6 +43,8 @@ class Boxes:
         templates: prompts with ``{}`` in place of the class.
         train: the most crops per domain, balanced over classes.
         queries: the most crops per domain and split, balanced over classes.
+        missing: refuse the stream where pictures are missing, or leave their boxes out, before any are
+            chosen, and declare it.
 
     Raises:
         ValueError: fewer than two classes, one twice, a template without ``{}``, a number out of its range.
@@ -71,6 +73,7 @@ class Boxes:
         templates: list[str] | None = None,
         train: int | None = None,
         queries: int | None = None,
+        missing: MissingPictures = "refuse",
     ) -> None:
         if len(classes) < 2 or len(set(classes)) < len(classes):
             raise ValueError(f"classes must name at least two, each once, not {classes}")
@@ -81,6 +84,9 @@ class Boxes:
             raise ValueError("templates must each hold {} in place of the class, and there must be one")
         if not 0 <= least < 1:
             raise ValueError(f"least must be at least 0 and below 1, not {least}")
+        if missing not in ("refuse", "declare"):
+            raise ValueError(f"missing must be refuse or declare, not {missing}")
+        self.missing = missing
         self.root, self.classes, self.experiences, self.shuffle = root, classes, experiences, shuffle
         self.least, self.templates, self.train, self.queries = least, templates, train, queries
 
@@ -103,10 +109,16 @@ class Boxes:
         return stream_fingerprint(*self.build())
 
     @property
+    def report(self) -> dict[str, Any]:
+        """What was read and what was left out: plain values for a log."""
+        counts = {split: len(shown) for split, shown in self._held[0].splits.items()}
+        return {"root": self.root, "boxes": counts, "missing": {"pictures": len(self._held[1])}}
+
+    @property
     def remarks(self) -> list[str]:
         """What a reader of the numbers should know of the data, a line each."""
         gone = self._held[1]
-        return [f"{len(gone)} pictures with boxes are not there: {', '.join(gone[:3])}"] if gone else []
+        return [f"{len(gone)} pictures with boxes are missing: {', '.join(gone[:3])}"] if gone else []
 
     @cached_property
     def _domains(self) -> list[Domain]:
@@ -128,6 +140,11 @@ class Boxes:
                     whole = files.picture(f"{name}/{row['ImageID']}")
                     found[split].append((_crop(whole, box), labels[row["LabelName"]]))
         gone = set(files.absent)
+        if gone and self.missing == "refuse":
+            raise UserError(
+                f"scenario boxes: {len(gone)} pictures with boxes are missing: {', '.join(sorted(gone)[:3])}"
+                "; put them there, or measure without them and say so: --scenario.missing declare"
+            )
         kept = {
             split: [
                 one for one in {p.key: (p, label) for p, label in shown}.values() if _whole(one) not in gone

@@ -12,6 +12,7 @@ from clplat.data.folders import existing
 from clplat.data.missing import Absent, MissingPictures, without_missing
 from clplat.data.picture_files import PictureFiles
 from clplat.data.records import Domain
+from clplat.errors import UserError
 from clplat.parts import Probe, RetrievalProbe
 
 from ._captions.domains import Held, by_column, by_time, split_up
@@ -50,7 +51,7 @@ class Captioned:
         missing: refuse the stream where pictures are missing, or leave them out and declare it.
 
     Raises:
-        ValueError: no tables, periods without time, a number out of its range.
+        ValueError: no tables, a name in tables and outside, periods without time, a number out of its range.
 
     References:
         Liu et al., "C-CLIP: Multimodal Continual Learning for Vision-Language Model", ICLR 2025.
@@ -95,6 +96,8 @@ class Captioned:
         for name, share in (("held_out", held_out), ("validation", validation)):
             if not 0 < share < 1:
                 raise ValueError(f"{name} must be above 0 and below 1, not {share}")
+        if twice := sorted({*tables} & {*(outside or ())}):
+            raise ValueError(f"'{twice[0]}' is in tables and in outside: give it another name in one of them")
         if periods is not None and by != "time":
             raise ValueError("periods need by time")
         self._refuse_other(by, direction, gallery, missing)
@@ -141,7 +144,12 @@ class Captioned:
             for what, count in self._counts.items()
             if self.published.get(what, count) != count and self.by == "table"
         ]
-        return odd + self._built[1].remarks
+        lost = [
+            f"{len(self._files[name].absent)} pictures of outside '{name}' are missing"
+            for name in self.outside or ()
+            if self._probes and self._files[name].absent
+        ]
+        return odd + self._built[1].remarks + lost
 
     @cached_property
     def _files(self) -> dict[str, PictureFiles]:
@@ -179,14 +187,23 @@ class Captioned:
         absent = [key for files in self._files.values() for key in files.absent]
         return without_missing(domains, absent, self.missing, "captioned")
 
+    def _there(self, name: str, rows: list[Held]) -> list[Held]:
+        """Without those whose picture is missing; UserError where that is refused."""
+        absent = set(self._files[name].absent)
+        gone = [row.picture.key for row in rows if row.picture.key in absent]
+        if gone and self.missing == "refuse":
+            raise UserError(
+                f"scenario captioned: {len(gone)} pictures of outside '{name}' are missing: "
+                f"{', '.join(gone[:3])}; put them there, or leave them out: --scenario.missing declare"
+            )
+        return [row for row in rows if row.picture.key not in absent]
+
     @cached_property
     def _probes(self) -> list[Probe]:
         probes: list[Probe] = []
         for name, table in (self.outside or {}).items():
             rows = split_up(self._read(name, table), self.held_out, self.validation)
-            gone = set(self._files[name].absent)
-            there = [row for row in rows if row.split == "test" and row.picture.key not in gone]
-            shown = chosen(there, self.queries)
+            shown = self._there(name, chosen([row for row in rows if row.split == "test"], self.queries))
             texts = tuple(text for row in shown for text in row.said.texts)
             owners = tuple(i for i, row in enumerate(shown) for _ in row.said.texts)
             probes.append(RetrievalProbe(name, tuple(row.picture for row in shown), texts, owners))

@@ -9,10 +9,10 @@ from typing import Any, ClassVar
 from clplat.data.fingerprint import stream_fingerprint
 from clplat.data.folders import existing
 from clplat.data.items import Item, Picture
+from clplat.data.missing import Absent, MissingPictures, without_missing
 from clplat.data.picture_files import PictureFiles
 from clplat.data.records import Domain, Gallery, Protocol, Query, RetrievalSet, Triplet
 from clplat.data.validate import validate_domain
-from clplat.errors import UserError
 from clplat.parts import Probe
 
 from ._changes.operations import OPERATIONS, changed
@@ -38,6 +38,7 @@ class DataTypes:
         types: in stream order; by default all that are operations.
         train: the most training pictures, balanced over classes; each is changed in every domain.
         queries: the most pictures in val and in test, balanced over classes.
+        missing: refuse the stream where pictures are missing, or leave them out and declare it.
 
     Raises:
         ValueError: no type, one of them twice or unknown, a number below 1.
@@ -61,6 +62,7 @@ class DataTypes:
         types: list[str] | None = None,
         train: int = 600,
         queries: int = 60,
+        missing: MissingPictures = "refuse",
     ) -> None:
         types = list(OPERATIONS) if types is None else types
         unknown = [name for name in types if name not in OPERATIONS]
@@ -69,7 +71,10 @@ class DataTypes:
         for name, value in (("train", train), ("queries", queries)):
             if value < 1:
                 raise ValueError(f"{name} must be at least 1, not {value}")
-        self.root, self.pictures, self.types, self.train, self.queries = root, pictures, types, train, queries
+        if missing not in ("refuse", "declare"):
+            raise ValueError(f"missing must be refuse or declare, not {missing}")
+        self.root, self.pictures, self.types = root, pictures, types
+        self.train, self.queries, self.missing = train, queries, missing
 
     def refuse_missing(self) -> None:
         """Raise UserError where there is no such root; nothing is read."""
@@ -77,7 +82,7 @@ class DataTypes:
 
     def build(self) -> tuple[list[Domain], list[Probe]]:
         """Return the domains in stream order and no probes; the same objects at every call."""
-        return self._domains, []
+        return self._built[0], []
 
     def benchmark(self) -> Any:
         """Return the Avalanche benchmark: one experience per domain."""
@@ -89,8 +94,18 @@ class DataTypes:
         """The sha256 of all keys, texts, labels and splits, in stream order."""
         return stream_fingerprint(*self.build())
 
+    @property
+    def report(self) -> dict[str, Any]:
+        """What was read and what was left out: plain values for a log."""
+        return {"root": self.root, "types": self.types, "missing": self._built[1].report}
+
+    @property
+    def remarks(self) -> list[str]:
+        """What a reader of the numbers should know of the data, a line each."""
+        return self._built[1].remarks
+
     @cached_property
-    def _domains(self) -> list[Domain]:
+    def _built(self) -> tuple[list[Domain], Absent]:
         files = PictureFiles(self.root, "data-types")
         held = read_set(files, self.pictures)
         whole = Part(held.name, held, tuple(range(len(held.titles))))
@@ -98,9 +113,6 @@ class DataTypes:
             split: [picture for picture, _ in whole.pictures(split, most)]
             for split, most in (("train", self.train), ("val", self.queries), ("test", self.queries))
         }
-        used = {picture.key for pictures in shown.values() for picture in pictures}
-        if gone := [key for key in files.absent if key in used]:
-            raise UserError(f"scenario data_types: {len(gone)} pictures are missing: {', '.join(gone[:3])}")
         galleries = {split: self._gallery(split, shown[split]) for split in ("val", "test")}
         domains = []
         for name in self.types:
@@ -112,7 +124,8 @@ class DataTypes:
                 )
             domains.append(Domain(name, _triplets(name, shown["train"]), sets=sets))
             validate_domain(domains[-1])
-        return domains
+        absent = [gone for key in files.absent for gone in (key, *(f"{key}~{name}" for name in self.types))]
+        return without_missing(domains, absent, self.missing, "data_types")
 
     def _gallery(self, split: str, pictures: Sequence[Picture]) -> Gallery:
         made = [changed(picture, name) for picture in pictures for name in self.types]

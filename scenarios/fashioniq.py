@@ -40,7 +40,7 @@ class FashionIQ:
 
     Args:
         root: the folder with ``captions``, ``image_splits`` and ``images``.
-        categories: which, in stream order.
+        order: the categories in stream order; by default all.
         domains: ``"categories"``: a domain each; ``"one"``: a single domain whose queries are ranked in the
             union of the galleries, the official numbers of each category beside it. Training triplets with a
             picture in a gallery of another category are left out then, and said.
@@ -66,7 +66,7 @@ class FashionIQ:
     def __init__(
         self,
         root: str,
-        categories: list[str] | None = None,
+        order: list[str] | None = None,
         domains: Literal["categories", "one"] = "categories",
         gallery: Literal["original", "val"] = "original",
         captions: Literal["clip4cir", "searle", "pic2word", "separate"] = "clip4cir",
@@ -75,12 +75,10 @@ class FashionIQ:
         images: str | None = None,
         missing: MissingPictures = "refuse",
     ) -> None:
-        self.categories = list(CATEGORIES if categories is None else categories)
-        strange = [name for name in self.categories if name not in CATEGORIES]
-        if strange or not self.categories or len(set(self.categories)) < len(self.categories):
-            raise ValueError(
-                f"categories must be some of {', '.join(CATEGORIES)}, each once, not {categories}"
-            )
+        self.order = list(CATEGORIES if order is None else order)
+        strange = [name for name in self.order if name not in CATEGORIES]
+        if strange or not self.order or len(set(self.order)) < len(self.order):
+            raise ValueError(f"order must be some of {', '.join(CATEGORIES)}, each once, not {order}")
         if domains not in ("categories", "one"):
             raise ValueError(f"domains must be 'categories' or 'one', not '{domains}'")
         self.protocols = [f"{gallery}/{captions}", *(also or ())]
@@ -95,7 +93,7 @@ class FashionIQ:
         """Counts of the official files by name: queries and pictures of each category and split."""
         wanted = ("train", "val", "test") if self.hidden else ("train", "val")
         parts = {name: name.split("/") for name in PUBLISHED}
-        return {n: PUBLISHED[n] for n, p in parts.items() if p[0] in self.categories and p[1] in wanted}
+        return {n: PUBLISHED[n] for n, p in parts.items() if p[0] in self.order and p[1] in wanted}
 
     def refuse_missing(self) -> None:
         """Raise UserError where there is no such root; nothing is read."""
@@ -132,7 +130,7 @@ class FashionIQ:
     @cached_property
     def _read(self) -> Read:
         read, files = Annotations(self.root), self._files
-        made = [category_domain(read, files, name, self.protocols, self.hidden) for name in self.categories]
+        made = [category_domain(read, files, name, self.protocols, self.hidden) for name in self.order]
         held = {item.key for domain in made for one in domain.sets.values() for item in one.gallery.items}
         shared = {picture.key for domain in made for picture in domain.anchors} & held
         notes = (

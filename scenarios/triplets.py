@@ -2,27 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
 
-from clplat.data.example_table import ExampleTable
 from clplat.data.fingerprint import stream_fingerprint
-from clplat.data.folders import SPLITS
 from clplat.data.missing import Absent, MissingPictures, without_missing
 from clplat.data.named_items import NamedItems, NamedPictures
 from clplat.data.picture_files import PictureFiles
-from clplat.data.records import Domain, Gallery, Protocol, RetrievalSet
+from clplat.data.records import Domain, Protocol
 from clplat.data.sources.opened import existing_table, open_table
 from clplat.data.validate import validate_domain
-from clplat.errors import UserError
 from clplat.parts import Probe
 
-from ._triplets.building import parts_of, queries_of, training
+from ._triplets.building import parts_of
 from ._triplets.columns import named_roles
 from ._triplets.domains import stream_of, with_domain
-from ._triplets.galleries import OwnGallery, named_gallery, own_gallery
+from ._triplets.galleries import OwnGallery, own_gallery
+from ._triplets.making import Maker
 from ._triplets.rows import read_rows
 from ._triplets.splitting import shown_names, with_split
 
@@ -148,6 +145,8 @@ class Triplets:
                 f"{read['trained_on']} items of gallery {Path(self.gallery).name} are left out: they are "
                 "trained on"
             )
+        if read["unused"]:
+            said.append(f"columns of {Path(self.table).name} without a role: {', '.join(read['unused'])}")
         return said
 
     def _protocol(self, split: str) -> Protocol:
@@ -162,7 +161,8 @@ class Triplets:
     @cached_property
     def _built(self) -> tuple[list[Domain], Absent, dict[str, Any]]:
         source = open_table(self.table)
-        rows, chosen = read_rows(source, self.columns or {}, self.separator, self.partial)
+        timeless = {"time": ""} if self.periods is None else {}
+        rows, chosen = read_rows(source, {**timeless, **(self.columns or {})}, self.separator, self.partial)
         where = str(source.path)
         rows, spans = with_domain(rows, self.periods, where)
         count = len(rows)
@@ -176,7 +176,9 @@ class Triplets:
             pictures = PictureFiles(root, self.name)
         own = None if self.gallery in _UNIONS else own_gallery(self.gallery, root)
         items = NamedItems(pictures, own.held if own else None, _captions(rows))
-        made = _Maker(self, items, own, self._protocol(by))
+        made = Maker(
+            items, self._protocol(by), where, own, self.gallery == "all", self.texts == "joined", self.queries
+        )
         domains = made.domains(parts_of(rows), stream)
         pictures.look(items.pictures_of(_distinct(shown_names(rows)[0], own)))
         domains, absent = without_missing(domains, pictures.absent, self.missing, "triplets")
@@ -185,76 +187,13 @@ class Triplets:
         read = {
             "rows": count,
             "columns": {role: ", ".join(names) for role, names in chosen.items()},
+            "unused": [name for name in source.names if not any(name in held for held in chosen.values())],
             "split": by,
             "crossing": crossing,
             "periods": spans,
             "trained_on": made.trained_on,
         }
         return domains, absent, read
-
-
-class _Maker:
-    """Makes the domains of a table."""
-
-    def __init__(
-        self, scenario: Triplets, items: NamedItems, own: OwnGallery | None, protocol: Protocol
-    ) -> None:
-        self.of, self.items, self.own, self.protocol = scenario, items, own, protocol
-        self.trained_on = 0
-        self._galleries: dict[tuple[str, ...], Gallery] = {}
-
-    def domains(self, parts: dict[tuple[str, str], Any], stream: list[str]) -> list[Domain]:
-        """The domains in stream order."""
-        joined = self.of.texts == "joined"
-        tables = {
-            name: training(name, parts[name, "train"], self.items, joined)
-            for name in stream
-            if (name, "train") in parts
-        }
-        seen = self._trained(tables.values())
-        found = []
-        for name in stream:
-            sets = {}
-            for split in SPLITS[1:]:
-                if (name, split) in parts:
-                    asked = queries_of(parts[name, split], self.items, joined, self.of.queries)
-                    sets[split] = RetrievalSet(
-                        asked, self._gallery(name, split, parts, stream, seen), self.protocol
-                    )
-            if not sets:
-                raise UserError(
-                    f"domain '{name}' of {self.of.table} has no rows for val or test: it has too few rows, "
-                    "or its column of splits says train alone"
-                )
-            found.append(Domain(name, tables.get(name, ()), sets=sets))
-        return found
-
-    def _trained(self, tables: Iterable[ExampleTable]) -> set[str]:
-        """Keys of the pictures of an own gallery that are trained on."""
-        if self.own is None:
-            return set()
-        keys = {self.items.prefix + shown for shown, _ in self.own.held.values() if shown is not None}
-        return {key for table in tables for key in table.shown(keys)}
-
-    def _gallery(
-        self, domain: str, split: str, parts: dict[tuple[str, str], Any], stream: list[str], seen: set[str]
-    ) -> Gallery:
-        if self.own is not None:
-            names = self.own.names(domain, split)
-            shown = [self.own.held[name][0] for name in names]
-            left = [
-                n for n, p in zip(names, shown, strict=True) if p is None or self.items.prefix + p not in seen
-            ]
-            self.trained_on = max(self.trained_on, len(names) - len(left))
-            place, names = (domain,) if self.own.domain else (), left
-        else:
-            place = (domain,) if self.of.gallery == "domain" else ()
-            named = [shown_names(parts[d, split])[0] for d in place or stream if (d, split) in parts]
-            names = sorted({name for some in named for name in some.to_pylist()})
-        if (*place, split) not in self._galleries:
-            title = "/".join((self.of.name, *place, split))
-            self._galleries[(*place, split)] = named_gallery(title, names, self.items)
-        return self._galleries[(*place, split)]
 
 
 def _distinct(names: Any, own: OwnGallery | None) -> list[str]:

@@ -7,7 +7,7 @@ import time
 import zlib
 from collections import Counter
 from collections.abc import Callable, Generator, Iterator
-from functools import cache
+from functools import cache, lru_cache, wraps
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +24,31 @@ def _own_feature_store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Non
     """Nothing that a test computes reaches the user's own store, or comes from it."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("CLPLAT_CACHE", str(tmp_path_factory.mktemp("features")))
+        yield
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _no_power_cuts() -> Iterator[None]:
+    """Nothing here must survive a power cut: waiting for the disk is a third of what a tiny run takes."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(os, "fsync", lambda handle: None)
+        yield
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _drawn_once() -> Iterator[None]:
+    """Runs of many tests show the same pictures: drawing them is half of a tiny run with an empty store."""
+    from scenarios._catalogue import domains, styles
+
+    kept = lru_cache(maxsize=5000)(styles.render)
+
+    @wraps(styles.render)  # pictures that go to another process name it
+    def render(*what: Any) -> Any:
+        return kept(*what).copy()
+
+    with pytest.MonkeyPatch.context() as patch:
+        for place in (styles, domains):
+            patch.setattr(place, "render", render)
         yield
 
 

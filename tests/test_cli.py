@@ -230,6 +230,7 @@ def test_run_prints_rows_a_table_and_where_the_result_is(
         ("--strategy replay --strategies ewc", "give --strategies to compare several, or --strategy for one"),
         ("--seed 3", "--seeds lists the seeds"),
         ("--seeds 1,x", "--seeds takes whole numbers by comma, not 'x'"),
+        ("--also csv,tensorbord", "unknown writer 'tensorbord'; did you mean 'tensorboard'?"),
         ("--seeds 1,1", "'seeds' of a sweep names '1' more than once"),
         ("--strategies ewc,ewq", "unknown strategy 'ewq'"),
         ("--strategies ewc,naive --strategy.lam 3", "unknown option 'strategy.lam' of strategy 'naive'"),

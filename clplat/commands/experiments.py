@@ -118,7 +118,7 @@ def derive(options: Namespace) -> int:
     return 0
 
 
-@command(out("runs/demo"), workers(min(2, os.cpu_count() or 1)), NO_TRACK, parts=True)
+@command(out("runs/demo"), workers(min(2, os.cpu_count() or 1)), NO_TRACK, ALSO, parts=True)
 def demo(options: Namespace) -> int:
     """compare seven strategies on five domains, in about three minutes"""
     from clplat.config.raw import merge, read_config
@@ -138,6 +138,7 @@ def demo(options: Namespace) -> int:
     out("runs/sweep"),
     workers(1),
     NO_TRACK,
+    ALSO,
     option("--plan FILE", "a sweep in YAML; the other options lie on top of it", type=Path),
     option("--strategies NAMES", "what is compared, by comma (default: the seven of the demo)"),
     option("--recipes NAMES", "published systems to compare instead, by comma"),
@@ -190,16 +191,18 @@ def _swept(sweep: Sweep, options: Namespace) -> int:
     from clplat.sweep.run import run_sweep
     from clplat.tables.sweep import sweep_table
     from clplat.tracking import links, tracking_uri
+    from clplat.tracking.also_sweep import AlsoSweep
     from clplat.tracking.sweeps import SweepTracker
 
     storage, said = options.storage, options.said
+    tracker = None if options.no_track else SweepTracker
     outcome = run_sweep(
         sweep,
         options.out,
         workers=options.workers,
         storage=storage,
         launcher=options.launcher,
-        tracker=None if options.no_track else SweepTracker,
+        tracker=tracker if options.also is None else AlsoSweep(options.also, tracker),
         anew=options.anew,
         command=said if storage is None else said.replace(storage, without_password(storage)),
     )

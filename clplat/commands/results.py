@@ -153,13 +153,11 @@ def search(options: Namespace) -> int:
 
 @command(
     option("run RUN", "folder of a run"),
-    option("--format NAME", "circo or cirr", required=True),
-    option("--set", "the queries (default: %(default)s)", default="test"),
+    option("--split", "the set of queries (default: %(default)s)", default="test"),
+    option("--format NAME", "circo or cirr (default: what the set's protocol is named after)"),
     option("--domain", "whose queries, where several domains have the set"),
     option("--model-version N", "experiences trained (default: the newest)", type=at_least(0)),
-    option(
-        "--out FOLDER", "where the files go (default: %(default)s)", type=Path, default=Path("submission")
-    ),
+    option("--to FOLDER", "where the files go (default: %(default)s)", type=Path, default=Path("submission")),
     TRUST,
 )
 def submit(options: Namespace) -> int:
@@ -168,9 +166,9 @@ def submit(options: Namespace) -> int:
 
     for path in write(
         Path(options.run),
-        options.out,
-        options.format,
-        options.set,
+        options.to,
+        options.format or "",
+        options.split,
         domain=options.domain or "",
         version=options.model_version,
     ):

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from functools import cached_property
-from typing import Any, TypeVar, overload
+from typing import Any, overload
 
 from clplat.data.examples import Candidate, Example
 from clplat.data.items import Item, Picture
-from clplat.data.lazy import Block, LazyExamples
+from clplat.data.lazy import Block, LazyExamples, Taken
 from clplat.data.named_items import NamedItems
 from clplat.extras import named_extras
 
@@ -16,9 +16,8 @@ with named_extras("a table of examples"):
     import pyarrow as pa
     from pyarrow import compute as pc
 
-__all__ = ["ExampleTable", "Taken"]
+__all__ = ["ExampleTable"]
 
-T = TypeVar("T")
 _BLOCK = 1 << 14
 _TEXT = pa.large_string()
 _LIST = pa.large_list(_TEXT)
@@ -236,35 +235,6 @@ class ExampleTable(LazyExamples):
             held.pop(None, None)  # type: ignore[call-overload]
             cut.append(pa.array(list(held), _TEXT))
         return pc.unique(pa.concat_arrays(cut)) if cut else pa.array([], _TEXT)
-
-
-class Taken(Sequence[T]):
-    """Entries of a sequence that are made when they are asked for.
-
-    Example:
-        >>> Taken(str, range(10))[::4][1]
-        '4'
-    """
-
-    def __init__(self, make: Callable[[int], T], places: range) -> None:
-        self._make, self._places = make, places
-
-    def __len__(self) -> int:
-        return len(self._places)
-
-    @overload
-    def __getitem__(self, place: int) -> T: ...
-    @overload
-    def __getitem__(self, place: slice) -> Sequence[T]: ...
-    def __getitem__(self, place: int | slice) -> T | Sequence[T]:
-        if isinstance(place, slice):
-            return Taken(self._make, self._places[place])
-        return self._make(self._places[place])
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, Sequence) and list(self) == list(other)
-
-    __hash__ = None  # type: ignore[assignment]
 
 
 def _one_array(column: Any, kind: Any) -> Any:

@@ -96,7 +96,7 @@ class Preprocess:
             picture = picture.resize((width, height), Image.Resampling.BICUBIC)
         if picture.size != (self.size, self.size):
             picture = picture.crop(crop)
-        return torch.from_numpy(np.array(picture)).permute(2, 0, 1).contiguous()
+        return torch.from_numpy(np.asarray(picture).transpose(2, 0, 1).copy())  # torch would wake its threads
 
     def _pad(self, picture: Image.Image) -> Image.Image:
         width, height = picture.size

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from bisect import bisect_right
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import repeat
-from typing import Any
+from itertools import accumulate, chain, repeat
+from typing import Any, TypeVar, overload
 
 from clplat.data.examples import Example
 from clplat.data.items import Item, Picture
 
-__all__ = ["Block", "LazyExamples", "domains_of"]
+__all__ = ["Block", "Chosen", "Joined", "LazyExamples", "Taken", "domains_of"]
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -80,8 +83,83 @@ class LazyExamples(Sequence[Example]):
         """Without what needs one of these pictures; a negative goes alone."""
 
 
+class Joined(Sequence[Example]):
+    """Sequences of examples one behind the other, such as a domain's and a memory's."""
+
+    def __init__(self, parts: Sequence[Sequence[Example]]) -> None:
+        self.parts = parts
+        self._ends = list(accumulate(map(len, parts)))
+
+    def __len__(self) -> int:
+        return self._ends[-1] if self._ends else 0
+
+    @overload
+    def __getitem__(self, place: int) -> Example: ...
+    @overload
+    def __getitem__(self, place: slice) -> Sequence[Example]: ...
+    def __getitem__(self, place: int | slice) -> Example | Sequence[Example]:
+        if isinstance(place, slice):
+            return [self[i] for i in range(len(self))[place]]
+        place = range(len(self))[place]
+        part = bisect_right(self._ends, place)
+        return self.parts[part][place - (self._ends[part - 1] if part else 0)]
+
+
+class Chosen(Sequence[Example]):
+    """Some of a sequence of examples, by their places in it."""
+
+    def __init__(self, examples: Sequence[Example], places: Sequence[int]) -> None:
+        self.examples, self.places = examples, places
+
+    def __len__(self) -> int:
+        return len(self.places)
+
+    @overload
+    def __getitem__(self, place: int) -> Example: ...
+    @overload
+    def __getitem__(self, place: slice) -> Sequence[Example]: ...
+    def __getitem__(self, place: int | slice) -> Example | Sequence[Example]:
+        if isinstance(place, slice):
+            return [self[i] for i in range(len(self))[place]]
+        return self.examples[int(self.places[range(len(self))[place]])]
+
+
+class Taken(Sequence[T]):
+    """Entries of a sequence that are made when they are asked for.
+
+    Example:
+        >>> Taken(str, range(10))[::4][1]
+        '4'
+    """
+
+    def __init__(self, make: Callable[[int], T], places: range) -> None:
+        self._make, self._places = make, places
+
+    def __len__(self) -> int:
+        return len(self._places)
+
+    @overload
+    def __getitem__(self, place: int) -> T: ...
+    @overload
+    def __getitem__(self, place: slice) -> Sequence[T]: ...
+    def __getitem__(self, place: int | slice) -> T | Sequence[T]:
+        if isinstance(place, slice):
+            return Taken(self._make, self._places[place])
+        return self._make(self._places[place])
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Sequence) and list(self) == list(other)
+
+    __hash__ = None  # type: ignore[assignment]
+
+
 def domains_of(examples: Sequence[Example]) -> Iterator[str]:
     """The domain of each; no example is made for it."""
+    if isinstance(examples, Joined):
+        return chain.from_iterable(map(domains_of, examples.parts))
+    if isinstance(examples, Chosen):
+        every = list(domains_of(examples.examples))
+        return (every[place] for place in examples.places)
     if isinstance(examples, LazyExamples):
         return repeat(examples.domain, len(examples))
     return (example.domain for example in examples)

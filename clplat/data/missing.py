@@ -4,16 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from clplat.data.lazy import LazyExamples
 from clplat.data.records import Domain, Example, Gallery, Item, Query, RetrievalSet
 from clplat.errors import UserError, unknown_name
 
-__all__ = ["Absent", "MissingPictures", "without_missing"]
+__all__ = ["Absent", "MissingPictures", "without_missing", "without_pictures"]
 
-#: The values of a scenario's option ``missing``.
-MissingPictures = Literal["refuse", "declare"]
+#: The values of a scenario's option ``missing``. What is kept cannot be read: it is for looking at a stream.
+MissingPictures = Literal["refuse", "declare", "keep"]
 
 
 @dataclass(frozen=True)
@@ -77,7 +77,8 @@ def without_missing(
     Args:
         domains: as the benchmark names them; pictures that are not there included.
         absent: keys of pictures that are not there.
-        policy: ``"refuse"`` raises where there are any, ``"declare"`` leaves them out and says so.
+        policy: ``"refuse"`` raises where there are any, ``"declare"`` leaves them out and says so, ``"keep"``
+            changes nothing, as ``clplat data check`` wants it: reading one is then an error.
         scenario: its name, for messages.
 
     Returns:
@@ -86,8 +87,10 @@ def without_missing(
     Raises:
         UserError: pictures are missing and are refused; or nothing is left of a set.
     """
-    if policy not in ("refuse", "declare"):
-        raise unknown_name("value of missing", policy, ("refuse", "declare"))
+    if policy not in get_args(MissingPictures):
+        raise unknown_name("value of missing", policy, get_args(MissingPictures))
+    if policy == "keep":
+        return list(domains), Absent()
     gone = frozenset(absent)
     named = {key for domain in domains for key in _keys(domain)} if gone else set()
     if not gone & named:
@@ -102,6 +105,19 @@ def without_missing(
             "there, or measure without them and say so: --scenario.missing declare"
         )
     return left, found
+
+
+def without_pictures(
+    domains: Sequence[Domain], gone: Collection[str]
+) -> tuple[list[Domain], dict[str, dict[str, int]]]:
+    """The same for any pictures, by key; sets may end up without queries.
+
+    Returns:
+        The domains without them, and what was left out, as `Absent.lost`.
+    """
+    lost: dict[str, dict[str, int]] = {}
+    galleries: dict[int, Gallery] = {}
+    return [_domain(domain, frozenset(gone), lost, galleries) for domain in domains], lost
 
 
 def _keys(domain: Domain) -> Iterable[str]:
@@ -124,7 +140,11 @@ def _there(item: Item, gone: Collection[str]) -> bool:
 
 
 def _domain(
-    domain: Domain, gone: frozenset[str], lost: dict[str, Any], galleries: dict[int, Gallery], scenario: str
+    domain: Domain,
+    gone: frozenset[str],
+    lost: dict[str, Any],
+    galleries: dict[int, Gallery],
+    scenario: str = "",
 ) -> Domain:
     train = _examples(domain.train, gone)
     _count(lost, f"{domain.name}/train", triplets=len(domain.train) - len(train))
@@ -139,7 +159,7 @@ def _domain(
         out = frozenset(i.key for i in held.gallery.items if not _there(i, gone))
         pairs = [(query, _query(query, held, out, gone)) for query in held.queries]
         queries = [left for _, left in pairs if left is not None]
-        if not queries:
+        if not queries and scenario:
             raise UserError(
                 f"scenario {scenario}: no query is left in {domain.name}/{name} without missing pictures"
             )

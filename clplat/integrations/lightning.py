@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
+import torch
+
 from clplat.errors import UserError
 from clplat.extras import named_extras
 from clplat.training.experience import Running
+from clplat.training.strategy import Strategy
 
 with named_extras("a strategy in a Lightning trainer"):
     from lightning.pytorch import Callback
@@ -17,14 +20,32 @@ __all__ = ["StrategyCallback"]
 class StrategyCallback(Callback):  # type: ignore[misc]
     """Tells a strategy of the steps of ``Trainer.fit``.
 
-    ``training_step`` adds ``experience.loss(batch, outputs)`` to its loss.
+    ``training_step`` adds ``experience.loss(batch, outputs)`` to its loss. Checkpoints of the trainer hold
+    what the strategy remembers, and ``fit(ckpt_path=...)`` in the same experience goes on from there.
 
     Args:
         experience: whose learner has the Lightning module, or a part of it, as its model.
     """
 
     def __init__(self, experience: Running) -> None:
-        self.experience = experience
+        self.experience, self._restored = experience, False
+
+    def state_dict(self) -> dict[str, Any]:
+        strategy = self.experience.strategy
+        kept = strategy.state_dict() if isinstance(strategy, Strategy) else {}  # plain hooks remember nothing
+        return {"number": self.experience.number, "strategy": kept}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        if (there := state_dict["number"]) != (here := self.experience.number):
+            raise UserError(
+                f"the checkpoint is of experience {there}, this is experience {here}: "
+                f"strategy.experience(learner, dataset, number={there}) goes on with it"
+            )
+        model = self.experience.learner.model
+        device = next((p.device for p in model.parameters()), torch.device("cpu"))
+        if isinstance(strategy := self.experience.strategy, Strategy):
+            strategy.load_state_dict(_floats_on(device, state_dict["strategy"]))
+        self._restored = True
 
     def setup(self, trainer: Any, module: Any, stage: str) -> None:
         here, there = module.device, trainer.strategy.root_device
@@ -38,6 +59,10 @@ class StrategyCallback(Callback):  # type: ignore[misc]
             raise UserError(
                 "a strategy follows one optimizer, which Lightning steps (automatic_optimization)"
             )
+        if trainer.ckpt_path and not self._restored:
+            raise UserError(
+                f"{trainer.ckpt_path} holds nothing of the strategy: it was written without StrategyCallback"
+            )
         self.experience.follow(trainer.optimizers[0])
 
     def on_train_epoch_start(self, trainer: Any, module: Any) -> None:
@@ -50,3 +75,12 @@ class StrategyCallback(Callback):  # type: ignore[misc]
 
     def on_fit_end(self, trainer: Any, module: Any) -> None:
         module.to(trainer.strategy.root_device)  # Lightning has taken it to the CPU
+
+
+def _floats_on(device: torch.device, tree: Any) -> Any:
+    """The tree with its floats on the device; states of generators stay where they are."""
+    if isinstance(tree, dict):
+        return {key: _floats_on(device, value) for key, value in tree.items()}
+    if isinstance(tree, list | tuple):
+        return type(tree)(_floats_on(device, value) for value in tree)
+    return tree.to(device) if isinstance(tree, torch.Tensor) and tree.is_floating_point() else tree

@@ -122,7 +122,9 @@ class Backbone(Encoders):
         """
         taken = places + (self.text_prompt.length if self.text_prompt is not None else 0)
         room = self.context_length - taken
-        return [i for i, length in enumerate(self._tokenizer.lengths(texts)) if length > room]
+        doubtful = [i for i, text in enumerate(texts) if not self._tokenizer.surely_fits(text, room)]
+        lengths = self._tokenizer.lengths([texts[i] for i in doubtful])
+        return [i for i, length in zip(doubtful, lengths, strict=True) if length > room]
 
     def tower_parameters(self, tower: Tower) -> list[nn.Parameter]:
         """The parameters that only this tower has, with the adapters around its layers and its prompt.

@@ -46,6 +46,13 @@ class Tokenizer:
             return [len(ids) for ids in tokenizer.tokenizer(list(texts))["input_ids"]] if texts else []
         return [_words(self.source, self.context_length, text) + 2 for text in texts]
 
+    def surely_fits(self, text: str, room: int) -> bool:
+        """Whether the text has no more tokens than these, told from its letters: nothing is tokenised.
+
+        A byte pair takes a letter at least, and plain letters without HTML's ``&`` stay as many.
+        """
+        return not self.source and len(text) + 2 <= room and text.isascii() and "&" not in text
+
     def save(self, folder: Path) -> None:
         """Write a Hugging Face tokenizer into a model's folder."""
         _tokenizer(self.source, self.context_length).save_pretrained(folder)

@@ -6,6 +6,7 @@ import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from itertools import chain
 from typing import Any, Literal
 
 import torch
@@ -145,7 +146,7 @@ def assemble(config: Config) -> Assembly:
     pixels = pixel_store(config, retriever)
     collate = Collate(pixels, backbone.tokenize, _augment(config), config.make("transform"), config.seed)
     # A prompt takes places of the context, so that texts are counted with it attached.
-    said = [*words([domains, _trained_on(collate, domains)]), *(t for probe in probes for t in probe.texts)]
+    said = chain(words([domains, _trained_on(collate, domains)]), *(probe.texts for probe in probes))
     cut = cut_texts(retriever, said, config.data.long_texts)
     evaluator = Evaluator(
         domains,

@@ -9,6 +9,7 @@ from typing import Any, Literal, TypeVar
 import torch
 from torch import Tensor
 
+from clplat.data.lazy import LazyExamples
 from clplat.data.records import Domain, Item, Picture
 from clplat.errors import UserError
 
@@ -39,14 +40,19 @@ class Anchors:
         """At most ``limit`` of each, but one of every domain."""
         found, share = cls([], [], [], [], [], [domain.name for domain in seen]), max(1, limit // len(seen))
         for domain in seen:
-            chosen = _spread(domain.anchors, share)
-            shown = {e.target.picture.key: e.label for e in domain.train if e.target.picture is not None}
+            train, chosen = domain.train, _spread(domain.anchors, share)
             found.pictures += chosen
             found.domains += [domain.name] * len(chosen)
+            if isinstance(train, LazyExamples):
+                shown = train.labels([picture.key for picture in chosen])
+                said, asked = train.said, train.asked
+            else:
+                shown = {e.target.picture.key: e.label for e in train if e.target.picture is not None}
+                texts = (item.text for e in train for item in (e.query, e.target))
+                said = list(dict.fromkeys(text for text in texts if text))
+                asked = [e.query for e in train if e.query.picture is not None and e.query.text]
             found.labels += [shown.get(picture.key, "") for picture in chosen]
-            said = (item.text for e in domain.train for item in (e.query, e.target))
-            found.texts += _spread(list(dict.fromkeys(text for text in said if text)), share)
-            asked = [e.query for e in domain.train if e.query.picture is not None and e.query.text]
+            found.texts += _spread(said, share)
             found.queries += _spread(asked, share)
         return found
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from itertools import islice
 from typing import Any
 
 from clplat.config.resolved import Config
@@ -23,11 +24,13 @@ def remarks(config: Config, scenario: Any) -> list[str]:
     return said
 
 
-def cut_texts(retriever: ComposedRetriever, said: Sequence[str], policy: str) -> list[str]:
+def cut_texts(retriever: ComposedRetriever, said: Iterable[str], policy: str) -> list[str]:
     """Texts that would be cut, beside a composer's template too; refused unless the user declared it."""
-    backbone, places = retriever.backbone, retriever.composer.places
-    every = list(dict.fromkeys(said))
-    cut = [every[i] for i in backbone.truncated(every, places)]
+    backbone, places, said = retriever.backbone, retriever.composer.places, iter(said)
+    found: dict[str, None] = {}
+    while some := list(dict.fromkeys(islice(said, 1 << 16))):
+        found |= dict.fromkeys(some[i] for i in backbone.truncated(some, places))
+    cut = list(found)
     if cut and policy == "refuse":
         beside = f", of which the composer's template takes {places}" if places else ""
         raise UserError(

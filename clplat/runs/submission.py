@@ -20,7 +20,7 @@ def submit(
     Args:
         folder: of the run.
         out: where the files go.
-        name: of the format, ``circo`` or ``cirr``.
+        name: of the format, ``circo`` or ``cirr``; by default the first word of the protocol's name.
         which: the set of queries.
         domain: whose; needed where several domains have the set.
         version: experiences trained; by default the newest.
@@ -42,4 +42,4 @@ def submit(
     held = next((one.sets[which] for one in domains if one.name == chosen and which in one.sets), None)
     if held is None:
         raise UserError(f"the stream of {folder} no longer has the set '{which}' of domain '{chosen}'")
-    return write(out, held, lists[which][chosen], name)
+    return write(out, held, lists[which][chosen], name or held.protocol.name.partition("/")[0])

@@ -127,10 +127,11 @@ class _Worker:
 @contextmanager
 def _starting(spec: WorkerSpec) -> Iterator[Callable[[int], _Worker]]:
     """Yields a function that starts a process; all of them end with the block."""
-    # Imports take most of a start: the fork server makes them once for all. What touched CUDA cannot fork.
+    # Imports take most of a start: the fork server makes them once for all, those of a run's first steps
+    # included (open_clip). What touched CUDA cannot fork.
     context: Any = multiprocessing.get_context("spawn" if spec.cuda else "forkserver")
     if not spec.cuda:
-        context.set_forkserver_preload(["clplat.runs.experiment", "clplat.sweep.worker"])
+        context.set_forkserver_preload(["clplat.runs.experiment", "clplat.sweep.worker", "open_clip"])
     held = os.environ.get("OMP_NUM_THREADS")
     # Threads of the numerical libraries are fixed before a process imports them.
     os.environ["OMP_NUM_THREADS"] = str(spec.threads)

@@ -111,6 +111,11 @@ class Running:
         self._read = False
 
     @property
+    def number(self) -> int:
+        """Of the experience in its stream, from 0."""
+        return self._experience.current_experience
+
+    @property
     def _name(self) -> str:
         return type(self.strategy).__name__
 

@@ -22,6 +22,7 @@ from clplat.progress import Progress
 from clplat.randomness import generator, seeded
 from clplat.training.accumulation import embed_in_parts
 from clplat.training.batches import loaded
+from clplat.training.examples_in import examples_in
 from clplat.training.loss_log import LossLog, Position
 from clplat.training.optimizer import hold_trainable, named_tensors, set_learning_rates
 from clplat.training.phases import Span
@@ -29,6 +30,10 @@ from clplat.training.plugin import AvalancheLearner, StrategyPlugin
 from clplat.training.step import flops_of
 
 __all__ = ["RetrievalTemplate", "task_terms"]
+
+
+#: Of more examples what is frozen is computed with the batch that needs it, so that training begins at once.
+_PREPARED = 1 << 17
 
 
 def task_terms(loss: Loss, outputs: Outputs, batch: Batch, progress: Progress) -> dict[str, Tensor]:
@@ -69,7 +74,7 @@ class RetrievalTemplate(SupervisedTemplate):  # type: ignore[misc]
     drawn: list[list[int]] | None
     _drawn_at: tuple[int, int] | None
     _source: Any
-    _records: list[Example]
+    _records: Sequence[Example]
     _stop_training: bool
     _trained: list[nn.Parameter]
 
@@ -148,9 +153,8 @@ class RetrievalTemplate(SupervisedTemplate):  # type: ignore[misc]
     def make_train_dataloader(self, **_: Any) -> None:
         """Batches of the current epoch, from the current iteration on; skipped batches are never decoded."""
         if self.adapted_dataset is not self._source:
-            # Records are light, and Avalanche's indexing is not: once per experience, not per epoch.
-            self._source = data = self.adapted_dataset
-            self._records = [data[i] for i in range(len(data))]
+            self._source = self.adapted_dataset
+            self._records = examples_in(self._source)  # once per experience, not per epoch
             self._drawn_at = None
         place = self.position
         order = generator(self.seed, "order", place.experience, place.epoch)
@@ -202,6 +206,8 @@ class RetrievalTemplate(SupervisedTemplate):  # type: ignore[misc]
         if self.model.cache is None:
             return
         self.model.cache.refresh()
+        if len(self._records) > _PREPARED:
+            return
         for start in range(0, len(self._records), 1024):
             batch = self._moment()(self._records[start : start + 1024])
             self.model.prepare(batch.pictures, batch.texts)

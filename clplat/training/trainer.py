@@ -133,7 +133,7 @@ class Trainer(RetrievalTemplate):
         self.flops = 0
         self.resuming = False
         self._source: Any = None
-        self._records: list[Example] = []
+        self._records: Sequence[Example] = []
 
     def groups(self, names: Sequence[str]) -> Sequence[Group]:
         return [*self.strategy.groups(names), *self._groups(names)]

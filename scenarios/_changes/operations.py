@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 
 import numpy as np
@@ -36,8 +36,8 @@ class Operation:
 def changed(picture: Picture, name: str) -> Picture:
     """The picture after an operation of that name."""
     number = stable_hash("changed", picture.key, name)
-    load = partial(_load, picture.load, name, number)
-    return replace(picture, key=f"{picture.key}~{name}", load=load, caption=None)
+    # A new one: nothing else that the picture may know of its file holds for the changed one.
+    return Picture(f"{picture.key}~{name}", partial(_load, picture.load, name, number), stamp=picture.stamp)
 
 
 def _load(load: Callable[[], Image.Image], name: str, number: int) -> Image.Image:

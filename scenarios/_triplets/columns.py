@@ -13,11 +13,21 @@ __all__ = ["ROLES", "chosen_columns", "named_roles"]
 ROLES: dict[str, tuple[str, ...]] = {
     "id": ("id", "query_id", "pair_id", "pairid"),
     "reference": ("reference", "ref", "query_image", "reference_image", "ref_image", "reference_img_id"),
-    "text": ("text", "texts", "modification", "relative_caption", "instruction", "caption", "captions"),
+    "text": (
+        "text",
+        "texts",
+        "query_text",
+        "modification",
+        "modification_text",
+        "relative_caption",
+        "instruction",
+        "caption",
+        "captions",
+    ),
     "target": ("target", "targets", "target_image", "answer", "answers", "target_img_id"),
     "domain": ("domain",),
     "split": ("split",),
-    "time": (),
+    "time": ("time", "date"),
     "label": ("label",),
     "candidates": ("candidates", "negatives"),
     "exclude": ("exclude", "exclusions"),
@@ -50,7 +60,8 @@ def chosen_columns(path: Path, names: Sequence[str], columns: Mapping[str, str])
         columns: role -> name; an empty name for none; several with commas for tags and groups.
 
     Raises:
-        UserError: there is no such column, or none for the target.
+        UserError: there is no such column; none for the target, or none for the reference or the text where
+            it was not said that there is none.
 
     Example:
         >>> chosen_columns(Path("a.csv"), ["Ref", "answer", "words"], {"text": "words"})
@@ -76,9 +87,13 @@ def chosen_columns(path: Path, names: Sequence[str], columns: Mapping[str, str])
         raise UserError(
             f"{path}: no column is the target; name it: --scenario.columns '{{target: NAME}}' {there}"
         )
-    if not {"reference", "text"} & found.keys():
+    lacking = [role for role in ("reference", "text") if role not in found]
+    if lacking and (len(lacking) == 2 or columns.get(lacking[0]) != ""):
+        # A table whose texts have another name must not be taken for one of pictures alone.
+        named = ", ".join(f"{role}: NAME" for role in lacking)
+        none = f", or an empty name if there is none: '{{{lacking[0]}: \"\"}}'" if len(lacking) == 1 else ""
         raise UserError(
-            f"{path}: no column is the reference or the text; name them: "
-            f"--scenario.columns '{{reference: NAME, text: NAME}}' {there}"
+            f"{path}: no column is the {' or the '.join(lacking)}; name {'it' if none else 'them'}: "
+            f"--scenario.columns '{{{named}}}'{none} {there}"
         )
     return found

@@ -310,7 +310,7 @@ def test_two_experiments_at_once_on_one_store(
 ) -> None:
     names = ["combiner", "last block"]
     context: Any = multiprocessing.get_context("forkserver")  # imports once for both
-    context.set_forkserver_preload(["clplat.runs.experiment"])
+    context.set_forkserver_preload(["clplat.runs.experiment", "open_clip"])
     processes = []
     for name in names:
         words = shlex.split(command_of(resolve({**world, **SYSTEMS[name][0]})))[1:]

@@ -437,7 +437,7 @@ def test_the_command_of_any_configuration_gives_that_configuration(data: st.Data
 
 
 def _some(kind: Any) -> Any:
-    return ["x"] if kind == list[str] else "x"
+    return ["x", "y"] if kind == list[str] else {"x": "y"} if kind == dict[str, str] else "x"
 
 
 def _required(parts: dict[str, Any]) -> dict[str, Any]:

@@ -187,6 +187,24 @@ def test_a_recipe_without_training_can_be_named(asked: dict[str, Any]) -> None:
     assert evaluate({**asked, **recipe("slerp").config})["composer"] == "slerp"
 
 
+def test_a_benchmark_is_measured_with_its_further_protocols_beside_it(
+    small_backbone: Path, tmp_path: Path
+) -> None:
+    from clplat.testing.twins import fashioniq
+
+    options = {"root": str(fashioniq(tmp_path)), "captions": "searle", "also": ["val/clip4cir"]}
+    found = evaluate(
+        {"backbone": f"local-dir:{small_backbone}", "scenario": {"name": "fashioniq", **options}}
+    )
+    assert found["split"] == "val"  # what papers report; the answers of test are not public
+    assert list(found["sets"]) == ["val", "val/val-clip4cir"]
+    head, body, _ = evaluation_table(found)
+    assert head[:3] == ["set", "domain", "composer"]
+    assert {"R@10", "R@50"} < set(head)
+    lines = 1 + len(found["domains"])  # and their mean
+    assert len(body) == 2 * lines * (len(found["composers"]) + 1)
+
+
 # -- the command ------------------------------------------------------------------------------------------
 
 

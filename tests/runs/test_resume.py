@@ -430,7 +430,7 @@ def test_killed_with_signal_9_at_every_stage_it_goes_on(
     words = shlex.split(command_of(resolve({**world, **SYSTEMS["replay"]})))[1:]
     words += ["--out", str(folder), "--no-track", "--checkpoint-every", str(EVERY)]
     context: Any = multiprocessing.get_context("forkserver")  # imports once for all of these processes
-    context.set_forkserver_preload(["clplat.runs.experiment"])
+    context.set_forkserver_preload(["clplat.runs.experiment", "open_clip"])
     for place, moment in KILLS.items():
         ours, theirs = context.Pipe(duplex=False)
         known = {"words": words, "moment": moment, "folder": folder, "pipe": theirs}

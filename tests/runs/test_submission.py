@@ -58,12 +58,12 @@ def test_a_hidden_set_is_ranked_kept_and_never_scored(
     assert result["sets"]["test"]["metrics"] == {} and result["sets"]["test"]["ties"] == [[None], [None]]
     assert len(result["metrics"]["R@1"]) == 2 and result["protocol"]["split"] == "val"
     lists = load_lists(tmp_path / "run/lists/1.safetensors")["test"]["frame-none"]
-    words = ["submit", str(tmp_path / "run"), "--format", "small", "--out", str(tmp_path / "out")]
+    words = ["submit", str(tmp_path / "run"), "--format", "small", "--to", str(tmp_path / "out")]
     assert main(words) == 0
     written = json.loads((tmp_path / "out/small.json").read_text())
     assert capsys.readouterr().out.split() == [str(tmp_path / "out/small.json")]
     assert set(written) == set("012345") and all(len(names) == 4 for names in written.values())
     assert lists.rows.shape == (6, 12) and (lists.rows[:, -1] == -1).all(), "all but the reference"
-    assert main([*words, "--set", "tset"]) == 2
+    assert main([*words, "--split", "tset"]) == 2
     assert "unknown set 'tset'; did you mean 'test'" in capsys.readouterr().err
     assert main([*words[:2], "--format", "circo"]) == 2

@@ -50,9 +50,13 @@ def test_the_published_stream_and_a_part_of_the_pictures(tmp_path: Path) -> None
     config = dict(recipe("open_images").config["scenario"]) | {"root": str(tmp_path)}
     twins.boxes(tmp_path, config["classes"], each=4)
     next((tmp_path / "train").iterdir()).unlink()
-    scenario = resolve({"scenario": config}).make("scenario")
+    with pytest.raises(
+        UserError, match=r"boxes: 1 pictures with boxes are missing: boxes/train/.*missing declare"
+    ):
+        resolve({"scenario": config}).make("scenario").build()
+    scenario = resolve({"scenario": config | {"missing": "declare"}}).make("scenario")
     assert len(scenario.build()[0]) == 4
-    assert scenario.remarks[0].startswith("1 pictures with boxes are not there: boxes/train/")
+    assert scenario.remarks[0].startswith("1 pictures with boxes are missing: boxes/train/")
     with pytest.raises(UserError, match="unknown class of Open Images 'Dogg'; did you mean 'Dog'"):
         Boxes(str(tmp_path), ["Dogg", "Cat"]).build()
     (tmp_path / "test-annotations-bbox.csv").write_text("ImageID,XMin\n")

@@ -230,3 +230,12 @@ def test_a_missing_picture_is_refused_or_declared(tmp_path: Path) -> None:
     [domain] = declared.build()[0]
     assert len(domain.test.queries) == 6 and len(domain.sets["test/i2t"].queries) == 3
     assert "left out: 3 queries" in declared.remarks[-1]
+    twins.captioned(tmp_path, "flickr30k")
+    around = {"tables": {"flickr30k": SETS["flickr30k"]}, "outside": tables}
+    with pytest.raises(
+        UserError, match="1 pictures of outside 'coco' are missing: captioned/coco/images/coco_00003"
+    ):
+        Captioned(str(tmp_path), **around).build()  # type: ignore[arg-type]
+    left = Captioned(str(tmp_path), **around, missing="declare")  # type: ignore[arg-type]
+    assert len(left.build()[1][0].pictures) == 3
+    assert left.remarks[-1] == "1 pictures of outside 'coco' are missing"

@@ -10,6 +10,7 @@ from PIL import Image
 
 from clplat.config.recipes import recipe
 from clplat.config.resolve import resolve
+from clplat.errors import UserError
 from clplat.testing import ScenarioContract, twins
 from scenarios._changes.operations import OPERATIONS
 from scenarios.data_types import DataTypes
@@ -68,8 +69,12 @@ def test_every_type_of_a_picture_is_in_the_gallery_and_one_answers(root: str) ->
     assert np.array_equal(np.asarray(item.picture.load()), np.rot90(np.asarray(picture.load())))
 
 
-def test_a_missing_picture_is_refused(tmp_path: Path) -> None:
+def test_a_missing_picture_is_refused_or_declared_in_every_type(tmp_path: Path) -> None:
     root = twins.classification(tmp_path, ["dtd"], each=2)
     next((root / "dtd/dtd/images/banded").glob("banded_02*.jpg")).unlink()
-    with pytest.raises(Exception, match="data_types: 1 pictures are missing: data-types/dtd"):
-        DataTypes(str(root), "dtd").build()
+    types = ["left_rotate", "defocus_blur"]
+    with pytest.raises(UserError, match="data_types: 3 of 54 pictures are missing: data-types/dtd"):
+        DataTypes(str(root), "dtd", types).build()
+    declared = DataTypes(str(root), "dtd", types, missing="declare")
+    assert [len(domain.test.queries) for domain in declared.build()[0]] == [5, 5]
+    assert "3 of 54 pictures are missing" in declared.remarks[0]

@@ -129,7 +129,7 @@ def test_all_categories_as_one_domain_train_on_nothing_that_is_asked_for(root: s
     assert 24 < len(domain.train) < 36
     assert len(domain.val.queries) == 18 and len(domain.val.gallery.items) == 49
     assert domain.val.protocol.name == "fashioniq-original-union/clip4cir"
-    for name, alone in zip(apart.categories, apart.build()[0], strict=True):
+    for name, alone in zip(apart.order, apart.build()[0], strict=True):
         assert domain.sets[f"val/{name}"] == alone.val
     assert "val/shirt/val-searle" in domain.sets
 

@@ -18,6 +18,7 @@ from clplat.measures import MEASURES
 from clplat.sweep import DEFAULT_STRATEGIES, Budget, Sweep, read_sweep
 from clplat.sweep.figure import FIGURES
 from clplat.sweep.layout import Layout, permuted, slug
+from clplat.sweep.outcome import _chosen_on_reported
 from clplat.tuning.samplers import SAMPLERS, check_sampler, make_pruner, make_sampler
 from clplat.tuning.spaces import contains, read_space, write_space
 
@@ -228,6 +229,14 @@ def test_the_default_is_an_honest_comparison() -> None:
     streams = [layout.final_config(f).option("scenario.order") for f in replicates]
     assert streams[0] is None and sorted(streams[1]) == sorted(streams[2]) and streams[1] != streams[2]
     assert not layout.studies
+
+
+@pytest.mark.parametrize(("split", "said"), [("val", 1), ("test", 0)])
+def test_tuning_on_what_is_reported_is_said_in_a_line(split: str, said: int) -> None:
+    base, budget = {**BASE, "evaluation": {"split": split}}, Budget(trials=2)
+    found = _chosen_on_reported(Layout(Sweep(base=base, methods=["ewc"], controls=[], budget=budget)))
+    assert len(found) == said and all("the split that is reported (val)" in line for line in found)
+    assert not _chosen_on_reported(Layout(Sweep(base=base, methods=["ewc"], controls=[])))
 
 
 def test_every_method_of_a_group_sees_the_same_streams() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import json
 import multiprocessing
 import os
@@ -26,6 +27,7 @@ from clplat.sweep.run import gather, run_sweep
 from clplat.sweep.worker import listening
 from clplat.tables.sweep import sweep_table
 from clplat.tables.text import aligned, markdown
+from clplat.tracking.also_sweep import AlsoSweep
 from clplat.tracking.sweeps import SweepTracker
 from clplat.tuning.storage import open_storage
 
@@ -277,9 +279,23 @@ def test_where_no_process_can_be_started_that_is_said(
         run_sweep(Sweep(base=base, methods=["frozen"], controls=[], seeds=[0]), tmp_path / "out", workers=2)
 
 
-def test_threads_of_the_parent_stay_as_they_were(base: dict[str, Any], tmp_path: Path) -> None:
+@pytest.fixture(scope="module")
+def elsewhere(base: dict[str, Any], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A sweep without MLflow that two workers run and that is written elsewhere."""
+    out = tmp_path_factory.mktemp("elsewhere") / "out"
     before = os.environ.get("OMP_NUM_THREADS"), torch.get_num_threads(), signal.getsignal(signal.SIGINT)
     sweep = Sweep(base=base, methods=["frozen"], controls=[], seeds=[0, 1])
-    run_sweep(sweep, tmp_path / "out", workers=2)
+    outcome = run_sweep(sweep, out, workers=2, tracker=AlsoSweep("csv,tensorboard"))
     after = os.environ.get("OMP_NUM_THREADS"), torch.get_num_threads(), signal.getsignal(signal.SIGINT)
-    assert before == after
+    assert before == after, "threads of the parent stay as they were"
+    assert outcome["failures"] == []
+    return out
+
+
+def test_every_run_of_a_sweep_is_written_elsewhere_as_well(elsewhere: Path) -> None:
+    results = sorted(elsewhere.glob("*/result.json"))
+    assert len(results) == 2 and not (elsewhere / "mlflow.db").exists()
+    for path in results:
+        lines = list(csv.DictReader((path.parent / "metrics.csv").read_text().splitlines()))
+        assert [line["after"] for line in lines] == ["", *read_json(path)["domains"]]
+        assert len(list((path.parent / "tensorboard").glob("*tfevents*"))) == 1

@@ -140,7 +140,7 @@ def _type(values: Sequence[Any]) -> Any:
     if all(isinstance(value, str) for value in there):
         return pa.large_string()
     if all(isinstance(value, list) and all(isinstance(one, str) for one in value) for value in there):
-        return pa.large_list(pa.large_string())
+        return pa.list_(pa.string())  # of large ones Arrow reads none here
     if all(isinstance(value, int) and not isinstance(value, bool) for value in there):
         return pa.int64()
     return None

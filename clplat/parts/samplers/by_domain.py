@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 import torch
 
+from clplat.data.lazy import domains_of
 from clplat.data.records import Example
 from clplat.parts.samplers._base import Embed, Sampler
 
@@ -29,8 +30,8 @@ class ByDomain(Sampler):
     ) -> list[list[int]]:
         batches: list[list[int]] = []
         groups: dict[str, list[int]] = {}
-        for row, example in enumerate(examples):
-            groups.setdefault(example.domain, []).append(row)
+        for row, domain in enumerate(domains_of(examples)):
+            groups.setdefault(domain, []).append(row)
         for rows in groups.values():
             shuffled = [rows[i] for i in torch.randperm(len(rows), generator=draw).tolist()]
             cut = [shuffled[i : i + size] for i in range(0, len(shuffled), size)]

@@ -58,7 +58,7 @@ class AlsoListener(Listener):
     def __init__(self, shown: Listener, to: Sequence[Writer]) -> None:
         self.shown, self.to = shown, to
         self.started, self.progress, self.cell = shown.started, shown.progress, shown.cell  # type: ignore[method-assign]
-        self.note, self.failed = shown.note, shown.failed  # type: ignore[method-assign]
+        self.note = shown.note  # type: ignore[method-assign]
 
     def row(self, result: dict[str, Any]) -> None:
         self.shown.row(result)
@@ -70,3 +70,8 @@ class AlsoListener(Listener):
             writer.write(result)
             writer.close()
         self.shown.finished(result)
+
+    def failed(self, why: str) -> None:
+        for writer in self.to:
+            writer.close()
+        self.shown.failed(why)

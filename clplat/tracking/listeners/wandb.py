@@ -37,7 +37,7 @@ class WandbWriter:
             run.summary.update(closing_metrics(result))
 
     def _begin(self, result: dict[str, Any]) -> Any:
-        settings = wandb.Settings(silent=True, console="off", init_timeout=60)
+        settings = wandb.Settings(silent=True, console="off", init_timeout=60, reinit="create_new")
         self.folder.mkdir(parents=True, exist_ok=True)
         try:
             self.run = wandb.init(
