@@ -74,9 +74,13 @@ def test_frozen_does_not_change_at_all(short: Run) -> None:
     assert result["cost"]["training_flops"] == 0 and result["cost"]["optimizer_steps"] == 0
 
 
-def test_cumulative_replay_naive_in_this_order(short: Run) -> None:
-    bound, replay, naive = (mean(short(name), "R@5") for name in ("cumulative", "replay", "naive"))
-    assert bound >= replay > naive + 3
+def test_replay_is_above_naive(short: Run) -> None:
+    assert mean(short("replay"), "R@5") > mean(short("naive"), "R@5") + 3
+
+
+@pytest.mark.slow  # the bound trains on everything again and again
+def test_the_bound_is_above_replay(short: Run) -> None:
+    assert mean(short("cumulative"), "R@5") >= mean(short("replay"), "R@5")
 
 
 def test_naive_learns_and_forgets_clearly(short: Run) -> None:
@@ -92,17 +96,17 @@ def test_protection_forgets_less_than_naive(short: Run, strategy: str) -> None:
     assert mean(short(strategy), "R@5") > mean(short("naive"), "R@5")
 
 
-def test_sum_beats_picture_only_and_text_only(short: Run) -> None:
+@pytest.mark.parametrize("strategy", ["frozen", "naive", pytest.param("cumulative", marks=pytest.mark.slow)])
+def test_sum_beats_picture_only_and_text_only(short: Run, strategy: str) -> None:
     """The blind baselines use the very same model: neither input alone finds what both find."""
-    for strategy in ("frozen", "naive", "cumulative"):
-        result = short(strategy)
-        for blind in ("image_only", "text_only"):
-            alone = result["baselines"][blind]["R@5"][-1]
-            assert mean(result, "R@5") > sum(alone) / len(alone) + 10
+    result = short(strategy)
+    for blind in ("image_only", "text_only"):
+        alone = result["baselines"][blind]["R@5"][-1]
+        assert mean(result, "R@5") > sum(alone) / len(alone) + 10
 
 
 def test_unseen_combinations_are_reported_and_learned_too(short: Run) -> None:
-    rows = short("cumulative")["tags"]["combination=unseen"]["R@5"]
+    rows = short("replay")["tags"]["combination=unseen"]["R@5"]
     first, last = ([value for value in row if value is not None] for row in (rows[0], rows[-1]))
     assert sum(last) / len(last) > sum(first) / len(first)
 

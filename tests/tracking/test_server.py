@@ -85,8 +85,14 @@ def shown(live: Any, tmp_path_factory: pytest.TempPathFactory, make_result: Make
     [
         (HOME, ["clplat/browser", "Model registry"]),
         ("leaderboard", ["Group: replay", "Group: ewc", "replay s1", "mean R@5", "zero-shot kept (%)"]),
-        ("tradeoff", ["Trade-off", "One by one", "replay s1", "js-plotly-plot", "forgetting (points)"]),
-        ("curves", ["Whole stream", "Domain by domain", "js-plotly-plot", "replay s1"]),
+        pytest.param(
+            *("tradeoff", ["Trade-off", "One by one", "replay s1", "js-plotly-plot", "forgetting (points)"]),
+            marks=pytest.mark.slow,
+        ),
+        pytest.param(
+            *("curves", ["Whole stream", "Domain by domain", "js-plotly-plot", "replay s1"]),
+            marks=pytest.mark.slow,
+        ),
         ("bands", ["Whole stream", "js-plotly-plot", "Group: replay", "Group: ewc"]),
         ("grids", ["The same queries after each domain", "replay s1", "retrieval_grid", "<img"]),
         ("tuning", ["ewc: trials, on the validation split", "replay: trials", "strategy.lam", "tune/replay"]),
