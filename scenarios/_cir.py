@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import json
+from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
+from clplat.data.fingerprint import stream_fingerprint
 from clplat.data.missing import Absent, MissingPictures, without_missing
 from clplat.data.records import Domain
 from clplat.data.validate import validate_domain
 from clplat.documents.checked import checked
 from clplat.errors import UserError, nearest
+from clplat.parts import Probe
 
-__all__ = ["Read", "existing_file", "finished", "read_json"]
+__all__ = ["Benchmark", "Read", "existing_file", "finished", "read_json"]
 
 
 @dataclass(frozen=True)
@@ -58,6 +61,39 @@ class Files(Protocol):
 
     @property
     def absent(self) -> Sequence[str]: ...
+
+
+class Benchmark(ABC):
+    """A scenario whose domains are read from files; a reader says how, in `_read`."""
+
+    @property
+    @abstractmethod
+    def _read(self) -> Read:
+        """The benchmark, read once."""
+
+    def build(self) -> tuple[list[Domain], list[Probe]]:
+        """Return the domains in stream order, and no probes; the same objects at every call."""
+        return self._read.domains, []
+
+    def benchmark(self) -> Any:
+        """Return the Avalanche benchmark: one experience per domain."""
+        from clplat.training.streams import build_benchmark
+
+        return build_benchmark(*self.build())
+
+    def fingerprint(self) -> str:
+        """The sha256 of all keys, texts, labels and splits, in stream order."""
+        return stream_fingerprint(*self.build())
+
+    @property
+    def report(self) -> dict[str, Any]:
+        """Counts of what was read, and what is missing: plain values for a log."""
+        return self._read.report
+
+    @property
+    def remarks(self) -> list[str]:
+        """What a reader of the numbers should know of the data, a line each."""
+        return self._read.remarks
 
 
 def finished(read: Read, files: Sequence[Files], missing: MissingPictures, scenario: str) -> Read:

@@ -5,18 +5,16 @@ from __future__ import annotations
 import re
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 from typing_extensions import NotRequired, TypedDict
 
-from clplat.data.fingerprint import stream_fingerprint
 from clplat.data.missing import MissingPictures
 from clplat.data.picture_files import PictureFiles
 from clplat.data.records import Domain, Gallery, Picture, Protocol, Query, RetrievalSet
 from clplat.errors import UserError
-from clplat.parts import Probe
 
-from ._cir import Read, existing_file, finished, read_json
+from ._cir import Benchmark, Read, existing_file, finished, read_json
 
 __all__ = ["CIRCO"]
 
@@ -39,7 +37,7 @@ class _Entry(TypedDict):
     semantic_aspects: NotRequired[list[str]]
 
 
-class CIRCO:
+class CIRCO(Benchmark):
     """One domain that is only measured: val, and test, whose answers the server alone knows.
 
     Runs take ``--evaluation.split val``; test is ranked and kept, and ``clplat submit RUN`` writes its file.
@@ -87,30 +85,6 @@ class CIRCO:
     def refuse_missing(self) -> None:
         """Raise UserError where there is no such root; nothing is read."""
         PictureFiles(self.root, "circo")
-
-    def build(self) -> tuple[list[Domain], list[Probe]]:
-        """Return the one domain, and no probes; the same objects at every call."""
-        return self._read.domains, []
-
-    def benchmark(self) -> Any:
-        """Return the Avalanche benchmark of one experience."""
-        from clplat.training.streams import build_benchmark
-
-        return build_benchmark(*self.build())
-
-    def fingerprint(self) -> str:
-        """The sha256 of all keys, texts and labels."""
-        return stream_fingerprint(*self.build())
-
-    @property
-    def report(self) -> dict[str, Any]:
-        """Counts of what was read, and what is missing: plain values for a log."""
-        return self._read.report
-
-    @property
-    def remarks(self) -> list[str]:
-        """What a reader of the numbers should know of the data, a line each."""
-        return self._read.remarks
 
     @cached_property
     def _read(self) -> Read:

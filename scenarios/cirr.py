@@ -9,14 +9,12 @@ from typing import Any
 
 from typing_extensions import NotRequired, TypedDict
 
-from clplat.data.fingerprint import stream_fingerprint
 from clplat.data.missing import MissingPictures
 from clplat.data.picture_files import PictureFiles
 from clplat.data.records import Domain, Example, Gallery, Protocol, Query, RetrievalSet, Triplet
 from clplat.errors import UserError
-from clplat.parts import Probe
 
-from ._cir import Read, finished, read_json
+from ._cir import Benchmark, Read, finished, read_json
 
 __all__ = ["CIRR"]
 
@@ -51,7 +49,7 @@ class _Entry(TypedDict):
     target_soft: NotRequired[dict[str, float]]
 
 
-class CIRR:
+class CIRR(Benchmark):
     """One domain: training triplets, the validation set, and test1, whose answers the server alone knows.
 
     Runs take ``--evaluation.split val``; test1 is ranked and kept, and ``clplat submit RUN --split test1``
@@ -95,30 +93,6 @@ class CIRR:
     def refuse_missing(self) -> None:
         """Raise UserError where there is no such root; nothing is read."""
         PictureFiles(self.root, "cirr")
-
-    def build(self) -> tuple[list[Domain], list[Probe]]:
-        """Return the one domain, and no probes; the same objects at every call."""
-        return self._read.domains, []
-
-    def benchmark(self) -> Any:
-        """Return the Avalanche benchmark of one experience."""
-        from clplat.training.streams import build_benchmark
-
-        return build_benchmark(*self.build())
-
-    def fingerprint(self) -> str:
-        """The sha256 of all keys, texts, labels and splits."""
-        return stream_fingerprint(*self.build())
-
-    @property
-    def report(self) -> dict[str, Any]:
-        """Counts of what was read, and what is missing: plain values for a log."""
-        return self._read.report
-
-    @property
-    def remarks(self) -> list[str]:
-        """What a reader of the numbers should know of the data, a line each."""
-        return self._read.remarks
 
     @cached_property
     def _read(self) -> Read:

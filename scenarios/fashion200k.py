@@ -6,23 +6,21 @@ import random
 from collections import defaultdict
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
-from clplat.data.fingerprint import stream_fingerprint
 from clplat.data.missing import MissingPictures
 from clplat.data.picture_files import PictureFiles
 from clplat.data.records import Domain, Example, Gallery, Picture, Protocol, Query, RetrievalSet, Triplet
 from clplat.errors import UserError
-from clplat.parts import Probe
 from clplat.randomness import derive
 
-from ._cir import Read, existing_file, finished
+from ._cir import Benchmark, Read, existing_file, finished
 from ._word_swaps import as_caption, children, swap
 
 __all__ = ["Fashion200k"]
 
 
-class Fashion200k:
+class Fashion200k(Benchmark):
     """Categories (dress, jacket, pants, skirt, top) as domains, or one domain.
 
     A query is a picture and "replace X with Y"; every test picture with the caption of the target is a right
@@ -71,30 +69,6 @@ class Fashion200k:
     def refuse_missing(self) -> None:
         """Raise UserError where there is no such root; nothing is read."""
         PictureFiles(self.root, "fashion200k")
-
-    def build(self) -> tuple[list[Domain], list[Probe]]:
-        """The domains in stream order, and no probes; the same objects at every call."""
-        return self._read.domains, []
-
-    def benchmark(self) -> Any:
-        """The Avalanche benchmark: one experience per domain."""
-        from clplat.training.streams import build_benchmark
-
-        return build_benchmark(*self.build())
-
-    def fingerprint(self) -> str:
-        """The sha256 of all keys, texts, labels and splits, in stream order."""
-        return stream_fingerprint(*self.build())
-
-    @property
-    def report(self) -> dict[str, Any]:
-        """Counts of what was read, and what is missing."""
-        return self._read.report
-
-    @property
-    def remarks(self) -> list[str]:
-        """What a reader of the numbers should know of the data, a line each."""
-        return self._read.remarks
 
     @cached_property
     def _read(self) -> Read:

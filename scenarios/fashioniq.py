@@ -4,15 +4,12 @@ from __future__ import annotations
 
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
-from clplat.data.fingerprint import stream_fingerprint
 from clplat.data.missing import MissingPictures
 from clplat.data.picture_files import PictureFiles
-from clplat.data.records import Domain
-from clplat.parts import Probe
 
-from ._cir import Read, finished
+from ._cir import Benchmark, Read, finished
 from ._fashioniq.annotations import CATEGORIES, JOINS, PUBLISHED, Annotations
 from ._fashioniq.domains import category_domain, one_domain
 
@@ -21,7 +18,7 @@ __all__ = ["FashionIQ"]
 _PROTOCOLS = [f"{gallery}/{join}" for gallery in ("original", "val") for join in JOINS]
 
 
-class FashionIQ:
+class FashionIQ(Benchmark):
     """Three categories as domains, or all as one; the validation set is what papers report.
 
     The right answers of the official test set are not public: a number on FashionIQ is one of ``val``, and
@@ -98,30 +95,6 @@ class FashionIQ:
     def refuse_missing(self) -> None:
         """Raise UserError where there is no such root; nothing is read."""
         PictureFiles(self.root, "fashioniq")
-
-    def build(self) -> tuple[list[Domain], list[Probe]]:
-        """Return the domains in stream order, and no probes; the same objects at every call."""
-        return self._read.domains, []
-
-    def benchmark(self) -> Any:
-        """Return the Avalanche benchmark: one experience per domain."""
-        from clplat.training.streams import build_benchmark
-
-        return build_benchmark(*self.build())
-
-    def fingerprint(self) -> str:
-        """The sha256 of all keys, texts, labels and splits, in stream order."""
-        return stream_fingerprint(*self.build())
-
-    @property
-    def report(self) -> dict[str, Any]:
-        """Counts of what was read, and what is missing: plain values for a log."""
-        return self._read.report
-
-    @property
-    def remarks(self) -> list[str]:
-        """What a reader of the numbers should know of the data, a line each."""
-        return self._read.remarks
 
     @cached_property
     def _files(self) -> PictureFiles:

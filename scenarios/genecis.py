@@ -4,18 +4,15 @@ from __future__ import annotations
 
 from functools import cached_property
 from pathlib import Path
-from typing import Any
 
 from typing_extensions import NotRequired, TypedDict
 
-from clplat.data.fingerprint import stream_fingerprint
 from clplat.data.missing import MissingPictures
 from clplat.data.picture_files import PictureFiles
 from clplat.data.records import Domain, Gallery, Picture, Protocol, Query, RetrievalSet
 from clplat.errors import UserError
-from clplat.parts import Probe
 
-from ._cir import Read, finished, read_json
+from ._cir import Benchmark, Read, finished, read_json
 from ._genecis import Crops
 
 __all__ = ["GeneCIS"]
@@ -45,7 +42,7 @@ class _Template(TypedDict):
     gallery: list[_Shown]
 
 
-class GeneCIS:
+class GeneCIS(Benchmark):
     """Four tasks as domains, without training data: each query is ranked among 10 to 15 own candidates.
 
     The mean over tasks of R_sub@1 is the single number that papers give. The candidates of all templates of a
@@ -93,30 +90,6 @@ class GeneCIS:
     def refuse_missing(self) -> None:
         """Raise UserError where there is no such root; nothing is read."""
         PictureFiles(self.root, "genecis")
-
-    def build(self) -> tuple[list[Domain], list[Probe]]:
-        """Return a domain for each task, and no probes; the same objects at every call."""
-        return self._read.domains, []
-
-    def benchmark(self) -> Any:
-        """Return the Avalanche benchmark: one experience per task."""
-        from clplat.training.streams import build_benchmark
-
-        return build_benchmark(*self.build())
-
-    def fingerprint(self) -> str:
-        """The sha256 of all keys, texts and labels."""
-        return stream_fingerprint(*self.build())
-
-    @property
-    def report(self) -> dict[str, Any]:
-        """Counts of what was read, and what is missing: plain values for a log."""
-        return self._read.report
-
-    @property
-    def remarks(self) -> list[str]:
-        """What a reader of the numbers should know of the data, a line each."""
-        return self._read.remarks
 
     @cached_property
     def _read(self) -> Read:

@@ -6,14 +6,12 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
 
-from clplat.data.fingerprint import stream_fingerprint
 from clplat.data.missing import MissingPictures
 from clplat.data.picture_files import PictureFiles
 from clplat.data.records import Domain, Example, Gallery, Picture, Protocol, Query, RetrievalSet, Triplet
 from clplat.errors import UserError
-from clplat.parts import Probe
 
-from ._cir import Read, finished, read_json
+from ._cir import Benchmark, Read, finished, read_json
 
 __all__ = ["LaSCo"]
 
@@ -23,7 +21,7 @@ _Entry = tuple[str, _Named, str, _Named]
 _PUBLISHED = {"train/queries": 359268, "val/queries": 30037, "val/gallery": 39826}
 
 
-class LaSCo:
+class LaSCo(Benchmark):
     """One domain; the validation set is what papers report, so that runs take ``--evaluation.split val``.
 
     The gallery is the published corpus of 39,826 pictures. R@1, R@5, R@10, R@50. Entries of the corpus are
@@ -66,30 +64,6 @@ class LaSCo:
     def refuse_missing(self) -> None:
         """Raise UserError where there is no such root; nothing is read."""
         PictureFiles(self.root, "lasco")
-
-    def build(self) -> tuple[list[Domain], list[Probe]]:
-        """The domain, and no probes; the same objects at every call."""
-        return self._read.domains, []
-
-    def benchmark(self) -> Any:
-        """The Avalanche benchmark: one experience."""
-        from clplat.training.streams import build_benchmark
-
-        return build_benchmark(*self.build())
-
-    def fingerprint(self) -> str:
-        """The sha256 of all keys, texts, labels and splits."""
-        return stream_fingerprint(*self.build())
-
-    @property
-    def report(self) -> dict[str, Any]:
-        """Counts of what was read, and what is missing."""
-        return self._read.report
-
-    @property
-    def remarks(self) -> list[str]:
-        """What a reader of the numbers should know of the data, a line each."""
-        return self._read.remarks
 
     @cached_property
     def _read(self) -> Read:

@@ -7,17 +7,15 @@ import random
 from collections import defaultdict
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
-from clplat.data.fingerprint import stream_fingerprint
 from clplat.data.missing import MissingPictures
 from clplat.data.picture_files import PictureFiles
 from clplat.data.records import Domain, Example, Gallery, Picture, Protocol, Query, RetrievalSet, Triplet
 from clplat.errors import UserError
-from clplat.parts import Probe
 from clplat.randomness import derive
 
-from ._cir import Read, finished
+from ._cir import Benchmark, Read, finished
 
 __all__ = ["MITStates"]
 
@@ -32,7 +30,7 @@ HELD_OUT = frozenset(_NOUNS.split())
 _Pair = tuple[str, str]
 
 
-class MITStates:
+class MITStates(Benchmark):
     """One domain; nouns of the test are never trained on.
 
     A query is a picture and each other state of its noun. A picture of the wanted state and noun is a right
@@ -80,30 +78,6 @@ class MITStates:
     def refuse_missing(self) -> None:
         """Raise UserError where there is no such root; nothing is read."""
         PictureFiles(Path(self.root).expanduser() / "images", "mit_states")
-
-    def build(self) -> tuple[list[Domain], list[Probe]]:
-        """The domain, and no probes; the same objects at every call."""
-        return self._read.domains, []
-
-    def benchmark(self) -> Any:
-        """The Avalanche benchmark: one experience."""
-        from clplat.training.streams import build_benchmark
-
-        return build_benchmark(*self.build())
-
-    def fingerprint(self) -> str:
-        """The sha256 of all keys, texts, labels and splits."""
-        return stream_fingerprint(*self.build())
-
-    @property
-    def report(self) -> dict[str, Any]:
-        """Counts of what was read, and what is missing."""
-        return self._read.report
-
-    @property
-    def remarks(self) -> list[str]:
-        """What a reader of the numbers should know of the data, a line each."""
-        return self._read.remarks
 
     @cached_property
     def _read(self) -> Read:

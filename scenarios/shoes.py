@@ -4,18 +4,16 @@ from __future__ import annotations
 
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 from typing_extensions import TypedDict
 
-from clplat.data.fingerprint import stream_fingerprint
 from clplat.data.missing import MissingPictures
 from clplat.data.picture_files import PictureFiles
 from clplat.data.records import Domain, Example, Gallery, Protocol, Query, RetrievalSet, Triplet
 from clplat.errors import UserError
-from clplat.parts import Probe
 
-from ._cir import Read, existing_file, finished, read_json
+from ._cir import Benchmark, Read, existing_file, finished, read_json
 
 __all__ = ["Shoes"]
 
@@ -28,7 +26,7 @@ _PUBLISHED = {
 _LISTS = {"train": "train_im_names.txt", "test": "eval_im_names.txt"}
 
 
-class Shoes:
+class Shoes(Benchmark):
     """One domain; every query and example has the tag ``category``, the kind of its target.
 
     The gallery is the list of evaluation pictures. R@1, R@10, R@50 and their mean.
@@ -68,30 +66,6 @@ class Shoes:
     def refuse_missing(self) -> None:
         """Raise UserError where there is no such root; nothing is read."""
         PictureFiles(self.root, "shoes")
-
-    def build(self) -> tuple[list[Domain], list[Probe]]:
-        """The domain, and no probes; the same objects at every call."""
-        return self._read.domains, []
-
-    def benchmark(self) -> Any:
-        """The Avalanche benchmark: one experience."""
-        from clplat.training.streams import build_benchmark
-
-        return build_benchmark(*self.build())
-
-    def fingerprint(self) -> str:
-        """The sha256 of all keys, texts, labels and splits."""
-        return stream_fingerprint(*self.build())
-
-    @property
-    def report(self) -> dict[str, Any]:
-        """Counts of what was read, and what is missing."""
-        return self._read.report
-
-    @property
-    def remarks(self) -> list[str]:
-        """What a reader of the numbers should know of the data, a line each."""
-        return self._read.remarks
 
     @cached_property
     def _read(self) -> Read:
