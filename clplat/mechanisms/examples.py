@@ -11,7 +11,16 @@ from torch import Tensor
 from clplat.data.batch import Batch
 from clplat.data.stored_rows import is_row
 
-__all__ = ["at_rest", "join_examples", "length", "size_in_bytes", "split_batch", "take", "tensor_bytes"]
+__all__ = [
+    "at_rest",
+    "floats_on",
+    "join_examples",
+    "length",
+    "size_in_bytes",
+    "split_batch",
+    "take",
+    "tensor_bytes",
+]
 
 
 def split_batch(batch: Any) -> list[Any]:
@@ -98,6 +107,17 @@ def at_rest(node: Any) -> Any:
         return {key: at_rest(value) for key, value in node.items()}
     if isinstance(node, list | tuple):
         return type(node)(map(at_rest, node))
+    return node
+
+
+def floats_on(device: torch.device, node: Any) -> Any:
+    """A tree of a state with what is computed with on a device; pixels, token ids, generators stay."""
+    if isinstance(node, Tensor):
+        return node.to(device) if node.is_floating_point() else node
+    if isinstance(node, dict):
+        return {key: floats_on(device, value) for key, value in node.items()}
+    if isinstance(node, list | tuple):
+        return type(node)(floats_on(device, value) for value in node)
     return node
 
 

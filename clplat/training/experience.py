@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
 
+from clplat.errors import UserError
+from clplat.mechanisms.examples import floats_on
 from clplat.training.hooks import Hooks
 from clplat.training.learner import Learner
 from clplat.training.order import chooses_data
@@ -56,6 +58,11 @@ class Running:
             raise TypeError(
                 f"{self._name} looks at what was trained on: strategy.experience(learner, dataset) takes it, "
                 f"a sequence of examples, not {type(own.dataset).__name__}"
+            )
+        if chooses_data(strategy) and own.current_experience > len(own.origin_stream):
+            raise UserError(
+                f"{self._name} asks for the data of the experiences before {own.current_experience} too: "
+                "`with strategy.experience(learner, dataset): pass` for each of them comes first"
             )
         own.origin_stream.append(own)
         learner.begin(own.current_experience)
@@ -114,6 +121,37 @@ class Running:
     def number(self) -> int:
         """Of the experience in its stream, from 0."""
         return self._experience.current_experience
+
+    def state_dict(self) -> dict[str, Any]:
+        """What the strategy remembers and where training stands: for the checkpoint of a loop."""
+        place = self.learner.progress
+        kept = self.strategy.state_dict() if hasattr(self.strategy, "state_dict") else {}
+        return {"number": self.number, "epoch": place.epoch, "step": place.step, "done": place.done} | {
+            "strategy": kept
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on from what `state_dict` returned, with the model and optimizer of the same moment.
+
+        Raises:
+            UserError: it is of another experience, or the strategy grows the model, which it has done anew.
+        """
+        if (there := state["number"]) != self.number:
+            raise UserError(
+                f"the checkpoint is of experience {there}, this is experience {self.number}: "
+                f"strategy.experience(learner, dataset, number={there}) goes on with it"
+            )
+        if getattr(self.strategy, "grows", False):
+            raise UserError(
+                f"{self._name} grows the model, which cannot go on in the middle of an experience: resume "
+                "between two, with strategy.load_state_dict(state) and strategy.rebuild(learner)"
+            )
+        device = next((p.device for p in self.learner.model.parameters()), torch.device("cpu"))
+        if hasattr(self.strategy, "load_state_dict"):
+            self.strategy.load_state_dict(floats_on(device, state["strategy"]))
+        where = {name: state[name] for name in ("epoch", "step", "done")}
+        self.learner.progress = replace(self.learner.progress, **where)
+        self._read = True  # the pass that it goes on in has begun
 
     @property
     def _name(self) -> str:
