@@ -14,6 +14,7 @@ from clplat.data.stored_rows import is_row
 __all__ = [
     "at_rest",
     "floats_on",
+    "is_column",
     "join_examples",
     "length",
     "size_in_bytes",
@@ -38,7 +39,7 @@ def split_batch(batch: Any) -> list[Any]:
     if isinstance(batch, dict):
         columns = {key: split_batch(value) for key, value in batch.items()}
         return [dict(zip(columns, values, strict=True)) for values in zip(*columns.values(), strict=True)]
-    if isinstance(batch, list | tuple) and any(map(_is_column, batch)):
+    if isinstance(batch, list | tuple) and any(map(is_column, batch)):
         return [tuple(values) for values in zip(*(split_batch(part) for part in batch), strict=True)]
     if isinstance(batch, list | tuple):
         return list(batch)
@@ -49,7 +50,7 @@ def length(batch: Any) -> int:
     """The number of examples of a batch of any shape that `split_batch` knows."""
     if isinstance(batch, dict):
         return length(next(iter(batch.values())))
-    if isinstance(batch, list | tuple) and any(map(_is_column, batch)):
+    if isinstance(batch, list | tuple) and any(map(is_column, batch)):
         return length(batch[0])
     return len(batch)
 
@@ -67,16 +68,16 @@ def take(batch: Any, rows: Sequence[int]) -> Any:
         return batch[list(rows)]
     if isinstance(batch, dict):
         return {key: take(value, rows) for key, value in batch.items()}
-    if isinstance(batch, list | tuple) and any(map(_is_column, batch)):
+    if isinstance(batch, list | tuple) and any(map(is_column, batch)):
         return [take(part, rows) for part in batch]
     return [batch[i] for i in rows]
 
 
-def _is_column(part: Any) -> bool:
+def is_column(part: Any) -> bool:
     """A tensor, a `Batch`, or a tuple or dict of tensors: a column of a batch, and no example of its own."""
     if isinstance(part, dict):
-        return any(map(_is_column, part.values()))
-    return isinstance(part, Tensor | Batch) or (isinstance(part, tuple) and any(map(_is_column, part)))
+        return any(map(is_column, part.values()))
+    return isinstance(part, Tensor | Batch) or (isinstance(part, tuple) and any(map(is_column, part)))
 
 
 def join_examples(rows: Sequence[Any]) -> Any:

@@ -14,6 +14,7 @@ from clplat.errors import UserError
 from clplat.mechanisms.examples import floats_on
 from clplat.training.hooks import Hooks
 from clplat.training.learner import Learner
+from clplat.training.micro_batches import MicroBatches, gradients
 from clplat.training.order import chooses_data
 from clplat.training.phases import Phase
 from clplat.training.watch import Watch, innermost
@@ -46,7 +47,7 @@ class Running:
         self.terms: dict[str, Tensor] = {}
         stream: list[Experience] = vars(strategy).setdefault("_stream", [])
         self._experience = Experience(dataset, len(stream) if number is None else number, stream)
-        self._last: tuple[Any, Any] | None = None
+        self._seen = MicroBatches(strategy, learner)
         self._read = self._told = False
         self._steps = self._losses = 0
         self._grown: list[nn.Parameter] = []
@@ -169,7 +170,7 @@ class Running:
         self.strategy.before_epoch(self.learner)
         self._read = True
 
-    def loss(self, batch: Any, outputs: Any) -> Tensor:
+    def loss(self, batch: Any, outputs: Any, whole: bool = False) -> Tensor:
         """The strategy's terms for a batch, summed: a scalar to add to the task's loss, zero without terms.
 
         With gradient accumulation: for every micro-batch, weighted as the task's loss is.
@@ -177,17 +178,19 @@ class Running:
         Args:
             batch: as ``learner.predict`` takes it.
             outputs: what the model made of it, with its graph.
+            whole: it is not one of the micro-batches of a step but all of them, and replaces those before.
         """
         if not self._read:
             self.epoch(0)
         self._watch.on(self.learner.optimizer)
         self.terms = self.strategy.loss(self.learner, batch, outputs)
-        self._last, self._losses = (batch, outputs), self._losses + 1
+        self._losses += 1
         device = next((p.device for p in self.learner.model.parameters()), None)
         # It can be differentiated even where nothing is trained, as with Frozen.
         total = torch.zeros((), device=device, requires_grad=True)
         for term in self.terms.values():
             total = total + term
+        self._seen.add(batch, outputs, total, whole)
         return total
 
     def after_backward(self, scale: float | None = None) -> None:
@@ -199,7 +202,7 @@ class Running:
             scale: by which a gradient scaler has multiplied them; None where there is no scaler. With one,
                 gradients that are not finite are passed over: it skips their step.
         """
-        if self._last is None:
+        if not self._seen:
             raise RuntimeError(
                 f"this step is without the terms of {self._name}: "
                 "add experience.loss(batch, outputs) to the loss"
@@ -209,7 +212,7 @@ class Running:
                 "after_backward was called twice before one step of the optimizer: call it once, "
                 "after the backward pass of the last micro-batch"
             )
-        if scale is None or all(bool(g.isfinite().all()) for g in _gradients(self.learner)):
+        if scale is None or all(bool(g.isfinite().all()) for g in gradients(self.learner.model)):
             with torch.enable_grad(), _unscaled(self.learner, scale or 1.0):
                 self.strategy.after_backward(self.learner)
             self._told = True
@@ -224,9 +227,8 @@ class Running:
                 "optimizer.step(closure) computes gradients inside: "
                 "call experience.after_backward() at the end of the closure"
             )
-        assert self._last is not None
-        batch, outputs = self._last
-        self._told, self._last, self._steps = False, None, self._steps + 1
+        batch, outputs = self._seen.whole()
+        self._told, self._steps = False, self._steps + 1
         self.learner.stepped()
         self.strategy.after_step(self.learner, batch, outputs)
 
@@ -235,15 +237,11 @@ def _trained(learner: Learner) -> list[nn.Parameter]:
     return [p for p in learner.model.parameters() if p.requires_grad]
 
 
-def _gradients(learner: Learner) -> list[Tensor]:
-    return [p.grad for p in learner.model.parameters() if p.grad is not None]
-
-
 @contextmanager
 def _unscaled(learner: Learner, scale: float) -> Iterator[None]:
     """Inside, gradients are without this factor: a power of two, so that there and back is exact."""
-    for gradient in _gradients(learner) if scale != 1.0 else ():
+    for gradient in gradients(learner.model) if scale != 1.0 else ():
         gradient.mul_(1.0 / scale)
     yield
-    for gradient in _gradients(learner) if scale != 1.0 else ():
+    for gradient in gradients(learner.model) if scale != 1.0 else ():
         gradient.mul_(scale)
