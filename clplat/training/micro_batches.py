@@ -54,7 +54,7 @@ class MicroBatches:
                 self._seen, self._backward = [], False
             self._seen.append((batch, outputs))
             if self._keeps:
-                terms.register_hook(self._passed)
+                terms.register_hook(self._passed)  # type: ignore[no-untyped-call]
 
     def _passed(self, gradient: Tensor) -> None:
         self._backward = True
@@ -111,8 +111,10 @@ def _cat(parts: Sequence[Tensor]) -> Any:
 class _Apart:
     """Stands for what could not be joined."""
 
+    kinds: str
+
     def __init__(self, kinds: str) -> None:
-        vars(self)["kinds"] = kinds
+        self.kinds = kinds
 
     def _refuse(self, *_: Any) -> NoReturn:
         raise UserError(
