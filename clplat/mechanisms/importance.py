@@ -82,8 +82,8 @@ def fisher(
         TypeError: the batches have no labels, and none are drawn.
 
     References:
-        Kirkpatrick et al. 2017, arXiv 1612.00796; how the two differ: Kunstner et al. 2019, Limitations of the
-        Empirical Fisher Approximation, arXiv 1905.12558.
+        Kirkpatrick et al. 2017, arXiv 1612.00796; how the two differ: Kunstner et al. 2019, Limitations of
+        the Empirical Fisher Approximation, arXiv 1905.12558.
     """
     if examples is not None and examples < len(data):
         data = [data[i * len(data) // examples] for i in range(examples)]
