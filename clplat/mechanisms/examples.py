@@ -16,6 +16,7 @@ __all__ = [
     "floats_on",
     "is_column",
     "join_examples",
+    "labels_of",
     "length",
     "size_in_bytes",
     "split_batch",
@@ -53,6 +54,14 @@ def length(batch: Any) -> int:
     if isinstance(batch, list | tuple) and any(map(is_column, batch)):
         return length(batch[0])
     return len(batch)
+
+
+def labels_of(batch: Any) -> Tensor | None:
+    """The labels of a batch ``(x, y, ...)``: one integer per example; None where there are none."""
+    found = batch[1] if isinstance(batch, tuple | list) and len(batch) > 1 else None
+    if isinstance(found, Tensor) and found.ndim == 1 and not found.is_floating_point():
+        return found
+    return None
 
 
 def take(batch: Any, rows: Sequence[int]) -> Any:
