@@ -46,10 +46,8 @@ class Tokenizer:
         if hasattr(tokenizer, "tokenizer"):  # a Hugging Face one, which counts its special tokens itself
             return [len(ids) for ids in tokenizer.tokenizer(list(texts))["input_ids"]] if texts else []
         parts = [_apart(self.source, text) for text in texts]
-        counts = {
-            part: len(_encoded(self.source, self.context_length, part))
-            for part in set(chain.from_iterable(parts))
-        }
+        encoded = partial(_encoded, self.source, self.context_length)
+        counts = {part: len(encoded(part)) for part in set(chain.from_iterable(parts))}
         return [sum(map(counts.__getitem__, some)) + 2 for some in parts]
 
     def surely_fits(self, text: str, room: int) -> bool:
