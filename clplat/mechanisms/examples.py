@@ -11,7 +11,16 @@ from torch import Tensor
 from clplat.data.batch import Batch
 from clplat.data.stored_rows import is_row
 
-__all__ = ["at_rest", "join_examples", "length", "size_in_bytes", "split_batch", "take", "tensor_bytes"]
+__all__ = [
+    "at_rest",
+    "join_examples",
+    "labels_of",
+    "length",
+    "size_in_bytes",
+    "split_batch",
+    "take",
+    "tensor_bytes",
+]
 
 
 def split_batch(batch: Any) -> list[Any]:
@@ -43,6 +52,14 @@ def length(batch: Any) -> int:
     if isinstance(batch, list | tuple) and any(map(_is_column, batch)):
         return length(batch[0])
     return len(batch)
+
+
+def labels_of(batch: Any) -> Tensor | None:
+    """The labels of a batch ``(x, y, ...)``: one integer per example; None where there are none."""
+    found = batch[1] if isinstance(batch, tuple | list) and len(batch) > 1 else None
+    if isinstance(found, Tensor) and found.ndim == 1 and not found.is_floating_point():
+        return found
+    return None
 
 
 def take(batch: Any, rows: Sequence[int]) -> Any:
