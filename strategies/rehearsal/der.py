@@ -12,7 +12,8 @@ from torch.nn.utils.rnn import pad_sequence
 from clplat.config.space import Float, Int
 from clplat.mechanisms.examples import join_examples
 from clplat.mechanisms.memory import Memory
-from clplat.models.outputs import are_embeddings, as_outputs
+from clplat.mechanisms.memory.composition import stored_batch
+from clplat.models.outputs import as_outputs
 from clplat.training.strategy import Strategy, SupportsLearning
 
 __all__ = ["DER"]
@@ -73,8 +74,9 @@ class DER(Strategy):
         self.memory = Memory(size, "reservoir", seed or 0)
 
     def loss(self, learner: SupportsLearning, batch: Any, outputs: Any) -> dict[str, Tensor]:
-        mixed = not are_embeddings(outputs)
-        stored, again = (self.memory.sample(self.batch_size, mixed, _joined) for _ in range(2))
+        stored, again = (
+            stored_batch(self.memory, self.batch_size, outputs, join=_joined) for _ in range(2)
+        )
         if stored is None or again is None:
             return {}
         (examples, *then), (labelled, *_) = stored, again

@@ -2,22 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, Protocol
+from typing import Any, Literal, get_args
 
 import torch
+from torch.utils.data import Subset
 
+from clplat.errors import unknown_name
 from clplat.mechanisms.examples import at_rest, join_examples, length, size_in_bytes, split_batch, take
+from clplat.mechanisms.memory.coresets import CORESETS, Coreset
+from clplat.mechanisms.memory.descriptions import Describes, described
+from clplat.mechanisms.memory.groups import by_group, shares
 from clplat.randomness import generator
 
-__all__ = ["Memory"]
+__all__ = ["Memory", "Policy"]
 
-
-class Collates(Protocol):
-    """What a memory asks of the loop that it is filled in: to join examples to a batch."""
-
-    def collate(self, examples: list[Any]) -> Any: ...
+#: The policies by name; the last five are coresets and choose when an experience is over.
+Policy = Literal[
+    "balanced", "reservoir", "queue", "ring", "herding", "kmeans", "mean", "gradients", "coverage"
+]
 
 
 @dataclass(frozen=True)
@@ -33,9 +37,12 @@ class Memory:
     Args:
         size: examples at most.
         policy: ``"reservoir"``: every example seen so far is kept with equal chance (Vitter 1985);
-            ``"balanced"``: every experience has an equal share, earlier shares shrink as new ones come;
-            ``"queue"``: the newest stay.
+            ``"queue"``: the newest stay. By all others every group has an equal share, and earlier shares
+            shrink as new groups come: ``"balanced"``: of examples drawn with equal chance; ``"ring"``: of the
+            newest; or of those that a model's features or gradients speak for, see
+            `clplat.mechanisms.memory.coresets`, by name or as a `Coreset` of one's own.
         seed: of its own generator.
+        per: what a group is: an experience, or a class, where examples are ``(x, y, ...)`` with an integer y.
 
     Example:
         >>> memory = Memory(size=2, policy="balanced", seed=0)
@@ -43,12 +50,21 @@ class Memory:
         0
     """
 
-    def __init__(self, size: int, policy: Literal["reservoir", "balanced", "queue"], seed: int) -> None:
+    def __init__(
+        self,
+        size: int,
+        policy: Policy | Coreset,
+        seed: int,
+        per: Literal["experience", "class"] = "experience",
+    ) -> None:
         if size < 1:
             raise ValueError(f"a memory holds at least one example, not {size}")
-        self.size, self.policy = size, policy
+        if isinstance(policy, str) and policy not in get_args(Policy):
+            raise ValueError(str(unknown_name("policy", policy, get_args(Policy))))
+        self.size, self.policy, self.per = size, policy, per
+        self._coreset = policy if isinstance(policy, Coreset) else CORESETS.get(policy)
         self._generator = generator(seed, "memory")
-        self._seen = 0
+        self._seen = self._experiences = 0
         self._offered: dict[str, int] = {}
         self._groups: dict[str, list[Any]] = {}
 
@@ -62,40 +78,72 @@ class Memory:
     def _integer(self, high: int) -> int:
         return int(torch.randint(high, (1,), generator=self._generator))
 
-    def add(self, learner: Collates, data: Any) -> None:
+    def add(self, learner: Describes, data: Any) -> None:
         """Choose among the examples of an experience and store the chosen ones.
 
         Args:
-            learner: joins examples to a batch.
+            learner: joins examples to a batch, and makes of them what a coreset looks at.
             data: what was trained on, ``learner.data()``.
         """
-        group = str(len(self._groups))
-        if self.policy == "balanced":
-            *shares, room = _shares(self.size, [*map(len, self._groups.values()), len(data)])
-            for (key, rows), share in zip(self._groups.items(), shares, strict=True):
-                order = torch.randperm(len(rows), generator=self._generator)[:share].sort().values
-                self._groups[key] = [rows[i] for i in order.tolist()]
-            chosen = torch.randperm(len(data), generator=self._generator)[:room].sort().values.tolist()
-            self._groups[group] = split_batch(learner.collate([data[i] for i in chosen])) if chosen else []
-            self._seen += len(data)
-            return
-        if self.policy == "queue":
-            newest = range(max(0, len(data) - self.size), len(data))
-            self.offer(learner.collate([data[i] for i in newest]), group)
-            return
-        slots: list[tuple[str, int]] = [
-            (key, i) for key, rows in self._groups.items() for i in range(len(rows))
+        groups = by_group(data, self.per, str(max(len(self._groups), self._experiences)))
+        if self.policy in ("queue", "reservoir"):
+            for group, rows in groups.items():
+                (self._add_newest if self.policy == "queue" else self._add_drawn)(learner, data, group, rows)
+        else:
+            self._add_shares(learner, data, groups)
+        self._experiences += 1
+
+    def _add_shares(self, learner: Describes, data: Any, fresh: dict[str, Sequence[int]]) -> None:
+        """Share the places equally among all groups; within one, old and new examples by their numbers."""
+        names = list(dict.fromkeys([*self._groups, *fresh]))
+        available = [len(self._groups.get(name, ())) + len(fresh.get(name, ())) for name in names]
+        for name, share in zip(names, shares(self.size, available), strict=True):
+            old, new, seen = self._groups.get(name, []), fresh.get(name, ()), self._offered.get(name, 0)
+            kept = share if not new else max(share - len(new), round(share * seen / (seen + len(new))))
+            rows = [old[i] for i in self._kept(len(old), kept)] if old else []
+            chosen = self._chosen(learner, data, new, share - len(rows)) if new else []
+            stored = split_batch(learner.collate([data[i] for i in chosen])) if chosen else []
+            self._groups[name] = [*rows, *stored]
+            self._offered[name] = seen + len(new)
+            self._seen += len(new)
+
+    def _kept(self, count: int, share: int) -> Sequence[int]:
+        """Which rows of a group stay when its share has shrunk."""
+        if self.policy == "ring":
+            return range(max(0, count - share), count)
+        return range(min(count, share)) if self._coreset else self._drawn(count, share)
+
+    def _chosen(self, learner: Describes, data: Any, rows: Sequence[int], room: int) -> list[int]:
+        """Which of these rows of the data are stored in so many places."""
+        if self._coreset is None or not room:
+            return [rows[i] for i in self._kept(len(rows), room)]
+        seen = described(learner, Subset(data, rows), self._coreset.wants)
+        return [rows[i] for i in self._coreset.order(seen, room, self._generator)]
+
+    def _drawn(self, count: int, share: int) -> list[int]:
+        drawn = torch.randperm(count, generator=self._generator)[:share]
+        return drawn.sort().values.tolist()
+
+    def _add_newest(self, learner: Describes, data: Any, group: str, rows: Sequence[int]) -> None:
+        newest = rows[max(0, len(rows) - self.size) :]
+        self.offer(learner.collate([data[i] for i in newest]), group)
+
+    def _add_drawn(self, learner: Describes, data: Any, group: str, rows: Sequence[int]) -> None:
+        """Vitter's algorithm R over rows that are not decoded until they are chosen."""
+        slots: list[tuple[str, int, bool]] = [
+            (key, i, False) for key, held in self._groups.items() for i in range(len(held))
         ]
-        for i in range(len(data)):
+        for i in rows:
             self._seen += 1
             if len(slots) < self.size:
-                slots.append((group, i))
+                slots.append((group, i, True))
             elif (place := self._integer(self._seen)) < self.size:
-                slots[place] = (group, i)
-        fresh = [i for key, i in slots if key == group]
-        kept = {key: [rows[i] for k, i in slots if k == key] for key, rows in self._groups.items()}
-        kept[group] = split_batch(learner.collate([data[i] for i in fresh])) if fresh else []
-        self._groups = kept
+                slots[place] = (group, i, True)
+        fresh = [i for _, i, new in slots if new]
+        for key, held in self._groups.items():
+            self._groups[key] = [held[i] for k, i, new in slots if k == key and not new]
+        stored = split_batch(learner.collate([data[i] for i in fresh])) if fresh else []
+        self._groups[group] = [*self._groups.get(group, []), *stored]
 
     def offer(self, batch: Any, group: str) -> None:
         """Choose among examples as they come, during training; what is not chosen is not decoded.
@@ -111,6 +159,11 @@ class Memory:
             >>> memory.sample(2)[1].sort().values
             tensor([3, 4])
         """
+        if self._coreset is not None:
+            raise ValueError(
+                f"the policy '{self.policy}' chooses among the examples of a whole experience; as they come, "
+                "reservoir, balanced, queue and ring do"
+            )
         held = self._groups.setdefault(group, [])
         for i in range(length(batch)):
             self._seen += 1
@@ -129,8 +182,11 @@ class Memory:
         if self.policy == "queue":
             next(filter(None, rows)).pop(0)
             return True
-        if self.policy == "balanced" and len(held) < len(largest):
-            largest.pop(self._integer(len(largest)))
+        if self.policy in ("balanced", "ring") and len(held) < len(largest):
+            largest.pop(0 if self.policy == "ring" else self._integer(len(largest)))
+            return True
+        if self.policy == "ring":
+            held.pop(0)
             return True
         # Vitter's algorithm R, over the whole memory or within the group.
         whole = self.policy == "reservoir"
@@ -184,20 +240,11 @@ class Memory:
 
     def state_dict(self) -> dict[str, Any]:
         own = {"seen": self._seen, "offered": self._offered, "groups": self._groups}
+        own["experiences"] = self._experiences
         return own | {"generator": self._generator.get_state()}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         # At rest on the CPU, as rows that are added later: what resumes on a device moves numbers there.
         self._seen, self._groups = state["seen"], at_rest(state["groups"])
-        self._offered = state.get("offered", {})
+        self._offered, self._experiences = state.get("offered", {}), state.get("experiences", 0)
         self._generator.set_state(state["generator"])
-
-
-def _shares(size: int, available: list[int]) -> list[int]:
-    """Places for each experience: as equal as what is available allows, ``size`` in all."""
-    shares, left = [0] * len(available), size
-    order = sorted(range(len(available)), key=lambda i: available[i])
-    for rank, i in enumerate(order):
-        shares[i] = min(available[i], left // (len(order) - rank))
-        left -= shares[i]
-    return shares
