@@ -74,9 +74,7 @@ class DER(Strategy):
         self.memory = Memory(size, "reservoir", seed or 0)
 
     def loss(self, learner: SupportsLearning, batch: Any, outputs: Any) -> dict[str, Tensor]:
-        stored, again = (
-            stored_batch(self.memory, self.batch_size, outputs, join=_joined) for _ in range(2)
-        )
+        stored, again = (stored_batch(self.memory, self.batch_size, outputs, join=_joined) for _ in range(2))
         if stored is None or again is None:
             return {}
         (examples, *then), (labelled, *_) = stored, again
