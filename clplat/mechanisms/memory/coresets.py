@@ -59,7 +59,8 @@ def mean_of_features(features: Tensor, count: int, draw: Generator | None = None
         Chaudhry et al. 2019 ("MoF"), arXiv 1902.10486, which takes the mean of each class.
     """
     points = normalize(features.flatten(1), dim=1)
-    return (points - points.mean(0)).norm(dim=1).argsort(stable=True)[:count].tolist()
+    nearest: list[int] = (points - points.mean(0)).norm(dim=1).argsort(stable=True)[:count].tolist()
+    return nearest
 
 
 def k_means(points: Tensor, clusters: int, draw: Generator, rounds: int = 20) -> tuple[Tensor, Tensor]:

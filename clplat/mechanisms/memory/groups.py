@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 from torch import Tensor
 
-__all__ = ["by_group", "shares"]
+__all__ = ["by_group", "label_of", "shares"]
 
 
 def by_group(data: Any, per: Literal["experience", "class"], own: str) -> dict[str, Sequence[int]]:
@@ -25,13 +25,19 @@ def by_group(data: Any, per: Literal["experience", "class"], own: str) -> dict[s
     if per == "experience":
         return {own: range(len(data))}
     groups: dict[str, list[int]] = {}
+    labels = getattr(data, "targets", None)  # as data sets of torchvision and Avalanche have
     for i in range(len(data)):
-        groups.setdefault(_class(data[i]) or own, []).append(i)
+        label = _class(label_of(data[i]) if labels is None else labels[i])
+        groups.setdefault(label or own, []).append(i)
     return {**groups}
 
 
-def _class(example: Any) -> str | None:
-    label = example[1] if isinstance(example, tuple | list) and len(example) > 1 else None
+def label_of(example: Any) -> Any:
+    """The label y of an example ``(x, y, ...)``; None of any other."""
+    return example[1] if isinstance(example, tuple | list) and len(example) > 1 else None
+
+
+def _class(label: Any) -> str | None:
     if isinstance(label, Tensor) and not label.ndim and not label.is_floating_point():
         label = int(label)
     return f"class {label}" if isinstance(label, int) else None

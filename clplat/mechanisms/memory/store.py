@@ -66,14 +66,15 @@ class Memory:
         self._generator = generator(seed, "memory")
         self._seen = self._experiences = 0
         self._offered: dict[str, int] = {}
-        self._groups: dict[str, list[Any]] = {}
+        #: The stored examples of each group, by its name.
+        self.groups: dict[str, list[Any]] = {}
 
     def __len__(self) -> int:
-        return sum(len(rows) for rows in self._groups.values())
+        return sum(len(rows) for rows in self.groups.values())
 
     def bytes(self) -> int:
         """Bytes of all stored examples."""
-        return sum(size_in_bytes(row) for rows in self._groups.values() for row in rows)
+        return sum(size_in_bytes(row) for rows in self.groups.values() for row in rows)
 
     def _integer(self, high: int) -> int:
         return int(torch.randint(high, (1,), generator=self._generator))
@@ -85,7 +86,7 @@ class Memory:
             learner: joins examples to a batch, and makes of them what a coreset looks at.
             data: what was trained on, ``learner.data()``.
         """
-        groups = by_group(data, self.per, str(max(len(self._groups), self._experiences)))
+        groups = by_group(data, self.per, str(max(len(self.groups), self._experiences)))
         if self.policy in ("queue", "reservoir"):
             for group, rows in groups.items():
                 (self._add_newest if self.policy == "queue" else self._add_drawn)(learner, data, group, rows)
@@ -95,15 +96,15 @@ class Memory:
 
     def _add_shares(self, learner: Describes, data: Any, fresh: dict[str, Sequence[int]]) -> None:
         """Share the places equally among all groups; within one, old and new examples by their numbers."""
-        names = list(dict.fromkeys([*self._groups, *fresh]))
-        available = [len(self._groups.get(name, ())) + len(fresh.get(name, ())) for name in names]
+        names = list(dict.fromkeys([*self.groups, *fresh]))
+        available = [len(self.groups.get(name, ())) + len(fresh.get(name, ())) for name in names]
         for name, share in zip(names, shares(self.size, available), strict=True):
-            old, new, seen = self._groups.get(name, []), fresh.get(name, ()), self._offered.get(name, 0)
+            old, new, seen = self.groups.get(name, []), fresh.get(name, ()), self._offered.get(name, 0)
             kept = share if not new else max(share - len(new), round(share * seen / (seen + len(new))))
             rows = [old[i] for i in self._kept(len(old), kept)] if old else []
             chosen = self._chosen(learner, data, new, share - len(rows)) if new else []
             stored = split_batch(learner.collate([data[i] for i in chosen])) if chosen else []
-            self._groups[name] = [*rows, *stored]
+            self.groups[name] = [*rows, *stored]
             self._offered[name] = seen + len(new)
             self._seen += len(new)
 
@@ -131,7 +132,7 @@ class Memory:
     def _add_drawn(self, learner: Describes, data: Any, group: str, rows: Sequence[int]) -> None:
         """Vitter's algorithm R over rows that are not decoded until they are chosen."""
         slots: list[tuple[str, int, bool]] = [
-            (key, i, False) for key, held in self._groups.items() for i in range(len(held))
+            (key, i, False) for key, held in self.groups.items() for i in range(len(held))
         ]
         for i in rows:
             self._seen += 1
@@ -140,10 +141,10 @@ class Memory:
             elif (place := self._integer(self._seen)) < self.size:
                 slots[place] = (group, i, True)
         fresh = [i for _, i, new in slots if new]
-        for key, held in self._groups.items():
-            self._groups[key] = [held[i] for k, i, new in slots if k == key and not new]
+        for key, held in self.groups.items():
+            self.groups[key] = [held[i] for k, i, new in slots if k == key and not new]
         stored = split_batch(learner.collate([data[i] for i in fresh])) if fresh else []
-        self._groups[group] = [*self._groups.get(group, []), *stored]
+        self.groups[group] = [*self.groups.get(group, []), *stored]
 
     def offer(self, batch: Any, group: str) -> None:
         """Choose among examples as they come, during training; what is not chosen is not decoded.
@@ -164,7 +165,7 @@ class Memory:
                 f"the policy '{self.policy}' chooses among the examples of a whole experience; as they come, "
                 "reservoir, balanced, queue and ring do"
             )
-        held = self._groups.setdefault(group, [])
+        held = self.groups.setdefault(group, [])
         for i in range(length(batch)):
             self._seen += 1
             self._offered[group] = self._offered.get(group, 0) + 1
@@ -177,7 +178,7 @@ class Memory:
 
     def _make_room(self, group: str) -> bool:
         """Remove one row of a full memory for one of this group, unless the draw is against it."""
-        rows, held = [*self._groups.values()], self._groups[group]
+        rows, held = [*self.groups.values()], self.groups[group]
         largest = max(rows, key=len)
         if self.policy == "queue":
             next(filter(None, rows)).pop(0)
@@ -213,7 +214,7 @@ class Memory:
             join: makes a batch of examples.
         """
         mixed = mixed or self._one_of_each()
-        groups = [rows for rows in self._groups.values() if len(rows) > 1 or mixed]
+        groups = [rows for rows in self.groups.values() if len(rows) > 1 or mixed]
         if not any(groups):
             return None
         rows = [row for group in groups for row in group] if mixed else groups[self._integer(len(groups))]
@@ -222,16 +223,16 @@ class Memory:
 
     def _one_of_each(self) -> bool:
         """Whether the memory is full, of experiences with one example each."""
-        return len(self) == self.size > 1 and all(len(rows) < 2 for rows in self._groups.values())
+        return len(self) == self.size > 1 and all(len(rows) < 2 for rows in self.groups.values())
 
     def sample_each(self, count: int) -> list[Any]:
         """One batch of every stored experience, about ``count`` examples together, two each at least.
 
         As in `sample`, an experience of which one example is left is passed over.
         """
-        groups = [rows for rows in self._groups.values() if len(rows) > 1]
+        groups = [rows for rows in self.groups.values() if len(rows) > 1]
         if self._one_of_each():
-            groups = [[row for rows in self._groups.values() for row in rows]]
+            groups = [[row for rows in self.groups.values() for row in rows]]
         batches = []
         for rows in groups:
             order = torch.randperm(len(rows), generator=self._generator)[: max(2, count // len(groups))]
@@ -239,12 +240,12 @@ class Memory:
         return batches
 
     def state_dict(self) -> dict[str, Any]:
-        own = {"seen": self._seen, "offered": self._offered, "groups": self._groups}
+        own = {"seen": self._seen, "offered": self._offered, "groups": self.groups}
         own["experiences"] = self._experiences
         return own | {"generator": self._generator.get_state()}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         # At rest on the CPU, as rows that are added later: what resumes on a device moves numbers there.
-        self._seen, self._groups = state["seen"], at_rest(state["groups"])
+        self._seen, self.groups = state["seen"], at_rest(state["groups"])
         self._offered, self._experiences = state.get("offered", {}), state.get("experiences", 0)
         self._generator.set_state(state["generator"])
