@@ -11,7 +11,16 @@ from torch import Tensor
 from clplat.data.batch import Batch
 from clplat.data.stored_rows import is_row
 
-__all__ = ["at_rest", "content_bytes", "join_examples", "length", "size_in_bytes", "split_batch", "take", "tensor_bytes"]
+__all__ = [
+    "at_rest",
+    "content_bytes",
+    "join_examples",
+    "length",
+    "size_in_bytes",
+    "split_batch",
+    "take",
+    "tensor_bytes",
+]
 
 
 def split_batch(batch: Any) -> list[Any]:

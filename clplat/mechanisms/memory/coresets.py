@@ -38,7 +38,7 @@ def herding(features: Tensor, count: int, draw: Generator | None = None) -> list
 
     Example:
         >>> herding(torch.tensor([[[1.0, 0.0]], [[0.8, 0.6]], [[0.0, 1.0]]]), 2)
-        [1, 0]
+        [1, 2]
     """
     points = normalize(features.flatten(1), dim=1)
     mean, total = points.mean(0), torch.zeros_like(points[0])
