@@ -33,8 +33,10 @@ class CLSER(Strategy):
         size: exemplars in the memory, a reservoir that fills after every step.
         batch_size: exemplars per step.
         weight: of the rows' distance.
-        stable_decay, plastic_decay: of the averages.
-        stable_rate, plastic_rate: chances that they move in a step.
+        stable_decay: of the stable average.
+        plastic_decay: of the plastic one.
+        stable_rate: chance that the stable average moves in a step.
+        plastic_rate: chance that the plastic one does.
         seed: of the memory and of these chances; by default the experiment's.
 
     References:

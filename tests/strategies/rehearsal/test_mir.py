@@ -42,13 +42,17 @@ def test_the_most_harmed_are_rehearsed() -> None:
     outputs = model(OTHER)
     found = strategy.loss(learner, OTHER, outputs)["replay"]
     together = drawn.part(chosen)
-    assert float(found.detach()) == pytest.approx(0.5 * float(tiny_loss(together, model(together))), rel=1e-5)
+    assert float(found.detach()) == pytest.approx(
+        0.5 * float(tiny_loss(together, model(together)).detach()), rel=1e-5
+    )
     assert all(torch.equal(weights[name], p) for name, p in model.named_parameters()), "the step is virtual"
     (tiny_loss(OTHER, outputs) + found).backward()  # the graph of the step itself is still there
 
 
 def test_of_a_classifier_the_loss_is_that_of_the_class() -> None:
     strategy, model = MIR(size=6, batch_size=2, candidates=6), torch.nn.Linear(2, 3)
+    torch.nn.init.zeros_(model.weight)
+    torch.nn.init.zeros_(model.bias)
     learner = tiny_learner(model)
     learner.predict_fn = lambda batch: model(batch[0])
     seen: list[list[int]] = []
