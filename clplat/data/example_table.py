@@ -221,8 +221,7 @@ class ExampleTable(LazyExamples):
     def _distinct(self, *names: str) -> Any:
         """The distinct entries of these columns, row by row."""
         there = [self.columns[name] for name in names if name in self.columns]
-        flat = [column if column.type == _TEXT else None for column in there]
-        if len(there) == 1 and flat[0] is not None:
+        if len(there) == 1 and there[0].type == _TEXT:
             return pc.drop_null(pc.unique(there[0]))
         cut = []
         for start in range(0, len(self), _BLOCK):
