@@ -1,4 +1,4 @@
-"""What a model puts out of each example of a batch: rows, how far they moved, losses, classes."""
+"""What a model puts out of each example of a batch: rows, how far they moved, losses."""
 
 from __future__ import annotations
 
@@ -9,9 +9,10 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from clplat.data.batch import Batch
+from clplat.mechanisms.examples import labels_of
 from clplat.models.outputs import as_outputs
 
-__all__ = ["classes_of", "losses_of", "rows_of", "squared_distances"]
+__all__ = ["losses_of", "rows_of", "squared_distances"]
 
 
 def rows_of(outputs: Any) -> list[Tensor]:
@@ -31,14 +32,6 @@ def squared_distances(new: Tensor, old: Tensor) -> Tensor:
     return torch.where(old.isnan(), 0.0, new - old).square().flatten(1).sum(1)
 
 
-def classes_of(batch: Any) -> Tensor | None:
-    """The classes of a batch ``(x, y, ...)``: one integer per example; None where it has none."""
-    found = batch[1] if isinstance(batch, tuple | list) and len(batch) > 1 else None
-    if isinstance(found, Tensor) and found.ndim == 1 and not found.is_floating_point():
-        return found
-    return None
-
-
 def losses_of(batch: Any, outputs: Any) -> Tensor:
     """The cross-entropy (B,) of each example: of its class, or of its target among all candidates.
 
@@ -53,7 +46,7 @@ def losses_of(batch: Any, outputs: Any) -> Tensor:
     """
     made = as_outputs(outputs)
     if isinstance(made, Tensor):
-        if (classes := classes_of(batch)) is None:
+        if (classes := labels_of(batch)) is None:
             raise TypeError("the loss of each example needs batches (x, y, ...) with integer classes y")
         return F.cross_entropy(made, classes.to(made.device), reduction="none")
     scores = made.scores(scale=made.scale)

@@ -11,11 +11,11 @@ from torch.nn.functional import normalize
 from clplat.config.space import Float, Int
 from clplat.data.batch import Batch
 from clplat.data.stored_rows import is_row
+from clplat.mechanisms.examples import labels_of
 from clplat.mechanisms.memory import Memory
 from clplat.mechanisms.memory.composition import enough
 from clplat.mechanisms.memory.descriptions import reading
 from clplat.mechanisms.memory.nearest_mean import put_means
-from clplat.mechanisms.per_example import classes_of
 from clplat.mechanisms.prototypes import follow, ppp_loss
 from clplat.models.outputs import as_outputs
 from clplat.training.strategy import Strategy, SupportsLearning
@@ -120,7 +120,7 @@ def _read(learner: SupportsLearning, batch: Any, outputs: Any) -> tuple[list[str
     with reading(learner.model) as seen:
         made = as_outputs(learner.predict(batch) if outputs is None else outputs)
     if isinstance(made, Tensor):
-        classes = classes_of(batch)
+        classes = labels_of(batch)
         if classes is None:
             raise TypeError("CoPE on logits needs batches (x, y, ...) with integer classes y")
         return [str(number) for number in classes.tolist()], normalize(seen[-1] if seen else made, dim=1)

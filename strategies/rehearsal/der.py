@@ -11,10 +11,10 @@ from torch.nn.functional import normalize
 from torch.nn.utils.rnn import pad_sequence
 
 from clplat.config.space import Float, Int
-from clplat.mechanisms.examples import join_examples
+from clplat.mechanisms.examples import join_examples, labels_of
 from clplat.mechanisms.memory import Memory
 from clplat.mechanisms.memory.composition import enough, stored_batch
-from clplat.mechanisms.per_example import classes_of, rows_of, squared_distances
+from clplat.mechanisms.per_example import rows_of, squared_distances
 from clplat.mechanisms.teacher import Teacher, snapshot
 from clplat.training.strategy import Strategy, SupportsLearning
 
@@ -100,7 +100,7 @@ class DER(Strategy):
 
     def after_step(self, learner: SupportsLearning, batch: Any, outputs: Any) -> None:
         self.memory.offer((batch, *rows_of(outputs)), str(learner.progress.experience))
-        if self.gamma is not None and (classes := classes_of(batch)) is not None:
+        if self.gamma is not None and (classes := labels_of(batch)) is not None:
             for number in {*classes.tolist()}:
                 self._met.setdefault(str(number), learner.progress.experience)
 
@@ -119,7 +119,7 @@ class DER(Strategy):
         examples, *then = _joined(rows)
         model = Teacher(snapshot(learner.model, statistics=True), "momentum")  # evaluation mode, no gradients
         now = [row.cpu() for row in rows_of(model.outputs(learner, examples))]
-        classes = classes_of(examples)
+        classes = labels_of(examples)
         if len(now) == 1:
             if classes is None or not new:
                 return rows

@@ -10,9 +10,9 @@ from torch import Tensor
 
 from clplat.config.space import Float, Int
 from clplat.data.batch import Batch
+from clplat.mechanisms.examples import labels_of
 from clplat.mechanisms.memory import Memory
 from clplat.mechanisms.memory.composition import enough, stored_batch
-from clplat.mechanisms.per_example import classes_of
 from clplat.models.outputs import Outputs, as_outputs
 from clplat.training.strategy import Strategy, SupportsLearning
 
@@ -87,7 +87,7 @@ class ERACE(Strategy):
 
 def _own_classes(logits: Tensor, batch: Any) -> Tensor:
     """The logits with those of classes outside the batch at the least finite number."""
-    classes = classes_of(batch)
+    classes = labels_of(batch)
     if classes is None:
         raise TypeError("ERACE on logits needs batches (x, y, ...) with integer classes y")
     present = torch.zeros(logits.shape[1], dtype=torch.bool, device=logits.device)
