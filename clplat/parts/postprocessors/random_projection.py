@@ -20,8 +20,8 @@ class RandomProjection(PostProcessor):
 
     ``h(x) = relu(x W)`` with W (D, M) of normal numbers; G is the mean of ``h h^T`` over training data of the
     domains seen, composed queries and pictures in equal shares, and rows become
-    ``(G + ridge tr(G) / M I)^(-1/2) h(x)``. RanPAC scores a class by ``h(x)^T (G + l I)^(-1) c``, c the sum of
-    its examples' features; here every item is a class with one example, itself, and lengths are taken out.
+    ``(G + ridge tr(G) / M I)^(-1/2) h(x)``. RanPAC scores a class by ``h(x)^T (G + l I)^(-1) c``, c the sum
+    of its examples' features; here every item is a class with one example, itself, and lengths are taken out.
     G is a sum over examples: where the towers are frozen it is the same in whatever order domains come.
 
     Args:
@@ -33,8 +33,8 @@ class RandomProjection(PostProcessor):
         ValueError: a setting out of range.
 
     References:
-        McDonnell et al. 2023 (RanPAC), Random Projections and Pre-trained Models for Continual Learning, arXiv
-        2307.02251.
+        McDonnell et al. 2023 (RanPAC), Random Projections and Pre-trained Models for Continual Learning,
+        arXiv 2307.02251.
 
     Example:
         >>> part = RandomProjection(width=4)

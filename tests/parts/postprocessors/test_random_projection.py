@@ -18,7 +18,10 @@ def test_scores_are_ranpacs_with_every_item_as_a_class() -> None:
     part.fit(Banks(QUERIES, PICTURES))
     q, g = part.map(Scored(ASKED), Scored(PICTURES))
     weights = torch.randn(6, 12, generator=generator(0, "random features", 6)).double()
-    h = {name: (rows.double() @ weights).relu() for name, rows in (("b", QUERIES), ("p", PICTURES), ("q", ASKED))}
+    h = {
+        name: (rows.double() @ weights).relu()
+        for name, rows in (("b", QUERIES), ("p", PICTURES), ("q", ASKED))
+    }
     gram = torch.zeros(12, 12).double()
     for name, count in (("b", 40), ("p", 30)):
         for row in h[name]:
@@ -33,5 +36,5 @@ def test_the_order_of_domains_does_not_matter() -> None:
     forward, backward = RandomProjection(width=8), RandomProjection(width=8)
     forward.fit(Banks(QUERIES, PICTURES))
     backward.fit(Banks(QUERIES.flip(0), PICTURES.flip(0)))
-    for one, other in zip(forward.map(Scored(ASKED), Scored(PICTURES)), backward.map(Scored(ASKED), Scored(PICTURES)), strict=True):  # fmt: skip
-        assert torch.allclose(one, other, atol=1e-4)
+    found = [part.map(Scored(ASKED), Scored(PICTURES)) for part in (forward, backward)]
+    assert all(torch.allclose(one, other, atol=1e-4) for one, other in zip(*found, strict=True))
