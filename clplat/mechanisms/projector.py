@@ -16,8 +16,8 @@ __all__ = ["Projector"]
 class Projector:
     """Rows (N, D) to rows (N, E): linear, or with a hidden layer of normalised units.
 
-    A term of a strategy is computed with it; the loop differentiates the sum of all terms and knows nothing of
-    it, and `step` takes what gradient has come. It is made when the widths are known, at the first rows.
+    A term of a strategy is computed with it; the loop differentiates the sum of all terms and knows nothing
+    of it, and `step` takes what gradient has come. It is made at the first rows, when widths are known.
 
     Args:
         hidden: width of the layer between; 0: linear.

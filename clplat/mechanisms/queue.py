@@ -8,7 +8,18 @@ from typing import Any
 import torch
 from torch import Tensor
 
-__all__ = ["RowQueue"]
+__all__ = ["RowQueue", "alike"]
+
+
+def alike(left: Sequence[str], right: Sequence[str]) -> Tensor:
+    """Which are the same by name (n, N), bool; what has no name is like nothing.
+
+    Example:
+        >>> alike(["a", ""], ["a", ""]).tolist()
+        [[True, False], [False, False]]
+    """
+    found = [[bool(one) and one == other for other in right] for one in left]
+    return torch.tensor(found, dtype=torch.bool).reshape(len(left), len(right))
 
 
 class RowQueue:
@@ -35,12 +46,6 @@ class RowQueue:
     def behind(self, rows: Tensor) -> Tensor:
         """These rows, and those of the queue after them (n + N, D)."""
         return rows if self.rows is None else torch.cat([rows, self.rows.to(rows)])
-
-    def others(self, names: Sequence[str]) -> Tensor:
-        """Which rows of the queue are something else than what is named (n, N), bool."""
-        return torch.tensor([[not own or own != name for own in self.names] for name in names]).reshape(
-            len(names), len(self.names)
-        )
 
     def add(self, rows: Tensor, names: Sequence[str] = ()) -> None:
         """The newest rows; the oldest leave.

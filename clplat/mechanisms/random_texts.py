@@ -51,7 +51,9 @@ def random_texts(backbone: _Tokenizes, count: int, length: int, seed: int) -> Te
     special = form[~free].unique()
     # The text ends at the largest id of CLIP's vocabulary, wherever that stands: nothing above it is a word.
     last = int(special.max())
-    high = last if last > int(form[free].max()) else int(backbone.model_cfg["text_cfg"].get("vocab_size", last))
+    high = (
+        last if last > int(form[free].max()) else int(backbone.model_cfg["text_cfg"].get("vocab_size", last))
+    )
     known = torch.arange(1, high)
     known = known[~torch.isin(known, special)]
     ids = form.repeat(count, 1)

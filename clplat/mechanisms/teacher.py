@@ -125,7 +125,9 @@ class Teacher:
         self._steps += 1
         if self.which == "average" and self._steps % self.every:
             return
-        self.absorb(model, 1 - self.decay if self.which == "momentum" else 1 / (self._steps // self.every + 1))
+        self.absorb(
+            model, 1 - self.decay if self.which == "momentum" else 1 / (self._steps // self.every + 1)
+        )
 
     @torch.no_grad()
     def absorb(self, model: nn.Module, share: float) -> None:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from typing import Annotated, Any
 
-from torch import Tensor, cat
+import torch
+from torch import Tensor
 
 from clplat.config.space import Float, Int
-from clplat.mechanisms.queue import RowQueue
+from clplat.mechanisms.queue import RowQueue, alike
 from clplat.models.outputs import are_embeddings, as_outputs, cosines
 from clplat.parts.losses.info_nce import info_nce
 from clplat.parts.teachers._base import TeacherPart, teacher_named
@@ -66,6 +67,7 @@ class MomentumContrast(Strategy):
         self.weight, self.size, self.temperature = weight, size, temperature
         self.teacher = teacher_named("compatible" if teacher is None else teacher)
         self._queries, self._targets = RowQueue(size), RowQueue(size)
+        self._fresh: tuple[Tensor, Tensor, list[str]] | None = None
 
     def before_experience(self, learner: SupportsLearning, experience: Any) -> None:
         self.teacher.begin(learner)
@@ -83,20 +85,17 @@ class MomentumContrast(Strategy):
 
     def _one_way(self, rows: Tensor, answers: Tensor, queue: RowQueue, names: list[str]) -> Tensor:
         logits = cosines(rows, queue.behind(answers), 1.0 / self.temperature)
-        same = RowQueue(len(names))
-        same.add(answers, names)
-        alike = ~same.others(names)
-        alike.fill_diagonal_(True)
-        others = queue.others(names)
-        valid = cat([alike | True, others], dim=1).to(rows.device)
-        positive = cat([alike, others & False], dim=1).to(rows.device)
+        right, again = alike(names, names).fill_diagonal_(True), alike(names, queue.names)
+        positive = torch.cat([right, torch.zeros_like(again)], dim=1).to(rows.device)
+        valid = torch.cat([torch.ones_like(right), ~again], dim=1).to(rows.device)
         return info_nce(logits, positive=positive, valid=valid)
 
     def after_step(self, learner: SupportsLearning, batch: Any, outputs: Any) -> None:
         self.teacher.follow(learner)
-        queries, targets, names = self._fresh
-        self._queries.add(queries, names)
-        self._targets.add(targets, names)
+        if self._fresh is not None:
+            queries, targets, names = self._fresh
+            self._queries.add(queries, names)
+            self._targets.add(targets, names)
 
 
 def _names(batch: Any, count: int) -> list[str]:

@@ -21,9 +21,9 @@ __all__ = ["QueueDistill"]
 class QueueDistill(Strategy):
     """Relation distillation with a queue: how near an item is to earlier ones, by the teacher's embeddings.
 
-    ``loss = weight * KL(softmax(z' K / T_t) || softmax(z K / T_s))``, the mean over queries and targets, with z
-    of the student, z' of the teacher, and K the teacher's targets of the batch and of the batches before, also
-    of earlier domains. The papers' cross-entropy differs by a constant.
+    ``loss = weight * KL(softmax(z' K / T_t) || softmax(z K / T_s))``, the mean over queries and targets, with
+    z of the student, z' of the teacher, and K the teacher's targets of the batch and of the batches before,
+    also of earlier domains. The paper's cross-entropy differs by a constant.
 
     Args:
         weight: of the term.
@@ -71,6 +71,7 @@ class QueueDistill(Strategy):
         self.relation = Relation("row", teacher_temperature, student_temperature)
         self.teacher = teacher_named("previous" if teacher is None else teacher)
         self._queue, self._projector = RowQueue(size), Projector(seed=seed or 0)
+        self._fresh: Tensor | None = None
 
     def before_experience(self, learner: SupportsLearning, experience: Any) -> None:
         self.teacher.begin(learner)

@@ -11,8 +11,6 @@ from clplat.config.space import Choice, Float, Int
 from clplat.data.inputs import Texts
 from clplat.mechanisms.random_texts import random_texts
 from clplat.mechanisms.relation import Relation
-from clplat.models.outputs import as_outputs
-from clplat.parts.teachers._base import TeacherPart, teacher_named
 from clplat.mechanisms.teacher import Teacher
 from clplat.training.strategy import Strategy, SupportsLearning
 
@@ -72,8 +70,8 @@ class VocabularyDistill(Strategy):
     ) -> None:
         if not (weight >= 0 and temperature > 0 and length >= 1 and sentences >= texts >= 2):
             raise ValueError(
-                "weight must be at least 0, temperature above 0, length at least 1, and texts at least 2 and at "
-                f"most sentences, not {weight}, {temperature}, {length}, {texts} of {sentences}"
+                "weight must be at least 0, temperature above 0, length at least 1, and texts at least 2 and "
+                f"no more than sentences, not {weight}, {temperature}, {length}, {texts} of {sentences}"
             )
         self.weight, self.temperature, self.axis, self.direction = weight, temperature, axis, direction
         self.teacher, self.sentences, self.length, self.texts = teacher, sentences, length, texts
@@ -99,14 +97,10 @@ class VocabularyDistill(Strategy):
 
     def _drawn(self, learner: SupportsLearning) -> Texts:
         """The texts of this step."""
-        model, seed = learner.model, self.seed or 0
+        model: Any = learner.model
+        seed = self.seed or 0
         if self._list is None:
-            self._list = random_texts(model.backbone, self.sentences, self.length, seed)  # type: ignore[arg-type]
+            self._list = random_texts(model.backbone, self.sentences, self.length, seed)
         draw = learner.progress.generator(seed, "vocabulary")
         chosen = torch.randperm(self.sentences, generator=draw)[: self.texts].tolist()
-        return self._list.part(chosen).to(outputs_device(model))
-
-
-def outputs_device(model: Any) -> torch.device:
-    device: torch.device = next(model.parameters()).device
-    return device
+        return self._list.part(chosen).to(next(model.parameters()).device)

@@ -16,8 +16,8 @@ __all__ = ["Compatible"]
 class Compatible(TeacherPart):
     """A momentum model that absorbs the model and the one before this domain alike, as CTP's.
 
-    ``t <- decay t + (1 - decay) / 2 theta + (1 - decay) / 2 theta_previous`` after each step; with each domain
-    it begins again at the model.
+    ``t <- decay t + (1 - decay) / 2 theta + (1 - decay) / 2 theta_previous`` after each step; with each
+    domain it begins again at the model.
 
     Args:
         decay: how slowly.
