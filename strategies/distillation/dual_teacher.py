@@ -49,6 +49,7 @@ class DualTeacher(Strategy):
         2.0
     """
 
+    needs_embeddings = True
     terms = ("dual",)
     stores = "weights"
 

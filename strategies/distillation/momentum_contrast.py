@@ -49,6 +49,7 @@ class MomentumContrast(Strategy):
         256
     """
 
+    needs_embeddings = True
     terms = ("momentum",)
     stores = "weights"
     shares = False  # the queues fill with what this process trains on

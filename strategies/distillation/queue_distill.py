@@ -51,6 +51,7 @@ class QueueDistill(Strategy):
         128
     """
 
+    needs_embeddings = True
     terms = ("queue",)
     stores = "weights"
     shares = False  # the queue fills with what this process trains on

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from clplat.config.space import Choice, Float, Int
 from clplat.data.inputs import Texts
+from clplat.errors import UserError
 from clplat.mechanisms.random_texts import random_texts
 from clplat.mechanisms.relation import Relation
 from clplat.mechanisms.teacher import Teacher
@@ -81,6 +82,10 @@ class VocabularyDistill(Strategy):
         self._list: Texts | None = None
 
     def before_experience(self, learner: SupportsLearning, experience: Any) -> None:
+        if not hasattr(learner.model, "encode_texts"):
+            raise UserError(
+                "vocabulary_distill needs a ComposedRetriever as the model: it embeds texts alone"
+            )
         self._teacher.update(learner.model, learner.pretrained)
 
     def loss(self, learner: SupportsLearning, batch: Any, outputs: Any) -> dict[str, Tensor]:

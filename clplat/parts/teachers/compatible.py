@@ -37,9 +37,10 @@ class Compatible(TeacherPart):
         if not 0 <= decay <= 1:
             raise ValueError(f"decay must lie in [0, 1], not {decay}")
         self.decay = decay
-        self._held, self._before = Teacher(which="previous"), Teacher(which="previous")
+        self._held, self._before = Teacher(which="momentum"), Teacher(which="previous")
 
     def begin(self, learner: Predicts) -> None:
+        self._held = Teacher(which="momentum")
         super().begin(learner)
         self._before.update(learner.model, learner.pretrained)
 

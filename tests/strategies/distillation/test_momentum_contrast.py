@@ -23,7 +23,7 @@ def slow(rows: Tensor, answers: Tensor, names: list[str], queue: Tensor, queued:
         counts = torch.tensor([True] * len(answers) + [name != names[i] for name in queued])
         log_p = logits.masked_fill(~counts, -torch.inf).log_softmax(0)
         right = [j for j, name in enumerate(names) if name == names[i]]
-        total -= float(log_p[right].mean())
+        total -= float(log_p[right].mean().detach())
     return total / len(rows)
 
 
