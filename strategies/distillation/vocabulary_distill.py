@@ -84,7 +84,7 @@ class VocabularyDistill(Strategy):
     def before_experience(self, learner: SupportsLearning, experience: Any) -> None:
         if not hasattr(learner.model, "encode_texts"):
             raise UserError(
-                "vocabulary_distill needs a ComposedRetriever as the model: it embeds texts alone"
+                "vocabulary_distill needs a ComposedRetriever as the model, to embed texts"
             )
         self._teacher.update(learner.model, learner.pretrained)
 
