@@ -48,7 +48,7 @@ def random_texts(backbone: _Tokenizes, count: int, length: int, seed: int) -> Te
     free = form != other  # where words stand
     if int(free.sum()) != length:
         raise UserError(f"{length} random tokens do not fit into the {backbone.context_length} of a text")
-    special = form[~free].unique()
+    special = torch.tensor(sorted({*form[~free].tolist()}))
     # The text ends at the largest id of CLIP's vocabulary, wherever that stands: nothing above it is a word.
     last = int(special.max())
     high = (

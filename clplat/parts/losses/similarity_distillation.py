@@ -43,6 +43,7 @@ class SimilarityDistillation(Loss):
         arXiv:2303.06628; Wu et al., "TinyCLIP", ICCV 2023, arXiv:2309.12314.
 
     Example:
+        >>> import torch
         >>> distil = SimilarityDistillation(axis="row", student_temperature=0.5)
         >>> distil.compare(student=torch.eye(2), teacher=2 * torch.eye(2))
         tensor(0.)
