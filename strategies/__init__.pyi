@@ -16,6 +16,7 @@ from strategies.gradients.agem import AGEM as AGEM
 from strategies.regularisation.ewc import EWC as EWC
 from strategies.regularisation.l2_anchor import L2Anchor as L2Anchor
 from strategies.regularisation.mas import MAS as MAS
+from strategies.regularisation.rwalk import RWalk as RWalk
 from strategies.regularisation.si import SI as SI
 from strategies.rehearsal.der import DER as DER
 from strategies.rehearsal.replay import Replay as Replay

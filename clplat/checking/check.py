@@ -7,7 +7,9 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from clplat.checking.alone import Alone
 from clplat.checking.copies import groups_of_equals, pairs_alike
+from clplat.checking.lengths import Lengths
 from clplat.checking.pictures import Look, look_at
 from clplat.checking.shortcuts import shortcuts
 from clplat.data.missing import without_pictures
@@ -26,12 +28,16 @@ class Report:
         counts: a row for training data and each set of every domain, by its place ``<domain>/<set>``.
         problems: what makes numbers wrong or a run impossible, a line each.
         remarks: what a reader of numbers should know, a line each.
+        lengths: of the texts, in tokens of a model.
+        alone: how far a model comes with half of a query, by the place of a set.
         details: keys and ids behind them, by what they are.
     """
 
     counts: dict[str, dict[str, int]] = field(default_factory=dict)
     problems: list[str] = field(default_factory=list)
     remarks: list[str] = field(default_factory=list)
+    lengths: Lengths = field(default_factory=Lengths)
+    alone: dict[str, Alone] = field(default_factory=dict)
     details: dict[str, Any] = field(default_factory=dict)
 
     def add(self, to: list[str], what: str, found: Sequence[Any], said: str) -> None:

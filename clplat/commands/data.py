@@ -46,6 +46,8 @@ def _check(config: Any, options: Namespace) -> int:
     from dataclasses import asdict
 
     from clplat.checking.check import check
+    from clplat.checking.lengths import lengths_of
+    from clplat.config.raw import unflatten
     from clplat.data.walk import words
     from clplat.files import write_json
 
@@ -61,23 +63,47 @@ def _check(config: Any, options: Namespace) -> int:
         workers=options.workers,
         said=_progress,
     )
-    backbone = config.make("backbone")
     texts = list(dict.fromkeys(words(list(domains))))
-    cut = [texts[i] for i in backbone.truncated(texts)]
-    said = f"of {len(texts)} texts are longer than {backbone.context_length} tokens and would be cut"
-    report.add(report.problems, "cut", cut, said)
+    report.lengths = lengths_of(texts, config.make("backbone"))
+    said = f"of {len(texts)} texts are longer than {report.lengths.context} tokens and would be cut"
+    report.add(report.problems, "cut", report.lengths.cut, said)
+    if "backbone" in unflatten(options.raw) and not options.quick:
+        _ask_alone(report, config, domains)
     report.remarks += list(getattr(scenario, "remarks", ()))
     if options.json is not None:
         write_json(options.json, asdict(report), checksum=False)
-    columns = ("examples", "queries", "answers", "gallery")
-    body = [[at, *(f"{row[c]:,}" if c in row else "" for c in columns)] for at, row in report.counts.items()]
-    print_table(["", *columns], body, 1)
+    _print_tables(report)
     for kind, lines in (("problem", report.problems), ("remark", report.remarks)):
         for line in lines:
             print(f"{kind}: {line}")
     if not report.problems:
         print("no problems" + (" (no picture was decoded)" if options.quick else ""))
     return 1 if report.problems else 0
+
+
+def _ask_alone(report: Any, config: Any, domains: Any) -> None:
+    """What a model that was named finds with half of a query."""
+    from clplat.checking.alone import measured_alone
+
+    if {"missing", "unreadable"} & report.details.keys():
+        report.remarks.append("what a model finds with half of a query is not measured: pictures are missing")
+        return
+    report.alone = measured_alone(config, domains)
+    report.remarks += [f"{place}: {line}" for place, one in report.alone.items() for line in one.remarks]
+
+
+def _print_tables(report: Any) -> None:
+    columns = ("examples", "queries", "answers", "gallery")
+    body = [[at, *(f"{row[c]:,}" if c in row else "" for c in columns)] for at, row in report.counts.items()]
+    print_table(["", *columns], body, 1)
+    print(report.lengths.said)
+    asked = [
+        [place, who, f"{found['R@1']:.1f}", f"{one.primary} {found[one.primary]:.1f}"]
+        for place, one in report.alone.items()
+        for who, found in one.metrics.items()
+    ]
+    if asked:
+        print_table(["", "asked by", "R@1", "primary"], asked, 2)
 
 
 def _progress(done: int, of: int) -> None:

@@ -126,6 +126,10 @@ class Backbone(Encoders):
         lengths = self._tokenizer.lengths([texts[i] for i in doubtful])
         return [i for i, length in zip(doubtful, lengths, strict=True) if length > room]
 
+    def lengths(self, texts: Sequence[str]) -> list[int]:
+        """Tokens of each text, its special ones included, however long."""
+        return self._tokenizer.lengths(texts)
+
     def tower_parameters(self, tower: Tower) -> list[nn.Parameter]:
         """The parameters that only this tower has, with the adapters around its layers and its prompt.
 

@@ -13,6 +13,7 @@ from typing_extensions import TypedDict
 
 from clplat.documents.checked import checked
 from clplat.errors import UserError
+from clplat.mechanisms.examples import floats_on
 from clplat.models.hashes import tensor_digest
 from clplat.training.optimizer import named_tensors
 from clplat.training.strategy import Strategy, SupportsLearning
@@ -154,7 +155,7 @@ def _restore(state: dict[str, Any], trainer: Trainer, weights: Weights) -> None:
     place = Position(*state["position"])
     if place != Position():  # before its first experience a strategy is as it was made
         strategy = trainer.strategy
-        strategy.load_state_dict(_floats_on(trainer.device, state["strategy"]))
+        strategy.load_state_dict(floats_on(trainer.device, state["strategy"]))
         strategy.rebuild(trainer.learner)
     # In the middle of an experience `before_experience`, which may freeze and unfreeze, is not called again.
     trainable = set(state["trainable"])
@@ -173,17 +174,6 @@ def _restore(state: dict[str, Any], trainer: Trainer, weights: Weights) -> None:
             key: value.to(own.device) if isinstance(value, Tensor) and value.dim() else value
             for key, value in moments.items()
         }
-
-
-def _floats_on(device: torch.device, node: Any) -> Any:
-    """Move what is computed with to the model's device; pixels, token ids and generator states stay."""
-    if isinstance(node, Tensor):
-        return node.to(device) if node.is_floating_point() else node
-    if isinstance(node, dict):
-        return {key: _floats_on(device, value) for key, value in node.items()}
-    if isinstance(node, list | tuple):
-        return type(node)(_floats_on(device, value) for value in node)
-    return node
 
 
 def _moments(trainer: Trainer) -> dict[str, Any]:

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from clplat.config.space import Choice, Float
+from clplat.mechanisms.examples import labels_of
 from clplat.mechanisms.relation import Relation
 from clplat.mechanisms.weight_space import leading
 from clplat.models.outputs import are_embeddings, as_outputs, similarities
@@ -104,7 +105,7 @@ class Distill(Strategy):
 
     def after_step(self, learner: SupportsLearning, batch: Any, outputs: Any) -> None:
         self._teacher.follow(learner)
-        labels, made = _labels(batch), as_outputs(outputs)
+        labels, made = labels_of(batch), as_outputs(outputs)
         if labels is not None and isinstance(made, Tensor):
             met = torch.zeros(made.shape[1] + 1, dtype=torch.bool, device=made.device)
             met[labels.clamp(min=-1)] = True  # labels to be ignored fall into the last place
@@ -145,11 +146,3 @@ class Distill(Strategy):
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         super().load_state_dict({"met": None, "units": None, **state})  # older runs have had no classes
-
-
-def _labels(batch: Any) -> Tensor | None:
-    """The labels of a batch ``(x, y, ...)``: one integer per example."""
-    found = batch[1] if isinstance(batch, tuple | list) and len(batch) > 1 else None
-    if isinstance(found, Tensor) and found.ndim == 1 and not found.is_floating_point():
-        return found
-    return None

@@ -83,9 +83,7 @@ class VocabularyDistill(Strategy):
 
     def before_experience(self, learner: SupportsLearning, experience: Any) -> None:
         if not hasattr(learner.model, "encode_texts"):
-            raise UserError(
-                "vocabulary_distill needs a ComposedRetriever as the model, to embed texts"
-            )
+            raise UserError("vocabulary_distill needs a ComposedRetriever as the model, to embed texts")
         self._teacher.update(learner.model, learner.pretrained)
 
     def loss(self, learner: SupportsLearning, batch: Any, outputs: Any) -> dict[str, Tensor]:

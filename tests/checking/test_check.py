@@ -6,15 +6,21 @@ import json
 from pathlib import Path
 
 import pytest
+import torch
 from PIL import Image
 
 from clplat.checking.check import check
 from clplat.checking.copies import pairs_alike
+from clplat.checking.lengths import lengths_of
 from clplat.checking.page import page
 from clplat.checking.pictures import look_at
 from clplat.cli import main
+from clplat.config.resolve import resolve
 from clplat.data.picture_files import PictureFiles
 from clplat.data.records import Domain, Gallery, Picture, Protocol, Query, RetrievalSet, Triplet
+from clplat.models.backbone import Backbone
+from clplat.runs.assembly import pixel_store
+from clplat.runs.evaluated import load_model
 
 
 def noise(path: Path, seed: int, **options: int) -> None:
@@ -128,3 +134,47 @@ def test_the_command_checks_and_shows(tmp_path: Path, capsys: pytest.CaptureFixt
     assert Image.open(tmp_path / "page.png").width > 500
     assert main(["data", "chek"]) == 2 and "did you mean 'check'" in capsys.readouterr().err
     assert main(["data", "show", *words, "--to", "page.gif"]) == 2
+
+
+def test_lengths_are_told_as_a_distribution(small_backbone: Path) -> None:
+    texts = [" ".join(["red"] * count) for count in range(1, 61)]  # a token each, and two around them
+    found = lengths_of(texts, Backbone.load(f"local-dir:{small_backbone}"))
+    assert found.context == 48 and found.cut == texts[46:]
+    assert found.quantiles == {"5": 5, "25": 17, "50": 32, "75": 47, "95": 59, "99": 62, "100": 62}
+    assert "50 % 32" in found.said and "the longest 62; 23.3 % above 48" in found.said
+
+
+def test_a_model_is_asked_by_halves_of_a_query(
+    small_backbone: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Against ranks that are counted pair by pair."""
+    sizes = {"domains": 1, "train": 4, "queries": 12, "gallery": 24, "size": 16}
+    model = ["--backbone", f"local-dir:{small_backbone}"]
+    words = [*model, "--workers", "0", *(w for k, n in sizes.items() for w in (f"--scenario.{k}", str(n)))]
+    main(["data", "check", *words, "--json", str(tmp_path / "found.json")])
+    printed, found = capsys.readouterr().out, json.loads((tmp_path / "found.json").read_text())
+    assert "tokens of" in printed and "asked by" in printed
+    config = resolve({"backbone": model[1], "scenario": {"name": "catalogue", **sizes}})
+    [domain], _ = config.make("scenario").build()
+    held, model = domain.test, load_model(config, None, None).retriever
+    pixels = pixel_store(config, model)
+    with torch.inference_mode():
+        rows = model.encode_images(pixels.get(held.gallery.pictures)).double()
+        asked = {
+            "picture": model.encode_images(pixels.get([q.reference for q in held.queries])),
+            "text": model.encode_texts(model.backbone.tokenize([q.text for q in held.queries])),
+        }
+    names = [item.key for item in held.gallery.items]
+    for who, queries in asked.items():
+        ids = []
+        for query, vector in zip(held.queries, queries.double(), strict=True):
+            scores = dict(zip(names, (rows @ vector).tolist(), strict=True))
+            del scores[query.reference.key]
+            best = max(scores, key=lambda name: scores[name])
+            ids += [query.id] * (best in query.targets)
+        one = found["alone"][f"{domain.name}/test"]
+        assert one["first"][who] == ids
+        assert one["metrics"][who]["R@1"] == pytest.approx(100 * len(ids) / 12)
+    assert set(one["metrics"]) == {"both", "picture", "text", "chance"} and one["primary"] == "R@5"
+    main(["data", "check", *words, "--quick"])
+    assert "asked by" not in capsys.readouterr().out

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import json
 import re
+import runpy
+import shlex
 from pathlib import Path
 
 import pytest
 
 from clplat import registry
-from clplat.cli import _parser
+from clplat.cli import _parser, main
 from clplat.config.parse import parse_arguments
 from clplat.kinds import KINDS
 
@@ -42,6 +45,34 @@ def test_the_commands_are_accepted() -> None:
         words = [str(ROOT / word) if word.startswith("sweeps/") else word for word in line.split()]
         _, rest = _parser()[0].parse_known_args(words)
         parse_arguments(rest)
+
+
+def test_the_three_commands_on_a_table_of_ones_own(
+    tmp_path: Path,
+    small_backbone: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """As they stand, on a smaller table and a smaller model; of the demo, the run that is searched."""
+    section = PAGE.partition("## The same on a table of your own\n")[2].partition("\n## ")[0]
+    check, demo, search = (
+        shlex.split(line, comments=True) for line in re.findall(r"^clplat (.*)$", section, re.M)
+    )
+    monkeypatch.chdir(tmp_path)
+    sizes = {"domains": 2, "train": 8, "queries": 4, "gallery": 20, "size": 16}
+    runpy.run_path(str(ROOT / "docs/examples/drawn_table.py"))["write"](Path("shop"), **sizes)
+    shown = json.loads(Path("shop/data.jsonl").read_text(encoding="utf-8").splitlines()[0])
+    smaller = ["--backbone", f"local-dir:{small_backbone}"]
+    assert main([*check, "--workers", "0"]) == 0 and "no problems" in capsys.readouterr().out
+    _, rest = _parser()[0].parse_known_args(demo)
+    parse_arguments(rest)
+    out = demo.index("--out")
+    stream = [*demo[1:out], *demo[out + 2 :]]
+    run = ["run", *stream, *smaller, "--strategy", "replay", "--no-track", "--train.epochs", "1"]
+    assert main([*run, "--out", f"{demo[out + 1]}/replay-s0"]) == 0
+    search[search.index("--reference") + 1] = f"shop/{shown['reference']}"
+    assert main(search) == 0 and Path("search.png").is_file()
+    assert Path(demo[out + 1], "replay-s0/grids/step_2.png").is_file()
 
 
 @pytest.mark.parametrize("page", PAGES, ids=[path.name for path in PAGES])
