@@ -8,15 +8,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeAlias
 
-from torch import Tensor
-
-from clplat.documents.checked import checked
+from clplat.documents.tensors import read_tensors
 from clplat.evaluation.significance import Replicate, interval
 from clplat.measures import evaluate_measures, mean_of
 from clplat.naming import flat
 from clplat.roles import role_of
 from clplat.sweep.layout import FinalRun, Layout
-from clplat.trees import load_tree
 
 __all__ = ["Replicates", "Row", "replicate_of", "row_of"]
 
@@ -86,8 +83,7 @@ def row_of(
 def replicate_of(folder: Path, result: Mapping[str, Any], version: int = -1) -> Replicate:
     """What a version of a run, the last one unless named, measured of every query."""
     version = len(result["scores"]) - 1 if version < 0 else version
-    path = folder / "values" / f"{version}.safetensors"
-    values = checked(load_tree(path), dict[str, Tensor], path, "file of measured values")
+    values = read_tensors(folder / "values" / f"{version}.safetensors", "file of measured values")
     percent = {name: 100.0 * tensor.double().numpy() for name, tensor in values.items()}
     return Replicate(percent, result["fingerprints"]["queries"])
 

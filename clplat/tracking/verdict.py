@@ -6,9 +6,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from clplat.documents.result import read_result
 from clplat.errors import UserError
 from clplat.evaluation.significance import interval
-from clplat.files import read_json
 from clplat.measures import MEASURES
 from clplat.naming import flat
 from clplat.roles import role_of
@@ -47,7 +47,7 @@ def _row(row: Mapping[str, Any], folders: Sequence[Path]) -> Row | None:
     start: Replicates = {}
     for folder in folders:
         try:
-            result = read_json(folder / "result.json")
+            result = read_result(folder / "result.json")
             options = flat(result["config"])
             key = int(options.get("seed", 0)), str(options.get("scenario.order"))
             trained[key], start[key] = replicate_of(folder, result), replicate_of(folder, result, 0)

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
-import torch
 from torch import Tensor
 
 from clplat.config.space import Float
+from clplat.mechanisms.importance import fisher, scaled
+from clplat.mechanisms.importance_in_training import RunningFisher
 from clplat.mechanisms.quadratic_anchor import QuadraticAnchor
+from clplat.randomness import generator
 from clplat.training.strategy import Strategy, SupportsLearning
 
 __all__ = ["EWC"]
@@ -19,11 +21,11 @@ class EWC(Strategy):
 
     ``penalty = lam / 2 * sum_i F_i (theta_i - theta*_i)^2``
 
-    ``F`` is the diagonal of the Fisher information, estimated by a running mean of the squared gradients of
+    ``F`` is the diagonal of the Fisher information, by default a running mean of the squared gradients of
     the task loss while a domain is trained (EWC++), so that no further pass over the data is needed and
-    the method works in any loop. Over domains ``F <- gamma * F + F_new`` (online EWC). The penalty pulls in
-    an implicit step after the optimizer's (`clplat.mechanisms.quadratic_anchor`), so that no strength is too
-    much for a step size.
+    the method works in any loop; or measured after it, example by example (`estimate`). Over domains
+    ``F <- gamma * F + F_new`` (online EWC). The penalty pulls in an implicit step after the optimizer's
+    (`clplat.mechanisms.quadratic_anchor`), so that no strength is too much for a step size.
 
     Args:
         lam: strength of the penalty. F is scaled to mean 1 over the trained weights, so that the same value
@@ -31,6 +33,11 @@ class EWC(Strategy):
             is some thousand times the strength of published values of lambda.
         gamma: how much of the earlier importance is kept at each new domain.
         decay: of the running mean of squared gradients.
+        estimate: of F: ``"running"``; after a domain ``"empirical"``, with the labels of the data, or
+            ``"true"``, with labels that the model draws: one backward pass for each example, and data.
+        examples: of a domain that a matrix is measured on after it, at most.
+        batch_size: of that measurement: the candidates of a batch are each other's negatives.
+        seed: of the labels that are drawn; by default the experiment's.
 
     References:
         Kirkpatrick et al. 2017, arXiv 1612.00796; online form: Schwarz et al. 2018, arXiv 1805.06370;
@@ -48,21 +55,31 @@ class EWC(Strategy):
     reads_gradient = True
     terms = ("ewc",)
     stores = "statistics"
-    state = ("_running",)
 
     def __init__(
         self,
         lam: Annotated[float, Float(0.003, 30.0, log=True)] = 0.3,
         gamma: Annotated[float, Float(0.5, 1.0)] = 1.0,
         decay: float = 0.95,
+        estimate: Literal["running", "empirical", "true"] = "running",
+        examples: int = 256,
+        batch_size: int = 64,
+        seed: int | None = None,
     ) -> None:
         if not (lam >= 0 and 0 <= gamma <= 1 and 0 <= decay < 1):
             raise ValueError(
                 f"lam must be at least 0, gamma in [0, 1] and decay in [0, 1), not {lam}, {gamma} and {decay}"
             )
-        self.lam, self.gamma, self.decay = lam, gamma, decay
+        if not (examples >= 1 and batch_size >= 2):
+            raise ValueError(
+                f"examples must be at least 1 and batch_size at least 2, not {examples} and {batch_size}"
+            )
+        self.lam, self.gamma, self.decay, self.estimate = lam, gamma, decay, estimate
+        self.examples, self.batch_size, self.seed = examples, batch_size, seed
         self.anchor = QuadraticAnchor(lam, gamma)
-        self._running: dict[str, Tensor] = {}
+        self._running = RunningFisher(decay)
+        # What the class says of the default.
+        vars(self)["reads_data"] = estimate != "running"
 
     @property
     def fisher(self) -> dict[str, Tensor]:
@@ -73,26 +90,22 @@ class EWC(Strategy):
         penalty = self.anchor.penalty(learner.model)
         return {} if penalty is None else {"ewc": penalty}
 
-    @torch.no_grad()
     def after_backward(self, learner: SupportsLearning) -> None:
-        for name, parameter in learner.model.named_parameters():
-            if parameter.requires_grad and parameter.grad is not None:
-                running = self._running.setdefault(name, torch.zeros_like(parameter))
-                running.mul_(self.decay).addcmul_(parameter.grad, parameter.grad, value=1 - self.decay)
+        if self.estimate == "running":
+            self._running.observe(learner.model)
 
     def after_step(self, learner: SupportsLearning, batch: Any, outputs: Any) -> None:
         self.anchor.pull(learner.model, learner.optimizer)
 
-    @torch.no_grad()
     def after_experience(self, learner: SupportsLearning, experience: Any) -> None:
-        if not self._running:
-            return
-        total = sum(float(f.sum()) for f in self._running.values())
-        count = sum(f.numel() for f in self._running.values())
-        mean = max(total / count, 1e-30)
-        fisher = {name: running / mean for name, running in self._running.items()}
-        self.anchor.consolidate(learner.model, fisher)
-        self._running = {}
+        if self.estimate == "running":
+            found, self._running.mean = self._running.mean, {}
+        else:
+            place = learner.progress.experience
+            draw = generator(self.seed or 0, "labels", place) if self.estimate == "true" else None
+            found = fisher(learner, learner.data(), self.batch_size, draw, self.examples)
+        if found:
+            self.anchor.consolidate(learner.model, scaled(found))
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         if "fisher" in state:  # a run that release 0.1.0 began

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from typing import Annotated, Any
 
-import torch
 from torch import Tensor
 
 from clplat.config.space import Float
+from clplat.mechanisms.importance import sensitivity
 from clplat.mechanisms.quadratic_anchor import QuadraticAnchor
-from clplat.models.outputs import similarities
 from clplat.training.strategy import Strategy, SupportsLearning
 
 __all__ = ["MAS"]
@@ -64,17 +63,5 @@ class MAS(Strategy):
         self.anchor.pull(learner.model, learner.optimizer)
 
     def after_experience(self, learner: SupportsLearning, experience: Any) -> None:
-        named = {name: p for name, p in learner.model.named_parameters() if p.requires_grad}
-        importance = {name: torch.zeros_like(p) for name, p in named.items()}
-        batches = 0
-        for _, outputs in learner.passes(learner.data(), self.batch_size, grad=True):
-            rows = similarities(outputs).flatten(1)
-            length = rows.square().sum(dim=1).mean()
-            found = torch.autograd.grad(length, list(named.values()), allow_unused=True)
-            batches += 1
-            for name, gradient in zip(named, found, strict=True):
-                if gradient is not None:
-                    importance[name] += gradient.abs()
-        if named:
-            means = learner.averaged([total / batches for total in importance.values()])
-            self.anchor.consolidate(learner.model, dict(zip(importance, means, strict=True)))
+        if importance := sensitivity(learner, learner.data(), self.batch_size):
+            self.anchor.consolidate(learner.model, importance)

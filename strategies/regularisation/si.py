@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import Annotated, Any
 
-import torch
 from torch import Tensor
 
 from clplat.config.space import Float
+from clplat.mechanisms.importance_in_training import PathIntegral
 from clplat.mechanisms.quadratic_anchor import QuadraticAnchor
 from clplat.training.strategy import Strategy, SupportsLearning
 
@@ -43,7 +43,6 @@ class SI(Strategy):
     reads_gradient = True
     terms = ("si",)
     stores = "statistics"
-    state = ("_path", "_start")
 
     def __init__(
         self,
@@ -54,41 +53,28 @@ class SI(Strategy):
             raise ValueError(f"c must be at least 0 and xi greater than 0, not {c} and {xi}")
         self.c, self.xi = c, xi
         self.anchor = QuadraticAnchor(2 * c)
-        self._path: dict[str, Tensor] = {}
-        self._start: dict[str, Tensor] = {}
-        self._before: dict[str, tuple[Tensor, Tensor]] = {}
+        self._path = PathIntegral()
 
     def loss(self, learner: SupportsLearning, batch: Any, outputs: Any) -> dict[str, Tensor]:
         penalty = self.anchor.penalty(learner.model)
         return {} if penalty is None else {"si": penalty}
 
-    @torch.no_grad()
     def after_backward(self, learner: SupportsLearning) -> None:
-        # Copies: clipping writes to the gradients, the optimizer to the weights.
-        self._before = {
-            name: (parameter.detach().clone(), parameter.grad.clone())
-            for name, parameter in learner.model.named_parameters()
-            if parameter.requires_grad and parameter.grad is not None
-        }
-        for name, (weight, _) in self._before.items():
-            self._start.setdefault(name, weight)
+        self._path.before_step(learner.model)
 
-    @torch.no_grad()
     def after_step(self, learner: SupportsLearning, batch: Any, outputs: Any) -> None:
         self.anchor.pull(learner.model, learner.optimizer)
-        named = dict(learner.model.named_parameters())
-        for name, (before, gradient) in self._before.items():
-            path = self._path.setdefault(name, torch.zeros_like(before))
-            path.sub_(gradient * (named[name] - before))
-        self._before = {}
+        self._path.after_step(learner.model)
 
-    @torch.no_grad()
     def after_experience(self, learner: SupportsLearning, experience: Any) -> None:
-        named = dict(learner.model.named_parameters())
-        moved = {name: (named[name] - start).square() for name, start in self._start.items()}
-        self.anchor.consolidate(
-            learner.model, {name: path / (moved[name] + self.xi) for name, path in self._path.items()}
-        )
+        moved = self._path.moved(learner.model)
+        taken_off = {name: path / (moved[name] + self.xi) for name, path in self._path.path.items()}
+        self.anchor.consolidate(learner.model, taken_off)
         for importance in self.anchor.importance.values():
             importance.clamp_(min=0)
-        self._path, self._start = {}, {}
+        self._path.restart()
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        if "start" in state:  # a run that release 0.1.0 began
+            state = {**state, "path": {"path": state["path"], "start": state["start"]}}
+        super().load_state_dict(state)

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from types import SimpleNamespace
+from typing import Literal
 
 import pytest
 import torch
 from avalanche.models import IncrementalClassifier
 from torch import Tensor
 
+from clplat.mechanisms.importance import fisher, scaled
+from clplat.randomness import generator
 from clplat.testing import (
     TinyTowers,
     nudge,
@@ -64,6 +67,18 @@ def test_ewc_fisher_and_penalty(gamma: float) -> None:
             penalty += 2.0 / 2 * float(f) * (float(p) - float(a)) ** 2
     found = strategy.loss(learner, BATCH, model(BATCH))["ewc"]
     assert penalty > 0.01 and float(found.detach()) == pytest.approx(penalty, rel=1e-3)
+
+
+@pytest.mark.parametrize("estimate", ["empirical", "true"])
+def test_the_matrix_may_be_measured_after_a_domain(estimate: Literal["empirical", "true"]) -> None:
+    strategy, learner = EWC(estimate=estimate, examples=6, batch_size=4, seed=3), tiny_learner(TinyTowers())
+    assert strategy.reads_data and not EWC().reads_data
+    learner.dataset = FIRST.dataset
+    strategy.after_experience(learner, FIRST)
+    draw = generator(3, "labels", 0) if estimate == "true" else None
+    expected = scaled(fisher(learner, FIRST.dataset, 4, draw, examples=6))
+    assert all(torch.equal(strategy.fisher[name], value) for name, value in expected.items())
+    assert strategy.fisher.keys() == expected.keys() and all(bool(f.any()) for f in expected.values())
 
 
 def test_ewc_holds_the_second_domain_near_the_first() -> None:
