@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -13,6 +13,7 @@ from clplat.data.stored_rows import is_row
 
 __all__ = [
     "at_rest",
+    "content_bytes",
     "floats_on",
     "is_column",
     "join_examples",
@@ -142,6 +143,24 @@ def size_in_bytes(row: Any) -> int:
     if isinstance(row, list | tuple):
         return sum(size_in_bytes(value) for value in row)
     return len(row.encode()) if isinstance(row, str) else 8
+
+
+def content_bytes(data: Any, collate: Callable[[list[Any]], Any]) -> int:
+    """Bytes of the examples of a data set if a memory held them.
+
+    Args:
+        data: a sequence of examples.
+        collate: joins examples to a batch.
+
+    Example:
+        >>> content_bytes([torch.zeros(3), torch.zeros(3)], torch.stack)
+        24
+    """
+    found = 0
+    for start in range(0, len(data), 256):
+        batch = collate([data[i] for i in range(start, min(start + 256, len(data)))])
+        found += sum(map(size_in_bytes, split_batch(batch)))
+    return found
 
 
 def tensor_bytes(node: Any) -> int:

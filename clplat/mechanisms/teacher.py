@@ -126,7 +126,14 @@ class Teacher:
         self._steps += 1
         if self.which == "average" and self._steps % self.every:
             return
-        share = 1 - self.decay if self.which == "momentum" else 1 / (self._steps // self.every + 1)
+        self.absorb(
+            model, 1 - self.decay if self.which == "momentum" else 1 / (self._steps // self.every + 1)
+        )
+
+    @torch.no_grad()
+    def absorb(self, model: nn.Module, share: float) -> None:
+        """Move this share of the way to the model as it is: ``t <- (1 - share) t + share theta``."""
+        assert self.tensors is not None, "update(model) comes first"
         self._pin(model, dict(model.named_parameters()))
         for name, tensor in moving(model, statistics=True).items():
             own = self.tensors[name]

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from typing_extensions import TypedDict
 
 from clplat.documents.checked import checked
+from clplat.documents.version import read_version
 from clplat.errors import UserError
 from clplat.mechanisms.examples import floats_on
 from clplat.models.hashes import tensor_digest
@@ -39,15 +40,6 @@ class _State(TypedDict):
     optimizer: dict[str, dict[str, Any]]
     strategy: dict[str, Any]
     result: dict[str, Any]
-
-
-class _Version(TypedDict):
-    """What the file of a finished version holds."""
-
-    __pydantic_config__ = {"arbitrary_types_allowed": True}  # type: ignore[misc]  # noqa: RUF012
-
-    weights: dict[str, Tensor]
-    strategy: dict[str, Any] | None
 
 
 class Weights:
@@ -193,7 +185,7 @@ def save_version(path: Path, trainer: Trainer, weights: Weights) -> None:
 def load_version(path: Path, strategy: Strategy, learner: SupportsLearning) -> None:
     """Put a finished version into the learner's model, which is as it was before the stream."""
     weights = Weights(learner.model)
-    state = checked(load_tree(path), _Version, path, "version of a model")
+    state = read_version(path)
     with _fitting(path):
         if state["strategy"] is not None:
             strategy.load_state_dict(state["strategy"])
