@@ -23,7 +23,8 @@ class OGD(Strategy):
     that was chosen after its domain, of its score with the right candidate, or of its class's logit.
 
     The movement of a step is projected as well as its gradient, so that this holds for any optimizer. No
-    example is kept; every direction is as large as all trained weights, which suits adapters.
+    example is kept; every direction is as large as all trained weights, which suits adapters. It holds to
+    first order alone: small steps, without momentum, keep what large ones lose.
 
     Args:
         examples: of a domain, spread evenly over it; each adds a direction unless earlier ones contain it.
@@ -54,7 +55,7 @@ class OGD(Strategy):
 
     def __init__(
         self,
-        examples: Annotated[int, Int(8, 256, log=True)] = 64,
+        examples: Annotated[int, Int(16, 512, log=True)] = 128,
         batch_size: int = 64,
         megabytes: Annotated[float, Float(16.0, 4096.0, log=True)] = 1024.0,
     ) -> None:
@@ -68,7 +69,8 @@ class OGD(Strategy):
         self._free = FreeSteps(self._project)
 
     def _project(self, changes: dict[str, Tensor]) -> None:
-        known = {name: rows for name, rows in self._basis.items() if name in changes}
+        # In the order of the model, whatever that of a state on disk: sums have the same bits.
+        known = {name: self._basis[name] for name in changes if name in self._basis}
         if not known:
             return
         blocks = {name: leading(changes[name], rows[0]) for name, rows in known.items()}
