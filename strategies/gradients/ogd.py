@@ -69,7 +69,7 @@ class OGD(Strategy):
         self._free = FreeSteps(self._project)
 
     def _project(self, changes: dict[str, Tensor]) -> None:
-        # In the order of the model, whatever that of a state on disk: sums have the same bits.
+        # In the order of the model, whatever that of a state on disk.
         known = {name: self._basis[name] for name in changes if name in self._basis}
         if not known:
             return
@@ -98,9 +98,9 @@ class OGD(Strategy):
         new = new_directions(rows, basis, max(0, room - (0 if basis is None else len(basis))))
         whole = new if basis is None else torch.cat([basis, new])
         pieces = whole.split([p.numel() for p in weights.values()], dim=1)
-        self._basis = {
-            n: each.reshape(-1, *weights[n].shape) for n, each in zip(weights, pieces, strict=True)
-        }
+        named = zip(weights, pieces, strict=True)
+        # Laid out as when it is read from a disk, so that sums have the same bits.
+        self._basis = {name: each.contiguous().view(-1, *weights[name].shape) for name, each in named}
 
     def _flat(self, weights: dict[str, torch.nn.Parameter]) -> Tensor | None:
         """The basis (K, D) over the weights of now: what has grown since, or is new, has zeros."""
