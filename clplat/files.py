@@ -24,7 +24,7 @@ from safetensors import SafetensorError
 from clplat.errors import UserError
 
 __all__ = [
-    "CHECKSUM", "is_as_written", "read_json", "read_text", "remove_leftovers", "write_atomically",
+    "CHECKSUM", "is_as_written", "parsed", "read_json", "read_text", "remove_leftovers", "write_atomically",
     "write_checked", "write_json", "write_text",
 ]  # fmt: skip
 
@@ -181,11 +181,27 @@ def write_json(path: Path, value: Any, checksum: bool = True) -> None:
 
 def read_json(path: Path) -> Any:
     """Read JSON; a missing, damaged or broken file is a `UserError` that names it."""
-    content = _content(path)
-    try:
-        value = json.loads(content.decode())
-    except (ValueError, RecursionError) as error:
-        raise UserError(f"{path} is not readable JSON: {error}") from None
+    value = parsed(_content(path), path)
     if isinstance(value, dict):
         value.pop(_ENTRY, None)
     return value
+
+
+def parsed(content: bytes, where: object) -> Any:
+    """JSON in UTF-8 as plain data.
+
+    Args:
+        content: of a file, a line or whatever else ``where`` names.
+
+    Raises:
+        UserError: it is no JSON, or nested too deeply; with ``where``.
+
+    Example:
+        >>> parsed(b"[1,", "words.json")
+        Traceback (most recent call last):
+        clplat.errors.UserError: words.json is no JSON: Expecting value: line 1 column 4 (char 3)
+    """
+    try:
+        return json.loads(content.decode("utf-8-sig"))
+    except (ValueError, RecursionError) as error:
+        raise UserError(f"{where} is no JSON: {error}") from None

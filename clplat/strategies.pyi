@@ -6,7 +6,10 @@ from strategies.baselines.naive import Naive as Naive
 from strategies.compatibility.backward_compatible import BackwardCompatible as BackwardCompatible
 from strategies.distillation.distill import Distill as Distill
 from strategies.distillation.dual_teacher import DualTeacher as DualTeacher
+from strategies.distillation.momentum_contrast import MomentumContrast as MomentumContrast
+from strategies.distillation.queue_distill import QueueDistill as QueueDistill
 from strategies.distillation.reference_distill import ReferenceDistill as ReferenceDistill
+from strategies.distillation.vocabulary_distill import VocabularyDistill as VocabularyDistill
 from strategies.expansion.growing_prompt import GrowingPrompt as GrowingPrompt
 from strategies.expansion.lora_per_domain import LoRAPerDomain as LoRAPerDomain
 from strategies.gradients.agem import AGEM as AGEM
@@ -18,7 +21,13 @@ from strategies.regularisation.l2_anchor import L2Anchor as L2Anchor
 from strategies.regularisation.mas import MAS as MAS
 from strategies.regularisation.rwalk import RWalk as RWalk
 from strategies.regularisation.si import SI as SI
+from strategies.rehearsal.cls_er import CLSER as CLSER
+from strategies.rehearsal.cope import CoPE as CoPE
 from strategies.rehearsal.der import DER as DER
+from strategies.rehearsal.er_ace import ERACE as ERACE
+from strategies.rehearsal.gdumb import GDumb as GDumb
+from strategies.rehearsal.icarl import ICaRL as ICaRL
+from strategies.rehearsal.mir import MIR as MIR
 from strategies.rehearsal.replay import Replay as Replay
 from strategies.weight_space.patch import Patch as Patch
 from strategies.weight_space.task_arithmetic import TaskArithmetic as TaskArithmetic

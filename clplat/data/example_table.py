@@ -6,6 +6,7 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from functools import cached_property
 from typing import Any, overload
 
+from clplat.data.arrow_columns import distinct, entries
 from clplat.data.examples import Candidate, Example
 from clplat.data.items import Item, Picture
 from clplat.data.lazy import Block, LazyExamples, Taken
@@ -31,6 +32,9 @@ _COLUMNS = {
     "positives": _LIST,
     "negatives": _LIST,
 }
+
+#: Columns whose names are of items that may be pictures.
+_SHOWN = ("reference", "target", "positives", "negatives")
 
 
 class ExampleTable(LazyExamples):
@@ -159,10 +163,12 @@ class ExampleTable(LazyExamples):
         return {key: label or key for key, label in zip(found, labels, strict=True)}
 
     def shown(self, keys: Collection[str] | None = None) -> set[str]:
-        names = self._distinct("reference", "target", "positives", "negatives")
         prefix = self.items.prefix
+        there = [self.columns[name] for name in _SHOWN if name in self.columns]
+        names = entries(there)[0]
         if keys is not None and self.items.plain:
             names = names.filter(pc.is_in(names, self._names(keys)))
+        names = pc.unique(names)
         found = {prefix + name for name in self.items.pictures_of(names.to_pylist())}
         return found if keys is None else found.intersection(keys)
 
@@ -199,7 +205,7 @@ class ExampleTable(LazyExamples):
 
     def without(self, gone: frozenset[str]) -> ExampleTable:
         prefix = self.items.prefix
-        names = self._distinct("reference", "target", "positives", "negatives").to_pylist()
+        names = self._distinct(*_SHOWN).to_pylist()
         lost = pa.array(
             [n for n in names if any(prefix + p in gone for p in self.items.pictures_of([n]))], _TEXT
         )
@@ -221,20 +227,7 @@ class ExampleTable(LazyExamples):
     def _distinct(self, *names: str) -> Any:
         """The distinct entries of these columns, row by row."""
         there = [self.columns[name] for name in names if name in self.columns]
-        flat = [column if column.type == _TEXT else None for column in there]
-        if len(there) == 1 and flat[0] is not None:
-            return pc.drop_null(pc.unique(there[0]))
-        cut = []
-        for start in range(0, len(self), _BLOCK):
-            parts = [column.slice(start, _BLOCK) for column in there]
-            lists = [part.to_pylist() for part in parts]
-            held: dict[str, None] = {}
-            for cells in zip(*lists, strict=True):
-                for cell in cells:
-                    held.update(dict.fromkeys(cell if isinstance(cell, list) else (cell,)))
-            held.pop(None, None)  # type: ignore[call-overload]
-            cut.append(pa.array(list(held), _TEXT))
-        return pc.unique(pa.concat_arrays(cut)) if cut else pa.array([], _TEXT)
+        return distinct(there) if there else pa.array([], _TEXT)
 
 
 def _one_array(column: Any, kind: Any) -> Any:

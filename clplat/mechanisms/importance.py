@@ -15,10 +15,11 @@ from torch import Generator, Tensor, nn
 from clplat.mechanisms.example_gradients import (
     Passes,
     example_gradients,
-    logits_and_answers,
+    logits_of,
     spread,
     trained,
 )
+from clplat.mechanisms.per_example import losses_of
 from clplat.models.outputs import similarities
 
 __all__ = [
@@ -68,7 +69,7 @@ def fisher(
         examples: of the data at most, spread evenly over it; all unless given.
 
     Raises:
-        TypeError: the batches have no labels, and none are drawn.
+        TypeError: a classifier's batches have no classes, and none are drawn.
 
     References:
         Kirkpatrick et al. 2017, arXiv 1612.00796; how the two differ: Kunstner et al. 2019, Limitations of
@@ -76,7 +77,7 @@ def fisher(
     """
 
     def likelihoods(batch: Any, outputs: Any) -> Tensor:
-        return _log_likelihood(batch, outputs, draw)
+        return losses_of(batch, outputs) if draw is None else _drawn_likelihood(batch, outputs, draw)
 
     return _mean_of_gradients(learner, spread(data, examples), batch_size, likelihoods, torch.square)
 
@@ -115,13 +116,8 @@ def _mean_of_gradients(
     return dict(zip(weights, means, strict=True))
 
 
-def _log_likelihood(batch: Any, outputs: Any, draw: Generator | None) -> Tensor:
-    """The log-likelihood (B,) of the right candidates of each example, or of one that the model draws."""
-    logits, right = logits_and_answers(batch, outputs)
-    logs = logits.log_softmax(1)
-    if draw is not None:
-        drawn = torch.multinomial(logs.detach().exp().cpu(), 1, generator=draw)
-        return logs.gather(1, drawn.to(logs.device))[:, 0]
-    if right is None:
-        raise TypeError("the empirical Fisher matrix needs labels in the second place of a batch, or draws")
-    return logs.masked_fill(~right, -torch.inf).logsumexp(1)
+def _drawn_likelihood(batch: Any, outputs: Any, draw: Generator) -> Tensor:
+    """The log-likelihood (B,) of one candidate of each example, which the model draws."""
+    logs = logits_of(batch, outputs).log_softmax(1)
+    drawn = torch.multinomial(logs.detach().exp().cpu(), 1, generator=draw)
+    return logs.gather(1, drawn.to(logs.device))[:, 0]

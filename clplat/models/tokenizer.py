@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import lru_cache
+from functools import lru_cache, partial
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -44,7 +45,10 @@ class Tokenizer:
         tokenizer = _tokenizer(self.source, self.context_length)
         if hasattr(tokenizer, "tokenizer"):  # a Hugging Face one, which counts its special tokens itself
             return [len(ids) for ids in tokenizer.tokenizer(list(texts))["input_ids"]] if texts else []
-        return [_words(self.source, self.context_length, text) + 2 for text in texts]
+        parts = [_apart(self.source, text) for text in texts]
+        encoded = partial(_encoded, self.source, self.context_length)
+        counts = {part: len(encoded(part)) for part in set(chain.from_iterable(parts))}
+        return [sum(map(counts.__getitem__, some)) + 2 for some in parts]
 
     def surely_fits(self, text: str, room: int) -> bool:
         """Whether the text has no more tokens than these, told from its letters: nothing is tokenised.
@@ -58,15 +62,31 @@ class Tokenizer:
         _tokenizer(self.source, self.context_length).save_pretrained(folder)
 
 
-@lru_cache(maxsize=1 << 17)  # byte pairs take 0.1 ms to find
-def _ids(source: str, context_length: int, text: str) -> Tensor:
-    ids: Tensor = _tokenizer(source, context_length)([text], context_length=context_length)
-    return ids[0].to(torch.int64)
-
-
 @lru_cache(maxsize=1 << 17)
-def _words(source: str, context_length: int, text: str) -> int:
-    return len(_tokenizer(source, context_length).encode(text))
+def _ids(source: str, context_length: int, text: str) -> Tensor:
+    if source:
+        ids: Tensor = _tokenizer(source, context_length)([text], context_length=context_length)
+        return ids[0].to(torch.int64)
+    start, end = _tokenizer(source, context_length).all_special_ids
+    parts = (_encoded(source, context_length, part) for part in _apart(source, text))
+    inside = [start, *chain.from_iterable(parts)][: context_length - 1]
+    row = torch.zeros(context_length, dtype=torch.int64)
+    row[: len(inside) + 1] = torch.tensor([*inside, end])
+    return row
+
+
+def _apart(source: str, text: str) -> list[str]:
+    """The words of a text where each has the tokens that it has alone, otherwise the text as it is.
+
+    CLIP's byte pairs end with words. What is read before is mended: escapes of HTML, letters of other sets.
+    """
+    plain = not source and text.isascii() and text.isprintable() and "&" not in text
+    return text.split() if plain else [text]
+
+
+@lru_cache(maxsize=1 << 17)  # byte pairs take 0.1 ms to find
+def _encoded(source: str, context_length: int, text: str) -> tuple[int, ...]:
+    return tuple(_tokenizer(source, context_length).encode(text))
 
 
 @lru_cache(maxsize=8)  # building one takes 0.1 s, and copies of a backbone share it

@@ -18,6 +18,7 @@ from clplat.sweep.layout import Layout
 from clplat.sweep.local import run_local
 from clplat.sweep.outcome import OUTCOME, collect
 from clplat.sweep.plan import Sweep, read_sweep
+from clplat.sweep.queue import Queue
 from clplat.sweep.reuse import check_reuse
 from clplat.sweep.studies import Studies
 from clplat.sweep.worker import listening, run_worker
@@ -85,13 +86,7 @@ def run_sweep(
         for line in moved:
             terminal.say(line)
         write_text(out / PLAN, write_yaml(plan), comment="#")
-        tracked = None if tracker is None else tracker(layout, out, terminal.say)
-        if launcher != "local":
-            launch(launcher, spec, terminal.say)
-        elif workers == 1:
-            run_worker(queue, listening(terminal, tracked))
-        else:
-            run_local(spec, listening(terminal, tracked), terminal.say)
+        tracked = _work(spec, queue, launcher, terminal)
         terminal.say("reading the results")
         return _conclude(queue.studies, tracked, command)
 
@@ -120,6 +115,18 @@ def _check_plan(layout: Layout) -> None:
         sampler = make_sampler(sweep.sampler, sweep.seeds[0], 0)
         spaces = [entry.space for entry in layout.studies]
         check_sampler(sampler, sweep.sampler, len(sweep.objectives), spaces)
+
+
+def _work(spec: WorkerSpec, queue: Queue, launcher: str, terminal: Terminal) -> SweepListener | None:
+    """Let the workers do what is missing; who listened to them, if anybody did."""
+    tracked = None if spec.tracker is None else spec.tracker(queue.layout, spec.out, terminal.say)
+    if launcher != "local":
+        launch(launcher, spec, terminal.say)
+    elif spec.workers == 1:
+        run_worker(queue, listening(terminal, tracked))
+    else:
+        run_local(spec, listening(terminal, tracked), terminal.say)
+    return tracked
 
 
 def _conclude(studies: Studies, tracked: SweepListener | None, command: str) -> dict[str, Any]:

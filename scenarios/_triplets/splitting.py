@@ -8,6 +8,7 @@ import numpy as np
 import pyarrow as pa
 from pyarrow import compute as pc
 
+from clplat.data.arrow_columns import entries
 from clplat.data.folders import SPLITS, split_of
 from clplat.errors import UserError, unknown_name
 
@@ -69,19 +70,7 @@ def with_split(rows: pa.Table, split_by: str | None, where: str) -> tuple[pa.Tab
 
 def shown_names(rows: pa.Table) -> tuple[Any, Any]:
     """All names of items in the rows, and the row of each."""
-    names, owners = [], []
-    for column in NAMES:
-        if column not in rows.column_names:
-            continue
-        held = rows.column(column).combine_chunks()
-        if pa.types.is_large_list(held.type):
-            names.append(pc.list_flatten(held))
-            owners.append(np.asarray(pc.list_parent_indices(held)))
-        else:
-            there = pc.is_valid(held)
-            names.append(held.filter(there))
-            owners.append(np.flatnonzero(np.asarray(there)))
-    return pa.concat_arrays(names), np.concatenate(owners)
+    return entries([rows.column(name).combine_chunks() for name in NAMES if name in rows.column_names])
 
 
 def _set(rows: pa.Table, split: Any) -> pa.Table:

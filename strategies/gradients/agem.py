@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 from clplat.config.space import Int
-from clplat.mechanisms.memory import Memory
+from clplat.mechanisms.memory import Memory, Policy
+from clplat.mechanisms.memory.composition import enough
 from clplat.mechanisms.projection import into_cone, task_gradient
 from clplat.training.strategy import Strategy, SupportsLearning
 
@@ -21,7 +22,7 @@ class AGEM(Strategy):
     Args:
         size: exemplars in the memory, over all domains.
         batch_size: exemplars for the reference gradient, over all domains.
-        policy: of the memory.
+        policy: of the memory, as `Replay`'s.
         seed: of the memory; by default the experiment's.
 
     References:
@@ -46,14 +47,10 @@ class AGEM(Strategy):
         self,
         size: Annotated[int, Int(50, 1000, log=True)] = 200,
         batch_size: int = 64,
-        policy: Literal["balanced", "reservoir"] = "balanced",
+        policy: Policy = "balanced",
         seed: int | None = None,
     ) -> None:
-        self.size, self.batch_size, self.policy, self.seed = size, batch_size, policy, seed
-        if batch_size < 2:
-            raise ValueError(
-                f"batch_size must be at least 2 (the negatives are in the batch), not {batch_size}"
-            )
+        self.size, self.batch_size, self.policy, self.seed = size, enough(batch_size), policy, seed
         self.memory = Memory(size, policy, seed or 0)
 
     def after_backward(self, learner: SupportsLearning) -> None:

@@ -6,6 +6,7 @@ from typing import Annotated, Any
 
 from clplat.config.space import Float, Int
 from clplat.mechanisms.memory import Memory
+from clplat.mechanisms.memory.composition import enough
 from clplat.mechanisms.projection import into_cone, task_gradient
 from clplat.training.strategy import Strategy, SupportsLearning
 
@@ -51,12 +52,9 @@ class GEM(Strategy):
         margin: Annotated[float, Float(0.0, 1.0)] = 0.5,
         seed: int | None = None,
     ) -> None:
-        if batch_size < 2 or not margin >= 0:
-            raise ValueError(
-                f"batch_size must be at least 2 (the negatives are in the batch) and margin at least 0, "
-                f"not {batch_size} and {margin}"
-            )
-        self.size, self.batch_size, self.margin, self.seed = size, batch_size, margin, seed
+        if not margin >= 0:
+            raise ValueError(f"margin must be at least 0, not {margin}")
+        self.size, self.batch_size, self.margin, self.seed = size, enough(batch_size), margin, seed
         self.memory = Memory(size, "balanced", seed or 0)
 
     def after_backward(self, learner: SupportsLearning) -> None:

@@ -8,9 +8,11 @@ import torch
 from torch import Tensor
 
 from clplat.config.space import Float, Int
-from clplat.mechanisms.example_gradients import example_gradients, logits_and_answers, spread, trained
+from clplat.mechanisms.example_gradients import example_gradients, logits_of, spread, trained
+from clplat.mechanisms.examples import labels_of
 from clplat.mechanisms.projection import FreeSteps, new_directions
 from clplat.mechanisms.weight_space import leading, padded
+from clplat.models.outputs import are_embeddings
 from clplat.training.strategy import Strategy, SupportsLearning
 
 __all__ = ["OGD"]
@@ -113,8 +115,10 @@ class OGD(Strategy):
 
 
 def _right_scores(batch: Any, outputs: Any) -> Tensor:
-    """The score (B,) of each example with what is right."""
-    logits, right = logits_and_answers(batch, outputs)
-    if right is None:
-        raise TypeError("ogd needs labels in the second place of a batch")
-    return torch.where(right, logits, torch.zeros_like(logits)).sum(1) / right.sum(1).clamp_min(1)
+    """The score (B,) of each example with its class, or with its target."""
+    logits = logits_of(batch, outputs)
+    if are_embeddings(outputs):
+        return logits.diagonal()
+    if (labels := labels_of(batch)) is None:
+        raise TypeError("ogd needs batches (x, y, ...) with integer classes y")
+    return logits.gather(1, labels.to(logits.device)[:, None])[:, 0]

@@ -46,5 +46,5 @@ def test_a_step_agrees_with_every_earlier_domain(margin: float) -> None:
 
 
 def test_wrong_settings_are_refused() -> None:
-    with pytest.raises(ValueError, match="margin at least 0, not 64 and -1"):
+    with pytest.raises(ValueError, match="margin must be at least 0, not -1"):
         GEM(margin=-1.0)

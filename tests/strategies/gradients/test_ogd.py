@@ -60,5 +60,5 @@ def test_the_basis_is_bounded_and_follows_a_head_that_grows() -> None:
 def test_labels_are_needed() -> None:
     model = nn.Linear(6, 3).double()
     learner = Learner(model, predict_fn=model, collate_fn=torch.stack, dataset=[*ROWS])
-    with pytest.raises(TypeError, match="ogd needs labels in the second place of a batch"):
+    with pytest.raises(TypeError, match=r"ogd needs batches \(x, y, \.\.\.\) with integer classes y"):
         OGD().after_experience(learner, None)
