@@ -64,7 +64,7 @@ def _takes_rows(module: nn.Module) -> bool:
 
 def _rows(module: nn.Module, x: Tensor) -> Tensor:
     """The inputs (N, D) of a layer whose weight, as a matrix, is (out, D)."""
-    if isinstance(module, nn.Conv2d):
+    if isinstance(module, nn.Conv2d) and not isinstance(module.padding, str):
         patches = F.unfold(x, module.kernel_size, module.dilation, module.padding, module.stride)
         return patches.transpose(1, 2).flatten(0, 1)
     return x.reshape(-1, x.shape[-1])

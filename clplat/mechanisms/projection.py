@@ -173,4 +173,5 @@ def new_directions(rows: Tensor, basis: Tensor | None, most: int | None = None) 
     values, vectors = torch.linalg.eigh(left @ left.T)
     new = values.flip(0) > 1e-10 * rows.double().square().sum().clamp_min(1e-30)
     found = vectors.flip(1)[:, new].T @ left
-    return (found / found.norm(dim=1, keepdim=True))[:most].to(rows.dtype)
+    unit: Tensor = found / found.norm(dim=1, keepdim=True)
+    return unit[:most].to(rows.dtype)

@@ -99,7 +99,7 @@ class OGD(Strategy):
         room = int(self.megabytes * 2**20 / (rows.shape[1] * rows.element_size()))
         new = new_directions(rows, basis, max(0, room - (0 if basis is None else len(basis))))
         whole = new if basis is None else torch.cat([basis, new])
-        pieces = whole.split([p.numel() for p in weights.values()], dim=1)
+        pieces = torch.split(whole, [p.numel() for p in weights.values()], dim=1)
         named = zip(weights, pieces, strict=True)
         # Laid out as when it is read from a disk, so that sums have the same bits.
         self._basis = {name: each.contiguous().view(-1, *weights[name].shape) for name, each in named}
