@@ -25,9 +25,11 @@ from strategies.rehearsal.cls_er import CLSER as CLSER
 from strategies.rehearsal.cope import CoPE as CoPE
 from strategies.rehearsal.der import DER as DER
 from strategies.rehearsal.er_ace import ERACE as ERACE
+from strategies.rehearsal.feature_replay import FeatureReplay as FeatureReplay
 from strategies.rehearsal.gdumb import GDumb as GDumb
 from strategies.rehearsal.icarl import ICaRL as ICaRL
 from strategies.rehearsal.mir import MIR as MIR
+from strategies.rehearsal.reorganize import Reorganize as Reorganize
 from strategies.rehearsal.replay import Replay as Replay
 from strategies.weight_space.patch import Patch as Patch
 from strategies.weight_space.task_arithmetic import TaskArithmetic as TaskArithmetic
