@@ -25,7 +25,7 @@ from clplat.tracking.model_files import (
     write_example,
     write_requirements,
 )
-from clplat.tracking.sharing import share
+from clplat.tracking.sharing import release, share
 from clplat.tracking.store import answering, open_existing
 
 if TYPE_CHECKING:
@@ -110,11 +110,12 @@ def upload_models(client: MlflowClient, state: LogState) -> None:
         path = _version(state, key)
         if key in state.ready or not path.exists():
             continue
+        location, name = client.get_logged_model(model_id).artifact_location, f"versions/{path.name}"
+        release(location, name)  # of an upload that was cut off
         with tempfile.TemporaryDirectory() as temporary:
             _lay_out(Path(temporary), path, str(state.run_id), model_id)
             client.log_model_artifacts(model_id, temporary)
-        location = client.get_logged_model(model_id).artifact_location
-        share(location, f"versions/{path.name}", path)
+        share(location, name, path)
         client.finalize_logged_model(model_id, "READY")
         state.ready.append(key)
         state.write()

@@ -7,7 +7,7 @@ from contextlib import suppress
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
-__all__ = ["share"]
+__all__ = ["release", "share"]
 
 
 def share(location: str, name: str, file: Path) -> None:
@@ -18,9 +18,20 @@ def share(location: str, name: str, file: Path) -> None:
         name: of the copy, below that.
         file: of the run.
     """
-    copy = Path(unquote(urlsplit(location).path), name)
-    if location.startswith("file:") and copy.exists():
+    copy = _place(location, name)
+    if copy is not None and copy.exists():
         spare = copy.with_suffix(".other")
         with suppress(OSError):  # another disk, or one without links
             os.link(file, spare)
             os.replace(spare, copy)
+
+
+def release(location: str, name: str) -> None:
+    """Take away a copy that may be another name of a file of a run: MLflow is about to write it again."""
+    copy = _place(location, name)
+    if copy is not None:
+        copy.unlink(missing_ok=True)
+
+
+def _place(location: str, name: str) -> Path | None:
+    return Path(unquote(urlsplit(location).path), name) if location.startswith("file:") else None
