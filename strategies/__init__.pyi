@@ -13,6 +13,9 @@ from strategies.distillation.vocabulary_distill import VocabularyDistill as Voca
 from strategies.expansion.growing_prompt import GrowingPrompt as GrowingPrompt
 from strategies.expansion.lora_per_domain import LoRAPerDomain as LoRAPerDomain
 from strategies.gradients.agem import AGEM as AGEM
+from strategies.gradients.gem import GEM as GEM
+from strategies.gradients.gpm import GPM as GPM
+from strategies.gradients.ogd import OGD as OGD
 from strategies.regularisation.ewc import EWC as EWC
 from strategies.regularisation.l2_anchor import L2Anchor as L2Anchor
 from strategies.regularisation.mas import MAS as MAS
