@@ -162,11 +162,11 @@ def _warm_up() -> None:
     from clplat.testing.tiny import tiny_retriever
     from clplat.training.strategy import Strategy
 
-    _count_backward()
     finish(tiny_trainer(Strategy(), tiny_retriever()))
     gc.freeze()
 
 
+@cache
 def _count_backward() -> None:
     """Backward passes say what a part costs on any machine."""
     import torch
@@ -200,7 +200,9 @@ def pytest_runtest_call(item: Any) -> Generator[None, Any, Any]:
         return (yield)
     import torch
 
-    _warm_up()
+    _count_backward()
+    if whose[0] == "contract":
+        _warm_up()
     threads = torch.get_num_threads()
     torch.set_num_threads(1)  # a second thread that waits for a busy core counts as well
     start, passes = time.process_time(), BACKWARD["passes"]
