@@ -12,6 +12,7 @@ from strategies.distillation.momentum_contrast import MomentumContrast as Moment
 from strategies.distillation.queue_distill import QueueDistill as QueueDistill
 from strategies.distillation.reference_distill import ReferenceDistill as ReferenceDistill
 from strategies.distillation.region_distill import RegionDistill as RegionDistill
+from strategies.distillation.text_geometry import TextGeometry as TextGeometry
 from strategies.distillation.vocabulary_distill import VocabularyDistill as VocabularyDistill
 from strategies.expansion.growing_prompt import GrowingPrompt as GrowingPrompt
 from strategies.expansion.lora_per_domain import LoRAPerDomain as LoRAPerDomain

@@ -33,10 +33,8 @@ def feature_match(student: Tensor, teacher: Tensor, form: Match = "cosine") -> T
         (tensor(0.), tensor(1.))
     """
     student, teacher = student.float(), teacher.detach().float()
-    fits = (
-        student.shape[:-1] == teacher.shape[:-1] if form == "correlation" else student.shape == teacher.shape
-    )
-    if not fits:
+    last = -1 if form == "correlation" else None
+    if student.shape[:last] != teacher.shape[:last]:
         raise ValueError(f"features {tuple(student.shape)} and {tuple(teacher.shape)} do not fit together")
     if form == "mse":
         return (student - teacher).square().mean()

@@ -19,8 +19,8 @@ __all__ = ["inherited"]
 def inherited(large: Backbone, config: Mapping[str, Any]) -> Backbone:
     """A model of a smaller configuration with weights of a larger one, as TinyCLIP's manual inheritance.
 
-    Of the larger model's layers those at equal distances are taken, the first and the last among them; of every
-    tensor the leading block, so that whole heads are inherited.
+    Of the larger model's layers those at equal distances are taken, the first and the last among them; of
+    every tensor the leading block, so that whole heads are inherited.
 
     Args:
         large: a backbone without adapters.

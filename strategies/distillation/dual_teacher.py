@@ -35,8 +35,8 @@ class DualTeacher(Strategy):
 
     References:
         Zhang et al. 2024 (MulKI), Multi-Stage Knowledge Integration of Vision-Language Models for Continual
-        Learning, arXiv 2411.06764: its two teachers, weighted per example; Vasu et al. 2024 (MobileCLIP), arXiv
-        2311.17049: the mean over an ensemble.
+        Learning, arXiv 2411.06764: its two teachers, weighted per example; Vasu et al. 2024 (MobileCLIP),
+        arXiv 2311.17049: the mean over an ensemble.
 
     Needs:
         A learner with ``predict`` whose outputs are `clplat.parts.Outputs` or a pair of unit rows (B, D) and

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from clplat.config.space import Choice, Float
 from clplat.errors import UserError
-from clplat.mechanisms.feature_match import feature_match
+from clplat.mechanisms.feature_match import Match, feature_match
 from clplat.mechanisms.projector import Projector
 from clplat.models.outputs import are_embeddings, as_outputs
 from clplat.parts.teachers._base import TeacherPart, teacher_named
@@ -39,8 +39,8 @@ class FeatureDistill(Strategy):
         al. 2025 (LLaVA-KD), arXiv 2410.16236.
 
     Needs:
-        A learner with ``predict`` whose outputs are `clplat.parts.Outputs` or a pair of rows (B, D) and (C, D),
-        the B targets first; of tokens a `ComposedRetriever`.
+        A learner with ``predict`` whose outputs are `clplat.parts.Outputs` or a pair of rows (B, D) and (C,
+        D), the B targets first; of tokens a `ComposedRetriever`.
 
     Relations:
         `Distill` keeps similarities and lets features move together.
@@ -60,9 +60,7 @@ class FeatureDistill(Strategy):
         weight: Annotated[float, Float(0.1, 30.0, log=True)] = 1.0,
         teacher: TeacherPart | None = None,
         of: Literal["embeddings", "tokens"] = "embeddings",
-        form: Annotated[
-            Literal["cosine", "mse", "correlation"], Choice("cosine", "mse", "correlation")
-        ] = "cosine",
+        form: Annotated[Match, Choice("cosine", "mse", "correlation")] = "cosine",
         seed: int | None = None,
     ) -> None:
         if weight < 0:
@@ -93,8 +91,8 @@ class FeatureDistill(Strategy):
 
     def _tokens(self, learner: SupportsLearning, batch: Any) -> list[tuple[Tensor, Tensor]]:
         model: Any = learner.model
-        own = model.image_features(batch.pictures, {"tokens"}).tokens
-        other = self.teacher.image_features(learner, batch.pictures, {"tokens"}).tokens
+        own: Tensor = model.image_features(batch.pictures, {"tokens"}).tokens
+        other: Any = self.teacher.image_features(learner, batch.pictures, {"tokens"}).tokens
         if own.shape[1] != other.shape[1]:
             raise UserError(
                 f"the teacher has {other.shape[1]} patches of a picture, the student {own.shape[1]}"

@@ -22,8 +22,8 @@ __all__ = ["KeptFeatures"]
 class KeptFeatures(TeacherPart):
     """A teacher that is a file: no model runs while the student learns.
 
-    The file is what ``OtherBackbone.keep(path)`` writes of the features that it has made. Its queries are unit
-    sums of the features of picture and text.
+    The file is what ``OtherBackbone.keep(path)`` writes of the features that it has made. Its queries are
+    unit sums of the features of picture and text.
 
     Args:
         path: of the file.
@@ -74,7 +74,7 @@ class KeptFeatures(TeacherPart):
         device = next(learner.model.parameters()).device
         pictures = self._found(batch.pictures.kind, batch.pictures.names)
         texts = self._found("text", batch.texts.names)
-        rows = (tensor.to(device) for tensor in (pictures, texts))
+        rows = pictures.to(device), texts.to(device)
         return of_triplets(batch, *rows, self.weight, self._scale.to(device))
 
     def image_features(self, learner: Predicts, images: Images, wants: Wants) -> ImageFeatures:
