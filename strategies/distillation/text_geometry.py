@@ -25,8 +25,8 @@ class TextGeometry(Strategy):
     """Similarities among the targets of a batch follow those among texts of what they show.
 
     ``loss = weight * mean_{i != j} (s(t_i, t_j) - s'(c_i, c_j))^2`` with t of the student and texts c by the
-    text tower of an earlier model. Each target is called by one of several names, drawn at every step, so that
-    the space does not collapse onto one name of each thing.
+    text tower of an earlier model. Each target is called by one of several names, drawn at every step, so
+    that the space does not collapse onto one name of each thing.
 
     Args:
         weight: of the term.

@@ -21,9 +21,9 @@ class RandomAlignment(Loss):
     """``L = mean_i (MSE(z_q, r_i) + MSE(z_t, r_i))``, one ``r_i ~ N(0, I)`` per pair and step for both sides.
 
     z are the features of query i and of its target before normalisation, where the model gives them
-    (``raw_query``, ``raw_candidates``; most composers normalise themselves), else its embeddings. As r is new at every step, nothing is learnt by
-    heart: both sides move to one distribution, and the gap between them closes. It says nothing of right and
-    wrong: a strategy that keeps what is known belongs beside it.
+    (``raw_query``, ``raw_candidates``; most composers normalise themselves), else its embeddings. As r is new
+    at every step, nothing is learnt by heart: both sides move to one distribution, and the gap between them
+    closes. It says nothing of right and wrong: a strategy that keeps what is known belongs beside it.
 
     Args:
         seed: of the draws; by default the experiment's.
