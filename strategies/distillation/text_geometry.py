@@ -75,7 +75,8 @@ class TextGeometry(Strategy):
     def loss(self, learner: SupportsLearning, batch: Any, outputs: Any) -> dict[str, Tensor]:
         if not self._teacher.knows:
             return {}
-        model, made = learner.model, as_outputs(outputs)
+        model: Any = learner.model
+        made: Any = as_outputs(outputs)
         count, names = len(batch), self.names or NAMES
         draw = learner.progress.generator(self.seed or 0, "names")
         chosen = torch.randint(len(names), (count,), generator=draw).tolist()
