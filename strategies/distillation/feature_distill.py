@@ -9,7 +9,7 @@ from torch import Tensor
 
 from clplat.config.space import Choice, Float
 from clplat.errors import UserError
-from clplat.mechanisms.feature_match import Match, feature_match
+from clplat.mechanisms.feature_match import feature_match
 from clplat.mechanisms.projector import Projector
 from clplat.models.outputs import are_embeddings, as_outputs
 from clplat.parts.teachers._base import TeacherPart, teacher_named
@@ -60,7 +60,9 @@ class FeatureDistill(Strategy):
         weight: Annotated[float, Float(0.1, 30.0, log=True)] = 1.0,
         teacher: TeacherPart | None = None,
         of: Literal["embeddings", "tokens"] = "embeddings",
-        form: Annotated[Match, Choice("cosine", "mse", "correlation")] = "cosine",
+        form: Annotated[
+            Literal["cosine", "mse", "correlation"], Choice("cosine", "mse", "correlation")
+        ] = "cosine",
         seed: int | None = None,
     ) -> None:
         if weight < 0:
