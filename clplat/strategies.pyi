@@ -17,6 +17,9 @@ from strategies.distillation.vocabulary_distill import VocabularyDistill as Voca
 from strategies.expansion.growing_prompt import GrowingPrompt as GrowingPrompt
 from strategies.expansion.lora_per_domain import LoRAPerDomain as LoRAPerDomain
 from strategies.gradients.agem import AGEM as AGEM
+from strategies.gradients.gem import GEM as GEM
+from strategies.gradients.gpm import GPM as GPM
+from strategies.gradients.ogd import OGD as OGD
 from strategies.regularisation.ewc import EWC as EWC
 from strategies.regularisation.l2_anchor import L2Anchor as L2Anchor
 from strategies.regularisation.mas import MAS as MAS
@@ -26,9 +29,11 @@ from strategies.rehearsal.cls_er import CLSER as CLSER
 from strategies.rehearsal.cope import CoPE as CoPE
 from strategies.rehearsal.der import DER as DER
 from strategies.rehearsal.er_ace import ERACE as ERACE
+from strategies.rehearsal.feature_replay import FeatureReplay as FeatureReplay
 from strategies.rehearsal.gdumb import GDumb as GDumb
 from strategies.rehearsal.icarl import ICaRL as ICaRL
 from strategies.rehearsal.mir import MIR as MIR
+from strategies.rehearsal.reorganize import Reorganize as Reorganize
 from strategies.rehearsal.replay import Replay as Replay
 from strategies.weight_space.patch import Patch as Patch
 from strategies.weight_space.task_arithmetic import TaskArithmetic as TaskArithmetic
