@@ -3,6 +3,8 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
+# Else each process that a test starts compiles all that it imports again.
+unexport PYTHONDONTWRITEBYTECODE
 
 .PHONY: demo test test-all check format install index layers kinds docs bench clean help
 

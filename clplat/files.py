@@ -7,6 +7,7 @@ comment of YAML. A file without one, of an older release or from elsewhere, is t
 
 from __future__ import annotations
 
+import filecmp
 import io
 import json
 import os
@@ -24,8 +25,8 @@ from safetensors import SafetensorError
 from clplat.errors import UserError
 
 __all__ = [
-    "CHECKSUM", "is_as_written", "read_json", "read_text", "remove_leftovers", "write_atomically",
-    "write_checked", "write_json", "write_text",
+    "CHECKSUM", "is_as_written", "keep_once", "parsed", "read_json", "read_text", "remove_leftovers",
+    "write_atomically", "write_checked", "write_json", "write_text",
 ]  # fmt: skip
 
 _TEMPORARY = ".clplat-tmp"
@@ -88,6 +89,18 @@ def remove_leftovers(folder: Path, older_than: float = 0.0) -> None:
         with suppress(OSError):  # gone meanwhile, or not ours
             if not older_than or path.stat().st_mtime < before:
                 path.unlink()
+
+
+def keep_once(path: Path, before: Path) -> None:
+    """Make a file another name of one that holds the same bytes; one that holds others stays as it is.
+
+    Files at rest are replaced, never written to again: neither can change the other.
+    """
+    spare = path.with_name(f".{path.name}{_TEMPORARY}")
+    with suppress(OSError):  # there is none, or the disk knows no links
+        if filecmp.cmp(path, before, shallow=False) and not path.samefile(before):
+            os.link(before, spare)
+            os.replace(spare, path)
 
 
 def write_text(path: Path, text: str, comment: str = "") -> None:
@@ -181,11 +194,27 @@ def write_json(path: Path, value: Any, checksum: bool = True) -> None:
 
 def read_json(path: Path) -> Any:
     """Read JSON; a missing, damaged or broken file is a `UserError` that names it."""
-    content = _content(path)
-    try:
-        value = json.loads(content.decode())
-    except (ValueError, RecursionError) as error:
-        raise UserError(f"{path} is not readable JSON: {error}") from None
+    value = parsed(_content(path), path)
     if isinstance(value, dict):
         value.pop(_ENTRY, None)
     return value
+
+
+def parsed(content: bytes, where: object) -> Any:
+    """JSON in UTF-8 as plain data.
+
+    Args:
+        content: of a file, a line or whatever else ``where`` names.
+
+    Raises:
+        UserError: it is no JSON, or nested too deeply; with ``where``.
+
+    Example:
+        >>> parsed(b"[1,", "words.json")
+        Traceback (most recent call last):
+        clplat.errors.UserError: words.json is no JSON: Expecting value: line 1 column 4 (char 3)
+    """
+    try:
+        return json.loads(content.decode("utf-8-sig"))
+    except (ValueError, RecursionError) as error:
+        raise UserError(f"{where} is no JSON: {error}") from None

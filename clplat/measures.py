@@ -13,7 +13,16 @@ from typing import Any
 
 from clplat.errors import unknown_name
 from clplat.metric_names import meaning_of
-from clplat.result_values import Result, mean_of, probes_about, scores_after, zero_shot_series
+from clplat.result_values import (
+    Result,
+    final_of,
+    mean_of,
+    probes_about,
+    scores_after,
+    seconds_of,
+    stability_of,
+    zero_shot_series,
+)
 
 __all__ = [
     "COMPARED", "LOGGED_COSTS", "MEASURES", "Measure", "Result", "describe",
@@ -71,27 +80,11 @@ class Measure:
         return found
 
 
-def _final(result: Result) -> float | None:
-    """``mean_j R[T][j]`` of the primary metric: all domains of the stream after the newest experience."""
-    rows = result["metrics"].get(result["protocol"]["primary"])
-    return mean_of(rows[-1]) if rows else None
-
-
-def _stability(result: Result) -> float | None:
-    """``mean_{j<T} R[T][j]``, T - 1 domains: the primary metric on all trained domains but the newest."""
-    rows = result["metrics"].get(result["protocol"]["primary"]) or []
-    return mean_of(rows[-1][: max(0, len(rows) - 2)]) if rows else None
-
-
-def _seconds(result: Result) -> float | None:
-    return float(result["measured"]["train_seconds"] + result["measured"]["evaluation_seconds"])
-
-
 MEASURES = {
     m.name: m
     for m in (
         Measure(
-            "final", "final", "percent", "higher", _final,
+            "final", "final", "percent", "higher", final_of,
             "primary metric on all domains after the last one, mean over domains",
         ),
         Measure(
@@ -105,7 +98,7 @@ MEASURES = {
             mlflow="cl/plast",
         ),
         Measure(
-            "stability", "stability", "percent", "higher", _stability,
+            "stability", "stability", "percent", "higher", stability_of,
             "score on the earlier domains after the last one",
         ),
         Measure(
@@ -173,7 +166,7 @@ MEASURES = {
             "a vector of the gallery in an index",
         ),
         Measure(
-            "seconds", "time", "seconds", "lower", _seconds, "training and measuring",
+            "seconds", "time", "seconds", "lower", seconds_of, "training and measuring",
             mlflow="cost/sec", heading="sec", digits=0, column="seconds",
         ),
     )

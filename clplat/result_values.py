@@ -5,7 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any, TypeAlias
 
-__all__ = ["Result", "mean_of", "probes_about", "scores_after", "zero_shot_series"]
+__all__ = [
+    "Result", "final_of", "mean_of", "probes_about", "scores_after", "seconds_of", "stability_of",
+    "zero_shot_series",
+]  # fmt: skip
 
 Result: TypeAlias = Mapping[str, Any]
 
@@ -19,6 +22,23 @@ def mean_of(values: Iterable[float | None]) -> float | None:
     """
     known = [value for value in values if value is not None]
     return sum(known) / len(known) if known else None
+
+
+def final_of(result: Result) -> float | None:
+    """``mean_j R[T][j]`` of the primary metric: all domains of the stream after the newest experience."""
+    rows = result["metrics"].get(result["protocol"]["primary"])
+    return mean_of(rows[-1]) if rows else None
+
+
+def stability_of(result: Result) -> float | None:
+    """``mean_{j<T} R[T][j]``, T - 1 domains: the primary metric on all trained domains but the newest."""
+    rows = result["metrics"].get(result["protocol"]["primary"]) or []
+    return mean_of(rows[-1][: max(0, len(rows) - 2)]) if rows else None
+
+
+def seconds_of(result: Result) -> float:
+    """Training and measuring."""
+    return float(result["measured"]["train_seconds"] + result["measured"]["evaluation_seconds"])
 
 
 def scores_after(result: Result, row: int) -> dict[str, float | None]:

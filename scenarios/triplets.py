@@ -6,7 +6,6 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
 
-from clplat.data.fingerprint import stream_fingerprint
 from clplat.data.missing import Absent, MissingPictures, without_missing
 from clplat.data.named_items import NamedItems, NamedPictures
 from clplat.data.picture_files import PictureFiles
@@ -15,10 +14,12 @@ from clplat.data.sources.opened import existing_table, open_table
 from clplat.data.validate import validate_domain
 from clplat.parts import Probe
 
+from ._stream import Stream
 from ._triplets.building import parts_of
 from ._triplets.columns import named_roles
 from ._triplets.domains import stream_of, with_domain
 from ._triplets.galleries import own_gallery
+from ._triplets.hidden import refuse_half_hidden
 from ._triplets.making import Maker
 from ._triplets.rows import read_rows
 from ._triplets.splitting import shown_names, with_split
@@ -28,7 +29,7 @@ __all__ = ["Triplets"]
 _UNIONS = ("domain", "all")
 
 
-class Triplets:
+class Triplets(Stream):
     """Any table whose rows name a picture, a change in words, and the pictures that answer.
 
     Pictures are named by paths below a folder, or by members of the tar files that the rows are in. What a
@@ -56,6 +57,8 @@ class Triplets:
             ``joined`` by "and".
         queries: the most queries per domain and split, chosen by a stable hash.
         partial: rows may lack the reference or the text.
+        hidden: rows of val and test may lack the target: a set none of whose rows has one is ranked and kept,
+            and never scored.
         metrics: what is measured, see `clplat.data.protocol.Protocol`; by default R@K and mAP@K
             at 1, 5, 10, and MRR.
         primary: of the metrics, the one that comparisons show.
@@ -81,6 +84,7 @@ class Triplets:
         texts: Literal["apart", "joined"] = "apart",
         queries: int | None = None,
         partial: bool = False,
+        hidden: bool = False,
         metrics: list[str] | None = None,
         primary: str = "R@10",
         exclude_reference: bool = True,
@@ -97,7 +101,7 @@ class Triplets:
         named_roles(columns or {})
         self.table, self.pictures, self.columns, self.separator = table, pictures, columns, separator
         self.gallery, self.split_by, self.order, self.periods = gallery, split_by, order, periods
-        self.texts, self.queries, self.partial = texts, queries, partial
+        self.texts, self.queries, self.partial, self.hidden = texts, queries, partial, hidden
         self.missing, self.name = missing, name
         self.metrics, self.primary, self.exclude_reference = metrics, primary, exclude_reference
         self._protocol("column")
@@ -109,16 +113,6 @@ class Triplets:
     def build(self) -> tuple[list[Domain], list[Probe]]:
         """Return the domains in stream order and no probes; the same objects at every call."""
         return self._built[0], []
-
-    def benchmark(self) -> Any:
-        """Return the Avalanche benchmark: one experience per domain."""
-        from clplat.training.streams import build_benchmark
-
-        return build_benchmark(*self.build())
-
-    def fingerprint(self) -> str:
-        """The sha256 of all keys, texts, labels and splits, in stream order."""
-        return stream_fingerprint(*self.build())
 
     @property
     def report(self) -> dict[str, Any]:
@@ -164,12 +158,15 @@ class Triplets:
 
         source = open_table(self.table)
         timeless = {"time": ""} if self.periods is None else {}
-        rows, chosen = read_rows(source, {**timeless, **(self.columns or {})}, self.separator, self.partial)
+        columns = {**timeless, **(self.columns or {})}
+        rows, chosen = read_rows(source, columns, self.separator, self.partial, self.hidden)
         where = str(source.path)
         rows, spans = with_domain(rows, self.periods, where)
         count = len(rows)
         stream = stream_of(rows, self.order)
         rows, by, crossing = with_split(rows, self.split_by, where)
+        if self.hidden:
+            refuse_half_hidden(rows, where)
         pictures: NamedPictures
         if source.pictures is not None and self.pictures is None:
             root, pictures = None, source.pictures.of(self.name)

@@ -34,9 +34,9 @@ centres = 2.0 * torch.randn(2, 3, 5, generator=draw)
 labels = torch.arange(3).repeat(20)
 stream = [TensorDataset(c[labels] + torch.randn(60, 5, generator=draw), labels) for c in centres]
 trained = []
-LOGITS_ARE_NOT_ENOUGH = ("backward_compatible", "dual_teacher")
 for name in registry.names("strategies"):
-    if registry.tag("strategies", name, "any_module", True) and name not in LOGITS_ARE_NOT_ENOUGH:
+    needs = registry.tag("strategies", name, "needs_embeddings", False)
+    if registry.tag("strategies", name, "any_module", True) and not needs:
         strategy = registry.load("strategies", name)()
         torch.manual_seed(0)
         model = nn.Sequential(nn.Linear(5, 16), nn.ReLU(), nn.Linear(16, 3))

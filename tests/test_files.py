@@ -142,7 +142,7 @@ def test_json_is_stable_and_strict(tmp_path: Path) -> None:
 def test_broken_json_is_a_line_that_names_the_file(content: bytes, tmp_path: Path) -> None:
     path = tmp_path / "x.json"
     path.write_bytes(content)
-    with pytest.raises(UserError, match=r"x\.json is not readable JSON"):
+    with pytest.raises(UserError, match=r"x\.json is no JSON"):
         read_json(path)
     with pytest.raises(UserError, match="no such file"):
         read_json(tmp_path / "y.json")

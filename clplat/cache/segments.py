@@ -21,7 +21,9 @@ import numpy as np
 import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
+from typing_extensions import TypedDict
 
+from clplat.documents.checked import checked
 from clplat.errors import UserError
 from clplat.files import is_as_written, read_json, remove_leftovers, write_json
 from clplat.locks import locked
@@ -35,6 +37,16 @@ __all__ = [
 
 KEY, LOCK = "key.json", ".lock"
 LEFTOVER_SECONDS = 3600.0  # younger files may still be written
+
+
+class _Key(TypedDict, total=False):
+    """What is read of a key; all of it determines the rows."""
+
+    what: str
+    tap: str
+    backbone: str
+    dtype: str
+    shape: list[int]
 
 
 class DamagedError(Exception):
@@ -54,11 +66,13 @@ def digest_of(key: Mapping[str, Any]) -> str:
 
 def read_key(folder: Path) -> dict[str, Any] | None:
     """The key in a table's folder; None when it is missing or damaged."""
+    path = folder / KEY
     try:
-        key = read_json(folder / KEY)
-    except UserError:
+        key: dict[str, Any] = checked(read_json(path), _Key, path, "key of a table")
+        digest_of(key)
+    except (UserError, ValueError):  # NaN, which no key holds
         return None
-    return key if isinstance(key, dict) else None
+    return key
 
 
 def write_key(folder: Path, key: Mapping[str, Any]) -> None:

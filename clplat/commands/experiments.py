@@ -6,7 +6,7 @@ import os
 import sys
 from argparse import Namespace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from clplat.commands import (
     ALSO,
@@ -23,6 +23,7 @@ from clplat.commands import (
 from clplat.errors import UserError
 
 if TYPE_CHECKING:
+    from clplat.config.resolved import Config
     from clplat.sweep import Sweep
 
 
@@ -48,20 +49,27 @@ def run(options: Namespace) -> int:
 
         print(write_yaml(config.as_dict()), end="")
         return 0
-    from clplat.runs.early import refuse_early
     from clplat.runs.run_folder import default_folder, result_at_hand
     from clplat.tables.comparison import plain
-    from clplat.terminal import Terminal
-    from clplat.tracking import Tracker, from_results, is_logged
-    from clplat.tracking.listeners import AlsoListener, writers
-    from clplat.tracking.tracker import TrackedRun
+    from clplat.tracking import from_results, is_logged
 
     folder = options.out or default_folder(config)
     result = result_at_hand(folder, config)
-    if result is not None and options.also is None and (options.no_track or is_logged(folder)):
-        print(plain(from_results([result])))
-        print(f"result: {folder / 'result.json'}")
-        return 0
+    if result is None or options.also is not None or not (options.no_track or is_logged(folder)):
+        result = _result(config, folder, options)
+    print(plain(from_results([result])))
+    print(f"result: {folder / 'result.json'}")
+    return 0
+
+
+def _result(config: Config, folder: Path, options: Namespace) -> dict[str, Any]:
+    """Run an experiment, or what is left of it, before everybody who listens."""
+    from clplat.runs.early import refuse_early
+    from clplat.terminal import Terminal
+    from clplat.tracking import Tracker
+    from clplat.tracking.listeners import AlsoListener, writers
+    from clplat.tracking.tracker import TrackedRun
+
     refuse_early(config)
     with Terminal() as terminal:
         tracker = None if options.no_track else Tracker(folder.parent, warn=terminal.say)
@@ -75,9 +83,7 @@ def run(options: Namespace) -> int:
         result = run_experiment(config, folder, listener=listener, checkpoint_every=options.checkpoint_every)
         if tracker is not None:
             tracker.close()
-    print(plain(from_results([result])))
-    print(f"result: {folder / 'result.json'}")
-    return 0
+    return result
 
 
 @command(

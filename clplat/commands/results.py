@@ -37,7 +37,7 @@ def compare(options: Namespace) -> int:
 
 @command(
     out("runs"),
-    option("--port", type=at_least(1, 65535), default=5000),
+    option("--port", "where it is taken, another one (default: 5000)", type=at_least(1, 65535), default=5000),
     option("--open", "show the comparison in your browser", action="store_true"),
 )
 def ui(options: Namespace) -> int:

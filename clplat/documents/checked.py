@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from pydantic import TypeAdapter
     from pydantic_core import ErrorDetails
 
-__all__ = ["Number", "checked"]
+__all__ = ["AS_LIST", "Number", "checked"]
 
 
 class _Finite:
@@ -24,16 +24,27 @@ class _Finite:
         return {**handler(source), "allow_inf_nan": False}
 
 
+class _AsList:
+    """A mark of a tuple, which JSON writes as a list."""
+
+    def __get_pydantic_core_schema__(self, source: Any, handler: Any) -> Any:
+        from pydantic_core import core_schema
+
+        made = core_schema.no_info_before_validator_function
+        return made(lambda value: tuple(value) if isinstance(value, list) else value, handler(source))
+
+
 Number: TypeAlias = Annotated[float, _Finite()]
+AS_LIST = _AsList()
 
 
-def checked(content: Any, schema: Any, path: Path, what: str) -> Any:
+def checked(content: Any, schema: Any, path: Path | str, what: str) -> Any:
     """``content`` as it is, if it is what the schema says.
 
     Args:
         content: plain data; what the schema does not name may be there as well.
         schema: a type that pydantic knows: a typed dict, ``dict[str, int]``, a dataclass.
-        path: of the file, for the error.
+        path: of the file, or where else it is from, for the error.
         what: it should hold: ``"result of a run"``.
 
     Raises:

@@ -4,12 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-import torch
-
 from clplat.errors import UserError
 from clplat.extras import named_extras
 from clplat.training.experience import Running
-from clplat.training.strategy import Strategy
 
 with named_extras("a strategy in a Lightning trainer"):
     from lightning.pytorch import Callback
@@ -31,20 +28,10 @@ class StrategyCallback(Callback):  # type: ignore[misc]
         self.experience, self._restored = experience, False
 
     def state_dict(self) -> dict[str, Any]:
-        strategy = self.experience.strategy
-        kept = strategy.state_dict() if isinstance(strategy, Strategy) else {}  # plain hooks remember nothing
-        return {"number": self.experience.number, "strategy": kept}
+        return self.experience.state_dict()
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        if (there := state_dict["number"]) != (here := self.experience.number):
-            raise UserError(
-                f"the checkpoint is of experience {there}, this is experience {here}: "
-                f"strategy.experience(learner, dataset, number={there}) goes on with it"
-            )
-        model = self.experience.learner.model
-        device = next((p.device for p in model.parameters()), torch.device("cpu"))
-        if isinstance(strategy := self.experience.strategy, Strategy):
-            strategy.load_state_dict(_floats_on(device, state_dict["strategy"]))
+        self.experience.load_state_dict(state_dict)
         self._restored = True
 
     def setup(self, trainer: Any, module: Any, stage: str) -> None:
@@ -75,12 +62,3 @@ class StrategyCallback(Callback):  # type: ignore[misc]
 
     def on_fit_end(self, trainer: Any, module: Any) -> None:
         module.to(trainer.strategy.root_device)  # Lightning has taken it to the CPU
-
-
-def _floats_on(device: torch.device, tree: Any) -> Any:
-    """The tree with its floats on the device; states of generators stay where they are."""
-    if isinstance(tree, dict):
-        return {key: _floats_on(device, value) for key, value in tree.items()}
-    if isinstance(tree, list | tuple):
-        return type(tree)(_floats_on(device, value) for value in tree)
-    return tree.to(device) if isinstance(tree, torch.Tensor) and tree.is_floating_point() else tree

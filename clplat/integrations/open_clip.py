@@ -104,7 +104,9 @@ class _Judge:
     def __call__(self, output_dict: bool = True, **made: Tensor) -> dict[str, Tensor]:
         # Called for each part of a step, and summed; the features of the other parts are constants each time.
         whole = {name: _times(value, self.parts) for name, value in made.items() if "features" in name}
-        terms = self.experience.loss(self.seen.batch(), outputs_of({**made, **whole})) / self.parts
+        terms = (
+            self.experience.loss(self.seen.batch(), outputs_of({**made, **whole}), whole=True) / self.parts
+        )
         return {**self.loss(**made, output_dict=True), "strategy": terms}
 
     def predict(self, batch: Any) -> Outputs:

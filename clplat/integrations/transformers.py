@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from torch import Tensor
@@ -12,24 +13,56 @@ from clplat.errors import UserError
 from clplat.extras import named_extras
 from clplat.models.outputs import Outputs
 from clplat.training.experience import Running
+from clplat.trees import load_tree, save_tree
 
 with named_extras("a strategy in a Hugging Face trainer"):
     from transformers import Trainer, TrainerCallback
+    from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR, get_last_checkpoint
 
 __all__ = ["StrategyCallback", "StrategyTrainer", "WithStrategy"]
 
 
 class StrategyCallback(TrainerCallback):  # type: ignore[misc]
-    """Tells an experience of the trainer's optimizer and of its epochs."""
+    """Tells an experience of the trainer's optimizer and of its epochs, and is part of its checkpoints.
+
+    Beside the files of a checkpoint lies ``strategy.safetensors``; of a strategy that stores what its own
+    process saw, one file for each process.
+    """
 
     def __init__(self, experience: Running) -> None:
-        self.experience = experience
+        self.experience, self._inside = experience, False
 
     def on_train_begin(self, args: Any, state: Any, control: Any, **given: Any) -> None:
         self.experience.follow(given["optimizer"])
 
     def on_epoch_begin(self, args: Any, state: Any, control: Any, **given: Any) -> None:
-        self.experience.epoch(int(state.epoch or 0))
+        if not self._inside:  # else it goes on where the checkpoint was written
+            self.experience.epoch(int(state.epoch or 0))
+        self._inside = False
+
+    def on_save(self, args: Any, state: Any, control: Any, **given: Any) -> None:
+        own = not getattr(self.experience.strategy, "shares", True)
+        if state.is_world_process_zero or own:
+            folder = Path(args.output_dir, f"{PREFIX_CHECKPOINT_DIR}-{state.global_step}")
+            save_tree(
+                self._file(folder, args), self.experience.state_dict() | {"within": state.epoch % 1 > 0}
+            )
+
+    def restore(self, folder: Path, args: Any) -> None:
+        """Go on from a checkpoint of the trainer.
+
+        Raises:
+            UserError: it was written without this callback, or in another experience.
+        """
+        if not (file := self._file(folder, args)).exists():
+            raise UserError(f"{folder} holds nothing of the strategy: {file.name} is not there")
+        state = load_tree(file)
+        self.experience.load_state_dict(state)
+        self._inside = state["within"]
+
+    def _file(self, folder: Path, args: Any) -> Path:
+        own = not getattr(self.experience.strategy, "shares", True) and args.world_size > 1
+        return folder / (f"strategy_{args.process_index}.safetensors" if own else "strategy.safetensors")
 
 
 class WithStrategy:
@@ -51,7 +84,8 @@ class WithStrategy:
         self._constant: dict[str, Any] = {}
         join = self.joins()
         learner.collate_fn = learner.collate_fn or (lambda rows: self._bare(join(rows)))
-        self.add_callback(StrategyCallback(experience))  # type: ignore[attr-defined]
+        self._told = StrategyCallback(experience)
+        self.add_callback(self._told)  # type: ignore[attr-defined]
 
     def joins(self: Any) -> Any:
         """What makes a batch of examples."""
@@ -94,12 +128,12 @@ class WithStrategy:
             self.experience.after_backward(None if scaler is None else scaler.get_scale())
         return loss
 
-    def train(self, resume_from_checkpoint: Any = None, **more: Any) -> Any:
-        if resume_from_checkpoint:
-            raise UserError(
-                "resume_from_checkpoint: a checkpoint of the trainer holds nothing of the strategy"
-            )
-        return super().train(**more)  # type: ignore[misc]
+    def train(self: Any, resume_from_checkpoint: Any = None, **more: Any) -> Any:
+        last = resume_from_checkpoint is True
+        folder = get_last_checkpoint(self.args.output_dir) if last else resume_from_checkpoint
+        if folder:
+            self._told.restore(Path(folder), self.args)
+        return super().train(resume_from_checkpoint=resume_from_checkpoint, **more)  # type: ignore[misc]
 
     def _bare(self, inputs: Any) -> Any:
         """What a strategy sees of a batch: what has a row per example."""

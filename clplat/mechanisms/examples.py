@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -13,6 +13,9 @@ from clplat.data.stored_rows import is_row
 
 __all__ = [
     "at_rest",
+    "content_bytes",
+    "floats_on",
+    "is_column",
     "join_examples",
     "labels_of",
     "length",
@@ -38,7 +41,7 @@ def split_batch(batch: Any) -> list[Any]:
     if isinstance(batch, dict):
         columns = {key: split_batch(value) for key, value in batch.items()}
         return [dict(zip(columns, values, strict=True)) for values in zip(*columns.values(), strict=True)]
-    if isinstance(batch, list | tuple) and any(map(_is_column, batch)):
+    if isinstance(batch, list | tuple) and any(map(is_column, batch)):
         return [tuple(values) for values in zip(*(split_batch(part) for part in batch), strict=True)]
     if isinstance(batch, list | tuple):
         return list(batch)
@@ -49,7 +52,7 @@ def length(batch: Any) -> int:
     """The number of examples of a batch of any shape that `split_batch` knows."""
     if isinstance(batch, dict):
         return length(next(iter(batch.values())))
-    if isinstance(batch, list | tuple) and any(map(_is_column, batch)):
+    if isinstance(batch, list | tuple) and any(map(is_column, batch)):
         return length(batch[0])
     return len(batch)
 
@@ -75,16 +78,16 @@ def take(batch: Any, rows: Sequence[int]) -> Any:
         return batch[list(rows)]
     if isinstance(batch, dict):
         return {key: take(value, rows) for key, value in batch.items()}
-    if isinstance(batch, list | tuple) and any(map(_is_column, batch)):
+    if isinstance(batch, list | tuple) and any(map(is_column, batch)):
         return [take(part, rows) for part in batch]
     return [batch[i] for i in rows]
 
 
-def _is_column(part: Any) -> bool:
+def is_column(part: Any) -> bool:
     """A tensor, a `Batch`, or a tuple or dict of tensors: a column of a batch, and no example of its own."""
     if isinstance(part, dict):
-        return any(map(_is_column, part.values()))
-    return isinstance(part, Tensor | Batch) or (isinstance(part, tuple) and any(map(_is_column, part)))
+        return any(map(is_column, part.values()))
+    return isinstance(part, Tensor | Batch) or (isinstance(part, tuple) and any(map(is_column, part)))
 
 
 def join_examples(rows: Sequence[Any]) -> Any:
@@ -118,6 +121,17 @@ def at_rest(node: Any) -> Any:
     return node
 
 
+def floats_on(device: torch.device, node: Any) -> Any:
+    """A tree of a state with what is computed with on a device; pixels, token ids, generators stay."""
+    if isinstance(node, Tensor):
+        return node.to(device) if node.is_floating_point() else node
+    if isinstance(node, dict):
+        return {key: floats_on(device, value) for key, value in node.items()}
+    if isinstance(node, list | tuple):
+        return type(node)(floats_on(device, value) for value in node)
+    return node
+
+
 def size_in_bytes(row: Any) -> int:
     """Bytes that an example takes at rest: tensors by their storage, texts in UTF-8, numbers 8, None 0."""
     if row is None:
@@ -129,6 +143,24 @@ def size_in_bytes(row: Any) -> int:
     if isinstance(row, list | tuple):
         return sum(size_in_bytes(value) for value in row)
     return len(row.encode()) if isinstance(row, str) else 8
+
+
+def content_bytes(data: Any, collate: Callable[[list[Any]], Any]) -> int:
+    """Bytes of the examples of a data set if a memory held them.
+
+    Args:
+        data: a sequence of examples.
+        collate: joins examples to a batch.
+
+    Example:
+        >>> content_bytes([torch.zeros(3), torch.zeros(3)], torch.stack)
+        24
+    """
+    found = 0
+    for start in range(0, len(data), 256):
+        batch = collate([data[i] for i in range(start, min(start + 256, len(data)))])
+        found += sum(map(size_in_bytes, split_batch(batch)))
+    return found
 
 
 def tensor_bytes(node: Any) -> int:

@@ -114,7 +114,8 @@ class Teacher:
             self.tensors = snapshot(model, statistics=True)
             self._taken = _versions(self.tensors)
             own = self.tensors.keys()
-            self._shared = _versions({n: p for n, p in model.named_parameters() if n not in own})
+            others = {n: p for n, p in model.named_parameters() if n not in own and p.numel() > 1}
+            self._shared = _versions(others)
 
     @torch.no_grad()
     def follow(self, model: nn.Module) -> None:
@@ -125,7 +126,14 @@ class Teacher:
         self._steps += 1
         if self.which == "average" and self._steps % self.every:
             return
-        share = 1 - self.decay if self.which == "momentum" else 1 / (self._steps // self.every + 1)
+        self.absorb(
+            model, 1 - self.decay if self.which == "momentum" else 1 / (self._steps // self.every + 1)
+        )
+
+    @torch.no_grad()
+    def absorb(self, model: nn.Module, share: float) -> None:
+        """Move this share of the way to the model as it is: ``t <- (1 - share) t + share theta``."""
+        assert self.tensors is not None, "update(model) comes first"
         self._pin(model, dict(model.named_parameters()))
         for name, tensor in moving(model, statistics=True).items():
             own = self.tensors[name]
@@ -196,12 +204,19 @@ class Teacher:
                 module.training = mode
 
     def _pin(self, model: nn.Module, named: Mapping[str, nn.Parameter]) -> None:
-        """Copy what became trainable since the snapshot; refuse what changed although it is shared."""
+        """Copy what became trainable since the snapshot; refuse what changed although it is shared.
+
+        A single number is copied too: loops clamp a frozen scale after each step, as open_clip's does.
+        """
         assert self.tensors is not None
+        known = self.tensors.keys() | self._shared
+        for name in [name for name, p in named.items() if p.numel() == 1 and name not in known]:
+            self.tensors[name] = named[name].detach().clone()
+            self._taken |= _versions({name: self.tensors[name]})
         shared = {name: p for name, p in named.items() if name not in self.tensors}
         for name, parameter in shared.items():
-            known, version = self._shared.setdefault(name, (parameter, parameter._version))
-            if parameter is not known or parameter._version != version:
+            shares, version = self._shared.setdefault(name, (parameter, parameter._version))
+            if parameter is not shares or parameter._version != version:
                 raise UserError(
                     f"'{name}' changed after the teacher was taken, which shares it as a frozen tensor: "
                     "unfreeze before the teacher is taken, or take it anew"

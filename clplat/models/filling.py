@@ -10,7 +10,6 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
@@ -35,8 +34,8 @@ def fill(model: Any, weights: Path) -> None:
             raise UserError(f"{weights} does not fit: {key} is {shape}, the model has {tuple(tensor.shape)}")
     if getattr(model, "logit_bias", None) is None:
         held.pop("logit_bias", None)  # it moves all scores alike, so that nothing here asks for it
-    if weights.suffix == ".safetensors" and _names(weights) == held.keys():
-        _load(model, weights, weights)
+    if {name: held[name].shape for name in held} == {name: own[name].shape for name in own}:
+        model.load_state_dict(held)  # open_clip would read the file again, to change nothing
         return
     with tempfile.TemporaryDirectory() as folder:
         plain = Path(folder) / WEIGHTS
@@ -54,11 +53,6 @@ def put(model: Any, held: Mapping[str, Tensor], where: Path) -> None:
             there, wanted = tuple(held[key].shape), tuple(own[key].shape)
             raise UserError(f"{where} does not fit: {key} is {there}, the model has {wanted}")
     model.load_state_dict(held)
-
-
-def _names(weights: Path) -> set[str]:
-    with safe_open(weights, framework="pt") as file:
-        return set(file.keys())
 
 
 def _load(model: Any, plain: Path, weights: Path) -> None:

@@ -43,10 +43,17 @@ class _Preprocessing(TypedDict):
     preprocess_cfg: NotRequired[dict[str, Any]]
 
 
+class _Model(TypedDict, total=False):
+    """The towers of a configuration."""
+
+    vision_cfg: dict[str, Any]
+    text_cfg: dict[str, Any]
+
+
 class _Config(_Preprocessing):
     """The same of a folder; open_clip checks what is inside when it builds the model."""
 
-    model_cfg: dict[str, Any]
+    model_cfg: _Model
 
 
 @dataclass

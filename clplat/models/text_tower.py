@@ -59,12 +59,8 @@ def text_tower(
     then exceeds the context loses its last words, never its EOT. With ``done`` the input is what the first
     blocks gave.
     """
-    x, inserted = x[:, : length if length is not None else int(ends.max()) + 1], 0
-    if prompt is not None:
-        inserted = prompt.length
-        x, ends = _shorten(x, ends, len(text.positional_embedding) - inserted)
-        x = insert_first(x, prompt)
-    n = x.shape[1]
+    x, ends = _cut(text, x, ends, prompt, length)
+    n, inserted = x.shape[1], 0 if prompt is None else prompt.length
     if not done:
         x = x + text.positional_embedding[:n].to(x.dtype)
 
@@ -96,6 +92,17 @@ def text_tower(
     if "pooled" in wants:
         found.pooled = projected_text(text, pooled)
     return found
+
+
+def _cut(
+    text: Any, x: Tensor, ends: Tensor, prompt: TowerPrompt | None, length: int | None
+) -> tuple[Tensor, Tensor]:
+    """The texts without what stands after the last EOT, with the prompt before them, and their ends."""
+    x = x[:, : length if length is not None else int(ends.max()) + 1]
+    if prompt is None:
+        return x, ends
+    x, ends = _shorten(x, ends, len(text.positional_embedding) - prompt.length)
+    return insert_first(x, prompt), ends
 
 
 def _picks(places: Tensor) -> Callable[[Tensor], Tensor]:

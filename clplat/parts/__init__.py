@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from clplat.mechanisms.memory import Memory as Memory
     from clplat.mechanisms.parameter_groups import Group as Group
     from clplat.mechanisms.parameter_groups import layer_decay as layer_decay
+    from clplat.mechanisms.relation import relation_kl as relation_kl
     from clplat.mechanisms.teacher import Teacher as Teacher
     from clplat.mechanisms.teacher import snapshot as snapshot
     from clplat.models.backbone import Backbone as Backbone
@@ -54,7 +55,6 @@ if TYPE_CHECKING:
     from clplat.parts.heads._base import View as View
     from clplat.parts.losses._base import Loss as Loss
     from clplat.parts.losses.info_nce import info_nce as info_nce
-    from clplat.parts.losses.similarity_distillation import relation_kl as relation_kl
     from clplat.parts.postprocessors._base import PostProcessor as PostProcessor
     from clplat.parts.postprocessors._base import Shortlist as Shortlist
     from clplat.parts.probes._base import ModelView as ModelView
@@ -118,7 +118,7 @@ _FROM = {
     "clplat.parts.heads._base": ("Head", "View"),
     "clplat.parts.losses._base": ("Loss",),
     "clplat.parts.losses.info_nce": ("info_nce",),
-    "clplat.parts.losses.similarity_distillation": ("relation_kl",),
+    "clplat.mechanisms.relation": ("relation_kl",),
     "clplat.parts.probes._base": ("ModelView", "Probe", "Probes"),
     "clplat.parts.probes._contrasts": ("Contrast", "Contrasts"),
     "clplat.parts.projections._base": ("Projection",),

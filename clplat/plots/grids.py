@@ -2,18 +2,37 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, TypeAlias
 
 from PIL import Image, ImageDraw, ImageFont
+from typing_extensions import TypedDict
+
+from clplat.documents.checked import AS_LIST, checked
+from clplat.errors import UserError
+from clplat.files import parsed
 
 __all__ = ["Found", "last_grid", "read_grid", "side_by_side"]
 
 _CELL, _GAP, _HEAD, _ROWS = 150, 14, 72, 5  # pixels: a picture, a space, a head; answers
 _RIGHT, _INK, _SOFT = "#009e73", "#222222", "#666666"
+
+
+#: Left, top, right, bottom.
+_Box: TypeAlias = Annotated[tuple[int, int, int, int], AS_LIST]
+
+
+class _Line(TypedDict):
+    """Where in the picture a query, its answers and what was wanted are."""
+
+    query: str
+    text: str
+    rank: int | None
+    reference: _Box | None
+    wanted: _Box | None
+    best: list[Annotated[tuple[_Box, bool | None], AS_LIST]]
 
 
 @dataclass(frozen=True)
@@ -48,13 +67,15 @@ def read_grid(path: Path) -> list[Found]:
 
     Raises:
         OSError: the file is no picture.
+        UserError: it says something else of its queries than `clplat.retrieval_grid.draw_grid` does.
     """
     with Image.open(path) as picture:
-        lines: list[dict[str, Any]] = json.loads(picture.info.get("queries", "[]"))
+        held = parsed(str(picture.info.get("queries", "[]")).encode(), path)
+        lines: list[_Line] = checked(held, list[_Line], path, "retrieval grid")
         sheet = picture.convert("RGB")
 
-    def cut(box: Sequence[int] | None) -> Image.Image | None:
-        return None if box is None else sheet.crop((box[0], box[1], box[2], box[3]))
+    def cut(box: _Box | None) -> Image.Image | None:
+        return None if box is None else sheet.crop(box)
 
     return [
         Found(
@@ -63,7 +84,7 @@ def read_grid(path: Path) -> list[Found]:
             line["rank"],
             cut(line["reference"]),
             cut(line["wanted"]),
-            [(sheet.crop(tuple(box)), right) for box, right in line["best"]],
+            [(sheet.crop(box), right) for box, right in line["best"]],
         )
         for line in lines
     ]
@@ -86,7 +107,7 @@ def side_by_side(grids: Mapping[str, Path], colours: Mapping[str, str]) -> dict[
                 columns = found.setdefault(one.query, {})
                 if all(other.text == one.text for other in columns.values()):
                     columns[method] = one
-        except (OSError, ValueError, LookupError):  # an illustration must not cost the page
+        except (OSError, ValueError, UserError):  # an illustration must not cost the page
             continue
     return {query: _drawn(columns, colours) for query, columns in found.items()}
 

@@ -32,7 +32,7 @@ from clplat.provenance import library_versions
 from clplat.randomness import seeded
 from clplat.retriever import ComposedRetriever
 from clplat.runs.early import check_device
-from clplat.runs.refusals import cut_texts, reference_of
+from clplat.runs.refusals import cut_texts, reference_of, refuse_unlike_scorer
 from clplat.training.strategy import Strategy
 from clplat.training.trainer import Trainer
 
@@ -136,11 +136,7 @@ def assemble(config: Config) -> Assembly:
     domains = [experience.domain for experience in benchmark.train_stream]
     probes = _probes(config, benchmark)
     retriever, fingerprint, attached, base = build_retriever(config)
-    if config.name("postprocessor") != "none" and not retriever.scorer.approximable:
-        raise UserError(
-            f"postprocessor '{config.name('postprocessor')}' compares one vector of each item, which scorer "
-            f"'{config.name('scorer')}' does not; choose --scorer dot"
-        )
+    refuse_unlike_scorer(config, retriever)
     backbone, cache = retriever.backbone, retriever.cache
     assert cache is None or isinstance(cache, FeatureCache)
     pixels = pixel_store(config, retriever)

@@ -14,6 +14,7 @@ from clplat.data.records import Protocol, RetrievalSet
 from clplat.evaluation.chance import chance_levels
 from clplat.evaluation.reranking import RERANKED, reranked_sets
 from clplat.measures import probes_about, scores_after
+from clplat.parts.probes._base import Probe
 from clplat.runs.assembly import Assembly
 from clplat.runs.processing import PROCESSED
 
@@ -46,15 +47,7 @@ def blank(config: Config, parts: Assembly) -> dict[str, Any]:
         "baselines": {},
         "ties": [],
         "probes": {},
-        "probes_about": {
-            probe.name: {
-                "group": probe.group,
-                "headline": probe.headline,
-                "better": "higher" if probe.higher else "lower",
-                "unit": probe.unit,
-            }
-            for probe in parts.probes
-        },
+        "probes_about": {probe.name: _about(probe) for probe in parts.probes},
         "compatibility": {},
         "scores": [],
         "sets": {
@@ -66,15 +59,26 @@ def blank(config: Config, parts: Assembly) -> dict[str, Any]:
         "cost": {},
         "data": {"cut_texts": parts.cut_texts, "report": getattr(parts.scenario, "report", {})},
         "extra_data": _beside(config, parts),
-        "fingerprints": {
-            "data": parts.scenario.fingerprint(),
-            "queries": queries_fingerprint(parts.domains, config.evaluation.split),
-            "weights": parts.base_fingerprint,
-            "code": provenance.code_fingerprint(),
-        },
+        "fingerprints": _fingerprints(config, parts),
         "measured": {"train_seconds": 0.0, "evaluation_seconds": 0.0},
         "failure": None,
         "versions": provenance.library_versions(),
+    }
+
+
+def _about(probe: Probe) -> dict[str, str | None]:
+    """How the numbers of a probe are read."""
+    better = "higher" if probe.higher else "lower"
+    return {"group": probe.group, "headline": probe.headline, "better": better, "unit": probe.unit}
+
+
+def _fingerprints(config: Config, parts: Assembly) -> dict[str, str]:
+    """What the numbers are of."""
+    return {
+        "data": parts.scenario.fingerprint(),
+        "queries": queries_fingerprint(parts.domains, config.evaluation.split),
+        "weights": parts.base_fingerprint,
+        "code": provenance.code_fingerprint(),
     }
 
 

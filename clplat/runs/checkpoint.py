@@ -12,7 +12,9 @@ from torch import Tensor, nn
 from typing_extensions import TypedDict
 
 from clplat.documents.checked import checked
+from clplat.documents.version import read_version
 from clplat.errors import UserError
+from clplat.mechanisms.examples import floats_on
 from clplat.models.hashes import tensor_digest
 from clplat.training.optimizer import named_tensors
 from clplat.training.strategy import Strategy, SupportsLearning
@@ -38,15 +40,6 @@ class _State(TypedDict):
     optimizer: dict[str, dict[str, Any]]
     strategy: dict[str, Any]
     result: dict[str, Any]
-
-
-class _Version(TypedDict):
-    """What the file of a finished version holds."""
-
-    __pydantic_config__ = {"arbitrary_types_allowed": True}  # type: ignore[misc]  # noqa: RUF012
-
-    weights: dict[str, Tensor]
-    strategy: dict[str, Any] | None
 
 
 class Weights:
@@ -154,7 +147,7 @@ def _restore(state: dict[str, Any], trainer: Trainer, weights: Weights) -> None:
     place = Position(*state["position"])
     if place != Position():  # before its first experience a strategy is as it was made
         strategy = trainer.strategy
-        strategy.load_state_dict(_floats_on(trainer.device, state["strategy"]))
+        strategy.load_state_dict(floats_on(trainer.device, state["strategy"]))
         strategy.rebuild(trainer.learner)
     # In the middle of an experience `before_experience`, which may freeze and unfreeze, is not called again.
     trainable = set(state["trainable"])
@@ -175,17 +168,6 @@ def _restore(state: dict[str, Any], trainer: Trainer, weights: Weights) -> None:
         }
 
 
-def _floats_on(device: torch.device, node: Any) -> Any:
-    """Move what is computed with to the model's device; pixels, token ids and generator states stay."""
-    if isinstance(node, Tensor):
-        return node.to(device) if node.is_floating_point() else node
-    if isinstance(node, dict):
-        return {key: _floats_on(device, value) for key, value in node.items()}
-    if isinstance(node, list | tuple):
-        return type(node)(_floats_on(device, value) for value in node)
-    return node
-
-
 def _moments(trainer: Trainer) -> dict[str, Any]:
     """The optimizer's state by parameter *name*: it survives growth, freezing and another order."""
     state = trainer.optimizer.state
@@ -203,7 +185,7 @@ def save_version(path: Path, trainer: Trainer, weights: Weights) -> None:
 def load_version(path: Path, strategy: Strategy, learner: SupportsLearning) -> None:
     """Put a finished version into the learner's model, which is as it was before the stream."""
     weights = Weights(learner.model)
-    state = checked(load_tree(path), _Version, path, "version of a model")
+    state = read_version(path)
     with _fitting(path):
         if state["strategy"] is not None:
             strategy.load_state_dict(state["strategy"])

@@ -7,7 +7,10 @@ from pathlib import Path
 from typing import TypeAlias
 
 from torch import Tensor
+from typing_extensions import TypedDict
 
+from clplat.documents.checked import checked
+from clplat.documents.tensors import read_tensors
 from clplat.errors import unknown_name
 from clplat.evaluation.comparing import Compared, compared_by
 from clplat.evaluation.evaluator import VersionMetrics
@@ -20,6 +23,15 @@ from clplat.trees import load_tree, save_tree
 
 #: A row of C for each metric.
 Cells: TypeAlias = dict[str, list[float | None]]
+
+
+class _Base(TypedDict):
+    """Anchors by the untrained model."""
+
+    __pydantic_config__ = {"arbitrary_types_allowed": True}  # type: ignore[misc]  # noqa: RUF012
+
+    keys: list[str]
+    rows: Tensor
 
 
 class IndexVersions:
@@ -109,8 +121,7 @@ class IndexVersions:
 
     def galleries(self, version: int, view: str = "") -> dict[str, Tensor]:
         """What a version stored of the galleries."""
-        held: dict[str, Tensor] = load_tree(self._file("galleries", version, view))
-        return held
+        return read_tensors(self._file("galleries", version, view), "stored gallery")
 
     def backfill(self, version: int, row: VersionMetrics) -> float | None:
         """The share in percent of gallery vectors that this version changed: what an index must take in anew.
@@ -135,16 +146,18 @@ class IndexVersions:
         return Compared(scorer=held.scorer).holding(mapped)
 
     def _fitted(self, version: int, old: int) -> Projection:
-        then = load_tree(self._file("anchors", old))
+        reads = {what: _OLD.get(what, what) for what in self.projection.reads}
+        then = read_tensors(self._file("anchors", old), "file of anchors", list(reads.values()))
         sides = {}
         if self.projection.stores:
-            held = load_tree(self.folder / "anchors" / "base.safetensors")
+            path = self.folder / "anchors" / "base.safetensors"
+            held: _Base = checked(load_tree(path), _Base, path, "file of anchors")
             sides["base"] = dict(zip(held["keys"], held["rows"], strict=True))
         projection = copy.deepcopy(self.projection).cpu()
         projection.learn(
             VersionPairs(
                 self._anchors(old),
-                {what: then[_OLD.get(what, what)] for what in self.projection.reads},
+                {what: then[name] for what, name in reads.items()},
                 self.parts.evaluator.embed,
                 self.parts.retriever,
                 sides,

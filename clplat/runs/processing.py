@@ -8,6 +8,7 @@ from pathlib import Path
 
 from torch import Tensor
 
+from clplat.documents.tensors import read_tensors
 from clplat.errors import UserError
 from clplat.evaluation.asked import measure
 from clplat.evaluation.comparing import Compared
@@ -17,7 +18,7 @@ from clplat.parts.projections._base import Projection
 from clplat.parts.scorers.dot import Dot
 from clplat.runs.assembly import Assembly
 from clplat.runs.pairs import Anchors
-from clplat.trees import load_tree, save_tree
+from clplat.trees import save_tree
 
 __all__ = ["PROCESSED", "Processing"]
 
@@ -105,7 +106,11 @@ class Processing:
         bank = held.queries(bridge(self._queries) if bridge is not None and asks else self._queries)
         # No bank goes with galleries of the untrained model, nor with those that were mapped.
         kept = old > 0 and (bridge is None or asks)
-        pictures = load_tree(self._file(old))["pictures"] if kept else bank[:0]
+        pictures = (
+            read_tensors(self._file(old), "bank of training pictures", ["pictures"])["pictures"]
+            if kept
+            else bank[:0]
+        )
         part.fit(Banks(bank, pictures))
         return {
             name: part.map(Scored(rows[name][0], evaluator.rows_of(one).exclude), Scored(rows[name][1]))

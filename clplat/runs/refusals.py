@@ -12,7 +12,7 @@ from clplat.errors import UserError
 from clplat.parts.references._base import Reference
 from clplat.retriever import ComposedRetriever
 
-__all__ = ["cut_texts", "reference_of", "remarks"]
+__all__ = ["cut_texts", "reference_of", "refuse_unlike_scorer", "remarks"]
 
 
 def remarks(config: Config, scenario: Any) -> list[str]:
@@ -39,6 +39,15 @@ def cut_texts(retriever: ComposedRetriever, said: Iterable[str], policy: str) ->
             f"'{cut[0][:80]}...'; shorten them or declare it with --data.long_texts cut"
         )
     return cut
+
+
+def refuse_unlike_scorer(config: Config, retriever: ComposedRetriever) -> None:
+    """Refuse a post-processor that compares vectors where the scorer does something else."""
+    if config.name("postprocessor") != "none" and not retriever.scorer.approximable:
+        raise UserError(
+            f"postprocessor '{config.name('postprocessor')}' compares one vector of each item, which scorer "
+            f"'{config.name('scorer')}' does not; choose --scorer dot"
+        )
 
 
 def reference_of(config: Config, domains: Sequence[Domain]) -> Reference | None:

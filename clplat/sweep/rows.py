@@ -8,15 +8,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeAlias
 
-from torch import Tensor
-
-from clplat.documents.checked import checked
+from clplat.documents.tensors import read_tensors
 from clplat.evaluation.significance import Replicate, interval
 from clplat.measures import evaluate_measures, mean_of
 from clplat.naming import flat
 from clplat.roles import role_of
 from clplat.sweep.layout import FinalRun, Layout
-from clplat.trees import load_tree
 
 __all__ = ["Replicates", "Row", "replicate_of", "row_of"]
 
@@ -74,6 +71,7 @@ def row_of(
             "n": len(done),
             "score": {key: _rounded(getattr(score, key)) for key in ("mean", "sd", "low", "high")},
             "measures": measures,
+            "split": split_of(done[complete[0].folder]),
             "chance": _chance(done[complete[0].folder]),
             "feasible": feasible if layout.sweep.constraints else None,
             "folders": [final.folder for final in complete],
@@ -83,11 +81,15 @@ def row_of(
     )
 
 
+def split_of(result: Mapping[str, Any]) -> str:
+    """What a result was measured on; those that do not say it are of ``test``."""
+    return str(result["protocol"].get("split", "test"))
+
+
 def replicate_of(folder: Path, result: Mapping[str, Any], version: int = -1) -> Replicate:
     """What a version of a run, the last one unless named, measured of every query."""
     version = len(result["scores"]) - 1 if version < 0 else version
-    path = folder / "values" / f"{version}.safetensors"
-    values = checked(load_tree(path), dict[str, Tensor], path, "file of measured values")
+    values = read_tensors(folder / "values" / f"{version}.safetensors", "file of measured values")
     percent = {name: 100.0 * tensor.double().numpy() for name, tensor in values.items()}
     return Replicate(percent, result["fingerprints"]["queries"])
 

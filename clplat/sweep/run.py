@@ -13,11 +13,13 @@ from clplat.dotted import registered_only
 from clplat.errors import UserError, unknown_name
 from clplat.files import read_text, write_json, write_text
 from clplat.runs.run_folder import RESULT
+from clplat.sweep.alike import keep_alike_once
 from clplat.sweep.launchers import LAUNCHERS, launch
 from clplat.sweep.layout import Layout
 from clplat.sweep.local import run_local
 from clplat.sweep.outcome import OUTCOME, collect
 from clplat.sweep.plan import Sweep, read_sweep
+from clplat.sweep.queue import Queue
 from clplat.sweep.reuse import check_reuse
 from clplat.sweep.studies import Studies
 from clplat.sweep.worker import listening, run_worker
@@ -85,13 +87,7 @@ def run_sweep(
         for line in moved:
             terminal.say(line)
         write_text(out / PLAN, write_yaml(plan), comment="#")
-        tracked = None if tracker is None else tracker(layout, out, terminal.say)
-        if launcher != "local":
-            launch(launcher, spec, terminal.say)
-        elif workers == 1:
-            run_worker(queue, listening(terminal, tracked))
-        else:
-            run_local(spec, listening(terminal, tracked), terminal.say)
+        tracked = _work(spec, queue, launcher, terminal)
         terminal.say("reading the results")
         return _conclude(queue.studies, tracked, command)
 
@@ -122,6 +118,18 @@ def _check_plan(layout: Layout) -> None:
         check_sampler(sampler, sweep.sampler, len(sweep.objectives), spaces)
 
 
+def _work(spec: WorkerSpec, queue: Queue, launcher: str, terminal: Terminal) -> SweepListener | None:
+    """Let the workers do what is missing; who listened to them, if anybody did."""
+    tracked = None if spec.tracker is None else spec.tracker(queue.layout, spec.out, terminal.say)
+    if launcher != "local":
+        launch(launcher, spec, terminal.say)
+    elif spec.workers == 1:
+        run_worker(queue, listening(terminal, tracked))
+    else:
+        run_local(spec, listening(terminal, tracked), terminal.say)
+    return tracked
+
+
 def _conclude(studies: Studies, tracked: SweepListener | None, command: str) -> dict[str, Any]:
     """Write the outcome and everything that is drawn from it."""
     from clplat.report import save_figure, write_report
@@ -138,6 +146,8 @@ def _conclude(studies: Studies, tracked: SweepListener | None, command: str) -> 
         drawn.append(write_report(out))
     if tracked is not None:
         tracked.finish(outcome, [out / OUTCOME, *filter(None, drawn)])
+    if outcome["status"] == "complete":
+        keep_alike_once(out)
     return outcome
 
 

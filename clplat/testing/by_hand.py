@@ -11,6 +11,7 @@ from torch import nn
 
 from clplat.testing.loop import Experience
 from clplat.training.learner import Learner
+from clplat.training.micro_batches import joined
 from clplat.training.strategy import Strategy
 
 __all__ = ["Calls", "by_hand", "sgd"]
@@ -82,8 +83,10 @@ def by_hand(
         strategy.before_experience(learner, past[-1])
         learner.optimizer, learner.dataset = sgd(learner.model), strategy.training_set(past[-1])
         strategy.before_epoch(learner)
+        made: list[Any] = []
         for i, batch in enumerate(drawn if any(p.requires_grad for p in learner.model.parameters()) else ()):
             outputs = learner.predict(batch)
+            made.append(outputs)
             terms = strategy.loss(learner, batch, outputs)
             loss = torch.stack([learner.task_loss(batch, outputs), *terms.values()]).sum() / parts
             loss.backward()  # type: ignore[no-untyped-call]
@@ -92,5 +95,6 @@ def by_hand(
                 learner.optimizer.step()
                 learner.optimizer.zero_grad()
                 learner.stepped()
-                strategy.after_step(learner, batch, outputs)
+                strategy.after_step(learner, joined(drawn[i + 1 - parts : i + 1]), joined(made))
+                made = []
         strategy.after_experience(learner, past[-1])

@@ -6,9 +6,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from clplat.documents.result import read_result
 from clplat.errors import UserError
 from clplat.evaluation.significance import paired_differences
-from clplat.files import read_json
 from clplat.sweep.comparisons import LEVEL, UNTRAINED, told_apart
 from clplat.sweep.rows import replicate_of
 
@@ -53,7 +53,7 @@ def _against(folder: Path, present: Path, label: str) -> str:
     """Of two trained models, on the queries that both have answered."""
     again = "remove the alias from the registered model to begin anew"
     try:
-        ours, theirs = (replicate_of(one, read_json(one / "result.json")) for one in (folder, present))
+        ours, theirs = (replicate_of(one, read_result(one / "result.json")) for one in (folder, present))
         (found,) = paired_differences([([ours], [theirs])])
     except (UserError, ValueError, OSError, KeyError):
         return f"{label} and the present champion, {present}, did not answer the same queries; {again}"

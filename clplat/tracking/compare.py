@@ -10,6 +10,9 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from typing_extensions import TypedDict
+
+from clplat.documents.checked import checked
 from clplat.errors import unknown_name
 from clplat.measures import COMPARED
 from clplat.naming import flat
@@ -27,6 +30,12 @@ NUMBERS = {
 }
 # Two methods are only comparable where these agree.
 _CONTEXT = ("scenario.", "backbone", "composer", "evaluation.split", "data.")
+
+
+#: What tells methods apart.
+_Tags: Any = TypedDict(  # type: ignore[misc]
+    "_Tags", {f"clplat.{word}": str for word in ("scenario", "variant", "label", "strategy", "primary")}
+)
 
 
 class _Run(NamedTuple):
@@ -73,7 +82,8 @@ def compared(root: Path, scenario: str | None = None) -> tuple[list[dict[str, An
         two seeds).
 
     Raises:
-        UserError: nothing is tracked here, the scenario is unknown, or the store does not answer.
+        UserError: nothing is tracked here, the scenario is unknown, a run lacks the tags that say of which
+            method it is, or the store does not answer.
     """
     with tracked(root) as (client, experiments):
         if scenario is not None and scenario not in experiments:
@@ -100,7 +110,9 @@ def _finished(client: Any, experiment_ids: Sequence[str]) -> Iterator[Any]:
             order_by=["attributes.start_time ASC"],
             page_token=token,
         )
-        yield from (run.data for run in page)
+        for run in page:
+            checked(dict(run.data.tags), _Tags, f"MLflow's run {run.info.run_id}", "run of clplat")
+            yield run.data
         token = page.token
         more = bool(token)
 

@@ -72,5 +72,5 @@ def _colours(uri: str) -> Mapping[str, str]:
     if not uri:
         return {}
     tags = [item.tags for item in open_client(uri).search_experiments(max_results=1000)]
-    named = [value.split(" ", 1) for held in tags for key, value in held.items() if key.startswith(COLOUR)]
-    return {f"tag.clplat.label.{label}": colour for colour, label in named}
+    named = [v.partition(" ") for held in tags for key, v in held.items() if key.startswith(COLOUR)]
+    return {f"tag.clplat.label.{label}": colour for colour, _, label in named}

@@ -126,8 +126,8 @@ def write_views(client: MlflowClient, experiment_id: str, states: Mapping[str, M
     for key, state in states.items():
         deflated = zlib.compress(json.dumps(state, sort_keys=True).encode())
         packed = "deflate;" + base64.b64encode(deflated).decode()
-        old = json.loads(tags[TAG + key]) if TAG + key in tags else {}
-        if old.get("state") != packed and len(packed) < _LIMIT - 500:
+        there = json.dumps(packed) in tags.get(TAG + key, "")  # whatever else stands there is replaced
+        if not there and len(packed) < _LIMIT - 500:
             created = int(time.time() * 1000)
             value = {"name": VIEWS[key], "createdAt": created, "updatedAt": created, "state": packed}
             client.set_experiment_tag(experiment_id, TAG + key, json.dumps(value))

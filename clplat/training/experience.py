@@ -4,14 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
 
+from clplat.errors import UserError
+from clplat.mechanisms.examples import floats_on
 from clplat.training.hooks import Hooks
 from clplat.training.learner import Learner
+from clplat.training.micro_batches import MicroBatches, gradients
 from clplat.training.order import chooses_data
 from clplat.training.phases import Phase
 from clplat.training.watch import Watch, innermost
@@ -44,7 +47,7 @@ class Running:
         self.terms: dict[str, Tensor] = {}
         stream: list[Experience] = vars(strategy).setdefault("_stream", [])
         self._experience = Experience(dataset, len(stream) if number is None else number, stream)
-        self._last: tuple[Any, Any] | None = None
+        self._seen = MicroBatches(strategy, learner)
         self._read = self._told = False
         self._steps = self._losses = 0
         self._grown: list[nn.Parameter] = []
@@ -56,6 +59,11 @@ class Running:
             raise TypeError(
                 f"{self._name} looks at what was trained on: strategy.experience(learner, dataset) takes it, "
                 f"a sequence of examples, not {type(own.dataset).__name__}"
+            )
+        if chooses_data(strategy) and own.current_experience > len(own.origin_stream):
+            raise UserError(
+                f"{self._name} asks for the data of the experiences before {own.current_experience} too: "
+                "`with strategy.experience(learner, dataset): pass` for each of them comes first"
             )
         own.origin_stream.append(own)
         learner.begin(own.current_experience)
@@ -115,6 +123,37 @@ class Running:
         """Of the experience in its stream, from 0."""
         return self._experience.current_experience
 
+    def state_dict(self) -> dict[str, Any]:
+        """What the strategy remembers and where training stands: for the checkpoint of a loop."""
+        place = self.learner.progress
+        kept = self.strategy.state_dict() if hasattr(self.strategy, "state_dict") else {}
+        return {"number": self.number, "epoch": place.epoch, "step": place.step, "done": place.done} | {
+            "strategy": kept
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on from what `state_dict` returned, with the model and optimizer of the same moment.
+
+        Raises:
+            UserError: it is of another experience, or the strategy grows the model, which it has done anew.
+        """
+        if (there := state["number"]) != self.number:
+            raise UserError(
+                f"the checkpoint is of experience {there}, this is experience {self.number}: "
+                f"strategy.experience(learner, dataset, number={there}) goes on with it"
+            )
+        if getattr(self.strategy, "grows", False):
+            raise UserError(
+                f"{self._name} grows the model, which cannot go on in the middle of an experience: resume "
+                "between two, with strategy.load_state_dict(state) and strategy.rebuild(learner)"
+            )
+        device = next((p.device for p in self.learner.model.parameters()), torch.device("cpu"))
+        if hasattr(self.strategy, "load_state_dict"):
+            self.strategy.load_state_dict(floats_on(device, state["strategy"]))
+        where = {name: state[name] for name in ("epoch", "step", "done")}
+        self.learner.progress = replace(self.learner.progress, **where)
+        self._read = True  # the pass that it goes on in has begun
+
     @property
     def _name(self) -> str:
         return type(self.strategy).__name__
@@ -131,7 +170,7 @@ class Running:
         self.strategy.before_epoch(self.learner)
         self._read = True
 
-    def loss(self, batch: Any, outputs: Any) -> Tensor:
+    def loss(self, batch: Any, outputs: Any, whole: bool = False) -> Tensor:
         """The strategy's terms for a batch, summed: a scalar to add to the task's loss, zero without terms.
 
         With gradient accumulation: for every micro-batch, weighted as the task's loss is.
@@ -139,17 +178,19 @@ class Running:
         Args:
             batch: as ``learner.predict`` takes it.
             outputs: what the model made of it, with its graph.
+            whole: it is not one of the micro-batches of a step but all of them, and replaces those before.
         """
         if not self._read:
             self.epoch(0)
         self._watch.on(self.learner.optimizer)
         self.terms = self.strategy.loss(self.learner, batch, outputs)
-        self._last, self._losses = (batch, outputs), self._losses + 1
+        self._losses += 1
         device = next((p.device for p in self.learner.model.parameters()), None)
         # It can be differentiated even where nothing is trained, as with Frozen.
         total = torch.zeros((), device=device, requires_grad=True)
         for term in self.terms.values():
             total = total + term
+        self._seen.add(batch, outputs, total, whole)
         return total
 
     def after_backward(self, scale: float | None = None) -> None:
@@ -161,7 +202,7 @@ class Running:
             scale: by which a gradient scaler has multiplied them; None where there is no scaler. With one,
                 gradients that are not finite are passed over: it skips their step.
         """
-        if self._last is None:
+        if not self._seen:
             raise RuntimeError(
                 f"this step is without the terms of {self._name}: "
                 "add experience.loss(batch, outputs) to the loss"
@@ -171,7 +212,7 @@ class Running:
                 "after_backward was called twice before one step of the optimizer: call it once, "
                 "after the backward pass of the last micro-batch"
             )
-        if scale is None or all(bool(g.isfinite().all()) for g in _gradients(self.learner)):
+        if scale is None or all(bool(g.isfinite().all()) for g in gradients(self.learner.model)):
             with torch.enable_grad(), _unscaled(self.learner, scale or 1.0):
                 self.strategy.after_backward(self.learner)
             self._told = True
@@ -186,9 +227,8 @@ class Running:
                 "optimizer.step(closure) computes gradients inside: "
                 "call experience.after_backward() at the end of the closure"
             )
-        assert self._last is not None
-        batch, outputs = self._last
-        self._told, self._last, self._steps = False, None, self._steps + 1
+        batch, outputs = self._seen.whole()
+        self._told, self._steps = False, self._steps + 1
         self.learner.stepped()
         self.strategy.after_step(self.learner, batch, outputs)
 
@@ -197,15 +237,11 @@ def _trained(learner: Learner) -> list[nn.Parameter]:
     return [p for p in learner.model.parameters() if p.requires_grad]
 
 
-def _gradients(learner: Learner) -> list[Tensor]:
-    return [p.grad for p in learner.model.parameters() if p.grad is not None]
-
-
 @contextmanager
 def _unscaled(learner: Learner, scale: float) -> Iterator[None]:
     """Inside, gradients are without this factor: a power of two, so that there and back is exact."""
-    for gradient in _gradients(learner) if scale != 1.0 else ():
+    for gradient in gradients(learner.model) if scale != 1.0 else ():
         gradient.mul_(1.0 / scale)
     yield
-    for gradient in _gradients(learner) if scale != 1.0 else ():
+    for gradient in gradients(learner.model) if scale != 1.0 else ():
         gradient.mul_(scale)

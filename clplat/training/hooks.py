@@ -92,7 +92,10 @@ class Hooks:
         """Gradients are there and not yet used: project or record them."""
 
     def after_step(self, learner: SupportsLearning, batch: Any, outputs: Any) -> None:
-        """The optimizer has stepped: average or clip weights, store what the model put out for the batch."""
+        """The optimizer has stepped: average or clip weights, store what the model put out for the batch.
+
+        Where a step has several micro-batches these are all of them (`clplat.training.micro_batches.joined`).
+        """
 
     def after_experience(self, learner: SupportsLearning, experience: Any) -> None:
         """Consolidate, merge, store exemplars."""

@@ -9,7 +9,7 @@ In this order, and each where it stands::
         after_backward(learner)               once, on the gradients of the whole step: after the last
                                               micro-batch, unscaled, reduced over processes, not yet clipped
         the step                              or its scaler skips it: what is not finite is no step
-        after_step(learner, batch, outputs)   once
+        after_step(learner, batch, outputs)   once, with all micro-batches of the step as one batch
     after_experience(learner, experience)
 
 A `Learner` watches its optimizer, so that it knows what was a step. What `before_experience` did not begin is

@@ -49,6 +49,8 @@ class Strategy(Hooks):
     trains: ClassVar[bool] = True
     #: It works around any torch module; False: it needs a `ComposedRetriever`.
     any_module: ClassVar[bool] = True
+    #: It compares embeddings of two sides with each other: the logits of a classifier are refused.
+    needs_embeddings: ClassVar[bool] = False
     #: `after_backward` measures the task's gradient: terms of other strategies are taken out of what it sees.
     reads_gradient: ClassVar[bool] = False
     #: Names of the terms that `loss` adds to the task's, from the second experience on at the latest.

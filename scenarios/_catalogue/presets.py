@@ -46,5 +46,5 @@ class Preset:
 #: ``tiny`` made the shipped `clplat-tiny`; ``small`` is for real photographs.
 PRESETS = {
     "tiny": Preset(TINY, epochs=16, batch_size=128, lr=2e-3),
-    "small": Preset(SMALL, epochs=60, batch_size=256, lr=1e-3, views="crop_flip", precision="bfloat16"),
+    "small": Preset(SMALL, epochs=24, batch_size=256, lr=1e-3, views="crop_flip", precision="bfloat16"),
 }

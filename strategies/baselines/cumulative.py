@@ -6,7 +6,7 @@ from typing import Any
 
 from torch.utils.data import ConcatDataset, Dataset
 
-from clplat.mechanisms.examples import size_in_bytes, split_batch
+from clplat.mechanisms.examples import content_bytes
 from clplat.training.strategy import Strategy, SupportsLearning
 
 __all__ = ["Cumulative"]
@@ -47,10 +47,7 @@ class Cumulative(Strategy):
         return joined  # type: ignore[no-any-return]
 
     def after_experience(self, learner: SupportsLearning, experience: Any) -> None:
-        data = experience.dataset
-        for start in range(0, len(data), 256):
-            rows = split_batch(learner.collate([data[i] for i in range(start, min(start + 256, len(data)))]))
-            self._bytes += sum(size_in_bytes(row) for row in rows)
+        self._bytes += content_bytes(experience.dataset, learner.collate)
 
     def memory_bytes(self) -> int:
         """Everything seen so far, stored as a memory would store it."""

@@ -47,6 +47,7 @@ class BackwardCompatible(Strategy):
         0.5
     """
 
+    needs_embeddings = True
     terms = ("compatible",)
     stores = "weights"
 

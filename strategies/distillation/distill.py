@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Annotated, Any, Literal
 
 import torch
@@ -9,9 +10,9 @@ from torch import Tensor
 
 from clplat.config.space import Choice, Float
 from clplat.mechanisms.examples import labels_of
+from clplat.mechanisms.relation import Relation
 from clplat.mechanisms.weight_space import leading
 from clplat.models.outputs import are_embeddings, as_outputs, similarities
-from clplat.parts.losses.similarity_distillation import SimilarityDistillation
 from clplat.parts.teachers._base import TeacherPart, teacher_named
 from clplat.training.strategy import Strategy, SupportsLearning
 
@@ -24,24 +25,32 @@ class Distill(Strategy):
     """Relation distillation: the batch's query-candidate similarities follow those of an earlier model.
 
     ``loss = weight * KL(softmax(S_teacher / T) || softmax(S_student / T))`` over rows and columns of the
-    similarity matrix of the batch. Teacher: the model before this domain (``previous``, as LwF and Mod-X) or
-    before the stream (``initial``, as ZSCL). In the first domain the previous model is the pretrained one; a
-    model that was not (``learner.pretrained``) begins as its task alone says.
+    similarity matrix of the batch. Teacher: the model before this domain (``previous``, as LwF and Mod-X),
+    before the stream (``initial``, as ZSCL), or any other. In the first domain the previous model is the
+    pretrained one; a model that was not (``learner.pretrained``) begins as its task alone says.
 
     Of a classifier S are its logits, by rows, over the classes of earlier experiences: this is LwF. Classes
     are known from integer labels in the second place of a batch; where there are none, all of the teacher's
-    count.
+    count. `clplat.mechanisms.relation.Relation` has the forms of the loss.
 
     Args:
         weight: of the term.
         teacher: of any kind, ``clplat list teachers``; from Python a name or an object.
-        temperature: of both softmaxes. The default is one for cosines; logits have 2 in its place.
+        temperature: of both softmaxes. The default is one for cosines; logits have 2 in its place. None: each
+            model's similarities times its own logit scale, as TinyCLIP.
         axis: softmax over the candidates of a query, over the queries of a candidate, or both.
         mask_wrong_rows: leave out what the teacher itself gets wrong (Mod-X); needs ``batch.positive``.
+        direction: of the divergence: ``reversed``: KL(student || teacher); ``match``: mean squared difference
+            of the matrices.
+        blend: share of the right answers in the teacher's distribution (CLIP-Refine).
+        reduction: mean over the rows, or their sum.
+        within: weight of the relations among queries and among targets, by rows, without the similarity of
+            an item to itself (CTP); the mean of both.
 
     References:
         Li & Hoiem 2016 (LwF), arXiv 1606.09282; Ni et al. 2023 (Mod-X), arXiv 2305.07437; Zheng et al. 2023
-        (ZSCL), arXiv 2303.06628.
+        (ZSCL), arXiv 2303.06628; Zhu et al. 2023 (CTP), arXiv 2308.07146; Wu et al. 2023 (TinyCLIP), arXiv
+        2309.12314; Yamaguchi et al. 2025 (CLIP-Refine), arXiv 2504.12717.
 
     Needs:
         A learner with ``predict`` whose outputs are logits (B, K), `clplat.parts.Outputs`, or a pair of unit
@@ -67,18 +76,26 @@ class Distill(Strategy):
         teacher: Annotated[
             TeacherPart | Literal["previous", "initial", "momentum", "average"], Choice("previous", "initial")
         ] = "previous",
-        temperature: Annotated[float, Float(0.01, 0.2, log=True)] = _OF_COSINES,
+        temperature: Annotated[float | None, Float(0.01, 0.2, log=True)] = _OF_COSINES,
         axis: Literal["both", "row", "column"] = "both",
         mask_wrong_rows: bool = False,
+        direction: Literal["forward", "reversed", "cross_entropy", "match"] = "forward",
+        blend: float = 0.0,
+        reduction: Literal["mean", "sum"] = "mean",
+        within: float = 0.0,
     ) -> None:
-        if weight < 0:
-            raise ValueError(f"weight must be at least 0, not {weight}")
+        if weight < 0 or within < 0:
+            raise ValueError(f"weight and within must be at least 0, not {weight} and {within}")
         self.weight, self.teacher, self.temperature = weight, teacher, temperature
-        self.axis, self.mask_wrong_rows = axis, mask_wrong_rows
-        self.relation = SimilarityDistillation(axis, temperature, temperature, mask_wrong_rows)
+        self.axis, self.mask_wrong_rows, self.within = axis, mask_wrong_rows, within
+        self.direction, self.blend, self.reduction = direction, blend, reduction
+        own = 1.0 if temperature is None else temperature
+        wrong: Literal["dropped", "kept"] = "dropped" if mask_wrong_rows else "kept"
+        self.relation = Relation(axis, own, own, direction, wrong, blend=blend, reduction=reduction)
+        self._inside = replace(self.relation, axis="row", wrong_rows="kept", drop_diagonal=True, blend=0.0)
+        logits = _OF_LOGITS if temperature in (_OF_COSINES, None) else own
+        self._by_rows = Relation("row", logits, logits, direction, reduction=reduction)
         self._teacher = teacher_named(teacher)
-        logits = _OF_LOGITS if temperature == _OF_COSINES else temperature
-        self._by_rows = SimilarityDistillation("row", logits, logits)
         self._met: Tensor | None = None
         self._units: Tensor | None = None
 
@@ -99,16 +116,33 @@ class Distill(Strategy):
     def loss(self, learner: SupportsLearning, batch: Any, outputs: Any) -> dict[str, Tensor]:
         if not self._teacher.knows:
             return {}
-        student = similarities(outputs)
-        teacher = similarities(self._teacher.outputs(learner, batch))
+        made = self._teacher.outputs(learner, batch)
         if are_embeddings(outputs):
-            right = batch.positive if self.mask_wrong_rows else None
-            return {"distill": self.weight * self.relation.compare(student, teacher, positive=right)}
+            return {"distill": self.weight * self._of_embeddings(batch, outputs, made)}
+        student, teacher = similarities(outputs), similarities(made)
         student = student[:, : teacher.shape[1]]  # a head that has grown since
         if self._units is not None:
             units = self._units.to(student.device)
             student, teacher = student[:, units], teacher[:, units]
-        return {"distill": self.weight * self._by_rows.compare(student, teacher)}
+        return {"distill": self.weight * self._by_rows(student, teacher)}
+
+    def _of_embeddings(self, batch: Any, student: Any, teacher: Any) -> Tensor:
+        right = batch.positive if self.mask_wrong_rows or self.blend > 0 else None
+        (across, *among), (their_own, *their_others) = self._matrices(student), self._matrices(teacher)
+        loss = self.relation(across, their_own, positive=right)
+        if among:
+            inside = [self._inside(s, t) for s, t in zip(among, their_others, strict=True)]
+            loss = loss + self.within * torch.stack(inside).mean()
+        return loss
+
+    def _matrices(self, outputs: Any) -> list[Tensor]:
+        """Similarities of queries and candidates; where they count, of queries and of targets alone."""
+        made: Any = as_outputs(outputs)
+        scale = 1.0 if self.temperature is not None else made.scale
+        found = [made.scores()]
+        if self.within > 0:
+            found += [made.scores(rows, rows) for rows in (made.query, made.candidates[: len(made.query)])]
+        return [scale * scores for scores in found]
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         super().load_state_dict({"met": None, "units": None, **state})  # older runs have had no classes

@@ -9,9 +9,9 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from clplat.config.space import Float
+from clplat.mechanisms.relation import relation_kl
 from clplat.mechanisms.teacher import Teacher
 from clplat.models.outputs import are_embeddings, similarities
-from clplat.parts.losses.similarity_distillation import relation_kl
 from clplat.training.strategy import Strategy, SupportsLearning
 
 __all__ = ["DualTeacher"]
@@ -49,6 +49,7 @@ class DualTeacher(Strategy):
         2.0
     """
 
+    needs_embeddings = True
     terms = ("dual",)
     stores = "weights"
 

@@ -8,8 +8,8 @@ from torch import Tensor
 
 from clplat.config.space import Choice, Float, Int
 from clplat.errors import UserError
+from clplat.mechanisms.relation import Relation
 from clplat.mechanisms.teacher import Teacher
-from clplat.parts.losses.similarity_distillation import SimilarityDistillation
 from clplat.training.strategy import Strategy, SupportsLearning
 
 __all__ = ["ReferenceDistill"]
@@ -69,7 +69,7 @@ class ReferenceDistill(Strategy):
             )
         self.weight, self.temperature, self.teacher = weight, temperature, teacher
         self.pictures, self.texts, self.student_texts = pictures, texts, student_texts
-        self.relation = SimilarityDistillation("both", temperature, temperature, scale_by_t2=True)
+        self.relation = Relation("both", temperature, temperature, scale_by_t2=True)
         self._teacher = Teacher(which=teacher)
 
     def before_experience(self, learner: SupportsLearning, experience: Any) -> None:
@@ -87,4 +87,4 @@ class ReferenceDistill(Strategy):
         old = outputs.scores(shown, said, scale)
         new = outputs.scores(learner.items(pictures), words, scale)
         # The relation's loss is the mean of both directions, ZSCL's their sum.
-        return {"reference": 2.0 * self.weight * self.relation.compare(new, old)}
+        return {"reference": 2.0 * self.weight * self.relation(new, old)}

@@ -7,12 +7,15 @@ from typing import Annotated, Any
 
 import torch
 from torch import Tensor
+from torch.nn.functional import normalize
 from torch.nn.utils.rnn import pad_sequence
 
 from clplat.config.space import Float, Int
-from clplat.mechanisms.examples import join_examples
+from clplat.mechanisms.examples import join_examples, labels_of
 from clplat.mechanisms.memory import Memory
-from clplat.models.outputs import are_embeddings, as_outputs
+from clplat.mechanisms.memory.composition import enough, stored_batch
+from clplat.mechanisms.per_example import rows_of, squared_distances
+from clplat.mechanisms.teacher import Teacher, snapshot
 from clplat.training.strategy import Strategy, SupportsLearning
 
 __all__ = ["DER"]
@@ -28,15 +31,23 @@ class DER(Strategy):
     own, of one domain where the outputs are embeddings and of all for logits (see `Replay`). In-batch scores
     would be no target: they mean nothing beside other candidates.
 
+    By ``gamma`` what is stored of earlier experiences is brought up to date when one is over (X-DER). The
+    logits of classes that were first met in it were no knowledge when they were stored: those of the model as
+    it is now take their place, scaled so that the largest is ``gamma`` times that of the right class where it
+    would exceed that one. Embeddings have no such places, and keep a share:
+    ``q' <- unit(gamma q' + (1 - gamma) q)``.
+
     Args:
         size: exemplars in the memory, over all domains.
         batch_size: exemplars per step, for each of the two terms.
         alpha: weight of the embeddings' term.
         beta: weight of the task's loss on exemplars; 0 is DER without the labels.
         seed: of the memory; by default the experiment's.
+        gamma: how what is stored follows what was learnt since; not at all unless given.
 
     References:
-        Buzzega et al. 2020, Dark Experience for General Continual Learning, arXiv 2004.07211.
+        Buzzega et al. 2020, Dark Experience for General Continual Learning, arXiv 2004.07211; Boschini et al.
+        2022 (X-DER), Class-Incremental Continual Learning into the eXtended DER-verse, arXiv 2201.00766.
 
     Needs:
         A learner with ``predict`` and ``task_loss`` whose outputs are `clplat.parts.Outputs`, a pair of unit
@@ -54,6 +65,7 @@ class DER(Strategy):
 
     terms = ("dark", "replay")
     stores = "exemplars"
+    state = ("_met",)
     shares = False  # the memory fills with what this process trains on
 
     def __init__(
@@ -63,39 +75,76 @@ class DER(Strategy):
         alpha: Annotated[float, Float(0.1, 10.0, log=True)] = 1.0,
         beta: Annotated[float, Float(0.25, 4.0, log=True)] = 1.0,
         seed: int | None = None,
+        gamma: float | None = None,
     ) -> None:
-        if not (alpha >= 0 and beta >= 0 and batch_size >= 2):
+        if not (alpha >= 0 and beta >= 0 and 0 <= (gamma or 0) <= 1):
             raise ValueError(
-                "alpha and beta must be at least 0 and batch_size at least 2 (the negatives are in the "
-                f"batch), not {alpha}, {beta} and {batch_size}"
+                f"alpha and beta must be at least 0 and gamma in [0, 1], not {alpha}, {beta} and {gamma}"
             )
-        self.size, self.batch_size, self.alpha, self.beta, self.seed = size, batch_size, alpha, beta, seed
+        self.size, self.batch_size, self.seed = size, enough(batch_size), seed
+        self.alpha, self.beta, self.gamma = alpha, beta, gamma
         self.memory = Memory(size, "reservoir", seed or 0)
+        self._met: dict[str, int] = {}
 
     def loss(self, learner: SupportsLearning, batch: Any, outputs: Any) -> dict[str, Tensor]:
-        mixed = not are_embeddings(outputs)
-        stored, again = (self.memory.sample(self.batch_size, mixed, _joined) for _ in range(2))
+        stored, again = (stored_batch(self.memory, self.batch_size, outputs, join=_joined) for _ in range(2))
         if stored is None or again is None:
             return {}
         (examples, *then), (labelled, *_) = stored, again
-        now = _rows(learner.predict(examples))
-        apart = [_apart(new, old.to(new.device)) for new, old in zip(now, then, strict=True)]
+        now = rows_of(learner.predict(examples))
+        apart = [squared_distances(new, old.to(new.device)) for new, old in zip(now, then, strict=True)]
         return {
             "dark": self.alpha * torch.stack(apart).mean(),
             "replay": self.beta * learner.task_loss(labelled, learner.predict(labelled)),
         }
 
     def after_step(self, learner: SupportsLearning, batch: Any, outputs: Any) -> None:
-        self.memory.offer((batch, *_rows(outputs)), str(learner.progress.experience))
+        self.memory.offer((batch, *rows_of(outputs)), str(learner.progress.experience))
+        if self.gamma is not None and (classes := labels_of(batch)) is not None:
+            for number in {*classes.tolist()}:
+                self._met.setdefault(str(number), learner.progress.experience)
+
+    def after_experience(self, learner: SupportsLearning, experience: Any) -> None:
+        if self.gamma is None:
+            return
+        current = learner.progress.experience
+        new = [int(number) for number, first in self._met.items() if first == current]
+        for rows in [rows for group, rows in self.memory.groups.items() if group != str(current)]:
+            for start in range(0, len(rows), self.batch_size):
+                stop = start + self.batch_size
+                rows[start:stop] = self._renewed(learner, rows[start:stop], new, self.gamma)
+
+    def _renewed(self, learner: SupportsLearning, rows: list[Any], new: list[int], gamma: float) -> list[Any]:
+        """Stored rows with what the model says of them now, as far as they follow it."""
+        examples, *then = _joined(rows)
+        model = Teacher(snapshot(learner.model, statistics=True), "momentum")  # evaluation mode, no gradients
+        now = [row.cpu() for row in rows_of(model.outputs(learner, examples))]
+        classes = labels_of(examples)
+        if len(now) == 1:
+            if classes is None or not new:
+                return rows
+            later = [_with_later(then[0], now[0], classes, new, gamma)]
+        else:
+            pairs = zip(then, now, strict=True)
+            later = [normalize(gamma * old + (1 - gamma) * own, dim=-1) for old, own in pairs]
+        return [(row[0], *(column[i].clone() for column in later)) for i, row in enumerate(rows)]
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        super().load_state_dict({"met": {}, **state})  # older runs have had no classes
 
     def memory_bytes(self) -> int:
         return self.memory.bytes()
 
 
-def _rows(outputs: Any) -> list[Tensor]:
-    """One row per example: of queries and of targets where the outputs are embeddings, else the outputs."""
-    made = as_outputs(outputs)
-    return [made] if isinstance(made, Tensor) else [made.query, made.candidates[: len(made.query)]]
+def _with_later(old: Tensor, now: Tensor, classes: Tensor, new: list[int], gamma: float) -> Tensor:
+    """Stored logits (B, K) with those of classes that were met later, below those of the right ones."""
+    found = old.new_full(now.shape, torch.nan)
+    found[:, : old.shape[1]] = old
+    right = found.gather(1, classes[:, None])
+    largest = now[:, new].amax(1, keepdim=True)
+    scale = torch.where(largest > right, gamma * right / largest, 1.0)
+    found[:, new] = scale * now[:, new]
+    return found
 
 
 def _joined(rows: list[Any]) -> list[Any]:
@@ -107,9 +156,3 @@ def _joined(rows: list[Any]) -> list[Any]:
 def _stacked(rows: Sequence[Tensor]) -> Tensor:
     alike = all(row.shape == rows[0].shape for row in rows)
     return torch.stack([*rows]) if alike else pad_sequence([*rows], True, padding_value=torch.nan)
-
-
-def _apart(new: Tensor, old: Tensor) -> Tensor:
-    """Squared distances (B,) of rows; what a head has grown by since, or had not then (NaN), is left out."""
-    new = new[:, : old.shape[1]] if old.ndim == 2 else new
-    return torch.where(old.isnan(), 0.0, new - old).square().flatten(1).sum(1)

@@ -8,8 +8,8 @@ from torch import Tensor
 
 from clplat.config.space import Choice, Float, Int
 from clplat.mechanisms.examples import length
-from clplat.mechanisms.memory import Memory
-from clplat.models.outputs import are_embeddings
+from clplat.mechanisms.memory import Memory, Policy
+from clplat.mechanisms.memory.composition import Domains, enough, stored_batch
 from clplat.training.strategy import Strategy, SupportsLearning
 
 __all__ = ["Replay"]
@@ -30,11 +30,15 @@ class Replay(Strategy):
         size: exemplars in the memory, over all domains.
         batch_size: exemplars per step.
         weight: of the replay term.
-        policy: ``"balanced"`` gives every domain an equal share, ``"reservoir"`` every example.
+        policy: ``"reservoir"`` gives every example an equal chance; by the others every domain has an equal
+            share, drawn (``"balanced"``), of the newest (``"ring"``), or of a coreset: ``"herding"``,
+            ``"kmeans"``, ``"mean"`` (nearest to the mean of features), ``"gradients"`` (GSS) or
+            ``"coverage"`` (ClipCov). A ``"queue"`` has the newest of all.
         domains: that a memory batch is drawn from: ``"one"``, ``"all"`` together, or by what the model puts
             out (``"auto"``): one for embeddings, all for logits.
         combine: ``"sum"`` adds to the step of the new domain; ``"mean"`` is the loss of one batch of both,
             as in the paper and in Avalanche.
+        per: what has a share: an experience, or a class for examples ``(x, y, ...)`` with an integer y.
         seed: of the memory; by default the experiment's.
 
     References:
@@ -61,24 +65,20 @@ class Replay(Strategy):
         size: Annotated[int, Int(50, 1000, log=True)] = 200,
         batch_size: int = 64,
         weight: Annotated[float, Float(0.25, 4.0, log=True)] = 1.0,
-        policy: Annotated[Literal["balanced", "reservoir"], Choice("balanced", "reservoir")] = "balanced",
+        policy: Annotated[Policy, Choice("balanced", "reservoir")] = "balanced",
         seed: int | None = None,
-        domains: Literal["auto", "one", "all"] = "auto",
+        domains: Domains = "auto",
         combine: Literal["sum", "mean"] = "sum",
+        per: Literal["experience", "class"] = "experience",
     ) -> None:
         if weight < 0:
             raise ValueError(f"weight must be at least 0, not {weight}")
-        self.size, self.batch_size, self.weight = size, batch_size, weight
-        self.policy, self.seed, self.domains, self.combine = policy, seed, domains, combine
-        if batch_size < 2:
-            raise ValueError(
-                f"batch_size must be at least 2 (the negatives are in the batch), not {batch_size}"
-            )
-        self.memory = Memory(size, policy, seed or 0)
+        self.size, self.batch_size, self.weight = size, enough(batch_size), weight
+        self.policy, self.seed, self.domains, self.combine, self.per = policy, seed, domains, combine, per
+        self.memory = Memory(size, policy, seed or 0, per)
 
     def loss(self, learner: SupportsLearning, batch: Any, outputs: Any) -> dict[str, Tensor]:
-        mixed = self.domains == "all" or (self.domains == "auto" and not are_embeddings(outputs))
-        stored = self.memory.sample(self.batch_size, mixed)
+        stored = stored_batch(self.memory, self.batch_size, outputs, self.domains)
         if stored is None:
             return {}
         replayed = learner.task_loss(stored, learner.predict(stored))

@@ -54,14 +54,3 @@ def test_a_lightning_module_that_will_be_moved() -> None:
     module = SimpleNamespace(device=torch.device("cpu"))
     with pytest.raises(UserError, match=r"the module is on cpu: call module\.to\('cuda:0'\) before"):
         StrategyCallback(None).setup(there, module, "fit")  # type: ignore[arg-type]
-
-
-def test_a_checkpoint_of_the_trainer_is_refused() -> None:
-    transformers = pytest.importorskip("transformers", reason=SAYS)
-    from clplat.integrations.transformers import StrategyTrainer
-
-    args = transformers.TrainingArguments("unused", use_cpu=True, report_to="none")
-    with EWC().experience(Learner(nn.Linear(2, 1)), DATA) as experience:
-        trainer = StrategyTrainer(experience.learner.model, args, experience=experience)
-        with pytest.raises(UserError, match="holds nothing of the strategy"):
-            trainer.train(resume_from_checkpoint=True)

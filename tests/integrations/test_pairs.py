@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -184,6 +185,15 @@ def test_open_clip_sees_all_pairs_of_a_step(name: str) -> None:
     for one in (world, other):  # open_clip adds its gradient up, once for each part
         one.model.logit_scale.register_hook(torch.zeros_like)
     compare(in_open_clip, name, world, other, parts=2)
+
+
+@pytest.mark.parametrize("scale", [2.0, 6.0])
+@pytest.mark.parametrize("name", ["distill", "dual_teacher", "backward_compatible"])
+def test_a_frozen_scale_that_open_clip_clamps(name: str, scale: float) -> None:
+    world = Pairs()
+    world.model.logit_scale.requires_grad_(False).fill_(scale)  # a step leaves at most ln(100)
+    in_open_clip(registry.load("strategies", name)(), world)
+    assert float(world.model.logit_scale) == pytest.approx(min(scale, math.log(100)))
 
 
 @pytest.mark.parametrize("name", ["ewc", "distill"])

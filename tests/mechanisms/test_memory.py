@@ -16,9 +16,8 @@ from torch._subclasses import FakeTensorMode
 
 from clplat.data.batch import Batch
 from clplat.data.inputs import Images
-from clplat.mechanisms.examples import size_in_bytes
+from clplat.mechanisms.examples import floats_on, size_in_bytes
 from clplat.mechanisms.memory import Memory
-from clplat.runs.checkpoint import _floats_on
 from clplat.testing import tiny_collate, tiny_domains
 from clplat.trees import load_tree, save_tree
 
@@ -167,7 +166,7 @@ def test_a_memory_that_resumes_on_a_device_takes_new_examples() -> None:
         held = {"0": [torch.zeros(2), torch.zeros(2)]}
         state = {**Memory(8, "balanced", 0).state_dict(), "groups": held}
         memory = Memory(8, "balanced", 0)
-        memory.load_state_dict({**state, "groups": _floats_on(torch.device("cuda"), held)})
+        memory.load_state_dict({**state, "groups": floats_on(torch.device("cuda"), held)})
         memory.offer(torch.zeros(1, 2), "0")
         assert torch.stack(memory.state_dict()["groups"]["0"]).device.type == "cpu"
 

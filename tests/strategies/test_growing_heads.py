@@ -65,7 +65,7 @@ def trained(strategy: Strategy) -> tuple[nn.Module, list[dict[str, Tensor]]]:
 CLASSIFIERS = [
     name
     for name in names("strategies")
-    if load("strategies", name).any_module and name not in ("dual_teacher", "backward_compatible")
+    if load("strategies", name).any_module and not load("strategies", name).needs_embeddings
 ]
 
 

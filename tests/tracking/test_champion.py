@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -13,12 +14,16 @@ from clplat.files import write_json
 from clplat.tracking.champion import contender, why_not
 from clplat.trees import save_tree
 
+RESULT = Path(__file__).parents[1] / "fixtures" / "release_0_1_0" / "runs" / "ewc" / "result.json"
+
 
 def folder(root: Path, name: str, hits: float, queries: str = "test split") -> str:
     luck = np.random.default_rng(0).random(400)
     values = torch.from_numpy((luck < hits).astype("float32"))
-    save_tree(root / name / "values" / "1.safetensors", {"a": values})
-    write_json(root / name / "result.json", {"scores": [{}, {}], "fingerprints": {"queries": queries}})
+    result = json.loads(RESULT.read_text())
+    result["fingerprints"]["queries"] = queries
+    save_tree(root / name / "values" / f"{len(result['scores']) - 1}.safetensors", {"a": values})
+    write_json(root / name / "result.json", result)
     return name
 
 

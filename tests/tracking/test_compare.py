@@ -15,6 +15,7 @@ from clplat.errors import UserError
 from clplat.files import write_json
 from clplat.tables.comparison import markdown, plain
 from clplat.tracking import Tracker, compared, comparison, from_results
+from clplat.tracking.store import tracked
 from clplat.trees import save_tree
 
 Make = Callable[..., dict[str, Any]]
@@ -65,6 +66,17 @@ def test_namesakes_and_contexts_are_told_apart(make_result: Make) -> None:
     other = make_result("ewc", 0, extra={"backbone": {"name": "ViT-B-32"}})
     labels = {row["label"] for row in from_results([make_result("naive", 0), other])}
     assert labels == {"naive backbone=clplat-tiny", "ewc backbone=ViT-B-32"}
+
+
+def test_a_run_without_the_tags_of_its_method_is_named(root: Path, make_result: Make) -> None:
+    (root / "0").mkdir()
+    run_id = Tracker(root).log(make_result("replay", 0), root / "0")
+    with tracked(root) as (client, _):
+        client.delete_tag(run_id, "clplat.variant")
+    with pytest.raises(
+        UserError, match=f"^MLflow's run {run_id} is no run of clplat: it lacks 'clplat.variant'$"
+    ):
+        comparison(root)
 
 
 def _logged(root: Path, result: dict[str, Any], hits: float, start: float = 0.3, folder: str = "") -> Path:

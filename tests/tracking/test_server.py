@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import base64
 import json
+import re
 import shutil
 import socket
 import subprocess
+import sys
 import urllib.request
 import zlib
 from collections.abc import Callable
@@ -16,6 +18,7 @@ from typing import Any
 import pytest
 from PIL import Image
 
+from clplat.cli import main
 from clplat.errors import UserError
 from clplat.tracking import Tracker, comparison, from_results, leaderboard_link, links, serve
 from clplat.tracking.server import free_port
@@ -150,6 +153,7 @@ def test_views_come_back_as_written(root: Path, make_result: Make) -> None:
     before = read_view(client, experiment, "curves")
     write_views(client, experiment, states)
     assert read_view(client, experiment, "curves") == before
+    client.set_experiment_tag(experiment, TAG + "curves", "{nonsense")
     write_views(client, experiment, view_states("R10", ["shoes"]))
     assert read_view(client, experiment, "curves") != before
 
@@ -258,3 +262,28 @@ def test_another_port_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     with socket.create_server(("127.0.0.1", 0)) as taken, pytest.raises(UserError):
         serve(tmp_path, port := taken.getsockname()[1], say=said.append)
     assert said[0].startswith(f"port {port} is taken; this is port ")
+
+
+def test_ui_on_a_taken_port_says_which_it_has_and_shows_links_to_that(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """As well where the port was asked for: what it has stands in the first line, and in every link."""
+    alive = (  # answers the first request, and ends
+        "import http.server as h, sys; H = h.BaseHTTPRequestHandler; "
+        "H.do_GET = lambda self: (self.send_response(200), self.end_headers()); "
+        "h.HTTPServer(('127.0.0.1', int(sys.argv[1])), H).handle_request()"
+    )
+    monkeypatch.setattr(
+        "clplat.tracking.server._command", lambda _, port: [sys.executable, "-c", alive, str(port)]
+    )
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        assert main(["ui", "--out", str(tmp_path), "--port", str(port)]) == 0
+    said = capsys.readouterr().out.splitlines()
+    found = re.fullmatch(rf"port {port} is taken; this is port (\d+)", said[0])
+    assert found and found[1] != str(port)
+    assert said[1:] == [
+        f"no runs are tracked yet; they will appear at http://127.0.0.1:{found[1]}",
+        "Ctrl-C stops the server.",
+    ]

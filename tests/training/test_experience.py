@@ -164,12 +164,6 @@ def test_the_optimizer_may_come_later_and_trains_what_the_strategy_adds_and_no_m
         assert model.grown.weight.item() != start and model["left"].weight.item() == left
 
 
-#: Embeddings, a model with towers, or data beside the stream.
-NEEDS_MORE_THAN_LOGITS = {
-    *("backward_compatible", "dual_teacher", "growing_prompt", "lora_per_domain", "reference_distill")
-}
-
-
 def stream() -> list[TensorDataset]:
     draw = torch.Generator().manual_seed(0)
     centres = 2.0 * torch.randn(2, 3, 5, generator=draw)
@@ -210,7 +204,7 @@ def test_every_strategy_trains_in_it_or_says_what_it_needs(name: str) -> None:
         model, _ = trained(strategy)
     except (UserError, TypeError) as error:
         assert re.search(r"needs|outputs are", str(error)) and "\n" not in str(error), error
-        assert name in NEEDS_MORE_THAN_LOGITS
+        assert strategy.needs_embeddings or not strategy.any_module or strategy.reads_reference
     else:
         assert torch.equal(model.weight, untrained) != strategy.trains  # type: ignore[arg-type]
 
@@ -223,3 +217,55 @@ def test_the_controls_and_a_memory_work_in_it() -> None:
     replay = Replay(size=10, batch_size=4)
     trained(replay)
     assert replay.memory_bytes() == 10 * (5 * 4 + 8)
+
+
+class Looking(Strategy):
+    """Writes down the batches that `after_step` is told of."""
+
+    def __init__(self) -> None:
+        self.steps: list[Any] = []
+
+    def after_step(self, learner: Any, batch: Any, outputs: Any) -> None:
+        self.steps.append(len(batch["x"]))
+
+
+def test_texts_of_several_widths_are_no_batch_for_those_who_look() -> None:
+    learner, strategy = one_weight(), Looking()
+    said = pytest.raises(UserError, match=r"rows of \(1,\) and \(2,\), which are no batch.*pad texts")
+    with said, strategy.experience(learner) as experience:
+        for width in (1, 2):
+            outputs = learner.model(torch.ones(3, 1))
+            (outputs.mean() + experience.loss({"x": torch.ones(3, width)}, outputs)).backward()
+        learner.optimizer.step()
+
+
+@pytest.mark.parametrize("zeroes", ["before", "after"])
+def test_examples_of_a_skipped_step_are_not_those_of_the_next(zeroes: str) -> None:
+    strategy, learner = Looking(), one_weight()
+    scaler = torch.amp.GradScaler("cpu", init_scale=1024.0)
+    with strategy.experience(learner) as experience:
+        for size, value in ((2, 1.0), (3, float("inf")), (4, 1.0)):
+            for micro in range(2):
+                x = torch.full((size, 1), value)
+                outputs = learner.model(x)
+                loss = outputs.mean() + experience.loss({"x": x}, outputs)
+                if zeroes == "before" and not micro:
+                    learner.optimizer.zero_grad()
+                scaler.scale(loss).backward()
+                with torch.no_grad():  # a look at other data
+                    experience.loss({"x": torch.ones(9, 1)}, outputs)
+            scaler.step(learner.optimizer)
+            scaler.update()
+            if zeroes == "after":
+                learner.optimizer.zero_grad()
+    assert strategy.steps == [4, 8]
+
+
+def test_two_batches_of_one_backward_pass_are_both_looked_at() -> None:
+    strategy, learner = Looking(), one_weight()
+    with strategy.experience(learner) as experience:
+        made = [(x, learner.model(x)) for x in (torch.ones(2, 1), torch.ones(3, 1))]
+        losses = [outputs.mean() + experience.loss({"x": x}, outputs) for x, outputs in made]
+        sum(losses).backward()
+        learner.optimizer.step()
+    assert strategy.steps == [5]

@@ -79,7 +79,7 @@ def apart(tensors):
 
 for name in registry.names("strategies"):
     made = registry.load("strategies", name)
-    if not made.any_module or name in NEEDS_EMBEDDINGS:
+    if not made.any_module or made.needs_embeddings:
         continue
     strategy, model = made(), network()
     before = model[0].weight.detach().clone()
@@ -115,10 +115,9 @@ dist.destroy_process_group()
 
 
 def test_all_processes_end_with_the_same_weights(tmp_path: Path) -> None:
-    script = PROCESS.replace("NEEDS_EMBEDDINGS", '("backward_compatible", "dual_teacher")')
     running = [
         subprocess.Popen(
-            [sys.executable, "-W", "ignore", "-c", script, str(rank), str(tmp_path / "meeting")],
+            [sys.executable, "-W", "ignore", "-c", PROCESS, str(rank), str(tmp_path / "meeting")],
             cwd=ROOT,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,

@@ -319,7 +319,7 @@ class Readings:
 
 
 #: Numbers that live on the CPU on every device: token ids, the order of batches, the draws of a memory.
-ON_THE_CPU = ("data/", "mechanisms/memory.py", "parts/samplers/", "training/batches.py")
+ON_THE_CPU = ("data/", "mechanisms/memory/", "parts/samplers/", "training/batches.py")
 #: Without a `FeatureSource`, which knows how long texts are, the text tower looks for the longest one.
 TOWER = "models/backbone.py:text"
 

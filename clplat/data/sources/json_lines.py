@@ -14,6 +14,7 @@ from pyarrow import json as arrow_json
 
 from clplat.data.sources.source import Source
 from clplat.errors import UserError
+from clplat.files import parsed
 
 __all__ = ["columns_of", "open_json_lines"]
 
@@ -101,7 +102,7 @@ def _cell(value: Any, name: str, where: str) -> str | list[str] | None:
 
 def _rows(path: Path) -> Iterator[dict[str, Any]]:
     """The rows as Python reads them."""
-    entries: Iterable[Any] = _array(path) if _is_array(path) else _lines(path)
+    entries: Iterable[Any] = parsed(path.read_bytes(), path) if _is_array(path) else _lines(path)
     for number, row in enumerate(entries, 1):
         if not isinstance(row, dict):
             raise UserError(f"{path}, row {number}: a row must be an object, not {json.dumps(row)[:40]}")
@@ -113,25 +114,10 @@ def _is_array(path: Path) -> bool:
         return file.read(64).removeprefix(b"\xef\xbb\xbf").lstrip().startswith(b"[")
 
 
-def _array(path: Path) -> Any:
-    try:
-        return json.loads(path.read_bytes().decode("utf-8-sig"))
-    except (UnicodeDecodeError, json.JSONDecodeError) as error:
-        raise UserError(f"{path} is no JSON: {error}") from None
-
-
 def _lines(path: Path) -> Iterator[Any]:
     with path.open("rb") as file:
-        number = 0
-        for line in file:
-            line = line.removeprefix(b"\xef\xbb\xbf") if number == 0 else line
-            if not line.strip():
-                continue
-            number += 1
-            try:
-                yield json.loads(line.decode())
-            except (UnicodeDecodeError, json.JSONDecodeError) as error:
-                raise UserError(f"{path}, row {number} is no JSON: {error}") from None
+        for number, line in enumerate(filter(bytes.strip, file), 1):
+            yield parsed(line, f"{path}, row {number}")
 
 
 def _type(values: Sequence[Any]) -> Any:

@@ -7,7 +7,6 @@ anywhere in the shards, by the member's name.
 
 from __future__ import annotations
 
-import json
 import tarfile
 from collections.abc import Iterator, Sequence
 from functools import partial
@@ -20,6 +19,7 @@ from clplat.data.sources.json_lines import columns_of
 from clplat.data.sources.source import Source
 from clplat.data.tar_pictures import ENDINGS, Member, TarPictures
 from clplat.errors import UserError
+from clplat.files import parsed
 
 __all__ = ["open_shards"]
 
@@ -81,17 +81,17 @@ def _cells(
         return {}
     file = tar.extractfile(member)
     content = file.read() if file is not None else b""
-    try:
-        said = content.decode("utf-8-sig")
-        if ending == "txt":
-            return {name or "text": said.rstrip("\r\n")}
-        cells = json.loads(said)
-    except ValueError as error:
-        raise UserError(f"{shard}, {member.name}: {error}") from None
+    where = f"{shard}, {member.name}"
+    if ending == "txt":
+        try:
+            return {name or "text": content.decode("utf-8-sig").rstrip("\r\n")}
+        except UnicodeDecodeError as error:
+            raise UserError(f"{where}: {error}") from None
+    cells = parsed(content, where)
     if name:
         return {name: cells}
     if not isinstance(cells, dict):
-        raise UserError(f"{shard}, {member.name}: a row must be an object, not {said[:40]}")
+        raise UserError(f"{where}: a row must be an object, not {content[:40].decode(errors='replace')}")
     return cells
 
 

@@ -9,7 +9,9 @@ from types import ModuleType
 from typing import Any
 
 from torch import Tensor
+from typing_extensions import TypedDict
 
+from clplat.documents.checked import checked
 from clplat.errors import UserError
 from clplat.files import read_json
 from clplat.models.hugging_face import clip, siglip
@@ -25,6 +27,23 @@ CONFIG = "config.json"
 _KINDS: Mapping[str, ModuleType] = {"clip": clip, "siglip": siglip}
 _WEIGHTS = ("model.safetensors", "pytorch_model.bin")
 _INDEX = "model.safetensors.index.json"
+
+
+class _Config(TypedDict, total=False):
+    """``config.json``, as far as it is read; its towers are checked where defaults are filled in."""
+
+    model_type: str
+    projection_dim: int
+    text_config: dict[str, Any] | None
+    text_config_dict: dict[str, Any] | None
+    vision_config: dict[str, Any] | None
+    vision_config_dict: dict[str, Any] | None
+
+
+class _Index(TypedDict):
+    """Tensor -> its file."""
+
+    weight_map: dict[str, str]
 
 
 @dataclass(frozen=True)
@@ -45,9 +64,9 @@ def converted(folder: Path) -> Converted:
             ``config.json``, a part of the model that open_clip does not have.
     """
     path = folder / CONFIG
-    given = read_json(path)
-    kind = given.get("model_type") if isinstance(given, dict) else None
-    if not isinstance(kind, str) or kind not in _KINDS:
+    given = checked(read_json(path), _Config, path, "configuration of a model")
+    kind = given.get("model_type")
+    if kind not in _KINDS:
         raise UserError(f"{path} is of model_type '{kind}' (allowed: {', '.join(_KINDS)})")
     made = _KINDS[kind]
     config = _filled(made.DEFAULTS, given, path)
@@ -70,8 +89,9 @@ def _filled(usual: Mapping[str, Any], given: Mapping[str, Any], path: Path) -> d
         own = {**(given.get(tower) or {}), **(given.get(f"{tower}_dict") or {})}
         found[tower] = {**usual[tower], **own}
         for key, value in usual[tower].items():
-            if isinstance(value, int | float) and not isinstance(found[tower][key], int | float):
-                raise UserError(f"{path}: {tower}.{key} is {found[tower][key]!r}, not a number")
+            kind, what = (str, "a text") if isinstance(value, str) else (int | float, "a number")
+            if not isinstance(found[tower][key], kind):
+                raise UserError(f"{path}: {tower}.{key} is {found[tower][key]!r}, not {what}")
     return found
 
 
@@ -79,7 +99,8 @@ def _tensors(folder: Path) -> tuple[dict[str, Tensor], Path]:
     """The weights of a folder, in one file or several, and the file that says where they are."""
     index = folder / _INDEX
     if index.is_file():
-        files = sorted(set(read_json(index)["weight_map"].values()))
+        held = checked(read_json(index), _Index, index, "list of files with weights")
+        files = sorted(set(held["weight_map"].values()))
         if missing := [name for name in files if Path(name).name != name or not (folder / name).is_file()]:
             raise UserError(f"{index} names '{missing[0]}', which is not in that folder")
         return {name: t for file in files for name, t in read_weights(folder / file).items()}, index

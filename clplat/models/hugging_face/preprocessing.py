@@ -6,6 +6,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from typing_extensions import TypedDict
+
+from clplat.documents.checked import Number, checked
 from clplat.errors import UserError
 from clplat.files import read_json
 
@@ -13,6 +16,15 @@ __all__ = ["preprocess_cfg"]
 
 _FILE = "preprocessor_config.json"
 _BICUBIC = 3  # Pillow's number of it
+
+
+class _Options(TypedDict, total=False):
+    """What the file says, as far as it is read."""
+
+    size: int | dict[str, int | None]
+    crop_size: int | dict[str, int | None] | None
+    image_mean: list[Number]
+    image_std: list[Number]
 
 
 def preprocess_cfg(folder: Path, usual: Mapping[str, Any], size: int) -> dict[str, Any]:
@@ -28,9 +40,7 @@ def preprocess_cfg(folder: Path, usual: Mapping[str, Any], size: int) -> dict[st
     """
     path = folder / _FILE
     given = read_json(path) if path.is_file() else {"size": size, "crop_size": size}
-    if not isinstance(given, dict):
-        raise UserError(f"{path} is no mapping of options")
-    held = {**usual, **given}
+    held = {**usual, **checked(given, _Options, path, "preprocessing of pictures")}
     mode, side = _resizing(held, "shortest_edge" in usual["size"])
     steps = [held.get(step, True) for step in ("do_resize", "do_rescale", "do_normalize")]
     crop = _side(held["crop_size"]) if mode == "shortest" and held.get("do_center_crop") else side

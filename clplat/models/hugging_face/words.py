@@ -7,6 +7,9 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+from typing_extensions import TypedDict
+
+from clplat.documents.checked import checked
 from clplat.errors import UserError
 from clplat.files import read_json
 
@@ -22,6 +25,12 @@ _FILES = (
     "tokenizer.model",
     "tokenizer_config.json",
 )
+
+
+class _Tokenizer(TypedDict, total=False):
+    """``tokenizer.json``, as far as it is read: words and ids stand in the model, one way or another."""
+
+    model: dict[str, Any]
 
 
 def tokenizer_of(folder: Path, size: int) -> tuple[dict[str, Any], str]:
@@ -57,7 +66,8 @@ def _vocabulary(folder: Path) -> dict[str, int] | None:
     if (folder / "vocab.json").is_file():
         words = read_json(folder / "vocab.json")
     elif (folder / "tokenizer.json").is_file():
-        words = read_json(folder / "tokenizer.json").get("model", {}).get("vocab")
+        path = folder / "tokenizer.json"
+        words = checked(read_json(path), _Tokenizer, path, "tokenizer").get("model", {}).get("vocab")
     else:
         return None
     if not isinstance(words, dict):

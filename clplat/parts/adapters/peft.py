@@ -17,6 +17,9 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+from typing_extensions import TypedDict
+
+from clplat.documents.checked import checked
 from clplat.errors import UserError, unknown_name
 from clplat.files import read_json
 from clplat.models.backbone import Backbone
@@ -69,6 +72,14 @@ PARTS = {
 }
 
 
+class _Note(TypedDict):
+    """What `PeftAdapter.save` notes beside PEFT's own files."""
+
+    method: str
+    options: dict[str, Any]
+    base: str
+
+
 @cache
 def adapter_class(method: str) -> type[PeftAdapter]:
     """The class of a row of `METHODS`, made from PEFT's configuration.
@@ -115,10 +126,10 @@ def load_adapter(backbone: Backbone, folder: Path, name: str = "default") -> Pef
         UserError: the folder is missing or damaged, or the adapter was trained on other base weights.
     """
     folder = Path(folder)
-    note = read_json(folder / NOTE)
+    note = checked(read_json(folder / NOTE), _Note, folder / NOTE, "note of an adapter")
     try:
         adapter = adapter_class(note["method"])(**note["options"])
-    except ValueError as error:
+    except (UserError, TypeError, ValueError) as error:  # another release may know other methods and options
         raise UserError(f"{folder / NOTE}: {error}") from error
     adapter.restore(backbone, folder, name, note["base"])
     return adapter

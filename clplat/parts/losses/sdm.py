@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from clplat.config.space import Float
+from clplat.mechanisms.relation import divergence
 from clplat.parts.losses._base import Loss
 
 if TYPE_CHECKING:
@@ -65,6 +66,6 @@ class SDM(Loss):
         keep = mass > 0
         log_p = logits.masked_fill(~valid & keep, -torch.inf).log_softmax(1)
         wanted = (goal / mass.where(keep, torch.ones_like(mass)) + self.epsilon).log()
-        rows = (log_p.exp() * (log_p.masked_fill(~valid, 0.0) - wanted)).masked_fill(~valid, 0.0).sum(1)
+        rows = divergence(wanted, log_p, valid, "reversed")
         share = weights.to(logits.dtype) * keep.squeeze(1)
         return (share * rows).sum() / share.sum().clamp(min=1e-12)

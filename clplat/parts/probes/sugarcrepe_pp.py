@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
 from clplat.data.decoding import picture_file
+from clplat.documents.checked import checked
 from clplat.errors import UserError
+from clplat.files import read_json
 from clplat.parts.probes._base import Probe, Probes
 from clplat.parts.probes._contrasts import Contrast, Contrasts
 
@@ -68,12 +69,13 @@ class SugarCrepePP(Probes):
 
 def _read(file: Path) -> list[dict[str, str]]:
     try:
-        entries: Any = json.loads(file.read_text(encoding="utf-8"))
-    except json.JSONDecodeError as error:
-        raise ValueError(f"{file} is no JSON: {error}") from error
-    entries = list(entries.values()) if isinstance(entries, dict) else entries
+        held = read_json(file)
+        listed = list(held.values()) if isinstance(held, dict) else held
+        entries: list[dict[str, str]] = checked(listed, list[dict[str, Any]], file, "list of captions")
+    except UserError as error:
+        raise ValueError(str(error)) from None
     for number, entry in enumerate(entries):
-        missing = [key for key in _KEYS if not str(entry.get(key, "")).strip()]
+        missing = [key for key in _KEYS if not isinstance(entry.get(key), str) or not entry[key].strip()]
         if missing:
             raise ValueError(f"{file}: entry {number} has no {missing[0]}")
-    return list(entries)
+    return entries

@@ -9,6 +9,7 @@ import torch
 from clplat.data.lazy import domains_of
 from clplat.data.records import Example
 from clplat.parts.samplers._base import Embed, Sampler
+from clplat.parts.samplers.shuffled import shuffled_batches
 
 __all__ = ["ByDomain"]
 
@@ -33,10 +34,5 @@ class ByDomain(Sampler):
         for row, domain in enumerate(domains_of(examples)):
             groups.setdefault(domain, []).append(row)
         for rows in groups.values():
-            shuffled = [rows[i] for i in torch.randperm(len(rows), generator=draw).tolist()]
-            cut = [shuffled[i : i + size] for i in range(0, len(shuffled), size)]
-            if len(cut) > 1 and len(cut[-1]) == 1:
-                alone = cut.pop()
-                cut[-1] += alone
-            batches += cut
+            batches += shuffled_batches(rows, size, draw)
         return [batches[i] for i in torch.randperm(len(batches), generator=draw).tolist()]

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+from clplat.documents.version import read_version
 from clplat.errors import UserError
 from clplat.mechanisms.teacher import Predicts, Teacher, snapshot
 from clplat.parts.teachers._base import TeacherPart, existing
-from clplat.trees import load_tree
 
 __all__ = ["Stored"]
 
@@ -34,12 +34,10 @@ class Stored(TeacherPart):
     def begin(self, learner: Predicts) -> None:
         if self._held.tensors is not None:
             return
-        state = load_tree(existing(self.path))
-        if not isinstance(state, dict) or not isinstance(state.get("weights"), dict):
-            raise UserError(f"{self.path} is no version of a model")
+        weights = read_version(existing(self.path))["weights"]
         tensors = {**dict(learner.model.named_parameters()), **dict(learner.model.named_buffers())}
-        for name, value in state["weights"].items():
+        for name, value in weights.items():
             if name not in tensors or tensors[name].shape != value.shape:
                 raise UserError(f"{self.path} holds '{name}', which has no place in this model")
         own = snapshot(learner.model, statistics=True)  # what the student is about to move
-        self._held = Teacher({**own, **state["weights"]}, which="initial")
+        self._held = Teacher({**own, **weights}, which="initial")

@@ -10,7 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.nn.functional import kl_div
 
-from clplat.parts.losses.similarity_distillation import SimilarityDistillation, relation_kl
+from clplat.mechanisms.relation import relation_kl
+from clplat.parts.losses.similarity_distillation import SimilarityDistillation
 
 
 def softmax(values):

@@ -77,3 +77,49 @@ def test_a_learner_without_outputs_says_so() -> None:
     strategy.before_experience(bare, FIRST)
     with pytest.raises(TypeError, match="predict_fn"):
         strategy.loss(bare, BATCH, model(BATCH))
+
+
+def moved(strategy: Distill) -> tuple[Any, Any, Any]:
+    """A learner whose model has left its teacher: with the outputs of before and of now."""
+    model = TinyTowers()
+    learner = tiny_learner(model)
+    strategy.before_experience(learner, FIRST)
+    old = model(BATCH)
+    nudge(model, 0.3)
+    return learner, old, model(BATCH)
+
+
+def test_mod_x_sums_rows_and_leaves_out_what_the_old_model_got_wrong() -> None:
+    """The sum over the rows of KL on cosines, without those whose largest old cosine is no right answer."""
+    strategy = Distill(weight=0.1, temperature=1.0, mask_wrong_rows=True, reduction="sum")
+    learner, old, new = moved(strategy)
+    t, s, total = cosines(old).double(), cosines(new).double(), 0.0
+    for teacher, student, right in ((t, s, BATCH.positive), (t.T, s.T, BATCH.positive.T)):
+        for i, row in enumerate(teacher):
+            if right[i, row.argmax()]:
+                total += float((row.softmax(0) * (row.log_softmax(0) - student[i].log_softmax(0))).sum())
+    found = float(strategy.loss(learner, BATCH, new)["distill"].detach())
+    assert total > 0 and found == pytest.approx(0.1 * total / 2, rel=1e-3)
+
+
+def test_ctp_keeps_relations_within_queries_and_within_targets() -> None:
+    strategy = Distill(weight=1.0, temperature=0.07, within=1.0)
+    learner, old, new = moved(strategy)
+    extra = 0.0
+    for side in ("query", "candidates"):
+        t, s = ((made[side] @ made[side].T).detach() for made in (old, new))
+        own = ~torch.eye(len(t), dtype=torch.bool)
+        t, s = (matrix[own].reshape(len(matrix), -1) for matrix in (t, s))
+        extra += slow_kl(t, s, 0.07) / 2
+    across = float(Distill(weight=1.0, temperature=0.07).relation(cosines(new), cosines(old)))
+    found = float(strategy.loss(learner, BATCH, new)["distill"].detach())
+    assert extra > 1e-3 and found == pytest.approx(across + extra, rel=1e-3)
+
+
+def test_without_a_temperature_each_model_has_its_own_scale() -> None:
+    strategy = Distill(weight=1.0, temperature=None)
+    learner, old, new = moved(strategy)
+    old.scale, new.scale = torch.tensor(10.0), torch.tensor(3.0)
+    t, s = 10.0 * cosines(old), 3.0 * cosines(new)
+    found = float(strategy.loss(learner, BATCH, new)["distill"].detach())
+    assert found == pytest.approx((slow_kl(t, s, 1.0) + slow_kl(t.T, s.T, 1.0)) / 2, rel=1e-3)

@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from clplat.testing import TinyTowers, nudge, plain_step, tiny_collate, tiny_domains, tiny_learner, tiny_loss
+from clplat.training.learner import Learner
 from strategies import DER
 
 BATCH = tiny_collate()(tiny_domains()[0].train[:8])
@@ -41,3 +42,40 @@ def test_what_is_stored_is_of_the_model_that_made_it() -> None:
     rows = [row for group in strategy.memory.state_dict()["groups"].values() for row in group]
     assert len(rows) == 16 and all(torch.equal(row[1], seen[row[0]["example"]["ids"][0]]) for row in rows)
     assert strategy.memory_bytes() > 16 * 2 * 4 * 8, "the embeddings are counted"
+
+
+def test_by_gamma_stored_embeddings_keep_their_share() -> None:
+    strategy, model = DER(size=8, batch_size=3, gamma=0.75), TinyTowers()
+    learner, then = tiny_learner(model), model(BATCH)
+    strategy.after_step(learner, BATCH, then)
+    nudge(model, 0.3)
+    strategy.after_experience(learner, None)
+    stored = dict(zip(BATCH.ids, then.query.detach(), strict=True))
+    rows = strategy.memory.groups["0"]
+    assert all(torch.equal(row[1], stored[row[0]["example"]["ids"][0]]) for row in rows), "of this experience"
+    learner.begin(1)
+    strategy.after_experience(learner, None)
+    now = dict(zip(BATCH.ids, model(BATCH).query.detach(), strict=True))
+    for row in rows:
+        name = row[0]["example"]["ids"][0]
+        moved = torch.nn.functional.normalize(0.75 * stored[name] + 0.25 * now[name], dim=0)
+        assert torch.allclose(row[1], moved, atol=1e-6)
+
+
+def test_by_gamma_the_logits_of_later_classes_are_brought_up_to_date() -> None:
+    strategy, model = DER(size=4, batch_size=4, gamma=0.85), torch.nn.Linear(2, 4)
+    learner = Learner(model, predict_fn=lambda batch: model(batch[0]))
+    x, y = torch.eye(2), torch.tensor([0, 1])
+    stored = torch.tensor([[2.0, -1.0, 9.0, 9.0], [0.5, 3.0, 9.0, 9.0]])
+    strategy.after_step(learner, (x, y), stored)
+    strategy.after_experience(learner, None)
+    assert [row[1].tolist() for row in strategy.memory.groups["0"]] == stored.tolist()
+    learner.begin(1)
+    strategy.after_step(learner, (x[:1], torch.tensor([2])), torch.zeros(1, 4))
+    with torch.no_grad():
+        model.weight.copy_(torch.tensor([[0.0, 0.0], [0.0, 0.0], [4.0, 1.0], [7.0, 7.0]]))
+        model.bias.zero_()
+    strategy.after_experience(learner, None)
+    # Class 2 was met now: 4 exceeds the right logit 2 and becomes 0.85 * 2; 1 does not exceed 3 and stays.
+    kept = [row[1].tolist() for row in strategy.memory.groups["0"]]
+    assert kept[0] == pytest.approx([2.0, -1.0, 1.7, 9.0]) and kept[1] == pytest.approx([0.5, 3.0, 1.0, 9.0])

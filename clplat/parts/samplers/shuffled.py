@@ -1,0 +1,40 @@
+"""Batches of whatever comes, all domains together."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+
+from clplat.data.records import Example
+from clplat.parts.samplers._base import Embed, Sampler
+
+__all__ = ["Shuffled", "shuffled_batches"]
+
+
+class Shuffled(Sampler):
+    """Shuffled batches, each of examples of all domains of the experience.
+
+    The negatives of a query are then also what other domains hold, as where all domains share a gallery;
+    within a batch fewer of them are hard. An experience of one domain has the batches of `ByDomain`.
+
+    Example:
+        >>> draw = torch.Generator().manual_seed(0)
+        >>> [len(rows) for rows in Shuffled().batches(range(9), 4, draw, None)]
+        [4, 5]
+    """
+
+    def batches(
+        self, examples: Sequence[Example], size: int, draw: torch.Generator, embed: Embed
+    ) -> list[list[int]]:
+        return shuffled_batches(range(len(examples)), size, draw)
+
+
+def shuffled_batches(rows: Sequence[int], size: int, draw: torch.Generator) -> list[list[int]]:
+    """Rows in random order, ``size`` in each batch, fewer in the last; none stands alone unless it must."""
+    shuffled = [rows[i] for i in torch.randperm(len(rows), generator=draw).tolist()]
+    cut = [shuffled[i : i + size] for i in range(0, len(shuffled), size)]
+    if len(cut) > 1 and len(cut[-1]) == 1:
+        alone = cut.pop()
+        cut[-1] += alone
+    return cut
