@@ -182,11 +182,9 @@ class Memory:
         if self.policy == "queue":
             next(filter(None, rows)).pop(0)
             return True
-        if self.policy in ("balanced", "ring") and len(held) < len(largest):
-            largest.pop(0 if self.policy == "ring" else self._integer(len(largest)))
-            return True
-        if self.policy == "ring":
-            held.pop(0)
+        if self.policy == "ring" or (self.policy == "balanced" and len(held) < len(largest)):
+            longer = largest if len(held) < len(largest) else held
+            longer.pop(0 if self.policy == "ring" else self._integer(len(longer)))
             return True
         # Vitter's algorithm R, over the whole memory or within the group.
         whole = self.policy == "reservoir"
