@@ -181,7 +181,8 @@ def arc(start: Tensor, end: Tensor, share: float) -> Tensor:
     angle = cosine.clamp(-1, 1).acos()
     if float(lengths) == 0 or float(angle.sin()) < 1e-4:
         return torch.lerp(start, end, share)
-    return (((1 - share) * angle).sin() * start + (share * angle).sin() * end) / angle.sin()
+    between: Tensor = ((1 - share) * angle).sin() * start + (share * angle).sin() * end
+    return between / angle.sin()
 
 
 def greedy_soup(models: Sequence[Weights], score: Callable[[Weights], float]) -> dict[str, Tensor]:
