@@ -232,3 +232,19 @@ def test_missing_pictures_are_declared(tmp_path: Path) -> None:
     assert scenario.remarks[0].startswith(
         "2 of 8 pictures are missing: triplets/gone too.png, triplets/gone.png"
     )
+
+
+def test_sets_without_answers_are_hidden_as_a_whole(tmp_path: Path) -> None:
+    lines = (HEAD, *GOOD[:2], "e.png,green,,test", "f.png,grey,,test")
+    table = write(tmp_path, *lines)
+    [domain] = Triplets(table, hidden=True, gallery="all").build()[0]
+    assert (domain.val.labels, domain.test.labels) == ("known", "hidden")
+    assert [query.targets for query in domain.test.queries] == [(), ()]
+    with pytest.raises(UserError, match=r"row 3: column 'target' is empty, .* by --scenario\.hidden true"):
+        Triplets(table).build()
+    table = write(tmp_path, *lines[:3], "e.png,green,f.png,test", "f.png,grey,,test", name="half.csv")
+    with pytest.raises(UserError, match="row 4: it has no target, but other rows of 'test/"):
+        Triplets(table, hidden=True).build()
+    table = write(tmp_path, HEAD, "a.png,red,,train", *GOOD[1:], name="train.csv")
+    with pytest.raises(UserError, match="row 1: it has no target, and its split is train"):
+        Triplets(table, hidden=True).build()

@@ -50,6 +50,10 @@ class KeyValue(Composer):
         tensor([[0.7071, 0.7071]])
     """
 
+    projections: Tensor
+    keys: Tensor
+    met: Tensor
+
     def __init__(
         self,
         inner: Composer | None = None,
