@@ -181,8 +181,9 @@ def arc(start: Tensor, end: Tensor, share: float) -> Tensor:
     angle = cosine.clamp(-1, 1).acos()
     if float(lengths) == 0 or float(angle.sin()) < 1e-4:
         return torch.lerp(start, end, share)
-    between: Tensor = ((1 - share) * angle).sin() * start + (share * angle).sin() * end
-    return between / angle.sin()
+    before, after = ((1 - share) * angle).sin() / angle.sin(), (share * angle).sin() / angle.sin()
+    between: Tensor = before * start + after * end
+    return between
 
 
 def greedy_soup(models: Sequence[Weights], score: Callable[[Weights], float]) -> dict[str, Tensor]:
