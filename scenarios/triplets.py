@@ -18,7 +18,7 @@ from ._stream import Stream
 from ._triplets.building import parts_of
 from ._triplets.columns import named_roles
 from ._triplets.domains import stream_of, with_domain
-from ._triplets.galleries import OwnGallery, own_gallery
+from ._triplets.galleries import own_gallery
 from ._triplets.hidden import refuse_half_hidden
 from ._triplets.making import Maker
 from ._triplets.rows import read_rows
@@ -154,6 +154,8 @@ class Triplets(Stream):
 
     @cached_property
     def _built(self) -> tuple[list[Domain], Absent, dict[str, Any]]:
+        from pyarrow import compute as pc
+
         source = open_table(self.table)
         timeless = {"time": ""} if self.periods is None else {}
         columns = {**timeless, **(self.columns or {})}
@@ -166,18 +168,21 @@ class Triplets(Stream):
         if self.hidden:
             refuse_half_hidden(rows, where)
         pictures: NamedPictures
-        if source.pictures is not None and self.pictures is None:
+        if source.pictures is not None and source.pictures.members and self.pictures is None:
             root, pictures = None, source.pictures.of(self.name)
         else:
             root = Path(self.pictures or source.path.parent)
             pictures = PictureFiles(root, self.name)
         own = None if self.gallery in _UNIONS else own_gallery(self.gallery, root)
         items = NamedItems(pictures, own.held if own else None, _captions(rows))
+        names, parts = pc.unique(shown_names(rows)[0]).to_pylist(), parts_of(rows)
+        del rows  # the parts are copies: a million rows are held once
         made = Maker(
             items, self._protocol(by), where, own, self.gallery == "all", self.texts == "joined", self.queries
         )
-        domains = made.domains(parts_of(rows), stream)
-        pictures.look(items.pictures_of(_distinct(shown_names(rows)[0], own)))
+        domains = made.domains(parts, stream)
+        del parts
+        pictures.look(items.pictures_of(names if own is None else {**dict.fromkeys(names), **own.held}))
         domains, absent = without_missing(domains, pictures.absent, self.missing, "triplets")
         for domain in domains:
             validate_domain(domain)
@@ -191,13 +196,6 @@ class Triplets(Stream):
             "trained_on": made.trained_on,
         }
         return domains, absent, read
-
-
-def _distinct(names: Any, own: OwnGallery | None) -> list[str]:
-    from pyarrow import compute as pc
-
-    found: list[str] = pc.unique(names).to_pylist()
-    return found if own is None else list(dict.fromkeys([*found, *own.held]))
 
 
 def _captions(rows: Any) -> dict[str, str]:

@@ -6,9 +6,13 @@ from strategies.baselines.naive import Naive as Naive
 from strategies.compatibility.backward_compatible import BackwardCompatible as BackwardCompatible
 from strategies.distillation.distill import Distill as Distill
 from strategies.distillation.dual_teacher import DualTeacher as DualTeacher
+from strategies.distillation.feature_distill import FeatureDistill as FeatureDistill
+from strategies.distillation.knowledge_consolidation import KnowledgeConsolidation as KnowledgeConsolidation
 from strategies.distillation.momentum_contrast import MomentumContrast as MomentumContrast
 from strategies.distillation.queue_distill import QueueDistill as QueueDistill
 from strategies.distillation.reference_distill import ReferenceDistill as ReferenceDistill
+from strategies.distillation.region_distill import RegionDistill as RegionDistill
+from strategies.distillation.text_geometry import TextGeometry as TextGeometry
 from strategies.distillation.vocabulary_distill import VocabularyDistill as VocabularyDistill
 from strategies.expansion.growing_prompt import GrowingPrompt as GrowingPrompt
 from strategies.expansion.lora_per_domain import LoRAPerDomain as LoRAPerDomain
