@@ -96,7 +96,7 @@ class PictureFiles:
         return tuple(map(self.picture, names))
 
     def _find(self, name: str) -> tuple[str, str | None]:
-        """The folder with a slash, and the path in it as it is on disk: as given, spelt otherwise, or None."""
+        """The folder with a slash, and the path below it as on disk: as named, spelt otherwise, or None."""
         folder, _, bare = name.rpartition("/")
         if folder not in self._listed:
             place = _existing(self.root, folder)
