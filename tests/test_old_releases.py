@@ -274,7 +274,7 @@ def test_a_sweep_is_collected_again_and_repeats_nothing(
         del outcome["versions"], outcome["sentence"], outcome["command"]
     for ours, theirs in zip(now["rows"], then["rows"], strict=True):
         younger = ours["settings"].keys() - theirs["settings"].keys()
-        assert younger <= {"strategy.domains", "strategy.combine", "strategy.per"}  # options that the release did not know
+        assert younger <= {"strategy.domains", "strategy.combine", "strategy.per"}  # younger than it
         ours["settings"] = {key: ours["settings"][key] for key in theirs["settings"]}
     for row in now["rows"]:  # what the release did not know
         assert row.pop("chance") is None
