@@ -6,9 +6,13 @@ from strategies.baselines.naive import Naive as Naive
 from strategies.compatibility.backward_compatible import BackwardCompatible as BackwardCompatible
 from strategies.distillation.distill import Distill as Distill
 from strategies.distillation.dual_teacher import DualTeacher as DualTeacher
+from strategies.distillation.feature_distill import FeatureDistill as FeatureDistill
+from strategies.distillation.knowledge_consolidation import KnowledgeConsolidation as KnowledgeConsolidation
 from strategies.distillation.momentum_contrast import MomentumContrast as MomentumContrast
 from strategies.distillation.queue_distill import QueueDistill as QueueDistill
 from strategies.distillation.reference_distill import ReferenceDistill as ReferenceDistill
+from strategies.distillation.region_distill import RegionDistill as RegionDistill
+from strategies.distillation.text_geometry import TextGeometry as TextGeometry
 from strategies.distillation.vocabulary_distill import VocabularyDistill as VocabularyDistill
 from strategies.expansion.growing_prompt import GrowingPrompt as GrowingPrompt
 from strategies.expansion.lora_per_domain import LoRAPerDomain as LoRAPerDomain
@@ -18,6 +22,7 @@ from strategies.gradients.gpm import GPM as GPM
 from strategies.gradients.ogd import OGD as OGD
 from strategies.regularisation.ewc import EWC as EWC
 from strategies.regularisation.l2_anchor import L2Anchor as L2Anchor
+from strategies.regularisation.layer_decay import LayerDecay as LayerDecay
 from strategies.regularisation.mas import MAS as MAS
 from strategies.regularisation.rwalk import RWalk as RWalk
 from strategies.regularisation.si import SI as SI
@@ -31,6 +36,7 @@ from strategies.rehearsal.icarl import ICaRL as ICaRL
 from strategies.rehearsal.mir import MIR as MIR
 from strategies.rehearsal.reorganize import Reorganize as Reorganize
 from strategies.rehearsal.replay import Replay as Replay
+from strategies.weight_space.merge import Merge as Merge
 from strategies.weight_space.patch import Patch as Patch
 from strategies.weight_space.task_arithmetic import TaskArithmetic as TaskArithmetic
 from strategies.weight_space.ties import TIES as TIES

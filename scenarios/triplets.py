@@ -168,7 +168,7 @@ class Triplets(Stream):
         if self.hidden:
             refuse_half_hidden(rows, where)
         pictures: NamedPictures
-        if source.pictures is not None and self.pictures is None:
+        if source.pictures is not None and source.pictures.members and self.pictures is None:
             root, pictures = None, source.pictures.of(self.name)
         else:
             root = Path(self.pictures or source.path.parent)

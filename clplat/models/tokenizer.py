@@ -45,7 +45,8 @@ class Tokenizer:
         tokenizer = _tokenizer(self.source, self.context_length)
         if hasattr(tokenizer, "tokenizer"):  # a Hugging Face one, which counts its special tokens itself
             return [len(ids) for ids in tokenizer.tokenizer(list(texts))["input_ids"]] if texts else []
-        apart, encoded = (partial(how, self.source, self.context_length) for how in (_apart, _encoded))
+        apart = partial(_apart, self.source, self.context_length)
+        encoded = partial(_encoded, self.source, self.context_length)
         parts = [apart(text) for text in texts]
         counts = {part: len(encoded(part)) for part in set(chain.from_iterable(parts))}
         return [sum(map(counts.__getitem__, some)) + 2 for some in parts]
