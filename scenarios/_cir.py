@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import json
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
-from clplat.data.fingerprint import stream_fingerprint
+from clplat.data.counts import count_remarks
 from clplat.data.missing import Absent, MissingPictures, without_missing
 from clplat.data.records import Domain
 from clplat.data.validate import validate_domain
 from clplat.documents.checked import checked
 from clplat.errors import UserError, nearest
 from clplat.parts import Probe
+
+from ._stream import Stream
 
 __all__ = ["Benchmark", "Read", "existing_file", "finished", "read_json"]
 
@@ -46,14 +48,7 @@ class Read:
     @property
     def remarks(self) -> list[str]:
         """Notes, counts that differ from the published ones, missing pictures: a line each."""
-        other = [
-            f"{name} {self.counts.get(name, 0):,} of {number:,}"
-            for name, number in self.published.items()
-            if self.counts.get(name, 0) != number
-        ]
-        more = f", ... {len(other)} counts in all" if len(other) > 3 else ""
-        said = [f"this is not the whole published benchmark: {', '.join(other[:3])}{more}"] if other else []
-        return [*self.notes, *said, *self.absent.remarks]
+        return [*self.notes, *count_remarks(self.counts, self.published), *self.absent.remarks]
 
 
 class Files(Protocol):
@@ -63,7 +58,7 @@ class Files(Protocol):
     def absent(self) -> Sequence[str]: ...
 
 
-class Benchmark(ABC):
+class Benchmark(Stream):
     """A scenario whose domains are read from files; a reader says how, in `_read`."""
 
     @property
@@ -74,16 +69,6 @@ class Benchmark(ABC):
     def build(self) -> tuple[list[Domain], list[Probe]]:
         """Return the domains in stream order, and no probes; the same objects at every call."""
         return self._read.domains, []
-
-    def benchmark(self) -> Any:
-        """Return the Avalanche benchmark: one experience per domain."""
-        from clplat.training.streams import build_benchmark
-
-        return build_benchmark(*self.build())
-
-    def fingerprint(self) -> str:
-        """The sha256 of all keys, texts, labels and splits, in stream order."""
-        return stream_fingerprint(*self.build())
 
     @property
     def report(self) -> dict[str, Any]:

@@ -9,7 +9,6 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
 
-from clplat.data.fingerprint import stream_fingerprint
 from clplat.data.folders import SPLITS
 from clplat.data.missing import Absent, MissingPictures, without_missing
 from clplat.data.picture_files import PictureFiles
@@ -23,11 +22,12 @@ from ._attributes.items import Columns, in_periods, read_items
 from ._attributes.phrases import ENGLISH, read_phrases
 from ._attributes.rows import read_rows, table_files
 from ._attributes.shop import Shop
+from ._stream import Stream
 
 __all__ = ["Attributes"]
 
 
-class Attributes:
+class Attributes(Stream):
     """Queries are an item and a change of its attributes, answers all items that have what is wanted.
 
     "In red" keeps type and gender of the item that is shown; "trousers for women" keeps its colour. A right
@@ -135,16 +135,6 @@ class Attributes:
     def build(self) -> tuple[list[Domain], list[Probe]]:
         """Return the domains in stream order, and no probes; the same objects at every call."""
         return self._built[0], []
-
-    def benchmark(self) -> Any:
-        """Return the Avalanche benchmark: one experience per domain."""
-        from clplat.training.streams import build_benchmark
-
-        return build_benchmark(*self.build())
-
-    def fingerprint(self) -> str:
-        """The sha256 of all keys, texts, labels and splits, in stream order."""
-        return stream_fingerprint(*self.build())
 
     def captioned(self, split: str = "train", domains: Sequence[str] | None = None) -> list[Picture]:
         """Return the pictures of a split with captions, to pretrain a CLIP on.

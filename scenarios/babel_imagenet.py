@@ -8,7 +8,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, ClassVar
 
-from clplat.data.fingerprint import stream_fingerprint
+from clplat.data.counts import count_remarks
 from clplat.data.folders import existing
 from clplat.data.missing import Absent, MissingPictures, without_missing
 from clplat.data.picture_files import PictureFiles
@@ -18,11 +18,12 @@ from clplat.parts import Probe
 
 from ._classes.sets import LabelledSet, read_set
 from ._classes.stream import Part, class_domains
+from ._stream import Stream
 
 __all__ = ["BabelImagenet"]
 
 
-class BabelImagenet:
+class BabelImagenet(Stream):
     """A domain is a language: pictures of ImageNet ask, and the classes answer in that language.
 
     Each language has the classes that its file translates. ``test`` asks of the language's own prompts,
@@ -87,29 +88,26 @@ class BabelImagenet:
         """Return the domains in stream order and no probes; the same objects at every call."""
         return self._built[0], []
 
-    def benchmark(self) -> Any:
-        """Return the Avalanche benchmark: one experience per domain."""
-        from clplat.training.streams import build_benchmark
-
-        return build_benchmark(*self.build())
-
-    def fingerprint(self) -> str:
-        """The sha256 of all keys, texts, labels and splits, in stream order."""
-        return stream_fingerprint(*self.build())
-
     @property
     def report(self) -> dict[str, Any]:
         """What was read and what was left out: plain values for a log."""
         classes = {domain.name: len(domain.test.gallery.items) for domain in self._built[0]}
-        return {"root": self.root, "classes": classes, "missing": self._built[1].report}
+        return {
+            "root": self.root,
+            "classes": classes,
+            "counts": self._counts,
+            "missing": self._built[1].report,
+        }
 
     @property
     def remarks(self) -> list[str]:
         """What a reader of the numbers should know of the data, a line each."""
-        count = len(self._images.titles)
-        return ([f"{count} of the 1000 classes of ImageNet are here"] if count != 1000 else []) + self._built[
-            1
-        ].remarks
+        return count_remarks(self._counts, self.published) + self._built[1].remarks
+
+    @property
+    def _counts(self) -> dict[str, int]:
+        languages, held = len(self._labels), self._images
+        return {"classes": len(held.titles), "languages": languages, "test": len(held.splits["test"])}
 
     @cached_property
     def _files(self) -> PictureFiles:
@@ -120,10 +118,13 @@ class BabelImagenet:
         return read_set(self._files, self.pictures, validation=self.validation)
 
     @cached_property
+    def _labels(self) -> Mapping[str, Any]:
+        return _by_language(self._files.root / self.labels)
+
+    @cached_property
     def _built(self) -> tuple[list[Domain], Absent]:
-        labels = _by_language(self._files.root / self.labels)
         prompts = _by_language(self._files.root / self.prompts) if self.prompts else None
-        parts = [self._part(language, labels, prompts) for language in self.languages]
+        parts = [self._part(language, self._labels, prompts) for language in self.languages]
         domains = class_domains(parts, "own", self.train, self.queries)
         return without_missing(domains, self._files.absent, self.missing, "babel_imagenet")
 

@@ -10,7 +10,7 @@ from typing import Any, ClassVar
 
 from PIL import Image
 
-from clplat.data.fingerprint import stream_fingerprint
+from clplat.data.counts import count_remarks
 from clplat.data.folders import existing
 from clplat.data.items import Picture
 from clplat.data.missing import MissingPictures
@@ -21,6 +21,7 @@ from clplat.parts import Probe
 
 from ._classes.sets import LabelledSet, Shown
 from ._classes.stream import class_domains, parts_of
+from ._stream import Stream
 
 __all__ = ["Boxes"]
 
@@ -28,7 +29,7 @@ _SIDES = ("XMin", "YMin", "XMax", "YMax")
 _FILES = {"train": "train", "val": "validation", "test": "test"}
 
 
-class Boxes:
+class Boxes(Stream):
     """Class-incremental: each domain has some classes; crops of objects are asked of their prompts.
 
     Boxes of groups and of drawings are left out. Who has a part of Open Images declares what is missing.
@@ -58,9 +59,9 @@ class Boxes:
         600
     """
 
-    #: Of V4; boxes of all classes.
+    #: Boxes of all classes, as the site counts them since V5; V4 had 204,621 for val and 625,282 for test.
     published: ClassVar[Mapping[str, int]] = {
-        **{"classes": 600, "train": 14610229, "val": 204621, "test": 625282},
+        **{"classes": 600, "train": 14610229, "val": 303980, "test": 937327},
     }
 
     def __init__(
@@ -98,27 +99,19 @@ class Boxes:
         """Return the domains in stream order and no probes; the same objects at every call."""
         return self._domains, []
 
-    def benchmark(self) -> Any:
-        """Return the Avalanche benchmark: one experience per domain."""
-        from clplat.training.streams import build_benchmark
-
-        return build_benchmark(*self.build())
-
-    def fingerprint(self) -> str:
-        """The sha256 of all keys, texts, labels and splits, in stream order."""
-        return stream_fingerprint(*self.build())
-
     @property
     def report(self) -> dict[str, Any]:
         """What was read and what was left out: plain values for a log."""
-        counts = {split: len(shown) for split, shown in self._held[0].splits.items()}
-        return {"root": self.root, "boxes": counts, "missing": {"pictures": len(self._held[1])}}
+        held, gone, counts = self._held
+        boxes = {split: len(shown) for split, shown in held.splits.items()}
+        return {"root": self.root, "boxes": boxes, "counts": counts, "missing": {"pictures": len(gone)}}
 
     @property
     def remarks(self) -> list[str]:
         """What a reader of the numbers should know of the data, a line each."""
-        gone = self._held[1]
-        return [f"{len(gone)} pictures with boxes are missing: {', '.join(gone[:3])}"] if gone else []
+        _, gone, counts = self._held
+        lost = [f"{len(gone)} pictures with boxes are missing: {', '.join(gone[:3])}"] if gone else []
+        return count_remarks(counts, self.published) + lost
 
     @cached_property
     def _domains(self) -> list[Domain]:
@@ -126,13 +119,16 @@ class Boxes:
         return class_domains(parts, "own", self.train, self.queries)
 
     @cached_property
-    def _held(self) -> tuple[LabelledSet, list[str]]:
+    def _held(self) -> tuple[LabelledSet, list[str], dict[str, int]]:
         files = PictureFiles(self.root, "boxes")
         labels = self._labels(files.root / "class-descriptions-boxable.csv")
         found: dict[str, list[Shown]] = {}
+        counts, kinds = dict.fromkeys(("classes", *_FILES), 0), set[str]()
         for split, name in _FILES.items():
             found[split] = []
             for row in _rows(files.root / f"{name}-annotations-bbox.csv", ("ImageID", "LabelName", *_SIDES)):
+                counts[split] += 1
+                kinds.add(row["LabelName"])
                 box = (float(row["XMin"]), float(row["YMin"]), float(row["XMax"]), float(row["YMax"]))
                 small = min(box[2] - box[0], box[3] - box[1]) < self.least
                 odd = row.get("IsGroupOf") == "1" or row.get("IsDepiction") == "1"
@@ -153,7 +149,8 @@ class Boxes:
         }
         templates = self.templates or ["a photo of a {}."]
         titles = [name.lower() for name in self.classes]
-        return LabelledSet("boxes", titles, templates, kept), sorted(gone)
+        held = LabelledSet("boxes", titles, templates, kept)
+        return held, sorted(gone), counts | {"classes": len(kinds)}
 
     def _labels(self, path: Path) -> dict[str, int]:
         """Label of Open Images -> the place of its class."""

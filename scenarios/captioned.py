@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from functools import cached_property
 from pathlib import Path
-from typing import Any, ClassVar, Literal
+from typing import Any, Literal
 
-from clplat.data.fingerprint import stream_fingerprint
+from clplat.data.counts import count_remarks
 from clplat.data.folders import existing
 from clplat.data.missing import Absent, MissingPictures, without_missing
 from clplat.data.picture_files import PictureFiles
@@ -18,11 +18,18 @@ from clplat.parts import Probe, RetrievalProbe
 from ._captions.domains import Held, by_column, by_time, split_up
 from ._captions.reading import read_captions
 from ._captions.stream import captioned_domains, chosen
+from ._stream import Stream
 
 __all__ = ["Captioned"]
 
+#: Pictures per split, as dataset_coco.json and dataset_flickr30k.json have them.
+_KARPATHY = {
+    **{"coco/train": 113287, "coco/val": 5000, "coco/test": 5000},
+    **{"flickr30k/train": 29000, "flickr30k/val": 1014, "flickr30k/test": 1000},
+}
 
-class Captioned:
+
+class Captioned(Stream):
     """Words ask for pictures and pictures for words, among their own domain's and among all domains'.
 
     A picture is trained on with each of its captions, and every caption is a query. Sets: ``test`` is of the
@@ -63,12 +70,6 @@ class Captioned:
         >>> Captioned("data", {"flickr30k": "flickr30k/dataset_flickr30k.json"}).direction
         't2i'
     """
-
-    #: Karpathy's splits, as pictures; the counts of other tables are their own.
-    published: ClassVar[Mapping[str, int]] = {
-        **{"coco/train": 113287, "coco/val": 5000, "coco/test": 5000},
-        **{"flickr30k/train": 29000, "flickr30k/val": 1014, "flickr30k/test": 1000},
-    }
 
     def __init__(
         self,
@@ -121,35 +122,26 @@ class Captioned:
         """Return the domains in stream order and the probes; the same objects at every call."""
         return self._built[0], self._probes
 
-    def benchmark(self) -> Any:
-        """Return the Avalanche benchmark: one experience per domain."""
-        from clplat.training.streams import build_benchmark
-
-        return build_benchmark(*self.build())
-
-    def fingerprint(self) -> str:
-        """The sha256 of all keys, texts, labels and splits, in stream order."""
-        return stream_fingerprint(*self.build())
+    @property
+    def published(self) -> Mapping[str, int]:
+        """Pictures per split of Karpathy's tables, where they are called ``coco`` and ``flickr30k``."""
+        named = _KARPATHY if self.by == "table" else {}
+        return {what: count for what, count in named.items() if what.partition("/")[0] in self.tables}
 
     @property
     def report(self) -> dict[str, Any]:
         """What was read and what was left out: plain values for a log."""
-        return {"root": self.root, "pictures": self._counts, "missing": self._built[1].report}
+        return {"root": self.root, "counts": self._counts, "missing": self._built[1].report}
 
     @property
     def remarks(self) -> list[str]:
         """What a reader of the numbers should know of the data, a line each."""
-        odd = [
-            f"{what}: {count} of the {self.published[what]} pictures of Karpathy's split"
-            for what, count in self._counts.items()
-            if self.published.get(what, count) != count and self.by == "table"
-        ]
         lost = [
             f"{len(self._files[name].absent)} pictures of outside '{name}' are missing"
             for name in self.outside or ()
             if self._probes and self._files[name].absent
         ]
-        return odd + self._built[1].remarks + lost
+        return count_remarks(self._counts, self.published) + self._built[1].remarks + lost
 
     @cached_property
     def _files(self) -> dict[str, PictureFiles]:

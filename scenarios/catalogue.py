@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import cached_property, lru_cache
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from clplat.data.fingerprint import stream_fingerprint
 from clplat.data.records import Domain
 from clplat.errors import nearest, unknown_name
 from clplat.parts import Probe
 
 from ._catalogue import DOMAINS, build_domain, check_sizes
 from ._catalogue import probes as catalogue_probes
+from ._stream import Stream
 
 if TYPE_CHECKING:
     from clplat.models.backbone import Backbone
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 __all__ = ["Catalogue"]
 
 
-class Catalogue:
+class Catalogue(Stream):
     """Domains of product pictures that need no download: dresses in a studio, tops in pencil, bags at night.
 
     A query shows a product and says what should be otherwise ("is red instead of blue and has longer
@@ -73,16 +73,6 @@ class Catalogue:
     def probes(self) -> list[Probe]:
         """Return the zero-shot probes: general retrieval and general classification."""
         return self._built[1]
-
-    def benchmark(self) -> Any:
-        """Return the Avalanche benchmark: one experience per domain, and the stream ``probe``."""
-        from clplat.training.streams import build_benchmark
-
-        return build_benchmark(*self.build())
-
-    def fingerprint(self) -> str:
-        """The sha256 of all keys, texts and labels, in stream order."""
-        return stream_fingerprint(*self.build())
 
     @staticmethod
     def pretraining() -> Callable[..., Backbone]:

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from functools import cached_property
 from typing import Any, Literal
 
-from clplat.data.fingerprint import stream_fingerprint
+from clplat.data.counts import count_remarks
 from clplat.data.folders import existing
 from clplat.data.missing import Absent, MissingPictures, without_missing
 from clplat.data.picture_files import PictureFiles
@@ -15,11 +15,12 @@ from clplat.parts import Probe
 
 from ._classes.sets import facts, read_set
 from ._classes.stream import class_domains, parts_of
+from ._stream import Stream
 
 __all__ = ["Classification"]
 
 
-class Classification:
+class Classification(Stream):
     """A picture asks, and the prompts of the classes answer.
 
     Each class is a text of the gallery: the unit mean of all its prompts, as of CLIP's zero-shot classifiers;
@@ -92,16 +93,6 @@ class Classification:
         """Return the domains in stream order and no probes; the same objects at every call."""
         return self._built[0], []
 
-    def benchmark(self) -> Any:
-        """Return the Avalanche benchmark: one experience per domain."""
-        from clplat.training.streams import build_benchmark
-
-        return build_benchmark(*self.build())
-
-    def fingerprint(self) -> str:
-        """The sha256 of all keys, texts, labels and splits, in stream order."""
-        return stream_fingerprint(*self.build())
-
     @property
     def published(self) -> Mapping[str, int]:
         """What the sources say of their sets: classes, and pictures per split."""
@@ -116,12 +107,7 @@ class Classification:
     @property
     def remarks(self) -> list[str]:
         """What a reader of the numbers should know of the data, a line each."""
-        odd = [
-            f"{what}: {self._counts[what]} of the {count} that its source has"
-            for what, count in self.published.items()
-            if self._counts.get(what, count) != count
-        ]
-        return odd + self._built[1].remarks
+        return count_remarks(self._counts, self.published) + self._built[1].remarks
 
     @cached_property
     def _files(self) -> PictureFiles:

@@ -6,17 +6,17 @@ from dataclasses import replace
 from functools import cached_property
 from typing import Any, Literal
 
-from clplat.data.fingerprint import stream_fingerprint
 from clplat.data.records import Domain, Example, Query
 from clplat.errors import UserError, unknown_name
 from clplat.parts import Probe, Scenario
 
 from ._continual import Deal, by_tag, by_time, in_galleries
+from ._stream import Stream
 
 __all__ = ["Continual"]
 
 
-class Continual:
+class Continual(Stream):
     """Deals the records of another scenario into experiences, and says what their galleries hold.
 
     Args:
@@ -68,16 +68,6 @@ class Continual:
     def build(self) -> tuple[list[Domain], list[Probe]]:
         """The experiences in stream order and the source's probes; the same objects at every call."""
         return self._built
-
-    def benchmark(self) -> Any:
-        """The Avalanche benchmark: one experience per part."""
-        from clplat.training.streams import build_benchmark
-
-        return build_benchmark(*self.build())
-
-    def fingerprint(self) -> str:
-        """The sha256 of all keys, texts, labels and splits, in stream order."""
-        return stream_fingerprint(*self.build())
 
     @property
     def report(self) -> dict[str, Any]:

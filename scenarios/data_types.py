@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from functools import cached_property
 from typing import Any, ClassVar
 
-from clplat.data.fingerprint import stream_fingerprint
+from clplat.data.counts import count_remarks
 from clplat.data.folders import existing
 from clplat.data.items import Item, Picture
 from clplat.data.missing import Absent, MissingPictures, without_missing
@@ -18,6 +18,7 @@ from clplat.parts import Probe
 from ._changes.operations import OPERATIONS, changed
 from ._classes.sets import read_set
 from ._classes.stream import Part
+from ._stream import Stream
 
 __all__ = ["DataTypes"]
 
@@ -25,7 +26,7 @@ _COMPOSED = Protocol("data-types/all-types", exclude_reference=True, ks=(1, 5, 1
 _IDENTIFIED = Protocol("data-types/identify", exclude_reference=False, metrics=("R@1", "R@5"), primary="R@1")
 
 
-class DataTypes:
+class DataTypes(Stream):
     """A domain is a data type: a picture and "rotate it to the left" ask for the same picture, rotated.
 
     The gallery holds every test picture in every type and as it is, so that both the picture and the change
@@ -84,25 +85,16 @@ class DataTypes:
         """Return the domains in stream order and no probes; the same objects at every call."""
         return self._built[0], []
 
-    def benchmark(self) -> Any:
-        """Return the Avalanche benchmark: one experience per domain."""
-        from clplat.training.streams import build_benchmark
-
-        return build_benchmark(*self.build())
-
-    def fingerprint(self) -> str:
-        """The sha256 of all keys, texts, labels and splits, in stream order."""
-        return stream_fingerprint(*self.build())
-
     @property
     def report(self) -> dict[str, Any]:
         """What was read and what was left out: plain values for a log."""
-        return {"root": self.root, "types": self.types, "missing": self._built[1].report}
+        counts = {"types": len(self.types)}
+        return {"root": self.root, "types": self.types, "counts": counts, "missing": self._built[1].report}
 
     @property
     def remarks(self) -> list[str]:
         """What a reader of the numbers should know of the data, a line each."""
-        return self._built[1].remarks
+        return count_remarks(self.report["counts"], self.published) + self._built[1].remarks
 
     @cached_property
     def _built(self) -> tuple[list[Domain], Absent]:

@@ -8,7 +8,6 @@ from typing import Any, ClassVar, Literal
 
 from PIL import Image
 
-from clplat.data.fingerprint import stream_fingerprint
 from clplat.data.folders import split_of
 from clplat.data.items import Picture
 from clplat.data.records import Domain
@@ -17,13 +16,14 @@ from clplat.parts import Probe
 
 from ._classes.sets import LabelledSet, Shown
 from ._classes.stream import class_domains, parts_of
+from ._stream import Stream
 
 __all__ = ["Digits"]
 
 _TITLES = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
 
 
-class Digits:
+class Digits(Stream):
     """1,797 written digits of 8 x 8 grey values; a picture asks, and the prompts of the digits answer.
 
     Pictures are split 60 / 15 / 25 by a hash of their numbers. R@1 is accuracy; a digit is asked of the
@@ -64,15 +64,11 @@ class Digits:
         """Return the domains in stream order and no probes; the same objects at every call."""
         return self._domains, []
 
-    def benchmark(self) -> Any:
-        """Return the Avalanche benchmark: one experience per domain."""
-        from clplat.training.streams import build_benchmark
-
-        return build_benchmark(*self.build())
-
-    def fingerprint(self) -> str:
-        """The sha256 of all keys, texts, labels and splits, in stream order."""
-        return stream_fingerprint(*self.build())
+    @property
+    def report(self) -> dict[str, Any]:
+        """What scikit-learn has: plain values for a log."""
+        labels = _table()[1]
+        return {"counts": {"digits/classes": len(set(labels)), "digits/pictures": len(labels)}}
 
     @cached_property
     def _domains(self) -> list[Domain]:

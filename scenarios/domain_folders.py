@@ -33,6 +33,7 @@ from clplat.errors import UserError, unknown_name
 from clplat.parts import ClassificationProbe, Probe
 
 from ._folder_queries import CLASS_CHANGE, DOMAIN_CHANGE, balanced, draw_queries
+from ._stream import Stream
 
 __all__ = ["DomainFolders"]
 
@@ -40,7 +41,7 @@ _CAPTIONS = ("{style} of {thing}", "{style} showing {thing}", "{thing} in {style
 _PROTOCOL = Protocol("domain-folders/all-domains", exclude_reference=True, ks=(1, 5, 10), primary="mAP@10")
 
 
-class DomainFolders:
+class DomainFolders(Stream):
     """Each domain asks for its own pictures, by two kinds of change, among the pictures of all domains.
 
     *Class change*: a picture of the domain and "a horse instead" -> any horse of the domain. *Domain change*:
@@ -104,12 +105,6 @@ class DomainFolders:
     def build(self) -> tuple[list[Domain], list[Probe]]:
         """Return the domains in stream order and the probes; the same objects at every call."""
         return self._built
-
-    def benchmark(self) -> Any:
-        """Return the Avalanche benchmark: one experience per domain."""
-        from clplat.training.streams import build_benchmark
-
-        return build_benchmark(*self.build())
 
     def captioned(self, split: str = "train", domains: Sequence[str] | None = None) -> list[Picture]:
         """Return the pictures of a split with captions such as "a sketch of a horse", to pretrain a CLIP on.

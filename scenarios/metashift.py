@@ -11,7 +11,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, ClassVar
 
-from clplat.data.fingerprint import stream_fingerprint
+from clplat.data.counts import count_remarks
 from clplat.data.folders import existing, split_of, stable_hash, with_article
 from clplat.data.items import Picture
 from clplat.data.missing import Absent, MissingPictures, without_missing
@@ -21,13 +21,15 @@ from clplat.data.validate import validate_domain
 from clplat.errors import UserError, unknown_name
 from clplat.parts import Probe
 
+from ._stream import Stream
+
 __all__ = ["Metashift"]
 
 _PROTOCOL = Protocol("metashift/all-contexts", exclude_reference=True, ks=(1, 5, 10), primary="mAP@10")
 _CHANGES = ("the same with {}", "show one with {} instead", "with {} in the picture")
 
 
-class Metashift:
+class Metashift(Stream):
     """A domain is a context: a cat on a sofa and "the same with a laptop" ask for cats with laptops.
 
     Every picture of the wanted thing and context is a right answer; the gallery holds the pictures of all
@@ -55,10 +57,11 @@ class Metashift:
 
     Example:
         >>> Metashift("data", ["cat", "dog"], ["sofa", "laptop"]).published["subsets"]
-        12868
+        17938
     """
 
-    published: ClassVar[Mapping[str, int]] = {"subsets": 12868, "classes": 410}
+    #: Of full-candidate-subsets.pkl, by the public code; the paper keeps 12,868 of them, of 410 classes.
+    published: ClassVar[Mapping[str, int]] = {"subsets": 17938, "subsets/above-25": 13543}
 
     def __init__(
         self,
@@ -94,26 +97,30 @@ class Metashift:
         """Return the domains in stream order and no probes; the same objects at every call."""
         return self._built[0], []
 
-    def benchmark(self) -> Any:
-        """Return the Avalanche benchmark: one experience per domain."""
-        from clplat.training.streams import build_benchmark
-
-        return build_benchmark(*self.build())
-
-    def fingerprint(self) -> str:
-        """The sha256 of all keys, texts, labels and splits, in stream order."""
-        return stream_fingerprint(*self.build())
-
     @property
     def report(self) -> dict[str, Any]:
         """What was read and what was left out: plain values for a log."""
-        counts = {f"{s}({c})": len(names) for (s, c), names in self._cells.items()}
-        return {"root": self.root, "pictures": counts, "missing": self._built[1].report}
+        shown = {f"{s}({c})": len(names) for (s, c), names in self._cells.items()}
+        return {
+            "root": self.root,
+            "pictures": shown,
+            "counts": self._counts,
+            "missing": self._built[1].report,
+        }
 
     @property
     def remarks(self) -> list[str]:
         """What a reader of the numbers should know of the data, a line each."""
-        return self._built[1].remarks
+        return count_remarks(self._counts, self.published) + self._built[1].remarks
+
+    @property
+    def _counts(self) -> dict[str, int]:
+        large = sum(len(names) > 25 for names in self._held.values())
+        return {"subsets": len(self._held), "subsets/above-25": large}
+
+    @cached_property
+    def _held(self) -> Mapping[str, Any]:
+        return _subsets(Path(self.root).expanduser() / self.subsets)
 
     @cached_property
     def _files(self) -> PictureFiles:
@@ -122,7 +129,7 @@ class Metashift:
     @cached_property
     def _cells(self) -> dict[tuple[str, str], list[str]]:
         """(thing, context) -> names of pictures, sorted; of pictures that show one of the things alone."""
-        held = _subsets(Path(self.root).expanduser() / self.subsets)
+        held = self._held
         shown = {
             s: {n for key, names in held.items() if _parted(key)[0] == s for n in names}
             for s in self.subjects

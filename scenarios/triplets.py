@@ -6,7 +6,6 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
 
-from clplat.data.fingerprint import stream_fingerprint
 from clplat.data.missing import Absent, MissingPictures, without_missing
 from clplat.data.named_items import NamedItems, NamedPictures
 from clplat.data.picture_files import PictureFiles
@@ -15,6 +14,7 @@ from clplat.data.sources.opened import existing_table, open_table
 from clplat.data.validate import validate_domain
 from clplat.parts import Probe
 
+from ._stream import Stream
 from ._triplets.building import parts_of
 from ._triplets.columns import named_roles
 from ._triplets.domains import stream_of, with_domain
@@ -28,7 +28,7 @@ __all__ = ["Triplets"]
 _UNIONS = ("domain", "all")
 
 
-class Triplets:
+class Triplets(Stream):
     """Any table whose rows name a picture, a change in words, and the pictures that answer.
 
     Pictures are named by paths below a folder, or by members of the tar files that the rows are in. What a
@@ -109,16 +109,6 @@ class Triplets:
     def build(self) -> tuple[list[Domain], list[Probe]]:
         """Return the domains in stream order and no probes; the same objects at every call."""
         return self._built[0], []
-
-    def benchmark(self) -> Any:
-        """Return the Avalanche benchmark: one experience per domain."""
-        from clplat.training.streams import build_benchmark
-
-        return build_benchmark(*self.build())
-
-    def fingerprint(self) -> str:
-        """The sha256 of all keys, texts, labels and splits, in stream order."""
-        return stream_fingerprint(*self.build())
 
     @property
     def report(self) -> dict[str, Any]:

@@ -2,10 +2,19 @@
 
 from __future__ import annotations
 
+import sys
 from argparse import Namespace
 from pathlib import Path
 
 from clplat.commands import ALSO, TRUST, command, option
+from clplat.events import Listener
+
+
+class _Printed(Listener):
+    """Prints what is said, where it is no answer."""
+
+    def note(self, text: str) -> None:
+        print(f"clplat: {text}", file=sys.stderr)
 
 
 @command(
@@ -33,17 +42,16 @@ def track(options: Namespace) -> int:
     """log finished or running experiments to MLflow (again)"""
     from clplat.documents.result import read_result
     from clplat.tracking import log_result
-    from clplat.tracking.listeners import writers
+    from clplat.tracking.listeners import AlsoListener, writers
 
     # `clplat track runs/*` names MLflow's own files as well.
     folders = [folder for folder in options.folders if (folder / "result.json").exists()]
     code = 0
     for folder in folders or options.folders:
         result = read_result(folder / "result.json")
-        for writer in writers(options.also, folder):
-            writer.write(result)
-            writer.close()
+        failed: set[str] = set()
+        AlsoListener(_Printed(), writers(options.also, folder), failed).finished(result)
         run_id = log_result(result, folder)
         print(f"{folder}: " + (f"run {run_id}" if run_id else "not logged"))
-        code = code if run_id else 2
+        code = code if run_id and not failed else 2
     return code

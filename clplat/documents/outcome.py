@@ -32,6 +32,7 @@ class Row(TypedDict):
     measures: dict[str, dict[str, Number | None] | None]
     feasible: bool | None
     folders: list[str]
+    split: NotRequired[str]
 
 
 class Trial(TypedDict):

@@ -44,9 +44,10 @@ def answer_table(rows: Sequence[Row], outcome: Outcome, styles: Mapping[str, Sty
     if any(row["params"] for row in rows):
         columns.append(Column("chosen by tuning", lambda row: settings_text(row["params"])))
     spread = any(row["score"]["sd"] is not None for row in rows)
+    splits = sorted({row["split"] for row in rows if "split" in row})  # older outcomes do not say it
     caption = (
         f"{rows[0]['group']}{': ' if rows[0]['group'] else ''}{primary} after the last domain, mean over "
-        f"{len(outcome['domains'])} domains, test split, best first"
+        f"{len(outcome['domains'])} domains{''.join(f', {split} split' for split in splits)}, best first"
         f"{'; ± is one standard deviation over replicates' if spread else ''}."
     )
     return Table(caption, columns, _parts(rows, _chance(rows)), stacked=True)

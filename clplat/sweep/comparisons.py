@@ -101,6 +101,8 @@ def _group(rows: Sequence[Mapping[str, Any]], found: Sequence[Mapping[str, Any]]
     ]
     if min(row["n"] for row in contenders) == 1:
         parts.append("One seed: the intervals cover the choice of queries, not the luck of training")
+    if splits := sorted({row.get("split", "test") for row in contenders} - {"test"}):
+        parts.append(f"Measured on {_list(splits)}, not on test")
     return ". ".join(filter(None, parts)) + "."
 
 

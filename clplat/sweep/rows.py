@@ -71,6 +71,7 @@ def row_of(
             "n": len(done),
             "score": {key: _rounded(getattr(score, key)) for key in ("mean", "sd", "low", "high")},
             "measures": measures,
+            "split": split_of(done[complete[0].folder]),
             "chance": _chance(done[complete[0].folder]),
             "feasible": feasible if layout.sweep.constraints else None,
             "folders": [final.folder for final in complete],
@@ -78,6 +79,11 @@ def row_of(
         replicates,
         untrained,
     )
+
+
+def split_of(result: Mapping[str, Any]) -> str:
+    """What a result was measured on; those that do not say it are of ``test``."""
+    return str(result["protocol"].get("split", "test"))
 
 
 def replicate_of(folder: Path, result: Mapping[str, Any], version: int = -1) -> Replicate:

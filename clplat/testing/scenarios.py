@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from clplat.data.counts import differing
 from clplat.data.records import Domain, Example, RetrievalSet
 from clplat.data.validate import validate_domain
 from clplat.testing.part import PlainPartContract
@@ -54,6 +55,17 @@ class ScenarioContract(PlainPartContract[Any]):
         scenario = self.make()
         prints = {scenario.fingerprint(), scenario.fingerprint(), self.make().fingerprint()}
         assert len(prints) == 1 and len(prints.pop()) == 64
+
+    def test_what_its_source_published_is_counted(self) -> None:
+        """Each published count stands in the report under its name, and a remark says where one differs."""
+        scenario = self.make()
+        published = dict(getattr(scenario, "published", {}))
+        counts = scenario.report["counts"] if published else {}
+        assert published.keys() <= counts.keys(), "a published count has no counterpart in report['counts']"
+        remarks = getattr(scenario, "remarks", ())
+        if other := differing(counts, published):
+            said = f"no remark says that {other[0]} is {counts[other[0]]} of {published[other[0]]}"
+            assert any(other[0] in line for line in remarks), said
 
     def test_its_pictures_can_be_drawn_again(self) -> None:
         for domain in self.make().build()[0]:

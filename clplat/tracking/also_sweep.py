@@ -43,10 +43,11 @@ class _Writing:
 
     def __init__(self, names: str, out: Path, inner: SweepListener | None) -> None:
         self.names, self.out, self.inner = names, out, inner
+        self.told: set[str] = set()
 
     def listener(self, shown: Listener, job: Job) -> Listener:
         inner = shown if self.inner is None else self.inner.listener(shown, job)
-        return AlsoListener(inner, writers(self.names, self.out / job.folder))
+        return AlsoListener(inner, writers(self.names, self.out / job.folder), self.told)
 
     def close(self) -> None:
         if self.inner is not None:

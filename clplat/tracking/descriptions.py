@@ -47,7 +47,9 @@ def note(result: Mapping[str, Any]) -> str:
     main = primary(result)
     state = {"complete": "", "running": " (running)"}.get(str(result.get("status")), " (**failed**)")
     trained = f"{last} of {len(result['domains'])} domains" if last >= 0 else "nothing yet"
+    split = (result.get("protocol") or {}).get("split", "test")
     where = f"`{part(config, 'scenario')}`, seed {config.get('seed', 0)}"
+    where += f", split `{split}`" if split != "test" else ""
     head = f"**{label(config)}** on {where}: {trained}{state}."
     shown = [MEASURES[name] for name in ("forgetting", "zero_shot")]
     trainable = MEASURES["trainable_parameters"].mlflow

@@ -87,6 +87,8 @@ class Tracker(Destination):
 class TrackedRun:
     """A `clplat.tracking.listeners.Writer`: logs the result whenever it grew on disk; nothing waits."""
 
+    name = "MLflow"
+
     def __init__(self, tracker: Tracker, folder: Path) -> None:
         self.tracker, self.folder = tracker, folder
 

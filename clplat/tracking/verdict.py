@@ -13,7 +13,7 @@ from clplat.measures import MEASURES
 from clplat.naming import flat
 from clplat.roles import role_of
 from clplat.sweep.comparisons import comparisons, sentence
-from clplat.sweep.rows import Replicates, Row, replicate_of
+from clplat.sweep.rows import Replicates, Row, replicate_of, split_of
 
 __all__ = ["verdict"]
 
@@ -50,6 +50,7 @@ def _row(row: Mapping[str, Any], folders: Sequence[Path]) -> Row | None:
             result = read_result(folder / "result.json")
             options = flat(result["config"])
             key = int(options.get("seed", 0)), str(options.get("scenario.order"))
+            split = split_of(result)
             trained[key], start[key] = replicate_of(folder, result), replicate_of(folder, result, 0)
         except (UserError, OSError, KeyError):
             return None
@@ -61,6 +62,7 @@ def _row(row: Mapping[str, Any], folders: Sequence[Path]) -> Row | None:
         "kind": "control" if control else "default",
         "bound": role_of(row) == "upper bound",
         "n": len(trained),
+        "split": split,
         "score": {key: getattr(score, key) for key in ("mean", "sd", "low", "high")},
     }
     return Row(plain, trained, start)

@@ -39,8 +39,11 @@ class Choices(Probes):
         2023 (datasets and benchmarks), arXiv:2306.14610.
     """
 
-    #: SugarCrepe as the paper counts it.
-    published: ClassVar[Mapping[str, int]] = {"sugarcrepe": 7512, "sugarcrepe/files": 7}
+    #: SugarCrepe's files since commit 546eb51 of RAIVNLab/sugar-crepe; the paper has one more of swap_obj.
+    published: ClassVar[Mapping[str, int]] = {
+        **{"add_att": 692, "add_obj": 2062, "replace_att": 788, "replace_obj": 1652, "replace_rel": 1406},
+        **{"swap_att": 666, "swap_obj": 245},
+    }
 
     def __init__(self, files: dict[str, str], pictures: str, suite: str = "choices") -> None:
         if not files:

@@ -17,6 +17,7 @@ import pytest
 
 from clplat.errors import UserError
 from clplat.report import write_report
+from clplat.report.answer import answer_table
 
 Outcome = dict[str, Any]
 Make = Callable[..., Outcome]
@@ -129,6 +130,18 @@ def test_structure(full: tuple[Outcome, Page, Path]) -> None:
     assert all(table["caption"].strip() for table in page.tables)
     ids = [attrs["id"] for _, attrs in page.elements if "id" in attrs]
     assert len(ids) == len(set(ids))
+
+
+@pytest.mark.parametrize(
+    ("split", "said"), [("test", ", test split, best"), ("val", ", val split, best"), (None, "domains, best")]
+)
+def test_the_answer_says_what_it_was_measured_on(
+    split: str | None, said: str, make_sweep: Make, tmp_path: Path
+) -> None:
+    """Outcomes of older releases do not know it, and nothing is said."""
+    outcome = make_sweep(tmp_path, (("naive", "default"),), trials=0)
+    rows = [row | ({"split": split} if split else {}) for row in outcome["rows"]]
+    assert said in answer_table(rows, outcome, {}).caption
 
 
 def test_nothing_comes_from_elsewhere(full: tuple[Outcome, Page, Path]) -> None:

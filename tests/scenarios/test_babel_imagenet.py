@@ -48,7 +48,8 @@ def test_the_published_stream_and_what_is_not_there(root: str, tmp_path: Path) -
     (tmp_path / "babel_imagenet-298.json").write_text(json.dumps(labels), encoding="utf-8")
     scenario = resolve({"scenario": config}).make("scenario")
     assert [domain.name for domain in scenario.build()[0]] == config["languages"]
-    assert scenario.remarks == ["4 of the 1000 classes of ImageNet are here"]
+    [said], counts = scenario.remarks, scenario.report["counts"]
+    assert f"classes 4 of 1,000, languages {counts['languages']} of 298, test {counts['test']} of" in said
     with pytest.raises(UserError, match="unknown language 'DD'; did you mean"):
         BabelImagenet(root, ["DD"]).build()
     with pytest.raises(UserError, match=r"no such file: .*nothing\.json"):

@@ -56,7 +56,7 @@ def test_the_published_stream_and_a_part_of_the_pictures(tmp_path: Path) -> None
         resolve({"scenario": config}).make("scenario").build()
     scenario = resolve({"scenario": config | {"missing": "declare"}}).make("scenario")
     assert len(scenario.build()[0]) == 4
-    assert scenario.remarks[0].startswith("1 pictures with boxes are missing: boxes/train/")
+    assert scenario.remarks[1].startswith("1 pictures with boxes are missing: boxes/train/")
     with pytest.raises(UserError, match="unknown class of Open Images 'Dogg'; did you mean 'Dog'"):
         Boxes(str(tmp_path), ["Dogg", "Cat"]).build()
     (tmp_path / "test-annotations-bbox.csv").write_text("ImageID,XMin\n")

@@ -61,7 +61,8 @@ def test_a_table_is_the_stream_of_karpathys_file(form: str, root: str) -> None:
     assert ours.fingerprint() == theirs.fingerprint()
     [domain] = ours.build()[0]
     assert (len(domain.train), len(domain.val.queries), len(domain.sets["test/i2t"].queries)) == (24, 8, 4)
-    assert theirs.remarks[0] == "flickr30k/train: 12 of the 29000 pictures of Karpathy's split"
+    assert "flickr30k/train 12 of 29,000" in theirs.remarks[0]
+    assert list(theirs.published) == list(theirs.report["counts"])
 
 
 def test_cocos_captions_have_no_splits_and_get_them_by_name(root: str) -> None:

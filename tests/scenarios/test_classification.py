@@ -147,8 +147,8 @@ def test_mtil_is_eleven_sets_in_two_orders_with_the_sources_counts(root: str) ->
     published = made["mtil_1"].published
     assert sum(published[f"{name}/classes"] for name in ORDER_1) == 1201
     assert published["sun397/train"] == int(0.8 * 108754) and published["flowers/test"] == 6149
-    said = made["mtil_1"].remarks
-    assert "aircraft/train: 12 of the 3334 that its source has" in said
+    [said] = made["mtil_1"].remarks
+    assert "aircraft/train 12 of 3,334" in said
     text = {item.text for domain in domains for item in domain.test.gallery.items}
     assert {
         "a photo of a off-center face.",

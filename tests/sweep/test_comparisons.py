@@ -57,6 +57,13 @@ def test_a_tuned_row_stands_for_its_method_and_controls_for_nothing() -> None:
     assert "Tuning significantly helped good (tuned)" in said
 
 
+def test_another_split_than_test_is_said() -> None:
+    rows = [row("a", 0.7), row("b", 0.5)]
+    assert "Measured" not in sentence([r.plain for r in rows], comparisons(rows))
+    plain = [r.plain | {"split": "val"} for r in rows]
+    assert sentence(plain, comparisons(rows)).endswith(". Measured on val, not on test.")
+
+
 def test_what_may_be_chance_is_no_win() -> None:
     rows = [row("a", 0.501), row("b", 0.5)]
     said = sentence([r.plain for r in rows], comparisons(rows))

@@ -28,6 +28,7 @@ from clplat.sweep.worker import listening
 from clplat.tables.sweep import sweep_table
 from clplat.tables.text import aligned, markdown
 from clplat.tracking.also_sweep import AlsoSweep
+from clplat.tracking.listeners.csv import CsvWriter
 from clplat.tracking.sweeps import SweepTracker
 from clplat.tuning.storage import open_storage
 
@@ -285,7 +286,16 @@ def elsewhere(base: dict[str, Any], tmp_path_factory: pytest.TempPathFactory) ->
     out = tmp_path_factory.mktemp("elsewhere") / "out"
     before = os.environ.get("OMP_NUM_THREADS"), torch.get_num_threads(), signal.getsignal(signal.SIGINT)
     sweep = Sweep(base=base, methods=["frozen"], controls=[], seeds=[0, 1])
-    outcome = run_sweep(sweep, out, workers=2, tracker=AlsoSweep("csv,tensorboard"))
+    write = CsvWriter.write
+
+    def failing(writer: CsvWriter, result: dict[str, Any]) -> None:
+        if len(result["scores"]) == 1:
+            raise OSError(28, "No space left on device")
+        write(writer, result)
+
+    with pytest.MonkeyPatch.context() as patch:  # that costs no run, and the next row writes what is missing
+        patch.setattr(CsvWriter, "write", failing)
+        outcome = run_sweep(sweep, out, workers=2, tracker=AlsoSweep("csv,tensorboard"))
     after = os.environ.get("OMP_NUM_THREADS"), torch.get_num_threads(), signal.getsignal(signal.SIGINT)
     assert before == after, "threads of the parent stay as they were"
     assert outcome["failures"] == []

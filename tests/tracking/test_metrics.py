@@ -133,6 +133,10 @@ def test_the_tracker_knows_no_torch_and_loads_mlflow_late() -> None:
 
 def test_the_note_says_what_when_and_how(make_result: Make) -> None:
     text = note(make_result("replay", 3, rows=3))
+    assert "split" not in text
+    tried = make_result("replay", 3)
+    tried["protocol"]["split"] = "val"
+    assert "seed 3, split `val`: " in note(tried)
     assert "**replay** on `catalogue`, seed 3: 2 of 4 domains (running)." in text
     assert "|R@5&emsp;|forgetting&emsp;|zero-shot kept&emsp;|trainable&emsp;|" in text
     assert "clplat run --strategy replay --seed 3" in text

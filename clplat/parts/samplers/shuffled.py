@@ -31,7 +31,7 @@ class Shuffled(Sampler):
 
 
 def shuffled_batches(rows: Sequence[int], size: int, draw: torch.Generator) -> list[list[int]]:
-    """Rows in random order, ``size`` in each batch and fewer in the last; none stands alone unless it must."""
+    """Rows in random order, ``size`` in each batch, fewer in the last; none stands alone unless it must."""
     shuffled = [rows[i] for i in torch.randperm(len(rows), generator=draw).tolist()]
     cut = [shuffled[i : i + size] for i in range(0, len(shuffled), size)]
     if len(cut) > 1 and len(cut[-1]) == 1:

@@ -14,8 +14,10 @@ __all__ = ["CsvWriter"]
 class CsvWriter:
     """Writes the file anew whenever the result grew; ``after`` is the domain that was trained last."""
 
+    name = "csv"
+
     def __init__(self, folder: Path) -> None:
-        self.path = folder / "metrics.csv"
+        self.folder = folder
 
     def write(self, result: dict[str, Any]) -> None:
         from pandas import DataFrame
@@ -24,7 +26,7 @@ class CsvWriter:
         rows = [
             {"step": row, "after": after[row], **row_metrics(result, row)} for row in range(rows_done(result))
         ]
-        write_text(self.path, DataFrame(rows).to_csv(index=False))
+        write_text(self.folder / "metrics.csv", DataFrame(rows).to_csv(index=False))
 
     def close(self) -> None:
         """The file is complete after each `write`."""

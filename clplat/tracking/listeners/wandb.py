@@ -22,6 +22,8 @@ class WandbWriter:
         UserError: Weights & Biases does not take the run, e.g. without an API key.
     """
 
+    name = "wandb"
+
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.run: Any = None
@@ -32,7 +34,7 @@ class WandbWriter:
         run, done = self.run or self._begin(result), rows_done(result)
         for row in range(self.rows, done):
             run.log(row_metrics(result, row), step=row)
-        self.rows = max(self.rows, done)
+            self.rows = row + 1
         if result["status"] == "complete":
             run.summary.update(closing_metrics(result))
 
@@ -51,7 +53,7 @@ class WandbWriter:
             )
         except wandb.errors.Error as error:
             reason = " ".join(str(error).split())
-            raise UserError(f"--also wandb: {reason}; WANDB_MODE=offline needs no account") from None
+            raise UserError(f"{reason} (WANDB_MODE=offline needs no account)") from None
         self.rows = self.run.step  # what it holds already, where it was resumed
         return self.run
 

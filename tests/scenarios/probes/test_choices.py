@@ -33,6 +33,7 @@ def test_the_published_suite_is_seven_files(root: Path) -> None:
     files = {name: str(root / "data" / Path(path).name) for name, path in config["files"].items()}
     probes = Choices(files, str(root / "val2017"), config["suite"]).build()
     assert len(probes) == 7 and probes[0].name == "sugarcrepe/add_att"
+    assert list(Choices.published) == list(files) and sum(Choices.published.values()) == 7511
     case = probes[0].cases[1]  # type: ignore[attr-defined]
     assert (case.right, case.wrong) == (("a green disc",), ("a blue disc",))
     assert case.picture.key == "sugarcrepe/000000000001.jpg"
