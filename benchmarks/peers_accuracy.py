@@ -22,6 +22,8 @@ from functools import partial
 from statistics import mean, stdev
 from typing import Any
 
+import torch
+
 from benchmarks.side_by_side import BATCH, ours, theirs
 from clplat.strategies import (
     AGEM,
@@ -193,6 +195,7 @@ def row(pair: Pair, name: str) -> dict[str, Any]:
 
 def rows() -> list[dict[str, Any]]:
     warnings.filterwarnings("ignore")
+    torch.set_num_threads(1)  # a second one waits longer than it works, in networks of this size
     return [row(pair, name) for name in (_HALVES, _CLASSES) for pair in PAIRS if name in pair.streams]
 
 

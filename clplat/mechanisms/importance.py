@@ -13,6 +13,7 @@ import torch
 from torch import Generator, Tensor, nn
 
 from clplat.mechanisms.examples import labels_of
+from clplat.models.names import named_parameters
 from clplat.models.outputs import as_outputs, similarities
 
 __all__ = [
@@ -41,7 +42,7 @@ class Passes(Protocol):
 
 def trained(model: nn.Module) -> dict[str, nn.Parameter]:
     """The weights that are trained now, by name."""
-    return {name: p for name, p in model.named_parameters() if p.requires_grad}
+    return {name: p for name, p in named_parameters(model) if p.requires_grad}
 
 
 def uniform(model: nn.Module) -> Importance:
