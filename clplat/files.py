@@ -7,6 +7,7 @@ comment of YAML. A file without one, of an older release or from elsewhere, is t
 
 from __future__ import annotations
 
+import filecmp
 import io
 import json
 import os
@@ -24,8 +25,8 @@ from safetensors import SafetensorError
 from clplat.errors import UserError
 
 __all__ = [
-    "CHECKSUM", "is_as_written", "parsed", "read_json", "read_text", "remove_leftovers", "write_atomically",
-    "write_checked", "write_json", "write_text",
+    "CHECKSUM", "is_as_written", "keep_once", "parsed", "read_json", "read_text", "remove_leftovers",
+    "write_atomically", "write_checked", "write_json", "write_text",
 ]  # fmt: skip
 
 _TEMPORARY = ".clplat-tmp"
@@ -88,6 +89,18 @@ def remove_leftovers(folder: Path, older_than: float = 0.0) -> None:
         with suppress(OSError):  # gone meanwhile, or not ours
             if not older_than or path.stat().st_mtime < before:
                 path.unlink()
+
+
+def keep_once(path: Path, before: Path) -> None:
+    """Make a file another name of one that holds the same bytes; one that holds others stays as it is.
+
+    Files at rest are replaced, never written to again: neither can change the other.
+    """
+    spare = path.with_name(f".{path.name}{_TEMPORARY}")
+    with suppress(OSError):  # there is none, or the disk knows no links
+        if filecmp.cmp(path, before, shallow=False) and not path.samefile(before):
+            os.link(before, spare)
+            os.replace(spare, path)
 
 
 def write_text(path: Path, text: str, comment: str = "") -> None:

@@ -2,6 +2,7 @@
 
 from clplat.parts.losses.cwcl import CWCL as CWCL
 from clplat.parts.losses.info_nce import InfoNCE as InfoNCE
+from clplat.parts.losses.random_alignment import RandomAlignment as RandomAlignment
 from clplat.parts.losses.sdm import SDM as SDM
 from clplat.parts.losses.similarity_distillation import SimilarityDistillation as SimilarityDistillation
 from clplat.parts.losses.typed_negatives import TypedNegatives as TypedNegatives

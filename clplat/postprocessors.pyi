@@ -2,3 +2,4 @@
 
 from clplat.parts.postprocessors.crops import Crops as Crops
 from clplat.parts.postprocessors.inverted_softmax import InvertedSoftmax as InvertedSoftmax
+from clplat.parts.postprocessors.random_projection import RandomProjection as RandomProjection

@@ -15,7 +15,7 @@ from clplat.data.inputs import Images, Texts
 from clplat.models.backbone import Backbone
 from clplat.models.features import POOLED, ImageFeatures, TextFeatures, checked_wants
 from clplat.models.items import embed_items, in_order, wanted_of
-from clplat.models.outputs import Outputs, dot
+from clplat.models.outputs import Outputs, Rows, dot
 from clplat.models.readout import readout_of
 from clplat.parts.composers._base import Composer
 from clplat.parts.heads._base import Head, Side, View
@@ -95,6 +95,8 @@ class ComposedRetriever(RoutedTowers):
         rows = self._finish(query, "query"), self._finish(candidates, "gallery")
         score = dot if isinstance(self.scorer, Dot) else self.scorer.block
         outputs = Outputs.of_views(*rows, self.towers.scale, self.views, score)
+        # As composed and not yet normalised; flat rows of several vectors have no such form.
+        outputs.parts = {"raw_query": Rows(query), "raw_candidates": Rows(candidates, "candidate")}
         if self.training:
             outputs.terms = self._terms(batch, outputs)
         return outputs

@@ -9,8 +9,10 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
 
+from clplat.data.column_pictures import ColumnPictures
 from clplat.data.folders import SPLITS
 from clplat.data.missing import Absent, MissingPictures, without_missing
+from clplat.data.named_items import NamedPictures
 from clplat.data.picture_files import PictureFiles
 from clplat.data.records import Domain, Picture, RetrievalSet
 from clplat.data.validate import validate_domain
@@ -177,14 +179,17 @@ class Attributes(Stream):
     def _shop(self) -> Shop:
         files = table_files(self.table)
         columns = Columns.of(self.columns, self.attributes, self.domain, self.splits)
-        rows = read_rows(files, self.header, self.extract, columns.named)
+        inside = ColumnPictures()
+        rows = read_rows(files, self.header, self.extract, columns.named, inside)
         items = read_items(rows, columns, self.table)
         items = in_periods(items, self.periods) if self.periods is not None else items
         above = files[0] if files[0].is_dir() else files[0].parent
         phrases = read_phrases(Path(self.phrases).expanduser() if self.phrases else ENGLISH, self.attributes)
         root = Path(self.pictures or above).expanduser().absolute()
-        held = PictureFiles(root, root.name)
-        return Shop(items, self.attributes, phrases, held, self.unseen, self.noise)
+        pictures: NamedPictures = PictureFiles(root, root.name)
+        if inside.members and self.pictures is None:
+            pictures = inside.of(root.name)
+        return Shop(items, self.attributes, phrases, pictures, self.unseen, self.noise)
 
     @cached_property
     def _known(self) -> list[str]:

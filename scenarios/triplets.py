@@ -18,7 +18,8 @@ from ._stream import Stream
 from ._triplets.building import parts_of
 from ._triplets.columns import named_roles
 from ._triplets.domains import stream_of, with_domain
-from ._triplets.galleries import OwnGallery, own_gallery
+from ._triplets.galleries import own_gallery
+from ._triplets.hidden import refuse_half_hidden
 from ._triplets.making import Maker
 from ._triplets.rows import read_rows
 from ._triplets.splitting import shown_names, with_split
@@ -56,6 +57,8 @@ class Triplets(Stream):
             ``joined`` by "and".
         queries: the most queries per domain and split, chosen by a stable hash.
         partial: rows may lack the reference or the text.
+        hidden: rows of val and test may lack the target: a set none of whose rows has one is ranked and kept,
+            and never scored.
         metrics: what is measured, see `clplat.data.protocol.Protocol`; by default R@K and mAP@K
             at 1, 5, 10, and MRR.
         primary: of the metrics, the one that comparisons show.
@@ -81,6 +84,7 @@ class Triplets(Stream):
         texts: Literal["apart", "joined"] = "apart",
         queries: int | None = None,
         partial: bool = False,
+        hidden: bool = False,
         metrics: list[str] | None = None,
         primary: str = "R@10",
         exclude_reference: bool = True,
@@ -97,7 +101,7 @@ class Triplets(Stream):
         named_roles(columns or {})
         self.table, self.pictures, self.columns, self.separator = table, pictures, columns, separator
         self.gallery, self.split_by, self.order, self.periods = gallery, split_by, order, periods
-        self.texts, self.queries, self.partial = texts, queries, partial
+        self.texts, self.queries, self.partial, self.hidden = texts, queries, partial, hidden
         self.missing, self.name = missing, name
         self.metrics, self.primary, self.exclude_reference = metrics, primary, exclude_reference
         self._protocol("column")
@@ -150,27 +154,35 @@ class Triplets(Stream):
 
     @cached_property
     def _built(self) -> tuple[list[Domain], Absent, dict[str, Any]]:
+        from pyarrow import compute as pc
+
         source = open_table(self.table)
         timeless = {"time": ""} if self.periods is None else {}
-        rows, chosen = read_rows(source, {**timeless, **(self.columns or {})}, self.separator, self.partial)
+        columns = {**timeless, **(self.columns or {})}
+        rows, chosen = read_rows(source, columns, self.separator, self.partial, self.hidden)
         where = str(source.path)
         rows, spans = with_domain(rows, self.periods, where)
         count = len(rows)
         stream = stream_of(rows, self.order)
         rows, by, crossing = with_split(rows, self.split_by, where)
+        if self.hidden:
+            refuse_half_hidden(rows, where)
         pictures: NamedPictures
-        if source.pictures is not None and self.pictures is None:
+        if source.pictures is not None and source.pictures.members and self.pictures is None:
             root, pictures = None, source.pictures.of(self.name)
         else:
             root = Path(self.pictures or source.path.parent)
             pictures = PictureFiles(root, self.name)
         own = None if self.gallery in _UNIONS else own_gallery(self.gallery, root)
         items = NamedItems(pictures, own.held if own else None, _captions(rows))
+        names, parts = pc.unique(shown_names(rows)[0]).to_pylist(), parts_of(rows)
+        del rows  # the parts are copies: a million rows are held once
         made = Maker(
             items, self._protocol(by), where, own, self.gallery == "all", self.texts == "joined", self.queries
         )
-        domains = made.domains(parts_of(rows), stream)
-        pictures.look(items.pictures_of(_distinct(shown_names(rows)[0], own)))
+        domains = made.domains(parts, stream)
+        del parts
+        pictures.look(items.pictures_of(names if own is None else {**dict.fromkeys(names), **own.held}))
         domains, absent = without_missing(domains, pictures.absent, self.missing, "triplets")
         for domain in domains:
             validate_domain(domain)
@@ -184,13 +196,6 @@ class Triplets(Stream):
             "trained_on": made.trained_on,
         }
         return domains, absent, read
-
-
-def _distinct(names: Any, own: OwnGallery | None) -> list[str]:
-    from pyarrow import compute as pc
-
-    found: list[str] = pc.unique(names).to_pylist()
-    return found if own is None else list(dict.fromkeys([*found, *own.held]))
 
 
 def _captions(rows: Any) -> dict[str, str]:

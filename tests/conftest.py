@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import gc
 import os
 import time
@@ -111,6 +112,7 @@ def pytest_collection() -> Generator[None, Any, Any]:
     With half a million of such objects that was a tenth of what the tests take.
     """
     gc.disable()
+    atexit.register(gc.unfreeze)  # nanobind lists what it believes to be leaked otherwise
     try:
         return (yield)
     finally:

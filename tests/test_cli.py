@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 import os
 import re
 import resource
@@ -391,22 +392,35 @@ def test_plain_lines_say_how_far_a_sweep_is(
     )
 
 
-@pytest.mark.parametrize(
-    ("words", "line"),
-    [
-        (["--backbone", "vit-b-32"], "unknown backbone 'vit-b-32'; did you mean 'ViT-B-32'?"),
-        (["--backbone", "local-dir:/nowhere"], "no such folder: /nowhere (it should hold open_clip_config"),
-        (["--device", "gpu"], "device 'gpu' cannot be used"),
-        (["--scenario", "domain_folders", "--scenario.root", "/nowhere"], "no such folder: /nowhere"),
-    ],
-)
-def test_what_is_not_there_is_told_before_libraries_are_loaded(
-    words: list[str], line: str, tmp_path: Path
-) -> None:
-    loaded = "print(sorted({'avalanche', 'open_clip', 'mlflow', 'peft'} & set(sys.modules)))"
-    code = f"import sys; from clplat.cli import main; done = main(sys.argv[1:]); {loaded}; sys.exit(done)"
-    command = [sys.executable, "-c", code, "run", *words, "--out", str(tmp_path / "run")]
-    done = subprocess.run(command, capture_output=True, text=True)
-    assert done.returncode == 2 and line in done.stderr and done.stderr.count("\n") == 1, done.stderr
-    assert done.stdout == "[]\n"
-    assert not (tmp_path / "run").exists()
+#: Runs each of the commands that it is given as JSON; prints a line of JSON about each.
+ONE_BY_ONE = """
+import contextlib, io, json, sys
+from clplat.cli import main
+for words in json.loads(sys.argv[1]):
+    said, printed = io.StringIO(), io.StringIO()
+    with contextlib.redirect_stderr(said), contextlib.redirect_stdout(printed):
+        code = main(["run", *words])
+    loaded = sorted({'avalanche', 'open_clip', 'mlflow', 'peft'} & set(sys.modules))
+    print(json.dumps([code, said.getvalue(), printed.getvalue(), loaded]))
+"""
+
+
+def test_what_is_not_there_is_told_before_libraries_are_loaded(tmp_path: Path) -> None:
+    """In one process: most of what each takes is importing torch."""
+    missing = {
+        "--backbone vit-b-32": "unknown backbone 'vit-b-32'; did you mean 'ViT-B-32'?",
+        "--backbone local-dir:/nowhere": "no such folder: /nowhere (it should hold open_clip_config",
+        "--device gpu": "device 'gpu' cannot be used",
+        "--scenario domain_folders --scenario.root /nowhere": "no such folder: /nowhere",
+    }
+    folders = [tmp_path / str(place) for place in range(len(missing))]
+    commands = [
+        [*words.split(), "--out", str(folder)] for words, folder in zip(missing, folders, strict=True)
+    ]
+    called = [sys.executable, "-c", ONE_BY_ONE, json.dumps(commands)]
+    done = subprocess.run(called, capture_output=True, text=True, check=True)
+    ends = [json.loads(line) for line in done.stdout.splitlines()]
+    assert len(ends) == len(missing) and not done.stderr
+    for line, folder, (code, said, printed, loaded) in zip(missing.values(), folders, ends, strict=True):
+        assert code == 2 and line in said and said.count("\n") == 1, said
+        assert not printed and loaded == [] and not folder.exists()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, TypeAlias
 
 from torch import Tensor, nn
@@ -13,7 +13,7 @@ from clplat.cache.unseen import held_in, is_plain
 from clplat.models.adapters import AdapterState
 from clplat.models.hashes import Hashes
 
-__all__ = ["Part", "content_digest", "is_stochastic", "is_stochastic_now", "tensors_of"]
+__all__ = ["Part", "content_digest", "content_of", "is_stochastic", "is_stochastic_now"]
 
 #: A named module or tensor of a tower, see `Backbone.stages`.
 Part: TypeAlias = tuple[str, nn.Module | Tensor]
@@ -21,33 +21,41 @@ Part: TypeAlias = tuple[str, nn.Module | Tensor]
 _NO_CONTENT = {"training", "_parameters", "_buffers", "_modules", "_is_full_backward_hook"}
 
 
-def content_digest(parts: Sequence[Part], hashes: Hashes, adapters: AdapterState) -> str:
-    """SHA-256 of everything that determines what these parts compute.
+def content_of(parts: Sequence[Part], adapters: AdapterState) -> list[tuple[str, Tensor | str]]:
+    """Everything that determines what these parts compute, by name.
 
     A module counts with its class, its plain attributes (rates, scalings, switches), its tensors, and what it
     holds of other modules; what cannot be told this way, `clplat.cache.unseen` finds. Nothing of an adapter
     that is not in use counts: a bare base is itself again, whatever was grown beside it.
 
     Args:
-        hashes: of tensors that have not changed since.
         adapters: around the modules.
 
     Example:
+        >>> [name for name, _ in content_of([("layer", nn.Linear(2, 2))], AdapterState())]
+        ['layer', 'layer.weight', 'layer.bias']
+    """
+    return list(_walk(parts, adapters))
+
+
+def content_digest(content: Iterable[tuple[str, Tensor | str]], hashes: Hashes) -> str:
+    """SHA-256 of what `content_of` gives.
+
+    Args:
+        hashes: of tensors that have not changed since.
+
+    Example:
         >>> layer = nn.Linear(2, 2)
-        >>> before = content_digest([("layer", layer)], Hashes(), AdapterState())
+        >>> content, hashes = content_of([("layer", layer)], AdapterState()), Hashes()
+        >>> before = content_digest(content, hashes)
         >>> _ = layer.weight.data.mul_(2)
-        >>> content_digest([("layer", layer)], Hashes(), AdapterState()) == before
+        >>> content_digest(content, Hashes()) == before
         False
     """
     digest = hashlib.sha256()
-    for name, node in _walk(parts, adapters):
+    for name, node in content:
         digest.update(f"{name} {hashes.digest(node) if isinstance(node, Tensor) else node}\n".encode())
     return digest.hexdigest()
-
-
-def tensors_of(parts: Sequence[Part], adapters: AdapterState) -> list[Tensor]:
-    """All tensors that count in `content_digest`."""
-    return [node for _, node in _walk(parts, adapters) if isinstance(node, Tensor)]
 
 
 def is_stochastic(module: nn.Module, adapters: AdapterState) -> bool:

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
-from clplat.cache.content import content_digest, is_stochastic, is_stochastic_now, tensors_of
+from clplat.cache.content import content_digest, content_of, is_stochastic, is_stochastic_now
 from clplat.cache.unseen import altered, modules_of, unseen
 from clplat.models.backbone import Backbone
 from clplat.models.features import ImageFeatures, TextFeatures
@@ -158,11 +158,15 @@ class TowerCuts:
         return len(self._stages)
 
     def _content(self, count: int) -> str:
+        content = None
         if count not in self._below:
-            parts = [part for stage in self._stages[:count] for part in stage.parts]
-            self._below[count] = tensors_of(parts, self.backbone.adapters)
+            content = self._walked(count)
+            self._below[count] = [node for _, node in content if isinstance(node, Tensor)]
         state = (count, *map(self.backbone.hashes.state, self._below[count]))
         if state not in self._digests:
-            parts = [part for stage in self._stages[:count] for part in stage.parts]
-            self._digests[state] = content_digest(parts, self.backbone.hashes, self.backbone.adapters)
+            self._digests[state] = content_digest(content or self._walked(count), self.backbone.hashes)
         return self._digests[state]
+
+    def _walked(self, count: int) -> list[tuple[str, Tensor | str]]:
+        parts = [part for stage in self._stages[:count] for part in stage.parts]
+        return content_of(parts, self.backbone.adapters)

@@ -18,12 +18,14 @@ _ENDINGS = {"text": "txt", "csv": "csv", "latex": "tex", "markdown": "md"}
     option("--run RUN", "measure the model of this run instead, on another scenario if one is named"),
     option("--model MODEL", "the same of MLflow's registry: models:/NAME@champion or models:/NAME/1"),
     option("--model-version N", "of the run, experiences trained (default: the newest)", type=at_least(0)),
+    option("--composer-weights FILE", "a .safetensors of the composer's weights alone", type=Path),
     option("--split NAME", "val or test (default: test, or val where labels of test are hidden)"),
     option(
         "--out", "folder of runs, in which --run and --model are looked up", type=Path, default=Path("runs")
     ),
     option("--format NAME", "of the table: text, csv, latex or markdown", default="text"),
     option("--json FILE", "write the evaluation to this file", type=Path),
+    option("--submit FOLDER", "write what servers take of sets with hidden labels", type=Path),
     option("--to FOLDER", "write the evaluation and its table, in all formats, to this folder", type=Path),
     TRUST,
     parts=True,
@@ -69,7 +71,14 @@ def _evaluated(options: Namespace) -> dict[str, Any]:
         raise UserError("--run and --model both name the model: give one of them")
     with tempfile.TemporaryDirectory() as kept:
         folder = _folder_of(options, Path(kept))
-        return evaluated(options.raw, run=folder, version=options.model_version, listener=Said())
+        return evaluated(
+            options.raw,
+            run=folder,
+            version=options.model_version,
+            composer=options.composer_weights,
+            submit=options.submit,
+            listener=Said(),
+        )
 
 
 def _folder_of(options: Namespace, kept: Path) -> Path | None:

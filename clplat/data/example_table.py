@@ -183,25 +183,31 @@ class ExampleTable(LazyExamples):
             stop = min(start + _BLOCK, len(self))
             yield Block(self[start:stop], self._plain(start))
 
-    def _plain(self, start: int) -> tuple[Sequence[Any], ...] | None:
+    def _plain(self, start: int) -> tuple[Any, ...] | None:
         part = {name: column.slice(start, _BLOCK) for name, column in self.columns.items()}
         composed = all(name in part and not part[name].null_count for name in ("reference", "text"))
         if not composed or not self.items.plain or self._groups:
             return None
-        prefix = self.items.prefix
-        reference, target = (
-            [prefix + name for name in part[of].to_pylist()] for of in ("reference", "target")
-        )
-        labels = part["label"].to_pylist() if "label" in part else target
-        labels = [label or key for label, key in zip(labels, target, strict=True)]
-        weights = part["weight"].to_pylist() if "weight" in part else [None] * len(target)
-        more: list[list[Any]] = [[] for _ in target]
+        reference, target = (self._keys(part[of]) for of in ("reference", "target"))
+        labels = target
+        if "label" in part:
+            labels = pc.if_else(pc.fill_null(pc.equal(part["label"], ""), True), target, part["label"])
+        weights = None
+        if "weight" in part:
+            weights = [1.0 if weight is None else weight for weight in part["weight"].to_pylist()]
+        more: list[list[Any]] | None = None
         for column, kind in (("positives", "positive"), ("negatives", "candidate")):
-            for row, names in enumerate(part[column].to_pylist() if column in part else ()):
-                keys = [prefix + name for name in names or ()]
-                more[row] += [[k, labels[row] if kind == "positive" else k, kind, "batch"] for k in keys]
-        ones = [1.0 if weight is None else weight for weight in weights]
-        return part["id"].to_pylist(), reference, part["text"].to_pylist(), target, labels, more, ones
+            if column in part:
+                more = more or [[] for _ in range(len(target))]
+                for row, names in enumerate(part[column].to_pylist()):
+                    keys = [self.items.prefix + name for name in names or ()]
+                    more[row] += [
+                        [k, labels[row].as_py() if kind == "positive" else k, kind, "batch"] for k in keys
+                    ]
+        return part["id"], reference, part["text"], target, labels, more, weights
+
+    def _keys(self, names: Any) -> Any:
+        return pc.binary_join_element_wise(pa.scalar(self.items.prefix, _TEXT), names, pa.scalar("", _TEXT))
 
     def without(self, gone: frozenset[str]) -> ExampleTable:
         prefix = self.items.prefix

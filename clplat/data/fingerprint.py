@@ -75,7 +75,7 @@ def _line(parts: Sequence[Any]) -> bytes:
     return json.dumps(parts).encode() + b"\n"
 
 
-def _examples(train: Sequence[Example]) -> Iterator[bytes]:
+def _examples(train: Sequence[Example]) -> Iterator[bytes | memoryview]:
     """The lines of all examples, some at a time."""
     if not isinstance(train, LazyExamples):
         yield from (_line(_example(example)) for example in train)
@@ -84,18 +84,24 @@ def _examples(train: Sequence[Example]) -> Iterator[bytes]:
         if block.plain is None:
             yield from (_line(_example(example)) for example in block.examples)
         else:
-            yield _lines(quoted(train.domain), *block.plain)
+            yield _lines(train.domain, *block.plain)
 
 
-def _lines(domain: str, *columns: Sequence[Any]) -> bytes:
-    """What `_line` makes of each row, made column by column: a million rows in a second instead of six."""
-    *words, negatives, weights = columns
-    texts = {id(column): list(map(quoted, column)) for column in words}  # a label is often the target's key
-    more = ["[]" if not some else json.dumps(some) for some in negatives]
-    counts = ["1.0" if weight == 1.0 else json.dumps(weight) for weight in weights]
-    asked = zip(*(texts[id(column)] for column in words), more, counts, strict=True)
-    rows = [f"[{i}, {r}, {t}, {a}, {label}, {domain}, {n}, {w}]\n" for i, r, t, a, label, n, w in asked]
-    return "".join(rows).encode()
+def _lines(domain: str, *columns: Any) -> memoryview:
+    """What `_line` makes of each row, made by Arrow: a million rows in a second instead of six."""
+    from pyarrow import array, large_string, scalar
+    from pyarrow import compute as pc
+
+    from clplat.data.arrow_columns import escaped, letters
+
+    *texts, negatives, weights = columns
+    said, kind = quoted(domain)[1:-1], large_string()
+    more = "[]" if negatives is None else array([json.dumps(some) for some in negatives], kind)
+    counts = "1.0" if weights is None else array([json.dumps(weight) for weight in weights], kind)
+    cells: list[Any] = [part for column in texts for part in ('", "', escaped(column))]
+    cells = ['["', *cells[1:], f'", "{said}", ', more, ", ", counts, "]\n"]
+    held = [scalar(cell, kind) if isinstance(cell, str) else cell for cell in cells]
+    return memoryview(letters(pc.binary_join_element_wise(*held, scalar("", kind))))
 
 
 def _example(e: Example) -> list[Any]:

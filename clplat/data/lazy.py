@@ -23,13 +23,14 @@ class Block:
 
     Args:
         examples: an iterator that makes them one by one.
-        plain: the columns id, key of the reference, text, key of the target, label, negatives (each a key, a
-            label, a kind and a scope) and weight, where each is a picture with a text that leads to a
-            picture, and where there is nothing more; None otherwise.
+        plain: the columns id, key of the reference, text, key of the target and label as large texts of
+            Arrow, lists of negatives (each a key, a label, a kind and a scope) and of weights, either None
+            where there are none; of examples that are a picture with a text that leads to a picture, with
+            nothing more; None of others.
     """
 
     examples: Sequence[Example]
-    plain: tuple[Sequence[Any], ...] | None = None
+    plain: tuple[Any, ...] | None = None
 
 
 class LazyExamples(Sequence[Example]):

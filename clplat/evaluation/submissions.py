@@ -2,7 +2,8 @@
 
 CIRCO takes one file, ``{"<query id>": [50 picture ids], ...}``. CIRR takes two,
 ``{"version": "rc2", "metric": "recall", "<pair id>": [50 names], ...}`` and the three best of the query's own
-group as ``recall_subset``.
+group as ``recall_subset``. A table of one's own (`clplat.scenarios.Triplets`) gives one file: the ids of its
+rows, and for each the names of the best 50 in the words of the table.
 
 References:
     Baldrati et al., "Zero-Shot Composed Image Retrieval with Textual Inversion", ICCV 2023, arXiv:2303.15247
@@ -51,15 +52,18 @@ class Format:
         files: of a submission.
         numbered: whether the ids of queries are 0, 1, 2, ... without a gap, and pictures have numbers.
         bytes: the largest file.
+        plain: lists may be shorter, and pictures are called as their table calls them.
     """
 
     files: tuple[File, ...]
     numbered: bool = False
     bytes: int = 5_000_000
+    plain: bool = False
 
 
 FORMATS = {
     "circo": Format((File("circo", 50),), numbered=True),
+    "triplets": Format((File("triplets", 50),), bytes=1 << 30, plain=True),
     "cirr": Format(
         (
             File("recall", 50, header={"version": "rc2", "metric": "recall"}),
@@ -78,7 +82,7 @@ def contents(held: RetrievalSet, lists: Lists, name: str) -> dict[str, dict[str,
     Args:
         held: the queries and their gallery.
         lists: their kept lists.
-        name: of the format, ``circo`` or ``cirr``.
+        name: of the format, a key of `FORMATS`.
 
     Raises:
         UserError: unknown format; a set that the format cannot hold, see `check`.
@@ -128,7 +132,8 @@ def check(held: RetrievalSet, written: Mapping[str, Mapping[str, Any]], name: st
                 f"{file.name} must have one list for each of the {number} queries, and its header"
             )
         for query, names in found.items():
-            if len(names) != file.count or len(set(names)) < file.count:
+            enough = bool(names) if wanted.plain else len(names) == file.count
+            if not enough or len(set(names)) < len(names):
                 raise UserError(f"{file.name}: query '{query}' needs {file.count} different names")
             if strange := [one for one in names if one not in known]:
                 raise UserError(
@@ -141,6 +146,8 @@ def check(held: RetrievalSet, written: Mapping[str, Mapping[str, Any]], name: st
 
 
 def _name(key: str, format: str) -> str | int:
+    if FORMATS[format].plain:
+        return key.partition("/")[2]
     name = Path(key).name.partition(".")[0]
     return int(name) if FORMATS[format].numbered and name.isdigit() else name
 

@@ -6,43 +6,32 @@ while training goes on is in `clplat.mechanisms.importance_in_training`.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any, Protocol, TypeAlias
+from collections.abc import Callable, Mapping
+from typing import Any, TypeAlias
 
 import torch
 from torch import Generator, Tensor, nn
 
-from clplat.mechanisms.examples import labels_of
-from clplat.models.names import named_parameters
-from clplat.models.outputs import as_outputs, similarities
+from clplat.mechanisms.example_gradients import (
+    Passes,
+    example_gradients,
+    logits_of,
+    spread,
+    trained,
+)
+from clplat.mechanisms.per_example import losses_of
+from clplat.models.outputs import similarities
 
 __all__ = [
     "Importance",
     "fisher",
     "scaled",
     "sensitivity",
-    "trained",
     "uniform",
 ]
 
 #: Non-negative tensors by the names of the weights.
 Importance: TypeAlias = dict[str, Tensor]
-
-
-class Passes(Protocol):
-    """What a measurement after training asks of the loop: outputs of a pass over data, with a graph."""
-
-    @property
-    def model(self) -> nn.Module: ...
-
-    def passes(self, data: Any, batch_size: int, *, grad: bool = False) -> Iterator[tuple[Any, Any]]: ...
-
-    def averaged(self, tensors: Sequence[Tensor]) -> list[Tensor]: ...
-
-
-def trained(model: nn.Module) -> dict[str, nn.Parameter]:
-    """The weights that are trained now, by name."""
-    return {name: p for name, p in named_parameters(model) if p.requires_grad}
 
 
 def uniform(model: nn.Module) -> Importance:
@@ -80,19 +69,17 @@ def fisher(
         examples: of the data at most, spread evenly over it; all unless given.
 
     Raises:
-        TypeError: the batches have no labels, and none are drawn.
+        TypeError: a classifier's batches have no classes, and none are drawn.
 
     References:
         Kirkpatrick et al. 2017, arXiv 1612.00796; how the two differ: Kunstner et al. 2019, Limitations of
         the Empirical Fisher Approximation, arXiv 1905.12558.
     """
-    if examples is not None and examples < len(data):
-        data = [data[i * len(data) // examples] for i in range(examples)]
 
     def likelihoods(batch: Any, outputs: Any) -> Tensor:
-        return _log_likelihood(batch, outputs, draw)
+        return losses_of(batch, outputs) if draw is None else _drawn_likelihood(batch, outputs, draw)
 
-    return _mean_of_gradients(learner, data, batch_size, likelihoods, torch.square)
+    return _mean_of_gradients(learner, spread(data, examples), batch_size, likelihoods, torch.square)
 
 
 def sensitivity(learner: Passes, data: Any, batch_size: int) -> Importance:
@@ -121,34 +108,16 @@ def _mean_of_gradients(
     """The mean measure of the gradients of all scalars (N,) that batches and their outputs have."""
     weights = trained(learner.model)
     sums, count = [torch.zeros_like(p) for p in weights.values()], 0
-    for batch, outputs in learner.passes(data, batch_size, grad=True) if weights else ():
-        scalars = values(batch, outputs)
-        for scalar in scalars:
-            found = torch.autograd.grad(scalar, [*weights.values()], retain_graph=True, allow_unused=True)
-            for total, gradient in zip(sums, found, strict=True):
-                if gradient is not None:
-                    total += measure(gradient)
-        count += len(scalars)
+    for gradients in example_gradients(learner, data, batch_size, values):
+        count += 1
+        for total, gradient in zip(sums, gradients, strict=True):
+            total += measure(gradient)
     means = learner.averaged([total / max(count, 1) for total in sums])
     return dict(zip(weights, means, strict=True))
 
 
-def _log_likelihood(batch: Any, outputs: Any, draw: Generator | None) -> Tensor:
-    """The log-likelihood (B,) of the right candidates of each example, or of one that the model draws."""
-    made = as_outputs(outputs)
-    if isinstance(made, Tensor):
-        logs, right = made.log_softmax(1), None
-    else:
-        logits = made.scores(scale=made.scale)
-        valid = getattr(batch, "valid", None)
-        logs = (logits if valid is None else logits.masked_fill(~valid, -torch.inf)).log_softmax(1)
-        right = getattr(batch, "positive", None)
-        right = torch.eye(*logs.shape, dtype=torch.bool, device=logs.device) if right is None else right
-    if draw is not None:
-        drawn = torch.multinomial(logs.detach().exp().cpu(), 1, generator=draw)
-        return logs.gather(1, drawn.to(logs.device))[:, 0]
-    if right is not None:
-        return logs.masked_fill(~right, -torch.inf).logsumexp(1)
-    if (labels := labels_of(batch)) is None:
-        raise TypeError("the empirical Fisher matrix needs labels in the second place of a batch, or draws")
-    return logs.gather(1, labels[:, None])[:, 0]
+def _drawn_likelihood(batch: Any, outputs: Any, draw: Generator) -> Tensor:
+    """The log-likelihood (B,) of one candidate of each example, which the model draws."""
+    logs = logits_of(batch, outputs).log_softmax(1)
+    drawn = torch.multinomial(logs.detach().exp().cpu(), 1, generator=draw)
+    return logs.gather(1, drawn.to(logs.device))[:, 0]

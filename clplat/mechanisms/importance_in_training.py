@@ -7,7 +7,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from clplat.mechanisms.importance import Importance, trained
+from clplat.mechanisms.example_gradients import trained
+from clplat.mechanisms.importance import Importance
 from clplat.mechanisms.weight_space import padded
 from clplat.models.names import named_parameters
 

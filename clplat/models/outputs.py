@@ -54,7 +54,8 @@ class Outputs:
         query: (B, D), unit rows. Several vectors of one query stand in one flat row, see ``scorer``.
         candidates: (C, D), unit rows: the B targets, then all other candidates.
         scale: (), the model's logit scale, after exp.
-        parts: further tensors by name, such as ``"reference"`` or ``"tokens"``.
+        parts: further tensors by name; a retriever gives ``"raw_query"`` and ``"raw_candidates"``, the rows
+            before head and normalisation.
         terms: objectives of the model's own parts by name, already weighted: scalars that are means over the
             examples, added to the loss that the model is trained on.
         scorer: compares embeddings; the dot product unless the model has another.

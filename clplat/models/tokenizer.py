@@ -45,8 +45,9 @@ class Tokenizer:
         tokenizer = _tokenizer(self.source, self.context_length)
         if hasattr(tokenizer, "tokenizer"):  # a Hugging Face one, which counts its special tokens itself
             return [len(ids) for ids in tokenizer.tokenizer(list(texts))["input_ids"]] if texts else []
-        parts = [_apart(self.source, text) for text in texts]
+        apart = partial(_apart, self.source, self.context_length)
         encoded = partial(_encoded, self.source, self.context_length)
+        parts = [apart(text) for text in texts]
         counts = {part: len(encoded(part)) for part in set(chain.from_iterable(parts))}
         return [sum(map(counts.__getitem__, some)) + 2 for some in parts]
 
@@ -55,7 +56,8 @@ class Tokenizer:
 
         A byte pair takes a letter at least, and plain letters without HTML's ``&`` stay as many.
         """
-        return not self.source and len(text) + 2 <= room and text.isascii() and "&" not in text
+        plain = len(text) + 2 <= room and text.isascii() and "&" not in text
+        return plain and _by_words(self.source, self.context_length)
 
     def save(self, folder: Path) -> None:
         """Write a Hugging Face tokenizer into a model's folder."""
@@ -64,24 +66,33 @@ class Tokenizer:
 
 @lru_cache(maxsize=1 << 17)
 def _ids(source: str, context_length: int, text: str) -> Tensor:
-    if source:
-        ids: Tensor = _tokenizer(source, context_length)([text], context_length=context_length)
+    tokenizer = _tokenizer(source, context_length)
+    if not _by_words(source, context_length):
+        ids: Tensor = tokenizer([text], context_length=context_length)
         return ids[0].to(torch.int64)
-    start, end = _tokenizer(source, context_length).all_special_ids
-    parts = (_encoded(source, context_length, part) for part in _apart(source, text))
-    inside = [start, *chain.from_iterable(parts)][: context_length - 1]
+    parts = (_encoded(source, context_length, part) for part in _apart(source, context_length, text))
+    inside = [tokenizer.sot_token_id, *chain.from_iterable(parts)][: context_length - 1]
     row = torch.zeros(context_length, dtype=torch.int64)
-    row[: len(inside) + 1] = torch.tensor([*inside, end])
+    row[: len(inside) + 1] = torch.tensor([*inside, tokenizer.eot_token_id])
     return row
 
 
-def _apart(source: str, text: str) -> list[str]:
+def _apart(source: str, context_length: int, text: str) -> list[str]:
     """The words of a text where each has the tokens that it has alone, otherwise the text as it is.
 
-    CLIP's byte pairs end with words. What is read before is mended: escapes of HTML, letters of other sets.
+    Before it is cut into words a text is mended: escapes of HTML, letters of other sets.
     """
-    plain = not source and text.isascii() and text.isprintable() and "&" not in text
-    return text.split() if plain else [text]
+    plain = text.isascii() and text.isprintable() and "&" not in text
+    return text.split() if plain and _by_words(source, context_length) else [text]
+
+
+@lru_cache(maxsize=8)
+def _by_words(source: str, context_length: int) -> bool:
+    """Whether these are CLIP's byte pairs: none goes beyond a word, and each takes a letter at least."""
+    from open_clip import SimpleTokenizer
+
+    tokenizer = _tokenizer(source, context_length)
+    return type(tokenizer) is SimpleTokenizer and tokenizer.reduction_fn is None
 
 
 @lru_cache(maxsize=1 << 17)  # byte pairs take 0.1 ms to find

@@ -37,6 +37,7 @@ from clplat.runs.evaluated import Model, asked_for, load_model, recorded, with_s
 from clplat.runs.refusals import cut_texts, remarks
 from clplat.runs.results import rounded
 from clplat.runs.reuse import Reuse
+from clplat.runs.submission import submit_lists
 
 __all__ = ["BASELINES", "evaluate"]
 
@@ -55,6 +56,8 @@ def evaluate(
     *,
     run: Path | str | None = None,
     version: int | None = None,
+    composer: Path | str | None = None,
+    submit: Path | str | None = None,
     listener: Listener | None = None,
 ) -> dict[str, Any]:
     """Measure a model with its composer, and with every baseline that needs no training beside it.
@@ -68,6 +71,8 @@ def evaluate(
             it is ``test``, or ``val`` where the labels of a domain's test set are hidden.
         run: folder of a run whose model is measured; ``config`` then names another scenario, or nothing.
         version: of that run, experiences trained; by default the newest.
+        composer: a safetensors file with the composer's weights alone, as its ``state_dict`` names them.
+        submit: a folder for what servers take of sets whose labels are hidden; see `clplat submit`.
         listener: is told what a reader of the numbers should know.
 
     Returns:
@@ -90,12 +95,13 @@ def evaluate(
     scenario = resolved.make("scenario")
     domains: Sequence[Domain] = scenario.build()[0]
     resolved = with_split(resolved, config, domains)
-    model = load_model(resolved, folder, version)
+    model = load_model(resolved, folder, version, Path(composer) if composer is not None else None)
     for remark in remarks(resolved, scenario):
         listener.note(remark)
     result = _blank(resolved, model, scenario, domains)
-    result |= {"command": _command(config, run, version), "config": recorded(resolved, folder)}
-    result |= _measured(resolved, model, scenario, domains, listener)
+    result |= {"command": _command(config, run, version, composer), "config": recorded(resolved, folder)}
+    out = Path(submit) if submit is not None else None
+    result |= _measured(resolved, model, scenario, domains, listener, out)
     result["measured"]["seconds"] = round(time.perf_counter() - start, 3)
     return result
 
@@ -126,7 +132,12 @@ def _blank(config: Config, model: Model, scenario: Any, domains: Sequence[Domain
 
 
 def _measured(
-    config: Config, model: Model, scenario: Any, domains: Sequence[Domain], listener: Listener
+    config: Config,
+    model: Model,
+    scenario: Any,
+    domains: Sequence[Domain],
+    listener: Listener,
+    submit: Path | None,
 ) -> dict[str, Any]:
     split, retriever = config.evaluation.split, model.retriever
     looked_at = [[domain.sets.get(split), *domain.beside(split).values()] for domain in domains]
@@ -148,6 +159,9 @@ def _measured(
         found = side_by_side(evaluator, retriever)
     reuse.note(measured)
     sets = {split: dict(zip(evaluator.names, evaluator.sets, strict=True)), **evaluator.further}
+    if submit is not None:
+        for path in submit_lists(submit, sets, {name: one.lists for name, one in found.items()}):
+            listener.note(f"written: {path}")
     return {
         "composer": own,
         "composers": [*(name for name in composers if name != "own"), own],
@@ -179,9 +193,12 @@ def _composers(config: Config, own: Composer) -> tuple[str, dict[str, Composer]]
     return label, {"own": own, **{name: made() for name, made in BASELINES.items() if name != label}}
 
 
-def _command(raw: Mapping[str, Any], run: Path | str | None, version: int | None) -> str:
+def _command(
+    raw: Mapping[str, Any], run: Path | str | None, version: int | None, composer: Path | str | None
+) -> str:
     given = ["clplat", "evaluate", *(["--run", str(run)] if run is not None else [])]
     given += ["--model-version", str(version)] if version is not None else []
+    given += ["--composer-weights", str(composer)] if composer is not None else []
     for key, value in flat(unflatten(raw)).items():
         given += words_of(key, value)
     return shlex.join(given)

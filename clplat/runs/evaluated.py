@@ -74,18 +74,28 @@ def with_split(config: Config, raw: Mapping[str, Any], domains: Sequence[Domain]
     return replace(config, evaluation=replace(config.evaluation, split=split))
 
 
-def load_model(config: Config, run: Path | None, version: int | None) -> Model:
+def load_model(config: Config, run: Path | None, version: int | None, composer: Path | None = None) -> Model:
     """The model, ready to embed.
 
+    Args:
+        config: names its parts.
+        run: folder of the run that trained it.
+        version: of that run, experiences trained.
+        composer: a file with the composer's weights, of a model that no run here trained.
+
     Raises:
-        UserError: a composer or scorer with weights that nothing trained; no such run or version.
+        UserError: a composer or scorer with weights that nothing trained; no such run, version or file;
+            weights of another composer.
     """
+    if composer is not None and run is not None:
+        raise UserError("--composer-weights goes with a model from elsewhere: a run has its own composer")
     if run is None:
         if version is not None:
             raise UserError("--model-version goes with --run: a model from elsewhere is one version")
         retriever, weights, *_ = build_retriever(config)
-        _refuse_untrained(config, retriever)
-        return Model(retriever, weights, {})
+        about = {} if composer is None else _put_composer(composer, retriever, config.name("composer"))
+        _refuse_untrained(config, retriever, composer is not None)
+        return Model(retriever, weights, about)
     path = version_file(run, version)
     retriever, weights, *_ = build_retriever(config)
     put_version(path, config, retriever)
@@ -93,12 +103,35 @@ def load_model(config: Config, run: Path | None, version: int | None) -> Model:
     return Model(retriever.eval(), weights, {"run": str(run), "version": int(path.stem), "sha256": digest})
 
 
-def _refuse_untrained(config: Config, retriever: ComposedRetriever) -> None:
+def _put_composer(path: Path, retriever: ComposedRetriever, name: str) -> dict[str, Any]:
+    """Load a composer's weights; where they are from, in plain data."""
+    from safetensors import SafetensorError
+    from safetensors.torch import load
+
+    try:
+        content = path.expanduser().read_bytes()
+        found = load(content)
+    except FileNotFoundError:
+        raise UserError(f"no such file: {path}") from None
+    except (OSError, SafetensorError) as error:
+        raise UserError(f"{path} is no safetensors file with a composer's weights: {error}") from error
+    own = retriever.composer.state_dict()
+    wrong = sorted(own.keys() ^ found.keys()) or [k for k in own if own[k].shape != found[k].shape]
+    if wrong:
+        raise UserError(f"{path} holds other weights than composer '{name}' has, such as '{wrong[0]}'")
+    retriever.composer.load_state_dict(found)
+    return {"composer": str(path), "composer_sha256": hashlib.sha256(content).hexdigest()}
+
+
+def _refuse_untrained(config: Config, retriever: ComposedRetriever, composer: bool) -> None:
+    """Refuse parts with weights that nothing trained; ``composer``: its own were loaded."""
+    files = {"composer": ", its file, --composer-weights FILE,", "scorer": ","}
     for slot, part in (("composer", retriever.composer), ("scorer", retriever.scorer)):
-        if any(True for _ in part.parameters()):
+        loaded = composer and slot == "composer"
+        if not loaded and any(True for _ in part.parameters()):
             raise UserError(
                 f"{slot} '{config.name(slot)}' has weights, which nothing trained here: name the run that "
-                f"trained it, --run runs/x, or a {slot} without weights"
+                f"trained it, --run runs/x{files[slot]} or a {slot} without weights"
             )
 
 

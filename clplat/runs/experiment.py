@@ -16,7 +16,6 @@ from clplat.documents.result import checked_result
 from clplat.errors import UserError
 from clplat.evaluation.chance import chance_warning
 from clplat.evaluation.comparing import compared_by
-from clplat.evaluation.lists import save_lists
 from clplat.evaluation.model_view import VersionView
 from clplat.evaluation.reranking import rerank
 from clplat.events import Listener
@@ -33,10 +32,10 @@ from clplat.runs.processing import Processing
 from clplat.runs.refusals import remarks
 from clplat.runs.results import add_costs, add_processed, add_row
 from clplat.runs.reuse import Reuse
+from clplat.runs.row_files import keep_row
 from clplat.runs.run_folder import CHECKPOINT, RESULT, default_folder, finished_result, locked_run_folder
 from clplat.runs.ties import note_ties
 from clplat.training.trainer import Position, Trainer
-from clplat.trees import save_tree
 
 #: Share of the training time that checkpoints may take inside an experience.
 CHECKPOINT_SHARE = 0.01
@@ -183,9 +182,7 @@ class Experiment:
         evaluator = self.parts.evaluator
         picture = query_grid(evaluator.names, evaluator.sets, row.lists[evaluator.split], row.ranks)
         save_picture(picture, self.folder / "grids" / f"step_{version}.png")
-        save_tree(self.folder / "ranks" / f"{version}.safetensors", row.ranks)
-        save_tree(self.folder / "values" / f"{version}.safetensors", row.values)
-        save_lists(self.folder / "lists" / f"{version}.safetensors", row.lists)
+        keep_row(self.folder, version, row)
         save_version(self.folder / "versions" / f"{version}.safetensors", self.trainer, self.weights)
         add_row(self.result, row, cells.pop(""), backfill, views=cells)
         if version == 0 and (said := chance_warning(self.result, row.values)):

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 
+from clplat.data.records import RetrievalSet
 from clplat.errors import UserError, unknown_name
-from clplat.evaluation.lists import load_lists
+from clplat.evaluation.lists import Lists, load_lists
 from clplat.evaluation.submissions import write
 from clplat.runs.load import config_of, version_file
 
-__all__ = ["submit"]
+__all__ = ["submit", "submit_lists"]
 
 
 def submit(
@@ -43,3 +45,27 @@ def submit(
     if held is None:
         raise UserError(f"the stream of {folder} no longer has the set '{which}' of domain '{chosen}'")
     return write(out, held, lists[which][chosen], name or held.protocol.name.partition("/")[0])
+
+
+def submit_lists(
+    out: Path, sets: Mapping[str, Mapping[str, RetrievalSet]], lists: Mapping[str, Mapping[str, Lists]]
+) -> list[Path]:
+    """Write the files of every set with hidden labels, from lists that were just made.
+
+    Args:
+        out: where the files go; where there are several such sets or domains, a folder each.
+        sets: set -> domain -> queries and gallery.
+        lists: set -> domain -> the best rows of every query.
+
+    Raises:
+        UserError: no set hides its labels; what `clplat.evaluation.submissions.check` refuses.
+    """
+    held = [(set_, domain, one) for set_, own in sets.items() for domain, one in own.items()]
+    hidden = [(set_, domain, one) for set_, domain, one in held if one.labels == "hidden"]
+    if not hidden:
+        raise UserError(f"there is nothing to submit: the labels of {', '.join(sets)} are known here")
+    paths = []
+    for set_, domain, one in hidden:
+        folder = out / set_ / domain if len(hidden) > 1 else out
+        paths += write(folder, one, lists[set_][domain], one.protocol.name.partition("/")[0])
+    return paths

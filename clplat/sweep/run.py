@@ -13,6 +13,7 @@ from clplat.dotted import registered_only
 from clplat.errors import UserError, unknown_name
 from clplat.files import read_text, write_json, write_text
 from clplat.runs.run_folder import RESULT
+from clplat.sweep.alike import keep_alike_once
 from clplat.sweep.launchers import LAUNCHERS, launch
 from clplat.sweep.layout import Layout
 from clplat.sweep.local import run_local
@@ -145,6 +146,8 @@ def _conclude(studies: Studies, tracked: SweepListener | None, command: str) -> 
         drawn.append(write_report(out))
     if tracked is not None:
         tracked.finish(outcome, [out / OUTCOME, *filter(None, drawn)])
+    if outcome["status"] == "complete":
+        keep_alike_once(out)
     return outcome
 
 

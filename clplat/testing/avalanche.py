@@ -5,13 +5,12 @@ from __future__ import annotations
 from typing import Any
 
 import torch
-from avalanche.training.plugins import EvaluationPlugin
-from avalanche.training.templates import SupervisedTemplate
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
 from clplat.testing.references import TinyReference
 from clplat.testing.tiny import tiny_collate, tiny_loss
+from clplat.training.avalanche import EvaluationPlugin, SupervisedTemplate
 
 __all__ = ["StockTemplate", "stock_template"]
 

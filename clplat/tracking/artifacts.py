@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import shutil
 import tempfile
 import uuid
 from collections.abc import Mapping, Sequence
@@ -23,6 +24,7 @@ from clplat.plots.points import Point, draw_points
 from clplat.plots.styles import styles_of
 from clplat.tracking.log_state import LogState, now_ms
 from clplat.tracking.metrics import domain_keys, primary, rows_done
+from clplat.tracking.sharing import share
 
 if TYPE_CHECKING:
     from mlflow.tracking import MlflowClient
@@ -34,6 +36,7 @@ __all__ = [
 ]  # fmt: skip
 
 _METHODS = 8  # side by side
+_FAST = 2  # Pillow's number of the fast octree
 
 Rows = Sequence[Sequence[float | None]]
 Table = tuple[list[str], list[list[Any]]]
@@ -115,12 +118,14 @@ def log_grids(client: MlflowClient, state: LogState) -> None:
     """New retrieval grids into the image series."""
     from PIL import Image
 
+    location = client.get_run(str(state.run_id)).info.artifact_uri
     for path in sorted((state.folder / "grids").glob("step_*.png")):
         number = path.stem.removeprefix("step_")
         if not number.isdigit() or (step := int(number)) in state.grids:
             continue
         with Image.open(path) as image:
-            log_picture(client, str(state.run_id), image.convert("RGB"), "retrieval_grid", step)
+            shown = image.convert("RGB")
+        share(location, log_picture(client, str(state.run_id), shown, "retrieval_grid", step, path), path)
         state.grids.append(step)
         state.write()
 
@@ -140,19 +145,26 @@ def log_queries(
     return domain_keys(list(pictures))
 
 
-def log_picture(client: MlflowClient, run_id: str, picture: Image.Image, key: str, step: int) -> None:
-    """One picture of an image series.
+def log_picture(
+    client: MlflowClient, run_id: str, picture: Image.Image, key: str, step: int, file: Path | None = None
+) -> str:
+    """One picture of an image series; the name of its PNG.
 
-    Under the names that `MlflowClient.log_image` gives, which reduces what its pages show to 256 pixels. The
-    PNG is in 256 colours: a quarter of the time and of the disk; the file beside the result has them all.
+    Under the names that `MlflowClient.log_image` gives, which reduces what its pages show to 256 pixels.
+
+    Args:
+        file: the same as a PNG, if there is one; else it is made, in 256 colours.
     """
-    small = picture.quantize(256, method=2)  # the fast octree
     name = f"{key.replace('/', '~')}+step+{step}+timestamp+{now_ms()}+{uuid.uuid4()}"
     with tempfile.TemporaryDirectory() as folder:
-        small.save(Path(folder, f"{name}.png"))
+        if file is not None:
+            shutil.copyfile(file, Path(folder, f"{name}.png"))
+        else:
+            picture.quantize(256, method=_FAST).save(Path(folder, f"{name}.png"))
         picture.save(Path(folder, f"{name}+compressed.webp"), quality=80, method=2)
         client.log_artifacts(run_id, folder, "images")
     client.set_tag(run_id, "mlflow.loggedImages", "True")
+    return f"images/{name}.png"
 
 
 def log_datasets(client: MlflowClient, run_id: str, result: Mapping[str, Any]) -> None:

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import os
 import re
 import shutil
 import tempfile
 from collections.abc import Mapping
-from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-from urllib.parse import unquote, urlsplit
 
 from clplat.addresses import masked, without_password
 from clplat.errors import UserError
@@ -28,6 +25,7 @@ from clplat.tracking.model_files import (
     write_example,
     write_requirements,
 )
+from clplat.tracking.sharing import release, share
 from clplat.tracking.store import answering, open_existing
 
 if TYPE_CHECKING:
@@ -112,10 +110,12 @@ def upload_models(client: MlflowClient, state: LogState) -> None:
         path = _version(state, key)
         if key in state.ready or not path.exists():
             continue
+        location, name = client.get_logged_model(model_id).artifact_location, f"versions/{path.name}"
+        release(location, name)  # of an upload that was cut off
         with tempfile.TemporaryDirectory() as temporary:
             _lay_out(Path(temporary), path, str(state.run_id), model_id)
             client.log_model_artifacts(model_id, temporary)
-        _share(client.get_logged_model(model_id).artifact_location, path)
+        share(location, name, path)
         client.finalize_logged_model(model_id, "READY")
         state.ready.append(key)
         state.write()
@@ -138,16 +138,6 @@ def _lay_out(where: Path, version: Path, run_id: str, model_id: str) -> None:
     write_requirements(where, result_of(version.parents[1]))
     model.add_flavor("python_function", loader_module="clplat.serving")
     model.save(str(where / "MLmodel"))
-
-
-def _share(location: str, version: Path) -> None:
-    """A store on this disk gets another name of the run's file, which nobody writes to, for its copy."""
-    copy = Path(unquote(urlsplit(location).path), "versions", version.name)
-    if location.startswith("file:") and copy.exists():
-        spare = copy.with_suffix(".other")
-        with suppress(OSError):  # another disk, or one without links
-            os.link(version, spare)
-            os.replace(spare, copy)
 
 
 def set_champion(tracker: Destination, folder: Path, scenario: str) -> str:

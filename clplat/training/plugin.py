@@ -7,12 +7,12 @@ from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
 
-from avalanche.core import SupervisedPlugin
 from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.utils.data import default_collate
 
 from clplat.progress import Progress
+from clplat.training.avalanche import SupervisedPlugin
 from clplat.training.hooks import Hooks
 from clplat.training.learner import AnyLearner
 from clplat.training.phases import Phase, Span, hold, spans, trained_names

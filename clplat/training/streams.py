@@ -5,14 +5,19 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from avalanche.benchmarks import CLScenario, DatasetExperience, EagerCLStream
-from avalanche.benchmarks.utils import DataAttribute, make_avalanche_dataset
 from torch.utils.data import Dataset
 
 from clplat.data.records import Domain, RetrievalSet
 from clplat.data.validate import validate_domain
 from clplat.errors import UserError
 from clplat.parts.probes._base import Probe
+from clplat.training.avalanche import (
+    CLScenario,
+    DataAttribute,
+    DatasetExperience,
+    EagerCLStream,
+    make_avalanche_dataset,
+)
 
 __all__ = ["DomainExperience", "ProbeExperience", "build_benchmark"]
 

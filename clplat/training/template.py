@@ -7,7 +7,6 @@ from functools import partial
 from typing import Any
 
 import torch
-from avalanche.training.templates import SupervisedTemplate
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
@@ -21,6 +20,7 @@ from clplat.parts.samplers._base import Sampler
 from clplat.progress import Progress
 from clplat.randomness import generator, seeded
 from clplat.training.accumulation import embed_in_parts
+from clplat.training.avalanche import SupervisedTemplate
 from clplat.training.batches import loaded
 from clplat.training.examples_in import examples_in
 from clplat.training.loss_log import LossLog, Position

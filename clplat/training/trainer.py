@@ -8,7 +8,6 @@ from dataclasses import replace
 from typing import Any
 
 import torch
-from avalanche.training.plugins import EvaluationPlugin
 from torch import nn
 
 from clplat.config.groups import TrainConfig
@@ -23,6 +22,7 @@ from clplat.progress import Progress
 from clplat.randomness import seeded
 from clplat.retriever import ComposedRetriever
 from clplat.training.accumulation import refuse_batch_statistics
+from clplat.training.avalanche import EvaluationPlugin
 from clplat.training.loss_log import LossLog, NonFiniteLoss, Position
 from clplat.training.optimizer import clip_gradient, named_tensors, new_optimizer
 from clplat.training.plugin import StrategyPlugin

@@ -8,7 +8,7 @@ from functools import cache
 from typing import Any
 
 from clplat import registry
-from clplat.config.recipes import recipes
+from clplat.config.recipes import Recipe, recipes
 from clplat.kinds import Kind, every_kind
 from clplat.tables.text import markdown
 from docs.generate.docstrings import cell, formulas, linked, papers, sections, without_lone_formulas
@@ -150,9 +150,15 @@ def _words(value: Any) -> str:
 
 
 def _recipes(kind: Kind, name: str) -> list[str]:
-    using = [recipe for recipe in recipes() if name in recipe.parts.get(kind.slot, "").split(",")]
+    using = [recipe for recipe in _every_recipe() if name in recipe.parts.get(kind.slot, "").split(",")]
     items = [f"- [{r.system}](../recipes/{r.name}.md), `--recipe {r.name}`" for r in using]
     return ["## Recipes that use it", "", *(items or ["None."]), ""]
+
+
+@cache
+def _every_recipe() -> list[Recipe]:
+    """Read once: each part asks which of them use it."""
+    return recipes()
 
 
 def _measured(kind: Kind, name: str) -> list[str]:

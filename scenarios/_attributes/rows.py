@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from clplat.data.column_pictures import ColumnPictures
 from clplat.data.sources.opened import open_table
 from clplat.errors import UserError, nearest, unknown_name
 
@@ -36,7 +37,11 @@ def table_files(table: str) -> list[Path]:
 
 
 def read_rows(
-    files: Sequence[Path], header: Sequence[str] | None, extract: Mapping[str, str], wanted: Sequence[str]
+    files: Sequence[Path],
+    header: Sequence[str] | None,
+    extract: Mapping[str, str],
+    wanted: Sequence[str],
+    inside: ColumnPictures | None = None,
 ) -> Iterator[Row]:
     """The rows of a table.
 
@@ -48,6 +53,7 @@ def read_rows(
         extract: column -> a regular expression, each named group of which becomes a column. Where it is found
             nowhere its columns are empty.
         wanted: the columns that are needed, those that are extracted included.
+        inside: takes the pictures of columns that hold some.
 
     Raises:
         UserError: no such column; a pattern that is none, or names no group; what a reader refuses.
@@ -56,7 +62,7 @@ def read_rows(
     made = {"file", *(group for pattern in patterns.values() for group in pattern.groupindex)}
     read = [name for name in dict.fromkeys([*wanted, *extract]) if name not in made]
     for path in files:
-        for row in _rows(path, header, read):
+        for row in _rows(path, header, read, inside):
             whole = {"file": path.name} | {name: _text(value) for name, value in row.items()}
             for column, pattern in patterns.items():
                 found = pattern.search(whole[column])
@@ -64,7 +70,9 @@ def read_rows(
             yield whole
 
 
-def _rows(path: Path, header: Sequence[str] | None, wanted: Sequence[str]) -> Iterator[Mapping[str, Any]]:
+def _rows(
+    path: Path, header: Sequence[str] | None, wanted: Sequence[str], inside: ColumnPictures | None
+) -> Iterator[Mapping[str, Any]]:
     if path.is_dir() and not _holds_table(path):
         _refuse_absent(path, wanted, ("picture",))
         names = (found for found in sorted(path.rglob("*")) if found.suffix.lower() in _PICTURES)
@@ -79,7 +87,7 @@ def _rows(path: Path, header: Sequence[str] | None, wanted: Sequence[str]) -> It
             if line.strip():
                 yield dict(zip(header, cells, strict=True))
     else:
-        for batch in open_table(path).read(wanted).to_batches(_AT_ONCE):
+        for batch in open_table(path, inside).read(wanted).to_batches(_AT_ONCE):
             yield from batch.to_pylist()
 
 

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
 from clplat.data.folders import SPLITS, stable_hash
-from clplat.data.picture_files import PictureFiles
+from clplat.data.named_items import NamedPictures
 from clplat.data.records import Picture
 
 from .draw import Change, Shelf
@@ -36,7 +36,7 @@ class Shop:
     items: Sequence[ShopItem]
     attributes: Sequence[str]
     phrases: Phrases
-    files: PictureFiles
+    files: NamedPictures
     unseen: float = 0.0
     noise: float = 0.0
     shown: dict[str, list[ShopItem]] = field(init=False)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Any
+from typing import Any, Literal, TypeAlias
 
 from clplat.data.example_table import ExampleTable
 from clplat.data.folders import SPLITS
@@ -13,9 +13,12 @@ from clplat.errors import UserError
 
 from .building import queries_of, training
 from .galleries import OwnGallery, named_gallery
+from .hidden import is_hidden
 from .splitting import shown_names
 
 __all__ = ["Maker"]
+
+Labels: TypeAlias = Literal["known", "hidden"]
 
 
 class Maker:
@@ -61,9 +64,9 @@ class Maker:
             for split in SPLITS[1:]:
                 if (name, split) in parts:
                     asked = queries_of(parts[name, split], self.items, self.joined, self.limit)
-                    sets[split] = RetrievalSet(
-                        asked, self._gallery(name, split, parts, stream, seen), self.protocol
-                    )
+                    gallery = self._gallery(name, split, parts, stream, seen)
+                    labels: Labels = "hidden" if is_hidden(parts[name, split]) else "known"
+                    sets[split] = RetrievalSet(asked, gallery, self.protocol, labels)
             if not sets:
                 raise UserError(
                     f"domain '{name}' of {self.where} has no rows for val or test: it has too few rows, "

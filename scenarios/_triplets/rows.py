@@ -18,7 +18,7 @@ __all__ = ["read_rows"]
 
 
 def read_rows(
-    source: Source, columns: Mapping[str, str], separator: str | None, partial: bool
+    source: Source, columns: Mapping[str, str], separator: str | None, partial: bool, hidden: bool = False
 ) -> tuple[pa.Table, dict[str, list[str]]]:
     """The rows, and which columns they come from.
 
@@ -27,6 +27,7 @@ def read_rows(
         columns: role -> name, see `clplat.scenarios.Triplets`.
         separator: between the entries of a list in a cell.
         partial: rows may lack the reference or the text.
+        hidden: rows may lack the target.
 
     Returns:
         Columns ``id``, ``reference``, ``texts``, ``targets``, ``candidates``, ``exclude``, ``tag:<name>``,
@@ -53,11 +54,13 @@ def read_rows(
         else:
             found[role] = texts(column, name, where)
     found.setdefault("id", pc.cast(pa.array(range(1, len(table) + 1)), TEXT))
-    _complete(found, chosen, partial, where)
+    _complete(found, chosen, partial, hidden, where)
     return pa.table(found), chosen
 
 
-def _complete(found: Mapping[str, Any], chosen: Mapping[str, list[str]], partial: bool, where: str) -> None:
+def _complete(
+    found: Mapping[str, Any], chosen: Mapping[str, list[str]], partial: bool, hidden: bool, where: str
+) -> None:
     """Refuse a row that lacks what it needs."""
     lacks = {
         role: pc.is_null(found[role])
@@ -65,7 +68,7 @@ def _complete(found: Mapping[str, Any], chosen: Mapping[str, list[str]], partial
         if role in found
     }
     for role, plural in (("text", "texts"), ("target", "targets")):
-        if plural in found:
+        if plural in found and not (hidden and role == "target"):
             lacks[role] = pc.equal(pc.list_value_length(found[plural]), 0)
     asks = [role for role in ("reference", "text") if role in lacks]
     if partial and len(asks) == 2:
@@ -78,6 +81,8 @@ def _complete(found: Mapping[str, Any], chosen: Mapping[str, list[str]], partial
             hint = (
                 "; rows of words or pictures alone are allowed by --scenario.partial true"
                 if role in asks
+                else "; sets whose answers a server knows are allowed by --scenario.hidden true"
+                if role == "target"
                 else ""
             )
             raise UserError(

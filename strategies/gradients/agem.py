@@ -4,12 +4,10 @@ from __future__ import annotations
 
 from typing import Annotated, Any
 
-import torch
-from torch import Tensor
-
 from clplat.config.space import Int
 from clplat.mechanisms.memory import Memory, Policy
 from clplat.mechanisms.memory.composition import enough
+from clplat.mechanisms.projection import into_cone, task_gradient
 from clplat.training.strategy import Strategy, SupportsLearning
 
 __all__ = ["AGEM"]
@@ -60,24 +58,12 @@ class AGEM(Strategy):
         stored = self.memory.sample_each(self.batch_size)
         if not stored:
             return
-        parameters = [p for p in learner.model.parameters() if p.requires_grad and p.grad is not None]
-        losses = [learner.task_loss(batch, learner.predict(batch)) for batch in stored]
-        reference_loss = torch.stack(losses).mean()
-        found = torch.autograd.grad(reference_loss, parameters, allow_unused=True)
-        reference = [torch.zeros_like(p) if g is None else g for p, g in zip(parameters, found, strict=True)]
-        reference = learner.averaged(reference)  # each process has drawn from a memory of its own
-        gradients = [p.grad for p in parameters if p.grad is not None]
-        dot = _dot(gradients, reference)
-        scale = torch.where(dot < 0, dot / _dot(reference, reference).clamp_min(1e-20), torch.zeros_like(dot))
-        for gradient, direction in zip(gradients, reference, strict=True):
-            gradient.sub_(scale * direction)
+        weights = [p for p in learner.model.parameters() if p.requires_grad and p.grad is not None]
+        reference = task_gradient(learner, stored, weights)
+        into_cone([p.grad for p in weights if p.grad is not None], [reference])
 
     def after_experience(self, learner: SupportsLearning, experience: Any) -> None:
         self.memory.add(learner, learner.data())
 
     def memory_bytes(self) -> int:
         return self.memory.bytes()
-
-
-def _dot(left: list[Tensor], right: list[Tensor]) -> Tensor:
-    return torch.stack([(a * b).sum() for a, b in zip(left, right, strict=True)]).sum()

@@ -56,7 +56,7 @@ class RWalk(Strategy):
 
     def __init__(
         self,
-        lam: Annotated[float, Float(0.003, 30.0, log=True)] = 0.3,
+        lam: Annotated[float, Float(0.0003, 3.0, log=True)] = 0.03,
         decay: float = 0.95,
         every: int = 10,
         xi: Annotated[float, Float(1e-6, 0.1, log=True)] = 1e-3,

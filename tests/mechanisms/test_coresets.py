@@ -139,6 +139,13 @@ def test_of_a_classifier_they_are_what_its_last_layer_reads() -> None:
     assert torch.allclose(found, slopes.float() / len(data), atol=1e-6)
 
 
+def test_of_frozen_targets_the_queries_have_gradients() -> None:
+    model = TinyTowers()
+    model.picture.requires_grad_(False)
+    found = described(tiny_learner(model), DATA[0], "gradients")
+    assert found[:, :8].any() and not found[:, 8:].any()
+
+
 # -- memories of every policy -----------------------------------------------------------------------------
 
 

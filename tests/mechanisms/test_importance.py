@@ -58,8 +58,9 @@ def test_candidates_of_a_batch_are_the_classes_of_retrieval() -> None:
         batch = learner.collate([*data[start : start + 4]])
         for row in range(4):
             made = model(batch)
-            weights = (made.scale * made.query @ made.candidates.T).exp() * batch.valid
-            likelihood = ((weights * batch.positive).sum(1) / weights.sum(1))[row].log()
+            weights = (made.scale * made.query @ made.candidates.T).exp()[row]
+            others = weights[batch.valid[row] & ~batch.positive[row]].sum()
+            likelihood = (weights[row] / (weights[row] + others)).log()
             for name in sums:
                 one = torch.autograd.grad(likelihood, model.get_parameter(name), retain_graph=True)[0]
                 sums[name] += one.square() / 8
@@ -70,7 +71,7 @@ def test_candidates_of_a_batch_are_the_classes_of_retrieval() -> None:
 
 def test_labels_are_asked_for_unless_they_are_drawn() -> None:
     learner = classifier([(row, row) for row in ROWS])
-    with pytest.raises(TypeError, match="needs labels in the second place of a batch, or draws"):
+    with pytest.raises(TypeError, match=r"needs batches \(x, y, \.\.\.\) with integer classes y"):
         fisher(learner, learner.dataset, 4)
     assert fisher(learner, learner.dataset, 4, generator(0, "draws"))["weight"].shape == (2, 3)
 

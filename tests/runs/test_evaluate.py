@@ -10,6 +10,8 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
+from safetensors.torch import save_file
 
 import clplat
 from clplat.cli import main
@@ -19,8 +21,9 @@ from clplat.errors import UserError
 from clplat.files import read_json
 from clplat.models.backbone import Backbone
 from clplat.runs.evaluate import evaluate
-from clplat.runs.evaluated import with_split
+from clplat.runs.evaluated import UNTRAINED, load_model, with_split
 from clplat.tables.evaluation import evaluation_table
+from clplat.testing import twins
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -179,6 +182,54 @@ def test_a_run_brings_its_own_model(finished: Path, asked: dict[str, Any]) -> No
         evaluate({}, run=finished, version=7)
     with pytest.raises(UserError, match="--model-version goes with --run"):
         evaluate(asked, version=1)
+
+
+def test_the_weights_of_a_composer_alone_are_enough(
+    finished: Path, asked: dict[str, Any], tmp_path: Path
+) -> None:
+    """Frozen towers: the composer's weights from a file give what the run gives; others are one line."""
+    frozen = clplat.load(finished)
+    file = tmp_path / "composer.safetensors"
+    save_file({name: one.contiguous() for name, one in frozen.composer.state_dict().items()}, file)
+    said = {**asked, "composer": {"name": "combiner", "projection": 8, "hidden": 8}}
+    loaded = load_model(resolve({**UNTRAINED, **said}), None, None, file).retriever
+    for name, one in frozen.composer.state_dict().items():
+        assert torch.equal(loaded.composer.state_dict()[name], one)
+    found = evaluate(said, composer=file)
+    assert found["model"]["composer"] == str(file) and f"--composer-weights {file}" in found["command"]
+    save_file({"other": torch.zeros(2)}, file)
+    with pytest.raises(UserError, match="holds other weights than composer 'combiner' has, such as "):
+        evaluate(said, composer=file)
+    with pytest.raises(UserError, match="no such file"):
+        evaluate(said, composer=tmp_path / "none.safetensors")
+    with pytest.raises(UserError, match="a run has its own composer"):
+        evaluate({}, run=finished, composer=file)
+
+
+def test_what_a_server_takes_is_written_without_a_run(
+    small_backbone: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    table = twins.triplets(tmp_path, domains=["white"])
+    rows = [json.loads(line) for line in table.read_text(encoding="utf-8").splitlines()]
+    for row in rows:
+        row["target"] = None if row["split"] == "test" else row["target"]
+    table.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    words = ["evaluate", "--backbone", f"local-dir:{small_backbone}", "--scenario", "triplets"]
+    words += ["--scenario.table", str(table), "--submit", str(tmp_path / "out")]
+    assert main([*words, "--scenario.hidden", "true"]) == 0
+    assert "test" not in [line.split()[0] for line in capsys.readouterr().out.splitlines()]
+    written = json.loads((tmp_path / "out/triplets.json").read_text())
+    asked = {row["id"]: row for row in rows if row["split"] == "test"}
+    assert list(written) == list(asked)
+    for name, found in written.items():
+        assert len(set(found)) == len(found) > 1 and asked[name]["reference"] not in found
+        assert set(found) <= {
+            name for row in asked.values() for name in (row["reference"], *row["candidates"])
+        }
+    assert main(["evaluate", "--backbone", words[2], "--scenario", "digits", *words[-2:]]) == 2
+    assert (
+        "there is nothing to submit: the labels of test, test/own are known here" in capsys.readouterr().err
+    )
 
 
 def test_a_recipe_without_training_can_be_named(asked: dict[str, Any]) -> None:

@@ -9,7 +9,9 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
 import pytest
+from pyarrow import parquet
 
 from clplat.config.recipes import recipe
 from clplat.data.records import Domain
@@ -329,3 +331,19 @@ def test_the_streams_of_real_photographs(name: str) -> None:
     assert not any("missing" in remark for remark in stream.remarks)
     assert min(len(domain.train) for domain in domains) >= 60
     assert min(len(domain.test.queries) for domain in domains) >= 8
+
+
+def test_pictures_may_lie_in_the_table(shop: Path, tmp_path: Path) -> None:
+    """As a column of Parquet with their bytes: the stream of the table that names files."""
+    head, *lines = [line.split(",") for line in shop.read_text(encoding="utf-8").splitlines()]
+    rows: list[dict[str, Any]] = [dict(zip(head, line, strict=True)) for line in lines]
+    for row in rows:
+        row["picture"] = {"bytes": (shop.parent / row["picture"]).read_bytes(), "path": row["picture"]}
+    parquet.write_table(pa.Table.from_pylist(rows), tmp_path / "items.parquet", row_group_size=50)
+    inside, files = made(tmp_path / "items.parquet"), made(shop)
+    for one, other in zip(inside.build()[0], files.build()[0], strict=True):
+        assert [example.query.text for example in one.train] == [
+            example.query.text for example in other.train
+        ]
+        ours, theirs = one.test.queries[0].reference, other.test.queries[0].reference
+        assert ours is not None and theirs is not None and ours.load().tobytes() == theirs.load().tobytes()

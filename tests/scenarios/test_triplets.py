@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import json
 import os
 from pathlib import Path
 
+import datasets
 import numpy as np
+import pyarrow as pa
 import pytest
+from PIL import Image
+from pyarrow import parquet
 
 from clplat.errors import UserError
 from clplat.testing import ScenarioContract
@@ -232,3 +237,56 @@ def test_missing_pictures_are_declared(tmp_path: Path) -> None:
     assert scenario.remarks[0].startswith(
         "2 of 8 pictures are missing: triplets/gone too.png, triplets/gone.png"
     )
+
+
+def test_sets_without_answers_are_hidden_as_a_whole(tmp_path: Path) -> None:
+    lines = (HEAD, *GOOD[:2], "e.png,green,,test", "f.png,grey,,test")
+    table = write(tmp_path, *lines)
+    [domain] = Triplets(table, hidden=True, gallery="all").build()[0]
+    assert (domain.val.labels, domain.test.labels) == ("known", "hidden")
+    assert [query.targets for query in domain.test.queries] == [(), ()]
+    with pytest.raises(UserError, match=r"row 3: column 'target' is empty, .* by --scenario\.hidden true"):
+        Triplets(table).build()
+    table = write(tmp_path, *lines[:3], "e.png,green,f.png,test", "f.png,grey,,test", name="half.csv")
+    with pytest.raises(UserError, match="row 4: it has no target, but other rows of 'test/"):
+        Triplets(table, hidden=True).build()
+    table = write(tmp_path, HEAD, "a.png,red,,train", *GOOD[1:], name="train.csv")
+    with pytest.raises(UserError, match="row 1: it has no target, and its split is train"):
+        Triplets(table, hidden=True).build()
+
+
+@pytest.mark.parametrize("form", ["parquet", "datasets"])
+def test_pictures_inside_columns_are_those_of_the_files(tmp_path: Path, form: str) -> None:
+    folder = triplets(tmp_path / "files").parent
+    for number, path in enumerate(sorted(folder.rglob("*.png"))):  # inside columns, equal ones are one
+        with Image.open(path) as picture:
+            picture.putpixel((0, 0), (number, 0, 0))
+            picture.save(path)
+    plain = Triplets(str(folder / "data.jsonl"))
+    rows = [json.loads(line) for line in (folder / "data.jsonl").read_text(encoding="utf-8").splitlines()]
+    held = [
+        {
+            **{name: row[name] for name in ("id", "texts", "domain", "split")},
+            **{n: {"bytes": (folder / row[n]).read_bytes(), "path": None} for n in ("reference", "target")},
+        }
+        for row in rows
+    ]
+    table = tmp_path / "data.parquet"
+    if form == "parquet":
+        parquet.write_table(pa.Table.from_pylist(held), table, row_group_size=10)
+    else:
+        table = tmp_path / "saved"
+        made = datasets.Dataset.from_list(held)
+        for name in ("reference", "target"):
+            made = made.cast_column(name, datasets.Image())
+        made.save_to_disk(table)
+    own = Triplets(str(table))
+    for one, other in zip(own.build()[0], plain.build()[0], strict=True):
+        assert [e.query.text for e in one.train] == [e.query.text for e in other.train]
+        shown = {item.key: item.picture for d in (one, other) for item in d.test.gallery.items}
+        for mine, its in zip(one.test.queries, other.test.queries, strict=True):
+            pairs = [(mine.reference, its.reference), (shown[mine.targets[0]], shown[its.targets[0]])]
+            for ours, theirs in pairs:
+                assert ours is not None and theirs is not None
+                assert ours.load().tobytes() == theirs.load().tobytes()
+    assert own.fingerprint() == Triplets(str(table)).fingerprint()

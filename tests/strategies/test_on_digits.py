@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from clplat.randomness import generator, seeded
 from clplat.training.learner import Learner
 from clplat.training.strategy import Strategy
-from strategies import DER, EWC, MAS, SI, Distill, DualTeacher, L2Anchor, Naive, Replay
+from strategies import DER, EWC, GEM, GPM, MAS, SI, Distill, DualTeacher, L2Anchor, Naive, Replay, RWalk
 
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning", "ignore::DeprecationWarning")
 
@@ -82,8 +82,9 @@ def two_halves(strategy: Strategy, optimizer: str, epochs: int = 5) -> list[floa
 
 
 @pytest.mark.parametrize("optimizer", ["sgd", "adam"])
-def test_ewc_by_default_keeps_and_learns(optimizer: str) -> None:
-    kept, learnt = two_halves(EWC(), optimizer)
+@pytest.mark.parametrize("strategy", [EWC(), RWalk()], ids=lambda s: type(s).__name__)
+def test_penalties_by_default_keep_and_learn(strategy: Strategy, optimizer: str) -> None:
+    kept, learnt = two_halves(strategy, optimizer)
     forgot, most = two_halves(Naive(), optimizer)
     assert most > 90 and learnt > 75, "the second half is learnt"
     assert kept > forgot + 15 and kept + learnt > forgot + most + 10
@@ -91,12 +92,26 @@ def test_ewc_by_default_keeps_and_learns(optimizer: str) -> None:
 
 @pytest.mark.parametrize("optimizer", ["sgd", "adam"])
 @pytest.mark.parametrize(
-    "strategy", [EWC(lam=1e6), SI(c=1e6), MAS(lam=1e6), L2Anchor(lam=1e6)], ids=lambda s: type(s).__name__
+    "strategy",
+    [EWC(lam=1e6), SI(c=1e6), MAS(lam=1e6), RWalk(lam=1e6), L2Anchor(lam=1e6)],
+    ids=lambda s: type(s).__name__,
 )
 def test_any_strength_is_stable(strategy: Strategy, optimizer: str) -> None:
     kept, _ = two_halves(strategy, optimizer, epochs=2)
     # L2 holds the untrained network; the others what was learnt first.
     assert kept > (90 if not isinstance(strategy, L2Anchor) else 0)
+
+
+@pytest.mark.parametrize("strategy", [GEM(seed=0), GPM()], ids=lambda s: type(s).__name__)
+def test_projected_gradients_keep_and_learn(strategy: Strategy) -> None:
+    (kept, learnt), (forgot, most) = two_halves(strategy, "adam"), two_halves(Naive(), "adam")
+    assert kept > forgot + 15 and learnt > 60 and most > 90, (
+        type(strategy).__name__,
+        kept,
+        learnt,
+        forgot,
+        most,
+    )
 
 
 # -- beside Avalanche's own -------------------------------------------------------------------------------

@@ -218,6 +218,8 @@ def test_grids_are_logged_once(root: Path, make_result: Make) -> None:
     log_result(result, folder)
     pictures = [path for path in artifacts(root, str(run_id)) if path.endswith(".png")]
     assert sorted(path.split("+step+")[1].split("+")[0] for path in pictures) == ["0", "1", "10"]
+    kept = [path for path in (root / "mlartifacts").rglob("retrieval_grid+*.png")]
+    assert {path.stat().st_ino for path in kept} == {p.stat().st_ino for p in (folder / "grids").iterdir()}
 
 
 def test_a_sweep_shows_what_its_methods_find_side_by_side(root: Path, make_result: Make) -> None:

@@ -14,6 +14,7 @@ with named_extras("a table"):
     import pyarrow as pa
 
 if TYPE_CHECKING:
+    from clplat.data.column_pictures import ColumnPictures
     from clplat.data.tar_pictures import TarPictures
 
 __all__ = ["Source"]
@@ -27,13 +28,13 @@ class Source:
         path: the file or the folder.
         names: its columns, in their order.
         reader: names of columns -> the table of those, rows in the order of the file.
-        pictures: the pictures that lie beside the rows, inside the shards.
+        pictures: those that lie beside the rows, inside shards or columns; of columns, once these are read.
     """
 
     path: Path
     names: tuple[str, ...]
     reader: Callable[[Sequence[str]], pa.Table]
-    pictures: TarPictures | None = None
+    pictures: TarPictures | ColumnPictures | None = None
 
     def read(self, wanted: Sequence[str]) -> pa.Table:
         """The columns that are wanted, all rows of them.

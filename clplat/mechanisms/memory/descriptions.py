@@ -72,10 +72,14 @@ def _gradients(learner: Describes, data: Any, batch_size: int = 64) -> Tensor:
     for batch, outputs in learner.passes(data, batch_size, grad=True):
         made = as_outputs(outputs)
         at = [made] if isinstance(made, Tensor) else [made.query, made.candidates]
-        slopes = torch.autograd.grad(learner.task_loss(batch, outputs), at, allow_unused=True)
-        rows = [
-            torch.zeros_like(side) if slope is None else slope for side, slope in zip(at, slopes, strict=True)
-        ]
+        # The targets of frozen towers have no gradient.
+        moving = [i for i, side in enumerate(at) if side.requires_grad]
+        slopes = torch.autograd.grad(
+            learner.task_loss(batch, outputs), [at[i] for i in moving], allow_unused=True
+        )
+        rows = [torch.zeros_like(side) for side in at]
+        for i, slope in zip(moving, slopes, strict=True):
+            rows[i] = rows[i] if slope is None else slope
         found.append(torch.cat([row[: len(at[0])].flatten(1).float() for row in rows], dim=1).cpu())
     return torch.cat(found)
 

@@ -2,6 +2,7 @@
 
 from clplat.parts.composers.combiner import Combiner as Combiner
 from clplat.parts.composers.image_only import ImageOnly as ImageOnly
+from clplat.parts.composers.key_value import KeyValue as KeyValue
 from clplat.parts.composers.magic_lens import MagicLens as MagicLens
 from clplat.parts.composers.pseudo_word import PseudoWord as PseudoWord
 from clplat.parts.composers.slerp import Slerp as Slerp

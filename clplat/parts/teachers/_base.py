@@ -5,11 +5,17 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any, ClassVar
 
+from torch import Tensor
+from torch.nn.functional import normalize
+
 from clplat import registry
+from clplat.data.inputs import Images
 from clplat.errors import UserError
 from clplat.mechanisms.teacher import Predicts, Teacher
+from clplat.models.features import ImageFeatures, Wants
+from clplat.models.outputs import Outputs
 
-__all__ = ["TeacherPart", "existing", "teacher_named"]
+__all__ = ["TeacherPart", "existing", "of_triplets", "teacher_named"]
 
 
 class TeacherPart:
@@ -47,6 +53,17 @@ class TeacherPart:
         """
         return self._held.outputs(learner, batch)
 
+    def image_features(self, learner: Predicts, images: Images, wants: Wants) -> ImageFeatures:
+        """What the image tower gives of pictures, where there is one.
+
+        Raises:
+            UserError: it keeps pooled features alone.
+        """
+        with self._held.active(learner.model):
+            model: Any = learner.model
+            found: ImageFeatures = model.image_features(images, wants)
+            return found
+
     def bytes(self) -> int:
         """Bytes of what it keeps beside the student."""
         return self._held.bytes()
@@ -75,6 +92,20 @@ def teacher_named(teacher: TeacherPart | str) -> TeacherPart:
     except UserError as error:
         raise ValueError(str(error)) from error
     return made
+
+
+def of_triplets(batch: Any, pictures: Tensor, texts: Tensor, weight: float, scale: Tensor) -> Outputs:
+    """Outputs of fixed features: queries are unit sums of picture and text.
+
+    Args:
+        batch: of triplets.
+        pictures: unit rows (B + C, D) of the queries' pictures and of the candidates; texts: (B, D).
+        weight: share of the text in a query.
+        scale: the logit scale.
+    """
+    count = len(batch)
+    query = (1 - weight) * pictures[:count] + weight * texts
+    return Outputs(normalize(query, dim=-1), pictures[count:], scale)
 
 
 def existing(path: str) -> Path:

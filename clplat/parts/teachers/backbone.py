@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -13,8 +14,10 @@ from clplat.data.inputs import Images, Texts
 from clplat.errors import UserError
 from clplat.mechanisms.teacher import Predicts
 from clplat.models.backbone import Backbone
+from clplat.models.features import ImageFeatures, Wants, in_float
 from clplat.models.outputs import Outputs
-from clplat.parts.teachers._base import TeacherPart
+from clplat.parts.teachers._base import TeacherPart, of_triplets
+from clplat.trees import save_tree
 
 __all__ = ["OtherBackbone"]
 
@@ -71,11 +74,28 @@ class OtherBackbone(TeacherPart):
         backbone = self._ready(learner)
         if not batch.composed:
             raise UserError("the teacher 'backbone' takes triplets of picture, text and picture")
-        count, scale = len(batch), backbone.logit_scale.exp()
         pictures = self._all(batch.pictures.kind, batch.pictures.names, self._seen(backbone, batch.pictures))
         texts = self._all("text", batch.texts.names, self._read(backbone, batch.texts))
-        query = (1 - self.weight) * pictures[:count] + self.weight * texts
-        return Outputs(F.normalize(query, dim=-1), pictures[count:], scale)
+        return of_triplets(batch, pictures, texts, self.weight, backbone.logit_scale.exp())
+
+    @torch.no_grad()
+    def image_features(self, learner: Predicts, images: Images, wants: Wants) -> ImageFeatures:
+        backbone = self._ready(learner)
+        return in_float(backbone.image(_fitted(images.pixels, backbone), wants))
+
+    def keep(self, path: Path) -> None:
+        """Write the features that it has made, by name, for the teacher `KeptFeatures`.
+
+        Raises:
+            UserError: it has made none.
+        """
+        if self._backbone is None or not self._kept:
+            raise UserError("the teacher 'backbone' has made no features yet: ask it for outputs first")
+        features: dict[str, tuple[list[str], Tensor]] = {}
+        for kind in dict.fromkeys(kind for kind, _ in self._kept):
+            rows = {name: row for (own, name), row in self._kept.items() if own == kind}
+            features[kind] = [*rows], torch.stack([*rows.values()])
+        save_tree(path, {"features": features, "scale": self._backbone.logit_scale.exp()})
 
     def bytes(self) -> int:
         """Those of its weights, and of the features that it keeps."""
@@ -103,11 +123,7 @@ class OtherBackbone(TeacherPart):
 
     def _seen(self, backbone: Backbone, images: Images) -> Callable[[list[int]], Tensor]:
         def make(rows: list[int]) -> Tensor:
-            pixels, size = images.at(rows).to(backbone.logit_scale.device), (backbone.image_size,) * 2
-            if pixels.shape[-2:] != size:
-                resized = F.interpolate(pixels.float(), size, mode="bicubic", antialias=True)
-                pixels = resized.round().clamp(0, 255).to(torch.uint8)
-            return backbone.image(pixels).pooled
+            return backbone.image(_fitted(images.at(rows), backbone)).pooled
 
         return make
 
@@ -119,6 +135,15 @@ class OtherBackbone(TeacherPart):
             return backbone.text(F.pad(ids, (0, max(0, room - ids.shape[1])))[:, :room]).pooled
 
         return make
+
+
+def _fitted(pixels: Tensor, backbone: Backbone) -> Tensor:
+    """Pixels on the backbone's device and of its size."""
+    pixels, size = pixels.to(backbone.logit_scale.device), (backbone.image_size,) * 2
+    if pixels.shape[-2:] == size:
+        return pixels
+    resized = F.interpolate(pixels.float(), size, mode="bicubic", antialias=True)
+    return resized.round().clamp(0, 255).to(torch.uint8)
 
 
 def _same_words(backbone: Backbone, model: Any) -> None:

@@ -8,6 +8,7 @@ from types import SimpleNamespace
 import pytest
 from torch import Tensor
 
+from clplat.parts.teachers._base import teacher_named
 from clplat.testing import TinyTowers, nudge, tiny_collate, tiny_domains, tiny_learner
 from strategies import DualTeacher
 
@@ -63,3 +64,26 @@ def test_it_is_zero_until_the_model_moves() -> None:
     learner = tiny_learner(model)
     strategy.before_experience(learner, FIRST)
     assert abs(float(strategy.loss(learner, BATCH, model(BATCH))["dual"].detach())) < 1e-6
+
+
+def test_an_ensemble_counts_evenly_on_its_own_scales() -> None:
+    """MobileCLIP: the mean over teachers of KL between affinities, each model with its own logit scale."""
+    named = [teacher_named(name) for name in ("initial", "previous", "momentum")]
+    strategy, model = DualTeacher(1.5, temperature=None, sharpness=None, teachers=named), TinyTowers()
+    learner, old = tiny_learner(model), []
+    for experience in (FIRST, SECOND):
+        old.append(10.0 * cosines(model(BATCH)))  # the scale of these towers
+        strategy.before_experience(learner, experience)
+        nudge(model, 0.4)
+    outputs = model(BATCH)
+    student = 10.0 * cosines(outputs)
+    # The momentum model has not followed yet: it is still the one before the stream.
+    expected = sum(slow([t], student, 1.0, 1.0) for t in (old[0], old[1], old[0])) / 3
+    found = float(strategy.loss(learner, BATCH, outputs)["dual"].detach())
+    assert found == pytest.approx(1.5 * expected, rel=1e-3)
+    assert {*strategy.state_dict()} == {"teacher_0", "teacher_1", "teacher_2"}
+
+
+def test_one_teacher_is_too_few() -> None:
+    with pytest.raises(ValueError, match="at least two teachers"):
+        DualTeacher(teachers=[teacher_named("initial")])

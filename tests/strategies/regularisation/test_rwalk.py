@@ -66,5 +66,5 @@ def test_importance_is_curvature_and_the_path_in_its_metric() -> None:
 
 
 def test_wrong_settings_are_refused() -> None:
-    with pytest.raises(ValueError, match=r"every at least 1 and xi above 0, not 0\.3, 0 and 0\.001"):
+    with pytest.raises(ValueError, match=r"every at least 1 and xi above 0, not 0\.03, 0 and 0\.001"):
         RWalk(every=0)

@@ -1,0 +1,111 @@
+"""Feature distillation: embeddings or patch tokens follow those of another model."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+import torch
+from torch import Tensor
+
+from clplat.config.space import Choice, Float
+from clplat.errors import UserError
+from clplat.mechanisms.feature_match import feature_match
+from clplat.mechanisms.projector import Projector
+from clplat.models.outputs import are_embeddings, as_outputs
+from clplat.parts.teachers._base import TeacherPart, teacher_named
+from clplat.training.strategy import Strategy, SupportsLearning
+
+__all__ = ["FeatureDistill"]
+
+
+class FeatureDistill(Strategy):
+    """Features follow a teacher's: of queries and targets, or of all patches of the batch's pictures.
+
+    ``loss = weight * match(h(f), f')`` with f of the student and f' of the teacher, see
+    `clplat.mechanisms.feature_match.feature_match`. Where the widths differ, h is a linear projector that is
+    trained beside the model; correlations need none.
+
+    Args:
+        weight: of the term.
+        teacher: of any kind, ``clplat list teachers``.
+        of: ``embeddings``: what is compared in search, the mean over both sides; ``tokens``: the patch tokens
+            of the image tower.
+        form: ``cosine``: 1 - cos; ``mse``: squared differences; ``correlation``: squared differences of the
+            cosines among the tokens of one picture, or among the embeddings of one side.
+        seed: of the projector; by default the experiment's.
+
+    References:
+        Csizmadia et al. 2025 (DCLIP), arXiv 2505.21549; Wang et al. 2024 (SAM-CLIP), arXiv 2310.15308; Cai et
+        al. 2025 (LLaVA-KD), arXiv 2410.16236.
+
+    Needs:
+        A learner with ``predict`` whose outputs are `clplat.parts.Outputs` or a pair of rows (B, D) and (C,
+        D), the B targets first; of tokens a `ComposedRetriever`.
+
+    Relations:
+        `Distill` keeps similarities and lets features move together.
+
+    Example:
+        >>> from strategies import FeatureDistill
+        >>> FeatureDistill(form="mse").of
+        'embeddings'
+    """
+
+    needs_embeddings = True
+    terms = ("features",)
+    stores = "weights"
+
+    def __init__(
+        self,
+        weight: Annotated[float, Float(0.1, 30.0, log=True)] = 1.0,
+        teacher: TeacherPart | None = None,
+        of: Literal["embeddings", "tokens"] = "embeddings",
+        form: Annotated[
+            Literal["cosine", "mse", "correlation"], Choice("cosine", "mse", "correlation")
+        ] = "cosine",
+        seed: int | None = None,
+    ) -> None:
+        if weight < 0:
+            raise ValueError(f"weight must be at least 0, not {weight}")
+        self.weight, self.of, self.form, self.seed = weight, of, form, seed
+        self.teacher = teacher_named("previous" if teacher is None else teacher)
+        self._projector = Projector(seed=seed or 0)
+
+    def before_experience(self, learner: SupportsLearning, experience: Any) -> None:
+        if self.of == "tokens" and not hasattr(learner.model, "image_features"):
+            raise UserError("feature_distill of tokens needs a ComposedRetriever as the model")
+        self.teacher.begin(learner)
+
+    def loss(self, learner: SupportsLearning, batch: Any, outputs: Any) -> dict[str, Tensor]:
+        if not are_embeddings(outputs):
+            raise TypeError("FeatureDistill needs embeddings of two sides, not logits: Distill takes those")
+        if not self.teacher.knows:
+            return {}
+        pairs = self._tokens(learner, batch) if self.of == "tokens" else self._rows(learner, batch, outputs)
+        found = [feature_match(self._fitted(one, other), other, self.form) for one, other in pairs]
+        return {"features": self.weight * torch.stack(found).mean()}
+
+    def _rows(self, learner: SupportsLearning, batch: Any, outputs: Any) -> list[tuple[Tensor, Tensor]]:
+        own: Any = as_outputs(outputs)
+        other: Any = as_outputs(self.teacher.outputs(learner, batch))
+        count = len(own.query)
+        return [(own.query, other.query), (own.candidates[:count], other.candidates[:count])]
+
+    def _tokens(self, learner: SupportsLearning, batch: Any) -> list[tuple[Tensor, Tensor]]:
+        model: Any = learner.model
+        own: Tensor = model.image_features(batch.pictures, {"tokens"}).tokens
+        other: Any = self.teacher.image_features(learner, batch.pictures, {"tokens"}).tokens
+        if own.shape[1] != other.shape[1]:
+            raise UserError(
+                f"the teacher has {other.shape[1]} patches of a picture, the student {own.shape[1]}"
+            )
+        return [(own, other)]
+
+    def _fitted(self, rows: Tensor, like: Tensor) -> Tensor:
+        if self.form == "correlation" or rows.shape[-1] == like.shape[-1]:
+            return rows
+        return self._projector(rows.flatten(0, -2), like.shape[-1]).reshape(like.shape)
+
+    def after_step(self, learner: SupportsLearning, batch: Any, outputs: Any) -> None:
+        self.teacher.follow(learner)
+        self._projector.step(learner.averaged)

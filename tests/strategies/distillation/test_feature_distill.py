@@ -1,0 +1,74 @@
+"""Feature distillation of embeddings and of tokens, by hand; another width has a projector."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+import torch
+from torch.nn.functional import normalize
+
+from clplat.errors import UserError
+from clplat.parts.adapters.full import Full
+from clplat.parts.teachers.backbone import OtherBackbone
+from clplat.testing import TinyTowers, nudge, tiny_collate, tiny_domains, tiny_learner, tiny_retriever
+from strategies import FeatureDistill
+
+BATCH = tiny_collate()(tiny_domains()[0].train[:4])
+DOMAIN = SimpleNamespace(dataset=tiny_domains()[0].train)
+
+
+def test_embeddings_of_both_sides_keep_their_direction() -> None:
+    strategy, model = FeatureDistill(weight=1.5), TinyTowers()
+    learner, old = tiny_learner(model), model(BATCH)
+    strategy.before_experience(learner, DOMAIN)
+    nudge(model, 0.3)
+    new, expected = model(BATCH), 0.0
+    for side in ("query", "candidates"):
+        expected += float((1 - (old[side][:4].double() * new[side][:4].double()).sum(1)).mean().detach()) / 2
+    found = strategy.loss(learner, BATCH, new)["features"]
+    assert expected > 1e-2 and float(found.detach()) == pytest.approx(1.5 * expected, rel=1e-3)
+
+
+def test_tokens_keep_how_they_correlate() -> None:
+    strategy, model = (
+        FeatureDistill(weight=2.0, of="tokens", form="correlation"),
+        tiny_retriever(Full()).eval(),
+    )
+    learner = tiny_learner(model)
+
+    def correlations() -> torch.Tensor:
+        with torch.no_grad():
+            tokens = normalize(model.image_features(BATCH.pictures, {"tokens"}).tokens.double(), dim=-1)
+        return tokens @ tokens.mT
+
+    before = correlations()
+    strategy.before_experience(learner, DOMAIN)
+    nudge(model, 0.05)
+    expected = float((correlations() - before).square().mean())
+    found = strategy.loss(learner, BATCH, model(BATCH))["features"]
+    assert expected > 1e-5 and float(found.detach()) == pytest.approx(2.0 * expected, rel=1e-3)
+
+
+def test_a_teacher_of_another_width_is_met_by_a_projector() -> None:
+    strategy, losses = FeatureDistill(teacher=OtherBackbone()), []
+    model: Any = tiny_retriever(Full(last=1))
+    learner = tiny_learner(model)
+    strategy.before_experience(learner, DOMAIN)
+    for _ in range(12):
+        loss = strategy.loss(learner, BATCH, model.eval()(BATCH))["features"]
+        torch.autograd.backward(loss)
+        strategy.after_step(learner, BATCH, None)
+        losses.append(loss.item())
+    assert losses[-1] < 0.9 * losses[0]
+
+
+def test_what_does_not_fit_is_said() -> None:
+    learner = tiny_learner(tiny_retriever(Full(last=1)))
+    with pytest.raises(UserError, match="needs a ComposedRetriever"):
+        FeatureDistill(of="tokens").before_experience(tiny_learner(TinyTowers()), DOMAIN)
+    strategy = FeatureDistill(of="tokens", teacher=OtherBackbone())
+    strategy.before_experience(learner, DOMAIN)
+    with pytest.raises(UserError, match=r"the teacher has \d+ patches of a picture, the student 4"):
+        strategy.loss(learner, BATCH, learner.predict(BATCH))

@@ -1,0 +1,62 @@
+"""Feature replay: what is read, what the loss of generated features is, and what the alignment trains."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from clplat.errors import UserError
+from clplat.mechanisms.late_features import late_features, late_loss
+from clplat.parts.adapters.full import Full
+from clplat.parts.composers.combiner import Combiner
+from clplat.parts.heads.matryoshka import Matryoshka
+from clplat.testing import tiny_collate, tiny_domains, tiny_learner, tiny_retriever
+from clplat.training.learner import Learner
+from strategies import FeatureReplay
+
+DATA = tiny_domains()[0].train[:12]
+BATCH = tiny_collate()(DATA)
+
+
+def test_features_of_a_batch_have_the_batchs_own_loss() -> None:
+    model = tiny_retriever(Full(last=1), Combiner(8, 16)).eval()
+    rows = late_features(tiny_learner(model), DATA, batch_size=5)[""]
+    assert rows.shape == (12, 3 * 24)
+    made = model(BATCH)
+    logits = float(made.scale) * made.query.double() @ made.candidates[:12].double().T
+    expected = -float(logits.log_softmax(1).diagonal().mean().detach())
+    found = late_loss(model, rows, [""] * 12)
+    assert float(found.detach()) == pytest.approx(expected, rel=1e-4)
+    free = {name: p for name, p in model.named_parameters() if p.requires_grad}
+    reached = torch.autograd.grad(found, [*free.values()], allow_unused=True)
+    names = [name for name, slope in zip(free, reached, strict=True) if slope is not None]
+    assert names and len(names) < len(free) and all(name.startswith("composer.") for name in names)
+
+
+def test_the_towers_are_slow_and_a_head_is_refused() -> None:
+    (group,) = FeatureReplay(slow=0.1).groups(["backbone.model.a", "composer.b"])
+    assert (group.names, group.lr_factor) == (["backbone.model.a"], 0.1)
+    assert FeatureReplay().groups(["backbone.model.a"]) == []
+    model = tiny_retriever(head=Matryoshka(dims=[12]))
+    with pytest.raises(UserError, match="use no head"):
+        late_features(tiny_learner(model), DATA)
+
+
+def test_a_classifier_is_aligned_on_its_classes_alone() -> None:
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        model = nn.Sequential(nn.Linear(4, 8), nn.ReLU(), nn.Linear(8, 3))
+        x = torch.eye(4)[torch.arange(60) % 3] + 0.05 * torch.randn(60, 4)
+    y = torch.arange(60) % 3
+    learner = Learner(model, predict_fn=lambda batch: model(batch[0]))
+    learner.loss_fn = lambda batch, outputs: F.cross_entropy(outputs, batch[1])
+    strategy, below = FeatureReplay(when="after", steps=60, rate=0.1), model[0].weight.detach().clone()
+    for number, classes in enumerate(([0, 1], [2])):
+        learner.begin(number)
+        learner.dataset = [(a, b) for a, b in zip(x, y, strict=True) if int(b) in classes]
+        strategy.after_experience(learner, None)
+        assert strategy.loss(learner, (x, y), model(x)) == {}
+    assert float((model(x).argmax(1) == y).float().mean()) == 1.0, "also of classes whose data are gone"
+    assert torch.equal(model[0].weight, below) and model[2].weight.grad is None
