@@ -22,6 +22,7 @@ from strategies.gradients.gpm import GPM as GPM
 from strategies.gradients.ogd import OGD as OGD
 from strategies.regularisation.ewc import EWC as EWC
 from strategies.regularisation.l2_anchor import L2Anchor as L2Anchor
+from strategies.regularisation.layer_decay import LayerDecay as LayerDecay
 from strategies.regularisation.mas import MAS as MAS
 from strategies.regularisation.rwalk import RWalk as RWalk
 from strategies.regularisation.si import SI as SI
@@ -35,6 +36,7 @@ from strategies.rehearsal.icarl import ICaRL as ICaRL
 from strategies.rehearsal.mir import MIR as MIR
 from strategies.rehearsal.reorganize import Reorganize as Reorganize
 from strategies.rehearsal.replay import Replay as Replay
+from strategies.weight_space.merge import Merge as Merge
 from strategies.weight_space.patch import Patch as Patch
 from strategies.weight_space.task_arithmetic import TaskArithmetic as TaskArithmetic
 from strategies.weight_space.ties import TIES as TIES

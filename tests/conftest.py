@@ -140,10 +140,15 @@ def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool 
     return True if collection_path.is_file() and shard_of(file, int(count)) != int(number) else None
 
 
-# -- the contract tests of one part take at most five seconds of one core -------------------------------
+# -- what a part costs: its contract tests, and the run of a recipe ------------------------------------
 
+#: Seconds of one core above which the contract tests of a part fail.
 BUDGET = 5.0
+#: Above these they are listed below the results: a wave of new parts must fit into `make test`.
+SHOWN = {"contract": 1.5, "recipe": 0.6}
 SPENT: Counter[str] = Counter()
+COSTS: dict[tuple[str, str], list[float]] = {}
+BACKWARD: Counter[str] = Counter()
 
 
 @cache
@@ -161,24 +166,75 @@ def _warm_up() -> None:
     gc.freeze()
 
 
+@cache
+def _count_backward() -> None:
+    """Backward passes say what a part costs on any machine."""
+    import torch
+
+    def counted(function: Callable[..., Any]) -> Callable[..., Any]:
+        @wraps(function)
+        def call(*given: Any, **named: Any) -> Any:
+            BACKWARD["passes"] += 1
+            return function(*given, **named)
+
+        return call
+
+    torch.autograd.backward = counted(torch.autograd.backward)
+    torch.autograd.grad = counted(torch.autograd.grad)
+
+
+def _whose(item: Any) -> tuple[str, str] | None:
+    """What a test is counted for: ``contract`` and the part, ``recipe`` and its name."""
+    parameters = getattr(item, "callspec", None)
+    which = f"[{parameters.id if parameters else ''}]"
+    classes = getattr(getattr(item, "cls", None), "__mro__", ())
+    if any(cls.__module__.startswith("clplat.testing.") for cls in classes):
+        return "contract", f"{item.cls.__name__}{which}"
+    return ("recipe", which) if getattr(item, "originalname", "") == "test_every_recipe_runs" else None
+
+
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_call(item: Any) -> Generator[None, Any, Any]:
-    classes = getattr(getattr(item, "cls", None), "__mro__", ())
-    if not any(cls.__module__.startswith("clplat.testing.") for cls in classes):
+    whose = _whose(item)
+    if whose is None:
         return (yield)
     import torch
 
-    _warm_up()
+    _count_backward()
+    if whose[0] == "contract":
+        _warm_up()
     threads = torch.get_num_threads()
     torch.set_num_threads(1)  # a second thread that waits for a busy core counts as well
-    start = time.process_time()
+    start, passes = time.process_time(), BACKWARD["passes"]
     try:
         result = yield
     finally:
         torch.set_num_threads(threads)
-    parameters = getattr(item, "callspec", None)
-    part = f"{item.cls.__name__}[{parameters.id if parameters else ''}]"
-    SPENT[part] += time.process_time() - start  # type: ignore[assignment]
-    if SPENT[part] > BUDGET:
+    spent = time.process_time() - start
+    item.user_properties.append(("cost", [*whose, spent, BACKWARD["passes"] - passes]))
+    kind, part = whose
+    SPENT[part] += spent  # type: ignore[assignment]
+    if SPENT[part] > BUDGET and kind == "contract":
         pytest.fail(f"the contract tests of {part} take more than {BUDGET:g} s of one core", pytrace=False)
     return result
+
+
+def pytest_runtest_logreport(report: pytest.TestReport) -> None:
+    """With ``-n``, what the workers measured arrives here."""
+    for name, cost in report.user_properties if report.when == "call" else ():
+        if name == "cost":
+            kind, part, spent, passes = cost  # type: ignore[misc]
+            total = COSTS.setdefault((kind, part), [0.0, 0.0])
+            total[0], total[1] = total[0] + spent, total[1] + passes
+
+
+def pytest_terminal_summary(terminalreporter: Any) -> None:
+    for kind, limit in SHOWN.items():
+        mine = {part: cost for (of, part), cost in COSTS.items() if of == kind}
+        over = {part: cost for part, cost in mine.items() if cost[0] > limit}
+        if over:
+            total = sum(spent for spent, _ in mine.values())
+            head = f"{kind}s: {total:.0f} s of CPU for {len(mine)}; above {limit:g} s"
+            terminalreporter.section(head)
+            for part, (spent, passes) in sorted(over.items(), key=lambda one: -one[1][0]):
+                terminalreporter.line(f"{spent:5.1f} s  {passes:5.0f} backward passes  {part}")

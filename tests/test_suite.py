@@ -68,7 +68,7 @@ def test_the_contract_tests_of_a_part_have_a_limit(conftest: Any, monkeypatch: p
     monkeypatch.setattr(conftest.time, "process_time", lambda: next(clock))
 
     def call(part: str) -> None:
-        item = SimpleNamespace(cls=TestBusy, callspec=SimpleNamespace(id=part))
+        item = SimpleNamespace(cls=TestBusy, callspec=SimpleNamespace(id=part), user_properties=[])
         hook = conftest.pytest_runtest_call(item)
         next(hook)
         with pytest.raises(StopIteration):
@@ -87,3 +87,17 @@ def test_other_tests_have_none(conftest: Any, monkeypatch: pytest.MonkeyPatch) -
         next(hook)
         with pytest.raises(StopIteration):
             hook.send(None)
+
+
+def test_parts_that_cost_much_are_listed(conftest: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What each worker measures travels in the reports of its tests."""
+    monkeypatch.setattr(conftest, "COSTS", {})
+    costs = [("contract", "A[x]", 1.0, 40), ("contract", "A[x]", 0.75, 2), ("contract", "A[y]", 0.5, 9)]
+    for cost in [*costs, ("recipe", "[clip]", 0.5, 3)]:
+        properties = [("cost", [*cost]), ("other", 1)]
+        for when in ("call", "teardown"):
+            conftest.pytest_runtest_logreport(SimpleNamespace(when=when, user_properties=properties))
+    lines: list[str] = []
+    terminal = SimpleNamespace(section=lines.append, line=lines.append)
+    conftest.pytest_terminal_summary(terminal)
+    assert lines == ["contracts: 2 s of CPU for 2; above 1.5 s", "  1.8 s     42 backward passes  A[x]"]

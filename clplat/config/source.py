@@ -40,7 +40,7 @@ def options_in_source(kind: Kind, name: str) -> dict[str, Any] | None:
     Example:
         >>> from clplat.kinds import KINDS
         >>> list(options_in_source(KINDS["strategy"], "patch"))
-        ['alpha', 'anchor']
+        ['alpha', 'anchor', 'first', 'path']
     """
     module, _, attribute = (name if kind.plural else kind.maker).partition(":")
     if not kind.plural or (is_dotted(name) and name not in registry.places(kind.plural)):

@@ -6,7 +6,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-__all__ = ["Group", "layer_decay"]
+__all__ = ["Group", "layer_decay", "relative_depths"]
 
 
 @dataclass(frozen=True)
@@ -42,16 +42,31 @@ def layer_decay(names: Sequence[str], factor: float) -> list[Group]:
         >>> [(group.names, group.lr_factor) for group in layer_decay(names, 0.5)]
         [(['backbone.model.visual.transformer.resblocks.1.ln_1.bias'], 0.5)]
     """
-    depths = {name: _depth(name) for name in names}
+    found: dict[float, list[str]] = {}
+    for name, (depth, layers) in _depths(names).items():
+        found.setdefault(factor ** (layers - depth), []).append(name)
+    return [Group(own, rate) for rate, own in found.items()]
+
+
+def relative_depths(names: Sequence[str]) -> dict[str, float]:
+    """How far up its tower a tensor is: 0 before the blocks, 1 after them and outside the towers.
+
+    Example:
+        >>> names = [f"backbone.model.transformer.resblocks.{i}.ln_1.bias" for i in range(3)]
+        >>> [*relative_depths([*names, "composer.gate"]).values()]
+        [0.25, 0.5, 0.75, 1.0]
+    """
+    inside = {name: (depth + 1) / (layers + 1) for name, (depth, layers) in _depths(names).items()}
+    return {name: inside.get(name, 1.0) for name in names}
+
+
+def _depths(names: Sequence[str]) -> dict[str, tuple[int, int]]:
+    """The number of a tensor's block, and that of the blocks of its tower; of those before and in blocks."""
+    depths = {name: depth for name in names if (depth := _depth(name)) is not None}
     layers: dict[bool, int] = {}
     for name, depth in depths.items():
-        if depth is not None:
-            layers[_visual(name)] = max(layers.get(_visual(name), 0), depth + 1)
-    found: dict[float, list[str]] = {}
-    for name, depth in depths.items():
-        if depth is not None:
-            found.setdefault(factor ** (layers[_visual(name)] - depth), []).append(name)
-    return [Group(own, rate) for rate, own in found.items()]
+        layers[_visual(name)] = max(layers.get(_visual(name), 0), depth + 1)
+    return {name: (depth, layers[_visual(name)]) for name, depth in depths.items()}
 
 
 def _visual(name: str) -> bool:

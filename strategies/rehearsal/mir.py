@@ -22,10 +22,11 @@ __all__ = ["MIR"]
 class MIR(Strategy):
     """Maximally interfered retrieval: of stored candidates, those whose loss a virtual step raises most.
 
-    ``theta' = theta - lr * grad task(batch)``; of ``candidates`` drawn exemplars the ``batch_size`` with the
-    largest ``loss(theta') - loss(theta)`` are rehearsed: ``loss = task(batch) + weight * task(chosen)``. The
-    loss of an exemplar is the cross-entropy of its class, or of its target among the candidates drawn. The
-    virtual step is plain gradient descent by the optimizer's learning rate, whatever its momentum.
+    ``theta' = theta - lr * grad task(batch)``; of ``candidates`` drawn exemplars of earlier experiences the
+    ``batch_size`` with the largest ``loss(theta') - loss(theta)`` are rehearsed: ``loss = task(batch) +
+    weight * task(chosen)``. The loss of an exemplar is the cross-entropy of its class, or of its target among
+    the candidates drawn. The virtual step is plain gradient descent by the optimizer's learning rate,
+    whatever its momentum.
 
     A step costs one backward pass and two passes over the candidates without gradients more than `Replay`'s.
 
@@ -73,7 +74,8 @@ class MIR(Strategy):
         self.memory = Memory(size, "reservoir", seed or 0)
 
     def loss(self, learner: SupportsLearning, batch: Any, outputs: Any) -> dict[str, Tensor]:
-        stored = stored_batch(self.memory, self.candidates, outputs)
+        current = str(learner.progress.experience)
+        stored = stored_batch(self.memory, self.candidates, outputs, without=current)
         if stored is None:
             return {}
         if length(stored) > self.batch_size:

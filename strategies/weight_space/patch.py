@@ -9,8 +9,9 @@ import torch
 from torch import Tensor
 
 from clplat.config.space import Choice, Float
-from clplat.mechanisms.merging import Weights, task_vector
-from clplat.mechanisms.weight_space import interpolate, point_of
+from clplat.mechanisms.merging import Weights, arc, task_vector
+from clplat.mechanisms.parameter_groups import relative_depths
+from clplat.mechanisms.weight_space import interpolate, leading, point_of, set_weights, weights_of
 from clplat.training.strategy import Strategy, SupportsLearning
 
 __all__ = ["Patch"]
@@ -28,9 +29,13 @@ class Patch(Strategy):
     Args:
         alpha: 1 is naive fine-tuning, 0 is no update.
         anchor: ``"previous"`` or ``"initial"``.
+        first: alpha of what comes before the blocks of a tower; it goes to ``alpha`` block by block. The same
+            for all unless given.
+        path: between two weights, tensor by tensor: a line, or an arc (slerp), which keeps their length.
 
     References:
-        Ilharco et al. 2022 (PAINT), arXiv 2208.05592; Wortsman et al. 2022 (WiSE-FT), arXiv 2109.01903.
+        Ilharco et al. 2022 (PAINT), arXiv 2208.05592; Wortsman et al. 2022 (WiSE-FT), arXiv 2109.01903; of
+        arcs: Shoemake 1985, Animating Rotation with Quaternion Curves.
 
     Relations:
         `EWC` weights the pull by importance and applies it during training.
@@ -48,10 +53,12 @@ class Patch(Strategy):
         self,
         alpha: Annotated[float, Float(0.1, 0.9)] = 0.5,
         anchor: Annotated[Literal["previous", "initial"], Choice("previous", "initial")] = "previous",
+        first: float | None = None,
+        path: Annotated[Literal["line", "arc"], Choice("line", "arc")] = "line",
     ) -> None:
-        if not 0 <= alpha <= 1:
-            raise ValueError(f"alpha must be between 0 and 1, not {alpha}")
-        self.alpha, self.anchor = alpha, anchor
+        if not (0 <= alpha <= 1 and 0 <= (alpha if first is None else first) <= 1):
+            raise ValueError(f"alpha and first must be between 0 and 1, not {alpha} and {first}")
+        self.alpha, self.anchor, self.first, self.path = alpha, anchor, first, path
         self._start: dict[str, Tensor] = {}
 
     def before_experience(self, learner: SupportsLearning, experience: Any) -> None:
@@ -59,9 +66,22 @@ class Patch(Strategy):
             self._start = point_of(learner.model)
 
     def after_experience(self, learner: SupportsLearning, experience: Any) -> None:
-        interpolate(learner.model, self._start, self.alpha)
+        if self.path == "line" and self.first is None:
+            interpolate(learner.model, self._start, self.alpha)
+            return
+        now = weights_of(learner.model)
+        start = {n: t for n, t in self._start.items() if n in now and t.is_floating_point()}
+        set_weights(learner.model, self._between(start, {n: leading(now[n], t) for n, t in start.items()}))
 
     def merge(self, points: Sequence[Weights]) -> dict[str, Tensor]:
         """Of the weights before the stream and after each of its domains."""
         start, end = points[0 if self.anchor == "initial" else max(0, len(points) - 2)], points[-1]
-        return {name: torch.lerp(start[name], end[name], self.alpha) for name in task_vector(start, end)}
+        return self._between(start, end)
+
+    def _between(self, start: Weights, end: Weights) -> dict[str, Tensor]:
+        first = self.alpha if self.first is None else self.first
+        along = arc if self.path == "arc" else torch.lerp
+        return {
+            name: along(start[name], end[name], first + depth * (self.alpha - first))
+            for name, depth in relative_depths([*task_vector(start, end)]).items()
+        }

@@ -9,8 +9,9 @@ import torch
 from torch import Tensor
 
 from clplat.config.space import Float
-from clplat.mechanisms.merging import Weights, added, task_vector, total
-from clplat.mechanisms.weight_space import grown, padded, set_weights, weights_of
+from clplat.mechanisms.merging import Weights, added, task_vector
+from clplat.mechanisms.task_vectors import TaskVectors
+from clplat.mechanisms.weight_space import set_weights
 from clplat.training.strategy import Strategy, SupportsLearning
 
 __all__ = ["TaskArithmetic"]
@@ -41,30 +42,23 @@ class TaskArithmetic(Strategy):
     """
 
     stores = "weights"
-    state = ("_base", "_sum")
 
     def __init__(self, weight: Annotated[float, Float(0.1, 1.0)] = 0.4) -> None:
         if not weight >= 0:
             raise ValueError(f"weight must be at least 0, not {weight}")
         self.weight = weight
-        self._base: dict[str, Tensor] = {}
-        self._sum: dict[str, Tensor] = {}
+        self._changes = TaskVectors(summed=True)
 
     def before_experience(self, learner: SupportsLearning, experience: Any) -> None:
-        if not self._base:
-            self._base = weights_of(learner.model)
-        set_weights(learner.model, self._base)
+        self._changes.begin(learner.model)
 
     def after_backward(self, learner: SupportsLearning) -> None:
-        # A head grows after `before_experience`; its new rows are nothing yet but where they begin.
-        self._base = grown(self._base, learner.model)
+        self._changes.follow(learner.model)
 
     @torch.no_grad()
     def after_experience(self, learner: SupportsLearning, experience: Any) -> None:
-        vector = task_vector(self._base, weights_of(learner.model))
-        earlier = {name: padded(tensor, vector[name].shape) for name, tensor in self._sum.items()}
-        self._sum = total([earlier, vector])
-        set_weights(learner.model, added(self._base, self._sum, self.weight))
+        self._changes.end(learner.model)
+        set_weights(learner.model, added(self._changes.base, self._changes.vectors[0], self.weight))
 
     def merge(self, points: Sequence[Weights]) -> dict[str, Tensor]:
         """Of the weights before the stream and after each of its domains."""

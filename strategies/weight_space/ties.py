@@ -12,7 +12,8 @@ from torch import Tensor
 from clplat.config.space import Float
 from clplat.mechanisms import merging
 from clplat.mechanisms.merging import Weights
-from clplat.mechanisms.weight_space import grown, padded, set_weights, weights_of
+from clplat.mechanisms.task_vectors import TaskVectors
+from clplat.mechanisms.weight_space import set_weights
 from clplat.training.strategy import Strategy, SupportsLearning
 
 __all__ = ["TIES"]
@@ -45,7 +46,6 @@ class TIES(Strategy):
     """
 
     stores = "weights"
-    state = ("_base", "_vectors")
 
     def __init__(
         self,
@@ -55,23 +55,18 @@ class TIES(Strategy):
         if not (weight >= 0 and 0 < density <= 1):
             raise ValueError(f"weight must be at least 0 and density in (0, 1], not {weight} and {density}")
         self.weight, self.density = weight, density
-        self._base: dict[str, Tensor] = {}
-        self._vectors: list[dict[str, Tensor]] = []
+        self._changes = TaskVectors()
 
     def before_experience(self, learner: SupportsLearning, experience: Any) -> None:
-        if not self._base:
-            self._base = weights_of(learner.model)
-        set_weights(learner.model, self._base)
+        self._changes.begin(learner.model)
 
     def after_backward(self, learner: SupportsLearning) -> None:
-        # A head grows after `before_experience`; its new rows are nothing yet but where they begin.
-        self._base = grown(self._base, learner.model)
+        self._changes.follow(learner.model)
 
     @torch.no_grad()
     def after_experience(self, learner: SupportsLearning, experience: Any) -> None:
-        self._vectors.append(merging.task_vector(self._base, weights_of(learner.model)))
-        fitting = [{n: padded(t, self._base[n].shape) for n, t in v.items()} for v in self._vectors]
-        set_weights(learner.model, self._merged(self._base, fitting))
+        self._changes.end(learner.model)
+        set_weights(learner.model, self._merged(self._changes.base, self._changes.vectors))
 
     def merge(self, points: Sequence[Weights]) -> dict[str, Tensor]:
         """Of the weights before the stream and after each of its domains."""

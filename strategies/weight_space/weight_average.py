@@ -7,7 +7,7 @@ from typing import Annotated, Any
 import torch
 from torch import Tensor, nn
 
-from clplat.config.space import Int
+from clplat.config.space import Float, Int
 from clplat.mechanisms.teacher import moving, snapshot
 from clplat.training.strategy import Strategy, SupportsLearning
 
@@ -19,14 +19,16 @@ class WeightAverage(Strategy):
 
     ``mean <- (n mean + theta) / (n + 1)`` after every ``every`` steps and at the end, beginning with the
     weights before the experience and n = 1. Training itself goes on from theta; when the experience ends, the
-    model becomes the mean, and the next one starts from there.
+    model becomes the mean, and the next one starts from there. With a ``decay`` below 1 it is an exponential
+    moving average: a new model's share is never less than ``1 - decay``.
 
     Args:
         every: steps between two models that the mean takes.
+        decay: of the mean, at most; 1 is the plain mean.
 
     References:
         Zheng et al. 2023 (ZSCL's weight ensemble), arXiv 2303.06628; Izmailov et al. 2018 (SWA), arXiv
-        1803.05407.
+        1803.05407; exponential, over all training: Dong et al. 2022 (FT-CLIP), arXiv 2212.06138.
 
     Relations:
         `Patch` goes back a share of the way in one step, after training.
@@ -40,10 +42,16 @@ class WeightAverage(Strategy):
     stores = "weights"
     state = ("_mean", "_models", "_steps")
 
-    def __init__(self, every: Annotated[int, Int(1, 100, log=True)] = 10) -> None:
+    def __init__(
+        self,
+        every: Annotated[int, Int(1, 100, log=True)] = 10,
+        decay: Annotated[float, Float(0.5, 1.0)] = 1.0,
+    ) -> None:
         if every < 1:
             raise ValueError(f"every must be at least 1, not {every}")
-        self.every = every
+        if not 0 <= decay <= 1:
+            raise ValueError(f"decay must be between 0 and 1, not {decay}")
+        self.every, self.decay = every, decay
         self._mean: dict[str, Tensor] = {}
         self._models = self._steps = 0
 
@@ -57,7 +65,7 @@ class WeightAverage(Strategy):
         for name, tensor in moving(model, statistics=True).items():
             mean = self._mean.setdefault(name, tensor.detach().clone())
             if mean.is_floating_point() and mean.shape == tensor.shape:
-                mean.lerp_(tensor, 1 / self._models)
+                mean.lerp_(tensor, max(1 / self._models, 1 - self.decay))
             else:  # a counter, or a head that grew
                 self._mean[name] = tensor.detach().clone()
 

@@ -96,7 +96,7 @@ def test_the_index_of_a_kind_names_all_of_it(kind: Kind) -> None:
 
 def test_pages_show_what_an_option_may_be() -> None:
     page = part_page(next(kind for kind in SHOWN if kind.slot == "strategy"), "ewc")
-    assert "EWC(lam: float = 0.3, gamma: float = 1.0, decay: float = 0.95)" in page
+    assert "EWC(\n    lam: float = 0.3,\n    gamma: float = 1.0,\n    decay: float = 0.95,\n" in page
     assert "| `--strategy.lam` | a number | `0.3` | 0.003 to 30.0, logarithmic | strength of the" in page
     assert "penalty = lam / 2 * sum_i F_i (theta_i - theta*_i)^2\nF <- gamma * F + F_new" in page
     assert "[`Patch`](../strategies/patch.md) protects by interpolation" in page

@@ -7,7 +7,20 @@ import torch
 from torch import Tensor
 
 from clplat.errors import UserError
-from clplat.mechanisms.merging import added, task_vector, ties, total, trimmed
+from clplat.mechanisms.merging import (
+    added,
+    arc,
+    dropped,
+    greedy_soup,
+    isotropic,
+    mean,
+    task_vector,
+    ties,
+    total,
+    trimmed,
+    weighted_mean,
+)
+from clplat.randomness import generator
 
 ONE = {"a": torch.tensor([4.0, -1.0, 0.5]), "b": torch.tensor([[2.0, -3.0]])}
 TWO = {"a": torch.tensor([-2.0, -5.0, 0.1]), "b": torch.tensor([[1.0, 0.2]])}
@@ -81,3 +94,57 @@ def test_one_vector_is_only_trimmed() -> None:
 def test_no_mass_takes_the_sign_of_most_weights() -> None:
     left, right = {"w": torch.tensor([1.0, 2.0, 3.0])}, {"w": torch.tensor([-1.0, 2.0, 3.0])}
     assert ties([left, right], 1.0)["w"].tolist() == [1.0, 2.0, 3.0]
+
+
+def test_dare_drops_by_chance_and_keeps_the_mean() -> None:
+    vector = {"a": torch.ones(100, 50), "b": torch.full((2000,), -3.0)}
+    found = dropped(vector, 0.9, generator(0, "drop"))
+    assert found["a"].unique().tolist() == pytest.approx([0.0, 10.0])
+    assert float(found["a"].mean()) == pytest.approx(1.0, abs=0.15)
+    assert float((found["b"] == 0).float().mean()) == pytest.approx(0.9, abs=0.03)
+    again = dropped(vector, 0.9, generator(0, "drop"))
+    assert all(torch.equal(found[name], again[name]) for name in found), "of the generator alone"
+    assert torch.equal(dropped(vector, 0.0, generator(0, "drop"))["b"], vector["b"])
+
+
+def test_fisher_weights_each_weight_by_hand() -> None:
+    fishers = [{"a": torch.tensor([1.0, 0.0, 2.0])}, {"a": torch.tensor([3.0, 0.0, 0.0])}]
+    merged = weighted_mean([ONE, TWO], fishers)
+    # (4 - 3 * 2) / 4; of the second neither knows, the third is the first model's; b has no matrix.
+    assert merged["a"].tolist() == pytest.approx([-0.5, -3.0, 0.5], abs=1e-5)
+    assert merged["b"].flatten().tolist() == pytest.approx([1.5, -1.4])
+    grown = weighted_mean([{"w": torch.tensor([2.0, 4.0])}] * 2, [{"w": torch.ones(1)}, {"w": torch.ones(2)}])
+    assert grown["w"].tolist() == pytest.approx([2.0, 4.0])
+
+
+def test_isotropic_levels_the_singular_values() -> None:
+    one, two = torch.diag(torch.tensor([5.0, 0.0, 1.0])), torch.diag(torch.tensor([0.0, 3.0, 0.0]))
+    merged = isotropic([{"w": one, "b": torch.ones(2)}, {"w": two, "b": torch.zeros(2)}])
+    assert torch.allclose(merged["w"], 3 * torch.eye(3), atol=1e-5)  # (5 + 3 + 1) / 3
+    assert merged["b"].tolist() == [0.5, 0.5]
+    draw = generator(0, "kernel")
+    kernels = [{"w": torch.randn(4, 2, 3, 3, generator=draw, dtype=torch.float64)} for _ in range(3)]
+    matrix = sum(kernel["w"] for kernel in kernels).reshape(4, 18)  # type: ignore[union-attr]
+    values = torch.linalg.svdvals(isotropic(kernels)["w"].reshape(4, 18))
+    assert torch.allclose(values, torch.linalg.svdvals(matrix).mean().expand(4))
+
+
+def test_an_arc_keeps_the_angle_in_shares() -> None:
+    start, end = torch.tensor([2.0, 0.0]), torch.tensor([0.0, 2.0])
+    assert arc(start, end, 1 / 3).tolist() == pytest.approx([3**0.5, 1.0])  # 30 degrees
+    assert arc(start, 3 * start, 0.5).tolist() == [4.0, 0.0]
+    assert arc(torch.zeros(2), end, 0.5).tolist() == [0.0, 1.0]
+    assert arc(start, end, 0.0).tolist() == [2.0, 0.0] and arc(start, end, 1.0).tolist() == pytest.approx(
+        [0, 2]
+    )
+
+
+def test_a_greedy_soup_takes_what_does_not_hurt() -> None:
+    models = [{"w": torch.tensor([value])} for value in (9.0, 4.0, 1.0)]
+
+    def score(model: dict[str, Tensor]) -> float:
+        return -abs(float(model["w"]) - 2.5)
+
+    # 4 and 1 are as near; (4 + 1) / 2 is the goal, and 9 would pull away from it.
+    assert greedy_soup(models, score)["w"].item() == 2.5  # type: ignore[arg-type]
+    assert mean(models)["w"].item() == pytest.approx(14 / 3)

@@ -29,11 +29,18 @@ SMALL: dict[str, Any] = {
 
 
 @pytest.fixture(scope="module", params=["full", "lora"])
-def source(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def source(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory, small_backbone: Path
+) -> Path:
     folder = tmp_path_factory.mktemp("runs") / "naive-s3"
     options = {"full": {"name": "full", "last": 1}, "lora": {"name": "lora", "targets": "mlp"}}
     rate = {"full": 3e-3, "lora": 0.05}[request.param]
-    raw = {**SMALL, "adapter": options[request.param], "train": {**SMALL["train"], "lr": rate}}
+    raw = {
+        **SMALL,
+        "backbone": f"local-dir:{small_backbone}",
+        "adapter": options[request.param],
+        "train": {**SMALL["train"], "lr": rate},
+    }
     run(raw, folder, checkpoint_every=0)
     return folder
 

@@ -135,6 +135,18 @@ def raw_cifar(root: Path, name: str, split: str) -> tuple[Any, list[int]]:
     return np.vstack([one["data"] for one in found]).reshape(-1, 3, 32, 32).transpose(0, 2, 3, 1), labels
 
 
+def test_unibench_is_twelve_sets_and_three_probes(root: str, tmp_path: Path) -> None:
+    for entry in Path(root).iterdir():
+        (tmp_path / entry.name).symlink_to(entry)
+    twins.classification(tmp_path, ["cifar10"], each=2)
+    suite = recipe("unibench").config
+    config = resolve({**suite, "scenario": {**suite["scenario"], "root": str(tmp_path)}})
+    domains = config.make("scenario").build()[0]
+    assert {domain.name for domain in domains} == {*ORDER_1, "cifar10"} and len(domains) == 12
+    named = {probe.name.partition("/")[0] for probe in config.make("probes").beside([])}
+    assert named == {"compositions", "negation", "several-objects"}
+
+
 def test_mtil_is_eleven_sets_in_two_orders_with_the_sources_counts(root: str) -> None:
     made = {}
     for name in ("mtil_1", "mtil_2"):

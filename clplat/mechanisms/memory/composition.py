@@ -21,6 +21,7 @@ def stored_batch(
     outputs: Any,
     domains: Domains = "auto",
     join: Callable[[list[Any]], Any] = join_examples,
+    without: str | None = None,
 ) -> Any | None:
     """A batch of up to ``count`` stored examples as the loss wants them; None where there are none.
 
@@ -34,9 +35,10 @@ def stored_batch(
         outputs: of the model, for any batch: they say which of the two losses it is.
         domains: ``"one"``, ``"all"`` together, or by the outputs (``"auto"``).
         join: makes a batch of examples.
+        without: a group that is left out, as that of the experience that is trained on.
     """
     mixed = domains == "all" or (domains == "auto" and not are_embeddings(outputs))
-    return memory.sample(count, mixed, join)
+    return memory.sample(count, mixed, join, without)
 
 
 def enough(batch_size: int) -> int:

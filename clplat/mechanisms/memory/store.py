@@ -122,8 +122,7 @@ class Memory:
         return [rows[i] for i in self._coreset.order(seen, room, self._generator)]
 
     def _drawn(self, count: int, share: int) -> list[int]:
-        drawn = torch.randperm(count, generator=self._generator)[:share]
-        return drawn.sort().values.tolist()
+        return torch.randperm(count, generator=self._generator)[:share].sort().values.tolist()
 
     def _add_newest(self, learner: Describes, data: Any, group: str, rows: Sequence[int]) -> None:
         newest = rows[max(0, len(rows) - self.size) :]
@@ -183,11 +182,9 @@ class Memory:
         if self.policy == "queue":
             next(filter(None, rows)).pop(0)
             return True
-        if self.policy in ("balanced", "ring") and len(held) < len(largest):
-            largest.pop(0 if self.policy == "ring" else self._integer(len(largest)))
-            return True
-        if self.policy == "ring":
-            held.pop(0)
+        if self.policy == "ring" or (self.policy == "balanced" and len(held) < len(largest)):
+            longer = largest if len(held) < len(largest) else held
+            longer.pop(0 if self.policy == "ring" else self._integer(len(longer)))
             return True
         # Vitter's algorithm R, over the whole memory or within the group.
         whole = self.policy == "reservoir"
@@ -200,7 +197,11 @@ class Memory:
         return False
 
     def sample(
-        self, count: int, mixed: bool = False, join: Callable[[list[Any]], Any] = join_examples
+        self,
+        count: int,
+        mixed: bool = False,
+        join: Callable[[list[Any]], Any] = join_examples,
+        without: str | None = None,
     ) -> Any | None:
         """A batch of up to ``count`` stored examples; None where there are none.
 
@@ -209,12 +210,13 @@ class Memory:
             mixed: of all experiences together, as a loss over classes wants them; else of one experience,
                 because the negatives of a contrastive batch are then as hard as in training: across domains
                 they would be told apart by their style alone. An experience of which one example is left has
-                no negatives to offer and is passed over; a full memory of one of each, as after a long stream
-                of short experiences, has them together.
+                no negatives to offer and is passed over; a full memory of one of each has them together.
             join: makes a batch of examples.
+            without: a group that is left out.
         """
         mixed = mixed or self._one_of_each()
-        groups = [rows for rows in self.groups.values() if len(rows) > 1 or mixed]
+        named = self.groups.items()
+        groups = [rows for name, rows in named if (len(rows) > 1 or mixed) and name != without]
         if not any(groups):
             return None
         rows = [row for group in groups for row in group] if mixed else groups[self._integer(len(groups))]
@@ -240,9 +242,8 @@ class Memory:
         return batches
 
     def state_dict(self) -> dict[str, Any]:
-        own = {"seen": self._seen, "offered": self._offered, "groups": self.groups}
-        own["experiences"] = self._experiences
-        return own | {"generator": self._generator.get_state()}
+        counts = {"seen": self._seen, "offered": self._offered, "experiences": self._experiences}
+        return counts | {"groups": self.groups, "generator": self._generator.get_state()}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         # At rest on the CPU, as rows that are added later: what resumes on a device moves numbers there.

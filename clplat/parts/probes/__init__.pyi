@@ -2,4 +2,5 @@
 
 from clplat.parts.probes.geometry import Geometry as Geometry
 from clplat.parts.probes.negbench import NegBench as NegBench
+from clplat.parts.probes.seen_classes import SeenClasses as SeenClasses
 from clplat.parts.probes.sugarcrepe_pp import SugarCrepePP as SugarCrepePP

@@ -13,8 +13,9 @@ from clplat.errors import UserError, unknown_name
 __all__ = ["Group", "ModelView", "Probe", "Probes", "checked_probes"]
 
 #: ``zero-shot``: skill outside the stream, which the scores ``zs_*`` average; ``composition``: words that
-#: change the meaning; ``geometry``: of the embeddings themselves; ``robustness``: against changed inputs.
-Group: TypeAlias = Literal["zero-shot", "composition", "geometry", "robustness"]
+#: change the meaning; ``geometry``: of the embeddings themselves; ``robustness``: against changed inputs;
+#: ``stream``: what was trained on, in another way than its sets say.
+Group: TypeAlias = Literal["zero-shot", "composition", "geometry", "robustness", "stream"]
 
 
 class ModelView(Protocol):

@@ -21,6 +21,8 @@ def test_the_most_harmed_are_rehearsed() -> None:
     learner = tiny_learner(model, lr=0.5)
     assert strategy.loss(learner, BATCH, model(BATCH)) == {}
     strategy.after_step(learner, BATCH, model(BATCH))
+    assert strategy.loss(learner, OTHER, model(OTHER)) == {}, "of this experience nothing is rehearsed"
+    learner.begin(1)
     slopes, stepped = task_gradients(model, OTHER), copy.deepcopy(model)
     for name, parameter in stepped.named_parameters():
         if name in slopes:
@@ -65,6 +67,7 @@ def test_of_a_classifier_the_loss_is_that_of_the_class() -> None:
     x = torch.eye(2)[torch.tensor([0, 0, 0, 1, 1, 1])]
     strategy.after_step(learner, (x, torch.tensor([0, 0, 0, 1, 1, 1])), model(x))
     assert len(split_batch((x, x))) == 6
+    learner.begin(1)
     new = (torch.eye(2)[[1, 1]], torch.tensor([2, 2]))
     strategy.loss(learner, new, model(new[0]))
     assert seen[-1] == [1, 1], "those that look as the new class does"

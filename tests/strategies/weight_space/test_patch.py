@@ -143,3 +143,23 @@ def test_a_head_that_grows_keeps_its_new_rows() -> None:
     found = weights(model)["classifier.weight"]
     assert found.shape == (5, 4) and torch.equal(found[2:], trained[2:])
     assert torch.allclose(found[:2], (start + trained[:2]) / 2)
+
+
+def test_shares_by_depth_and_along_an_arc() -> None:
+    names = [f"backbone.model.visual.{place}" for place in ("conv1.weight", "transformer.resblocks.0.w")]
+    start = {name: torch.tensor([1.0, 0.0]) for name in [*names, "composer.w"]}
+    end = {name: torch.tensor([0.0, 1.0]) for name in start}
+    found = Patch(alpha=1.0, first=0.2).merge([start, end])
+    assert [value[1].item() for value in found.values()] == pytest.approx([0.2, 0.6, 1.0])
+    found = Patch(alpha=0.5, path="arc").merge([start, end])
+    assert all(value.tolist() == pytest.approx([0.5**0.5] * 2) for value in found.values())
+
+
+def test_an_arc_is_taken_in_training() -> None:
+    strategy, model = Patch(alpha=0.5, path="arc"), nn.Linear(2, 1, bias=False)
+    model.weight.data = torch.tensor([[1.0, 0.0]])
+    learner = learner_of(model)
+    strategy.before_experience(learner, FIRST)
+    model.weight.data = torch.tensor([[0.0, 1.0]])
+    strategy.after_experience(learner, FIRST)
+    assert model.weight[0].tolist() == pytest.approx([0.5**0.5] * 2)

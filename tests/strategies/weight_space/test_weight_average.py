@@ -46,6 +46,16 @@ def test_an_experience_of_few_steps_is_learnt_from() -> None:
     assert walk(WeightAverage(every=100), Line(), [1.0, 3.0]).item() == pytest.approx(1.5)
 
 
+def test_an_exponential_mean_begins_as_a_plain_one() -> None:
+    # (0 + 3) / 2 = 1.5, then (2 * 1.5 + 9) / 3 = 4: a third is more than a quarter.
+    assert walk(WeightAverage(every=1, decay=0.75), Line(), [3.0, 9.0]).item() == pytest.approx(4.0)
+    # From the fourth model on a quarter.
+    ends = 0.75 * (0.75 * 4.0 + 0.25 * 8.0) + 0.25 * 1.0
+    assert walk(WeightAverage(every=1, decay=0.75), Line(), [3.0, 9.0, 8.0, 1.0]).item() == pytest.approx(
+        ends
+    )
+
+
 def test_a_wrong_interval_is_refused() -> None:
     with pytest.raises(ValueError, match="every must be at least 1, not 0"):
         WeightAverage(every=0)
