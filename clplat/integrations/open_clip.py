@@ -122,7 +122,7 @@ class _Judge:
 def _task_loss(batch: Any, outputs: Any) -> Tensor:
     if not hasattr(outputs, "task_loss"):
         raise UserError(
-            "this strategy needs a loss_fn(batch, outputs) for outputs of its own making: this loop has none, "
+            "this strategy needs a loss_fn(batch, outputs) for outputs of its own: this loop has none, "
             "its losses are computed with the model"
         )
     loss: Tensor = outputs.task_loss
