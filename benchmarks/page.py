@@ -22,6 +22,7 @@ MODULES = (
     "tracking",
     "workers",
     "reading",
+    "tables",
     "peers_accuracy",
 )
 #: The module whose rows are accuracies.
