@@ -170,7 +170,8 @@ def _table(data: Any) -> Any:
     """Tables of the library `datasets` joined as one of its own: trainers ask for its columns."""
     if not isinstance(data, ConcatDataset):
         return data
-    parts = [p.dataset.select(p.indices) if _chosen(p) else p for p in data.datasets]
+    held: list[Any] = [*data.datasets]
+    parts = [p.dataset.select(p.indices) if _chosen(p) else p for p in held]
     if all(hasattr(part, "column_names") for part in parts):
         from datasets import concatenate_datasets
 

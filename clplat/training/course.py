@@ -35,8 +35,8 @@ class Course:
         """The numbers of all passes over the data, ``count`` of a phase that does not say how many."""
         course = spans(self.phases, count)
         for self._span in course:
-            where = {"epochs": course[-1].stop, "phase": self._span.phase.name}
-            self.learner.progress = replace(self.learner.progress, **where)
+            place, name = self.learner.progress, self._span.phase.name
+            self.learner.progress = replace(place, epochs=course[-1].stop, phase=name)
             self.enter()
             yield from range(self._span.start, self._span.stop)
 
