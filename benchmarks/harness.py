@@ -86,7 +86,7 @@ def child(*arguments: str) -> str:
     return done.stdout.strip().rpartition("\n")[2]
 
 
-def _resident_peak() -> float:
+def resident_peak() -> float:
     """In megabytes. Linux's ru_maxrss would count what the parent held when it started this process."""
     status = Path("/proc/self/status")
     if status.exists():
@@ -113,7 +113,7 @@ def main(task: str, module: str, *which: str) -> None:
         call = benchmark.ours(*which)
         start = time.perf_counter()
         call()
-        print(json.dumps([time.perf_counter() - start, _resident_peak()]))
+        print(json.dumps([time.perf_counter() - start, resident_peak()]))
 
 
 if __name__ == "__main__":

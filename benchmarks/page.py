@@ -21,6 +21,7 @@ MODULES = (
     "tracking",
     "workers",
     "reading",
+    "tables",
 )
 RESULTS = Path(__file__).with_name("results.json")
 PAGE = ROOT / "docs" / "performance.md"

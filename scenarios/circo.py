@@ -12,6 +12,7 @@ from typing_extensions import NotRequired, TypedDict
 from clplat.data.missing import MissingPictures
 from clplat.data.picture_files import PictureFiles
 from clplat.data.records import Domain, Gallery, Picture, Protocol, Query, RetrievalSet
+from clplat.data.uncollected import uncollected
 from clplat.errors import UserError
 
 from ._cir import Benchmark, Read, existing_file, finished, read_json
@@ -89,6 +90,10 @@ class CIRCO(Benchmark):
     @cached_property
     def _read(self) -> Read:
         self.refuse_missing()
+        with uncollected():
+            return self._read_now()
+
+    def _read_now(self) -> Read:
         root = Path(self.root).expanduser()
         files = PictureFiles(self.images or root / "COCO2017_unlabeled/unlabeled2017", "circo")
         numbers = _numbers(existing_file(root / _LIST, "circo"))

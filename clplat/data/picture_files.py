@@ -81,7 +81,7 @@ class PictureFiles:
         key = f"{self.source}/{name}"
         if found is None:
             self._absent[key] = None
-        path = os.path.join(place, found or name.rpartition("/")[2])
+        path = place + (found or name.rpartition("/")[2])
         load = partial(_open, path)
         return Picture(key, load, caption, stamp=partial(_stamp, path), sized=load)
 
@@ -96,11 +96,11 @@ class PictureFiles:
         return tuple(map(self.picture, names))
 
     def _find(self, name: str) -> tuple[str, str | None]:
-        """The folder, and the file's path in it as it is on disk: as it stands, spelt otherwise, or None."""
+        """The folder with a slash, and the path below it as on disk: as named, spelt otherwise, or None."""
         folder, _, bare = name.rpartition("/")
         if folder not in self._listed:
             place = _existing(self.root, folder)
-            self._listed[folder] = place, _listing(place, self.flat)
+            self._listed[folder] = os.path.join(place, ""), _listing(place, self.flat)
         place, listed = self._listed[folder]
         found = listed.get(bare) or listed.get(_plain(bare))
         if found is None:
@@ -132,14 +132,15 @@ def _listing(folder: str, deep: bool) -> dict[str, str]:
     With ``deep`` those of the folders below it as well, each as its path.
     """
     found = sorted(os.path.relpath(path, folder) for path in _walk(folder)) if deep else _files(folder)
+    endings = {path: os.path.splitext(path)[1] for path in found}
+    pictures = {path: ending for path, ending in endings.items() if ending.lower() in _ENDINGS}
     listed: dict[str, str] = {}
-    pictures = [path for path in found if os.path.splitext(path)[1].lower() in _ENDINGS]
     for path in pictures:
-        listed.setdefault(os.path.basename(path), path)
-    for path in pictures:  # a name as it stands goes before one in other letters
-        name = _plain(os.path.basename(path))
+        listed.setdefault(os.path.basename(path) if deep else path, path)
+    for path, ending in pictures.items():  # a name as it stands goes before one in other letters
+        name = _plain(os.path.basename(path) if deep else path)
         listed.setdefault(name, path)
-        listed.setdefault(os.path.splitext(name)[0] + ".*", path)
+        listed.setdefault(f"{name[: -len(ending)]}.*", path)
     return listed
 
 

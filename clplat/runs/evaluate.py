@@ -90,17 +90,14 @@ def evaluate(
         ['image_only', 'text_only', 'sum', 'slerp (alpha 0.8)', 'slerp']
     """
     start, listener = time.perf_counter(), listener or Listener()
-    folder = Path(run) if run is not None else None
+    folder, weights, out = (None if one is None else Path(one) for one in (run, composer, submit))
     resolved = asked_for(config, folder)
     scenario = resolved.make("scenario")
     domains: Sequence[Domain] = scenario.build()[0]
     resolved = with_split(resolved, config, domains)
-    model = load_model(resolved, folder, version, Path(composer) if composer is not None else None)
-    for remark in remarks(resolved, scenario):
-        listener.note(remark)
+    model = load_model(resolved, folder, version, weights)
     result = _blank(resolved, model, scenario, domains)
     result |= {"command": _command(config, run, version, composer), "config": recorded(resolved, folder)}
-    out = Path(submit) if submit is not None else None
     result |= _measured(resolved, model, scenario, domains, listener, out)
     result["measured"]["seconds"] = round(time.perf_counter() - start, 3)
     return result
@@ -139,6 +136,8 @@ def _measured(
     listener: Listener,
     submit: Path | None,
 ) -> dict[str, Any]:
+    for remark in remarks(config, scenario):
+        listener.note(remark)
     split, retriever = config.evaluation.split, model.retriever
     looked_at = [[domain.sets.get(split), *domain.beside(split).values()] for domain in domains]
     cut = cut_texts(retriever, list(words(looked_at)), config.data.long_texts)

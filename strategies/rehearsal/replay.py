@@ -8,8 +8,8 @@ from torch import Tensor
 
 from clplat.config.space import Choice, Float, Int
 from clplat.mechanisms.examples import length
-from clplat.mechanisms.memory import Memory, Policy
-from clplat.mechanisms.memory.composition import Domains, enough, stored_batch
+from clplat.mechanisms.memory import Memory
+from clplat.mechanisms.memory.composition import enough, stored_batch
 from clplat.training.strategy import Strategy, SupportsLearning
 
 __all__ = ["Replay"]
@@ -65,9 +65,14 @@ class Replay(Strategy):
         size: Annotated[int, Int(50, 1000, log=True)] = 200,
         batch_size: int = 64,
         weight: Annotated[float, Float(0.25, 4.0, log=True)] = 1.0,
-        policy: Annotated[Policy, Choice("balanced", "reservoir")] = "balanced",
+        policy: Annotated[  # written out, as `Policy` is: the command line reads it without importing torch
+            Literal[
+                "balanced", "reservoir", "queue", "ring", "herding", "kmeans", "mean", "gradients", "coverage"
+            ],
+            Choice("balanced", "reservoir"),
+        ] = "balanced",
         seed: int | None = None,
-        domains: Domains = "auto",
+        domains: Literal["auto", "one", "all"] = "auto",
         combine: Literal["sum", "mean"] = "sum",
         per: Literal["experience", "class"] = "experience",
     ) -> None:

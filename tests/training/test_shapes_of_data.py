@@ -14,7 +14,7 @@ from clplat import registry
 from clplat.data.collate import Collate
 from clplat.data.records import Domain
 from clplat.errors import UserError
-from clplat.parts.adapters.peft import LoRA
+from clplat.parts.adapters.full import Full
 from clplat.parts.composers.sum import Sum
 from clplat.parts.transforms.captions import Captions
 from clplat.runs.experiment import run
@@ -30,7 +30,7 @@ STRATEGIES = [name for name in registry.names("strategies") if registry.load("st
 
 def trainer_of(name: str) -> Trainer:
     strategy = registry.load("strategies", name)()
-    adapter = None if "adapter" in strategy.brings else LoRA()
+    adapter = None if "adapter" in strategy.brings else Full(last=1)
     return tiny_trainer(strategy, tiny_retriever(adapter, Sum()), epochs=1)
 
 

@@ -334,7 +334,7 @@ class PlainLoss(Loss):
 @pytest.mark.parametrize("micro_batch", [None, 4])
 def test_between_two_checks_nothing_is_read(make: Callable[[], Any], micro_batch: int | None) -> None:
     settings = {"optimizer": "sgd", "check_every": 32, "micro_batch": micro_batch}
-    trainer = trainer_with(make(), tiny_retriever(LoRA()), PlainLoss(), **settings)
+    trainer = trainer_with(make(), tiny_retriever(LoRA(last=1)), PlainLoss(), **settings)
     readings = Readings()
     with readings.modes[0], readings.modes[1]:
         trainer.train(tiny_stream(), eval_streams=[])
