@@ -48,6 +48,9 @@ def late_features(learner: Describes, data: Any, batch_size: int = 64) -> dict[s
 
     Of a retriever one name, with the features of reference, text and target side by side (N, 3 D); of a
     classifier one for each class (N, D).
+
+    Raises:
+        UserError: examples that the part never sees, or classes that are not told.
     """
     part, found = late_part(learner.model), dict[str, list[Tensor]]()
     seen: list[tuple[Any, ...]] = []
@@ -56,6 +59,8 @@ def late_features(learner: Describes, data: Any, batch_size: int = 64) -> dict[s
         for batch, outputs in learner.passes(data, batch_size):
             made = as_outputs(outputs)
             if not isinstance(made, Tensor):
+                if not seen:
+                    raise UserError("features are replayed into the composer, which pairs never reach")
                 image, text = seen[-1]
                 sides = [image.pooled, text.pooled, made.candidates[: len(made.query)]]
                 found.setdefault("", []).append(torch.cat(sides, dim=1).detach().float().cpu())

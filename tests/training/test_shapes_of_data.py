@@ -39,13 +39,20 @@ def without(index: int) -> list[Domain]:
     return [replace(d, train=()) if i == index else d for i, d in enumerate(tiny_domains())]
 
 
-@pytest.mark.parametrize("name", STRATEGIES)
+@pytest.mark.parametrize("name", [name for name in STRATEGIES if name != "feature_replay"])
 def test_every_strategy_trains_on_pairs_of_pictures_and_texts(name: str) -> None:
     trainer = trainer_of(name)
     collate = tiny_collate()
     trainer.collate = Collate(collate.pixels, collate.tokenize, transform=Captions())
     trainer.train(build_benchmark(tiny_domains()).train_stream, eval_streams=[])
     assert len(trainer.losses) >= 6
+
+
+def test_what_is_replayed_into_a_composer_refuses_pairs() -> None:
+    trainer, collate = trainer_of("feature_replay"), tiny_collate()
+    trainer.collate = Collate(collate.pixels, collate.tokenize, transform=Captions())
+    with pytest.raises(UserError, match="the composer, which pairs never reach"):
+        trainer.train(build_benchmark(tiny_domains()).train_stream, eval_streams=[])
 
 
 @pytest.mark.parametrize("name", STRATEGIES)
