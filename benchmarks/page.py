@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from benchmarks.accuracy_table import accuracies
 from benchmarks.harness import REPEATS, ROOT, THREADS
 
 #: In the order of the page.
@@ -22,7 +23,10 @@ MODULES = (
     "workers",
     "reading",
     "tables",
+    "peers_accuracy",
 )
+#: The module whose rows are accuracies.
+ACCURACY = "peers_accuracy"
 RESULTS = Path(__file__).with_name("results.json")
 PAGE = ROOT / "docs" / "performance.md"
 
@@ -59,7 +63,7 @@ all epochs, trials and strategies on a machine; the sweep does contain it.
 def render(results: Mapping[str, Any]) -> str:
     """The page, of what was measured so far."""
     results = {name: results[name] for name in MODULES if name in results}
-    rows = [row for module in results.values() for row in module["rows"]]
+    rows = [row for name, module in results.items() if name != ACCURACY for row in module["rows"]]
     lines = [
         "| what | ratio | target | met | clplat | peer | peak MB | note |",
         "|---|---|---|---|---|---|---|---|",
@@ -67,7 +71,8 @@ def render(results: Mapping[str, Any]) -> str:
     ]
     missed = [row["what"] for row in rows if not row["met"]]
     verdict = f"Not met: {'; '.join(missed)}. The notes say more." if missed else "All targets are met."
-    return f"{HEAD}\n" + "\n".join(lines) + f"\n\n{verdict}\n\n{TAIL}\n{_machines(results)}\n"
+    beside = accuracies(results[ACCURACY]["rows"]) if ACCURACY in results else ""
+    return f"{HEAD}\n" + "\n".join(lines) + f"\n\n{verdict}\n\n{TAIL}\n{beside}{_machines(results)}\n"
 
 
 def _line(row: Mapping[str, Any]) -> str:

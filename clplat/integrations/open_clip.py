@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from clplat.errors import UserError
 from clplat.extras import named_extras
 from clplat.models.outputs import Outputs
 from clplat.training.experience import Running
@@ -59,7 +60,7 @@ def train_one_epoch(
     info.dataloader = _Seen(info.dataloader, args)
     judge = _Judge(experience, loss, info.dataloader, args)
     learner = experience.learner
-    learner.predict_fn, learner.loss_fn = judge.predict, lambda batch, outputs: outputs.task_loss
+    learner.predict_fn, learner.loss_fn = judge.predict, _task_loss
     experience.follow(optimizer)
     experience.epoch(epoch)
 
@@ -116,6 +117,16 @@ class _Judge:
             loss = torch.stack([*self.loss(**made, output_dict=True).values()]).sum()
         outputs.task_loss = loss  # type: ignore[attr-defined]  # made in the same pass
         return outputs
+
+
+def _task_loss(batch: Any, outputs: Any) -> Tensor:
+    if not hasattr(outputs, "task_loss"):
+        raise UserError(
+            "this strategy needs a loss_fn(batch, outputs) for outputs of its own: this loop has none, "
+            "its losses are computed with the model"
+        )
+    loss: Tensor = outputs.task_loss
+    return loss
 
 
 def _times(value: Tensor, factor: int) -> Tensor:

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from torch import Tensor
-from torch.utils.data import ConcatDataset
+from torch.utils.data import ConcatDataset, Subset
 
 from clplat.errors import UserError
 from clplat.extras import named_extras
@@ -157,14 +157,28 @@ class StrategyTrainer(WithStrategy, Trainer):  # type: ignore[misc]
 
 
 def _task_loss(batch: Any, outputs: Any) -> Tensor:
+    if not hasattr(outputs, "task_loss"):
+        raise UserError(
+            "this strategy needs a loss_fn(batch, outputs) for outputs of its own: this loop has none, "
+            "its losses are computed with the model"
+        )
     loss: Tensor = outputs.task_loss
     return loss
 
 
 def _table(data: Any) -> Any:
     """Tables of the library `datasets` joined as one of its own: trainers ask for its columns."""
-    if isinstance(data, ConcatDataset) and all(hasattr(part, "column_names") for part in data.datasets):
+    if not isinstance(data, ConcatDataset):
+        return data
+    held: list[Any] = [*data.datasets]
+    parts = [p.dataset.select(p.indices) if _chosen(p) else p for p in held]
+    if all(hasattr(part, "column_names") for part in parts):
         from datasets import concatenate_datasets
 
-        return concatenate_datasets(data.datasets)
+        return concatenate_datasets(parts)
     return data
+
+
+def _chosen(part: Any) -> bool:
+    """Whether it is some rows of a table."""
+    return isinstance(part, Subset) and hasattr(part.dataset, "column_names")

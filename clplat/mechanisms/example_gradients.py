@@ -8,6 +8,7 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor, nn
 
+from clplat.models.names import named_parameters
 from clplat.models.outputs import as_outputs
 
 __all__ = ["Passes", "example_gradients", "logits_of", "spread", "trained"]
@@ -26,7 +27,7 @@ class Passes(Protocol):
 
 def trained(model: nn.Module) -> dict[str, nn.Parameter]:
     """The weights that are trained now, by name."""
-    return {name: p for name, p in model.named_parameters() if p.requires_grad}
+    return {name: p for name, p in named_parameters(model) if p.requires_grad}
 
 
 def spread(data: Any, examples: int | None) -> Any:

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from clplat.mechanisms.example_gradients import trained
 from clplat.mechanisms.importance import Importance
 from clplat.mechanisms.weight_space import padded
+from clplat.models.names import named_parameters
 
 __all__ = ["PathIntegral", "RunningFisher"]
 
@@ -79,7 +80,7 @@ class PathIntegral:
     @torch.no_grad()
     def after_step(self, model: nn.Module) -> None:
         """Add what the step took off."""
-        named = dict(model.named_parameters())
+        named = dict(named_parameters(model))
         for name, (before, gradient) in self._before.items():
             path = self.path.setdefault(name, torch.zeros_like(before))
             path.sub_(gradient * (named[name] - before))
@@ -88,7 +89,7 @@ class PathIntegral:
     @torch.no_grad()
     def moved(self, model: nn.Module) -> dict[str, Tensor]:
         """The squared distance of every weight to where the path began."""
-        named = dict(model.named_parameters())
+        named = dict(named_parameters(model))
         return {name: (named[name] - start).square() for name, start in self._start.items()}
 
     def restart(self) -> None:

@@ -13,6 +13,7 @@ from clplat.errors import UserError
 from clplat.mechanisms.examples import tensor_bytes
 from clplat.mechanisms.step_size import step_sizes
 from clplat.mechanisms.weight_space import leading, padded
+from clplat.models.names import named_parameters
 
 __all__ = ["QuadraticAnchor"]
 
@@ -94,7 +95,7 @@ class QuadraticAnchor:
         Raises:
             UserError: an importance is not finite, because gradients were not.
         """
-        named = dict(model.named_parameters())
+        named = dict(named_parameters(model))
         broken = [name for name, new in importance.items() if not bool(new.isfinite().all())]
         if broken:
             raise UserError(f"the importance of {', '.join(broken[:3])} is not finite: gradients overflowed")
@@ -115,7 +116,7 @@ class QuadraticAnchor:
 
     def _refuse_strangers(self, model: nn.Module) -> None:
         """Names of another model would protect nothing, such as those with the prefix of a wrapper."""
-        own = [name for name, _ in model.named_parameters()]
+        own = [name for name, _ in named_parameters(model)]
         if self.importance and own and self.importance.keys().isdisjoint(own):
             raise UserError(
                 f"the weights that are held are those of another model: '{next(iter(self.importance))}', "
@@ -126,6 +127,6 @@ class QuadraticAnchor:
         """Name, weight, importance and anchor of what is pulled."""
         return [
             (name, p, self.importance[name], self.anchor[name])
-            for name, p in model.named_parameters()
+            for name, p in named_parameters(model)
             if p.requires_grad and name in self.importance
         ]

@@ -13,6 +13,7 @@ from clplat.errors import UserError
 from clplat.mechanisms.examples import tensor_bytes
 from clplat.models.frozen import weights_fixed
 from clplat.models.hashes import Hashes
+from clplat.models.names import bare_name, named_buffers, named_parameters, stored_names
 
 __all__ = ["Teacher", "moving", "snapshot"]
 
@@ -24,13 +25,13 @@ def moving(model: nn.Module, statistics: bool = False) -> dict[str, Tensor]:
         model: any module.
         statistics: also the buffers that move in training, as of batch norms.
     """
-    tensors: dict[str, Tensor] = {name: p for name, p in model.named_parameters() if p.requires_grad}
-    stored = model.state_dict() if statistics else {}
+    tensors: dict[str, Tensor] = {name: p for name, p in named_parameters(model) if p.requires_grad}
+    stored = stored_names(model) if statistics else ()
     for path, module in model.named_modules() if statistics else ():
         own = list(module.parameters(recurse=False))
         if own and not any(p.requires_grad for p in own):
             continue  # frozen, and so in evaluation mode
-        buffers = dict(module.named_buffers(path, recurse=False))
+        buffers = {bare_name(name): b for name, b in module.named_buffers(path, recurse=False)}
         tensors |= {name: buffer for name, buffer in buffers.items() if name in stored}
     return tensors
 
@@ -114,7 +115,7 @@ class Teacher:
             self.tensors = snapshot(model, statistics=True)
             self._taken = _versions(self.tensors)
             own = self.tensors.keys()
-            others = {n: p for n, p in model.named_parameters() if n not in own and p.numel() > 1}
+            others = {n: p for n, p in named_parameters(model) if n not in own and p.numel() > 1}
             self._shared = _versions(others)
 
     @torch.no_grad()
@@ -134,7 +135,7 @@ class Teacher:
     def absorb(self, model: nn.Module, share: float) -> None:
         """Move this share of the way to the model as it is: ``t <- (1 - share) t + share theta``."""
         assert self.tensors is not None, "update(model) comes first"
-        self._pin(model, dict(model.named_parameters()))
+        self._pin(model, dict(named_parameters(model)))
         for name, tensor in moving(model, statistics=True).items():
             own = self.tensors[name]
             if own.is_floating_point() and own.shape == tensor.shape:
@@ -176,10 +177,10 @@ class Teacher:
         """
         if self.tensors is None:
             raise RuntimeError("there is no teacher yet: call update(model) before the experience")
-        named = dict(model.named_parameters())
+        named = dict(named_parameters(model))
         self._pin(model, named)
         tensors = self.tensors
-        parameters: dict[str, Tensor] = {**named, **dict(model.named_buffers())}
+        parameters: dict[str, Tensor] = {**named, **dict(named_buffers(model))}
         if lost := next((name for name in tensors if name not in parameters), None):
             raise UserError(f"the teacher holds '{lost}', which the model does not have any more")
         modes = {module: module.training for module in model.modules()}

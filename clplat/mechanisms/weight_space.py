@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from clplat.errors import UserError
 from clplat.mechanisms.teacher import moving, snapshot
 from clplat.models.adapters import AdapterState
+from clplat.models.names import named_buffers, named_parameters
 
 __all__ = ["grown", "interpolate", "leading", "padded", "point_of", "set_weights", "weights_of"]
 
@@ -55,7 +56,7 @@ def grown(earlier: Mapping[str, Tensor], model: nn.Module) -> dict[str, Tensor]:
         >>> grown({"weight": torch.ones(1, 1)}, head)["weight"].tolist()
         [[1.0], [3.0]]
     """
-    held = {**dict(model.named_parameters()), **dict(model.named_buffers())}
+    held = {**dict(named_parameters(model)), **dict(named_buffers(model))}
     whole = dict(earlier)
     for name, tensor in earlier.items():
         if name in held and held[name].shape != tensor.shape:
@@ -91,7 +92,7 @@ def set_weights(model: nn.Module, target: Mapping[str, Tensor]) -> None:
         now = _effective(prefix, network, adapters)
         moves = {name.removeprefix(prefix): left.pop(name) - now[name] for name in now if name in left}
         adapters.absorb(network, moves)
-    held = {**dict(model.named_parameters()), **dict(model.named_buffers())}
+    held = {**dict(named_parameters(model)), **dict(named_buffers(model))}
     for name, value in left.items():
         if name not in held:
             raise UserError(f"the model does not have '{name}' any more")

@@ -19,7 +19,7 @@ from clplat.testing.tiny import CONTEXT, SIZE, tiny_collate, tiny_domains, tiny_
 from clplat.training.learner import Learner
 from clplat.training.strategy import Strategy
 
-__all__ = ["Experience", "TinyTowers", "plain_loop", "plain_step", "tiny_learner"]
+__all__ = ["Compiled", "Experience", "TinyTowers", "plain_loop", "plain_step", "tiny_learner"]
 
 
 class TinyTowers(nn.Module):
@@ -32,7 +32,7 @@ class TinyTowers(nn.Module):
         super().__init__()
         with seeded(seed, "tiny", "towers"):
             self.eye = nn.Linear(3 * SIZE * SIZE, 16).requires_grad_(False)
-            self.picture = nn.Linear(16, width)
+            self.picture: nn.Module = nn.Linear(16, width)
             self.text = nn.Linear(CONTEXT, width)
 
     def forward(self, batch: Batch) -> Outputs:
@@ -42,6 +42,17 @@ class TinyTowers(nn.Module):
 
     def _see(self, pixels: Tensor) -> Tensor:
         return F.normalize(self.picture(torch.tanh(self.eye(pixels.flatten(1) / 255))), dim=-1)
+
+
+class Compiled(nn.Module):
+    """A part of a model inside a wrapper that renames it, as ``torch.compile(part)`` does."""
+
+    def __init__(self, part: nn.Module) -> None:
+        super().__init__()
+        self._orig_mod = part
+
+    def forward(self, *given: Any) -> Any:
+        return self._orig_mod(*given)
 
 
 @dataclass

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ from torch import nn
 from clplat.parts.adapters.full import Full
 from clplat.retriever import ComposedRetriever
 from clplat.testing.checks import difference, generator_untouched, said, trainable, weights
-from clplat.testing.loop import TinyTowers, plain_loop, tiny_learner
+from clplat.testing.loop import Compiled, TinyTowers, plain_loop, tiny_learner
 from clplat.testing.part import PlainPartContract
 from clplat.testing.runs import Run, everything, finish, resumed, tiny_stream, tiny_trainer
 from clplat.testing.tiny import tiny_collate, tiny_domains, tiny_retriever
@@ -33,6 +34,13 @@ class _Pulling(Strategy):
     def loss(self, learner: Any, batch: Any, outputs: Any) -> dict[str, torch.Tensor]:
         trained = [(p**2).sum() for p in learner.model.parameters() if p.requires_grad]
         return {"pull": torch.stack(trained).sum() + outputs.query.sum()}
+
+
+def _keys(node: Any) -> Iterator[str]:
+    """All keys of a tree."""
+    for key, value in node.items() if isinstance(node, dict) else ():
+        yield str(key)
+        yield from _keys(value)
 
 
 class StrategyContract(PlainPartContract[Strategy]):
@@ -98,6 +106,15 @@ class StrategyContract(PlainPartContract[Strategy]):
         assert bool(moved) == self.make().trains
         values = torch.tensor([value for terms in history for value in terms.values()])
         assert bool(values.isfinite().all()) and bool(history) == self.make().trains
+
+    def test_what_it_keeps_has_the_names_of_the_bare_model(self) -> None:
+        if not self.make().any_module:
+            return
+        model, strategy = TinyTowers(), self.make()
+        model.picture = Compiled(model.picture)
+        plain_loop(strategy, model)
+        wrong = [key for key in _keys(strategy.state_dict()) if "_orig_mod" in key]
+        assert not wrong, f"it keeps '{wrong[0]}': names are those of clplat.models.names.named_parameters"
 
     def test_its_loss_terms_are_named_finite_scalars(self) -> None:
         model, strategy = self._module(), self.make()

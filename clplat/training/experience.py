@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
@@ -12,11 +11,12 @@ from torch import Tensor, nn
 
 from clplat.errors import UserError
 from clplat.mechanisms.examples import floats_on
+from clplat.training.course import Course
 from clplat.training.hooks import Hooks
 from clplat.training.learner import Learner
-from clplat.training.micro_batches import MicroBatches, gradients
+from clplat.training.micro_batches import MicroBatches, gradients, unscaled
 from clplat.training.order import chooses_data
-from clplat.training.phases import Phase
+from clplat.training.phases import trained_names
 from clplat.training.watch import Watch, innermost
 
 if TYPE_CHECKING:
@@ -69,8 +69,9 @@ class Running:
         learner.begin(own.current_experience)
         before = set(_trained(learner))
         strategy.before_experience(learner, own)
-        if list(strategy.phases(own)) != [Phase()]:
-            raise TypeError(f"{self._name} trains in phases, which a loop of one's own does not have")
+        self._course = Course(strategy.phases(own), learner)
+        if strategy.groups(trained_names(learner.model)):
+            raise TypeError(f"{self._name} gives tensors a rate of their own: clplat's trainer does that")
         self.dataset = learner.dataset = strategy.training_set(own)
         self._grown = [p for p in _trained(learner) if p not in before]
         for parameter in learner.model.parameters():
@@ -90,12 +91,14 @@ class Running:
         held = {p for group in inner.param_groups for p in group["params"]}
         if late := [p for p in self._grown if p not in held]:
             inner.add_param_group({"params": late})
+        self._course.enter()
         self._watch.on(inner)
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._watch.off()
+        self._course.leave()
         if kind is not None:
             return
         if self._losses and not self._steps and any(p.requires_grad for p in self.learner.model.parameters()):
@@ -159,8 +162,12 @@ class Running:
         return type(self.strategy).__name__
 
     def epochs(self, count: int) -> Iterator[int]:
-        """The numbers of so many passes over the data, for strategies that look at where training stands."""
-        for number in range(count):
+        """The numbers of so many passes over the data, for strategies that look at where training stands.
+
+        Those with phases go through them here, one after the other: what is trained, its learning rate, and
+        how many passes, ``count`` where a phase does not say.
+        """
+        for number in self._course.epochs(count):
             self.epoch(number)
             yield number
 
@@ -180,6 +187,10 @@ class Running:
             outputs: what the model made of it, with its graph.
             whole: it is not one of the micro-batches of a step but all of them, and replaces those before.
         """
+        if self._course.waits:
+            raise TypeError(
+                f"{self._name} trains in phases: `for epoch in experience.epochs(n)` goes through them"
+            )
         if not self._read:
             self.epoch(0)
         self._watch.on(self.learner.optimizer)
@@ -213,7 +224,7 @@ class Running:
                 "after the backward pass of the last micro-batch"
             )
         if scale is None or all(bool(g.isfinite().all()) for g in gradients(self.learner.model)):
-            with torch.enable_grad(), _unscaled(self.learner, scale or 1.0):
+            with torch.enable_grad(), unscaled(self.learner.model, scale or 1.0):
                 self.strategy.after_backward(self.learner)
             self._told = True
 
@@ -235,13 +246,3 @@ class Running:
 
 def _trained(learner: Learner) -> list[nn.Parameter]:
     return [p for p in learner.model.parameters() if p.requires_grad]
-
-
-@contextmanager
-def _unscaled(learner: Learner, scale: float) -> Iterator[None]:
-    """Inside, gradients are without this factor: a power of two, so that there and back is exact."""
-    for gradient in gradients(learner.model) if scale != 1.0 else ():
-        gradient.mul_(1.0 / scale)
-    yield
-    for gradient in gradients(learner.model) if scale != 1.0 else ():
-        gradient.mul_(scale)

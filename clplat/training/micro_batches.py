@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any, NoReturn
 
 import torch
@@ -16,12 +17,22 @@ from clplat.models.outputs import Outputs
 from clplat.training.hooks import Hooks
 from clplat.training.learner import Learner
 
-__all__ = ["MicroBatches", "gradients", "joined"]
+__all__ = ["MicroBatches", "gradients", "joined", "unscaled"]
 
 
 def gradients(model: nn.Module) -> Iterator[Tensor]:
     """Those that are there."""
     yield from (p.grad for p in model.parameters() if p.grad is not None)
+
+
+@contextmanager
+def unscaled(model: nn.Module, scale: float) -> Iterator[None]:
+    """Inside, gradients are without this factor: a power of two, so that there and back is exact."""
+    for gradient in gradients(model) if scale != 1.0 else ():
+        gradient.mul_(1.0 / scale)
+    yield
+    for gradient in gradients(model) if scale != 1.0 else ():
+        gradient.mul_(scale)
 
 
 class MicroBatches:

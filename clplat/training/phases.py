@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from torch import nn
 
 from clplat.errors import UserError
+from clplat.models.names import named_parameters
 
 __all__ = ["Phase", "Span", "hold", "spans", "trained_names"]
 
@@ -72,7 +73,7 @@ def spans(phases: Sequence[Phase], epochs: int) -> list[Span]:
 
 def trained_names(model: nn.Module) -> list[str]:
     """The names of what is trainable now."""
-    return [name for name, parameter in model.named_parameters() if parameter.requires_grad]
+    return [name for name, parameter in named_parameters(model) if parameter.requires_grad]
 
 
 def hold(model: nn.Module, names: Iterable[str], phase: Phase | None = None) -> None:
@@ -84,7 +85,7 @@ def hold(model: nn.Module, names: Iterable[str], phase: Phase | None = None) -> 
     chosen = {name for name in names if phase is None or phase.trainable is None or phase.trainable(name)}
     if phase is not None and not chosen:
         raise UserError(f"phase '{phase.name}' trains nothing of what is trainable in this experience")
-    for name, parameter in model.named_parameters():
+    for name, parameter in named_parameters(model):
         parameter.requires_grad_(name in chosen)
         if name not in chosen:
             parameter.grad = None

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from clplat.config.space import Choice, Float
 from clplat.mechanisms.quadratic_anchor import QuadraticAnchor
+from clplat.models.names import named_parameters
 from clplat.training.strategy import Strategy, SupportsLearning
 
 __all__ = ["L2Anchor"]
@@ -52,7 +53,7 @@ class L2Anchor(Strategy):
     def before_experience(self, learner: SupportsLearning, experience: Any) -> None:
         if self.anchor == "initial" and self._pull.anchor:
             return
-        trained = {name: p for name, p in learner.model.named_parameters() if p.requires_grad}
+        trained = {name: p for name, p in named_parameters(learner.model) if p.requires_grad}
         self._pull.consolidate(learner.model, {name: torch.ones_like(p) for name, p in trained.items()})
 
     def loss(self, learner: SupportsLearning, batch: Any, outputs: Any) -> dict[str, Tensor]:

@@ -33,7 +33,7 @@ class CLSER(Strategy):
         size: exemplars in the memory, a reservoir that fills after every step.
         batch_size: exemplars per step.
         weight: of the rows' distance.
-        stable_decay: of the stable average.
+        stable_decay: of the stable average. The paper's 0.999 needs thousands of steps.
         plastic_decay: of the plastic one.
         stable_rate: chance that the stable average moves in a step.
         plastic_rate: chance that the plastic one does.
@@ -65,9 +65,9 @@ class CLSER(Strategy):
         self,
         size: Annotated[int, Int(50, 1000, log=True)] = 200,
         batch_size: int = 64,
-        weight: Annotated[float, Float(0.01, 10.0, log=True)] = 1.0,
-        stable_decay: Annotated[float, Float(0.9, 0.9999)] = 0.999,
-        plastic_decay: float = 0.999,
+        weight: Annotated[float, Float(0.01, 10.0, log=True)] = 0.1,
+        stable_decay: Annotated[float, Float(0.8, 0.999)] = 0.95,
+        plastic_decay: float = 0.9,
         stable_rate: Annotated[float, Float(0.05, 1.0, log=True)] = 0.7,
         plastic_rate: float = 0.9,
         seed: int | None = None,

@@ -15,6 +15,7 @@ from clplat.mechanisms.memory import Memory
 from clplat.mechanisms.memory.groups import label_of
 from clplat.mechanisms.teacher import snapshot
 from clplat.mechanisms.weight_space import leading
+from clplat.models.names import named_buffers, named_parameters
 from clplat.training.phases import Phase
 from clplat.training.strategy import Strategy, SupportsLearning
 
@@ -74,7 +75,7 @@ class GDumb(Strategy):
             if first.shape != tensor.shape:  # a head that grew: its new part is as new as ever
                 leading(tensor, first).copy_(first)
                 self._start[name] = first = tensor
-        held = {**dict(learner.model.named_parameters()), **dict(learner.model.named_buffers())}
+        held = {**dict(named_parameters(learner.model)), **dict(named_buffers(learner.model))}
         for name, tensor in self._start.items():
             held[name].copy_(tensor)
         number, data = experience.current_experience, experience.dataset

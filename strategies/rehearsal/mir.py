@@ -13,6 +13,7 @@ from clplat.mechanisms.memory import Memory
 from clplat.mechanisms.memory.composition import enough, stored_batch
 from clplat.mechanisms.per_example import losses_of
 from clplat.mechanisms.teacher import Teacher
+from clplat.models.names import named_parameters
 from clplat.training.strategy import Strategy, SupportsLearning
 
 __all__ = ["MIR"]
@@ -86,7 +87,7 @@ class MIR(Strategy):
         """How much the loss of each stored example rises by a step on the batch."""
         groups = learner.optimizer.param_groups
         rates = {parameter: group["lr"] for group in groups for parameter in group["params"]}
-        named = {n: p for n, p in learner.model.named_parameters() if p.requires_grad and p in rates}
+        named = {n: p for n, p in named_parameters(learner.model) if p.requires_grad and p in rates}
         loss = learner.task_loss(batch, outputs)
         found = torch.autograd.grad(loss, [*named.values()], retain_graph=True, allow_unused=True)
         slopes = [torch.zeros_like(p) if g is None else g for p, g in zip(named.values(), found, strict=True)]

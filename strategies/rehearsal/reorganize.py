@@ -91,7 +91,7 @@ class Reorganize(Strategy):
         draw = generator(self.seed or 0, "break up", learner.progress.experience)
         for rows in self.memory.groups.values():
             if rows and not is_row(rows[0]):
-                raise TypeError("Reorganize stores regions of the pictures of clplat's batches")
+                raise TypeError("Reorganize needs clplat's batches: it stores regions of their pictures")
             rows[:] = [
                 row if "cells" in row["item"]["pictures"] else broken_up(row, self.grid, self.kept, draw)
                 for row in rows

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import pytest
@@ -165,7 +166,11 @@ def test_accumulated_batches_are_one_step(name: str, run: Any, kind: type[nn.Mod
 def test_a_memory_is_offered_every_micro_batch(name: str, run: Any) -> None:
     strategy, whole, calls = registry.load("strategies", name)(), registry.load("strategies", name)(), Calls()
     torch.manual_seed(0)
-    stream = run(calls.watch(strategy), Classifier())
+    try:
+        stream = run(calls.watch(strategy), Classifier())
+    except TypeError as error:
+        assert re.search(r"needs .*batches", str(error)), error
+        return
     steps = [
         [joined(seen[i : i + 2]) for i in range(0, len(seen), 2)] for seen in calls.batches
     ]  # the same examples without accumulation

@@ -14,7 +14,9 @@ from torch.utils.data import DataLoader, TensorDataset
 
 from clplat import registry
 from clplat.errors import UserError
+from clplat.mechanisms.parameter_groups import Group
 from clplat.training.learner import Learner
+from clplat.training.phases import Phase
 from clplat.training.strategy import Strategy
 from strategies import EWC, Cumulative, Frozen, Replay
 
@@ -204,7 +206,8 @@ def test_every_strategy_trains_in_it_or_says_what_it_needs(name: str) -> None:
         model, _ = trained(strategy)
     except (UserError, TypeError) as error:
         assert re.search(r"needs|outputs are", str(error)) and "\n" not in str(error), error
-        assert strategy.needs_embeddings or not strategy.any_module or strategy.reads_reference
+        declared = strategy.needs_embeddings or not strategy.any_module or strategy.reads_reference
+        assert declared or "needs clplat's batches" in str(error)
     else:
         assert torch.equal(model.weight, untrained) != strategy.trains  # type: ignore[arg-type]
 
@@ -269,3 +272,56 @@ def test_two_batches_of_one_backward_pass_are_both_looked_at() -> None:
         sum(losses).backward()
         learner.optimizer.step()
     assert strategy.steps == [5]
+
+
+class Phased(Strategy):
+    """The first weight alone and fast, then both."""
+
+    def phases(self, experience: Any) -> Any:
+        return [Phase("first", 2, lambda name: name == "0.weight", lr=0.5), Phase("both")]
+
+    def after_experience(self, learner: Any, experience: Any) -> None:
+        self.ended = learner.progress.phase, learner.progress.epochs
+
+
+def two_weights() -> Learner:
+    model = nn.Sequential(nn.Linear(1, 1, bias=False), nn.Linear(1, 1, bias=False))
+    for parameter in model.parameters():
+        nn.init.ones_(parameter)
+    return Learner(model, torch.optim.SGD(model.parameters(), lr=0.1, momentum=0.9))
+
+
+def test_phases_train_what_they_say_as_fast_as_they_say() -> None:
+    strategy, learner, x, seen = Phased(), two_weights(), torch.ones(1, 1), []
+    first, second = learner.model.parameters()
+    with strategy.experience(learner) as experience:
+        for epoch in experience.epochs(1):
+            outputs = learner.model(x)
+            (outputs.sum() + experience.loss(x, outputs)).backward()
+            learner.optimizer.step()
+            seen.append((epoch, learner.progress.phase, first.item(), second.item()))
+            learner.optimizer.zero_grad()
+    # By hand: d/da ab = b; velocity 1, then 0.9 + 1; then both at 0.1 with the velocities that they have.
+    a1, a2 = 1 - 0.5 * 1, 0.5 - 0.5 * 1.9
+    a3, b3 = a2 - 0.1 * (0.9 * 1.9 + 1), 1 - 0.1 * a2
+    want = [(0, "first", a1, 1.0), (1, "first", a2, 1.0), (2, "both", a3, b3)]
+    assert [one[:2] for one in seen] == [one[:2] for one in want]
+    assert [one[2:] for one in seen] == [pytest.approx(one[2:], abs=1e-6) for one in want]
+    assert [p.requires_grad for p in (first, second)] == [True, True] and strategy.ended == ("both", 3)
+    assert learner.optimizer.param_groups[0]["lr"] == 0.1
+
+
+def test_rates_of_single_tensors_are_not_passed_over() -> None:
+    class Slow(Strategy):
+        def groups(self, names: Any) -> Any:
+            return [Group([name for name in names if name == "0.weight"], 0.1)]
+
+    with pytest.raises(TypeError, match="Slow gives tensors a rate of their own"):
+        Slow().experience(two_weights()).__enter__()
+
+
+def test_a_loop_that_does_not_go_through_the_phases_is_told_how() -> None:
+    learner, x = two_weights(), torch.ones(1, 1)
+    said = pytest.raises(TypeError, match=r"Phased trains in phases: `for epoch in experience\.epochs")
+    with said, Phased().experience(learner) as experience:
+        experience.loss(x, learner.model(x))

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from clplat.errors import UserError, nearest
 from clplat.models.backbone import Backbone
+from clplat.models.names import refuse_wrapped
 
 __all__ = ["Kind", "Towers", "check_rank", "in_last_blocks", "pattern", "resolve"]
 
@@ -44,6 +45,7 @@ def resolve(backbone: Backbone, targets: str | Sequence[str], towers: Towers, la
     Raises:
         UserError: a target matches nothing, or a module whose forward is never called.
     """
+    refuse_wrapped(backbone.model)
     names = [name for name in _modules(backbone) if towers == "both" or _tower(name) == towers]
     if last is not None:
         names = in_last_blocks(names, last)

@@ -7,6 +7,7 @@ from typing import Literal
 
 from clplat.errors import UserError
 from clplat.models.backbone import Backbone
+from clplat.models.names import refuse_wrapped
 from clplat.parts.adapters._base import Adapter
 from clplat.parts.adapters._targets import in_last_blocks
 
@@ -60,6 +61,7 @@ class Full(Adapter):
 
     def attach(self, backbone: Backbone, name: str = "default") -> list[str]:
         """Set ``requires_grad`` on the base weights and return their names; ``name`` does not matter."""
+        refuse_wrapped(backbone.model)
         if backbone.adapters.installed:
             raise UserError(f"'{backbone.adapters.active}' is attached: merge it before full fine-tuning")
         text = "text." if hasattr(backbone.model, "text") else "(?!visual|logit_)"

@@ -11,6 +11,7 @@ from clplat.config.space import Float, Int
 from clplat.errors import UserError, unknown_name
 from clplat.models.adapters import AdapterState
 from clplat.models.backbone import Backbone
+from clplat.models.names import refuse_wrapped
 from clplat.parts.adapters._base import Adapter
 
 __all__ = ["MoEAdapter"]
@@ -73,6 +74,7 @@ class MoEAdapter(Adapter):
         Raises:
             UserError: the name is taken, adapters of another kind are attached, or a tower is opaque.
         """
+        refuse_wrapped(backbone.model)
         state = backbone.adapters
         if name in state.installed or (state.installed and not isinstance(state, _State)):
             raise UserError(f"'{next(iter(state.installed))}' is attached already")

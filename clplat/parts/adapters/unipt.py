@@ -11,6 +11,7 @@ from clplat.config.space import Int
 from clplat.errors import UserError, unknown_name
 from clplat.models.backbone import Backbone
 from clplat.models.features import ImageFeatures, TextFeatures
+from clplat.models.names import refuse_wrapped
 from clplat.models.readout import Readout, install_readout
 from clplat.parts.adapters._base import Adapter
 
@@ -69,6 +70,7 @@ class UniPT(Adapter):
         Raises:
             UserError: the name is taken, adapters of another kind are attached, or a tower is opaque.
         """
+        refuse_wrapped(backbone.model)
         state = backbone.adapters
         others = [one for one, entry in state.installed.items() if entry["method"] != "unipt"]
         if name in state.installed or others:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from clplat.documents.version import read_version
 from clplat.errors import UserError
 from clplat.mechanisms.teacher import Predicts, Teacher, snapshot
+from clplat.models.names import named_buffers, named_parameters
 from clplat.parts.teachers._base import TeacherPart, existing
 
 __all__ = ["Stored"]
@@ -35,7 +36,7 @@ class Stored(TeacherPart):
         if self._held.tensors is not None:
             return
         weights = read_version(existing(self.path))["weights"]
-        tensors = {**dict(learner.model.named_parameters()), **dict(learner.model.named_buffers())}
+        tensors = {**dict(named_parameters(learner.model)), **dict(named_buffers(learner.model))}
         for name, value in weights.items():
             if name not in tensors or tensors[name].shape != value.shape:
                 raise UserError(f"{self.path} holds '{name}', which has no place in this model")

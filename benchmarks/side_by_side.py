@@ -1,0 +1,106 @@
+"""A strategy of ours in a plain loop and one of Avalanche's in its template: same streams and settings."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Sequence
+from functools import cache
+from statistics import mean
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import cross_entropy
+from torch.utils.data import DataLoader, TensorDataset
+
+from clplat.randomness import seeded
+from clplat.training.learner import Learner
+from clplat.training.strategy import Strategy
+
+__all__ = ["BATCH", "EPOCHS", "ours", "theirs"]
+
+BATCH, EPOCHS = 32, 3
+
+Stream = list[tuple[TensorDataset, TensorDataset]]
+
+
+@cache
+def stream(name: str) -> Stream:
+    """Training and test data of each experience."""
+    from sklearn.datasets import load_digits
+
+    x, y = (torch.as_tensor(column) for column in load_digits(return_X_y=True))
+    draw = torch.randperm(len(x), generator=torch.Generator().manual_seed(0))
+    x, y, train = x[draw].float() / 16, y[draw], torch.arange(len(x)) < 1200
+    classes = {"halves": 5, "classes": 2}[name]
+    own = [y // classes == k for k in range(10 // classes)]
+    label = y % 5 if name == "halves" else y
+    return [
+        (TensorDataset(x[m & train], label[m & train]), TensorDataset(x[m & ~train], label[m & ~train]))
+        for m in own
+    ]
+
+
+def network(name: str, seed: int) -> tuple[nn.Module, torch.optim.Optimizer]:
+    with seeded(seed, "network"):
+        model = nn.Sequential(nn.Linear(64, 100), nn.ReLU(), nn.Linear(100, 5 if name == "halves" else 10))
+    return model, torch.optim.SGD(model.parameters(), lr=0.05, momentum=0.9)
+
+
+def ours(make: Callable[[], Strategy], name: str, seed: int) -> float:
+    """Accuracy of our strategy after a plain loop."""
+    model, optimizer = network(name, seed)
+
+    def judge(batch: Sequence[Tensor], outputs: Tensor) -> Tensor:
+        return cross_entropy(outputs, batch[1])
+
+    learner = Learner(model, optimizer, lambda batch: model(batch[0]), judge)
+    strategy = make()
+    with seeded(seed, "shuffling"):
+        for dataset, _ in stream(name):
+            with strategy.experience(learner, dataset) as experience:
+                for _ in experience.epochs(EPOCHS):
+                    for batch in DataLoader(experience.dataset, BATCH, shuffle=True):
+                        outputs = model(batch[0])
+                        loss = judge(batch, outputs) + experience.loss(batch, outputs)
+                        optimizer.zero_grad()
+                        loss.backward()  # type: ignore[no-untyped-call]
+                        optimizer.step()
+    return accuracy(model, name)
+
+
+def theirs(make: Callable[..., Any], name: str, seed: int) -> float:
+    """Accuracy of Avalanche's after its own training.
+
+    Args:
+        make: the arguments that all templates take -> a template, which may say with ``predicts`` what it
+            makes of pictures, where that is not what its model puts out.
+    """
+    from avalanche.benchmarks import tensors_benchmark
+    from avalanche.training.plugins import EvaluationPlugin
+
+    model, optimizer = network(name, seed)
+    template = make(
+        model=model, optimizer=optimizer, criterion=nn.CrossEntropyLoss(), train_mb_size=BATCH,
+        eval_mb_size=256, train_epochs=EPOCHS, evaluator=EvaluationPlugin,
+    )  # fmt: skip
+    tensors, labels = [dataset.tensors for dataset, _ in stream(name)], [0] * len(stream(name))
+    benchmark = tensors_benchmark(
+        train_tensors=tensors, test_tensors=tensors, task_labels=labels, complete_test_set_only=False
+    )
+    # What iCaRL asks of it.
+    benchmark.n_classes_per_exp, benchmark.classes_order = [10 // len(tensors)] * len(tensors), [*range(10)]
+    random.seed(seed)  # of A-GEM's memory
+    with seeded(seed, "shuffling"):
+        for experience in benchmark.train_stream:
+            template.train(experience)
+    return accuracy(getattr(template, "predicts", template.model), name)
+
+
+@torch.no_grad()
+def accuracy(model: Any, name: str) -> float:
+    """The mean over the experiences, in per cent."""
+    if isinstance(model, nn.Module):
+        model.eval()
+    tests = [test.tensors for _, test in stream(name)]
+    return 100 * mean(float((model(x).argmax(1) == y).float().mean()) for x, y in tests)
