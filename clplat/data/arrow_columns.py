@@ -14,7 +14,7 @@ with named_extras("columns of Arrow"):
     import pyarrow as pa
     from pyarrow import compute as pc
 
-__all__ = ["distinct", "entries", "escaped", "letters"]
+__all__ = ["distinct", "entries", "escaped", "letters", "one_array"]
 
 #: Bytes that JSON writes as they are.
 _AS_IT_IS = np.array([32 <= byte < 127 and chr(byte) not in '"\\' for byte in range(256)])
@@ -83,3 +83,11 @@ def escaped(column: Any) -> Any:
     if _AS_IT_IS[letters(column)].all():
         return column
     return pa.array([quoted(text)[1:-1] for text in column.to_pylist()], pa.large_string())
+
+
+def one_array(column: Any, kind: Any) -> Any:
+    """A column as one array of a type: looking up a cell needs no search for its chunk."""
+    if not isinstance(column, pa.Array | pa.ChunkedArray):
+        return pa.array(column, kind)
+    cast = column.cast(kind)
+    return cast.combine_chunks() if isinstance(cast, pa.ChunkedArray) else cast

@@ -6,10 +6,10 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from functools import cached_property
 from typing import Any, overload
 
-from clplat.data.arrow_columns import distinct, entries
+from clplat.data.arrow_columns import distinct, entries, one_array
 from clplat.data.examples import Candidate, Example
 from clplat.data.items import Item, Picture
-from clplat.data.lazy import Block, LazyExamples, Taken
+from clplat.data.lazy import Block, LazyExamples, Taken, first_place
 from clplat.data.named_items import NamedItems
 from clplat.extras import named_extras
 
@@ -59,7 +59,7 @@ class ExampleTable(LazyExamples):
     def __init__(self, domain: str, columns: Mapping[str, Any], items: NamedItems) -> None:
         self.domain, self.items = domain, items
         self.columns: dict[str, Any] = {
-            name: _one_array(column, _COLUMNS.get(name, _TEXT))
+            name: one_array(column, _COLUMNS.get(name, _TEXT))
             for name, column in columns.items()
             if column is not None
         }
@@ -183,6 +183,12 @@ class ExampleTable(LazyExamples):
             stop = min(start + _BLOCK, len(self))
             yield Block(self[start:stop], self._plain(start))
 
+    def places(self) -> Iterator[tuple[str, int] | None]:
+        columns = [self.columns[name] for name in ("reference", "target") if name in self.columns]
+        for start in range(0, len(self), _BLOCK):
+            for names in zip(*(column.slice(start, _BLOCK).to_pylist() for column in columns), strict=True):
+                yield first_place(self.items.item(name).picture for name in names if name is not None)
+
     def _plain(self, start: int) -> tuple[Any, ...] | None:
         part = {name: column.slice(start, _BLOCK) for name, column in self.columns.items()}
         composed = all(name in part and not part[name].null_count for name in ("reference", "text"))
@@ -234,14 +240,6 @@ class ExampleTable(LazyExamples):
         """The distinct entries of these columns, row by row."""
         there = [self.columns[name] for name in names if name in self.columns]
         return distinct(there) if there else pa.array([], _TEXT)
-
-
-def _one_array(column: Any, kind: Any) -> Any:
-    """A column as one array of a type: looking up a cell needs no search for its chunk."""
-    if not isinstance(column, pa.Array | pa.ChunkedArray):
-        return pa.array(column, kind)
-    cast = column.cast(kind)
-    return cast.combine_chunks() if isinstance(cast, pa.ChunkedArray) else cast
 
 
 def _distinct_texts(column: Any) -> Iterator[str]:

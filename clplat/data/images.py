@@ -181,17 +181,23 @@ class PixelStore:
         if not pictures:
             return torch.empty((0, 3, self.preprocess.size, self.preprocess.size), dtype=torch.uint8)
         if any(picture.once for picture in pictures):
-            return torch.stack([self._decode(picture) for picture in pictures])
+            return torch.stack(self._decoded(pictures))
         names = [picture.content for picture in pictures]
         absent = set(self.at_rest.missing(names)) if self.at_rest is not None else set()
         if self.at_rest is not None and (again or not absent):
             fresh = {name: picture for name, picture in zip(names, pictures, strict=True) if name in absent}
             if fresh:
-                self.at_rest.put(list(fresh), torch.stack([self._decode(p) for p in fresh.values()]))
+                self.at_rest.put(list(fresh), torch.stack(self._decoded(list(fresh.values()))))
             return self.at_rest.rows(names)
         ready = dict(zip(names, pictures, strict=True))
-        rows = {name: self._from_memory(name, picture) for name, picture in ready.items()}
+        order = sorted(ready, key=lambda name: _place(ready[name]))
+        rows = {name: self._from_memory(name, ready[name]) for name in order}
         return torch.stack([rows[name] for name in names])
+
+    def _decoded(self, pictures: Sequence[Picture]) -> list[Tensor]:
+        order = sorted(range(len(pictures)), key=lambda i: _place(pictures[i]))
+        found = {i: self._decode(pictures[i]) for i in order}
+        return [found[i] for i in range(len(pictures))]
 
     def _decode(self, picture: Picture) -> Tensor:
         self.decoded += 1
@@ -205,3 +211,8 @@ class PixelStore:
         if len(self._kept) > self.limit_bytes // (3 * self.preprocess.size**2):
             self._kept.popitem(last=False)
         return pixels
+
+
+def _place(picture: Picture) -> tuple[str, int]:
+    """Pictures of one file are read in its order, forward; all others in their own, before them."""
+    return picture.place or ("", 0)

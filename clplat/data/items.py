@@ -25,6 +25,8 @@ class Picture:
             size and time of a file. None where the key says it all.
         sized: returns it with at least that many pixels on its shorter side, smaller than it is where that is
             faster, as of JPEGs. None where it comes at its native size only.
+        place: the file that holds it among others and its first byte there: who reads in this order reads
+            forward. None for a picture that is a file of its own, or is drawn.
     """
 
     key: str
@@ -33,6 +35,7 @@ class Picture:
     once: bool = field(default=False, compare=False)
     stamp: Callable[[], str] | None = field(default=None, repr=False, compare=False)
     sized: Callable[[int], Image.Image] | None = field(default=None, repr=False, compare=False)
+    place: tuple[str, int] | None = field(default=None, repr=False, compare=False)
 
     def read(self, least: int = 0) -> Image.Image:
         """The RGB picture; with ``least`` it may be smaller, but not below that on its shorter side."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from bisect import bisect_right
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import accumulate, chain, repeat
 from typing import Any, TypeVar, overload
@@ -12,7 +12,7 @@ from typing import Any, TypeVar, overload
 from clplat.data.examples import Example
 from clplat.data.items import Item, Picture
 
-__all__ = ["Block", "Chosen", "Joined", "LazyExamples", "Taken", "domains_of"]
+__all__ = ["Block", "Chosen", "Joined", "LazyExamples", "Taken", "domains_of", "first_place", "places_of"]
 
 T = TypeVar("T")
 
@@ -78,6 +78,10 @@ class LazyExamples(Sequence[Example]):
     @abstractmethod
     def blocks(self) -> Iterator[Block]:
         """All of them, in their order."""
+
+    def places(self) -> Iterator[tuple[str, int] | None]:
+        """Where each lies, see `places_of`."""
+        return map(_place, self)
 
     @abstractmethod
     def without(self, gone: frozenset[str]) -> LazyExamples:
@@ -164,3 +168,22 @@ def domains_of(examples: Sequence[Example]) -> Iterator[str]:
     if isinstance(examples, LazyExamples):
         return repeat(examples.domain, len(examples))
     return (example.domain for example in examples)
+
+
+def places_of(examples: Sequence[Example]) -> Iterator[tuple[str, int] | None]:
+    """Where each lies in a file of many: its reference, else its target; None where neither does."""
+    if isinstance(examples, Joined):
+        return chain.from_iterable(map(places_of, examples.parts))
+    if isinstance(examples, Chosen):
+        every = list(places_of(examples.examples))
+        return (every[place] for place in examples.places)
+    return examples.places() if isinstance(examples, LazyExamples) else map(_place, examples)
+
+
+def first_place(pictures: Iterable[Picture | None]) -> tuple[str, int] | None:
+    """The place of the first picture that has one."""
+    return next((picture.place for picture in pictures if picture is not None and picture.place), None)
+
+
+def _place(example: Example) -> tuple[str, int] | None:
+    return first_place((example.query.picture, example.target.picture))

@@ -59,13 +59,10 @@ class TarPictures:
         number, start, size = self.members[name]
         shard = self.shards[number]
         load = partial(_open, shard, name, start, size)
-        return Picture(key, load, caption, stamp=partial(_stamp, shard, start, size), sized=load)
+        stamp = partial(_stamp, shard, start, size)
+        return Picture(key, load, caption, stamp=stamp, sized=load, place=(shard, start))
 
     unkept = picture
-
-    def place(self, name: str) -> tuple[int, int]:
-        """Tar file and first byte: who reads in this order reads sequentially."""
-        return self.members.get(name, (len(self.shards), 0, 0))[:2]
 
 
 def _open(shard: str, name: str, start: int, size: int, least: int = 0) -> Image.Image:

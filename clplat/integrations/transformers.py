@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -68,7 +69,8 @@ class StrategyCallback(TrainerCallback):  # type: ignore[misc]
 class WithStrategy:
     """Put before any trainer class of Hugging Face's: ``class Mine(WithStrategy, Trainer)``.
 
-    Outputs and losses of a batch are the trainer's own: the learner needs a model and nothing else. A model
+    Outputs and losses of a batch are the trainer's own: the learner needs a model and nothing else, but for
+    strategies that judge outputs of their own (`ERACE`) a ``loss_fn``. A model
     whose forward has the one argument ``batch`` is for batches of any kind, which strategies see as they are.
 
     Args:
@@ -80,7 +82,7 @@ class WithStrategy:
         super().__init__(*arguments, train_dataset=data, **more)  # type: ignore[call-arg]
         self.experience, learner = experience, experience.learner
         learner.dataset = self.train_dataset  # type: ignore[attr-defined]
-        learner.predict_fn, learner.loss_fn = self._predict, _task_loss
+        learner.predict_fn, learner.loss_fn = self._predict, partial(_task_loss, own=learner.loss_fn)
         self._constant: dict[str, Any] = {}
         join = self.joins()
         learner.collate_fn = learner.collate_fn or (lambda rows: self._bare(join(rows)))
@@ -156,8 +158,10 @@ class StrategyTrainer(WithStrategy, Trainer):  # type: ignore[misc]
     """``transformers.Trainer`` with a strategy: ``StrategyTrainer(model, args, experience=experience)``."""
 
 
-def _task_loss(batch: Any, outputs: Any) -> Tensor:
+def _task_loss(batch: Any, outputs: Any, own: Callable[[Any, Any], Tensor] | None) -> Tensor:
     if not hasattr(outputs, "task_loss"):
+        if own is not None:
+            return own(batch, outputs)
         raise UserError(
             "this strategy needs a loss_fn(batch, outputs) for outputs of its own: this loop has none, "
             "its losses are computed with the model"

@@ -18,7 +18,12 @@ from clplat.mechanisms.memory.descriptions import Describes, last_linear
 from clplat.models.features import POOLED, ImageFeatures, TextFeatures
 from clplat.models.outputs import Outputs, as_outputs
 
-__all__ = ["late_features", "late_loss", "late_part"]
+__all__ = ["NO_PART", "late_features", "late_loss", "late_part"]
+
+#: Said of embeddings that no composer has made.
+NO_PART = (
+    "feature replay needs a ComposedRetriever and composed queries, or a classifier: pairs reach no composer"
+)
 
 
 def late_part(model: nn.Module) -> nn.Module:
@@ -59,8 +64,8 @@ def late_features(learner: Describes, data: Any, batch_size: int = 64) -> dict[s
         for batch, outputs in learner.passes(data, batch_size):
             made = as_outputs(outputs)
             if not isinstance(made, Tensor):
-                if not seen:
-                    raise UserError("features are replayed into the composer, which pairs never reach")
+                if not seen or isinstance(part, nn.Linear):
+                    raise UserError(NO_PART)
                 image, text = seen[-1]
                 sides = [image.pooled, text.pooled, made.candidates[: len(made.query)]]
                 found.setdefault("", []).append(torch.cat(sides, dim=1).detach().float().cpu())

@@ -8,6 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from clplat.mechanisms.example_gradients import Passes
+from clplat.models.names import bare_name
 
 __all__ = ["input_covariances"]
 
@@ -34,7 +35,7 @@ def input_covariances(learner: Passes, data: Any, batch_size: int) -> dict[str, 
     """
     found: dict[str, Tensor] = {}
     layers = {
-        f"{path}.weight" if path else "weight": module
+        bare_name(f"{path}.weight" if path else "weight"): module
         for path, module in learner.model.named_modules()
         if _takes_rows(module) and module.weight.requires_grad
     }

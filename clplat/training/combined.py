@@ -46,6 +46,7 @@ class Combined(Strategy):
         said: dict[str, Any] = {
             "role": roles.pop() if len(roles) == 1 else "method",
             "any_module": all(part.any_module for part in parts),
+            "needs_embeddings": any(part.needs_embeddings for part in parts),
             "reads_gradient": any(part.reads_gradient for part in parts),
             "shares": all(part.shares for part in parts),
             "reads_data": any(part.reads_data for part in parts),

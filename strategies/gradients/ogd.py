@@ -76,7 +76,7 @@ class OGD(Strategy):
         if not known:
             return
         blocks = {name: leading(changes[name], rows[0]) for name, rows in known.items()}
-        along = torch.stack([rows.flatten(1) @ blocks[n].flatten() for n, rows in known.items()]).sum(0)
+        along = torch.stack([_flat(rows) @ blocks[n].flatten() for n, rows in known.items()]).sum(0)
         for name, rows in known.items():
             blocks[name].sub_(torch.einsum("k,k...->...", along, rows))
 
@@ -94,8 +94,8 @@ class OGD(Strategy):
         made = [*example_gradients(learner, data, self.batch_size, _right_scores)]
         if not made:
             return
-        rows = torch.cat([torch.stack(parts).flatten(1) for parts in zip(*made, strict=True)], dim=1)
-        basis = self._flat(weights)
+        rows = torch.cat([_flat(torch.stack(parts)) for parts in zip(*made, strict=True)], dim=1)
+        basis = self._whole(weights)
         room = int(self.megabytes * 2**20 / (rows.shape[1] * rows.element_size()))
         new = new_directions(rows, basis, max(0, room - (0 if basis is None else len(basis))))
         whole = new if basis is None else torch.cat([basis, new])
@@ -104,14 +104,19 @@ class OGD(Strategy):
         # Laid out as when it is read from a disk, so that sums have the same bits.
         self._basis = {name: each.contiguous().view(-1, *weights[name].shape) for name, each in named}
 
-    def _flat(self, weights: dict[str, torch.nn.Parameter]) -> Tensor | None:
+    def _whole(self, weights: dict[str, torch.nn.Parameter]) -> Tensor | None:
         """The basis (K, D) over the weights of now: what has grown since, or is new, has zeros."""
         if not self._basis:
             return None
         count = len(next(iter(self._basis.values())))
         rows = {n: self._basis.get(n, p.new_zeros((count, *p.shape))) for n, p in weights.items()}
         grown = [padded(rows[n], torch.Size((count, *p.shape))) for n, p in weights.items()]
-        return torch.cat([each.flatten(1) for each in grown], dim=1)
+        return torch.cat([_flat(each) for each in grown], dim=1)
+
+
+def _flat(rows: Tensor) -> Tensor:
+    """(K, D) of (K, ...), also of scalars such as a logit scale."""
+    return rows.reshape(len(rows), -1)
 
 
 def _right_scores(batch: Any, outputs: Any) -> Tensor:

@@ -6,13 +6,15 @@ from collections.abc import Sequence
 from typing import Annotated, Any, Literal
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from clplat.config.space import Float, Int
+from clplat.errors import UserError
 from clplat.mechanisms.feature_generators import Fitted, GeneratorName, fit_gaussian, fit_vae, sample
-from clplat.mechanisms.late_features import late_features, late_loss, late_part
+from clplat.mechanisms.late_features import NO_PART, late_features, late_loss, late_part
 from clplat.mechanisms.memory.composition import enough
 from clplat.mechanisms.parameter_groups import Group
+from clplat.models.outputs import are_embeddings
 from clplat.randomness import generator, seeded
 from clplat.training.strategy import Strategy, SupportsLearning
 
@@ -94,6 +96,8 @@ class FeatureReplay(Strategy):
         return [Group(towers, self.slow)] if towers and self.slow != 1.0 else []
 
     def loss(self, learner: SupportsLearning, batch: Any, outputs: Any) -> dict[str, Tensor]:
+        if are_embeddings(outputs) and isinstance(late_part(learner.model), nn.Linear):
+            raise UserError(NO_PART)
         if self.when == "after" or not self._fitted:
             return {}
         return {"features": self.weight * self._generated_loss(learner, "beside", learner.progress.step)}

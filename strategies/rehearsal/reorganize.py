@@ -8,7 +8,6 @@ from torch import Tensor
 
 from clplat.config.space import Float, Int
 from clplat.data.batch import Batch
-from clplat.data.stored_rows import is_row
 from clplat.mechanisms.memory import Memory
 from clplat.mechanisms.memory.composition import enough, stored_batch
 from clplat.mechanisms.regions import broken_up, reorganised, same_text
@@ -50,6 +49,7 @@ class Reorganize(Strategy):
     """
 
     terms = ("replay",)
+    needs_embeddings = True
     stores = "exemplars"
     reads_data = True
 
@@ -72,6 +72,8 @@ class Reorganize(Strategy):
         self.memory = Memory(size, "balanced", seed or 0)
 
     def loss(self, learner: SupportsLearning, batch: Any, outputs: Any) -> dict[str, Tensor]:
+        if not isinstance(batch, Batch):
+            raise TypeError("Reorganize needs clplat's batches: it stores regions of their pictures")
         draw = generator(self.seed or 0, "reorganise", learner.progress.step)
 
         def join(rows: list[Any]) -> Batch:
@@ -90,8 +92,6 @@ class Reorganize(Strategy):
         self.memory.add(learner, learner.data())
         draw = generator(self.seed or 0, "break up", learner.progress.experience)
         for rows in self.memory.groups.values():
-            if rows and not is_row(rows[0]):
-                raise TypeError("Reorganize needs clplat's batches: it stores regions of their pictures")
             rows[:] = [
                 row if "cells" in row["item"]["pictures"] else broken_up(row, self.grid, self.kept, draw)
                 for row in rows

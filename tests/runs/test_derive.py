@@ -103,8 +103,9 @@ def test_what_cannot_be_merged_is_refused(source: Path, tmp_path: Path) -> None:
             derivations(folder, raw, tmp_path)
         return str(caught.value)
 
-    assert "strategy 'ewc' cannot merge finished models; allowed: patch, task_arithmetic, ties" in said(
-        {"strategy": "ewc"}
+    assert (
+        "strategy 'ewc' cannot merge finished models; allowed: merge, patch, task_arithmetic, ties"
+        in said({"strategy": "ewc"})
     )
     assert "'train' is that of the run itself" in said({"strategy": "ties", "train.lr": 1e-3})
     assert "derive needs the strategy that merges" in said({"strategy.weight": 1})

@@ -2,4 +2,5 @@
 
 from clplat.parts.samplers.by_domain import ByDomain as ByDomain
 from clplat.parts.samplers.neighbours import Neighbours as Neighbours
+from clplat.parts.samplers.shards import Shards as Shards
 from clplat.parts.samplers.shuffled import Shuffled as Shuffled

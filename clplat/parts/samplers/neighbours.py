@@ -9,6 +9,7 @@ from torch.nn.functional import normalize
 
 from clplat.data.records import Example
 from clplat.parts.samplers._base import Embed, Sampler
+from clplat.parts.samplers.shuffled import cut
 
 __all__ = ["Neighbours"]
 
@@ -54,8 +55,5 @@ class Neighbours(Sampler):
             near = scores.topk(min(self.near, room, int(left.sum()))).indices
             left[near] = False
             found += near.tolist()
-        batches = [found[i : i + size] for i in range(0, len(found), size)]
-        if len(batches) > 1 and len(batches[-1]) == 1:
-            alone = batches.pop()
-            batches[-1] += alone
+        batches = cut(found, size)
         return [batches[i] for i in torch.randperm(len(batches), generator=draw).tolist()]

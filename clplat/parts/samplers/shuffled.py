@@ -9,7 +9,7 @@ import torch
 from clplat.data.records import Example
 from clplat.parts.samplers._base import Embed, Sampler
 
-__all__ = ["Shuffled", "shuffled_batches"]
+__all__ = ["Shuffled", "cut", "shuffled_batches"]
 
 
 class Shuffled(Sampler):
@@ -32,9 +32,13 @@ class Shuffled(Sampler):
 
 def shuffled_batches(rows: Sequence[int], size: int, draw: torch.Generator) -> list[list[int]]:
     """Rows in random order, ``size`` in each batch, fewer in the last; none stands alone unless it must."""
-    shuffled = [rows[i] for i in torch.randperm(len(rows), generator=draw).tolist()]
-    cut = [shuffled[i : i + size] for i in range(0, len(shuffled), size)]
-    if len(cut) > 1 and len(cut[-1]) == 1:
-        alone = cut.pop()
-        cut[-1] += alone
-    return cut
+    return cut([rows[i] for i in torch.randperm(len(rows), generator=draw).tolist()], size)
+
+
+def cut(rows: Sequence[int], size: int) -> list[list[int]]:
+    """Batches of rows in their order; a last row that would stand alone joins the batch before it."""
+    batches = [list(rows[i : i + size]) for i in range(0, len(rows), size)]
+    if len(batches) > 1 and len(batches[-1]) == 1:
+        alone = batches.pop()
+        batches[-1] += alone
+    return batches
