@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 from torch import Tensor, nn
 from torch.optim import Optimizer
@@ -15,6 +15,8 @@ from clplat.progress import Progress
 from clplat.training.phases import Phase
 
 __all__ = ["Hooks", "SupportsLearning"]
+
+T = TypeVar("T")
 
 
 class SupportsLearning(Protocol):
@@ -55,6 +57,9 @@ class SupportsLearning(Protocol):
 
     def averaged(self, tensors: Sequence[Tensor]) -> list[Tensor]:
         """The mean of each over the processes that train this model together."""
+
+    def gathered(self, value: T) -> list[T]:
+        """The values of all processes that train this model together; tensors inside are on the CPU."""
 
     def embed(self, items: Sequence[Item | Picture | str]) -> Tensor:
         """As `items`, of any number, in evaluation mode and without gradients."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -16,9 +16,11 @@ from clplat.parts.references._base import Reference
 from clplat.progress import Progress
 from clplat.randomness import seeded
 from clplat.training.order import Order
-from clplat.training.processes import bare, mean
+from clplat.training.processes import bare, gathered, mean
 
 __all__ = ["AnyLearner", "Learner"]
+
+T = TypeVar("T")
 
 
 class AnyLearner:
@@ -52,6 +54,10 @@ class AnyLearner:
     def averaged(self, tensors: Sequence[Tensor]) -> list[Tensor]:
         """The mean of each over the processes that train this model together; of one alone, the tensors."""
         return [*tensors] if getattr(self, "alone", False) else mean(tensors)
+
+    def gathered(self, value: T) -> list[T]:
+        """What each of the processes that train this model together has, tensors on the CPU."""
+        return [value] if getattr(self, "alone", False) else gathered(value)
 
     def items(self, items: Sequence[Item | Picture | str]) -> Tensor:
         """Embeddings (N, D) of items as a gallery stores them, with gradients where gradients are on.

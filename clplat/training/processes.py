@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TypeVar
 
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 from torch.nn.parallel import DataParallel, DistributedDataParallel
 
-__all__ = ["bare", "mean", "spread", "together"]
+__all__ = ["bare", "gathered", "mean", "spread", "together"]
+
+T = TypeVar("T")
 
 
 def bare(model: nn.Module) -> nn.Module:
@@ -44,6 +47,15 @@ def mean(tensors: Sequence[Tensor]) -> list[Tensor]:
     dist.all_reduce(flat)
     pieces = torch.split(flat / dist.get_world_size(), [tensor.numel() for tensor in tensors])
     return [piece.view_as(tensor).to(tensor.dtype) for piece, tensor in zip(pieces, tensors, strict=True)]
+
+
+def gathered(value: T) -> list[T]:
+    """The values of all processes, in the order of their ranks; tensors inside are to be on the CPU."""
+    if not together():
+        return [value]
+    found: list[T] = [value] * dist.get_world_size()
+    dist.all_gather_object(found, value)
+    return found
 
 
 def spread(value: Tensor) -> float:

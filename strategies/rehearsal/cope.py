@@ -89,16 +89,19 @@ class CoPE(Strategy):
         if stored is not None:
             parts.append(_read(learner, stored, None))
         names, rows = [name for own, _ in parts for name in own], torch.cat([made for _, made in parts])
-        self._rows.append((names, rows.detach()))
+        self._rows.append((names, rows.detach().cpu()))
         # A class that was never met begins at its mean in this batch.
-        held = follow({}, names, rows.detach(), 0.0) | {n: p.to(rows) for n, p in self._prototypes.items()}
+        held = follow({}, *self._rows[-1], 0.0) | self._prototypes
         place = {name: i for i, name in enumerate(held)}
         own = torch.tensor([place[name] for name in names], device=rows.device)
-        found = ppp_loss(rows, own, torch.stack([*held.values()]), self.temperature)
+        found = ppp_loss(rows, own, torch.stack([*held.values()]).to(rows), self.temperature)
         return {"prototypes": found - learner.task_loss(batch, outputs) if logits else self.weight * found}
 
     def after_step(self, learner: SupportsLearning, batch: Any, outputs: Any) -> None:
-        for names, rows in self._rows:
+        # Prototypes move once per step: by all its micro-batches, in all processes.
+        read = [one for own in learner.gathered(self._rows) for one in own]
+        if read:
+            names, rows = [name for own, _ in read for name in own], torch.cat([made for _, made in read])
             self._prototypes = follow(self._prototypes, names, rows, self.momentum)
         self._rows = []
 
