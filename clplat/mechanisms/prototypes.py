@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 
 import torch
 from torch import Tensor
-from torch.nn.functional import normalize
+from torch.nn.functional import logsigmoid, normalize
 
 __all__ = ["follow", "ppp_loss"]
 
@@ -35,17 +36,33 @@ def ppp_loss(rows: Tensor, own: Tensor, prototypes: Tensor, temperature: float =
         >>> ppp_loss(torch.eye(2), torch.tensor([0, 1]), torch.eye(2), temperature=0.5)
         tensor(0.2539)
     """
-    fixed = rows.detach()
-    among = (fixed @ rows.T / temperature).exp()  # [m, i]
-    to_prototypes = (prototypes.detach() @ rows.T / temperature).exp()  # [k, i]
-    of_class = to_prototypes[own]  # [m, i]: prototype of m's class, row i
-    others = to_prototypes.sum(0) - of_class
-    pseudo, proper = among / (among + others), of_class / (of_class + others)
+    if len(prototypes) == 1:
+        return 0.0 * rows.sum()  # no other class: every P is 1
+    to_prototypes = prototypes.detach() @ rows.T / temperature  # [k, i]
+    others = _without(to_prototypes, own)  # [m, i]: log O of m's class at row i
+    pseudo = rows.detach() @ rows.T / temperature - others  # log-odds of P, [m, i]
+    proper = to_prototypes[own] - others
     same = own[:, None] == own
     itself = torch.eye(len(rows), dtype=torch.bool, device=rows.device)
-    attracted = (pseudo.masked_fill(~same | itself, 0.0).sum(0) + proper.diagonal()) / same.sum(0)
-    repelled = torch.log1p(-(pseudo + proper) / 2).masked_fill(same, 0.0)
-    return -(attracted.log().sum() + repelled.sum()) / len(rows)
+    mates = logsigmoid(pseudo).masked_fill(~same | itself, -torch.inf)
+    attracted = torch.cat([mates, logsigmoid(proper).diagonal()[None]]).logsumexp(0) - same.sum(0).log()
+    repelled = torch.logaddexp(logsigmoid(-pseudo), logsigmoid(-proper)) - math.log(2)
+    return -(attracted.sum() + repelled.masked_fill(same, 0.0).sum()) / len(rows)
+
+
+def _without(scores: Tensor, own: Tensor) -> Tensor:
+    """``log sum_k exp(scores[k, i])`` over all k but ``own[m]``, for every m and i.
+
+    The largest term is taken out before the sum: as a difference, what the others add up to is lost to
+    rounding.
+    """
+    best, top = scores.max(0)
+    is_top = torch.arange(len(scores), device=scores.device)[:, None] == top
+    rest = scores.masked_fill(is_top, -torch.inf).logsumexp(0)
+    is_own_top = own[:, None] == top
+    shifted = (scores - best.detach()).exp()
+    left = (shifted.sum(0) - shifted[own]).masked_fill(is_own_top, 1.0)
+    return torch.where(is_own_top, rest, left.log() + best.detach())
 
 
 @torch.no_grad()

@@ -42,6 +42,7 @@ if TYPE_CHECKING:
     from clplat.models.backbone import Backbone as Backbone
     from clplat.models.features import ImageFeatures as ImageFeatures
     from clplat.models.features import TextFeatures as TextFeatures
+    from clplat.models.names import named_parameters as named_parameters
     from clplat.models.outputs import Outputs as Outputs
     from clplat.models.outputs import Rows as Rows
     from clplat.models.outputs import cosines as cosines
@@ -108,6 +109,7 @@ _FROM = {
     "clplat.mechanisms.teacher": ("Teacher", "snapshot"),
     "clplat.models.backbone": ("Backbone",),
     "clplat.models.features": ("ImageFeatures", "TextFeatures"),
+    "clplat.models.names": ("named_parameters",),
     "clplat.models.outputs": ("Outputs", "Rows", "cosines"),
     "clplat.models.prompt": ("TowerPrompt",),
     "clplat.models.readout": ("Readout", "install_readout"),

@@ -26,7 +26,7 @@ def test_a_missing_library_is_named_with_its_extra(
     for name in [name for name in sys.modules if name.split(".")[0] == library]:
         monkeypatch.delitem(sys.modules, name)
     monkeypatch.setitem(sys.modules, library, None)
-    for name in (f"clplat.integrations.{module}", "clplat.training.plugin"):
+    for name in (f"clplat.integrations.{module}", "clplat.training.plugin", "clplat.training.avalanche"):
         monkeypatch.delitem(sys.modules, name, raising=False)
     if module == "sentence_transformers":
         pytest.importorskip("transformers")
