@@ -47,7 +47,7 @@ def runner(base: dict[str, Any], root: Path) -> Run:
 
 @pytest.fixture(scope="module")
 def short(tmp_path_factory: pytest.TempPathFactory) -> Run:
-    scenario = {"name": "catalogue", "domains": 3, "train": 500, "queries": 100, "gallery": 200}
+    scenario = {"name": "catalogue", "domains": 3, "train": 300, "queries": 100, "gallery": 200}
     return runner({"scenario": scenario, "train": {"epochs": 3}}, tmp_path_factory.mktemp("short"))
 
 

@@ -96,7 +96,10 @@ def shown(live: Any, tmp_path_factory: pytest.TempPathFactory, make_result: Make
             *("curves", ["Whole stream", "Domain by domain", "js-plotly-plot", "replay s1"]),
             marks=pytest.mark.slow,
         ),
-        ("bands", ["Whole stream", "js-plotly-plot", "Group: replay", "Group: ewc"]),
+        pytest.param(
+            *("bands", ["Whole stream", "js-plotly-plot", "Group: replay", "Group: ewc"]),
+            marks=pytest.mark.slow,
+        ),
         ("grids", ["The same queries after each domain", "replay s1", "retrieval_grid", "<img"]),
         ("tuning", ["ewc: trials, on the validation split", "replay: trials", "strategy.lam", "tune/replay"]),
     ],
