@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from clplat.data.decoding import BadPicture, decode
+from clplat.data.decoding import BadPicture
+from clplat.data.indexed_pictures import IndexedPictures, decoded
 from clplat.data.items import Picture
 
 if TYPE_CHECKING:
@@ -17,6 +18,7 @@ __all__ = ["ColumnPictures", "has_pictures"]
 
 #: Reads a cell again. The file or folder, the part of it, the name of the column, the row -> its bytes.
 Reader = Callable[[str, Any, str, int], bytes]
+Cell = tuple[Reader, str, Any, str, int]
 
 
 def has_pictures(kind: Any) -> bool:
@@ -27,7 +29,7 @@ def has_pictures(kind: Any) -> bool:
     return names == {"bytes", "path"}
 
 
-class ColumnPictures:
+class ColumnPictures(IndexedPictures[Cell]):
     """Pictures by a digest of their bytes, so that equal ones have one name, whatever table they are in.
 
     Args:
@@ -35,9 +37,8 @@ class ColumnPictures:
     """
 
     def __init__(self, source: str = "table") -> None:
-        self.source = source
-        self.members: dict[str, tuple[Reader, str, Any, str, int]] = {}
-        self._absent: dict[str, None] = {}
+        self.members: dict[str, Cell] = {}
+        super().__init__(self.members, source)
 
     def of(self, source: str) -> ColumnPictures:
         """The same pictures, their keys beginning with another word."""
@@ -68,38 +69,19 @@ class ColumnPictures:
                 table = table.set_column(place, name, pa.array(names, pa.large_string()))
         return table
 
-    @property
-    def absent(self) -> tuple[str, ...]:
-        """Keys of the pictures that were named and are not there."""
-        return tuple(self._absent)
-
-    def look(self, names: Iterable[str]) -> None:
-        """Remember in `absent` which of these are not there."""
-        for name in names:
-            if name not in self.members:
-                self._absent[f"{self.source}/{name}"] = None
-
-    def picture(self, name: str, caption: str | None = None) -> Picture:
-        """The picture of this name; a new object at every call."""
-        key = f"{self.source}/{name}"
-        if name not in self.members:
-            self._absent[key] = None
-            return Picture(key, partial(_refused, name), caption)
-        load = partial(_open, name, *self.members[name])
+    def _found(self, key: str, name: str, member: Cell, caption: str | None) -> Picture:
+        load = partial(_open, name, *member)
         return Picture(key, load, caption, sized=load)
 
-    unkept = picture
+    def _refused(self, name: str) -> Callable[[], Image.Image]:
+        return partial(_absent_cell, name)
 
 
 def _open(
     name: str, reader: Reader, where: str, part: Any, column: str, row: int, least: int = 0
 ) -> Image.Image:
-    try:
-        return decode(reader(where, part, column, row), least)
-    except Exception as error:  # codecs raise whatever they like
-        reason = " ".join(str(error).split()) or type(error).__name__
-        raise BadPicture(f"cannot read picture {name} in column '{column}' of {where}: {reason}") from error
+    return decoded(lambda: reader(where, part, column, row), least, f"{name} in column '{column}' of {where}")
 
 
-def _refused(name: str) -> Image.Image:
+def _absent_cell(name: str) -> Image.Image:
     raise BadPicture(f"no such picture: {name} is neither in the table nor a file")

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import lru_cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
-from clplat.data.decoding import BadPicture, decode
+from clplat.data.decoding import BadPicture
+from clplat.data.indexed_pictures import IndexedPictures, decoded
 from clplat.data.items import Picture
 
 if TYPE_CHECKING:
@@ -22,7 +23,7 @@ ENDINGS = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff")
 Member = tuple[int, int, int]
 
 
-class TarPictures:
+class TarPictures(IndexedPictures[Member]):
     """Pictures by the names of members, as `clplat.data.picture_files.PictureFiles` finds those of a folder.
 
     Args:
@@ -32,46 +33,28 @@ class TarPictures:
     """
 
     def __init__(self, shards: Sequence[Path], members: Mapping[str, Member], source: str = "tar") -> None:
-        self.shards, self.members, self.source = tuple(map(str, shards)), members, source
-        self._absent: dict[str, None] = {}
+        super().__init__(members, source)
+        self.shards = tuple(map(str, shards))
 
     def of(self, source: str) -> TarPictures:
         """The same pictures, their keys beginning with another word."""
         return TarPictures([Path(shard) for shard in self.shards], self.members, source)
 
-    @property
-    def absent(self) -> tuple[str, ...]:
-        """Keys of the pictures that were named and are not there."""
-        return tuple(self._absent)
-
-    def look(self, names: Iterable[str]) -> None:
-        """Remember in `absent` which of these are not there."""
-        for name in names:
-            if name not in self.members:
-                self._absent[f"{self.source}/{name}"] = None
-
-    def picture(self, name: str, caption: str | None = None) -> Picture:
-        """The picture of a member; a new object at every call."""
-        key = f"{self.source}/{name}"
-        if name not in self.members:
-            self._absent[key] = None
-            return Picture(key, partial(_absent_member, self.shards[0], name), caption)
-        number, start, size = self.members[name]
+    def _found(self, key: str, name: str, member: Member, caption: str | None) -> Picture:
+        number, start, size = member
         shard = self.shards[number]
         load = partial(_open, shard, name, start, size)
         stamp = partial(_stamp, shard, start, size)
         return Picture(key, load, caption, stamp=stamp, sized=load, place=(shard, start))
 
-    unkept = picture
+    def _refused(self, name: str) -> Callable[[], Image.Image]:
+        return partial(_absent_member, self.shards[0], name)
 
 
 def _open(shard: str, name: str, start: int, size: int, least: int = 0) -> Image.Image:
-    try:
-        file = _opened(shard, os.getpid())
-        return decode(os.pread(file.fileno(), size, start), least)
-    except Exception as error:  # codecs raise whatever they like
-        reason = " ".join(str(error).split()) or type(error).__name__
-        raise BadPicture(f"cannot read picture {name} in {shard}: {reason}") from error
+    return decoded(
+        lambda: os.pread(_opened(shard, os.getpid()).fileno(), size, start), least, f"{name} in {shard}"
+    )
 
 
 @lru_cache(maxsize=64)

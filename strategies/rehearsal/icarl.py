@@ -12,10 +12,10 @@ from clplat.mechanisms.memory import Memory
 from clplat.mechanisms.memory.composition import enough, stored_batch
 from clplat.mechanisms.memory.descriptions import last_linear
 from clplat.mechanisms.memory.nearest_mean import class_means, put_means
+from clplat.mechanisms.relation import Relation
 from clplat.mechanisms.teacher import Teacher
 from clplat.mechanisms.weight_space import leading
 from clplat.models.outputs import are_embeddings, similarities
-from clplat.parts.losses.similarity_distillation import SimilarityDistillation
 from clplat.training.strategy import Strategy, SupportsLearning
 
 __all__ = ["ICaRL"]
@@ -77,8 +77,8 @@ class ICaRL(Strategy):
         self.temperature, self.nearest_mean = temperature, nearest_mean
         self.memory = Memory(size, "herding", seed or 0, per="class")
         self._teacher = Teacher(which="previous")
-        self._of_cosines = SimilarityDistillation("both", 0.05, 0.05)
-        self._of_logits = SimilarityDistillation("row", temperature, temperature)
+        self._of_cosines = Relation("both", 0.05, 0.05)
+        self._of_logits = Relation("row", temperature, temperature)
         self._trained: dict[str, Tensor] = {}
 
     @torch.no_grad()
@@ -102,10 +102,10 @@ class ICaRL(Strategy):
     def _distance(self, learner: SupportsLearning, batch: Any, outputs: Any) -> Tensor:
         student, teacher = (similarities(o) for o in (outputs, self._teacher.outputs(learner, batch)))
         if are_embeddings(outputs):
-            return self._of_cosines.compare(student, teacher)
+            return self._of_cosines(student, teacher)
         known = sorted(int(name.split()[1]) for name in self.memory.groups if name.startswith("class"))
         known = known or [*range(teacher.shape[1])]
-        return self._of_logits.compare(student[:, known], teacher[:, known])
+        return self._of_logits(student[:, known], teacher[:, known])
 
     def after_experience(self, learner: SupportsLearning, experience: Any) -> None:
         self.memory.add(learner, learner.data())
