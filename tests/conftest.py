@@ -5,6 +5,8 @@ from __future__ import annotations
 import atexit
 import gc
 import os
+import random
+import sys
 import time
 import zlib
 from collections import Counter
@@ -52,6 +54,16 @@ def _drawn_once() -> Iterator[None]:
         for place in (styles, domains):
             patch.setattr(place, "render", render)
         yield
+
+
+@pytest.fixture(autouse=True)
+def _same_draws(request: pytest.FixtureRequest) -> None:
+    """What a test draws without a generator of its own depends on no test before it; see ``--draws``."""
+    begin = request.config.getoption("--draws")
+    random.seed(begin)
+    for library in ("numpy", "torch"):  # a test that imports neither need not wait for them
+        if library in sys.modules:
+            getattr(sys.modules[library].random, "seed" if library == "numpy" else "manual_seed")(begin)
 
 
 @pytest.fixture(scope="session")
@@ -125,6 +137,7 @@ def pytest_collection() -> Generator[None, Any, Any]:
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--shard", default="1/1", metavar="I/N", help="run share I of N of the test files")
+    parser.addoption("--draws", default=0, type=int, metavar="N", help="where global generators begin")
 
 
 def shard_of(file: str, count: int) -> int:

@@ -22,6 +22,7 @@ class TaskVectors:
 
     Example:
         >>> model, changes = nn.Linear(1, 1, bias=False), TaskVectors()
+        >>> _ = nn.init.ones_(model.weight)
         >>> for value in (2.0, 5.0):
         ...     changes.begin(model)
         ...     model.weight.data += value

@@ -57,6 +57,7 @@ def deferred(*modules: str, absent: tuple[str, ...] = ()) -> Iterator[None]:
         absent: those that are optional to who imports them; they seem not to be installed.
 
     Example:
+        >>> _ = sys.modules.pop("wave", None)
         >>> with deferred("wave"):
         ...     import wave
         >>> type(wave).__name__, wave.open.__module__
