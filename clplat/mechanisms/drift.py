@@ -26,7 +26,7 @@ def drift(rows: Tensor, start: Tensor, end: Tensor, sigma: float | None = None) 
 
     Example:
         >>> start, end = torch.tensor([[0.0], [4.0]]), torch.tensor([[1.0], [4.0]])
-        >>> drift(torch.tensor([[0.0], [4.0]]), start, end, sigma=0.5).flatten()
+        >>> drift(torch.tensor([[0.0], [4.0]]), start, end, sigma=0.5).flatten().round(decimals=2)
         tensor([1., 0.])
         >>> drift(torch.tensor([[0.0]]), start, end)
         tensor([[0.5000]])
