@@ -9,10 +9,10 @@ from torch import Tensor
 from torch.nn.functional import normalize
 
 from clplat import registry
-from clplat.data.inputs import Images
+from clplat.data.inputs import Images, Texts
 from clplat.errors import UserError
 from clplat.mechanisms.teacher import Predicts, Teacher
-from clplat.models.features import ImageFeatures, Wants
+from clplat.models.features import ImageFeatures, TextFeatures, Wants
 from clplat.models.outputs import Outputs
 
 __all__ = ["TeacherPart", "existing", "of_triplets", "teacher_named"]
@@ -62,6 +62,17 @@ class TeacherPart:
         with self._held.active(learner.model):
             model: Any = learner.model
             found: ImageFeatures = model.image_features(images, wants)
+            return found
+
+    def text_features(self, learner: Predicts, texts: Texts, wants: Wants) -> TextFeatures:
+        """What the text tower gives of texts, where there is one.
+
+        Raises:
+            UserError: it keeps pooled features alone.
+        """
+        with self._held.active(learner.model):
+            model: Any = learner.model
+            found: TextFeatures = model.text_features(texts, wants)
             return found
 
     def bytes(self) -> int:
