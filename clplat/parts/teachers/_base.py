@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
 from torch import Tensor
 from torch.nn.functional import normalize
@@ -27,7 +27,7 @@ class TeacherPart:
     """
 
     #: It changes while an experience is trained, so that nothing that it makes is kept.
-    moves: ClassVar[bool] = False
+    moves: bool = False
 
     _held: Teacher
 
