@@ -11,14 +11,11 @@ from torch import Tensor, nn
 
 from clplat.errors import UserError, unknown_name
 from clplat.mechanisms.experts import top_k_gates
-from clplat.models.adapters import AdapterState
+from clplat.models.adapters import AdapterState, Route
 from clplat.models.backbone import Backbone
 from clplat.models.names import refuse_wrapped
 
-__all__ = ["ExpertState", "Experts", "Mixture", "Route", "activate_experts", "install_experts"]
-
-#: What a gate decided for (N, W) tokens: its logits (N, E), and the weights (N, E) of the experts.
-Route = tuple[Tensor, Tensor]
+__all__ = ["ExpertState", "Experts", "Mixture", "activate_experts", "install_experts"]
 
 
 class Experts(nn.Module):
@@ -113,12 +110,24 @@ class ExpertState(AdapterState):
 
     @contextmanager
     def watched(self) -> Iterator[list[Route]]:
-        """Inside, forward passes of any mode note what the gates decide, block by block."""
         before, self.routes, self.watching = self.routes, [], True
         try:
             yield self.routes
         finally:
             self.routes, self.watching = before, False
+
+    def parameters_used(self, network: nn.Module) -> tuple[int, int]:
+        used, idle = sum(parameter.numel() for parameter in network.parameters()), 0
+        for mixture in (module for module in network.modules() if isinstance(module, Mixture)):
+            worker, unused = self.in_use(mixture)
+            for name, parameter in mixture.named_parameters():
+                parts = name.split(".")
+                kept = parts[0] == "base" if worker is not mixture else not {parts[0], parts[1]} & unused
+                used -= 0 if kept else parameter.numel()
+            if worker is mixture:
+                experts: Any = mixture.experts[self.active or ""]
+                idle += experts.idle()
+        return used, used - idle
 
 
 def install_experts(

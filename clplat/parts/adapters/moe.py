@@ -11,9 +11,10 @@ from torch import Tensor, nn
 from clplat.config.space import Float, Int
 from clplat.errors import UserError
 from clplat.mechanisms.experts import mixed, variation
+from clplat.models.adapters import Route
 from clplat.models.backbone import Backbone
 from clplat.parts.adapters._base import Adapter
-from clplat.parts.adapters._experts import Experts, Route, activate_experts, install_experts
+from clplat.parts.adapters._experts import Experts, activate_experts, install_experts
 
 __all__ = ["MoEAdapter"]
 

@@ -11,12 +11,12 @@ from torch import Tensor, nn
 from clplat.config.space import Float, Int
 from clplat.errors import UserError
 from clplat.mechanisms.experts import load_balance, mixed, router_z
+from clplat.models.adapters import Route
 from clplat.models.backbone import Backbone
 from clplat.parts.adapters._base import Adapter
 from clplat.parts.adapters._experts import (
     Experts,
     Mixture,
-    Route,
     activate_experts,
     install_experts,
 )

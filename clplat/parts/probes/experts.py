@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from itertools import islice
-from typing import Any
 
 import torch
 
 from clplat.mechanisms.experts import entropy, load
+from clplat.models.adapters import Route
 from clplat.models.backbone import Backbone
-from clplat.parts.adapters._experts import Experts, ExpertState, Mixture, Route
 from clplat.parts.probes._base import Group, ModelView, Probe
 
 __all__ = ["ExpertUse"]
@@ -52,28 +51,19 @@ class ExpertUse(Probe):
         shown = list(islice((item.picture for item in items if item.picture is not None), self.most))
         queries = (query for held in view.sets.values() for query in held.queries)
         said = list(islice((text for query in queries for text in query.said), self.most))
-        where = backbone.logit_scale.device
-
-        def texts() -> None:
-            backbone.text(view.tokens(said).to(where))
-
-        def pictures() -> None:
-            backbone.image(view.inputs(shown).pixels.to(where))
-
-        found = {"active": _active(backbone)}
-        for tower, given, run in (("image", shown, pictures), ("text", said, texts)):
-            use = _use(_routes(backbone, run) if given else [])
-            found |= {f"{tower} {name}": value for name, value in use.items()}
-        return found
-
-
-def _routes(backbone: Backbone, run: Callable[[], Any]) -> list[Route]:
-    state = backbone.adapters
-    if not isinstance(state, ExpertState):
-        return []
-    with torch.no_grad(), state.watched() as routes:
-        run()
-        return [*routes]
+        where, state = backbone.logit_scale.device, backbone.adapters
+        used, active = state.parameters_used(backbone.model)
+        with torch.no_grad(), state.watched() as seen:
+            if shown:
+                backbone.image(view.inputs(shown).pixels.to(where))
+            routes = {"image": [*seen]}
+            if said:
+                backbone.text(view.tokens(said).to(where))
+            routes["text"] = seen[len(routes["image"]) :]
+        uses = {tower: _use(found) for tower, found in routes.items()}
+        return {"active": active / used} | {
+            f"{tower} {name}": value for tower, use in uses.items() for name, value in use.items()
+        }
 
 
 def _use(routes: Iterable[Route]) -> dict[str, float]:
@@ -83,22 +73,3 @@ def _use(routes: Iterable[Route]) -> dict[str, float]:
     ]
     means = [sum(column) / len(column) for column in zip(*rows, strict=True)] or [1.0, 1.0, 0.0]
     return dict(zip(("load max", "load min", "entropy"), means, strict=True))
-
-
-def _active(backbone: Backbone) -> float:
-    """The share of the parameters of the model in use that a token goes through."""
-    used = idle = 0
-    for module in backbone.modules():
-        if isinstance(module, Mixture):
-            _, unused = backbone.adapters.in_use(module)
-            own: Any = module.experts[backbone.adapters.active or ""] if backbone.adapters.active else None
-            idle += own.idle() if isinstance(own, Experts) else 0
-            used -= sum(p.numel() for name, p in module.named_parameters() if _within(name, unused))
-    used += sum(p.numel() for p in backbone.parameters())
-    return (used - idle) / used
-
-
-def _within(name: str, unused: Iterable[str]) -> bool:
-    """Whether a tensor of a mixture belongs to one of these: the MLP itself, or experts by their name."""
-    parts = name.split(".")
-    return any(parts[0] == each or parts[:2] == ["experts", each] for each in unused)

@@ -37,7 +37,7 @@ def test_what_is_active_is_counted_without_the_dense_mlps() -> None:
     model = tiny_retriever(Upcycled(experts=3, k=1), Sum())
     mlps = sum(2 * (8 * w * w + 5 * w) for w in (32, 48))
     gates = sum(2 * 3 * w for w in (32, 48))
-    all_of_it = sum(p.numel() for p in dense.backbone.parameters()) + 2 * mlps + gates
+    all_of_it = sum(p.numel() for p in dense.backbone.model.parameters()) + 2 * mlps + gates
     assert measured(model)["active"] == pytest.approx((all_of_it - 2 * mlps) / all_of_it)
 
 
