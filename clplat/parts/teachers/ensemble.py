@@ -78,9 +78,7 @@ class Ensemble(TeacherPart):
                 f"an ensemble takes teachers of one width, not {widths}: dual_teacher takes others"
             )
         count = len(made[0].query)
-        queries, targets = (
-            [side(one) for one in made] for side in (lambda o: o.query, lambda o: o.candidates)
-        )
+        queries, targets = [one.query for one in made], [one.candidates for one in made]
         own = [rows[:count] for rows in targets]
         candidates = [self._joined(own, queries), _mean([rows[count:] for rows in targets])]
         scale = torch.stack([torch.as_tensor(one.scale).float() for one in made]).mean()
