@@ -19,7 +19,7 @@ def sprung(weight: Tensor, springs: Iterable[tuple[Tensor, Tensor]]) -> None:
 
     Example:
         >>> weight, ones = torch.zeros(1), torch.ones(1)
-        >>> sprung(weight, [(ones, 2 * ones), (2 * ones, ones)])
+        >>> sprung(weight, [(ones, 2 * ones), (ones, ones)])
         >>> weight
         tensor([1.])
     """
