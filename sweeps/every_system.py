@@ -66,7 +66,7 @@ STREAMS = (
             },
             "adapter": {"name": "full", "last": 2},
             "sampler": "shuffled",
-            "train": {"epochs": 3, "lr": 5e-4},
+            "train": {"epochs": 3, "lr": 1e-3},
         },
         _orders(["Topwear", "Shoes", "Watches"]),
         {"domains": "all"},  # which share one gallery
