@@ -16,6 +16,7 @@ from strategies.distillation.text_geometry import TextGeometry as TextGeometry
 from strategies.distillation.vocabulary_distill import VocabularyDistill as VocabularyDistill
 from strategies.expansion.growing_prompt import GrowingPrompt as GrowingPrompt
 from strategies.expansion.lora_per_domain import LoRAPerDomain as LoRAPerDomain
+from strategies.expansion.routed_experts import RoutedExperts as RoutedExperts
 from strategies.gradients.agem import AGEM as AGEM
 from strategies.gradients.gem import GEM as GEM
 from strategies.gradients.gpm import GPM as GPM

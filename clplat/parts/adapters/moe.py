@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from clplat.config.space import Float, Int
 from clplat.errors import UserError, unknown_name
+from clplat.mechanisms.balance import importance_variation
 from clplat.models.adapters import AdapterState
 from clplat.models.backbone import Backbone
 from clplat.models.names import refuse_wrapped
@@ -198,10 +199,4 @@ class _State(AdapterState):
         gates, self.gates = self.gates, []
         if not weight or not gates:
             return {}
-        return {"balance": weight * torch.stack([_variation(part) for part in gates]).mean()}
-
-
-def _variation(gates: Tensor) -> Tensor:
-    """The squared coefficient of variation of the summed gates (N, experts)."""
-    importance = gates.float().sum(dim=0)
-    return importance.var(correction=0) / importance.mean().square().clamp_min(1e-12)
+        return {"balance": weight * torch.stack([importance_variation(part) for part in gates]).mean()}
