@@ -15,6 +15,7 @@ import clplat
 import clplat.parts
 import clplat.testing
 from clplat import registry
+from clplat.config.annotations import group_in
 from clplat.config.options import arguments
 from clplat.config.recipes import MATCHES, Recipe, recipes
 from clplat.kinds import Kind
@@ -36,6 +37,16 @@ def sections(page: str) -> dict[str, str]:
     return dict(zip(["", *pieces[1::2]], pieces[::2], strict=True))
 
 
+def single_options(made: type) -> list[str]:
+    """The options of a part; those of a group of options go by its name."""
+    groups = {option.name: group_in(option.type) for option in arguments(made)}
+    return [
+        path
+        for name, group in groups.items()
+        for path in ([name] if group is None else [f"{name}.{inner.name}" for inner in arguments(group)])
+    ]
+
+
 @pytest.fixture(scope="module")
 def pages() -> dict[str, str]:
     return part_pages() | recipe_pages()
@@ -55,9 +66,9 @@ def test_the_page_of_a_part_says_what_the_class_says(kind: Kind, name: str, page
     assert page.startswith(f"# {name}\n\n")
     assert registry.describe(kind.plural, name) in re.sub(r"\[([^\]]*)\]\([^)]*\)", r"\1", page)
     assert found["Signature"].startswith(f"\n```python\n{made.__name__}(")
-    for option in arguments(made):
-        line = re.search(rf"^\| `--{kind.slot}\.{option.name}` \| (.*) \|$", found["Options"], re.MULTILINE)
-        assert line, option.name
+    for option in single_options(made):
+        line = re.search(rf"^\| `--{kind.slot}\.{option}` \| (.*) \|$", found["Options"], re.MULTILINE)
+        assert line, option
         assert len(re.split(r"(?<!\\) \| ", line.group(1))) == 4, "type, default, search space, meaning"
     for formula in formulas((inspect.getdoc(made) or "").partition("\n\nArgs:")[0]):
         assert formula in found["Formula"]
