@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping
 
 import torch
 from torch import Tensor
 
 from clplat.data.records import Picture, RetrievalSet
-from clplat.mechanisms.balance import evenness
 from clplat.parts.probes._base import Group, ModelView, Probe
 
 __all__ = ["RoutingProbe"]
@@ -57,7 +57,7 @@ class RoutingProbe(Probe):
             found.setdefault("experts", []).append(float((weights > 0).sum(1).float().mean()))
             seen.append(weights)
         numbers = {name: sum(values) / len(values) for name, values in found.items()}
-        return numbers | ({"evenness": evenness(torch.cat(seen))} if seen else {})
+        return numbers | ({"evenness": _evenness(torch.cat(seen))} if seen else {})
 
 
 def _shown(held: RetrievalSet) -> Iterator[Picture]:
@@ -80,3 +80,12 @@ def _domains_of(sets: Mapping[str, RetrievalSet]) -> dict[str, set[int]]:
 
 def _percent(chosen: Tensor) -> float:
     return 100.0 * float(chosen.double().mean())
+
+
+def _evenness(shares: Tensor) -> float:
+    """The entropy of the experts' mean shares, as a part of the largest possible; 1 of a single expert."""
+    used = shares.double().sum(0)
+    if len(used) < 2 or not float(used.sum()) > 0:
+        return 1.0
+    p = used / used.sum()
+    return float(-torch.xlogy(p, p).sum()) / math.log(len(p))

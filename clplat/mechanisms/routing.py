@@ -21,6 +21,7 @@ from clplat.mechanisms.expert_scores import (
     subspace_of,
     subspace_scores,
 )
+from clplat.mechanisms.experts import top_k_gates
 
 __all__ = ["Experts", "Router", "Routing", "weigh"]
 
@@ -209,6 +210,4 @@ def weigh(scores: Tensor, top: int, temperature: float) -> Tensor:
         >>> weigh(torch.tensor([[1.0, 3.0, 3.0]]), top=2, temperature=1.0).tolist()
         [[0.0, 0.5, 0.5]]
     """
-    count = scores.shape[1] if top == 0 else min(top, scores.shape[1])
-    best, chosen = scores.topk(count, dim=1)
-    return torch.zeros_like(scores).scatter(1, chosen, (best / temperature).softmax(1))
+    return top_k_gates(scores / temperature, min(top or scores.shape[1], scores.shape[1]))

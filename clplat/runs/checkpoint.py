@@ -65,7 +65,7 @@ class Weights:
         self._touched |= {
             name
             for name, p in self.model.named_parameters()
-            if p.requires_grad or p._version != versions.get(p, p._version)
+            if p.requires_grad or p._version != versions.get(p)  # what has grown since may be frozen
         }
 
     def tensors(self) -> dict[str, Tensor]:

@@ -37,14 +37,13 @@ def sections(page: str) -> dict[str, str]:
     return dict(zip(["", *pieces[1::2]], pieces[::2], strict=True))
 
 
-def single_options(made: type) -> list[str]:
-    """The options of a part; those of a group of options go by its name."""
+def option_names(made: type, where: str = "") -> list[str]:
+    """Dotted names of the options of a class: those of a group stand in its place."""
     groups = {option.name: group_in(option.type) for option in arguments(made)}
-    return [
-        path
-        for name, group in groups.items()
-        for path in ([name] if group is None else [f"{name}.{inner.name}" for inner in arguments(group)])
+    inside = [
+        option_names(group, f"{where}{name}.") if group else [where + name] for name, group in groups.items()
     ]
+    return [name for names in inside for name in names]
 
 
 @pytest.fixture(scope="module")
@@ -66,9 +65,9 @@ def test_the_page_of_a_part_says_what_the_class_says(kind: Kind, name: str, page
     assert page.startswith(f"# {name}\n\n")
     assert registry.describe(kind.plural, name) in re.sub(r"\[([^\]]*)\]\([^)]*\)", r"\1", page)
     assert found["Signature"].startswith(f"\n```python\n{made.__name__}(")
-    for option in single_options(made):
-        line = re.search(rf"^\| `--{kind.slot}\.{option}` \| (.*) \|$", found["Options"], re.MULTILINE)
-        assert line, option
+    for path in option_names(made):
+        line = re.search(rf"^\| `--{kind.slot}\.{path}` \| (.*) \|$", found["Options"], re.MULTILINE)
+        assert line, path
         assert len(re.split(r"(?<!\\) \| ", line.group(1))) == 4, "type, default, search space, meaning"
     for formula in formulas((inspect.getdoc(made) or "").partition("\n\nArgs:")[0]):
         assert formula in found["Formula"]

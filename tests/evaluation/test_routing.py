@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
@@ -49,6 +50,9 @@ def test_right_wrong_and_away() -> None:
     n = len(first)
     assert found["accuracy"] == pytest.approx(100 * (2 / n + 1) / 2)
     assert found["base"] == pytest.approx(100 * (1 / n) / 2) and "unseen base" not in found
+    used = np.array([2 * 0.9, 2 * 0.1 + (n - 3) + len(second)])
+    used /= used.sum()
+    assert found["evenness"] == pytest.approx(-(used * np.log2(used)).sum(), abs=1e-6)
     assert found["experts"] == pytest.approx(((n - 1 + 2) / n + 1) / 2)
     # Before the second domain its pictures should go through the base; which expert they take says nothing.
     found = RoutingProbe().measure(view(Told(plan, [0, 1]), 1))

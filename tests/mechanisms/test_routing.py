@@ -11,7 +11,6 @@ import torch
 from torch import Tensor
 from torch.nn.functional import normalize
 
-from clplat.mechanisms.balance import evenness, importance_variation, load_balance, z_loss
 from clplat.mechanisms.routing import Router, Routing, weigh
 
 DRAW = torch.Generator().manual_seed(0)
@@ -168,16 +167,3 @@ def test_options_out_of_range_are_refused() -> None:
     ):
         with pytest.raises(ValueError, match=said):
             Routing(**wrong)  # type: ignore[arg-type]
-
-
-def test_losses_of_balance_by_hand() -> None:
-    gates = torch.tensor([[0.7, 0.3, 0.0], [0.0, 0.6, 0.4]])
-    sums = np.array([0.7, 0.9, 0.4])
-    assert importance_variation(gates).item() == pytest.approx(sums.var() / sums.mean() ** 2)
-    p, chosen = gates.softmax(1), torch.tensor([[0, 1], [1, 2]])
-    expected = 3 * sum(share * float(p[:, e].mean()) for e, share in enumerate((0.25, 0.5, 0.25)))
-    assert load_balance(p, chosen).item() == pytest.approx(expected)
-    logs = [math.log(sum(math.exp(x) for x in row)) for row in gates.tolist()]
-    assert z_loss(gates).item() == pytest.approx(sum(x * x for x in logs) / 2)
-    used = sums / sums.sum()
-    assert evenness(gates) == pytest.approx(-(used * np.log(used)).sum() / math.log(3))
