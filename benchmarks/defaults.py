@@ -19,7 +19,8 @@ from typing import Any
 
 import torch
 
-from clplat.config.raw import merge, resolve
+from clplat.config.raw import merge
+from clplat.config.resolve import resolve
 from clplat.files import read_json
 from clplat.runs.experiment import run
 
@@ -87,7 +88,7 @@ def measured(bed: str, strategy: dict[str, Any], folder: Path) -> tuple[float, f
     for seed in SEEDS[bed]:
         words = [bed, *(f"{key} {value}" for key, value in strategy.items()), str(seed)]
         place = folder / "-".join(words).replace(" ", "-")
-        config = resolve(merge(_SHARED, BEDS[bed], {"strategy": strategy, "seed": seed}))
+        config = resolve(merge(merge(_SHARED, BEDS[bed]), {"strategy": strategy, "seed": seed}))
         path = place / "result.json"
         done = path.exists() and read_json(path)["status"] == "complete"
         result = read_json(path) if done else run(config, place)
