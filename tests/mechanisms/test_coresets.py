@@ -100,10 +100,7 @@ def test_coverage_is_the_greedy_of_its_score() -> None:
         value += float(right[i] @ centres[1][k]) / 2
         others = [float(left[i] @ centres[1][o] + right[i] @ centres[0][o]) for o in range(5) if o != k]
         value -= sum(others) / 4
-        for c in (c for c in chosen if int(own[c]) == k):
-            stands_for = sum(s(c, j) + s(j, c) for j in mates) / len(mates) + float(right[c] @ centres[1][k]) / 2
-            value -= (s(i, c) + s(c, i)) / len(mates) + stands_for / len(mates)
-        return value
+        return value - sum((s(i, j) + s(j, i)) / len(mates) for j in chosen if int(own[j]) == k)
 
     chosen: list[int] = []
     for _ in range(8):

@@ -130,10 +130,8 @@ def coverage(features: Tensor, count: int, draw: Generator) -> list[int]:
     With ``s_ij`` the cosine of the first side of i and the second of j and V_i the cluster of i, the score is
     ``sum_{j in V_i} (s_ij + s_ji) / |V_i| + 2 s_ii + (second side of i . centre of V_i) / 2`` minus the mean
     similarity of both sides to the centres of other clusters. An example that is chosen takes
-    ``(s_ij + s_ji) / |V_i|`` from the score of each j of its cluster, and from all of them what it stands for
-    itself, ``(sum_{j in V_i} (s_ij + s_ji) / |V_i| + second side of i . centre / 2) / |V_i|``: clusters get
-    their share. Clusters, sqrt(N) of them, are those of k-means over both sides, where the paper has classes
-    of a zero-shot model.
+    ``(s_ij + s_ji) / |V_i|`` from the scores of its cluster. Clusters, sqrt(N) of them, are those of k-means
+    over both sides, where the paper has classes of a zero-shot model.
 
     References:
         Joshi et al. 2024 (ClipCov), Data-Efficient Contrastive Language-Image Pretraining, arXiv 2403.12267.
@@ -149,10 +147,8 @@ def coverage(features: Tensor, count: int, draw: Generator) -> list[int]:
     pulls: list[Tensor] = []
     for rows in members:
         cross = left[rows] @ right[rows].T
-        pull = (cross + cross.T) / max(len(rows), 1)
-        scores[rows] += pull.sum(1) + 2 * cross.diagonal()
-        share = (pull.sum(1) + to_own[rows] / 2) / max(len(rows), 1)
-        pulls.append(pull + share[None])
+        pulls.append((cross + cross.T) / max(len(rows), 1))
+        scores[rows] += pulls[-1].sum(1) + 2 * cross.diagonal()
     chosen: list[int] = []
     for _ in range(min(count, len(features))):
         chosen.append(int(scores.argmax()))
