@@ -67,7 +67,7 @@ STUDIES = (
     Study("der", "alpha", (0.1, 0.3, 1.0, 3.0, 10.0)),
     Study("cls_er", "stable_decay", (0.7, 0.8, 0.85, 0.9, 0.95)),
     Study("cls_er", "weight", (0.03, 0.1, 0.3, 1.0)),
-    Study("cope", "weight", (0.03, 0.1, 0.3, 1.0)),
+    Study("cope", "weight", (0.1, 0.3, 1.0, 3.0, 10.0)),
     Study("feature_replay", "weight", (0.3, 1.0, 3.0, 10.0)),
     Study("feature_replay", "rate", (0.003, 0.01, 0.03, 0.1), fixed=(("when", "after"),)),
     Study("queue_distill", "weight", (0.3, 1.0, 3.0, 10.0, 30.0)),
