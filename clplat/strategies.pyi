@@ -15,7 +15,11 @@ from strategies.distillation.region_distill import RegionDistill as RegionDistil
 from strategies.distillation.text_geometry import TextGeometry as TextGeometry
 from strategies.distillation.vocabulary_distill import VocabularyDistill as VocabularyDistill
 from strategies.expansion.growing_prompt import GrowingPrompt as GrowingPrompt
+from strategies.expansion.inflora import InfLoRA as InfLoRA
 from strategies.expansion.lora_per_domain import LoRAPerDomain as LoRAPerDomain
+from strategies.expansion.multiplet_upcycling import MultipletUpcycling as MultipletUpcycling
+from strategies.expansion.orthogonal_lora import OrthogonalLoRA as OrthogonalLoRA
+from strategies.expansion.sd_lora import SDLoRA as SDLoRA
 from strategies.gradients.agem import AGEM as AGEM
 from strategies.gradients.gem import GEM as GEM
 from strategies.gradients.gpm import GPM as GPM

@@ -100,9 +100,11 @@ def _over(old: Mapping[str, Any], new: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _inside(old: Any, new: Any, member: bool) -> Any:
-    """A value over another: options stay with the name that is below them; any other value is replaced."""
+    """A value over another: options stay with the name, or the group, that is below them; others do not."""
     if isinstance(old, Mapping) and (member or "name" in old):
         return _over(old, as_part(new))
+    if isinstance(old, Mapping) and isinstance(new, Mapping) and "name" not in new:
+        return _over(old, new)
     if isinstance(old, str) and _NAME.fullmatch(old) and isinstance(new, Mapping):
         return _over({"name": old}, new)
     return new

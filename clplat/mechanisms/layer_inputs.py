@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import torch.nn.functional as F
@@ -10,7 +11,7 @@ from torch import Tensor, nn
 from clplat.mechanisms.example_gradients import Passes
 from clplat.models.names import bare_name
 
-__all__ = ["input_covariances"]
+__all__ = ["covariances_at", "input_covariances"]
 
 
 def input_covariances(learner: Passes, data: Any, batch_size: int) -> dict[str, Tensor]:
@@ -33,12 +34,25 @@ def input_covariances(learner: Passes, data: Any, batch_size: int) -> dict[str, 
         tensor([[1., 2.],
                 [2., 5.]])
     """
-    found: dict[str, Tensor] = {}
     layers = {
         bare_name(f"{path}.weight" if path else "weight"): module
         for path, module in learner.model.named_modules()
         if _takes_rows(module) and module.weight.requires_grad
     }
+    return covariances_at(learner, layers, data, batch_size)
+
+
+def covariances_at(
+    learner: Passes, layers: Mapping[str, nn.Module], data: Any, batch_size: int
+) -> dict[str, Tensor]:
+    """``sum x x^T`` (D, D) over all inputs that these layers get, by the names that they are given here.
+
+    Args:
+        learner: as of `input_covariances`.
+        layers: modules of its model whose first input is rows (..., D), or convolutions.
+        data, batch_size: of the pass. Layers that it does not reach have none.
+    """
+    found: dict[str, Tensor] = {}
 
     def watch(name: str, module: nn.Module) -> Any:
         def note(_: nn.Module, given: tuple[Any, ...]) -> None:

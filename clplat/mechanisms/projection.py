@@ -15,7 +15,15 @@ from torch import Tensor, nn
 from clplat.extras import named_extras
 from clplat.mechanisms.example_gradients import trained
 
-__all__ = ["FreeSteps", "cone_weights", "into_cone", "leading_directions", "new_directions", "task_gradient"]
+__all__ = [
+    "FreeSteps",
+    "cone_weights",
+    "free_directions",
+    "into_cone",
+    "leading_directions",
+    "new_directions",
+    "task_gradient",
+]
 
 #: Changes of weights in place: of all that are trained, by name.
 Project: TypeAlias = Callable[[dict[str, Tensor]], None]
@@ -156,6 +164,38 @@ def leading_directions(covariance: Tensor, basis: Tensor | None, share: float) -
     needed = (before < share * whole.trace()) & (values > 1e-10 * whole.trace())
     new = vectors[:, needed].to(covariance.dtype)
     return new if basis is None else torch.cat([basis, new], dim=1)
+
+
+def free_directions(covariance: Tensor, basis: Tensor | None, most: int) -> Tensor:
+    """Orthonormal columns (D, K) for what lies outside a basis: the leading ones of ``(I - M M^T) C``.
+
+    Args:
+        covariance: C (D, D), the sum of ``x x^T`` of the vectors.
+        basis: M (D, R), orthonormal columns; none at first.
+        most: columns at most; there are fewer where the vectors span fewer directions outside the basis.
+
+    Returns:
+        In double precision.
+
+    References:
+        Liang and Li 2024, InfLoRA, arXiv 2404.00228.
+
+    Example:
+        >>> free_directions(torch.diag(torch.tensor([3.0, 2.0, 1.0])), torch.eye(3)[:, :1], 1).abs()
+        tensor([[0.],
+                [1.],
+                [0.]], dtype=torch.float64)
+    """
+    left = covariance.double()
+    if basis is not None:
+        held = basis.double()
+        left = left - held @ (held.T @ left)
+    vectors, values, _ = torch.linalg.svd(left, full_matrices=False)
+    found = vectors[:, values > 1e-10 * covariance.double().trace()][:, :most]
+    if basis is not None:  # small values leave digits within the basis
+        found, _ = torch.linalg.qr(found - held @ (held.T @ found))
+    leading: Tensor = found
+    return leading
 
 
 def new_directions(rows: Tensor, basis: Tensor | None, most: int | None = None) -> Tensor:

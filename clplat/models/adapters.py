@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any, TypeAlias
 
 import torch
 from torch import Tensor, nn
 
-__all__ = ["AdapterState"]
+__all__ = ["AdapterState", "Route"]
+
+#: What a gate decided for (N, W) tokens: its logits (N, E), and the weights (N, E) of the experts.
+Route: TypeAlias = tuple[Tensor, Tensor]
 
 
 class AdapterState:
@@ -71,3 +75,13 @@ class AdapterState:
     def terms(self, batch: Any, outputs: Any) -> dict[str, Tensor]:
         """Objectives of the active adapter's own, weighted, as means over the examples of the batch."""
         return {}
+
+    @contextmanager
+    def watched(self) -> Iterator[list[Route]]:
+        """Inside, forward passes of any mode note here what the gates of experts decide, block by block."""
+        yield []
+
+    def parameters_used(self, network: nn.Module) -> tuple[int, int]:
+        """How many parameters the network in use has, and how many of them a token goes through."""
+        used = sum(parameter.numel() for parameter in network.parameters())
+        return used, used

@@ -34,11 +34,15 @@ class ProjectionContract(PartContract[Projection]):
     width: ClassVar[int] = 12
 
     def _pairs(self, count: int = 200, seed: int = 0) -> tuple[Tensor, Tensor]:
-        """Unit rows; the old space is a rotation of the new one, plus a little noise."""
+        """Unit rows; the old space is a rotation of the new one, or apart by a shift, plus a little noise."""
         fixed, draw = generator(0, "contract", "rotation"), generator(seed, "contract", "pairs")
-        rotation = torch.linalg.qr(torch.randn(self.width, self.width, generator=fixed))[0]
-        new = normalize(torch.randn(count, self.width, generator=draw), dim=1)
-        return new, normalize(new @ rotation + 0.02 * torch.randn(count, self.width, generator=draw), dim=1)
+        way = torch.randn(self.width, self.width, generator=fixed)
+        rows = normalize(torch.randn(count, self.width, generator=draw), dim=1)
+        noise = 0.02 * torch.randn(count, self.width, generator=draw)
+        if self.make().undoes == "shift":
+            apart = normalize(rows + normalize(way[0], dim=0) + noise, dim=1)
+            return (apart, rows) if self.make().maps == "query" else (rows, apart)
+        return rows, normalize(rows @ torch.linalg.qr(way)[0] + noise, dim=1)
 
     def _ways(self, new: Tensor, old: Tensor) -> tuple[Tensor, Tensor]:
         """What it maps, and where to: new to old, or old to new for a gallery."""
@@ -75,11 +79,7 @@ class ProjectionContract(PartContract[Projection]):
         broken = new.clone()
         broken[3, 0] = float("nan")
         for wrong in ((new[:3], old), (new[:0], old[:0]), (broken, old)):
-            try:
-                self.make().fit(*wrong)
-            except UserError:
-                continue
-            raise AssertionError("fit must refuse rows that are no pairs, no rows, and NaN")
+            assert _refuses(self.make(), *wrong), "fit must refuse rows that are no pairs, no rows, and NaN"
 
     def test_new_queries_find_their_targets_in_the_old_index(self) -> None:
         if not declared(self, self.make(), "fitted"):
@@ -96,6 +96,9 @@ class ProjectionContract(PartContract[Projection]):
         new, old = self._pairs()
         for cut in ((new, old[:, : self.width - 4]), (new[:, : self.width - 4], old)):
             projection, (source, goal) = self.make(), self._ways(*cut)
+            if projection.undoes == "shift":
+                assert _refuses(projection, *cut), "spaces of unequal widths are not a shift apart"
+                continue
             projection.fit(*cut)
             y = projection(source)
             assert y.shape == goal.shape, f"{tuple(y.shape)} instead of {tuple(goal.shape)}"
@@ -135,3 +138,11 @@ class ProjectionContract(PartContract[Projection]):
         with torch.inference_mode():
             projection.fit(new.clone(), old.clone())
         assert torch.equal(projection(new), self._fitted()(new))
+
+
+def _refuses(projection: Projection, new: Tensor, old: Tensor) -> bool:
+    try:
+        projection.fit(new, old)
+    except UserError:
+        return True
+    return False

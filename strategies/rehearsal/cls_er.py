@@ -26,7 +26,7 @@ class CLSER(Strategy):
     z are the rows that the model puts out for a stored example, logits or unit embeddings of query and
     target, and z' those of the average that has the smaller cross-entropy on it. After a step each average
     moves with the chance of its rate, ``t <- a t + (1 - a) theta``, a the smaller of its decay and
-    n / (n + 1) at its n-th move. The stable one is what is deployed after each experience; training goes on
+    n / (n + 1) after n steps. The stable one is what is deployed after each experience; training goes on
     from the model itself.
 
     Args:
@@ -59,14 +59,14 @@ class CLSER(Strategy):
     terms = ("consistency", "replay")
     stores = "exemplars"
     shares = False  # the memory fills with what this process trains on
-    state = ("_working", "_moves")
+    state = ("_working", "_steps")
 
     def __init__(
         self,
         size: Annotated[int, Int(50, 1000, log=True)] = 200,
         batch_size: int = 64,
         weight: Annotated[float, Float(0.01, 10.0, log=True)] = 0.1,
-        stable_decay: Annotated[float, Float(0.8, 0.999)] = 0.95,
+        stable_decay: Annotated[float, Float(0.5, 0.999)] = 0.85,
         plastic_decay: float = 0.9,
         stable_rate: Annotated[float, Float(0.05, 1.0, log=True)] = 0.7,
         plastic_rate: float = 0.9,
@@ -83,7 +83,7 @@ class CLSER(Strategy):
         self._stable = Teacher(which="momentum", decay=stable_decay)
         self._plastic = Teacher(which="momentum", decay=plastic_decay)
         self._working: dict[str, Tensor] = {}
-        self._moves = [0, 0]
+        self._steps = 0
 
     def before_experience(self, learner: SupportsLearning, experience: Any) -> None:
         _put(learner, self._working)
@@ -113,10 +113,10 @@ class CLSER(Strategy):
             (self._stable, self.stable_rate, self.stable_decay),
             (self._plastic, self.plastic_rate, self.plastic_decay),
         )
-        for i, (teacher, rate, decay) in enumerate(averages):
-            if draw[i] < rate:
-                self._moves[i] += 1
-                teacher.decay = min(decay, self._moves[i] / (self._moves[i] + 1))
+        self._steps += 1
+        for drawn, (teacher, rate, decay) in zip(draw, averages, strict=True):
+            if drawn < rate:
+                teacher.decay = min(decay, self._steps / (self._steps + 1))
                 teacher.follow(learner.model)
 
     def after_experience(self, learner: SupportsLearning, experience: Any) -> None:

@@ -31,7 +31,10 @@ class DER(Strategy):
     own, of one domain where the outputs are embeddings and of all for logits (see `Replay`). In-batch scores
     would be no target: they mean nothing beside other candidates.
 
-    By ``gamma`` what is stored of earlier experiences is brought up to date when one is over (X-DER). The
+    By ``renew`` what is stored of an experience's own examples is taken anew when it is over: early in it the
+    model did not know them yet, and that is no knowledge to keep.
+
+    By ``gamma`` what is stored of earlier experiences is brought up to date as well (X-DER). The
     logits of classes that were first met in it were no knowledge when they were stored: those of the model as
     it is now take their place, scaled so that the largest is ``gamma`` times that of the right class where it
     would exceed that one. Embeddings have no such places, and keep a share:
@@ -44,6 +47,8 @@ class DER(Strategy):
         beta: weight of the task's loss on exemplars; 0 is DER without the labels.
         seed: of the memory; by default the experiment's.
         gamma: how what is stored follows what was learnt since; not at all unless given.
+        renew: outputs of an experience's own examples are those of the model at its end; False, as the paper,
+            leaves those of the steps in which they were stored.
 
     References:
         Buzzega et al. 2020, Dark Experience for General Continual Learning, arXiv 2004.07211; Boschini et al.
@@ -76,13 +81,14 @@ class DER(Strategy):
         beta: Annotated[float, Float(0.25, 4.0, log=True)] = 1.0,
         seed: int | None = None,
         gamma: float | None = None,
+        renew: bool = True,
     ) -> None:
         if not (alpha >= 0 and beta >= 0 and 0 <= (gamma or 0) <= 1):
             raise ValueError(
                 f"alpha and beta must be at least 0 and gamma in [0, 1], not {alpha}, {beta} and {gamma}"
             )
         self.size, self.batch_size, self.seed = size, enough(batch_size), seed
-        self.alpha, self.beta, self.gamma = alpha, beta, gamma
+        self.alpha, self.beta, self.gamma, self.renew = alpha, beta, gamma, renew
         self.memory = Memory(size, "reservoir", seed or 0)
         self._met: dict[str, int] = {}
 
@@ -105,28 +111,27 @@ class DER(Strategy):
                 self._met.setdefault(str(number), learner.progress.experience)
 
     def after_experience(self, learner: SupportsLearning, experience: Any) -> None:
-        if self.gamma is None:
-            return
         current = learner.progress.experience
         new = [int(number) for number, first in self._met.items() if first == current]
-        for rows in [rows for group, rows in self.memory.groups.items() if group != str(current)]:
+        for group, rows in self.memory.groups.items():
+            own = group == str(current)
+            if not (self.renew if own else self.gamma is not None):
+                continue
             for start in range(0, len(rows), self.batch_size):
                 stop = start + self.batch_size
-                rows[start:stop] = self._renewed(learner, rows[start:stop], new, self.gamma)
+                rows[start:stop] = self._renewed(learner, rows[start:stop], None if own else new)
 
-    def _renewed(self, learner: SupportsLearning, rows: list[Any], new: list[int], gamma: float) -> list[Any]:
-        """Stored rows with what the model says of them now, as far as they follow it."""
+    def _renewed(self, learner: SupportsLearning, rows: list[Any], new: list[int] | None) -> list[Any]:
+        """Stored rows with what the model says of them now: all of it, or as far as they follow it.
+
+        Args:
+            new: classes first met in this experience, for rows of earlier ones.
+        """
         examples, *then = _joined(rows)
         model = Teacher(snapshot(learner.model, statistics=True), "momentum")  # evaluation mode, no gradients
-        now = [row.cpu() for row in rows_of(model.outputs(learner, examples))]
-        classes = labels_of(examples)
-        if len(now) == 1:
-            if classes is None or not new:
-                return rows
-            later = [_with_later(then[0], now[0], classes, new, gamma)]
-        else:
-            pairs = zip(then, now, strict=True)
-            later = [normalize(gamma * old + (1 - gamma) * own, dim=-1) for old, own in pairs]
+        later = [row.cpu() for row in rows_of(model.outputs(learner, examples))]
+        if new is not None:
+            later = _followed(then, later, labels_of(examples), new, self.gamma or 0.0)
         return [(row[0], *(column[i].clone() for column in later)) for i, row in enumerate(rows)]
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
@@ -134,6 +139,16 @@ class DER(Strategy):
 
     def memory_bytes(self) -> int:
         return self.memory.bytes()
+
+
+def _followed(
+    then: list[Tensor], now: list[Tensor], classes: Tensor | None, new: list[int], gamma: float
+) -> list[Tensor]:
+    """Rows stored in an earlier experience, as far as they follow what the model says of them now."""
+    if len(now) == 1:
+        return then if classes is None or not new else [_with_later(then[0], now[0], classes, new, gamma)]
+    pairs = zip(then, now, strict=True)
+    return [normalize(gamma * old + (1 - gamma) * own, dim=-1) for old, own in pairs]
 
 
 def _with_later(old: Tensor, now: Tensor, classes: Tensor, new: list[int], gamma: float) -> Tensor:

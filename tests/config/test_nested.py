@@ -209,6 +209,8 @@ def test_what_lies_above_keeps_the_options_of_the_part_that_stays() -> None:
     short = {"composer": {"name": SHIFTED, "inner": "slerp"}}
     assert resolve(merge(short, {"composer.inner.alpha": 0.5})).option("composer.inner.alpha") == 0.5
     assert resolve(merge(below, {"composer.inner": "none"})).make("composer").inner is None
+    group = {"strategy": {"name": "orthogonal_lora", "lora": {"r": 2, "alpha": 3.0}}}
+    assert resolve(merge(group, {"strategy.lora.r": 4})).option("strategy.lora.alpha") == 3.0
 
 
 @pytest.mark.parametrize(

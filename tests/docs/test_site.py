@@ -15,6 +15,7 @@ import clplat
 import clplat.parts
 import clplat.testing
 from clplat import registry
+from clplat.config.annotations import group_in
 from clplat.config.options import arguments
 from clplat.config.recipes import MATCHES, Recipe, recipes
 from clplat.kinds import Kind
@@ -36,6 +37,15 @@ def sections(page: str) -> dict[str, str]:
     return dict(zip(["", *pieces[1::2]], pieces[::2], strict=True))
 
 
+def option_names(made: type, where: str = "") -> list[str]:
+    """Dotted names of the options of a class: those of a group stand in its place."""
+    groups = {option.name: group_in(option.type) for option in arguments(made)}
+    inside = [
+        option_names(group, f"{where}{name}.") if group else [where + name] for name, group in groups.items()
+    ]
+    return [name for names in inside for name in names]
+
+
 @pytest.fixture(scope="module")
 def pages() -> dict[str, str]:
     return part_pages() | recipe_pages()
@@ -55,9 +65,9 @@ def test_the_page_of_a_part_says_what_the_class_says(kind: Kind, name: str, page
     assert page.startswith(f"# {name}\n\n")
     assert registry.describe(kind.plural, name) in re.sub(r"\[([^\]]*)\]\([^)]*\)", r"\1", page)
     assert found["Signature"].startswith(f"\n```python\n{made.__name__}(")
-    for option in arguments(made):
-        line = re.search(rf"^\| `--{kind.slot}\.{option.name}` \| (.*) \|$", found["Options"], re.MULTILINE)
-        assert line, option.name
+    for path in option_names(made):
+        line = re.search(rf"^\| `--{kind.slot}\.{path}` \| (.*) \|$", found["Options"], re.MULTILINE)
+        assert line, path
         assert len(re.split(r"(?<!\\) \| ", line.group(1))) == 4, "type, default, search space, meaning"
     for formula in formulas((inspect.getdoc(made) or "").partition("\n\nArgs:")[0]):
         assert formula in found["Formula"]

@@ -41,3 +41,4 @@ from clplat.parts.adapters.peft import VeLoRA as VeLoRA
 from clplat.parts.adapters.peft import VeRA as VeRA
 from clplat.parts.adapters.peft import WaveFT as WaveFT
 from clplat.parts.adapters.unipt import UniPT as UniPT
+from clplat.parts.adapters.upcycled import Upcycled as Upcycled

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Annotated, Any, Literal
 
 import torch
 from torch import Tensor, nn
 
 from clplat.config.space import Float, Int
-from clplat.errors import UserError, unknown_name
-from clplat.models.adapters import AdapterState
+from clplat.errors import UserError
+from clplat.mechanisms.experts import mixed, variation
+from clplat.models.adapters import Route
 from clplat.models.backbone import Backbone
-from clplat.models.names import refuse_wrapped
 from clplat.parts.adapters._base import Adapter
+from clplat.parts.adapters._experts import Experts, activate_experts, install_experts
 
 __all__ = ["MoEAdapter"]
 
@@ -74,134 +76,46 @@ class MoEAdapter(Adapter):
         Raises:
             UserError: the name is taken, adapters of another kind are attached, or a tower is opaque.
         """
-        refuse_wrapped(backbone.model)
-        state = backbone.adapters
-        if name in state.installed or (state.installed and not isinstance(state, _State)):
-            raise UserError(f"'{next(iter(state.installed))}' is attached already")
-        blocks = self._blocks(backbone)
-        if not isinstance(state, _State):
-            backbone.adapters = state = _State()
-        trained = set()
-        for block in blocks:
-            if not isinstance(block.mlp, _Mixture):
-                block.mlp = _Mixture(block.mlp, state)
-            block.mlp.experts.requires_grad_(False)
-            made = _Experts(self.experts, self.k, self.rank, block.ln_2.normalized_shape[0])
-            block.mlp.experts[name] = made.to(backbone.logit_scale)
-            trained |= {id(parameter) for parameter in made.parameters()}
+
+        def make(block: Any) -> Experts:
+            return _Bottlenecks(self.experts, self.k, self.rank, block.ln_2.normalized_shape[0])
+
         options = {key: getattr(self, key) for key in ("experts", "k", "rank", "towers", "balance")}
-        state.installed[name] = {"method": "moe", "options": options}
-        state.active = name
-        return [key for key, parameter in backbone.named_parameters() if id(parameter) in trained]
+        entry = {"method": "moe", "options": options}
+        return install_experts(backbone, name, entry, make, self._losses, self.towers)
+
+    def _losses(self, route: Route) -> dict[str, Tensor]:
+        return {"balance": self.balance * variation(route[1])} if self.balance else {}
 
     def activate(self, backbone: Backbone, name: str | None) -> None:
         """Use the mixtures ``name`` from now on, or with None the bare MLPs."""
-        if name is not None and name not in backbone.adapters.installed:
-            raise unknown_name("attached adapter", name, backbone.adapters.installed)
-        backbone.adapters.active = name
+        activate_experts(backbone, name)
 
     def merge(self, backbone: Backbone) -> None:
         """Refuse: which experts a token goes through depends on the token."""
         raise UserError("mixtures of experts cannot be merged into the base weights")
 
-    def _blocks(self, backbone: Backbone) -> list[Any]:
-        found: list[Any] = []
-        text = getattr(backbone.model, "text", backbone.model)
-        for tower, top in (("image", backbone.model.visual), ("text", text)):
-            if self.towers in ("both", tower):
-                if getattr(backbone, f"{tower}_layers") is None:
-                    raise UserError(f"the {tower} tower of backbone '{backbone.name}' has no blocks of CLIP")
-                found += top.transformer.resblocks
-        return found
 
-
-class _Experts(nn.Module):
-    """The experts of one block under one name, and the gate between them."""
-
-    #: No token of a batch may choose an expert: it has no gradient then.
-    may_idle = True
+class _Bottlenecks(Experts):
+    """Experts ``U_e relu(D_e h)``, whose U is zero at first."""
 
     def __init__(self, count: int, k: int, rank: int, width: int) -> None:
-        super().__init__()
-        self.k = k
-        self.gate = nn.Linear(width, count, bias=False)
+        super().__init__(k, count, width)
         self.down = nn.ModuleList(nn.Linear(width, rank) for _ in range(count))
         self.up = nn.ModuleList(nn.Linear(rank, width) for _ in range(count))
         for layer in self.up:
             nn.init.zeros_(layer.weight)  # type: ignore[arg-type]
             nn.init.zeros_(layer.bias)  # type: ignore[arg-type]
 
-    def forward(self, h: Tensor) -> tuple[Tensor, Tensor]:
-        """What the experts add to (N, W) tokens, and the gates (N, experts)."""
-        best, chosen = self.gate(h).topk(self.k, dim=-1)
-        gates = torch.zeros(len(h), len(self.down), dtype=best.dtype, device=h.device)
-        gates = gates.scatter(1, chosen, best.softmax(dim=-1))
-        out = torch.zeros_like(h)
-        for e, (down, up) in enumerate(zip(self.down, self.up, strict=True)):
-            if not torch.is_grad_enabled():
-                # Of all tokens: a product of fewer rows rounds otherwise, and what is kept of an item must
-                # not depend on its company.
-                out = out + gates[:, e, None] * up(torch.relu(down(h)))
-                continue
-            rows = (chosen == e).any(dim=1).nonzero()[:, 0]
-            if len(rows):
-                made = up(torch.relu(down(h[rows])))
-                out = out.index_add(0, rows, (gates[rows, e, None] * made).to(out.dtype))
-        return out, gates
+    def made(self, h: Tensor, gates: Tensor) -> Tensor:
+        pairs = zip(self.down, self.up, strict=True)
+        return mixed(h, gates, [partial(_bottleneck, down, up) for down, up in pairs])
+
+    def idle(self) -> int:
+        each = sum(p.numel() for layer in (self.down[0], self.up[0]) for p in layer.parameters())
+        return (len(self.down) - self.k) * each
 
 
-class _Mixture(nn.Module):
-    """The MLP of a block, and beside it the experts of the adapter in use."""
-
-    def __init__(self, base: nn.Module, state: _State) -> None:
-        super().__init__()
-        self.base, self.experts, self.state = base, nn.ModuleDict(), state
-
-    def forward(self, h: Tensor) -> Tensor:
-        out: Tensor = self.base(h)
-        name = self.state.active or ""
-        if name not in self.experts:
-            return out
-        more, gates = self.experts[name](h.flatten(0, -2))
-        if self.training and torch.is_grad_enabled():
-            self.state.gates.append(gates)
-        added: Tensor = more.view_as(out)
-        return out + added
-
-
-class _State(AdapterState):
-    """Mixtures around the MLPs, and the gates of the training step that is being made."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.gates: list[Tensor] = []
-
-    def base_key(self, key: str) -> str:
-        return key.replace(".mlp.base.", ".mlp.")
-
-    def in_use(self, module: nn.Module) -> tuple[nn.Module, frozenset[str]]:
-        if not isinstance(module, _Mixture):
-            return module, frozenset()
-        if (self.active or "") not in module.experts:
-            return module.base, frozenset()
-        return module, frozenset(name for name in module.experts if name != self.active)
-
-    def knows(self, module: nn.Module) -> bool:
-        return isinstance(module, _Mixture)
-
-    def begin(self) -> None:
-        self.gates.clear()
-
-    def terms(self, batch: Any, outputs: Any) -> dict[str, Tensor]:
-        """``balance``: how unevenly the experts are used, the mean over the blocks that ran."""
-        weight = self.installed[self.active]["options"]["balance"] if self.active else 0.0
-        gates, self.gates = self.gates, []
-        if not weight or not gates:
-            return {}
-        return {"balance": weight * torch.stack([_variation(part) for part in gates]).mean()}
-
-
-def _variation(gates: Tensor) -> Tensor:
-    """The squared coefficient of variation of the summed gates (N, experts)."""
-    importance = gates.float().sum(dim=0)
-    return importance.var(correction=0) / importance.mean().square().clamp_min(1e-12)
+def _bottleneck(down: nn.Module, up: nn.Module, h: Tensor) -> Tensor:
+    out: Tensor = up(torch.relu(down(h)))
+    return out

@@ -1,5 +1,6 @@
 # Written by `make check`; do not edit.
 
+from clplat.parts.probes.experts import ExpertUse as ExpertUse
 from clplat.parts.probes.geometry import Geometry as Geometry
 from clplat.parts.probes.negbench import NegBench as NegBench
 from clplat.parts.probes.seen_classes import SeenClasses as SeenClasses

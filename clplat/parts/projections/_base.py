@@ -53,7 +53,9 @@ class Projection(nn.Module):
     #: It learns from pairs. False for a fixed map, which is usable at once and needs no anchors.
     fitted: ClassVar[bool] = True
     #: ``query``: new queries go to the old index; ``gallery``: stored old vectors come to the new space.
-    maps: ClassVar[Literal["query", "gallery"]] = "query"
+    maps: Literal["query", "gallery"] = "query"
+    #: What may lie between the two spaces: any ``rotation``, or a ``shift`` that all rows have in common.
+    undoes: ClassVar[Literal["rotation", "shift"]] = "rotation"
     #: What `learn` asks the old version for: ``pictures``, ``pooled``, ``texts``, ``queries``.
     reads: frozenset[str] = frozenset({"pictures"})
     #: Encoders whose vectors are stored beside the gallery from the day of indexing: ``base``.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Annotated, ClassVar, Literal
+from typing import Annotated, Literal
 
 import torch
 from torch import Tensor
@@ -51,7 +51,7 @@ class SideNetwork(Projection):
         tensor([0, 1, 2, 3])
     """
 
-    maps: ClassVar[Literal["query", "gallery"]] = "gallery"
+    maps: Literal["query", "gallery"] = "gallery"
     rotation: Tensor
     first: Tensor
     shift: Tensor

@@ -9,7 +9,8 @@ import pytest
 import torch
 
 from clplat.errors import UserError
-from clplat.parts.adapters.moe import MoEAdapter, _Experts, _variation
+from clplat.mechanisms.experts import variation
+from clplat.parts.adapters.moe import MoEAdapter, _Bottlenecks
 from clplat.parts.adapters.peft import LoRA
 from clplat.parts.composers.sum import Sum
 from clplat.retriever import ComposedRetriever
@@ -21,11 +22,11 @@ from clplat.training.strategy import Strategy
 
 def test_every_token_goes_through_its_k_best_experts() -> None:
     torch.manual_seed(0)
-    experts = _Experts(count=4, k=2, rank=3, width=5).double()
+    experts = _Bottlenecks(count=4, k=2, rank=3, width=5).double()
     for parameter in experts.parameters():
         torch.nn.init.normal_(parameter)
     h = torch.randn(7, 5).double()
-    found, gates = experts(h)
+    found, (_, gates) = experts(h)
     w: Any = {name: p.detach().numpy() for name, p in experts.named_parameters()}
     for row, x in enumerate(h.numpy()):
         scores = w["gate.weight"] @ x
@@ -41,12 +42,12 @@ def test_every_token_goes_through_its_k_best_experts() -> None:
         torch.testing.assert_close(experts(h)[0], found, msg="as if all were computed")
 
 
-def test_balance_is_the_squared_coefficient_of_variation() -> None:
+def test_balance_is_the_squared_coefficient_ofvariation() -> None:
     gates = torch.tensor([[0.7, 0.3, 0.0], [0.0, 0.4, 0.6], [1.0, 0.0, 0.0]], dtype=torch.float64)
     importance = np.array([1.7, 0.7, 0.6])
     expected = importance.var() / importance.mean() ** 2
-    np.testing.assert_allclose(float(_variation(gates)), expected, rtol=1e-6)
-    assert float(_variation(torch.full((6, 3), 1 / 3))) < 1e-12
+    np.testing.assert_allclose(float(variation(gates)), expected, rtol=1e-6)
+    assert float(variation(torch.full((6, 3), 1 / 3))) < 1e-12
 
 
 def test_the_balance_is_trained_on_and_only_of_the_step_itself() -> None:
@@ -56,7 +57,7 @@ def test_the_balance_is_trained_on_and_only_of_the_step_itself() -> None:
     )
     model.image_features(batch.pictures)  # as a strategy may, outside the step
     outputs = model(batch)
-    assert set(outputs.terms) == {"balance"} and len(model.backbone.adapters.gates) == 0
+    assert set(outputs.terms) == {"balance"} and len(model.backbone.adapters.routes) == 0
     again = model(batch).terms["balance"]
     torch.testing.assert_close(outputs.terms["balance"], again)
     again.backward()

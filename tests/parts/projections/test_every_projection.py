@@ -17,8 +17,11 @@ from clplat.parts.projections._base import Projection
 every_projection = pytest.mark.parametrize("name", registry.names("projections"))
 
 
-fitted_projection = pytest.mark.parametrize(
-    "name", [n for n in registry.names("projections") if registry.load("projections", n).fitted]
+FITTED = [n for n in registry.names("projections") if registry.load("projections", n).fitted]
+fitted_projection = pytest.mark.parametrize("name", FITTED)
+#: Those that undo a rotation, between spaces of any widths.
+turning_projection = pytest.mark.parametrize(
+    "name", [n for n in FITTED if registry.load("projections", n).undoes == "rotation"]
 )
 
 
@@ -100,7 +103,7 @@ def test_fits_wherever_an_evaluator_calls_it(pairs, name):
     assert all(not buffer.requires_grad for buffer in tracked.buffers())
 
 
-@fitted_projection
+@turning_projection
 @pytest.mark.parametrize("new_width, old_width", [(12, 8), (8, 12)])
 def test_widths_may_differ(pairs, name, new_width, old_width):
     new, old = pairs(200, new_width, old_width)
@@ -124,7 +127,7 @@ def test_few_pairs_do_not_crash_and_leave_the_rest_alone(pairs, name, count):
     assert (projection(other) * other).sum(1).min() > 0.9
 
 
-@fitted_projection
+@turning_projection
 def test_new_queries_find_their_targets_in_the_old_index(pairs, name):
     """The point of a projection; fitted on other pictures than the index holds."""
     new, old = pairs(400, noise=0.02)

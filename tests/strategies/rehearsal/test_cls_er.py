@@ -38,6 +38,21 @@ def test_the_better_average_teaches_each_example() -> None:
     assert float(found["replay"].detach()) == pytest.approx(float(tiny_loss(BATCH, now).detach()), rel=1e-5)
 
 
+def test_an_average_that_seldom_moves_takes_its_share_by_the_number_of_steps() -> None:
+    """As the authors' code: by its own moves the first would be half of the way, whenever it comes."""
+    strategy = CLSER(size=8, batch_size=4, stable_decay=0.9, stable_rate=0.3, seed=3)
+    model = TinyTowers()
+    learner = tiny_learner(model)
+    strategy.before_experience(learner, None)
+    first, steps = strategy._stable.tensors["text.weight"].clone(), 0
+    while torch.equal(strategy._stable.tensors["text.weight"], first):
+        plain_step(strategy, learner, BATCH)
+        steps += 1
+    share = 1 - min(0.9, steps / (steps + 1))
+    moved = first.lerp(model.text.weight.detach(), share)
+    assert steps > 1 and torch.allclose(strategy._stable.tensors["text.weight"], moved, atol=1e-6)
+
+
 def test_the_stable_average_is_deployed_and_training_goes_on_from_the_model() -> None:
     strategy = CLSER(size=8, batch_size=4, stable_decay=0.5, stable_rate=1.0, plastic_rate=0.01)
     model = TinyTowers()

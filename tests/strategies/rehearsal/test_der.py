@@ -44,8 +44,26 @@ def test_what_is_stored_is_of_the_model_that_made_it() -> None:
     assert strategy.memory_bytes() > 16 * 2 * 4 * 8, "the embeddings are counted"
 
 
+def test_at_the_end_own_examples_are_stored_as_the_model_knows_them_by_then() -> None:
+    """Outputs from before it learnt a class would be held against it for ever."""
+    logits, embeddings = torch.nn.Linear(2, 3), TinyTowers()
+    x, y = torch.eye(2), torch.tensor([0, 1])
+    cases = (
+        (Learner(logits, predict_fn=lambda batch: logits(batch[0])), (x, y), lambda: logits(x)),
+        (tiny_learner(embeddings), BATCH, lambda: embeddings(BATCH).query),
+    )
+    for learner, batch, rows_now in cases:
+        strategy = DER(size=8, batch_size=3)
+        strategy.after_step(learner, batch, learner.predict(batch))
+        nudge(learner.model, 0.5)
+        strategy.after_experience(learner, None)
+        stored = torch.stack([row[1] for row in strategy.memory.groups["0"]])
+        apart = torch.cdist(stored, rows_now().detach()).min(1).values  # a reservoir keeps no order
+        assert len(stored) == len(rows_now()) and float(apart.max()) < 1e-5
+
+
 def test_by_gamma_stored_embeddings_keep_their_share() -> None:
-    strategy, model = DER(size=8, batch_size=3, gamma=0.75), TinyTowers()
+    strategy, model = DER(size=8, batch_size=3, gamma=0.75, renew=False), TinyTowers()
     learner, then = tiny_learner(model), model(BATCH)
     strategy.after_step(learner, BATCH, then)
     nudge(model, 0.3)
@@ -63,7 +81,7 @@ def test_by_gamma_stored_embeddings_keep_their_share() -> None:
 
 
 def test_by_gamma_the_logits_of_later_classes_are_brought_up_to_date() -> None:
-    strategy, model = DER(size=4, batch_size=4, gamma=0.85), torch.nn.Linear(2, 4)
+    strategy, model = DER(size=4, batch_size=4, gamma=0.85, renew=False), torch.nn.Linear(2, 4)
     learner = Learner(model, predict_fn=lambda batch: model(batch[0]))
     x, y = torch.eye(2), torch.tensor([0, 1])
     stored = torch.tensor([[2.0, -1.0, 9.0, 9.0], [0.5, 3.0, 9.0, 9.0]])

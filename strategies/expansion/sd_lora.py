@@ -1,0 +1,68 @@
+"""SD-LoRA: directions of earlier domains stay, and how far each is followed is learned anew."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from clplat.mechanisms.low_rank import low_rank_layers
+from clplat.parts.adapters._growing import Growing, grown_backbone
+from clplat.training.strategy import Strategy, SupportsLearning
+
+__all__ = ["SDLoRA"]
+
+_LORA = Growing(targets="attention")
+
+
+class SDLoRA(Strategy):
+    """Growth: a LoRA for each domain; earlier ones keep their directions, and magnitudes are trained on.
+
+    ``W x + sum_t<T m_t (B_t / |B_t|) (A_t / |A_t|) x + m_T B_T A_T x``, where domain T trains A_T, B_T
+    and all m (one for each layer and domain)
+
+    When a domain begins, the newest change is divided by the lengths of its factors and its magnitude takes
+    them over, so that nothing changes. Nothing is chosen at test time, and no example is kept.
+
+    Args:
+        magnitude: that a new change starts with.
+        lora: the LoRA of a domain; its ``alpha`` counts for nothing.
+
+    References:
+        Wu et al., "SD-LoRA: Scalable Decoupled Low-Rank Adaptation for Class Incremental Learning", ICLR
+        2025, arXiv 2501.13198.
+
+    Needs:
+        A `ComposedRetriever` without another adapter. A composer with weights is trained on.
+
+    Relations:
+        `OrthogonalLoRA` sums the changes of earlier domains as they are.
+
+    Example:
+        >>> SDLoRA(magnitude=1.0).magnitude
+        1.0
+    """
+
+    any_module = False
+    brings = ("adapter", "prompt")
+    state = ("_domains",)
+
+    def __init__(self, magnitude: float = 0.8, lora: Growing = _LORA) -> None:
+        if not magnitude > 0:
+            raise ValueError(f"magnitude must be above 0, not {magnitude}")
+        self.magnitude, self.lora = magnitude, lora
+        self._domains = 0
+
+    def before_experience(self, learner: SupportsLearning, experience: Any) -> None:
+        for layer in low_rank_layers(grown_backbone(learner.model, "sd_lora", self._domains == 0)).values():
+            layer.newest().decouple()
+        self._grow(learner, self._domains)
+        self._domains += 1
+
+    def _grow(self, learner: SupportsLearning, domain: int) -> None:
+        for layer in self.lora.grow(learner.model, domain, "sd_lora").values():
+            layer.newest().magnitude.data.fill_(self.magnitude)
+            for change in layer.in_use():
+                change.magnitude.requires_grad_(True)
+
+    def rebuild(self, learner: SupportsLearning) -> None:
+        for domain in range(self._domains):
+            self._grow(learner, domain)
