@@ -107,8 +107,8 @@ def cone_weights(gram: Tensor, dots: Tensor, margin: float = 0.0) -> Tensor:
 class ConeSteps:
     """Keeps the steps of an optimizer from pointing against the gradients of stored examples.
 
-    Gradients are moved into the cone before a step, and what it moved after it: with rates for each weight (Adam)
-    up to half of the steps point against references with which their gradients agree.
+    Gradients are moved into the cone before a step, and what it moved after it: with rates for each weight
+    (Adam) up to half of the steps point against references with which their gradients agree.
 
     Args:
         margin: of the gradients, see `cone_weights`.

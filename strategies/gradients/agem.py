@@ -17,8 +17,8 @@ class AGEM(Strategy):
     """Averaged gradient episodic memory: a step may not point against the gradient on stored exemplars.
 
     ``g <- g - (g . g_ref / g_ref . g_ref) g_ref`` whenever ``g . g_ref < 0``, with ``g_ref`` the gradient of
-    the task loss on the memory, averaged over its domains. What a step moves is held to the same: with AdamW it
-    may point against g_ref although the gradient does not.
+    the task loss on the memory, averaged over its domains. What a step moves is held to the same: with AdamW
+    it may point against g_ref although the gradient does not.
 
     Args:
         size: exemplars in the memory, over all domains.

@@ -18,8 +18,8 @@ class GEM(Strategy):
 
     ``g <- g + sum_k v_k g_k`` with the gradients ``g_k`` of the task loss on the memory of each domain k, and
     the least v with which ``g . g_k >= 0`` for all k: a quadratic program of as many unknowns as domains.
-    Where none points against, g stays. What a step moves is held to the same, without the margin: with AdamW it
-    may point against gradients with which its own agrees.
+    Where none points against, g stays. What a step moves is held to the same, without the margin: with AdamW
+    it may point against gradients with which its own agrees.
 
     Args:
         size: exemplars in the memory, over all domains, an equal share each.
