@@ -9,9 +9,11 @@ from strategies.distillation.dual_teacher import DualTeacher as DualTeacher
 from strategies.distillation.feature_distill import FeatureDistill as FeatureDistill
 from strategies.distillation.knowledge_consolidation import KnowledgeConsolidation as KnowledgeConsolidation
 from strategies.distillation.momentum_contrast import MomentumContrast as MomentumContrast
+from strategies.distillation.pseudo_pairs import PseudoPairs as PseudoPairs
 from strategies.distillation.queue_distill import QueueDistill as QueueDistill
 from strategies.distillation.reference_distill import ReferenceDistill as ReferenceDistill
 from strategies.distillation.region_distill import RegionDistill as RegionDistill
+from strategies.distillation.sub_label import SubLabel as SubLabel
 from strategies.distillation.text_geometry import TextGeometry as TextGeometry
 from strategies.distillation.vocabulary_distill import VocabularyDistill as VocabularyDistill
 from strategies.expansion.growing_prompt import GrowingPrompt as GrowingPrompt
