@@ -15,6 +15,7 @@ from strategies.distillation.reference_distill import ReferenceDistill as Refere
 from strategies.distillation.region_distill import RegionDistill as RegionDistill
 from strategies.distillation.sub_label import SubLabel as SubLabel
 from strategies.distillation.text_geometry import TextGeometry as TextGeometry
+from strategies.distillation.tower_distill import TowerDistill as TowerDistill
 from strategies.distillation.vocabulary_distill import VocabularyDistill as VocabularyDistill
 from strategies.expansion.growing_prompt import GrowingPrompt as GrowingPrompt
 from strategies.expansion.inflora import InfLoRA as InfLoRA

@@ -6,16 +6,14 @@ from typing import Annotated, Any, Literal
 
 import torch
 from torch import Tensor
-from torch.nn.functional import normalize
 
 from clplat.config.space import Choice, Float, Int
 from clplat.errors import UserError
 from clplat.mechanisms.queue import alike
 from clplat.mechanisms.sample_weights import shares_by_certainty
-from clplat.models.features import POOLED
 from clplat.models.outputs import are_embeddings, as_outputs
 from clplat.parts.losses.info_nce import info_nce
-from clplat.parts.teachers._base import TeacherPart, teacher_named
+from clplat.parts.teachers._base import TeacherPart, rows_of_items, teacher_named
 from clplat.training.strategy import Strategy, SupportsLearning
 
 __all__ = ["PseudoPairs"]
@@ -47,7 +45,7 @@ class PseudoPairs(Strategy):
         2023, arXiv 2308.11880.
 
     Needs:
-        A `ComposedRetriever`, and triplets: queries of picture and text, candidates that are pictures.
+        A `ComposedRetriever`. Of a query that is a picture or a text alone both rankers are the same.
 
     Relations:
         `SubLabel` has labels and divides them.
@@ -101,8 +99,8 @@ class PseudoPairs(Strategy):
         return self._differ[0] / max(self._differ[1], 1.0)
 
     def loss(self, learner: SupportsLearning, batch: Any, outputs: Any) -> dict[str, Tensor]:
-        if not are_embeddings(outputs) or not batch.composed:
-            raise TypeError("PseudoPairs needs triplets of picture, text and picture, and their embeddings")
+        if not are_embeddings(outputs):
+            raise TypeError("PseudoPairs needs embeddings of two sides, not logits")
         own: Any = as_outputs(outputs)
         rankers, valid = self._rankers(learner, batch)
         positive = self.answers(rankers, valid)
@@ -113,12 +111,11 @@ class PseudoPairs(Strategy):
 
     def _rankers(self, learner: SupportsLearning, batch: Any) -> tuple[list[Tensor], Tensor]:
         """Logits (B, C) by picture and by text, and which candidates count."""
-        seen = self.teacher.image_features(learner, batch.pictures, POOLED).pooled
-        said = self.teacher.text_features(learner, batch.texts, POOLED).pooled
-        seen, said = normalize(seen.float(), dim=-1), normalize(said.float(), dim=-1)
-        count, names = len(batch), batch.pictures.names
-        valid = (batch.valid & ~alike(names[:count], names[count:]).to(batch.valid.device)).to(seen.device)
-        logits = [rows @ seen[count:].T / self.temperature for rows in (seen[:count], said)]
+        count, pictures = len(batch), batch.pictures.names
+        shown, said = rows_of_items(self.teacher, learner, batch)
+        names = [pictures[row] if row >= 0 else "" for row in batch.picture_rows]
+        valid = (batch.valid & ~alike(names[:count], names[count:]).to(batch.valid.device)).to(shown.device)
+        logits = [rows[:count] @ shown[count:].T / self.temperature for rows in (shown, said)]
         return [x.masked_fill(~valid & valid.any(1, keepdim=True), -torch.inf) for x in logits], valid
 
     def answers(self, rankers: list[Tensor], valid: Tensor) -> Tensor:

@@ -14,7 +14,7 @@ from clplat.errors import UserError
 from clplat.models.features import POOLED
 from clplat.models.outputs import are_embeddings, as_outputs
 from clplat.parts.losses.info_nce import info_nce
-from clplat.parts.teachers._base import TeacherPart, teacher_named
+from clplat.parts.teachers._base import TeacherPart, rows_of_items, teacher_named
 from clplat.training.strategy import Strategy, SupportsLearning
 
 __all__ = ["SubLabel"]
@@ -38,7 +38,7 @@ class SubLabel(Strategy):
         arXiv 2101.03713.
 
     Needs:
-        A `ComposedRetriever`, and batches whose candidates are pictures with labels.
+        A `ComposedRetriever`, and batches that say what their candidates show.
 
     Relations:
         `Distill` learns all that a teacher says; here it divides what the labels join.
@@ -87,14 +87,11 @@ class SubLabel(Strategy):
 
     def guesses(self, learner: SupportsLearning, batch: Any) -> list[int]:
         """What the teacher takes each candidate for: places among the distinct labels of the batch."""
-        rows = batch.picture_rows[len(batch) :]
-        if -1 in rows:
-            raise UserError("sub_label takes candidates that are pictures")
         model: Any = learner.model
         said = [self.template.format(label) for label in dict.fromkeys(batch.labels)]
-        shown = self.teacher.image_features(learner, batch.pictures.part(rows), POOLED).pooled
+        shown, _ = rows_of_items(self.teacher, learner, batch)
         words = self.teacher.text_features(learner, Texts(model.towers.tokenize(said)), POOLED).pooled
-        nearest = normalize(shown, dim=-1) @ normalize(words, dim=-1).T
+        nearest = shown[len(batch) :] @ normalize(words.float(), dim=-1).T
         found: list[int] = nearest.argmax(1).tolist()
         return found
 
