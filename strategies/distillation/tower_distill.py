@@ -9,7 +9,6 @@ from torch import Tensor
 
 from clplat.config.space import Choice, Float, Int
 from clplat.data.inputs import Images, Texts
-from clplat.data.records import Pair
 from clplat.errors import UserError
 from clplat.mechanisms.feature_match import feature_match
 from clplat.mechanisms.projector import Projector
@@ -116,19 +115,12 @@ class TowerDistill(Strategy):
         assert learner.reference is not None
         shown, said = learner.reference.sample(learner.progress, self.pictures, self.texts)
         model: Any = learner.model
-        count = max(len(shown), len(said))
-        # As pairs, which they are not: that is how a loop reads pictures and texts.
-        pairs = [
-            Pair(f"reference/{i}", shown[i % len(shown)], said[i % len(said)], "reference")
-            for i in range(count)
-        ]
-        joined = learner.collate(pairs).to(next(model.parameters()).device)
-        images, texts = joined.pictures.part(range(len(shown))), joined.texts.part(range(len(said)))
+        device = next(model.parameters()).device
+        images, texts = learner.inputs(shown)[0].value, learner.inputs(said)[1].value
         if self.words == "random":
             draw = learner.progress.generator(self.seed or 0, "words").initial_seed()
             texts = random_texts(model.backbone, self.texts, self.length, draw)
-            texts = texts.to(next(model.parameters()).device)
-        return images, texts
+        return images, texts.to(device)
 
     def after_step(self, learner: SupportsLearning, batch: Any, outputs: Any) -> None:
         for teacher in (self.image_teacher, self.text_teacher):
