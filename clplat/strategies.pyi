@@ -20,7 +20,9 @@ from strategies.distillation.vocabulary_distill import VocabularyDistill as Voca
 from strategies.expansion.growing_prompt import GrowingPrompt as GrowingPrompt
 from strategies.expansion.inflora import InfLoRA as InfLoRA
 from strategies.expansion.lora_per_domain import LoRAPerDomain as LoRAPerDomain
+from strategies.expansion.multiplet_upcycling import MultipletUpcycling as MultipletUpcycling
 from strategies.expansion.orthogonal_lora import OrthogonalLoRA as OrthogonalLoRA
+from strategies.expansion.routed_experts import RoutedExperts as RoutedExperts
 from strategies.expansion.sd_lora import SDLoRA as SDLoRA
 from strategies.gradients.agem import AGEM as AGEM
 from strategies.gradients.gem import GEM as GEM

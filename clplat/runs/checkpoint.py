@@ -121,7 +121,7 @@ def save_state(path: Path, trainer: Trainer, weights: Weights, result: dict[str,
             "weights": weights.tensors(),
             "trainable": [name for name, p in trainer.model.named_parameters() if p.requires_grad],
             # A sampler that looks at the weights would find others when the run is resumed.
-            "batches": trainer.drawn if trainer.sampler.looks else None,
+            "batches": trainer.drawn if trainer.current_sampler.looks else None,
             "held": trainer.strategy_plugin.held,
             "optimizer": _moments(trainer),
             "loss": trainer.task.state_dict(),

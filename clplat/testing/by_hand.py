@@ -10,8 +10,10 @@ import torch
 from torch import nn
 
 from clplat.testing.loop import Experience
+from clplat.training.course import Course
 from clplat.training.learner import Learner
 from clplat.training.micro_batches import joined
+from clplat.training.phases import spans
 from clplat.training.strategy import Strategy
 
 __all__ = ["Calls", "by_hand", "sgd"]
@@ -67,7 +69,7 @@ def by_hand(
     batches: Sequence[Sequence[Any]],
     parts: int = 1,
 ) -> None:
-    """Train on the batches that another loop has drawn.
+    """Train on the batches that another loop has drawn, one pass for each phase of an experience.
 
     Args:
         learner: with ``predict_fn`` and ``loss_fn``; its optimizer is made here.
@@ -81,20 +83,29 @@ def by_hand(
         learner.begin(number)
         torch.manual_seed(number)  # initial weights of what grows
         strategy.before_experience(learner, past[-1])
+        phases = strategy.phases(past[-1])
         learner.optimizer, learner.dataset = sgd(learner.model), strategy.training_set(past[-1])
-        strategy.before_epoch(learner)
-        made: list[Any] = []
-        for i, batch in enumerate(drawn if any(p.requires_grad for p in learner.model.parameters()) else ()):
-            outputs = learner.predict(batch)
-            made.append(outputs)
-            terms = strategy.loss(learner, batch, outputs)
-            loss = torch.stack([learner.task_loss(batch, outputs), *terms.values()]).sum() / parts
-            loss.backward()  # type: ignore[no-untyped-call]
-            if (i + 1) % parts == 0:
-                strategy.after_backward(learner)
-                learner.optimizer.step()
-                learner.optimizer.zero_grad()
-                learner.stepped()
-                strategy.after_step(learner, joined(drawn[i + 1 - parts : i + 1]), joined(made))
-                made = []
+        course, each = Course(phases, learner), len(drawn) // spans(phases, 1)[-1].stop
+        for epoch in course.epochs(1):
+            strategy.before_epoch(learner)
+            if any(p.requires_grad for p in learner.model.parameters()):
+                _pass(strategy, learner, drawn[epoch * each : (epoch + 1) * each], parts)
+        course.leave()
         strategy.after_experience(learner, past[-1])
+
+
+def _pass(strategy: Strategy, learner: Learner, drawn: Sequence[Any], parts: int) -> None:
+    made: list[Any] = []
+    for i, batch in enumerate(drawn):
+        outputs = learner.predict(batch)
+        made.append(outputs)
+        terms = strategy.loss(learner, batch, outputs)
+        loss = torch.stack([learner.task_loss(batch, outputs), *terms.values()]).sum() / parts
+        loss.backward()  # type: ignore[no-untyped-call]
+        if (i + 1) % parts == 0:
+            strategy.after_backward(learner)
+            learner.optimizer.step()
+            learner.optimizer.zero_grad()
+            learner.stepped()
+            strategy.after_step(learner, joined(drawn[i + 1 - parts : i + 1]), joined(made))
+            made = []

@@ -9,6 +9,7 @@ from torch import nn
 
 from clplat.errors import UserError
 from clplat.models.names import named_parameters
+from clplat.parts.samplers._base import Sampler
 
 __all__ = ["Phase", "Span", "hold", "spans", "trained_names"]
 
@@ -23,6 +24,8 @@ class Phase:
         trainable: which of the tensors that are trainable in this experience are trained, by name. All unless
             given; what was frozen before the experience stays so.
         lr: learning rate of everything; those of the configuration unless given.
+        sampler: which examples make a batch; that of the configuration unless given. A loop of one's own, or
+            another library's, has its own batches.
 
     Example:
         >>> [Phase("head", epochs=1, trainable=lambda name: "composer" in name), Phase("all", lr=1e-4)][1].lr
@@ -33,6 +36,7 @@ class Phase:
     epochs: int | None = None
     trainable: Callable[[str], bool] | None = None
     lr: float | None = None
+    sampler: Sampler | None = None
 
 
 @dataclass(frozen=True)

@@ -171,6 +171,11 @@ class RetrievalTemplate(SupervisedTemplate):  # type: ignore[misc]
         )
 
     @property
+    def current_sampler(self) -> Sampler:
+        """Which examples make a batch now: a phase may have a sampler of its own."""
+        return self.strategy_plugin.span(self.position.epoch).phase.sampler or self.sampler
+
+    @property
     def inside_epoch(self) -> bool:
         """Whether this epoch had begun before an interruption."""
         return self.resuming and self.position.iteration > 0
@@ -178,15 +183,16 @@ class RetrievalTemplate(SupervisedTemplate):  # type: ignore[misc]
     def _batches(self, order: torch.Generator) -> list[list[int]]:
         """Of this epoch. What depends on the weights is drawn once, or comes from the checkpoint."""
         place = (self.position.experience, self.position.epoch)
-        if self.sampler.looks and (self._drawn_at == place or (self.inside_epoch and self.drawn is not None)):
+        sampler = self.current_sampler
+        if sampler.looks and (self._drawn_at == place or (self.inside_epoch and self.drawn is not None)):
             assert self.drawn is not None
             return self.drawn
         size = self.train_mb_size
 
         def draw() -> None:
-            self.drawn = self.sampler.batches(self._records, size, order, self.learner.embed)
+            self.drawn = sampler.batches(self._records, size, order, self.learner.embed)
 
-        if self.sampler.looks:
+        if sampler.looks:
             with seeded(self.seed, "sampler", *place):
                 self.flops += flops_of(draw, self.model.cache, self.config.compile)
         else:

@@ -109,6 +109,15 @@ class Upcycled(Adapter):
         """Use the experts ``name`` from now on, or with None the dense MLPs."""
         activate_experts(backbone, name)
 
+    def use(self, backbone: Backbone, expert: int | None) -> None:
+        """Let all tokens go through one expert of each block, or with None through those that it chooses.
+
+        What a feature store has kept is of another model then: `FeatureCache.refresh` makes it look again.
+        """
+        for module in backbone.modules():
+            if isinstance(module, _Copies):
+                module.only = expert
+
     def merge(self, backbone: Backbone) -> None:
         """Refuse: which experts a token goes through depends on the token."""
         raise UserError("experts cannot be merged into one MLP")

@@ -9,7 +9,7 @@ import torch
 from clplat.data.records import Example
 from clplat.parts.samplers._base import Embed, Sampler
 
-__all__ = ["Shuffled", "cut", "shuffled_batches"]
+__all__ = ["Shuffled", "clustered_batches", "cut", "shuffled_batches"]
 
 
 class Shuffled(Sampler):
@@ -42,3 +42,31 @@ def cut(rows: Sequence[int], size: int) -> list[list[int]]:
         alone = batches.pop()
         batches[-1] += alone
     return batches
+
+
+def clustered_batches(clusters: Sequence[int], size: int, draw: torch.Generator) -> list[list[int]]:
+    """Batches of rows of one cluster each, in random order.
+
+    What is left of the clusters shares batches with what is left of the next ones by number, so that no
+    example is missing and none stands alone, however small the clusters are.
+
+    Example:
+        >>> draw = torch.Generator().manual_seed(0)
+        >>> sorted(map(sorted, clustered_batches([0, 1, 0, 1, 0, 1, 1, 2], 2, draw)))
+        [[0, 2], [1, 6], [3, 5], [4, 7]]
+    """
+    rows: dict[int, list[int]] = {}
+    for row in torch.randperm(len(clusters), generator=draw).tolist():
+        rows.setdefault(clusters[row], []).append(row)
+    batches: list[list[int]] = []
+    left: list[int] = []
+    for cluster in sorted(rows):
+        own = rows[cluster]
+        full = len(own) - len(own) % size
+        batches += [own[i : i + size] for i in range(0, full, size)]
+        left += own[full:]
+    batches += cut(left, size)
+    if len(batches) > 1 and len(batches[-1]) == 1:
+        alone = batches.pop()
+        batches[-1] += alone
+    return [batches[i] for i in torch.randperm(len(batches), generator=draw).tolist()]
