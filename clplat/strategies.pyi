@@ -29,6 +29,7 @@ from strategies.regularisation.layer_decay import LayerDecay as LayerDecay
 from strategies.regularisation.mas import MAS as MAS
 from strategies.regularisation.rwalk import RWalk as RWalk
 from strategies.regularisation.si import SI as SI
+from strategies.regularisation.tree_lora import TreeLoRA as TreeLoRA
 from strategies.rehearsal.cls_er import CLSER as CLSER
 from strategies.rehearsal.cope import CoPE as CoPE
 from strategies.rehearsal.der import DER as DER
