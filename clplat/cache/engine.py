@@ -52,6 +52,7 @@ class FeatureCache:
         self.backbone, self.store, self.dtype = backbone, store, dtype
         self._rows = Rows(backbone, store, dtype)
         self.counts: dict[str, Counts] = self._rows.counts
+        self.beside = self._rows.beside
         #: By tower, and whether it is looked at without its prompt.
         self._cuts = {
             (tower, bare): TowerCuts(backbone, tower, bare) for tower in _TOWERS for bare in (False, True)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict
 from typing import Any
 
 import torch
@@ -17,6 +18,7 @@ from clplat.cache.store import Store, Table
 from clplat.data.inputs import Images, Texts
 from clplat.models.backbone import Backbone
 from clplat.models.stages import Tower
+from clplat.provenance import library_versions
 
 __all__ = ["BUCKET", "Rows"]
 
@@ -100,6 +102,31 @@ class Rows:
             self.filler.fill(table, self.counts["text"], items)
             tables.append((rows, table))
         return tables
+
+    def beside(
+        self, key: Mapping[str, Any], names: Sequence[str], chunk: int, make: Callable[[list[int]], Tensor]
+    ) -> Tensor:
+        """Rows by name of what is no tower of this model, such as a teacher: found, or made and kept.
+
+        Args:
+            key: JSON values; with the setting that all is computed in, everything that determines the rows.
+            names: of all items; equal names are one item.
+            chunk: items that are made at once, always as many.
+            make: positions among the names -> their rows.
+        """
+        setting = {name: str(value) for name, value in asdict(Setting.now(self.backbone)).items()}
+        stored = {"dtype": str(self.dtype).removeprefix("torch."), "chunk": chunk}
+        table = self.store.table({**key, **setting, **stored, "libraries": library_versions()["torch"]})
+        counts = self.counts.setdefault("teacher", Counts())
+        counts.asked += len(names)
+
+        def encode(rows: Tensor, _: int) -> Tensor:
+            return make(rows.tolist())
+
+        items = Items(names, torch.tensor, encode, {0: range(len(names))}, {0: chunk})
+        self.filler.fill(table, counts, items)
+        counts.used(table.digest, names)
+        return self.moved(table.rows(names))
 
     def moved(self, rows: Tensor) -> Tensor:
         """Rows at rest, on the backbone's device and of its dtype."""

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
-from typing import Protocol
+from typing import Any, Protocol
+
+from torch import Tensor
 
 from clplat.data.inputs import Images, Texts
 from clplat.models.backbone import Backbone
@@ -34,6 +36,12 @@ class FeatureSource(Protocol):
     def live_images(self, wants: Wants = POOLED) -> bool: ...
 
     def refresh(self) -> None: ...
+
+    @property
+    def beside(
+        self,
+    ) -> Callable[[Mapping[str, Any], Sequence[str], int, Callable[[list[int]], Tensor]], Tensor]:
+        """Key, names, items at once, how they are made -> rows of what is no tower of the model."""
 
     def counting(self) -> AbstractContextManager[Callable[[], int]]: ...
 

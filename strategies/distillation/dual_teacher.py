@@ -5,11 +5,11 @@ from __future__ import annotations
 from typing import Annotated, Any
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from clplat.config.space import Float
 from clplat.mechanisms.relation import relation_kl
+from clplat.mechanisms.sample_weights import shares_by_answer
 from clplat.models.outputs import are_embeddings, as_outputs, similarities
 from clplat.parts.teachers._base import TeacherPart, teacher_named
 from clplat.training.strategy import Strategy, SupportsLearning
@@ -43,7 +43,7 @@ class DualTeacher(Strategy):
         (C, D), the B targets first.
 
     Relations:
-        `Distill` has one teacher, and more forms of the loss.
+        `Distill` has one teacher, and more forms of the loss; the teacher ``ensemble`` is several as one.
 
     Example:
         >>> from strategies import DualTeacher
@@ -111,11 +111,9 @@ class DualTeacher(Strategy):
 
     def _shares(self, teachers: list[Tensor]) -> Tensor:
         """How much each teacher counts for each example (K, B)."""
-        right = torch.arange(len(teachers[0]), device=teachers[0].device)
         if self.sharpness is None:
-            return torch.full((len(teachers), len(right)), 1 / len(teachers), device=right.device)
-        wrong = torch.stack([F.cross_entropy(t, right, reduction="none") for t in teachers])
-        return (-wrong / self.sharpness).softmax(0)
+            return teachers[0].new_full((len(teachers), len(teachers[0])), 1 / len(teachers))
+        return shares_by_answer(teachers, self.sharpness)
 
 
 def _own(logits: Tensor) -> Tensor:

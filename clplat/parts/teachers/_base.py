@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
 from torch import Tensor
 from torch.nn.functional import normalize
 
 from clplat import registry
-from clplat.data.inputs import Images
+from clplat.data.inputs import Images, Texts
 from clplat.errors import UserError
 from clplat.mechanisms.teacher import Predicts, Teacher
-from clplat.models.features import ImageFeatures, Wants
+from clplat.models.features import ImageFeatures, TextFeatures, Wants
 from clplat.models.outputs import Outputs
 
 __all__ = ["TeacherPart", "existing", "of_triplets", "teacher_named"]
@@ -27,7 +27,7 @@ class TeacherPart:
     """
 
     #: It changes while an experience is trained, so that nothing that it makes is kept.
-    moves: ClassVar[bool] = False
+    moves: bool = False
 
     _held: Teacher
 
@@ -62,6 +62,17 @@ class TeacherPart:
         with self._held.active(learner.model):
             model: Any = learner.model
             found: ImageFeatures = model.image_features(images, wants)
+            return found
+
+    def text_features(self, learner: Predicts, texts: Texts, wants: Wants) -> TextFeatures:
+        """What the text tower gives of texts, where there is one.
+
+        Raises:
+            UserError: it keeps pooled features alone.
+        """
+        with self._held.active(learner.model):
+            model: Any = learner.model
+            found: TextFeatures = model.text_features(texts, wants)
             return found
 
     def bytes(self) -> int:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -14,23 +14,21 @@ from clplat.data.inputs import Images, Texts
 from clplat.errors import UserError
 from clplat.mechanisms.teacher import Predicts
 from clplat.models.backbone import Backbone
-from clplat.models.features import ImageFeatures, Wants, in_float
+from clplat.models.features import ImageFeatures, TextFeatures, Wants, in_float
 from clplat.models.outputs import Outputs
 from clplat.parts.teachers._base import TeacherPart, of_triplets
+from clplat.parts.teachers._rows import NamedRows
 from clplat.trees import save_tree
 
 __all__ = ["OtherBackbone"]
 
-#: Items per pass, always as many: matrix products of other shapes round otherwise, and a run that resumes
-#: meets items in another order.
-CHUNK = 32
-
 
 class OtherBackbone(TeacherPart):
-    """Another pretrained model, whose features are computed once per picture and text.
+    """Another pretrained model, whose features are computed once per picture and text, also across runs.
 
-    Its queries are unit sums of the features of picture and text. Pictures of another size are resized, as
-    they were preprocessed for the student; both must read the same token ids.
+    They lie in the feature store of the student, where it has one. Its queries are unit sums of the features
+    of picture and text. Pictures of another size are resized, as they were preprocessed for the student; both
+    must read the same token ids.
 
     Args:
         model: name of the backbone, as ``--backbone`` takes it.
@@ -49,7 +47,7 @@ class OtherBackbone(TeacherPart):
             raise ValueError(f"weight must lie in [0, 1], not {weight}")
         self.model, self.pretrained, self.weight = model, pretrained, weight
         self._backbone: Backbone | None = None
-        self._kept: dict[tuple[str, str], Tensor] = {}
+        self._rows = NamedRows({})
 
     def begin(self, learner: Predicts) -> None:
         self._ready(learner)
@@ -60,6 +58,7 @@ class OtherBackbone(TeacherPart):
             backbone = Backbone.load(self.model, self.pretrained)
             _same_words(backbone, learner.model)
             self._backbone = backbone.to(next(learner.model.parameters()).device)
+            self._rows = NamedRows({"weights": backbone.fingerprint(), "size": backbone.image_size})
         return self._backbone
 
     @property
@@ -74,14 +73,33 @@ class OtherBackbone(TeacherPart):
         backbone = self._ready(learner)
         if not batch.composed:
             raise UserError("the teacher 'backbone' takes triplets of picture, text and picture")
-        pictures = self._all(batch.pictures.kind, batch.pictures.names, self._seen(backbone, batch.pictures))
-        texts = self._all("text", batch.texts.names, self._read(backbone, batch.texts))
+        pictures = self._seen(learner.model, batch.pictures)
+        texts = self._read(learner.model, batch.texts)
         return of_triplets(batch, pictures, texts, self.weight, backbone.logit_scale.exp())
 
     @torch.no_grad()
     def image_features(self, learner: Predicts, images: Images, wants: Wants) -> ImageFeatures:
         backbone = self._ready(learner)
+        if {*wants} == {"pooled"}:
+            return ImageFeatures(pooled=self._seen(learner.model, images))
+        if {*wants} == {"tokens"}:
+
+            def make(rows: list[int]) -> Tensor:
+                found = backbone.image(_fitted(images.at(rows), backbone), wants).tokens
+                assert found is not None
+                return found.float()
+
+            return ImageFeatures(
+                tokens=self._rows.stored(learner.model, images.kind, images.names, make, "tokens")
+            )
         return in_float(backbone.image(_fitted(images.pixels, backbone), wants))
+
+    @torch.no_grad()
+    def text_features(self, learner: Predicts, texts: Texts, wants: Wants) -> TextFeatures:
+        backbone = self._ready(learner)
+        if {*wants} == {"pooled"}:
+            return TextFeatures(pooled=self._read(learner.model, texts))
+        return in_float(backbone.text(self._ids(texts.ids, texts.lengths), wants))
 
     def keep(self, path: Path) -> None:
         """Write the features that it has made, by name, for the teacher `KeptFeatures`.
@@ -89,18 +107,19 @@ class OtherBackbone(TeacherPart):
         Raises:
             UserError: it has made none.
         """
-        if self._backbone is None or not self._kept:
+        held = self._rows.held
+        if self._backbone is None or not held:
             raise UserError("the teacher 'backbone' has made no features yet: ask it for outputs first")
         features: dict[str, tuple[list[str], Tensor]] = {}
-        for kind in dict.fromkeys(kind for kind, _ in self._kept):
-            rows = {name: row for (own, name), row in self._kept.items() if own == kind}
+        for kind in dict.fromkeys(kind for kind, _ in held):
+            rows = {name: row for (own, name), row in held.items() if own == kind}
             features[kind] = [*rows], torch.stack([*rows.values()])
         save_tree(path, {"features": features, "scale": self._backbone.logit_scale.exp()})
 
     def bytes(self) -> int:
         """Those of its weights, and of the features that it keeps."""
         own = [] if self._backbone is None else [*self._backbone.parameters()]
-        return sum(tensor.numel() * tensor.element_size() for tensor in (*own, *self._kept.values()))
+        return sum(tensor.numel() * tensor.element_size() for tensor in own) + self._rows.bytes()
 
     def state_dict(self) -> dict[str, Any]:
         """Nothing: all of it is made again."""
@@ -109,32 +128,37 @@ class OtherBackbone(TeacherPart):
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Nothing to restore."""
 
-    def _all(self, kind: str, names: Sequence[str], make: Callable[[list[int]], Tensor]) -> Tensor:
-        """Unit rows by name, those that are not known made at once; nothing is kept of an unknown kind."""
-        missing = [i for i, name in enumerate(names) if not kind or (kind, name) not in self._kept]
-        made: dict[int, Tensor] = {}
-        for start in range(0, len(missing), CHUNK):
-            some = missing[start : start + CHUNK]
-            padded = some + some[-1:] * (CHUNK - len(some))
-            made |= zip(some, F.normalize(make(padded).float(), dim=-1), strict=False)
-        rows = [made[i] if i in made else self._kept[kind, name] for i, name in enumerate(names)]
-        self._kept |= {(kind, names[i]): row for i, row in made.items() if kind}
-        return torch.stack(rows)
+    def _seen(self, model: Any, images: Images) -> Tensor:
+        """Unit rows of pictures."""
+        backbone: Any = self._backbone
+        return self._unit(
+            model, images.kind, images.names, lambda rows: backbone.image(_fitted(images.at(rows), backbone))
+        )
 
-    def _seen(self, backbone: Backbone, images: Images) -> Callable[[list[int]], Tensor]:
-        def make(rows: list[int]) -> Tensor:
-            return backbone.image(_fitted(images.at(rows), backbone)).pooled
+    def _read(self, model: Any, texts: Texts) -> Tensor:
+        """Unit rows of texts."""
+        backbone: Any = self._backbone
 
-        return make
+        def make(rows: list[int]) -> Any:
+            ids = self._ids(texts.ids[rows], [texts.lengths[i] for i in rows])
+            return backbone.text(ids, length=ids.shape[1])  # no bit depends on the other texts
 
-    def _read(self, backbone: Backbone, texts: Texts) -> Callable[[list[int]], Tensor]:
-        def make(rows: list[int]) -> Tensor:
-            ids, room = texts.ids[rows].to(backbone.logit_scale.device), backbone.context_length
-            if max(texts.lengths[i] for i in rows) > room:
-                raise UserError(f"a text is longer than the {room} tokens of the teacher '{self.model}'")
-            return backbone.text(F.pad(ids, (0, max(0, room - ids.shape[1])))[:, :room]).pooled
+        return self._unit(model, "text", texts.names, make)
 
-        return make
+    def _unit(self, model: Any, kind: str, names: list[str], make: Callable[[list[int]], Any]) -> Tensor:
+        return self._rows(model, kind, names, lambda rows: F.normalize(make(rows).pooled.float(), dim=-1))
+
+    def _ids(self, ids: Tensor, lengths: list[int]) -> Tensor:
+        """Token ids in the context of the teacher.
+
+        Raises:
+            UserError: a text is longer than that.
+        """
+        backbone: Any = self._backbone
+        ids, room = ids.to(backbone.logit_scale.device), backbone.context_length
+        if max(lengths) > room:
+            raise UserError(f"a text is longer than the {room} tokens of the teacher '{self.model}'")
+        return F.pad(ids, (0, max(0, room - ids.shape[1])))[:, :room]
 
 
 def _fitted(pixels: Tensor, backbone: Backbone) -> Tensor:

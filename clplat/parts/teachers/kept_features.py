@@ -8,10 +8,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from clplat.data.inputs import Images
+from clplat.data.inputs import Images, Texts
 from clplat.errors import UserError
 from clplat.mechanisms.teacher import Predicts
-from clplat.models.features import ImageFeatures, Wants
+from clplat.models.features import ImageFeatures, TextFeatures, Wants
 from clplat.models.outputs import Outputs
 from clplat.parts.teachers._base import TeacherPart, existing, of_triplets
 from clplat.trees import load_tree
@@ -78,7 +78,14 @@ class KeptFeatures(TeacherPart):
         return of_triplets(batch, *rows, self.weight, self._scale.to(device))
 
     def image_features(self, learner: Predicts, images: Images, wants: Wants) -> ImageFeatures:
-        raise UserError("the teacher 'kept_features' holds pooled features alone")
+        self._read()
+        _refuse(wants)
+        return ImageFeatures(pooled=self._found(images.kind, images.names))
+
+    def text_features(self, learner: Predicts, texts: Texts, wants: Wants) -> TextFeatures:
+        self._read()
+        _refuse(wants)
+        return TextFeatures(pooled=self._found("text", texts.names))
 
     def _found(self, kind: str, names: Sequence[str]) -> Tensor:
         rows = self._rows.get(kind, {})
@@ -97,3 +104,8 @@ class KeptFeatures(TeacherPart):
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Nothing to restore."""
+
+
+def _refuse(wants: Wants) -> None:
+    if {*wants} != {"pooled"}:
+        raise UserError("the teacher 'kept_features' holds pooled features alone")

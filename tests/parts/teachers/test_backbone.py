@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 import torch
 from torch.nn.functional import normalize
 
+from clplat.cache.engine import FeatureCache
+from clplat.cache.store import Store
 from clplat.errors import UserError
 from clplat.models.backbone import Backbone
 from clplat.parts.teachers.backbone import OtherBackbone
@@ -39,6 +43,25 @@ def test_features_are_made_once(monkeypatch: pytest.MonkeyPatch) -> None:
     first = part.outputs(learner, BATCH)
     again = part.outputs(learner, BATCH.part([2, 0]))
     assert len(seen) == 1 and torch.equal(again.query, first.query[[2, 0]])
+
+
+def test_another_run_reads_them_from_the_store(tmp_path: Path) -> None:
+    counts, found = [], []
+    for _ in range(2):
+        student = tiny_retriever()
+        student.cache = cache = FeatureCache(student.backbone, Store(tmp_path / "features"))
+        part, learner = OtherBackbone(), tiny_learner(student)
+        for asked in (BATCH, BATCH.part([2, 0])):
+            made = part.outputs(learner, asked)
+        tokens = part.image_features(learner, BATCH.pictures, {"tokens"}).tokens
+        found.append((made.query, made.candidates, tokens))
+        cache.store.flush()
+        counts.append(cache.counts["teacher"])
+    pooled, names = len({*BATCH.pictures.names}) + len({*BATCH.texts.names}), len({*BATCH.pictures.names})
+    assert [one.encoded for one in counts] == [pooled + names, 0]
+    assert all(map(torch.equal, *found))
+    plain = OtherBackbone().image_features(tiny_learner(tiny_retriever()), BATCH.pictures, {"tokens"}).tokens
+    assert plain is not None and torch.allclose(found[1][2], plain, atol=1e-5)
 
 
 def test_other_words_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
