@@ -58,8 +58,8 @@ class SimilarityTree:
     """Finished domains, and a search for those that are like what is trained now.
 
     At each step and layer one domain is looked at: the one whose mean L1 distance so far, less
-    ``sqrt(ln(2 n (s + 1) (s + 2)) / (2 looks))`` at step s of n, is the smallest within the half of the tree
-    that the layer above has led to. Distances are measured to that one alone.
+    ``sqrt(ln(2 (s + 1) (s + 2)) / (2 looks))`` at step s, is the smallest within the half of the tree that
+    the layer above has led to. Distances are measured to that one alone.
 
     Attributes:
         seen: the vectors of each finished domain, one for each layer.
@@ -93,14 +93,10 @@ class SimilarityTree:
         ]
         self.root = divided(moves, range(len(self.seen)))
 
-    def search(self, steps: int) -> list[int]:
-        """The domain that is to be looked at now, for each layer; the same until something is `measured`.
-
-        Args:
-            steps: n, that training will make.
-        """
+    def search(self) -> list[int]:
+        """The domain that is to be looked at now, for each layer; the same until something is `measured`."""
         looks = self._looks.clamp_min(1e-5)
-        wide = math.log(2 * max(steps, 1) * (self._step + 1) * (self._step + 2))
+        wide = math.log(2 * (self._step + 1) * (self._step + 2))
         bounds = self._sums / looks - (wide / (2 * looks)).sqrt()
         node, found = self.root, []
         for layer in range(bounds.shape[1]):

@@ -16,14 +16,14 @@ __all__ = ["TreeLoRA"]
 
 
 class TreeLoRA(Strategy):
-    """One adapter for all domains, drawn layer by layer to the earlier domain that is most like the current.
+    """One adapter for all domains, drawn layer by layer to the most similar earlier domain.
 
-    ``loss -= weight * ramp * task * s / |s|``, ``s = sum_l <A_l, S_l(t_l)>``, where ``task / |s|`` is a number
-    without a gradient
+    ``loss -= weight * n / (n + 1) * task * s / |s|``, ``s = sum_l <A_l, S_l(t_l)>`` at step n of a pass; the
+    factor ``task / |s|`` is a number without a gradient
 
-    S_l(t) is the mean of layer l's A over the last pass of domain t, and t_l the domain that a bandit's search
-    in a tree of all domains looks at now (`clplat.mechanisms.similarity_tree`): the cost of a step hardly grows
-    with the domains. The ramp goes from 0 to 1 within a domain.
+    S_l(t) is the mean of layer l's A over the last pass of domain t, and t_l the domain that a bandit looks
+    at now, searching a tree of all domains (`clplat.mechanisms.similarity_tree`): the cost of a step hardly
+    grows with the domains.
 
     Args:
         weight: share of the task loss that the term is worth.
@@ -70,13 +70,13 @@ class TreeLoRA(Strategy):
     def loss(self, learner: SupportsLearning, batch: Any, outputs: Any) -> dict[str, Tensor]:
         if not self.tree.seen:
             return {}
-        chosen, place = self.tree.search(learner.progress.total), learner.progress
+        chosen = self.tree.search()
         products = [
             (now.flatten() * self.tree.seen[domain][layer]).sum()
             for layer, (now, domain) in enumerate(zip(_layers(learner.model), chosen, strict=True))
         ]
         alike = torch.stack(products).sum()
-        ramp = place.fraction if place.total else 1.0
+        ramp = self._steps / (self._steps + 1)
         worth = ramp * learner.task_loss(batch, outputs).detach() / alike.detach().abs().clamp_min(1e-5)
         return {"tree": -self.weight * worth * alike}
 
@@ -89,7 +89,7 @@ class TreeLoRA(Strategy):
             for mean, weight in zip(self._mean or now, now, strict=True)
         ]
         if self.tree.seen:
-            self.tree.measured(self.tree.search(learner.progress.total), self._mean)
+            self.tree.measured(self.tree.search(), self._mean)
 
     def after_experience(self, learner: SupportsLearning, experience: Any) -> None:
         if self._mean:

@@ -33,14 +33,14 @@ def test_the_search_looks_at_the_lowest_bound() -> None:
     tree = SimilarityTree()
     for value in (0.0, 1.0):
         tree.add([torch.full((3,), value)])
-    assert tree.search(10) == [0]
-    assert tree.search(10) == [0], "looking changes nothing"
+    assert tree.search() == [0]
+    assert tree.search() == [0], "looking changes nothing"
     tree.measured([0], [torch.full((3,), 0.9)])
-    assert tree.search(10) == [1], "nothing is known of the other"
+    assert tree.search() == [1], "nothing is known of the other"
     tree.measured([1], [torch.full((3,), 0.9)])
-    wide = math.sqrt(math.log(2 * 10 * 3 * 4) / 2)
+    wide = math.sqrt(math.log(2 * 3 * 4) / 2)
     bounds = [2.7 - wide, 0.3 - wide]
-    assert tree.search(10) == [bounds.index(min(bounds))] == [1]
+    assert tree.search() == [bounds.index(min(bounds))] == [1]
 
 
 def test_it_settles_on_the_domain_that_is_nearest_in_each_layer() -> None:
@@ -50,12 +50,12 @@ def test_it_settles_on_the_domain_that_is_nearest_in_each_layer() -> None:
         tree.add([torch.full((20,), float(centres[domain, layer])) for layer in range(layers)])
     counts = torch.zeros(3)
     for _ in range(60):
-        chosen = tree.search(60)
+        chosen = tree.search()
         tree.measured(chosen, [torch.full((20,), 4.5) for _ in range(layers)])
         counts[chosen[0]] += 1
     assert counts.tolist() == [1, 58, 1]
     again = SimilarityTree()
     again.load_state_dict(tree.state_dict())
-    assert again.search(60) == tree.search(60)
+    assert again.search() == tree.search()
     tree.forget()
-    assert tree.search(60)[0] == 0 and len(tree.seen) == 3
+    assert tree.search()[0] == 0 and len(tree.seen) == 3

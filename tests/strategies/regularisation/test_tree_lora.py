@@ -16,20 +16,18 @@ def test_the_term_is_worth_a_share_of_the_task_loss_and_points_to_the_domain() -
     strategy, model = TreeLoRA(weight=0.5), TinyTowers()
     plain_loop(strategy, model, steps=2)
     learner, batch = tiny_learner(model), tiny_collate()(tiny_domains()[0].train[:8])
-    learner.begin(2, total=4)
-    learner.progress = learner.progress.stepped()  # a quarter of the way
     outputs = model(batch)
     term = strategy.loss(learner, batch, outputs)["tree"]
     task = float(tiny_loss(batch, outputs).detach())
     weights = [p for p in model.parameters() if p.requires_grad]
-    chosen = strategy.tree.search(4)
+    chosen = strategy.tree.search()
     stored = [strategy.tree.seen[domain][i].double() for i, domain in enumerate(chosen)]
     alike = sum(float(p.detach().double().flatten() @ s) for p, s in zip(weights, stored, strict=True))
     sign = 1 if alike > 0 else -1
-    assert float(term.detach()) == pytest.approx(-0.5 * 0.25 * task * sign, rel=1e-5)
+    assert float(term.detach()) == pytest.approx(-0.5 * 2 / 3 * task * sign, rel=1e-5)
     found = torch.autograd.grad(term, weights)
     for gradient, kept in zip(found, stored, strict=True):
-        by_hand = -0.5 * 0.25 * task / abs(alike) * kept
+        by_hand = -0.5 * 2 / 3 * task / abs(alike) * kept
         assert torch.allclose(gradient.flatten().double(), by_hand, rtol=1e-4, atol=1e-7)
 
 
