@@ -14,6 +14,7 @@ from strategies.distillation.reference_distill import ReferenceDistill as Refere
 from strategies.distillation.region_distill import RegionDistill as RegionDistill
 from strategies.distillation.text_geometry import TextGeometry as TextGeometry
 from strategies.distillation.vocabulary_distill import VocabularyDistill as VocabularyDistill
+from strategies.expansion.growing_composer import GrowingComposer as GrowingComposer
 from strategies.expansion.growing_prompt import GrowingPrompt as GrowingPrompt
 from strategies.expansion.inflora import InfLoRA as InfLoRA
 from strategies.expansion.lora_per_domain import LoRAPerDomain as LoRAPerDomain
