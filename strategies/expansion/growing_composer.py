@@ -21,7 +21,7 @@ class GrowingComposer(Strategy):
         arXiv 2305.19270, together with a memory of exemplars: ``--strategy growing_composer,replay``.
 
     Needs:
-        A `ComposedRetriever`, and a composer whose ``grow`` adds something.
+        A `ComposedRetriever`. A composer that does not grow is trained on, as by `Naive`.
 
     Relations:
         `GrowingPrompt` is the same for prompts.
@@ -40,11 +40,8 @@ class GrowingComposer(Strategy):
     def before_experience(self, learner: SupportsLearning, experience: Any) -> None:
         if not isinstance(learner.model, ComposedRetriever):
             raise UserError("growing_composer needs a ComposedRetriever as the model: its composer grows")
-        composer = learner.model.composer
-        if not composer.grows:
-            raise UserError("growing_composer needs a composer that grows, such as domain_projections")
-        if self._domains:
-            composer.grow()
+        if self._domains and learner.model.composer.grows:
+            learner.model.composer.grow()
         self._domains += 1
 
     def rebuild(self, learner: SupportsLearning) -> None:
