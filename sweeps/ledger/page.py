@@ -1,0 +1,177 @@
+"""results/ledger/<stream>.json, the figures, and docs/ledger.md, which is written from these files alone."""
+
+from __future__ import annotations
+
+import datetime
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from clplat.files import read_json, write_json, write_text
+from clplat.tables.text import markdown, mean_text
+from sweeps.ledger.figure import draw
+
+__all__ = ["ROOT", "page", "publish", "read_entries", "table"]
+
+ROOT = Path(__file__).resolve().parents[2]
+HEAD = (
+    "system", "family", "final", "95 %", "forgets", "learns", "against", "difference", "trained", "kept",
+    "passes", "CPU s", "n",
+)  # fmt: skip
+TEXT = """# Ledger of all systems
+
+<!-- Written by `python sweeps/every_system.py --publish` from results/ledger/; do not edit. -->
+
+Every recipe about a stream of domains, run side by side at equal budget: the same triplets, epochs, batch
+size and learning rate, whatever the paper uses, and the recipe's own options. Small streams and small models:
+they show that a system works and what it costs, not how it ranks at its paper's size. A recipe that lands
+joins by the rule in `sweeps/ledger/systems.py`.
+
+- **final**: the primary metric after the last domain, percent, mean over domains and replicates; **95 %** its
+  interval over trainings and queries ([statistics.md](statistics.md)). Seed i runs in order i modulo 2.
+- **forgets**: a domain's best value since its training minus its last one, points; **learns**: its value
+  right after its training.
+- **against**: its twin, the same parts plainly trained (`naive, as NAME` where they differ from those of
+  `naive`); **difference**: final minus the twin's, points, paired by seed, order and query; a star where its
+  95 % interval leaves 0 out, not corrected for the number of systems: of a hundred equal ones five have it.
+- **trained**: most numbers trained at once; **kept**: exemplars and state beside the model, in bytes.
+- **passes**: floating-point operations of a step, of those of the twin, mean over the stream: a batch forward
+  and backward is 1, a further forward pass about a third. What comes out of the feature store costs nothing.
+  What is done once per domain (importances, prototypes, merges) is in **CPU s** alone: the seconds of a run,
+  measured on cores that did other work as well.
+"""
+
+
+def publish(entries: Sequence[dict[str, Any]], root: Path = ROOT) -> None:
+    """Write the entries, their figures, and the page of all entries that there are."""
+    today = datetime.datetime.now(datetime.timezone.utc).date().isoformat()
+    for entry in entries:
+        write_json(root / "results" / "ledger" / f"{entry['stream']}.json", {**entry, "date": today})
+        if any("score" in row for row in entry["rows"]):
+            draw(entry, root / "docs" / "images" / f"ledger-{entry['stream']}.png")
+    write_text(root / "docs" / "ledger.md", page(read_entries(root)))
+
+
+def read_entries(root: Path = ROOT) -> list[dict[str, Any]]:
+    """All entries, by name of the stream."""
+    return [read_json(path) for path in sorted((root / "results" / "ledger").glob("*.json"))]
+
+
+def page(entries: Sequence[Mapping[str, Any]]) -> str:
+    """The page in Markdown."""
+    return "\n".join([TEXT, *("\n".join(_section(entry)) for entry in entries)]).rstrip() + "\n"
+
+
+def _section(entry: Mapping[str, Any]) -> list[str]:
+    rows = entry["rows"]
+    measured = [row for row in rows if "score" in row]
+    whole = sum(row["n"] == len(entry["seeds"]) for row in rows)
+    seeds = ", ".join(map(str, entry["seeds"]))
+    lines = [
+        f"## {entry['stream'].capitalize()}",
+        "",
+        f"{entry['about'].capitalize()}. Primary metric {entry['primary']}; seeds {seeds}; "
+        f"orders {'; '.join(' → '.join(order) for order in entry['orders'])}. Measured {entry['date']}, "
+        f"torch {entry['versions']['torch']}. {whole} of {len(rows)} rows have all replicates.",
+        "",
+    ]
+    if not measured:
+        return [*lines, "Nothing of it has run yet.", ""]
+    return [
+        *lines,
+        f"![Final recall, forgetting and trained parameters](images/ledger-{entry['stream']}.png)",
+        "",
+        *table(sorted(measured, key=lambda row: -row["score"]["mean"])),
+        "",
+        *_lower(measured),
+        *_inputs(measured),
+        *_failures(rows),
+    ]
+
+
+def table(rows: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Rows of an entry as Markdown."""
+    return [markdown(HEAD, [_cells(row) for row in rows], 2)]
+
+
+def _cells(row: Mapping[str, Any]) -> list[str]:
+    score, found, costs = row["score"], row["measures"], row["costs"]
+    difference = row["difference"]
+    apart = difference and (difference["low"] > 0 or difference["high"] < 0)
+    change = f"{difference['mean']:+.1f}{'*' if apart else ''}" if difference else "–"
+    kept = (_mean(found["exemplar_bytes"]) or 0.0) + costs["state_bytes"]
+    return [
+        f"`{row['system']}`" if row["kind"] == "recipe" else row["system"],
+        row["family"].replace("_", " ") or ("–" if row["kind"] == "twin" else "baseline"),
+        mean_text(score["mean"], 1, score["sd"]),
+        f"{score['low']:.0f} to {score['high']:.0f}",
+        mean_text(_mean(found["forgetting"]), 1),
+        mean_text(_mean(found["plasticity"]), 1),
+        row["against"] if difference else "–",
+        change,
+        _short(_mean(found["trainable_parameters"])),
+        _short(kept),
+        "–" if row["passes"] is None else f"{row['passes']:.2f}",
+        mean_text(row["cpu_seconds"], 0),
+        str(row["n"]),
+    ]
+
+
+def _lower(rows: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Which systems are below plain training of the same parts."""
+    found = [
+        row for row in rows if row["kind"] == "recipe" and (row["difference"] or {"mean": 0.0})["mean"] < 0
+    ]
+    found.sort(key=lambda row: row["difference"]["mean"])
+    clearly = [row for row in found if row["difference"]["high"] < 0]
+    rest = [row for row in found if row not in clearly]
+    return [
+        "**Below plain training of the same parts**, to be looked into. The interval leaves 0 out: "
+        f"{_listed(clearly)}. Lower, within the noise: {_listed(rest)}.",
+        "",
+    ]
+
+
+def _listed(rows: Sequence[Mapping[str, Any]]) -> str:
+    return ", ".join(f"`{row['system']}` ({row['difference']['mean']:+.1f})" for row in rows) or "none"
+
+
+def _inputs(rows: Sequence[Mapping[str, Any]]) -> list[str]:
+    said: dict[str, list[str]] = {}
+    for row in rows:
+        for one in row["extra"]:
+            said.setdefault(one, []).append(f"`{row['system']}`")
+    lines = [f"- {one}: {', '.join(names)}" for one, names in said.items()]
+    return (
+        ["**Inputs beyond the triplets**, with the offline stand-in that a recipe names:", "", *lines, ""]
+        if lines
+        else []
+    )
+
+
+def _failures(rows: Sequence[Mapping[str, Any]]) -> list[str]:
+    failed = [
+        f"- `{row['system']}`, {len(row['failed'])} of its runs: {row['failed'][0]}"
+        for row in rows
+        if row["failed"]
+    ]
+    missing = [f"`{row['system']}` ({row['missing']})" for row in rows if row["missing"]]
+    lines = ["**Failed**:", "", *failed, ""] if failed else []
+    return lines + ([f"**Not yet run** (replicates): {', '.join(missing)}.", ""] if missing else [])
+
+
+def _mean(entry: Mapping[str, Any] | None) -> float | None:
+    return None if entry is None else float(entry["mean"])
+
+
+def _short(count: float | None) -> str:
+    """A large number in few letters.
+
+    Example:
+        >>> _short(977952), _short(200), _short(0)
+        ('978 k', '200', '0')
+    """
+    for scale, unit in ((1e9, " G"), (1e6, " M"), (1e3, " k")):
+        if count and count >= scale:
+            return f"{count / scale:.3g}{unit}"
+    return f"{count or 0:.0f}"

@@ -1,0 +1,193 @@
+"""The ledger of all systems: which they are, that a run is made once, that a failure is a line; its page."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from clplat.config.recipes import recipes
+from clplat.config.resolve import resolve
+from clplat.errors import UserError
+from sweeps import every_system
+from sweeps.ledger import jobs as ledger_jobs
+from sweeps.ledger.fingerprints import fingerprint, sources
+from sweeps.ledger.jobs import Job, Stream, jobs_of, laid_out, perform, state_of
+from sweeps.ledger.page import ROOT, page, publish, read_entries
+from sweeps.ledger.rows import entry_of
+from sweeps.ledger.systems import BASELINES, FAMILIES, System, systems, twin
+
+pytestmark = pytest.mark.usefixtures("one_thread")
+
+
+# -- which systems ----------------------------------------------------------------------------
+
+
+def test_every_recipe_about_a_stream_is_in_the_ledger_by_its_family_or_strategy() -> None:
+    every = {system.name: system for system in systems()}
+    assert list(every)[: len(BASELINES)] == list(BASELINES)
+    held = {name for name, system in every.items() if system.kind == "recipe"}
+    assert {one.name for one in recipes() if one.family in FAMILIES} <= held
+    assert {"bct_like", "ft_clip", "hot_refresh"} <= held, "by their strategy"
+    assert not {"maple", "lora", "slerp", "products"} & held
+
+
+def test_each_is_compared_with_plain_training_of_the_same_parts() -> None:
+    every = {system.name: system for system in systems()}
+    place = {name: i for i, name in enumerate(every)}
+    for name, system in every.items():
+        assert system.kind == "baseline" or place[system.against] < place[name], (
+            "what it is compared with runs first"
+        )
+    assert every["er"].against == every["ewc"].against == "naive"
+    assert every[every["c_clip"].against].raw["adapter"] == {"name": "lora"}
+    assert every["mod_x"].against == every["ctp"].against, "one twin for equal parts"
+    assert every["coda_prompt"].against == "naive", "the strategy brings what is trained"
+    assert "reference" not in every[every["zscl"].against].raw
+    assert twin({"strategy": "frozen"}) is None and twin({"strategy": "naive"}) is None
+
+
+def test_further_inputs_are_named() -> None:
+    extra = {system.name: system.extra for system in systems()}
+    assert extra["tinyclip"] == ("another model as teacher",) and extra["zscl"] == ("reference data",)
+    assert extra["er"] == () and extra["clove"] == ("captions of the pictures",)
+
+
+def test_both_streams_take_every_system(monkeypatch: pytest.MonkeyPatch) -> None:
+    catalogue, products = every_system.STREAMS
+    er = next(system for system in systems() if system.name == "er")
+    _, finals = laid_out(catalogue, er, every_system.SEEDS)
+    assert [(final.seed, final.order) for final in finals] == [(0, 0), (1, 1), (2, 0)]
+    layout, finals = laid_out(products, er, every_system.SEEDS)
+    config = layout.final_config(finals[1])
+    assert config.option("strategy.domains") == "all" and config.option("adapter.last") == 2
+    assert config.option("scenario.order") == products.orders[1] != products.orders[0]
+
+
+# -- a small ledger ---------------------------------------------------------------------------
+
+
+def test_a_fingerprint_is_that_of_the_configuration_and_of_the_parts() -> None:
+    replay, ewc = (resolve({"strategy": name}) for name in ("replay", "ewc"))
+    assert fingerprint(replay) == fingerprint(resolve({"strategy": "replay"})) != fingerprint(ewc)
+    assert fingerprint(replay) != fingerprint(resolve({"strategy": "replay", "train.lr": 2e-3}))
+    both = sources(resolve({"strategy": "ewc,distill", "strategy.distill.teacher": "momentum"}))
+    assert {"ewc.py", "distill.py", "momentum.py", "relation.py"} <= {path.name for path in both}
+    assert not any("training" in path.parts for path in both)
+
+
+@pytest.fixture(scope="module")
+def small(small_backbone: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Stream, Path]:
+    """Two domains, one seed: naive and er have run, ewc has failed."""
+    base = {
+        "backbone": f"local-dir:{small_backbone}",
+        "scenario": {
+            "name": "catalogue", "domains": 2, "train": 8, "queries": 10, "gallery": 20, "size": 16
+        },
+        "train": {"epochs": 1, "batch_size": 8},
+        "evaluation": {"anchors": 8},
+    }  # fmt: skip
+    stream = Stream("small", "eight triplets", base, [["dress-studio", "top-sketch"]], {"domains": "all"})
+    out = tmp_path_factory.mktemp("ledger")
+    for system in SMALL[:2]:
+        perform(_job(stream, system, out))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("clplat.runs.experiment.run", _breaks)
+        perform(_job(stream, SMALL[2], out))
+    return stream, out
+
+
+SMALL = [
+    System("naive", "baseline", {"strategy": "naive"}),
+    System("er", "recipe", {"strategy": {"name": "replay", "size": 4}}, family="rehearsal"),
+    System("ewc", "recipe", {"strategy": "ewc"}, family="regularisation"),
+    System("lost", "recipe", {"strategy": "nothing"}, family="regularisation"),
+]
+
+
+def _job(stream: Stream, system: System, out: Path) -> Job:
+    return jobs_of(*laid_out(stream, system, [0]), out / stream.name)[0]
+
+
+def _breaks(*_: Any, **__: Any) -> Mapping[str, Any]:
+    raise ZeroDivisionError("nothing to divide")
+
+
+def test_what_is_complete_is_not_run_again(small: tuple[Stream, Path]) -> None:
+    stream, out = small
+    states = [state_of(_job(stream, system, out)) for system in SMALL[:3]]
+    assert [state["state"] for state in states] == ["complete", "complete", "failed"]
+    assert states[0]["cpu_seconds"] > 0 and "nothing to divide" in states[2]["why"]
+    changed = replace(stream, base={**stream.base, "train": {"epochs": 2}})
+    assert state_of(_job(changed, SMALL[0], out)) == {"state": "missing"}
+    kept = {path.name for path in _job(stream, SMALL[0], out).folder.iterdir()}
+    assert kept == {"result.json", "config.yaml", "values"}, "no weights of hundreds of models"
+
+
+def test_a_killed_run_goes_on_and_another_ones_folder_is_cleared(
+    small: tuple[Stream, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stream, _ = small
+    seen = []
+    monkeypatch.setattr("clplat.runs.experiment.run", lambda config, folder: seen.append(folder.exists()))
+    monkeypatch.setattr(ledger_jobs, "_keep_numbers", lambda folder: None)
+    job = _job(stream, SMALL[0], tmp_path)
+    for state, print_of in (("begun", job.fingerprint), ("begun", "another"), ("failed", job.fingerprint)):
+        job.folder.mkdir(parents=True, exist_ok=True)
+        ledger_jobs.write_json(job.record, {"fingerprint": print_of, "state": state, "why": ""})
+        perform(job)
+    assert seen == [True, False, False]
+
+
+def test_the_entry_says_what_was_measured_and_what_failed(small: tuple[Stream, Path], tmp_path: Path) -> None:
+    stream, out = small
+    entry = entry_of(stream, SMALL, [0], out)
+    rows = {row["system"]: row for row in entry["rows"]}
+    assert rows["er"]["n"] == 1 and rows["er"]["difference"]["n"] == 1 and rows["naive"]["difference"] is None
+    assert rows["er"]["passes"] > 1.1 and rows["naive"]["passes"] == 1.0
+    assert rows["er"]["measures"]["exemplar_bytes"]["mean"] > 0
+    assert "nothing to divide" in rows["ewc"]["failed"][0]
+    assert "unknown strategy 'nothing'" in rows["lost"]["failed"][0]
+    publish([entry], tmp_path)
+    text = (tmp_path / "docs" / "ledger.md").read_text(encoding="utf-8")
+    assert text == page(read_entries(tmp_path))
+    assert "| `er` | rehearsal |" in text and "**Below plain training" in text
+    assert "- `ewc`, 1 of its runs: ZeroDivisionError" in text and "2 of 4 rows" in text.replace("\n", " ")
+    assert (tmp_path / "docs" / "images" / "ledger-small.png").stat().st_size < 60_000
+
+
+@pytest.mark.slow  # each job is a process
+def test_processes_do_what_is_left(small: tuple[Stream, Path], tmp_path: Path) -> None:
+    from sweeps.ledger.workers import work_through
+
+    stream, _ = small
+    said: list[str] = []
+    good = _job(stream, SMALL[0], tmp_path)
+    broken = replace(good, folder=good.folder.with_name("late"))
+    work_through([good], 1, 300.0, said.append)
+    work_through([broken], 1, 0.0, said.append)
+    assert state_of(good)["state"] == "complete" and state_of(broken)["state"] == "failed"
+    assert "complete" in said[0] and "ended with code -9" in said[1]
+
+
+# -- what is committed ------------------------------------------------------------------------
+
+
+def test_the_page_is_what_the_ledger_says() -> None:
+    again = "run `python sweeps/every_system.py --publish`"
+    assert (ROOT / "docs" / "ledger.md").read_text(encoding="utf-8") == page(read_entries()), again
+
+
+def test_a_wrong_name_is_told(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="no system of the ledger is called 'ervv'"):
+        every_system.chosen("ervv")
+    assert every_system.main(["--systems", "ervv", "--out", str(tmp_path)]) == 2
+    assert "every_system: no system" in capsys.readouterr().err
+    assert {system.name for system in every_system.chosen("c_clip")} == {
+        *BASELINES,
+        "c_clip",
+        "naive, as c_clip",
+    }
