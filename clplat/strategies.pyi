@@ -29,8 +29,8 @@ from strategies.gradients.agem import AGEM as AGEM
 from strategies.gradients.gem import GEM as GEM
 from strategies.gradients.gpm import GPM as GPM
 from strategies.gradients.ogd import OGD as OGD
-from strategies.regularisation.component_matching import ComponentMatching as ComponentMatching
 from strategies.regularisation.afec import AFEC as AFEC
+from strategies.regularisation.component_matching import ComponentMatching as ComponentMatching
 from strategies.regularisation.ewc import EWC as EWC
 from strategies.regularisation.l2_anchor import L2Anchor as L2Anchor
 from strategies.regularisation.layer_decay import LayerDecay as LayerDecay
