@@ -82,7 +82,9 @@ class LUCIR(Strategy):
 
     def loss(self, learner: SupportsLearning, batch: Any, outputs: Any) -> dict[str, Tensor]:
         if not are_embeddings(outputs):
-            raise TypeError("LUCIR needs embeddings of two sides, of batches of both, not logits: ICaRL takes those")
+            raise TypeError(
+                "LUCIR needs embeddings, from batches of two sides, not logits: ICaRL takes those"
+            )
         stored = stored_batch(self.memory, self.batch_size, outputs)
         if stored is None:
             return {}
