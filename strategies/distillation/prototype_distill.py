@@ -93,9 +93,7 @@ class PrototypeDistill(Strategy):
 
     def loss(self, learner: SupportsLearning, batch: Any, outputs: Any) -> dict[str, Tensor]:
         if not (are_embeddings(outputs) and isinstance(batch, Batch)):
-            raise TypeError(
-                "PrototypeDistill needs batches that say what answers a query, and their embeddings"
-            )
+            raise TypeError("PrototypeDistill needs batches that say what answers a query, and embeddings")
         names = [name or f"example {key}" for name, key in zip(batch.labels, batch.ids, strict=False)]
         models = [outputs, *(one.outputs(learner, batch) for one in (self._initial, self._previous))]
         rows = [_sides(one) for one in models]

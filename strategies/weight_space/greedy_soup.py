@@ -74,7 +74,9 @@ class GreedySoup(Strategy):
         data = experience.dataset
         kept = {*self._kept(data)}
         rows = [i for i in range(len(data)) if i not in kept]
-        return data.subset(rows) if hasattr(data, "subset") else Subset(data, rows)
+        # Avalanche's data sets and those of Hugging Face stay what they are.
+        choose = getattr(data, "subset", getattr(data, "select", None))
+        return Subset(data, rows) if choose is None else choose(rows)
 
     def after_backward(self, learner: SupportsLearning) -> None:
         self._changes.follow(learner.model)
