@@ -19,7 +19,8 @@ from typing import Any
 
 import torch
 
-from clplat.config.raw import merge, resolve
+from clplat.config.raw import merge
+from clplat.config.resolve import resolve
 from clplat.files import read_json
 from clplat.runs.experiment import run
 
@@ -66,7 +67,7 @@ STUDIES = (
     Study("der", "alpha", (0.1, 0.3, 1.0, 3.0, 10.0)),
     Study("cls_er", "stable_decay", (0.7, 0.8, 0.85, 0.9, 0.95)),
     Study("cls_er", "weight", (0.03, 0.1, 0.3, 1.0)),
-    Study("cope", "weight", (0.03, 0.1, 0.3, 1.0)),
+    Study("cope", "weight", (0.1, 0.3, 1.0, 3.0, 10.0)),
     Study("feature_replay", "weight", (0.3, 1.0, 3.0, 10.0)),
     Study("feature_replay", "rate", (0.003, 0.01, 0.03, 0.1), fixed=(("when", "after"),)),
     Study("queue_distill", "weight", (0.3, 1.0, 3.0, 10.0, 30.0)),
@@ -87,7 +88,7 @@ def measured(bed: str, strategy: dict[str, Any], folder: Path) -> tuple[float, f
     for seed in SEEDS[bed]:
         words = [bed, *(f"{key} {value}" for key, value in strategy.items()), str(seed)]
         place = folder / "-".join(words).replace(" ", "-")
-        config = resolve(merge(_SHARED, BEDS[bed], {"strategy": strategy, "seed": seed}))
+        config = resolve(merge(merge(_SHARED, BEDS[bed]), {"strategy": strategy, "seed": seed}))
         path = place / "result.json"
         done = path.exists() and read_json(path)["status"] == "complete"
         result = read_json(path) if done else run(config, place)

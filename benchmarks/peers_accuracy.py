@@ -115,7 +115,7 @@ def cope(momentum: float, **common: Any) -> Any:
     from avalanche.training import Naive as Stock
     from avalanche.training.plugins import CoPEPlugin
 
-    own = {"mem_size": MEMORY, "p_size": common["model"][-1].out_features, "max_it_cnt": EPOCHS}
+    own = {"mem_size": MEMORY, "p_size": common["model"][-1].out_features, "max_it_cnt": EPOCHS, "T": 0.2}
     plugin = CoPEPlugin(n_classes=common["model"][-1].out_features, alpha=momentum, **own)
     template = Stock(plugins=[plugin], **common)
     template.online = True
@@ -168,6 +168,7 @@ PAIRS = (
         "A-GEM",
         lambda _: AGEM(MEMORY, 2 * BATCH),
         plugged("AGEMPlugin", lambda _: {"patterns_per_experience": MEMORY // 5, "sample_size": 2 * BATCH}),
+        why="ours projects what a step moves as well, which momentum bends",
     ),
     Pair(
         "DER",
@@ -175,7 +176,7 @@ PAIRS = (
         lambda alpha: DER(MEMORY, BATCH, alpha=alpha, beta=0.5),
         lambda alpha, **common: stock("DER", **_dark, alpha=alpha)(0.0, **common),
         ((0.003, 0.01, 0.03, 0.1, 0.3), (0.03, 0.1, 0.3, 1.0, 3.0)),
-        why="ours fills its memory while it trains, as the authors' code does, theirs after an experience",
+        why="ours fills its memory while it trains, as the authors' code, theirs after an experience",
     ),
     Pair("ER-ACE", lambda _: ERACE(MEMORY, BATCH), stock("ER_ACE", mem_size=MEMORY, batch_size_mem=BATCH)),
     Pair(

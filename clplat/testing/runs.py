@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,17 +24,20 @@ from clplat.training.strategy import Strategy
 if TYPE_CHECKING:  # importing Avalanche takes seconds: only a training needs it
     from clplat.training.trainer import Trainer
 
-__all__ = ["Run", "everything", "finish", "resumed", "tiny_stream", "tiny_trainer"]
+__all__ = ["SHORT_CUTS", "Run", "begun", "everything", "finish", "resumed", "tiny_stream", "tiny_trainer"]
 
 #: Steps after which a run that `finish` makes leaves a checkpoint: in both experiences, of six steps each.
 CUTS = (4, 10)
+#: The same where an experience has four steps: in the second epoch of both.
+SHORT_CUTS = (3, 7)
 
 
 @dataclass
 class Run:
     """A finished run, and what stood there before it: several tests share one and only look.
 
-    ``checkpoints`` holds a file for each of some steps, and ``border`` from between the experiences.
+    ``checkpoints`` holds a file for each of some steps, and ``border`` from between the experiences, where
+    `everything` was ``between``.
     """
 
     trainer: Trainer
@@ -41,6 +45,7 @@ class Run:
     free: set[str]
     generator_untouched: bool
     checkpoints: TemporaryDirectory[str]
+    between: dict[str, Any]
 
     @property
     def strategy(self) -> Strategy:
@@ -83,7 +88,7 @@ def finish(trainer: Trainer, cuts: Collection[int] = CUTS) -> Run:
     from clplat.runs.checkpoint import Weights, save_state
 
     before, free, folder = weights(trainer.model), set(trainable(trainer.model)), TemporaryDirectory()
-    kept, on_step = Weights(trainer.model), trainer.on_step
+    kept, on_step, between = Weights(trainer.model), trainer.on_step, dict[str, Any]()
 
     def save(name: str) -> None:
         save_state(Path(folder.name, name), trainer, kept, {})
@@ -95,28 +100,38 @@ def finish(trainer: Trainer, cuts: Collection[int] = CUTS) -> Run:
         if on_step is not None:
             on_step(trainer)
 
+    def at_the_border() -> None:
+        save("border")
+        between.update(copy.deepcopy(everything(trainer)))
+
     trainer.on_step = look
     with marked_generator() as state:
-        _walk(trainer, lambda: save("border"))
+        _walk(trainer, at_the_border)
         untouched = torch.equal(torch.get_rng_state(), state)
-    return Run(trainer, before, free, untouched, folder)
+    return Run(trainer, before, free, untouched, folder, between)
 
 
-def resumed(run: Run, checkpoint: str, fresh: Trainer) -> Trainer:
-    """A trainer of the same parts that went on from a checkpoint of a run."""
-    from clplat.runs.checkpoint import Weights, load_state
-
-    load_state(Path(run.checkpoints.name, checkpoint), fresh, Weights(fresh.model))
-    _walk(fresh)
+def begun(fresh: Trainer) -> Trainer:
+    """A trainer after the first experience."""
+    _walk(fresh, until=1)
     return fresh
 
 
-def _walk(trainer: Trainer, at_the_border: Callable[[], None] = lambda: None) -> None:
+def resumed(run: Run, checkpoint: str, fresh: Trainer, until: int = 2) -> Trainer:
+    """A trainer of the same parts that went on from a checkpoint, to the end of ``until`` experiences."""
+    from clplat.runs.checkpoint import Weights, load_state
+
+    load_state(Path(run.checkpoints.name, checkpoint), fresh, Weights(fresh.model))
+    _walk(fresh, until=until)
+    return fresh
+
+
+def _walk(trainer: Trainer, at_the_border: Callable[[], None] = lambda: None, until: int = 2) -> None:
     """The experiences that are left, one after the other, as an experiment goes through them."""
     from clplat.training.trainer import Position
 
     stream = tiny_stream()
-    for index in range(trainer.position.experience, len(stream)):
+    for index in range(trainer.position.experience, until):
         trainer.train(stream[index], eval_streams=[])
         trainer.position = Position(index + 1)
         if index == 0:

@@ -15,7 +15,7 @@ from clplat.retriever import ComposedRetriever
 from clplat.testing.checks import difference, generator_untouched, said, trainable, weights
 from clplat.testing.loop import Compiled, TinyTowers, plain_loop, tiny_learner
 from clplat.testing.part import PlainPartContract
-from clplat.testing.runs import Run, everything, finish, resumed, tiny_stream, tiny_trainer
+from clplat.testing.runs import SHORT_CUTS, Run, begun, everything, finish, resumed, tiny_stream, tiny_trainer
 from clplat.testing.tiny import tiny_collate, tiny_domains, tiny_retriever
 from clplat.training.combined import Combined
 from clplat.training.strategy import Strategy
@@ -59,14 +59,15 @@ class StrategyContract(PlainPartContract[Strategy]):
         return tiny_retriever(None if self.make().brings else Full(last=1))
 
     def _trainer(self) -> Any:
-        return tiny_trainer(self.make(), self._retriever())
+        """Of two epochs of two steps per experience."""
+        return tiny_trainer(self.make(), self._retriever(), batch_size=12)
 
     def _run(self) -> Run:
         """One whole run, made when the first test asks for it."""
         strategy = self.make()
         key = f"{type(self)} {said(strategy)}"
         if key not in _RUNS:
-            _RUNS[key] = finish(self._trainer())
+            _RUNS[key] = finish(self._trainer(), SHORT_CUTS)
         return _RUNS[key]
 
     def _module(self) -> nn.Module:
@@ -112,13 +113,13 @@ class StrategyContract(PlainPartContract[Strategy]):
             return
         model, strategy = TinyTowers(), self.make()
         model.picture = Compiled(model.picture)
-        plain_loop(strategy, model)
+        plain_loop(strategy, model, steps=1)
         wrong = [key for key in _keys(strategy.state_dict()) if "_orig_mod" in key]
         assert not wrong, f"it keeps '{wrong[0]}': names are those of clplat.models.names.named_parameters"
 
     def test_its_loss_terms_are_named_finite_scalars(self) -> None:
         model, strategy = self._module(), self.make()
-        plain_loop(strategy, model)  # so that teachers and memories hold something
+        plain_loop(strategy, model, steps=2)  # so that teachers and memories hold something
         batch = tiny_collate()(tiny_domains()[1].train[:8])
         for name, term in strategy.loss(tiny_learner(model), batch, model(batch)).items():
             assert name not in ("task", "loss"), f"a term is called '{name}', which is the loop's own word"
@@ -129,18 +130,16 @@ class StrategyContract(PlainPartContract[Strategy]):
         if not self.make().trains:
             return
         alone, together = self.make(), self.make()
-        plain_loop(alone, self._module(), lr=0.0)  # the same weights in both loops, whatever pulls at them
-        plain_loop(Combined([together, _Pulling()]), self._module(), lr=0.0)
+        # The same weights in both loops, whatever pulls at them.
+        plain_loop(alone, self._module(), steps=2, lr=0.0)
+        plain_loop(Combined([together, _Pulling()]), self._module(), steps=2, lr=0.0)
         found = difference(together.state_dict(), alone.state_dict(), tolerance=1e-3)
         assert not found, f"with another strategy's term it measures something else (reads_gradient): {found}"
 
     def test_the_same_seed_gives_the_same_weights(self) -> None:
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(20)  # whatever the process did before must not matter
-            first, second = self._run().trainer, finish(self._trainer()).trainer
-        assert first.losses == second.losses, "the losses of two equal runs differ"
-        found = difference(weights(first.model), weights(second.model))
-        assert not found, f"two equal runs end with other weights: {found}"
+            self._is_as_between(begun(self._trainer()), "two equal runs")
 
     def test_it_leaves_the_global_generator_alone(self) -> None:
         assert self._run().generator_untouched, "training changed torch's global generator"
@@ -175,24 +174,39 @@ class StrategyContract(PlainPartContract[Strategy]):
         assert not found, f"load_state_dict does not restore what state_dict returned: {found}"
         assert fresh.memory_bytes() == strategy.memory_bytes()
 
+    def _is_as_between(self, again: Any, which: str) -> None:
+        """It is after one experience as the shared run was; the test of the border goes on from there."""
+        run = self._run()
+        losses = run.trainer.losses[: again.step]
+        assert again.losses == losses, f"the losses of {which} differ"
+        found = difference(everything(again), run.between)
+        assert not found, f"{which} end with other bits: {found}"
+
     def _resumes(self, checkpoint: str) -> None:
         run = self._run()
-        if not self.make().trains and checkpoint != "border":
-            assert run.trainer.step == 0, f"the run ended after {run.trainer.step} steps"
-            return
         again = resumed(run, checkpoint, self._trainer())
         assert again.losses == run.trainer.losses, "the losses differ from those of an uninterrupted run"
         found = difference(everything(again), everything(run.trainer))
         assert not found, f"an interrupted run ends with other bits: {found}"
 
+    def _has_steps(self) -> bool:
+        run = self._run()
+        assert self.make().trains or run.trainer.step == 0, f"the run ended after {run.trainer.step} steps"
+        return self.make().trains
+
     def test_it_resumes_in_the_first_experience(self) -> None:
-        self._resumes("4")
+        first, _ = SHORT_CUTS
+        if self._has_steps():
+            again = resumed(self._run(), str(first), self._trainer(), until=1)
+            self._is_as_between(again, "a run and one that was interrupted in the first experience")
 
     def test_it_resumes_between_two_experiences(self) -> None:
         self._resumes("border")
 
     def test_it_resumes_in_the_middle_of_an_experience(self) -> None:
-        self._resumes("10")
+        _, second = SHORT_CUTS
+        if self._has_steps():
+            self._resumes(str(second))
 
     def test_it_is_a_plugin_of_any_avalanche_template(self) -> None:
         from clplat.testing.avalanche import stock_template

@@ -37,7 +37,7 @@ class CoPE(Strategy):
         size: exemplars in the memory, in equal shares of classes, or of domains where there are none.
         batch_size: exemplars per step.
         weight: of the loss beside a contrastive one.
-        momentum: of the prototypes.
+        momentum: of the prototypes. The paper's 0.99 needs thousands of steps.
         temperature: of the loss.
         seed: of the memory; by default the experiment's.
 
@@ -66,9 +66,9 @@ class CoPE(Strategy):
         self,
         size: Annotated[int, Int(50, 1000, log=True)] = 200,
         batch_size: int = 64,
-        weight: Annotated[float, Float(0.01, 4.0, log=True)] = 0.1,
-        momentum: Annotated[float, Float(0.5, 0.999)] = 0.99,
-        temperature: float = 0.1,
+        weight: Annotated[float, Float(0.1, 10.0, log=True)] = 1.0,
+        momentum: Annotated[float, Float(0.5, 0.999)] = 0.9,
+        temperature: Annotated[float, Float(0.05, 1.0, log=True)] = 0.2,
         seed: int | None = None,
     ) -> None:
         if not (weight >= 0 and 0 <= momentum <= 1 and temperature > 0):

@@ -17,7 +17,7 @@ OTHER = tiny_collate()(tiny_domains()[1].train[:8])
 
 
 def test_of_embeddings_an_answer_is_a_class() -> None:
-    strategy, model = CoPE(size=8, batch_size=8, weight=0.5, momentum=0.9), TinyTowers()
+    strategy, model = CoPE(size=8, batch_size=8, weight=0.5, temperature=0.1), TinyTowers()
     learner = tiny_learner(model)
     learner.dataset = tiny_domains()[0].train[:8]
     plain_step(strategy, learner, BATCH)
@@ -45,7 +45,7 @@ def test_a_classifier_learns_by_prototypes_alone_and_answers_with_them() -> None
     y = torch.arange(12) % 2
     learner = Learner(model, torch.optim.SGD(model.parameters(), lr=0.1), dataset=[*zip(x, y, strict=True)])
     learner.predict_fn, learner.loss_fn = lambda b: model(b[0]), lambda b, made: F.cross_entropy(made, b[1])
-    strategy, outputs = CoPE(size=4, batch_size=4), model(x)
+    strategy, outputs = CoPE(size=4, batch_size=4, momentum=0.99, temperature=0.1), model(x)
     found = F.cross_entropy(outputs, y) + strategy.loss(learner, (x, y), outputs)["prototypes"]
     rows = F.normalize(model[:2](x), dim=1)
     means = F.normalize(torch.stack([F.normalize(rows[y == c].mean(0), dim=0) for c in (0, 1)]), dim=1)
