@@ -17,6 +17,7 @@ from clplat.commands import Command
 from clplat.commands.data import data
 from clplat.commands.evaluate import evaluate
 from clplat.commands.experiments import demo, derive, run, sweep
+from clplat.commands.models import shrink
 from clplat.commands.records import report, track
 from clplat.commands.results import cache, compare, list_, pretrain, search, submit, ui
 from clplat.config.groups import GROUPS
@@ -60,6 +61,7 @@ _COMMANDS = (
     cache,
     track,
     pretrain,
+    shrink,
 )
 
 

@@ -18,6 +18,7 @@ from clplat.result_values import (
     final_of,
     mean_of,
     probes_about,
+    routed_right,
     scores_after,
     seconds_of,
     stability_of,
@@ -132,6 +133,11 @@ MEASURES = {
             "zero_shot", "zero-shot kept", "percent", "higher", "scores.zs_retention",
             "what is left of the untrained model's score on data outside the stream, in percent",
             mlflow="cl/zs", heading="0-shot", digits=0, column="zs",
+        ),
+        Measure(
+            "router_accuracy", "router accuracy", "percent", "higher", routed_right,
+            "pictures of trained domains that the router sends to an expert of their own domain",
+            mlflow="cl/routed",
         ),
         Measure(
             "AC", "AC", "share", "higher", "scores.AC", "share of compatible pairs of versions",

@@ -6,8 +6,8 @@ from collections.abc import Iterable, Mapping
 from typing import Any, TypeAlias
 
 __all__ = [
-    "Result", "final_of", "mean_of", "probes_about", "scores_after", "seconds_of", "stability_of",
-    "zero_shot_series",
+    "Result", "final_of", "mean_of", "probes_about", "routed_right", "scores_after", "seconds_of",
+    "stability_of", "zero_shot_series",
 ]  # fmt: skip
 
 Result: TypeAlias = Mapping[str, Any]
@@ -34,6 +34,12 @@ def stability_of(result: Result) -> float | None:
     """``mean_{j<T} R[T][j]``, T - 1 domains: the primary metric on all trained domains but the newest."""
     rows = result["metrics"].get(result["protocol"]["primary"]) or []
     return mean_of(rows[-1][: max(0, len(rows) - 2)]) if rows else None
+
+
+def routed_right(result: Result) -> float | None:
+    """How often a router chose an expert of the right domain, in percent; None without experts."""
+    rows: list[float | None] = (result.get("probes") or {}).get("routing", {}).get("accuracy") or [None]
+    return rows[-1]
 
 
 def seconds_of(result: Result) -> float:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import partial
 
 import torch
 import torch.nn.functional as F
@@ -30,7 +31,7 @@ __all__ = ["ComposedRetriever"]
 
 
 class ComposedRetriever(RoutedTowers):
-    """CLIP backbone + composer (+ head, + projection to older versions, + scorer, + router).
+    """CLIP backbone + composer (+ head, + projection to older versions, + scorer, + experts).
 
     The order is: towers -> composer, or its target side -> head -> projection -> view -> scorer.
 
@@ -41,10 +42,10 @@ class ComposedRetriever(RoutedTowers):
         head: turns embeddings into what is stored and compared; by default unit rows.
         scorer: compares a query with an item; by default by the dot product.
 
-    ``router`` is set by strategies that keep one adapter per domain; a forward pass in training mode uses the
-    active adapter, embeddings in evaluation mode go through the router. ``cache`` keeps what is frozen;
-    without it everything is computed by the towers. ``precision`` is what the towers compute in (autocast);
-    embeddings are float32 whatever it is. ``headless`` leaves out a head that starts random.
+    ``experts`` is set by strategies that keep an adapter for each domain; a forward pass in training mode
+    uses the active one, embeddings in evaluation mode go through their router. ``cache`` keeps what is
+    frozen; without it everything is computed by the towers. ``precision`` is what the towers compute in
+    (autocast); embeddings are float32 whatever it is. ``headless`` leaves out a head that starts random.
 
     Raises:
         UserError: parts that do not fit together.
@@ -179,11 +180,10 @@ class ComposedRetriever(RoutedTowers):
     def encode_images(self, images: Images | Tensor) -> Tensor:
         """Gallery embeddings (B, D), unit rows, of pictures, as they are or (B, 3, S, S)."""
         images = images if isinstance(images, Images) else Images.of(images)
-
-        def encode(_: Sequence[int], part: Images) -> Tensor:
-            return self._finish(self._target(self.image_features(part, self.target_wants)), "gallery")
-
-        return self._routed(images, encode)
+        finish = partial(self._finish, side="gallery")
+        return self._routed(
+            images, lambda _, part: self._target(self.image_features(part, self.target_wants)), finish
+        )
 
     def encode_items(self, pictures: Column[Images], texts: Column[Texts]) -> Tensor:
         """Gallery embeddings (N, D), unit rows, of items of any kind, as `item_columns` lays them out."""
@@ -198,10 +198,10 @@ class ComposedRetriever(RoutedTowers):
                 words = self.text_features(own.value, self.text_wants) if len(own.value) else None
                 wants = wanted_of(range(len(part)), own.rows, self.target_wants, both=self.image_wants)
                 found = self.image_features(part, wants)
-                items = embed_items(found, words, range(len(part)), own.rows, self._compose, self._target)
-                return self._finish(items, "gallery")
+                return embed_items(found, words, range(len(part)), own.rows, self._compose, self._target)
 
-            made.append(self._routed(pictures.value.part([shown[place] for place in seen]), encode))
+            images = pictures.value.part([shown[place] for place in seen])
+            made.append(self._routed(images, encode, partial(self._finish, side="gallery")))
         if read:
             made.append(self.encode_texts(texts.value.part([said[place] for place in read])))
         return in_order(made, seen + read)
@@ -209,11 +209,10 @@ class ComposedRetriever(RoutedTowers):
     def encode_texts(self, texts: Texts | Tensor) -> Tensor:
         """Embeddings (B, D), unit rows, of texts or their ids (B, L), to retrieve and classify by text.
 
-        A text alone says nothing about its domain: with a router it goes through the bare base, in training
+        A text alone says nothing about its domain: with experts it goes through the bare base, in training
         through the active adapter, as all else does.
         """
-        if self.router is not None and not self.training:
-            self.router.activate(None)
+        self._bare()
         return self._finish(self.scorer.text(self.text_features(texts, self.said_wants)), "gallery")
 
     def encode_queries(self, images: Images | Tensor, texts: Texts | Tensor) -> Tensor:
@@ -237,10 +236,12 @@ class ComposedRetriever(RoutedTowers):
         def encode(rows: Sequence[int], part: Images) -> Tensor:
             picture = self.image_features(part, shown)
             text = self.text_features(texts.part(rows), said, other=self._given(picture))
-            made = [self.scorer.query(picture, text, composer) for composer in composers]
-            return torch.stack([self._finish(rows, "query") for rows in made], dim=1)
+            return torch.stack([self.scorer.query(picture, text, composer) for composer in composers], dim=1)
 
-        return self._routed(images, encode).transpose(0, 1)
+        def finish(made: Tensor) -> Tensor:
+            return torch.stack([self._finish(rows.contiguous(), "query") for rows in made.unbind(1)])
+
+        return self._routed(images, encode, finish)
 
     def _finish(self, embedding: Tensor, side: Side) -> Tensor:
         if self.head is not None and not self._left_out:

@@ -6,9 +6,10 @@ from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor, nn
+from torch.nn.functional import normalize
 
 from clplat.data.inputs import Images, Texts
-from clplat.mechanisms.routing import Router
+from clplat.mechanisms.routing import Experts
 from clplat.models.backbone import Backbone
 from clplat.models.features import POOLED, ImageFeatures, TextFeatures, Wants, in_float
 from clplat.models.source import FeatureSource, LiveTowers
@@ -26,7 +27,7 @@ class RoutedTowers(nn.Module):
     Attributes:
         towers: the view of them that parts are attached to.
         image_wants, text_wants: what queries read of each input; target_wants: what items read of a picture.
-        router: chooses an adapter for each picture, in evaluation mode.
+        experts: adapters or prompts of which a router chooses some for each picture, in evaluation mode.
         cache: keeps what is frozen; None: everything is computed.
         precision: what the towers compute in; features are float32 whatever it is.
     """
@@ -38,7 +39,7 @@ class RoutedTowers(nn.Module):
     def __init__(self, backbone: Backbone) -> None:
         super().__init__()
         self.towers = Towers(backbone, self._cast)
-        self.router: Router | None = None
+        self.experts: Experts | None = None
         self.cache: FeatureSource | None = None
         self.precision: torch.dtype | None = None
         self._live = LiveTowers(backbone)
@@ -64,8 +65,7 @@ class RoutedTowers(nn.Module):
 
     def prepare(self, images: Images | Tensor, texts: Texts | Tensor) -> None:
         """Compute, all at once, the frozen features of inputs that will be used in any order."""
-        if self.router is not None and not self.training:
-            self.router.activate(None)  # the router looks at everything through the bare base
+        self._bare()  # the router looks at everything through the bare base
         if self.cache is not None:
             images = images if isinstance(images, Images) else Images.of(images)
             texts = texts if isinstance(texts, Texts) else Texts(texts)
@@ -91,8 +91,7 @@ class RoutedTowers(nn.Module):
 
     def raw_texts(self, texts: Texts | Tensor) -> Tensor:
         """What the text tower gives (B, D), before head and normalisation; routed as `encode_texts`."""
-        if self.router is not None and not self.training:
-            self.router.activate(None)
+        self._bare()
         return self.text_features(texts).pooled
 
     @property
@@ -103,16 +102,54 @@ class RoutedTowers(nn.Module):
         kind, dtype = self._device.type, self.precision
         return torch.autocast(kind, dtype or torch.get_autocast_dtype(kind), enabled=dtype is not None)
 
-    def _routed(self, images: Images, encode: Callable[[Sequence[int], Images], Tensor]) -> Tensor:
-        """Encode all pictures, each with the adapter that the router chooses for it."""
-        if self.router is None or self.training:
-            return encode(range(len(images)), images)
-        self.router.activate(None)
-        choice = self.router(self.image_features(images).pooled).tolist()
-        parts, order = [], []
-        for expert in sorted(set(choice)):
-            self.router.activate(self.router.names[expert] if expert >= 0 else None)
-            rows = [i for i, chosen in enumerate(choice) if chosen == expert]
-            parts.append(encode(rows, images.part(rows)))
-            order += rows
-        return torch.cat(parts)[torch.tensor(order).argsort()]
+    def shares(self, images: Images | Tensor) -> tuple[Tensor, Sequence[int]] | None:
+        """How much each expert has in pictures (B, N), and the experience that each was trained in.
+
+        Rows sum to 1, or to 0 for a picture that goes through the bare base. None without experts. What is
+        routed goes by the features of pictures alone.
+        """
+        prompt = self.backbone.image_prompt
+        if self.experts is not None and self.experts.router.names:
+            return self.experts.router.weights(self.look(images).pooled), self.experts.router.owners
+        return prompt.shares(self.look(images)) if prompt is not None else None
+
+    def look(self, images: Images | Tensor) -> ImageFeatures:
+        """The pooled features of pictures under the bare base, without prompt: all that a router sees."""
+        images = images if isinstance(images, Images) else Images.of(images)
+        if self.experts is not None:
+            self.experts.activate(self.backbone, None)
+        with self._cast():
+            return in_float((self.cache or self._live).image(images, POOLED, bare=True))
+
+    def _bare(self) -> None:
+        """In evaluation mode, back to the bare base: what says nothing about its domain goes through that."""
+        if self.experts is not None and not self.training:
+            self.experts.activate(self.backbone, None)
+
+    def _routed(
+        self,
+        images: Images,
+        encode: Callable[[Sequence[int], Images], Tensor],
+        finish: Callable[[Tensor], Tensor] = lambda rows: rows,
+    ) -> Tensor:
+        """Encode all pictures, each with the experts that the router chooses for it.
+
+        Where several have a share in a picture, their unit embeddings are averaged by these, and then
+        finished.
+        """
+        if self.training or self.experts is None or not self.experts.router.names:
+            return finish(encode(range(len(images)), images))
+        shares, made = self.experts.router.weights(self.look(images).pooled).to(self._device), None
+        base = (shares.sum(1) == 0).to(shares)
+        for name, share in zip((None, *self.experts.router.names), (base, *shares.T), strict=True):
+            rows = share.nonzero()[:, 0]
+            if not len(rows):
+                continue
+            self.experts.activate(self.backbone, name)
+            part = encode(rows.tolist(), images.part(rows.tolist()))
+            own = share[rows].view(-1, *(1,) * (part.dim() - 1))
+            part = own * torch.where(own < 1, normalize(part, dim=-1), part)
+            made = part.new_zeros(len(images), *part.shape[1:]) if made is None else made
+            made = made.index_add(0, rows, part)
+        assert made is not None
+        return finish(made)

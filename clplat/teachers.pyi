@@ -8,4 +8,5 @@ from clplat.parts.teachers.initial import Initial as Initial
 from clplat.parts.teachers.kept_features import KeptFeatures as KeptFeatures
 from clplat.parts.teachers.momentum import Momentum as Momentum
 from clplat.parts.teachers.previous import Previous as Previous
+from clplat.parts.teachers.sentences import Sentences as Sentences
 from clplat.parts.teachers.stored import Stored as Stored

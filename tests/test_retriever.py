@@ -11,7 +11,7 @@ from torch import Tensor
 from clplat.cache.engine import FeatureCache
 from clplat.cache.store import Store
 from clplat.errors import UserError
-from clplat.mechanisms.routing import Router
+from clplat.mechanisms.routing import Experts, Router
 from clplat.models import image_tower, text_tower
 from clplat.models.features import ImageFeatures, TextFeatures
 from clplat.models.prompt import TowerPrompt
@@ -32,8 +32,8 @@ def test_texts_in_training_go_through_the_active_adapter() -> None:
     for parameter in backbone.parameters():
         if parameter.requires_grad:
             parameter.data.add_(0.1)
-    retriever.router = Router(lambda name: adapter.activate(backbone, name))
-    retriever.router.add("default", torch.eye(24)[:4])
+    retriever.experts = Experts(Router(), adapter.activate)
+    retriever.experts.router.add("default", torch.eye(24)[:4])
     ids = tiny_collate()(tiny_domains()[0].train[:4]).tokens
     bare = torch.nn.functional.normalize(tiny_backbone().text(ids).pooled, dim=-1)
     retriever.train()

@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import Literal
 
 from torch import Tensor
-from torch.nn.functional import normalize
+from torch.nn.functional import adaptive_avg_pool2d, normalize
 
-__all__ = ["Match", "feature_match"]
+__all__ = ["Match", "feature_match", "pooled_by"]
 
 Match = Literal["cosine", "mse", "correlation"]
 
@@ -42,3 +42,37 @@ def feature_match(student: Tensor, teacher: Tensor, form: Match = "cosine") -> T
     if form == "cosine":
         return 1 - (student * teacher).sum(-1).mean()
     return (student @ student.transpose(-1, -2) - teacher @ teacher.transpose(-1, -2)).square().mean()
+
+
+def pooled_by(tokens: Tensor, guide: Tensor, floor: float = 0.2) -> Tensor:
+    """Patch tokens, each in the mean over the patches that look alike to another model.
+
+    ``t_p = sum_q A_pq t_q / sum_q A_pq`` with A the cosines of the other model's tokens, 0 below ``floor``.
+
+    Args:
+        tokens: (B, N, D) of a square of patches; guide: (B, M, E), of another number too: it is averaged, or
+            repeated, over the places of the N.
+        floor: cosine below which two patches are not of one thing; above 0, so that no sum vanishes.
+
+    Raises:
+        ValueError: patches that make no square.
+
+    References:
+        Wysoczanska et al. 2024 (CLIP-DINOiser), arXiv 2312.12359.
+
+    Example:
+        >>> from torch import eye, ones
+        >>> pooled_by(eye(4)[None], ones(1, 4, 2))[0, 0]
+        tensor([0.2500, 0.2500, 0.2500, 0.2500])
+    """
+    sides = [round(x.shape[1] ** 0.5) for x in (tokens, guide)]
+    for side, x in zip(sides, (tokens, guide), strict=True):
+        if side * side != x.shape[1]:
+            raise ValueError(f"{x.shape[1]} patches of a picture make no square")
+    if sides[0] != sides[1]:
+        square = guide.float().transpose(1, 2).reshape(len(guide), -1, sides[1], sides[1])
+        guide = adaptive_avg_pool2d(square, (sides[0], sides[0])).flatten(2).transpose(1, 2)
+    guide = normalize(guide.float(), dim=-1)
+    alike = guide @ guide.transpose(1, 2)
+    alike = alike * (alike >= floor)
+    return alike @ tokens.float() / alike.sum(-1, keepdim=True).clamp(min=1e-6)

@@ -12,7 +12,49 @@ from clplat.errors import UserError
 from clplat.mechanisms.weight_space import leading
 from clplat.models.backbone import Backbone
 
-__all__ = ["inherited"]
+__all__ = ["inherited", "smaller_config"]
+
+
+def smaller_config(
+    large: Backbone,
+    image: Mapping[str, int | None],
+    text: Mapping[str, int | None],
+    joint: int | None = None,
+) -> dict[str, Any]:
+    """open_clip's ``model_cfg`` of a model with fewer layers or smaller widths, of heads as wide.
+
+    Args:
+        large: whose configuration all else is.
+        image, text: ``layers`` and ``width`` of each tower; None: those of the larger model.
+        joint: width of the joint space.
+
+    Raises:
+        UserError: a size that is larger, or a width that whole heads do not fill.
+
+    Example:
+        >>> from clplat.testing import tiny_backbone
+        >>> found = smaller_config(tiny_backbone(), {"layers": 1}, {"width": 24})
+        >>> found["vision_cfg"]["layers"], found["text_cfg"]["width"], found["text_cfg"]["heads"]
+        (1, 24, 1)
+    """
+    config = dict(large.model_cfg)
+    for key, said, asked in (("vision_cfg", "image", image), ("text_cfg", "text", text)):
+        tower = dict(config[key])
+        head = int(tower.get("head_width", 64) if key == "vision_cfg" else tower["width"] // tower["heads"])
+        for name, value in ((name, value) for name, value in asked.items() if value is not None):
+            most = tower.get(name)
+            if not isinstance(most, int):
+                raise UserError(f"'{large.name}' has no {said} {name} to be made smaller")
+            if value > most or (name == "width" and value % head):
+                allowed = f"a multiple of {head} up to {most}" if name == "width" else f"up to {most}"
+                raise UserError(f"{said} {name} is {value}; allowed: {allowed}")
+            tower[name] = value
+        if key == "text_cfg":
+            tower["heads"] = tower["width"] // head
+        config[key] = tower
+    if joint is not None and joint > large.embed_dim:
+        raise UserError(f"the joint width is {joint}; allowed: up to {large.embed_dim}")
+    return {**config, "embed_dim": joint or large.embed_dim}
 
 
 @torch.no_grad()

@@ -22,6 +22,7 @@ from clplat.data.records import Domain, Example
 from clplat.data.walk import words
 from clplat.errors import UserError
 from clplat.evaluation.evaluator import Evaluator
+from clplat.evaluation.routing import RoutingProbe
 from clplat.parts.composers.image_only import ImageOnly
 from clplat.parts.composers.text_only import TextOnly
 from clplat.parts.losses._base import Loss, NoLoss
@@ -134,7 +135,8 @@ def assemble(config: Config) -> Assembly:
     scenario = config.make("scenario")
     benchmark = scenario.benchmark()
     domains = [experience.domain for experience in benchmark.train_stream]
-    probes = _probes(config, benchmark)
+    strategy = config.make("strategy")
+    probes = _probes(config, benchmark, strategy)
     retriever, fingerprint, attached, base = build_retriever(config)
     refuse_unlike_scorer(config, retriever)
     backbone, cache = retriever.backbone, retriever.cache
@@ -159,7 +161,7 @@ def assemble(config: Config) -> Assembly:
         domains=domains,
         probes=probes,
         retriever=retriever,
-        strategy=config.make("strategy"),
+        strategy=strategy,
         loss=config.make("loss") or NoLoss(),
         reference=reference_of(config, domains),
         pixels=pixels,
@@ -174,12 +176,14 @@ def assemble(config: Config) -> Assembly:
     )
 
 
-def _probes(config: Config, benchmark: Any) -> list[Probe]:
-    """The scenario's own probes, and those of the configuration beside them."""
+def _probes(config: Config, benchmark: Any, strategy: Strategy) -> list[Probe]:
+    """The scenario's own probes, those of the configuration beside them, and that of a router."""
     outside = [stream for stream in benchmark.streams.values() if stream.name == "probe"]
     own = [experience.probe for stream in outside for experience in stream]
     chosen = config.make("probes")
-    return checked_probes([*own, *(chosen.beside(own) if chosen is not None else ())])
+    found = [*own, *(chosen.beside(own) if chosen is not None else ())]
+    routed = strategy.routes and not any(isinstance(probe, RoutingProbe) for probe in found)
+    return checked_probes([*found, *([RoutingProbe()] if routed else [])])
 
 
 def _augment(config: Config) -> Augment | None:

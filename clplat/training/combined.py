@@ -51,6 +51,7 @@ class Combined(Strategy):
             "shares": all(part.shares for part in parts),
             "reads_data": any(part.reads_data for part in parts),
             "reads_reference": any(part.reads_reference for part in parts),
+            "routes": any(part.routes for part in parts),
             "replaces_task_loss": any(part.replaces_task_loss for part in parts),
             "terms": tuple(dict.fromkeys(term for part in parts for term in part.terms)),
             "stores": max((part.stores for part in parts), key=order.index),

@@ -8,6 +8,8 @@ from typing import Any, Protocol, TypeVar
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
+from clplat.data.columns import Column
+from clplat.data.inputs import Images, Texts
 from clplat.data.items import Item, Picture
 from clplat.mechanisms.parameter_groups import Group
 from clplat.parts.references._base import Reference
@@ -63,6 +65,9 @@ class SupportsLearning(Protocol):
 
     def embed(self, items: Sequence[Item | Picture | str]) -> Tensor:
         """As `items`, of any number, in evaluation mode and without gradients."""
+
+    def inputs(self, items: Sequence[Item | Picture | str]) -> tuple[Column[Images], Column[Texts]]:
+        """Pictures and texts of items as the loop reads them, for towers to be run on."""
 
     def items(self, items: Sequence[Item | Picture | str]) -> Tensor:
         """Embeddings (N, D) of pictures, of texts, or of items with both, as a gallery stores them."""

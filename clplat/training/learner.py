@@ -11,6 +11,8 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
+from clplat.data.columns import Column
+from clplat.data.inputs import Images, Texts
 from clplat.data.items import Item, Picture, as_item
 from clplat.parts.references._base import Reference
 from clplat.progress import Progress
@@ -21,6 +23,7 @@ from clplat.training.processes import bare, gathered, mean
 __all__ = ["AnyLearner", "Learner"]
 
 T = TypeVar("T")
+_ALONE = "this strategy embeds pictures or texts alone: it needs {}"
 
 
 class AnyLearner:
@@ -68,16 +71,24 @@ class AnyLearner:
         Raises:
             TypeError: the model or the loop cannot embed items by themselves.
         """
+        encode = getattr(self.model, "encode_items", None)
+        if encode is None:
+            raise TypeError(_ALONE.format(f"a model with encode_items, not {type(self.model).__name__}"))
+        found: Tensor = encode(*self.inputs(items))
+        return found
+
+    def inputs(self, items: Sequence[Item | Picture | str]) -> tuple[Column[Images], Column[Texts]]:
+        """Pictures and texts of items as the loop reads them, for towers to be run on; nothing is decoded.
+
+        Raises:
+            TypeError: the loop cannot read items by themselves.
+        """
         from clplat.data.collate import Collate, item_columns  # decodes pictures, which few loops do
 
-        encode, collate = getattr(self.model, "encode_items", None), self._collator()
-        if encode is None or not isinstance(collate, Collate):
-            has = type(self.model).__name__ if encode is None else type(collate).__name__
-            needs = "a model with encode_items" if encode is None else "clplat's Collate in the loop"
-            raise TypeError(f"this strategy embeds pictures or texts alone: it needs {needs}, not {has}")
-        pictures, texts = item_columns([*map(as_item, items)], collate.pixels.images, collate.tokenize)
-        found: Tensor = encode(pictures, texts)
-        return found
+        collate = self._collator()
+        if not isinstance(collate, Collate):
+            raise TypeError(_ALONE.format(f"clplat's Collate in the loop, not {type(collate).__name__}"))
+        return item_columns([*map(as_item, items)], collate.pixels.images, collate.tokenize)
 
     def passes(self, data: Any, batch_size: int, *, grad: bool = False) -> Iterator[tuple[Any, Any]]:
         """Batches and outputs of a pass over data, in their order, in evaluation mode.

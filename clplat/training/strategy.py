@@ -67,6 +67,8 @@ class Strategy(Hooks):
     reads_data: ClassVar[bool] = False
     #: It learns from data beside the stream, ``learner.reference``.
     reads_reference: ClassVar[bool] = False
+    #: It sends inputs to experts by a router: how often that is right is measured of every version.
+    routes: ClassVar[bool] = False
     #: Attributes that a resumed run needs: tensors and plain data. The key has no leading underscore.
     state: ClassVar[tuple[str, ...]] = ()
 

@@ -11,6 +11,7 @@ from torch import Tensor
 from clplat.config.space import Choice, Float
 from clplat.mechanisms.examples import labels_of
 from clplat.mechanisms.relation import Relation
+from clplat.mechanisms.sample_weights import difficulty, hard_pairs
 from clplat.mechanisms.weight_space import leading
 from clplat.models.outputs import are_embeddings, as_outputs, similarities
 from clplat.parts.teachers._base import TeacherPart, teacher_named
@@ -46,11 +47,16 @@ class Distill(Strategy):
         reduction: mean over the rows, or their sum.
         within: weight of the relations among queries and among targets, by rows, without the similarity of
             an item to itself (CTP); the mean of both.
+        hardest: wrong candidates of each query that count, those that the teacher scores highest (DCD); 0:
+            all. Needs ``batch.positive``.
+        by_difficulty: each query counts the more, the better the teacher finds its target and the worse the
+            student does: ``1 - exp(-CE_student / CE_teacher)`` (DCD).
 
     References:
         Li & Hoiem 2016 (LwF), arXiv 1606.09282; Ni et al. 2023 (Mod-X), arXiv 2305.07437; Zheng et al. 2023
         (ZSCL), arXiv 2303.06628; Zhu et al. 2023 (CTP), arXiv 2308.07146; Wu et al. 2023 (TinyCLIP), arXiv
-        2309.12314; Yamaguchi et al. 2025 (CLIP-Refine), arXiv 2504.12717.
+        2309.12314; Yamaguchi et al. 2025 (CLIP-Refine), arXiv 2504.12717; Rao et al. 2023 (DCD), arXiv
+        2207.01426.
 
     Needs:
         A learner with ``predict`` whose outputs are logits (B, K), `clplat.parts.Outputs`, or a pair of unit
@@ -83,12 +89,17 @@ class Distill(Strategy):
         blend: float = 0.0,
         reduction: Literal["mean", "sum"] = "mean",
         within: float = 0.0,
+        hardest: int = 0,
+        by_difficulty: bool = False,
     ) -> None:
-        if weight < 0 or within < 0:
-            raise ValueError(f"weight and within must be at least 0, not {weight} and {within}")
+        if min(weight, within, hardest) < 0:
+            raise ValueError(
+                f"weight, within and hardest must be at least 0, not {weight}, {within} and {hardest}"
+            )
         self.weight, self.teacher, self.temperature = weight, teacher, temperature
         self.axis, self.mask_wrong_rows, self.within = axis, mask_wrong_rows, within
         self.direction, self.blend, self.reduction = direction, blend, reduction
+        self.hardest, self.by_difficulty = hardest, by_difficulty
         own = 1.0 if temperature is None else temperature
         wrong: Literal["dropped", "kept"] = "dropped" if mask_wrong_rows else "kept"
         self.relation = Relation(axis, own, own, direction, wrong, blend=blend, reduction=reduction)
@@ -127,13 +138,27 @@ class Distill(Strategy):
         return {"distill": self.weight * self._by_rows(student, teacher)}
 
     def _of_embeddings(self, batch: Any, student: Any, teacher: Any) -> Tensor:
-        right = batch.positive if self.mask_wrong_rows or self.blend > 0 else None
         (across, *among), (their_own, *their_others) = self._matrices(student), self._matrices(teacher)
-        loss = self.relation(across, their_own, positive=right)
+        loss = self._across(batch, across, their_own)
         if among:
             inside = [self._inside(s, t) for s, t in zip(among, their_others, strict=True)]
             loss = loss + self.within * torch.stack(inside).mean()
         return loss
+
+    def _across(self, batch: Any, student: Tensor, teacher: Tensor) -> Tensor:
+        """The loss of queries and candidates."""
+        right = batch.positive if self.mask_wrong_rows or self.blend > 0 or self.hardest else None
+        valid = hard_pairs(teacher, batch.positive, self.hardest) if self.hardest else None
+        if not self.by_difficulty:
+            return self.relation(student, teacher, positive=right, valid=valid)
+        seen = [x / self.relation.student_temperature for x in (student, teacher)]
+        if valid is not None:
+            seen = [x.masked_fill(~valid, -torch.inf) for x in seen]
+        weights = difficulty(*seen)
+        total = replace(self.relation, reduction="sum")(
+            student, teacher, positive=right, valid=valid, weights=weights
+        )
+        return total / len(student) if self.reduction == "mean" else total
 
     def _matrices(self, outputs: Any) -> list[Tensor]:
         """Similarities of queries and candidates; where they count, of queries and of targets alone."""

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from clplat.config.space import Choice, Float
 from clplat.errors import UserError
-from clplat.mechanisms.feature_match import feature_match
+from clplat.mechanisms.feature_match import feature_match, pooled_by
 from clplat.mechanisms.projector import Projector
 from clplat.models.outputs import are_embeddings, as_outputs
 from clplat.parts.teachers._base import TeacherPart, teacher_named
@@ -23,7 +23,8 @@ class FeatureDistill(Strategy):
 
     ``loss = weight * match(h(f), f')`` with f of the student and f' of the teacher, see
     `clplat.mechanisms.feature_match.feature_match`. Where the widths differ, h is a linear projector that is
-    trained beside the model; correlations need none.
+    trained beside the model; correlations need none. With a guide, f' of a patch is the mean over the patches
+    that look alike to another model, `clplat.mechanisms.feature_match.pooled_by`.
 
     Args:
         weight: of the term.
@@ -32,11 +33,13 @@ class FeatureDistill(Strategy):
             of the image tower.
         form: ``cosine``: 1 - cos; ``mse``: squared differences; ``correlation``: squared differences of the
             cosines among the tokens of one picture, or among the embeddings of one side.
+        guide: a second teacher, whose tokens say which patches of a picture belong together; tokens only.
+        floor: cosine of its tokens from which on they do.
         seed: of the projector; by default the experiment's.
 
     References:
         Csizmadia et al. 2025 (DCLIP), arXiv 2505.21549; Wang et al. 2024 (SAM-CLIP), arXiv 2310.15308; Cai et
-        al. 2025 (LLaVA-KD), arXiv 2410.16236.
+        al. 2025 (LLaVA-KD), arXiv 2410.16236; Wysoczanska et al. 2024 (CLIP-DINOiser), arXiv 2312.12359.
 
     Needs:
         A learner with ``predict`` whose outputs are `clplat.parts.Outputs` or a pair of rows (B, D) and (C,
@@ -63,23 +66,33 @@ class FeatureDistill(Strategy):
         form: Annotated[
             Literal["cosine", "mse", "correlation"], Choice("cosine", "mse", "correlation")
         ] = "cosine",
+        guide: TeacherPart | None = None,
+        floor: float = 0.2,
         seed: int | None = None,
     ) -> None:
-        if weight < 0:
-            raise ValueError(f"weight must be at least 0, not {weight}")
+        if not (weight >= 0 and 0 < floor < 1):
+            raise ValueError(f"weight must be at least 0 and floor in (0, 1), not {weight} and {floor}")
+        if guide is not None and of != "tokens":
+            raise ValueError("a guide is of tokens: it says which patches belong together")
         self.weight, self.of, self.form, self.seed = weight, of, form, seed
         self.teacher = teacher_named("previous" if teacher is None else teacher)
+        self.floor, self.guide = floor, None if guide is None else teacher_named(guide)
         self._projector = Projector(seed=seed or 0)
+
+    @property
+    def _teachers(self) -> list[TeacherPart]:
+        return [one for one in (self.teacher, self.guide) if one is not None]
 
     def before_experience(self, learner: SupportsLearning, experience: Any) -> None:
         if self.of == "tokens" and not hasattr(learner.model, "image_features"):
             raise UserError("feature_distill of tokens needs a ComposedRetriever as the model")
-        self.teacher.begin(learner)
+        for teacher in self._teachers:
+            teacher.begin(learner)
 
     def loss(self, learner: SupportsLearning, batch: Any, outputs: Any) -> dict[str, Tensor]:
         if not are_embeddings(outputs):
             raise TypeError("FeatureDistill needs embeddings of two sides, not logits: Distill takes those")
-        if not self.teacher.knows:
+        if not all(teacher.knows for teacher in self._teachers):
             return {}
         pairs = self._tokens(learner, batch) if self.of == "tokens" else self._rows(learner, batch, outputs)
         found = [feature_match(self._fitted(one, other), other, self.form) for one, other in pairs]
@@ -95,6 +108,9 @@ class FeatureDistill(Strategy):
         model: Any = learner.model
         own: Tensor = model.image_features(batch.pictures, {"tokens"}).tokens
         other: Any = self.teacher.image_features(learner, batch.pictures, {"tokens"}).tokens
+        if self.guide is not None:
+            seen: Any = self.guide.image_features(learner, batch.pictures, {"tokens"}).tokens
+            other = pooled_by(other, seen, self.floor)
         if own.shape[1] != other.shape[1]:
             raise UserError(
                 f"the teacher has {other.shape[1]} patches of a picture, the student {own.shape[1]}"
@@ -107,5 +123,6 @@ class FeatureDistill(Strategy):
         return self._projector(rows.flatten(0, -2), like.shape[-1]).reshape(like.shape)
 
     def after_step(self, learner: SupportsLearning, batch: Any, outputs: Any) -> None:
-        self.teacher.follow(learner)
+        for teacher in self._teachers:
+            teacher.follow(learner)
         self._projector.step(learner.averaged)

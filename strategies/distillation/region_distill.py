@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Annotated, Any, Literal
 
 import torch
@@ -92,7 +93,7 @@ class RegionDistill(Strategy):
         images = batch.pictures.part(rows)
         size = model.backbone.image_size
         with self._teacher.active(model):
-            crops = model.image_features(Images.of(cells(images.pixels, high, wide, size))).pooled
+            crops = model.image_features(_crops(images, high, wide, size)).pooled
             words = self._concepts(model, batch)
         regions = _regions(model, images, high, wide)
         if words is None:
@@ -121,6 +122,20 @@ def cells(pixels: Tensor, high: int, wide: int, size: int) -> Tensor:
             grown = F.interpolate(cell.float(), (size, size), mode="bicubic", antialias=True)
             parts.append(grown.round().clamp(0, 255).to(torch.uint8))
     return torch.stack(parts, dim=1).flatten(0, 1)
+
+
+def _crops(images: Images, high: int, wide: int, size: int) -> Images:
+    """The cells as pictures of their own, by name: what a frozen teacher makes of them is kept."""
+    count = high * wide
+    names = [f"{name}/{high}x{wide}/{i}" for name in images.names for i in range(count)]
+
+    def load(rows: Sequence[int], again: bool) -> Tensor:
+        whole = sorted({row // count for row in rows})
+        place = {row: i for i, row in enumerate(whole)}
+        cut = cells(images.at(whole, again), high, wide, size)
+        return cut[[place[row // count] * count + row % count for row in rows]]
+
+    return Images(names, load, f"{images.kind} cells" if images.kind else "")
 
 
 def _regions(model: Any, images: Images, high: int, wide: int) -> Tensor:

@@ -4,16 +4,11 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-import torch
-from torch import Tensor
-
 from clplat.config.space import Int
-from clplat.errors import UserError
-from clplat.mechanisms.routing import Router
-from clplat.models.frozen import weights_fixed
+from clplat.mechanisms.routing import Routing
 from clplat.parts.adapters.peft import LoRA
-from clplat.retriever import ComposedRetriever
 from clplat.training.strategy import Strategy, SupportsLearning
+from strategies.expansion.routed_experts import RoutedExperts
 
 __all__ = ["LoRAPerDomain"]
 
@@ -41,7 +36,8 @@ class LoRAPerDomain(Strategy):
         and frozen afterwards.
 
     Relations:
-        `Frozen` is its behaviour outside the stream; cost grows by one LoRA per domain.
+        `RoutedExperts` with the adapter ``lora`` and centroids; `Frozen` is its behaviour outside the stream;
+        cost grows by one LoRA per domain.
 
     Example:
         >>> from strategies import LoRAPerDomain
@@ -52,7 +48,7 @@ class LoRAPerDomain(Strategy):
     any_module = False
     stores = "weights"
     brings = ("adapter", "prompt")
-    state = ("_names", "_centres", "_radii")
+    routes = True
 
     def __init__(
         self,
@@ -71,62 +67,27 @@ class LoRAPerDomain(Strategy):
         self.r, self.alpha, self.targets = r, alpha, targets
         self.prototypes, self.quantile = prototypes, quantile
         self.adapter = LoRA(r=r, lora_alpha=alpha, targets=targets)
-        self._names: list[str] = []
-        self._centres: list[Tensor] = []
-        self._radii: list[float] = []
-
-    def _retriever(self, learner: SupportsLearning) -> ComposedRetriever:
-        if not isinstance(learner.model, ComposedRetriever):
-            raise UserError(
-                "lora_per_domain needs a ComposedRetriever as the model: it routes pictures between adapters"
-            )
-        return learner.model
-
-    def _router(self, retriever: ComposedRetriever) -> Router:
-        if retriever.router is None:
-            backbone = retriever.backbone
-            retriever.router = Router(
-                lambda name: self.adapter.activate(backbone, name), self.prototypes, self.quantile
-            )
-        return retriever.router
+        self._experts = RoutedExperts(self.adapter, Routing(centres=prototypes, inside=quantile))
 
     def before_experience(self, learner: SupportsLearning, experience: Any) -> None:
-        retriever = self._retriever(learner)
-        if not self._names and any(p.requires_grad for p in retriever.backbone.parameters()):
-            raise UserError(
-                "strategy 'lora_per_domain' brings its own adapters: use it with --adapter none and no prompt"
-            )
-        router = self._router(retriever)
-        name = f"domain{len(self._names)}"
-        if self._names:
-            retriever.requires_grad_(False)
-        router.add(name, self._base_features(learner, retriever, experience))
-        self._remember(router, name)
-        self.adapter.attach(retriever.backbone, name)
-
-    def _remember(self, router: Router, name: str) -> None:
-        self._names.append(name)
-        self._centres, self._radii = list(router.centres), list(router.radii)
-
-    @torch.no_grad()
-    def _base_features(
-        self, learner: SupportsLearning, retriever: ComposedRetriever, experience: Any
-    ) -> Tensor:
-        if self._names:
-            self.adapter.activate(retriever.backbone, None)
-        data, parts = experience.dataset, []
-        with weights_fixed():
-            for start in range(0, len(data), 128):
-                batch = learner.collate([data[i] for i in range(start, min(start + 128, len(data)))])
-                parts.append(retriever.image_features(batch.pictures).pooled)
-        return torch.cat(parts)
+        self._experts.before_experience(learner, experience)
 
     def rebuild(self, learner: SupportsLearning) -> None:
-        if not self._names:
-            return
-        retriever = self._retriever(learner)
-        router = self._router(retriever)
-        for name in self._names:
-            retriever.requires_grad_(False)
-            self.adapter.attach(retriever.backbone, name)
-        router.names, router.centres, router.radii = list(self._names), list(self._centres), list(self._radii)
+        self._experts.rebuild(learner)
+
+    def state_dict(self) -> dict[str, Any]:
+        """The descriptions of the domains, as release 0.1.0 wrote them."""
+        router = self._experts.router
+        centres = [expert["centres"] for expert in router.experts]
+        return {"names": list(router.names), "centres": centres, "radii": [-x for x in router.limits]}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        names = state["names"]
+        experts = [{"centres": centres} for centres in state["centres"]]
+        limits = [-radius for radius in state["radii"]]
+        self._experts.router.load_state_dict(
+            {"names": names, "owners": range(len(names)), "limits": limits, "experts": experts}
+        )
+
+    def state_bytes(self) -> int:
+        return self._experts.router.bytes()

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 
+from clplat.cli import main
 from clplat.errors import UserError
 from clplat.mechanisms.inheritance import inherited
 from clplat.models.backbone import Backbone
@@ -48,3 +50,19 @@ def test_a_larger_model_is_refused() -> None:
     large = tiny_backbone()
     with pytest.raises(UserError):
         inherited(large, config(large, text_cfg={"width": 96}))
+
+
+def test_the_command_writes_a_model_that_loads(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    tiny_backbone().save(tmp_path / "large")
+    sizes = ["--image-layers", "1", "--text-width", "24", "--joint-width", "16"]
+    assert main(["shrink", str(tmp_path / "large"), *sizes, "--to", str(tmp_path / "small")]) == 0
+    said = capsys.readouterr().out
+    large, small = (Backbone.load(str(tmp_path / name)) for name in ("large", "small"))
+    assert (small.image_layers, small.text_width, small.embed_dim) == (1, 24, 16)
+    own, theirs = small.base_state(), large.base_state()
+    key = "token_embedding.weight"
+    assert torch.equal(own[key], theirs[key][:, :24]) and f"--backbone {tmp_path / 'small'}" in said
+    assert main(["shrink", str(tmp_path / "large"), "--text-width", "30", "--to", str(tmp_path / "no")]) == 2
+    assert "text width is 30; allowed: a multiple of 24 up to 48" in capsys.readouterr().err
+    assert main(["shrink", str(tmp_path / "large"), "--image-layers", "3", "--to", str(tmp_path / "no")]) == 2
+    assert "image layers is 3; allowed: up to 2" in capsys.readouterr().err

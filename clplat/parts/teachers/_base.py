@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import Tensor
 from torch.nn.functional import normalize
 
@@ -12,10 +13,10 @@ from clplat import registry
 from clplat.data.inputs import Images, Texts
 from clplat.errors import UserError
 from clplat.mechanisms.teacher import Predicts, Teacher
-from clplat.models.features import ImageFeatures, TextFeatures, Wants
+from clplat.models.features import POOLED, ImageFeatures, TextFeatures, Wants
 from clplat.models.outputs import Outputs
 
-__all__ = ["TeacherPart", "existing", "of_triplets", "teacher_named"]
+__all__ = ["TeacherPart", "existing", "of_triplets", "rows_of_items", "teacher_named"]
 
 
 class TeacherPart:
@@ -103,6 +104,24 @@ def teacher_named(teacher: TeacherPart | str) -> TeacherPart:
     except UserError as error:
         raise ValueError(str(error)) from error
     return made
+
+
+def rows_of_items(teacher: TeacherPart, learner: Predicts, batch: Any) -> tuple[Tensor, Tensor]:
+    """Unit rows (B + C, D) of a batch's items, by their pictures and by their texts.
+
+    What has no picture has its text's row in the first as well, what has no text its picture's in the second.
+    """
+    found: list[Tensor] = []
+    if len(batch.pictures):
+        found.append(teacher.image_features(learner, batch.pictures, POOLED).pooled)
+    if len(batch.texts):
+        found.append(teacher.text_features(learner, batch.texts, POOLED).pooled)
+    rows = normalize(torch.cat(found).float(), dim=-1)
+    first = len(batch.pictures)
+    places = [*zip(batch.picture_rows, batch.text_rows, strict=True)]
+    shown = [picture if picture >= 0 else first + text for picture, text in places]
+    said = [first + text if text >= 0 else picture for picture, text in places]
+    return rows[shown], rows[said]
 
 
 def of_triplets(batch: Any, pictures: Tensor, texts: Tensor, weight: float, scale: Tensor) -> Outputs:

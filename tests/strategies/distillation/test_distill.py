@@ -123,3 +123,27 @@ def test_without_a_temperature_each_model_has_its_own_scale() -> None:
     t, s = 10.0 * cosines(old), 3.0 * cosines(new)
     found = float(strategy.loss(learner, BATCH, new)["distill"].detach())
     assert found == pytest.approx((slow_kl(t, s, 1.0) + slow_kl(t.T, s.T, 1.0)) / 2, rel=1e-3)
+
+
+def test_hard_candidates_weighted_by_who_finds_the_target() -> None:
+    """DCD, by loops: squared differences of the target's score and those of the two hardest candidates."""
+    strategy, model = (
+        Distill(1.5, temperature=0.1, axis="row", direction="match", hardest=2, by_difficulty=True),
+        TinyTowers(),
+    )
+    learner = tiny_learner(model)
+    old = cosines(model(BATCH)).double()
+    strategy.before_experience(learner, FIRST)
+    nudge(model, 0.4)
+    outputs = model(BATCH)
+    new, expected, weights = cosines(outputs).double(), 0.0, []
+    for i in range(8):
+        right = [j for j in range(8) if BATCH.positive[i, j]]
+        wrong = sorted({*range(8)} - {*right}, key=lambda j: -float(old[i, j]))[:2]
+        chosen = sorted([*right, *wrong])
+        errors = [-float((x[i, chosen] / 0.1).log_softmax(0)[chosen.index(i)]) for x in (new, old)]
+        weights.append(1 - math.exp(-errors[0] / (errors[1] + 1e-7)))
+        expected += weights[i] * float(((new - old)[i, chosen] / 0.1).square().mean()) / 8
+    assert max(weights) - min(weights) > 0.05 and expected > 1e-2
+    found = strategy.loss(learner, BATCH, outputs)["distill"]
+    assert float(found.detach()) == pytest.approx(1.5 * expected, rel=1e-3)

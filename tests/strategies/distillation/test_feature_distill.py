@@ -51,6 +51,36 @@ def test_tokens_keep_how_they_correlate() -> None:
     assert expected > 1e-5 and float(found.detach()) == pytest.approx(2.0 * expected, rel=1e-3)
 
 
+def test_tokens_follow_those_that_look_alike_to_a_guide() -> None:
+    """CLIP-DINOiser's pooling, patch by patch; the guide's are averaged over the student's 2 x 2."""
+    guide = OtherBackbone()
+    strategy = FeatureDistill(weight=1.5, of="tokens", guide=guide, floor=0.3)
+    learner: Any = tiny_learner(tiny_retriever(Full()).eval())
+    model = learner.model
+    with torch.no_grad():
+        old = model.image_features(BATCH.pictures, {"tokens"}).tokens.double()
+    strategy.before_experience(learner, DOMAIN)
+    seen: Any = guide.image_features(learner, BATCH.pictures, {"tokens"}).tokens
+    side = round(seen.shape[1] ** 0.5)
+    nudge(model, 0.05)
+    with torch.no_grad():
+        new = normalize(model.image_features(BATCH.pictures, {"tokens"}).tokens.double(), dim=-1)
+    total, half = 0.0, side // 2
+    for b in range(len(old)):
+        square = seen[b].double().reshape(side, side, -1)
+        places = [
+            square[half * y : half * (y + 1), half * x : half * (x + 1)] for y in (0, 1) for x in (0, 1)
+        ]
+        alike = [normalize(place.mean((0, 1)), dim=-1) for place in places]
+        for p in range(4):
+            weights = [max(0.0, float(alike[p] @ alike[q])) for q in range(4)]
+            weights = [w if w >= 0.3 else 0.0 for w in weights]
+            wanted = sum(w * old[b, q] for q, w in enumerate(weights)) / sum(weights)
+            total += 1 - float(new[b, p] @ normalize(torch.as_tensor(wanted), dim=-1))
+    found = strategy.loss(learner, BATCH, model(BATCH))["features"]
+    assert float(found.detach()) == pytest.approx(1.5 * total / (4 * len(old)), rel=1e-3)
+
+
 def test_a_teacher_of_another_width_is_met_by_a_projector() -> None:
     strategy, losses = FeatureDistill(teacher=OtherBackbone()), []
     model: Any = tiny_retriever(Full(last=1))
@@ -68,6 +98,8 @@ def test_what_does_not_fit_is_said() -> None:
     learner = tiny_learner(tiny_retriever(Full(last=1)))
     with pytest.raises(UserError, match="needs a ComposedRetriever"):
         FeatureDistill(of="tokens").before_experience(tiny_learner(TinyTowers()), DOMAIN)
+    with pytest.raises(ValueError, match="a guide is of tokens"):
+        FeatureDistill(guide=OtherBackbone())
     strategy = FeatureDistill(of="tokens", teacher=OtherBackbone())
     strategy.before_experience(learner, DOMAIN)
     with pytest.raises(UserError, match=r"the teacher has \d+ patches of a picture, the student 4"):

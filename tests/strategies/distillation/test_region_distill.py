@@ -9,6 +9,8 @@ import torch
 from torch import Tensor
 from torch.nn.functional import normalize
 
+from clplat.cache.engine import FeatureCache
+from clplat.cache.store import Store
 from clplat.data.inputs import Images
 from clplat.errors import UserError
 from clplat.parts.adapters.full import Full
@@ -53,6 +55,21 @@ def test_a_cell_of_the_map_follows_the_cell_as_a_picture(
         expected = float((p.exp() * (p - q)).sum(1).mean())
     found = strategy.loss(learner, BATCH, learner.predict(BATCH))["regions"]
     assert expected > 1e-2 and float(found.detach()) == pytest.approx(1.5 * expected, rel=1e-2)
+
+
+def test_what_the_teacher_makes_of_a_cell_is_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    strategy, learner = RegionDistill(grid=2, pictures=100), tiny_learner(tiny_retriever(Full()).eval())
+    model: Any = learner.model
+    plain = RegionDistill(grid=2, pictures=100)
+    monkeypatch.setattr(torch, "randint", lambda *_, **__: torch.tensor([2, 1]))
+    for one in (strategy, plain):
+        one.before_experience(learner, None)
+    wanted = plain.loss(learner, BATCH, learner.predict(BATCH))["regions"]
+    model.cache = cache = FeatureCache(model.backbone, Store(None))
+    for _ in range(3):
+        found = strategy.loss(learner, BATCH, learner.predict(BATCH))["regions"]
+    assert cache.counts["image"].encoded == 2 * len({*BATCH.pictures.names})
+    assert float(found.detach()) == pytest.approx(float(wanted.detach()), rel=1e-4)
 
 
 def test_cells_are_in_the_order_of_reading() -> None:

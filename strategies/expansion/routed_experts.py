@@ -1,0 +1,81 @@
+"""Routed experts: an adapter for each domain on a frozen base, and a router that does not know the domain."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from clplat.errors import UserError
+from clplat.mechanisms.routing import Experts, Router, Routing
+from clplat.parts.adapters._base import Adapter
+from clplat.parts.adapters.peft import LoRA
+from clplat.retriever import ComposedRetriever
+from clplat.training.looking import looked_at
+from clplat.training.strategy import Strategy, SupportsLearning
+
+__all__ = ["RoutedExperts"]
+
+
+class RoutedExperts(Strategy):
+    """Growth: every domain trains an expert of its own on the frozen base; a router picks at test time.
+
+    The router sees a picture's features under the bare base, never the domain's name. Old experts are never
+    touched again: forgetting can come from routing only. How often it is right is measured of every version
+    (`clplat.evaluation.routing`).
+
+    Args:
+        adapter: what an expert is; default `LoRA` of rank 8.
+        routing: how pictures are routed to experts.
+
+    References:
+        Experts with a training-free router: MoDE, arXiv 2404.16030; out-of-stream inputs to the frozen model:
+        MoE-Adapters, arXiv 2403.11549; a trained selector and the best k: ConPET, arXiv 2309.14763.
+
+    Needs:
+        A `ComposedRetriever` without another adapter. A composer with weights is trained in the first domain
+        and frozen afterwards.
+
+    Example:
+        >>> RoutedExperts(routing=Routing(by="subspace")).state_dict()["router"]["names"]
+        []
+    """
+
+    any_module = False
+    stores = "weights"
+    brings = ("adapter", "prompt")
+    routes = True
+
+    def __init__(self, adapter: Adapter | None = None, routing: Routing = Routing()) -> None:  # noqa: B008
+        self.adapter, self.routing = adapter, routing
+        if adapter is not None and adapter.trains_base:
+            raise ValueError(f"adapter {type(adapter).__name__} trains the base, which all experts share")
+        self.expert = adapter if adapter is not None else LoRA(r=8, lora_alpha=16, targets="both")
+        self.router = Router(routing)
+
+    def before_experience(self, learner: SupportsLearning, experience: Any) -> None:
+        retriever = self._retriever(learner)
+        if not self.router.names and any(p.requires_grad for p in retriever.backbone.parameters()):
+            raise UserError(
+                "a strategy of experts brings its own adapters: use it with --adapter none and no prompt"
+            )
+        retriever.experts = Experts(self.router, self.expert.activate)
+        if self.router.names:
+            retriever.requires_grad_(False)
+        name = f"domain{len(self.router.names)}"
+        self.router.add(name, looked_at(learner, retriever, experience.dataset))
+        self.expert.attach(retriever.backbone, name)
+
+    def rebuild(self, learner: SupportsLearning) -> None:
+        if not self.router.names:
+            return
+        retriever = self._retriever(learner)
+        retriever.experts = Experts(self.router, self.expert.activate)
+        for name in self.router.names:
+            retriever.requires_grad_(False)
+            self.expert.attach(retriever.backbone, name)
+
+    def _retriever(self, learner: SupportsLearning) -> ComposedRetriever:
+        if not isinstance(learner.model, ComposedRetriever):
+            raise UserError(
+                "a strategy of experts needs a ComposedRetriever as the model: it routes its pictures"
+            )
+        return learner.model
