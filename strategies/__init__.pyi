@@ -17,6 +17,7 @@ from strategies.distillation.sub_label import SubLabel as SubLabel
 from strategies.distillation.text_geometry import TextGeometry as TextGeometry
 from strategies.distillation.tower_distill import TowerDistill as TowerDistill
 from strategies.distillation.vocabulary_distill import VocabularyDistill as VocabularyDistill
+from strategies.expansion.growing_composer import GrowingComposer as GrowingComposer
 from strategies.expansion.growing_prompt import GrowingPrompt as GrowingPrompt
 from strategies.expansion.inflora import InfLoRA as InfLoRA
 from strategies.expansion.lora_per_domain import LoRAPerDomain as LoRAPerDomain
@@ -28,12 +29,15 @@ from strategies.gradients.agem import AGEM as AGEM
 from strategies.gradients.gem import GEM as GEM
 from strategies.gradients.gpm import GPM as GPM
 from strategies.gradients.ogd import OGD as OGD
+from strategies.regularisation.afec import AFEC as AFEC
+from strategies.regularisation.component_matching import ComponentMatching as ComponentMatching
 from strategies.regularisation.ewc import EWC as EWC
 from strategies.regularisation.l2_anchor import L2Anchor as L2Anchor
 from strategies.regularisation.layer_decay import LayerDecay as LayerDecay
 from strategies.regularisation.mas import MAS as MAS
 from strategies.regularisation.rwalk import RWalk as RWalk
 from strategies.regularisation.si import SI as SI
+from strategies.regularisation.tree_lora import TreeLoRA as TreeLoRA
 from strategies.rehearsal.cls_er import CLSER as CLSER
 from strategies.rehearsal.cope import CoPE as CoPE
 from strategies.rehearsal.der import DER as DER

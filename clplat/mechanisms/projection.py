@@ -104,6 +104,38 @@ def cone_weights(gram: Tensor, dots: Tensor, margin: float = 0.0) -> Tensor:
     return (torch.from_numpy(found) + margin).to(dots)
 
 
+class ConeSteps:
+    """Keeps the steps of an optimizer from pointing against the gradients of stored examples.
+
+    Gradients are moved into the cone before a step, and what it moved after it: with rates for each weight
+    (Adam) up to half of the steps point against references with which their gradients agree.
+
+    Args:
+        margin: of the gradients, see `cone_weights`.
+    """
+
+    def __init__(self, margin: float = 0.0) -> None:
+        self.margin = margin
+        self._references: Sequence[Sequence[Tensor]] = ()
+        self._before: list[tuple[nn.Parameter, Tensor]] = []
+
+    @torch.no_grad()
+    def before_step(self, weights: Sequence[nn.Parameter], references: Sequence[Sequence[Tensor]]) -> None:
+        """Move the gradients, and note weights and references."""
+        into_cone([p.grad for p in weights if p.grad is not None], references, self.margin)
+        self._references, self._before = references, [(p, p.detach().clone()) for p in weights]
+
+    @torch.no_grad()
+    def after_step(self) -> None:
+        """Move what the step has moved."""
+        if self._before:
+            descent = [before - p for p, before in self._before]
+            into_cone(descent, self._references)
+            for (p, before), change in zip(self._before, descent, strict=True):
+                p.copy_(before - change)
+        self._references, self._before = (), []
+
+
 class FreeSteps:
     """Keeps every step of an optimizer in what a projection leaves of it.
 

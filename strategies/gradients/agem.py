@@ -7,7 +7,7 @@ from typing import Annotated, Any
 from clplat.config.space import Int
 from clplat.mechanisms.memory import Memory, Policy
 from clplat.mechanisms.memory.composition import enough
-from clplat.mechanisms.projection import into_cone, task_gradient
+from clplat.mechanisms.projection import ConeSteps, task_gradient
 from clplat.training.strategy import Strategy, SupportsLearning
 
 __all__ = ["AGEM"]
@@ -17,7 +17,8 @@ class AGEM(Strategy):
     """Averaged gradient episodic memory: a step may not point against the gradient on stored exemplars.
 
     ``g <- g - (g . g_ref / g_ref . g_ref) g_ref`` whenever ``g . g_ref < 0``, with ``g_ref`` the gradient of
-    the task loss on the memory, averaged over its domains.
+    the task loss on the memory, averaged over its domains. What a step moves is held to the same: with AdamW
+    it may point against g_ref although the gradient does not.
 
     Args:
         size: exemplars in the memory, over all domains.
@@ -52,6 +53,7 @@ class AGEM(Strategy):
     ) -> None:
         self.size, self.batch_size, self.policy, self.seed = size, enough(batch_size), policy, seed
         self.memory = Memory(size, policy, seed or 0)
+        self._steps = ConeSteps()
 
     def after_backward(self, learner: SupportsLearning) -> None:
         # A batch for each domain: in a mixed one, contrastive negatives are told apart by their style.
@@ -60,7 +62,10 @@ class AGEM(Strategy):
             return
         weights = [p for p in learner.model.parameters() if p.requires_grad and p.grad is not None]
         reference = task_gradient(learner, stored, weights)
-        into_cone([p.grad for p in weights if p.grad is not None], [reference])
+        self._steps.before_step(weights, [reference])
+
+    def after_step(self, learner: SupportsLearning, batch: Any, outputs: Any) -> None:
+        self._steps.after_step()
 
     def after_experience(self, learner: SupportsLearning, experience: Any) -> None:
         self.memory.add(learner, learner.data())

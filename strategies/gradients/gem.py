@@ -7,7 +7,7 @@ from typing import Annotated, Any
 from clplat.config.space import Float, Int
 from clplat.mechanisms.memory import Memory
 from clplat.mechanisms.memory.composition import enough
-from clplat.mechanisms.projection import into_cone, task_gradient
+from clplat.mechanisms.projection import ConeSteps, task_gradient
 from clplat.training.strategy import Strategy, SupportsLearning
 
 __all__ = ["GEM"]
@@ -18,7 +18,8 @@ class GEM(Strategy):
 
     ``g <- g + sum_k v_k g_k`` with the gradients ``g_k`` of the task loss on the memory of each domain k, and
     the least v with which ``g . g_k >= 0`` for all k: a quadratic program of as many unknowns as domains.
-    Where none points against, g stays.
+    Where none points against, g stays. What a step moves is held to the same, without the margin: with AdamW
+    it may point against gradients with which its own agrees.
 
     Args:
         size: exemplars in the memory, over all domains, an equal share each.
@@ -56,6 +57,7 @@ class GEM(Strategy):
             raise ValueError(f"margin must be at least 0, not {margin}")
         self.size, self.batch_size, self.margin, self.seed = size, enough(batch_size), margin, seed
         self.memory = Memory(size, "balanced", seed or 0)
+        self._steps = ConeSteps(margin)
 
     def after_backward(self, learner: SupportsLearning) -> None:
         stored = self.memory.sample_each(self.batch_size)
@@ -63,7 +65,10 @@ class GEM(Strategy):
             return
         weights = [p for p in learner.model.parameters() if p.requires_grad and p.grad is not None]
         references = [task_gradient(learner, [batch], weights) for batch in stored]
-        into_cone([p.grad for p in weights if p.grad is not None], references, self.margin)
+        self._steps.before_step(weights, references)
+
+    def after_step(self, learner: SupportsLearning, batch: Any, outputs: Any) -> None:
+        self._steps.after_step()
 
     def after_experience(self, learner: SupportsLearning, experience: Any) -> None:
         self.memory.add(learner, learner.data())

@@ -77,7 +77,7 @@ class DER(Strategy):
         self,
         size: Annotated[int, Int(50, 1000, log=True)] = 200,
         batch_size: int = 64,
-        alpha: Annotated[float, Float(0.1, 10.0, log=True)] = 1.0,
+        alpha: Annotated[float, Float(0.03, 30.0, log=True)] = 1.0,
         beta: Annotated[float, Float(0.25, 4.0, log=True)] = 1.0,
         seed: int | None = None,
         gamma: float | None = None,

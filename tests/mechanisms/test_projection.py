@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from clplat.mechanisms.layer_inputs import input_covariances
 from clplat.mechanisms.projection import (
+    ConeSteps,
     FreeSteps,
     cone_weights,
     into_cone,
@@ -148,3 +149,21 @@ def test_inputs_of_convolutions_are_patches() -> None:
     patches = [padded[n, :, i : i + 3, j : j + 3].flatten() for n in range(5) for i in (0, 2) for j in (0, 2)]
     expected = sum(torch.outer(patch, patch) for patch in patches)
     assert torch.allclose(found["0.weight"].double(), torch.as_tensor(expected), rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize(("optimizer", "bent"), [(torch.optim.SGD, False), (torch.optim.AdamW, True)])
+def test_a_step_agrees_with_what_its_gradient_agrees_with(
+    optimizer: type[torch.optim.Optimizer], bent: bool
+) -> None:
+    """AdamW's first step is the gradient's sign: (-1, 2.5) agrees with (2, 1), its signs do not."""
+    reference, free, held = torch.tensor([2.0, 1.0]), *(nn.Parameter(torch.zeros(2)) for _ in range(2))
+    steps = ConeSteps()
+    for weight in (free, held):
+        weight.grad = torch.tensor([-1.0, 2.5])
+        if weight is held:
+            steps.before_step([held], [[reference]])
+        optimizer([weight], lr=0.1).step()
+    steps.after_step()
+    assert (float(-free.detach() @ reference) < 0) == bent
+    assert float(-held.detach() @ reference) > -1e-6
+    assert torch.equal(free, held) != bent, "a step that agrees stays as it is"

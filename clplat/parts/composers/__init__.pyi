@@ -1,6 +1,7 @@
 # Written by `make check`; do not edit.
 
 from clplat.parts.composers.combiner import Combiner as Combiner
+from clplat.parts.composers.domain_projections import DomainProjections as DomainProjections
 from clplat.parts.composers.image_only import ImageOnly as ImageOnly
 from clplat.parts.composers.key_value import KeyValue as KeyValue
 from clplat.parts.composers.magic_lens import MagicLens as MagicLens

@@ -28,6 +28,8 @@ class Composer(nn.Module):
     #: Places of the context that its template takes beside the text; known after `attach`. Longer texts count
     #: as cut.
     places: int = 0
+    #: `grow` adds weights for the next domain.
+    grows: ClassVar[bool] = False
 
     @property
     def objectives(self) -> tuple[str, ...]:
@@ -62,6 +64,9 @@ class Composer(nn.Module):
     def target(self, image: ImageFeatures) -> Tensor:
         """What a candidate's picture becomes in the gallery (B, D); it never sees a query."""
         return image.pooled
+
+    def grow(self) -> None:
+        """Freeze what it has learnt and add what the next domain trains, which changes nothing at first."""
 
     def terms(self, batch: Any, outputs: Any) -> dict[str, Tensor]:
         """Objectives of its own for a training step, weighted, as means over the examples of the batch."""
