@@ -50,7 +50,8 @@ def test_the_mixture_of_a_picture_and_of_a_text() -> None:
     for tower, (space, f, g, made) in enumerate(zip(spaces, own, other, found, strict=True)):
         for i in range(len(f)):
             units = [f[i] / f[i].norm(), g[i] / g[i].norm()]
-            raw = space.router.weight.detach().double() @ torch.cat(units) + space.router.bias.detach().double()
+            weight, bias = (p.detach().double() for p in space.router.parameters())
+            raw = weight @ torch.cat(units) + bias
             r = [(10.0 if tower else 1.0) / (1 + math.exp(-float(x))) for x in raw]
             w = [math.exp(x) / sum(map(math.exp, r)) for x in r]
             mixed = w[0] * units[0] + w[1] * (space.project[0].weight.double() @ units[1])
