@@ -19,6 +19,7 @@ from strategies.distillation.tower_distill import TowerDistill as TowerDistill
 from strategies.distillation.vocabulary_distill import VocabularyDistill as VocabularyDistill
 from strategies.expansion.growing_composer import GrowingComposer as GrowingComposer
 from strategies.expansion.growing_prompt import GrowingPrompt as GrowingPrompt
+from strategies.expansion.growth_search import GrowthSearch as GrowthSearch
 from strategies.expansion.inflora import InfLoRA as InfLoRA
 from strategies.expansion.lora_per_domain import LoRAPerDomain as LoRAPerDomain
 from strategies.expansion.multiplet_upcycling import MultipletUpcycling as MultipletUpcycling
