@@ -151,6 +151,7 @@ PAIRS = (
         "A-GEM",
         lambda _: AGEM(MEMORY, 2 * BATCH),
         plugged("AGEMPlugin", lambda _: {"patterns_per_experience": MEMORY // 5, "sample_size": 2 * BATCH}),
+        why="ours projects what a step moves as well, which momentum bends",
     ),
     Pair(
         "DER",
@@ -158,7 +159,7 @@ PAIRS = (
         lambda alpha: DER(MEMORY, BATCH, alpha=alpha, beta=0.5),
         lambda alpha, **common: stock("DER", **_dark, alpha=alpha)(0.0, **common),
         ((0.003, 0.01, 0.03, 0.1, 0.3), (0.03, 0.1, 0.3, 1.0, 3.0)),
-        why="ours fills its memory while it trains, as the authors' code does, theirs after an experience",
+        why="ours fills its memory while it trains, as the authors' code, theirs after an experience",
     ),
     Pair("ER-ACE", lambda _: ERACE(MEMORY, BATCH), stock("ER_ACE", mem_size=MEMORY, batch_size_mem=BATCH)),
     Pair(

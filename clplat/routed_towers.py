@@ -109,12 +109,18 @@ class RoutedTowers(nn.Module):
         Rows sum to 1, or to 0 for a picture that goes through the bare base. None without experts. What is
         routed goes by the features of pictures alone.
         """
+        prompt = self.backbone.image_prompt
+        if self.experts is not None and self.experts.router.names:
+            return self.experts.router.weights(self.look(images).pooled), self.experts.router.owners
+        return prompt.shares(self.look(images)) if prompt is not None else None
+
+    def look(self, images: Images | Tensor) -> ImageFeatures:
+        """The pooled features of pictures under the bare base, without prompt: all that a router sees."""
         images = images if isinstance(images, Images) else Images.of(images)
-        if self.experts is None or not self.experts.router.names:
-            return None
-        self.experts.activate(self.backbone, None)
-        router = self.experts.router
-        return router.weights(self.image_features(images).pooled), router.owners
+        if self.experts is not None:
+            self.experts.activate(self.backbone, None)
+        with self._cast():
+            return in_float((self.cache or self._live).image(images, POOLED, bare=True))
 
     def _bare(self) -> None:
         """In evaluation mode, back to the bare base: what says nothing about its domain goes through that."""
@@ -132,12 +138,11 @@ class RoutedTowers(nn.Module):
         Where several have a share in a picture, their unit embeddings are averaged by these, and then
         finished; where experts are merged, their weights are.
         """
-        found = None if self.training else self.shares(images)
-        if found is None or self.experts is None:
+        if self.training or self.experts is None or not self.experts.router.names:
             return finish(encode(range(len(images)), images))
+        shares, made = self.experts.router.weights(self.look(images).pooled).to(self._device), None
         if self.experts.merges:
-            return finish(self._merged(self.experts, images, found[0], encode))
-        shares, made = found[0].to(self._device), None
+            return finish(self._merged(self.experts, images, shares, encode))
         base = (shares.sum(1) == 0).to(shares)
         for name, share in zip((None, *self.experts.router.names), (base, *shares.T), strict=True):
             rows = share.nonzero()[:, 0]

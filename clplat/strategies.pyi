@@ -20,6 +20,7 @@ from strategies.distillation.vocabulary_distill import VocabularyDistill as Voca
 from strategies.expansion.cl_lora import CLLoRA as CLLoRA
 from strategies.expansion.growing_composer import GrowingComposer as GrowingComposer
 from strategies.expansion.growing_prompt import GrowingPrompt as GrowingPrompt
+from strategies.expansion.growth_search import GrowthSearch as GrowthSearch
 from strategies.expansion.inflora import InfLoRA as InfLoRA
 from strategies.expansion.lora_per_domain import LoRAPerDomain as LoRAPerDomain
 from strategies.expansion.multiplet_upcycling import MultipletUpcycling as MultipletUpcycling
@@ -30,6 +31,8 @@ from strategies.gradients.agem import AGEM as AGEM
 from strategies.gradients.gem import GEM as GEM
 from strategies.gradients.gpm import GPM as GPM
 from strategies.gradients.ogd import OGD as OGD
+from strategies.regularisation.afec import AFEC as AFEC
+from strategies.regularisation.component_matching import ComponentMatching as ComponentMatching
 from strategies.regularisation.ewc import EWC as EWC
 from strategies.regularisation.l2_anchor import L2Anchor as L2Anchor
 from strategies.regularisation.layer_decay import LayerDecay as LayerDecay

@@ -170,7 +170,7 @@ def test_an_entry_that_is_no_package_is_reported(install: Callable[..., Path]) -
 
 
 def test_an_unknown_name_offers_the_nearest() -> None:
-    with pytest.raises(UserError, match=r"unknown strategy 'ewq'; did you mean 'ewc'\? \(allowed: agem, "):
+    with pytest.raises(UserError, match=r"unknown strategy 'ewq'; did you mean 'ewc'\? \(allowed: afec, "):
         registry.load("strategies", "ewq")
     with pytest.raises(UserError, match="unknown loss 'infonce'; did you mean 'info_nce'"):
         registry.load("losses", "infonce")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import torch
@@ -37,12 +38,16 @@ class RunningFisher:
     @torch.no_grad()
     def observe(self, model: nn.Module) -> None:
         """Take in the gradients that the weights have now."""
-        for name, parameter in trained(model).items():
-            if parameter.grad is not None:
-                known = name in self.mean
-                mean = padded(self.mean[name], parameter.shape) if known else torch.zeros_like(parameter)
-                mean.mul_(self.decay).addcmul_(parameter.grad, parameter.grad, value=1 - self.decay)
-                self.mean[name] = mean
+        self.take({name: p.grad for name, p in trained(model).items() if p.grad is not None})
+
+    @torch.no_grad()
+    def take(self, gradients: Mapping[str, Tensor]) -> None:
+        """Take in gradients by the names of their weights."""
+        for name, gradient in gradients.items():
+            known = name in self.mean
+            mean = padded(self.mean[name], gradient.shape) if known else torch.zeros_like(gradient)
+            mean.mul_(self.decay).addcmul_(gradient, gradient, value=1 - self.decay)
+            self.mean[name] = mean
 
     def state_dict(self) -> dict[str, Any]:
         return self.mean

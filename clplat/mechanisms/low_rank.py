@@ -17,7 +17,7 @@ from clplat.errors import UserError
 from clplat.models.adapters import AdapterState
 from clplat.models.backbone import Backbone
 
-__all__ = ["LowRank", "LowRankState", "LowRankSum", "grow", "low_rank_layers"]
+__all__ = ["LowRank", "LowRankState", "LowRankSum", "grow", "low_rank_layers", "prune"]
 
 
 class LowRank(nn.Module):
@@ -196,6 +196,23 @@ def grow(
     state.installed[name] = {"method": "low rank", "options": {"r": rank}}
     state.use([*state.used, name])
     return {path: layer for path, layer in _sums(backbone.model) if path in set(layers)}
+
+
+def prune(backbone: Backbone, name: str) -> None:
+    """Take a change out again: layers without another one are as they were before it grew."""
+    state = backbone.adapters
+    if not isinstance(state, LowRankState) or name not in state.installed:
+        raise UserError(f"no low-rank change '{name}' has grown")
+    for path, layer in [*_sums(backbone.model)]:
+        if name in layer.changes:
+            del layer.changes[name]
+        if not layer.changes:
+            parent, _, child = path.rpartition(".")
+            setattr(backbone.model.get_submodule(parent), child, layer.base_layer)
+    del state.installed[name]
+    state.use([other for other in state.used if other != name])
+    if not state.installed:
+        backbone.adapters = AdapterState()
 
 
 def _sums(network: nn.Module) -> Iterator[tuple[str, LowRankSum]]:

@@ -12,7 +12,14 @@ from clplat.models.features import TextFeatures
 from clplat.models.prompt import TowerPrompt
 from clplat.models.towers import drop, insert_first, run_blocks
 
-__all__ = ["is_open_text_tower", "projected_text", "text_bottom", "text_ends", "text_tower"]
+__all__ = [
+    "is_open_text_tower",
+    "projected_text",
+    "text_bottom",
+    "text_ends",
+    "text_positions",
+    "text_tower",
+]
 
 
 def is_open_text_tower(text: nn.Module) -> bool:
@@ -42,6 +49,13 @@ def text_ends(text: Any, input_ids: Tensor) -> Tensor:
     return input_ids.argmax(dim=-1)  # the EOT has the largest id of CLIP's vocabulary
 
 
+def text_positions(text: Any) -> Tensor:
+    """The positional embedding (L, W), or what an adapter makes of it for longer texts (`lengthen_text`)."""
+    own: Tensor = text.positional_embedding
+    longer = getattr(text, "longer", None)
+    return own if longer is None else longer(own)
+
+
 def text_tower(
     text: Any,
     x: Tensor,
@@ -62,7 +76,7 @@ def text_tower(
     x, ends = _cut(text, x, ends, prompt, length)
     n, inserted = x.shape[1], 0 if prompt is None else prompt.length
     if not done:
-        x = x + text.positional_embedding[:n].to(x.dtype)
+        x = x + text_positions(text)[:n].to(x.dtype)
 
     places = ends + inserted
     at_end, select, masked = _picks(places), None, None
@@ -101,7 +115,7 @@ def _cut(
     x = x[:, : length if length is not None else int(ends.max()) + 1]
     if prompt is None:
         return x, ends
-    x, ends = _shorten(x, ends, len(text.positional_embedding) - prompt.length)
+    x, ends = _shorten(x, ends, len(text.attn_mask) - prompt.length)
     return insert_first(x, prompt), ends
 
 
@@ -123,7 +137,7 @@ def projected_text(text: Any, pooled: Tensor) -> Tensor:
 def text_bottom(text: Any, embeddings: Tensor, stop: int) -> Tensor:
     """The output (B, L, W) of the first ``stop`` blocks of a causal text tower without prompt."""
     n = embeddings.shape[1]
-    x = embeddings + text.positional_embedding[:n].to(embeddings.dtype)
+    x = embeddings + text_positions(text)[:n].to(embeddings.dtype)
     mask = text.attn_mask[:n, :n].to(x.dtype)
     return run_blocks(text.transformer, x, mask, stop=stop)
 

@@ -4,15 +4,12 @@ from __future__ import annotations
 
 from typing import Any, Literal
 
-import torch
-from torch import Tensor
-
 from clplat.errors import UserError
 from clplat.mechanisms.routing import Experts, Router, Routing
-from clplat.models.frozen import weights_fixed
 from clplat.parts.adapters._base import Adapter
 from clplat.parts.adapters.peft import LoRA
 from clplat.retriever import ComposedRetriever
+from clplat.training.looking import looked_at
 from clplat.training.strategy import Strategy, SupportsLearning
 
 __all__ = ["RoutedExperts"]
@@ -76,7 +73,7 @@ class RoutedExperts(Strategy):
         if self.router.names:
             retriever.requires_grad_(False)
         name = f"domain{len(self.router.names)}"
-        self.router.add(name, self._base_features(learner, retriever, experience))
+        self.router.add(name, looked_at(learner, retriever, experience.dataset))
         self.expert.attach(retriever.backbone, name)
 
     def rebuild(self, learner: SupportsLearning) -> None:
@@ -94,16 +91,3 @@ class RoutedExperts(Strategy):
                 "a strategy of experts needs a ComposedRetriever as the model: it routes its pictures"
             )
         return learner.model
-
-    @torch.no_grad()
-    def _base_features(
-        self, learner: SupportsLearning, retriever: ComposedRetriever, experience: Any
-    ) -> Tensor:
-        if self.router.names:
-            self.expert.activate(retriever.backbone, None)
-        data, parts = experience.dataset, []
-        with weights_fixed():
-            for start in range(0, len(data), 128):
-                batch = learner.collate([data[i] for i in range(start, min(start + 128, len(data)))])
-                parts.append(retriever.image_features(batch.pictures).pooled)
-        return torch.cat(parts)

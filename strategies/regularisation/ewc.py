@@ -7,9 +7,9 @@ from typing import Annotated, Any, Literal
 from torch import Tensor
 
 from clplat.config.space import Float
+from clplat.mechanisms.anchors import Anchor
 from clplat.mechanisms.importance import fisher, scaled
 from clplat.mechanisms.importance_in_training import RunningFisher
-from clplat.mechanisms.quadratic_anchor import QuadraticAnchor
 from clplat.randomness import generator
 from clplat.training.strategy import Strategy, SupportsLearning
 
@@ -25,7 +25,7 @@ class EWC(Strategy):
     the task loss while a domain is trained (EWC++), so that no further pass over the data is needed and
     the method works in any loop; or measured after it, example by example (`estimate`). Over domains
     ``F <- gamma * F + F_new`` (online EWC). The penalty pulls in an implicit step after the optimizer's
-    (`clplat.mechanisms.quadratic_anchor`), so that no strength is too much for a step size.
+    (`clplat.mechanisms.anchors`), so that no strength is too much for a step size.
 
     Args:
         lam: strength of the penalty. F is scaled to mean 1 over the trained weights, so that the same value
@@ -76,7 +76,7 @@ class EWC(Strategy):
             )
         self.lam, self.gamma, self.decay, self.estimate = lam, gamma, decay, estimate
         self.examples, self.batch_size, self.seed = examples, batch_size, seed
-        self.anchor = QuadraticAnchor(lam, gamma)
+        self.anchor = Anchor(lam, gamma)
         self._running = RunningFisher(decay)
         # What the class says of the default.
         vars(self)["reads_data"] = estimate != "running"

@@ -1,4 +1,4 @@
-"""L2: hold the weights near those of before the domain."""
+"""L2: hold the weights near those of before the domain, by their distance, their direction or a bound."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from clplat.config.space import Choice, Float
-from clplat.mechanisms.quadratic_anchor import QuadraticAnchor
+from clplat.mechanisms.anchors import Anchor, Form
 from clplat.models.names import named_parameters
 from clplat.training.strategy import Strategy, SupportsLearning
 
@@ -18,15 +18,21 @@ __all__ = ["L2Anchor"]
 class L2Anchor(Strategy):
     """The squared distance of all trained weights to earlier ones is added to the loss.
 
-    ``penalty = lam * sum_i (theta_i - theta*_i)^2``
+    ``penalty = lam * sum_i (theta_i - theta*_i)^2``. In the form ``cosine`` it is of every tensor ``2 lam
+    (1 - cos(theta, theta*))``: directions are held and lengths are free. In the form ``ball`` nothing is
+    added: after each step every tensor is taken back to where the root mean square of its changes is at most
+    ``radius``.
 
     Args:
         lam: strength of the penalty.
         anchor: the weights before this domain (ZSCL), or before the stream (L2-SP).
+        form: of what holds them.
+        radius: of the ball, in weights.
 
     References:
         Li et al. 2018 (L2-SP), Explicit Inductive Bias for Transfer Learning with Convolutional Networks,
-        arXiv 1802.01483; as a part of ZSCL: Zheng et al. 2023, arXiv 2303.06628.
+        arXiv 1802.01483; as a part of ZSCL: Zheng et al. 2023, arXiv 2303.06628; the ball: Gouk et al. 2021,
+        Distance-Based Regularisation of Deep Networks for Fine-Tuning, arXiv 2002.08253.
 
     Relations:
         `EWC` holds each weight by its importance instead.
@@ -44,11 +50,13 @@ class L2Anchor(Strategy):
         self,
         lam: Annotated[float, Float(0.01, 10.0, log=True)] = 1.0,
         anchor: Annotated[Literal["previous", "initial"], Choice("previous", "initial")] = "previous",
+        form: Form = "quadratic",
+        radius: Annotated[float, Float(1e-4, 0.1, log=True)] = 0.003,
     ) -> None:
         if not lam >= 0:
             raise ValueError(f"lam must be at least 0, not {lam}")
-        self.lam, self.anchor = lam, anchor
-        self._pull = QuadraticAnchor(strength=2 * lam, decay=0.0)
+        self.lam, self.anchor, self.form, self.radius = lam, anchor, form, radius
+        self._pull = Anchor(2 * lam, decay=0.0, form=form, radius=radius)
 
     def before_experience(self, learner: SupportsLearning, experience: Any) -> None:
         if self.anchor == "initial" and self._pull.anchor:

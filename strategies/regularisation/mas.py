@@ -7,8 +7,8 @@ from typing import Annotated, Any
 from torch import Tensor
 
 from clplat.config.space import Float
+from clplat.mechanisms.anchors import Anchor
 from clplat.mechanisms.importance import sensitivity
-from clplat.mechanisms.quadratic_anchor import QuadraticAnchor
 from clplat.training.strategy import Strategy, SupportsLearning
 
 __all__ = ["MAS"]
@@ -53,7 +53,7 @@ class MAS(Strategy):
         if not (lam >= 0 and batch_size >= 1):
             raise ValueError(f"lam must be at least 0 and batch_size at least 1, not {lam} and {batch_size}")
         self.lam, self.batch_size = lam, batch_size
-        self.anchor = QuadraticAnchor(2 * lam)
+        self.anchor = Anchor(2 * lam)
 
     def loss(self, learner: SupportsLearning, batch: Any, outputs: Any) -> dict[str, Tensor]:
         penalty = self.anchor.penalty(learner.model)

@@ -8,9 +8,9 @@ import torch
 from torch import Tensor
 
 from clplat.config.space import Float
+from clplat.mechanisms.anchors import Anchor
 from clplat.mechanisms.importance import Importance, scaled
 from clplat.mechanisms.importance_in_training import PathIntegral, RunningFisher
-from clplat.mechanisms.quadratic_anchor import QuadraticAnchor
 from clplat.mechanisms.weight_space import padded
 from clplat.training.strategy import Strategy, SupportsLearning
 
@@ -66,7 +66,7 @@ class RWalk(Strategy):
                 f"lam must be at least 0, every at least 1 and xi above 0, not {lam}, {every} and {xi}"
             )
         self.lam, self.decay, self.every, self.xi = lam, decay, every, xi
-        self.anchor = QuadraticAnchor(2 * lam, decay=0.0)  # of the newest F and the averaged s
+        self.anchor = Anchor(2 * lam, decay=0.0)  # of the newest F and the averaged s
         self._fisher, self._path = RunningFisher(decay), PathIntegral()
         self._domain: Importance = {}  # the score of this domain so far
         self._past: Importance = {}  # the average over domains

@@ -7,8 +7,8 @@ from typing import Annotated, Any
 from torch import Tensor
 
 from clplat.config.space import Float
+from clplat.mechanisms.anchors import Anchor
 from clplat.mechanisms.importance_in_training import PathIntegral
-from clplat.mechanisms.quadratic_anchor import QuadraticAnchor
 from clplat.training.strategy import Strategy, SupportsLearning
 
 __all__ = ["SI"]
@@ -52,7 +52,7 @@ class SI(Strategy):
         if not (c >= 0 and xi > 0):
             raise ValueError(f"c must be at least 0 and xi greater than 0, not {c} and {xi}")
         self.c, self.xi = c, xi
-        self.anchor = QuadraticAnchor(2 * c)
+        self.anchor = Anchor(2 * c)
         self._path = PathIntegral()
 
     def loss(self, learner: SupportsLearning, batch: Any, outputs: Any) -> dict[str, Tensor]:

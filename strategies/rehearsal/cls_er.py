@@ -66,7 +66,7 @@ class CLSER(Strategy):
         size: Annotated[int, Int(50, 1000, log=True)] = 200,
         batch_size: int = 64,
         weight: Annotated[float, Float(0.01, 10.0, log=True)] = 0.1,
-        stable_decay: Annotated[float, Float(0.5, 0.999)] = 0.85,
+        stable_decay: Annotated[float, Float(0.5, 0.999)] = 0.9,
         plastic_decay: float = 0.9,
         stable_rate: Annotated[float, Float(0.05, 1.0, log=True)] = 0.7,
         plastic_rate: float = 0.9,

@@ -62,9 +62,10 @@ def test_every_recipe_runs(recipe: Recipe, backbone: str, tmp_path: Path) -> Non
     losses = result["training"].get("loss", [])
     assert all(math.isfinite(value) for value in losses)
     trains = recipe.config["strategy"]["name"] != "frozen"
-    # A step per domain and phase; GDumb's second model is trained on the memories of both.
+    # A step per domain and phase; GDumb's second model is trained on the memories of both, joint training on
+    # the data of both.
     phases = len(resolve(raw).make("strategy").phases(None))
-    assert len(losses) == (domains * phases + (recipe.name == "gdumb") if trains else 0)
+    assert len(losses) == (domains * phases + (recipe.name in ("gdumb", "joint")) if trains else 0)
     assert (result["cost"]["trainable_parameters"] > 0) == trains
     # From the second domain on at the latest.
     for term in resolve(raw).make("strategy").terms:

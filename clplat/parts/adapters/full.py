@@ -13,6 +13,11 @@ from clplat.parts.adapters._targets import in_last_blocks
 
 __all__ = ["Full"]
 
+#: What maps a tower's width to the joint one: of open_clip's towers, of ResNets and of timm's.
+_PROJECTION = re.compile(
+    r"(?:^|\.)(?:visual\.proj|text_projection|attnpool\.c_proj|visual\.head\.proj)(?:\.|$)"
+)
+
 
 class Full(Adapter):
     """Full fine-tuning: trains the base weights in place, with nothing beside them.
@@ -22,7 +27,7 @@ class Full(Adapter):
     Args:
         towers: train one tower or both.
         last: only this many last blocks of each tower and what stands behind them (final layer norm,
-            projection); default everything.
+            projection); 0: the projections into the joint space alone; default everything.
         embeddings: train the token embedding too. It is by far the largest tensor of a small model, and few
             of its rows occur in a stream: the others drift by weight decay alone.
 
@@ -72,7 +77,11 @@ class Full(Adapter):
             names = [key for key in names if not key.endswith("token_embedding.weight")]
         if backbone.model_cfg["vision_cfg"].get("pos_embed_type") == "sin_cos_2d":
             names.remove("visual.positional_embedding")  # fixed by design
-        if self.last is not None:
+        if self.last == 0:
+            names = [key for key in names if _PROJECTION.search(key)]
+            if not names:
+                raise UserError("last is 0; these towers have no projection into a joint space")
+        elif self.last is not None:
             names = in_last_blocks(names, self.last)
         for key in names:
             backbone.model.get_parameter(key).requires_grad_(True)

@@ -33,8 +33,8 @@ class Upcycled(Adapter):
     task no reason to prefer one: they part because a random router sends them other tokens.
 
     Args:
-        experts: number of them, in each block.
-        k: experts that a token goes through; with 1, balance alone trains the router.
+        experts: number of them, in each block; 1 is a copy of the MLP that is trained in its place.
+        k: experts that a token goes through; with 1 of several, balance alone trains the router.
         every: each so-many-th block, the last of a tower among them; the other MLPs stay dense.
         towers: one tower or both.
         balance: weight of the load-balance loss, the mean over the blocks, in training.
@@ -134,11 +134,13 @@ class _Copies(Experts):
         self.each.requires_grad_(True)
         #: The one expert that all tokens go through; None: those that the gate chooses.
         self.only: int | None = None
+        if count == 1:
+            del self.gate  # there is nothing to choose
 
     def forward(self, h: Tensor) -> tuple[Tensor, Route | None]:
-        if self.only is None:
+        if self.only is None and len(self.each) > 1:
             return super().forward(h)
-        out: Tensor = self.each[self.only](h)
+        out: Tensor = self.each[self.only or 0](h)
         return out, None
 
     def made(self, h: Tensor, gates: Tensor) -> Tensor:

@@ -41,3 +41,8 @@ def test_full_fine_tuning_of_the_last_blocks() -> None:
     with pytest.raises(ValueError, match="leave out 'last'"):
         Full(last=1, embeddings=True)
     Full().merge(backbone)
+
+
+def test_the_projections_alone() -> None:
+    assert sorted(Full(last=0).attach(tiny_backbone())) == ["model.text_projection", "model.visual.proj"]
+    assert Full(towers="image", last=0).attach(tiny_backbone()) == ["model.visual.proj"]

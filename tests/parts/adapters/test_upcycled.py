@@ -65,6 +65,14 @@ def test_with_one_expert_per_token_balance_alone_trains_the_router() -> None:
         assert found == [moves] * len(gates)
 
 
+def test_one_expert_is_a_trained_copy_without_a_router() -> None:
+    model = trained(Upcycled(experts=1, k=1), steps=1)
+    grads = {name: p.grad for name, p in model.named_parameters() if ".experts." in name}
+    assert grads and all(grad is not None and bool(grad.any()) for grad in grads.values())
+    assert not [name for name in grads if "gate" in name]
+    assert not model(tiny_collate()(tiny_domains()[0].train[:4])).terms
+
+
 def test_the_losses_have_names_and_weights() -> None:
     both, none = trained(Upcycled(balance=0.1, z=0.2), 1), tiny_retriever(Upcycled(balance=0, z=0)).train()
     batch = tiny_collate()(tiny_domains()[0].train[:4])

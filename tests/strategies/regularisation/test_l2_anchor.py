@@ -3,8 +3,18 @@
 from __future__ import annotations
 
 import pytest
+import torch
 
-from clplat.testing import TinyTowers, nudge, tiny_learner
+from clplat.parts.adapters.full import Full
+from clplat.testing import (
+    TinyTowers,
+    nudge,
+    plain_step,
+    tiny_collate,
+    tiny_domains,
+    tiny_learner,
+    tiny_retriever,
+)
 from clplat.testing.checks import weights
 from strategies import L2Anchor
 
@@ -27,3 +37,34 @@ def test_it_is_the_squared_distance_to_the_weights_before(anchor: str) -> None:
 def test_a_wrong_strength_is_refused() -> None:
     with pytest.raises(ValueError, match="lam must be at least 0, not -1"):
         L2Anchor(lam=-1.0)
+
+
+def test_a_bound_is_kept_by_every_tensor_and_a_direction_by_all() -> None:
+    """After each step: in the ball no tensor is further than its radius, whatever the step."""
+    for form in ("ball", "cosine"):
+        strategy, learner = L2Anchor(lam=1e9, form=form, radius=0.01), tiny_learner(TinyTowers())  # type: ignore[arg-type]
+        strategy.before_experience(learner, None)
+        start = weights(learner.model)
+        plain_step(strategy, learner, tiny_collate()(tiny_domains()[0].train[:8]))
+        for name, p in learner.model.named_parameters():
+            if not p.requires_grad:
+                continue
+            moved = (p.detach() - start[name]).double()
+            if form == "ball":
+                assert float(moved.square().mean().sqrt()) <= 0.01 * (1 + 1e-5)
+            elif float(start[name].norm()) > 0:
+                assert (
+                    float(torch.cosine_similarity(p.detach().flatten(), start[name].flatten(), dim=0))
+                    > 0.9999
+                )
+        assert float(strategy.loss(learner, None, None)["l2"]) >= 0
+
+
+def test_prolip_holds_a_copy_of_the_projection() -> None:
+    """The trap of its public code: a penalty on the distance to the trained tensor itself stays 0."""
+    learner = tiny_learner(tiny_retriever(Full(towers="image", last=0)))
+    strategy = L2Anchor(lam=1.0, anchor="initial")
+    strategy.before_experience(learner, None)
+    assert float(strategy.loss(learner, None, None)["l2"]) == 0.0
+    plain_step(strategy, learner, tiny_collate()(tiny_domains()[0].train[:8]))
+    assert float(strategy.loss(learner, None, None)["l2"]) > 0
