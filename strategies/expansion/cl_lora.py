@@ -137,8 +137,8 @@ class _Halves(Adapter):
 
     def activate(self, backbone: Backbone, name: str | None) -> None:
         state = backbone.adapters
-        assert isinstance(state, LowRankState)
-        state.use([] if name is None else ["shared", name])
+        if isinstance(state, LowRankState):  # before the first is attached the base is bare
+            state.use([] if name is None else ["shared", name])
 
 
 def _pairs(backbone: Backbone) -> Iterator[tuple[LowRank, LowRank | None]]:
