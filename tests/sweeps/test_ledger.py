@@ -44,7 +44,7 @@ def test_each_is_compared_with_plain_training_of_the_same_parts() -> None:
         )
     assert every["er"].against == every["ewc"].against == "naive"
     assert every[every["c_clip"].against].raw["adapter"] == {"name": "lora"}
-    assert every["mod_x"].against == every["ctp"].against, "one twin for equal parts"
+    assert every["mod_x"].against == every["mobileclip"].against, "one twin for equal parts"
     assert every["coda_prompt"].against == "naive", "the strategy brings what is trained"
     assert "reference" not in every[every["zscl"].against].raw
     assert twin({"strategy": "frozen"}) is None and twin({"strategy": "naive"}) is None
