@@ -18,8 +18,11 @@ from clplat.roles import role_of
 
 __all__ = ["BASELINES", "FAMILIES", "System", "about_streams", "extra_inputs", "systems", "twin"]
 
-#: Families of recipes whose idea is a memory, a regulariser, a teacher, a projection, a merge or growth.
-FAMILIES = ("distillation", "expansion", "gradients", "regularisation", "rehearsal", "weight_space")
+#: Families of recipes whose idea is a memory, a regulariser, a teacher, a projection, a merge, growth or a
+#: route, and what papers about streams compare with.
+FAMILIES = (
+    "baselines", "distillation", "expansion", "gradients", "regularisation", "rehearsal", "weight_space",
+)  # fmt: skip
 BASELINES = ("frozen", "naive", "replay", "cumulative")
 #: Slots that bring further data, and teachers that are another model or what one has left.
 _SLOTS = {"reference": "reference data", "transform": "captions of the pictures"}
