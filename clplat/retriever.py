@@ -212,8 +212,9 @@ class ComposedRetriever(RoutedTowers):
         A text alone says nothing about its domain: with experts it goes through the bare base, in training
         through the active adapter, as all else does.
         """
-        self._bare()
-        return self._finish(self.scorer.text(self.text_features(texts, self.said_wants)), "gallery")
+        return self._routed_texts(
+            lambda: self._finish(self.scorer.text(self.text_features(texts, self.said_wants)), "gallery")
+        )
 
     def encode_queries(self, images: Images | Tensor, texts: Texts | Tensor) -> Tensor:
         """Query embeddings (B, D), unit rows, in the gallery's space."""
@@ -241,7 +242,7 @@ class ComposedRetriever(RoutedTowers):
         def finish(made: Tensor) -> Tensor:
             return torch.stack([self._finish(rows.contiguous(), "query") for rows in made.unbind(1)])
 
-        return self._routed(images, encode, finish)
+        return self._routed(images, encode, finish, texts)
 
     def _finish(self, embedding: Tensor, side: Side) -> Tensor:
         if self.head is not None and not self._left_out:

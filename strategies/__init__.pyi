@@ -17,6 +17,7 @@ from strategies.distillation.sub_label import SubLabel as SubLabel
 from strategies.distillation.text_geometry import TextGeometry as TextGeometry
 from strategies.distillation.tower_distill import TowerDistill as TowerDistill
 from strategies.distillation.vocabulary_distill import VocabularyDistill as VocabularyDistill
+from strategies.expansion.data_experts import DataExperts as DataExperts
 from strategies.expansion.growing_composer import GrowingComposer as GrowingComposer
 from strategies.expansion.growing_prompt import GrowingPrompt as GrowingPrompt
 from strategies.expansion.growth_search import GrowthSearch as GrowthSearch
