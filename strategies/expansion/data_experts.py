@@ -90,7 +90,7 @@ class DataExperts(Strategy):
             )
         if self.router.names:
             retriever.requires_grad_(False)
-        features = self._texts(learner, retriever, experience.dataset)
+        features = self._texts(retriever, experience.dataset)
         self._labels = _clusters(features, self.clusters)
         number = len({*self.router.owners})
         for cluster in range(self.clusters):
@@ -126,18 +126,18 @@ class DataExperts(Strategy):
                 parameter.requires_grad_(True)
 
     @torch.no_grad()
-    def _texts(self, learner: SupportsLearning, retriever: ComposedRetriever, data: Any) -> Tensor:
-        """Features (N, D) of the examples' texts under the bare base."""
+    def _texts(self, retriever: ComposedRetriever, data: Any) -> Tensor:
+        """Features (N, D) of what each example says, its query or else its target, under the bare base."""
         if self.router.names:
             self.expert.activate(retriever.backbone, None)
-        found = []
+        said = [text for one in data for text in [one.query.text or one.target.text] if text is not None]
+        if len(said) < len(data):
+            raise UserError("data_experts clusters texts: every example needs one")
         with weights_fixed():
-            for start in range(0, len(data), 128):
-                batch = learner.collate([data[i] for i in range(start, min(start + 128, len(data)))])
-                if not batch.composed:
-                    raise UserError("data_experts clusters texts: every query needs a picture and a text")
-                found.append(retriever.text_features(batch.texts).pooled[batch.text_rows[: len(batch)]])
-        return torch.cat(found)
+            chunks = [said[start : start + 256] for start in range(0, len(said), 256)]
+            return torch.cat(
+                [retriever.text_features(retriever.backbone.tokenize(part)).pooled for part in chunks]
+            )
 
 
 class _OneCluster(Sampler):
