@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from torch import nn
+import torch
+from torch import Tensor, nn
 
 from clplat.errors import UserError
 from clplat.retriever import ComposedRetriever
@@ -18,8 +19,8 @@ __all__ = ["TokenCurriculum"]
 class TokenCurriculum(Strategy):
     """Stages of an experience in which more and more of the input is attended to.
 
-    In a stage a random share of each picture's patches goes through the image tower, in training alone; a
-    stage costs about as much less. What is evaluated sees everything.
+    In a stage a share of each picture's patches, evenly spread, goes through the image tower, in training
+    alone; a stage costs about as much less. What is evaluated sees everything.
 
     Args:
         patches: the share of them, one for each stage.
@@ -63,15 +64,33 @@ class TokenCurriculum(Strategy):
         self._show(learner, self._share)
 
     def _show(self, learner: SupportsLearning, share: float) -> None:
-        from open_clip.transformer import PatchDropout
-
         model = learner.model
         if not isinstance(model, ComposedRetriever) or model.backbone.image_layers is None:
             raise UserError("token_curriculum needs a ComposedRetriever with a vision transformer of CLIP")
         visual, before = model.backbone.model.visual, self._share
         self._share = share
-        if share != before or (share < 1) != isinstance(visual.patch_dropout, PatchDropout):
-            made = PatchDropout(1 - share) if share < 1 else nn.Identity()
+        share = share if any(p.requires_grad for p in visual.parameters()) else 1.0
+        if share != before or (share < 1) != isinstance(visual.patch_dropout, _EvenPatches):
+            made = _EvenPatches(share) if share < 1 else nn.Identity()
             visual.patch_dropout = made.train(visual.training)
             if model.cache is not None:
                 model.cache.refresh()
+
+
+class _EvenPatches(nn.Module):
+    """The first token of (B, 1 + N, W) and an evenly spread share of the others, wherever gradients are on.
+
+    Nothing is drawn, and modes do not matter, which loops set differently: any trains on the same patches.
+    """
+
+    def __init__(self, share: float) -> None:
+        super().__init__()
+        self.prob = 1 - share  # as of open_clip's module for dropped patches: what is trained is not kept
+
+    def forward(self, x: Tensor) -> Tensor:
+        if not torch.is_grad_enabled():
+            return x
+        patches = x.shape[1] - 1
+        count = max(1, round((1 - self.prob) * patches))
+        rows = 1 + torch.arange(count, device=x.device) * patches // count
+        return torch.cat([x[:, :1], x[:, rows]], dim=1)
