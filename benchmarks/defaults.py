@@ -62,7 +62,7 @@ STUDIES = (
     Study("rwalk", "lam", (0.003, 0.01, 0.03, 0.1, 0.3)),
     Study("gem", "margin", (0.0, 0.5, 1.0, 2.0)),
     Study("gpm", "threshold", (0.8, 0.9, 0.95, 0.97, 0.99)),
-    Study("ogd", "examples", (32, 64, 128, 256)),
+    Study("ogd", "examples", (32, 128)),
     Study("er_ace", "weight", (0.25, 0.5, 1.0, 2.0, 4.0)),
     Study("der", "alpha", (0.1, 0.3, 1.0, 3.0, 10.0)),
     Study("cls_er", "stable_decay", (0.7, 0.8, 0.85, 0.9, 0.95)),
@@ -95,12 +95,6 @@ def measured(bed: str, strategy: dict[str, Any], folder: Path) -> tuple[float, f
         found.append((fmean(result["metrics"]["R@10"][-1]), result["scores"][-1]["forgetting_max"]))
     recall, forgetting = zip(*found, strict=True)
     return fmean(recall), fmean(forgetting)
-
-
-def default_of(strategy: str, option: str) -> Any:
-    from clplat.registry import STRATEGIES
-
-    return STRATEGIES.options(strategy)[option].default
 
 
 def lines(folder: Path, wanted: Sequence[str]) -> Iterator[str]:

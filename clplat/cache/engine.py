@@ -122,6 +122,7 @@ class FeatureCache:
         backbone = self.backbone
         needed = checked_wants(wants) if bare else needed_of(backbone, "image", wants)
         kept = self._kept("image", images, needed, bare)
+        pixels = images.pixels.to(self._rows.device) if "input" in needed else None
         if self._runs_live("image", len(images), needed, kept, bare):
             prompt = None if bare else backbone.image_prompt
             own = self.image(images, prompt.wants, bare=True) if prompt is not None and prompt.wants else None
@@ -130,11 +131,10 @@ class FeatureCache:
             found = backbone.image(self._found(kept[0], images), wants, done=kept[0].blocks, raw=bare)
         else:
             kept_rows: dict[str, Any] = {str(cut): self._found(cut, images, bare) for cut in kept}
-            found = ImageFeatures(**kept_rows)
+            found = ImageFeatures(**kept_rows, pixels=pixels)
             if not bare:
                 read_out(backbone, found, wants)
-        found.pixels = images.pixels.to(self._rows.device) if "input" in needed else None
-        found.keys = images.names
+        found.pixels, found.keys = pixels, images.names
         return found
 
     def text(
@@ -151,7 +151,7 @@ class FeatureCache:
             found = self._text_from(kept[0], texts, ids, wants, bare)
         else:
             kept_rows: dict[str, Any] = {str(cut): self._found(cut, texts, bare) for cut in kept}
-            found = TextFeatures(**kept_rows)
+            found = TextFeatures(**kept_rows, input_ids=ids)
             if not bare:
                 read_out(backbone, found, wants)
         found.input_ids, found.texts = ids, texts.said

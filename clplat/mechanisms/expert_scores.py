@@ -72,19 +72,19 @@ def selector(rows: Sequence[Tensor], decay: float = 1e-3) -> Tensor:
     Args:
         rows: inputs (M, D) of each expert.
     """
-    x = torch.cat([F.pad(part.double(), (0, 1), value=1.0) for part in rows])
-    label = torch.cat([torch.full((len(part),), e) for e, part in enumerate(rows)]).to(x.device)
-    share = torch.cat([torch.full((len(part),), 1 / len(part) / len(rows)) for part in rows]).to(x)
-    weight = torch.zeros(len(rows), x.shape[1], dtype=x.dtype, device=x.device, requires_grad=True)
-    optimizer: Any = torch.optim.LBFGS([weight], max_iter=50, line_search_fn="strong_wolfe")
+    with torch.inference_mode(False), torch.enable_grad():  # also where a model is asked for the first time
+        x = torch.cat([F.pad(part.clone().double(), (0, 1), value=1.0) for part in rows])
+        label = torch.cat([torch.full((len(part),), e) for e, part in enumerate(rows)]).to(x.device)
+        share = torch.cat([torch.full((len(part),), 1 / len(part) / len(rows)) for part in rows]).to(x)
+        weight = torch.zeros(len(rows), x.shape[1], dtype=x.dtype, device=x.device, requires_grad=True)
+        optimizer: Any = torch.optim.LBFGS([weight], max_iter=50, line_search_fn="strong_wolfe")
 
-    def closure() -> float:
-        optimizer.zero_grad()
-        entropy = F.cross_entropy(x @ weight.T, label, reduction="none") @ share
-        loss: Any = entropy + decay * weight.square().sum()
-        loss.backward()
-        return float(loss.detach())
+        def closure() -> float:
+            optimizer.zero_grad()
+            entropy = F.cross_entropy(x @ weight.T, label, reduction="none") @ share
+            loss: Any = entropy + decay * weight.square().sum()
+            loss.backward()
+            return float(loss.detach())
 
-    with torch.enable_grad():
         optimizer.step(closure)
-    return weight.detach().float()
+        return weight.detach().float()

@@ -111,9 +111,9 @@ class Encoders(nn.Module):
                 found.pooled = self.model.encode_image(x, normalize=False)
             else:
                 found = image_tower(self.model.visual, x, prompt, needed, done)
+        found.pixels = pixels if "input" in needed and not done else None
         if not raw:
             read_out(self, found, wants)
-        found.pixels = pixels if "input" in needed and not done else None
         return found
 
     def image_bottom(self, pixels: Tensor, blocks: int) -> Tensor:
@@ -167,16 +167,16 @@ class Encoders(nn.Module):
         if self.text_layers is None:
             self._refuse_wants("text", needed, None if bare else self.text_prompt)
             found = TextFeatures(pooled=self.model.encode_text(input_ids, normalize=False))
-            if not raw:
-                read_out(self, found, wants)
         else:
             ends = self.text_ends(input_ids)
             length = int(ends.max()) + 1 if length is None else length
             embeddings = self.embed_text(input_ids[:, :length])
             found = self.text_from_embeddings(
-                embeddings, ends, wants, own=own, other=other, raw=raw, bare=bare, length=length
+                embeddings, ends, needed, own=own, other=other, raw=True, bare=bare, length=length
             )
         found.input_ids = input_ids
+        if not raw:
+            read_out(self, found, wants)
         return found
 
     def text_ends(self, input_ids: Tensor) -> Tensor:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, ClassVar, TypeAlias
 
 from torch import Tensor, nn
@@ -60,6 +61,22 @@ class TowerPrompt(nn.Module):
         Initial values are drawn from torch's generator.
         """
         return False
+
+    #: `fit` looks at the pictures of an experience before it is trained.
+    fits: bool = False
+
+    def fit(self, features: Tensor) -> None:
+        """After `grow`: the pooled features (N, D), without prompt, of what the experience trains on."""
+
+    def shares(self, own: ImageFeatures | TextFeatures) -> tuple[Tensor, Sequence[int]] | None:
+        """The share (B, N) of each of its parts in B inputs, and the growth that each part came with.
+
+        None: all that it has is in all of them. Rows sum to 1.
+
+        Args:
+            own: what `wants` names.
+        """
+        return None
 
     def terms(self, batch: Any, outputs: Any) -> dict[str, Tensor]:
         """Objectives of its own, weighted, as means over the examples of the batch."""

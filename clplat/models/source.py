@@ -18,7 +18,7 @@ __all__ = ["FeatureSource", "LiveTowers"]
 class FeatureSource(Protocol):
     """Answers in place of the backbone's towers; `clplat.cache.engine.FeatureCache` is one."""
 
-    def image(self, images: Images, wants: Wants = POOLED) -> ImageFeatures: ...
+    def image(self, images: Images, wants: Wants = POOLED, *, bare: bool = False) -> ImageFeatures: ...
 
     def text(
         self, texts: Texts, wants: Wants = POOLED, *, other: ImageFeatures | None = None
@@ -56,11 +56,15 @@ class LiveTowers:
     def __init__(self, backbone: Backbone) -> None:
         self.backbone = backbone
 
-    def image(self, images: Images, wants: Wants = POOLED) -> ImageFeatures:
-        """Features of pictures, with their keys; nothing is decoded where nothing is wanted."""
+    def image(self, images: Images, wants: Wants = POOLED, *, bare: bool = False) -> ImageFeatures:
+        """Features of pictures, with their keys; nothing is decoded where nothing is wanted.
+
+        Args:
+            bare: without the prompt.
+        """
         if not wants:
             return ImageFeatures(keys=images.names)
-        found = self.backbone.image(images.pixels.to(self.backbone.logit_scale.device), wants)
+        found = self.backbone.image(images.pixels.to(self.backbone.logit_scale.device), wants, bare=bare)
         found.keys = images.names
         return found
 

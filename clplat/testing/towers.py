@@ -82,10 +82,11 @@ def train_a_little(backbone: Backbone, steps: int = 2) -> set[str]:
         for step in range(steps):
             batch = tiny_collate()(tiny_domains()[step % 2].train[8 * step % 24 :][:8])
             optimizer.zero_grad()
-            loss = tiny_loss(batch, retriever(batch))
+            outputs = retriever(batch)
+            loss = sum(outputs.terms.values(), tiny_loss(batch, outputs))
             if not loss.requires_grad:
                 break
-            loss.backward()  # type: ignore[no-untyped-call]
+            loss.backward()
             reached |= {name for name, p in named.items() if p.grad is not None and bool(p.grad.any())}
             optimizer.step()
     backbone.eval()

@@ -9,6 +9,7 @@ from typing import Any, Literal, get_args
 import torch
 from torch import Tensor, nn
 
+from clplat.mechanisms.carried_gradient import carried
 from clplat.mechanisms.parameter_groups import Group
 from clplat.training.hooks import SupportsLearning
 from clplat.training.phases import Phase
@@ -162,21 +163,7 @@ def _taken(
     pull = {p: g for p, g in zip(trained, found, strict=True) if g is not None}
     values = {name: term.detach() for name, term in terms.items()}
     first = next(iter(values))  # one of them carries the gradient of all
-    carried: Tensor = _Carried.apply(values[first], list(pull.values()), *pull)
-    return {**values, first: carried}, pull
-
-
-class _Carried(torch.autograd.Function):
-    """A value whose gradient is known."""
-
-    @staticmethod
-    def forward(ctx: Any, value: Tensor, gradients: list[Tensor], *parameters: Tensor) -> Tensor:
-        ctx.gradients = gradients
-        return value.clone()
-
-    @staticmethod
-    def backward(ctx: Any, outer: Tensor) -> Any:
-        return (None, None, *(outer * gradient for gradient in ctx.gradients))
+    return {**values, first: carried(values[first], pull)}, pull
 
 
 @contextmanager

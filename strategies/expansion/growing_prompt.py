@@ -8,6 +8,7 @@ from clplat.errors import UserError
 from clplat.parts.prompts._base import Prompt
 from clplat.parts.prompts.coda import CodaPrompt
 from clplat.retriever import ComposedRetriever
+from clplat.training.looking import looked_at
 from clplat.training.strategy import Strategy, SupportsLearning
 
 __all__ = ["GrowingPrompt"]
@@ -37,10 +38,11 @@ class GrowingPrompt(Strategy):
 
     def __init__(self, prompt: Prompt | None = None) -> None:
         self.prompt = prompt
+        vars(self).update(routes=getattr(prompt, "routes", False))
         self._experiences = 0
 
     def before_experience(self, learner: SupportsLearning, experience: Any) -> None:
-        self._grow(learner)
+        self._grow(learner, experience)
         self._experiences += 1
 
     def rebuild(self, learner: SupportsLearning) -> None:
@@ -48,13 +50,15 @@ class GrowingPrompt(Strategy):
         while self._experiences < grown:
             self.before_experience(learner, None)
 
-    def _grow(self, learner: SupportsLearning) -> None:
+    def _grow(self, learner: SupportsLearning, experience: Any) -> None:
         if not isinstance(learner.model, ComposedRetriever):
             raise UserError("growing_prompt needs a ComposedRetriever as the model: it prompts its towers")
         backbone = learner.model.backbone
         if not self._experiences:
             (self.prompt or CodaPrompt()).attach(backbone)
-            return
         prompts = [part for part in (backbone.image_prompt, backbone.text_prompt) if part is not None]
-        if not any([prompt.grow() for prompt in prompts]):
+        if self._experiences and not any([prompt.grow() for prompt in prompts]):
             raise UserError("growing_prompt needs a prompt that grows, such as coda")
+        for prompt in prompts:
+            if prompt.fits and experience is not None:  # None: what it found is in the weights
+                prompt.fit(looked_at(learner, learner.model, experience.dataset))

@@ -50,7 +50,7 @@ class GEM(Strategy):
         self,
         size: Annotated[int, Int(50, 1000, log=True)] = 200,
         batch_size: int = 64,
-        margin: Annotated[float, Float(0.0, 1.0)] = 0.5,
+        margin: Annotated[float, Float(0.0, 2.0)] = 0.5,
         seed: int | None = None,
     ) -> None:
         if not margin >= 0:

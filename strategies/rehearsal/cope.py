@@ -66,7 +66,7 @@ class CoPE(Strategy):
         self,
         size: Annotated[int, Int(50, 1000, log=True)] = 200,
         batch_size: int = 64,
-        weight: Annotated[float, Float(0.1, 10.0, log=True)] = 1.0,
+        weight: Annotated[float, Float(0.1, 30.0, log=True)] = 3.0,
         momentum: Annotated[float, Float(0.5, 0.999)] = 0.9,
         temperature: Annotated[float, Float(0.05, 1.0, log=True)] = 0.2,
         seed: int | None = None,

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from typing import Annotated, Any
 
+import torch
 from torch import Tensor
 
 from clplat.config.space import Float, Int
 from clplat.data.batch import Batch
+from clplat.mechanisms.carried_gradient import Source, apart
 from clplat.mechanisms.memory import Memory
 from clplat.mechanisms.memory.composition import enough, stored_batch
 from clplat.mechanisms.regions import broken_up, reorganised, same_text
@@ -25,12 +27,19 @@ class Reorganize(Strategy):
     of a picture from one of the drawn triplets that hold it and have the same text, in reference and target
     alike, so that the text stays true. ``loss = task(batch) + weight * task(reorganised memory batch)``.
 
+    Updates may be asynchronous: weights low in the towers, or high, learn from the current batch alone, or
+    from the rehearsed one alone, once there is one.
+
     Args:
         size: exemplars in the memory, over all domains.
         batch_size: exemplars per step.
         weight: of the rehearsed examples' loss.
         grid: regions in a row of a picture.
         kept: regions of each exemplar that are stored.
+        lower: what the lower part of each tower learns from: ``both``, ``current`` (whole pictures, without
+            seams) or ``replay``.
+        upper: likewise, of the upper part and all that is outside the towers.
+        split: share of a tower's depth that is its lower part.
         seed: of all draws; by default the experiment's.
 
     References:
@@ -60,15 +69,19 @@ class Reorganize(Strategy):
         weight: Annotated[float, Float(0.25, 4.0, log=True)] = 1.0,
         grid: int = 2,
         kept: int = 2,
+        lower: Source = "both",
+        upper: Source = "both",
+        split: Annotated[float, Float(0.1, 0.9)] = 0.5,
         seed: int | None = None,
     ) -> None:
-        if not (weight >= 0 and grid >= 1 and 1 <= kept <= grid * grid):
+        if not (weight >= 0 and grid >= 1 and 1 <= kept <= grid * grid and 0 <= split <= 1):
             raise ValueError(
-                "weight must be at least 0, grid at least 1 and kept in 1..grid^2, "
-                f"not {weight}, {grid} and {kept}"
+                "weight must be at least 0, grid at least 1, kept in 1..grid^2 and split in [0, 1], "
+                f"not {weight}, {grid}, {kept} and {split}"
             )
         self.size, self.batch_size, self.weight = size, enough(batch_size), weight
         self.grid, self.kept, self.seed = grid, kept, seed
+        self.lower, self.upper, self.split = lower, upper, split
         self.memory = Memory(size, "balanced", seed or 0)
 
     def loss(self, learner: SupportsLearning, batch: Any, outputs: Any) -> dict[str, Tensor]:
@@ -86,7 +99,11 @@ class Reorganize(Strategy):
         stored = stored_batch(self.memory, self.batch_size, outputs, join=join)
         if stored is None:
             return {}
-        return {"replay": self.weight * learner.task_loss(stored, learner.predict(stored))}
+        term = self.weight * learner.task_loss(stored, learner.predict(stored))
+        if {self.lower, self.upper} != {"both"} and torch.is_grad_enabled():
+            current = learner.task_loss(batch, outputs)
+            term = apart(learner.model, current, term, self.lower, self.upper, self.split)
+        return {"replay": term}
 
     def after_experience(self, learner: SupportsLearning, experience: Any) -> None:
         self.memory.add(learner, learner.data())

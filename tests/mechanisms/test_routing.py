@@ -116,7 +116,8 @@ def test_a_selector_is_fitted_anew_with_every_expert() -> None:
     router = Router(Routing(by="learned", inside=None, top=2))
     for i, mean in enumerate(MEANS):
         router.add(f"{i}", around(mean, 10 * (i + 1)))
-    w = router._fitted().double().numpy()
+    with torch.inference_mode():  # where a loaded model is asked for the first time
+        w = router._fitted().clone().double().numpy()
     gradient = 2e-3 * w
     for e, expert in enumerate(router.experts):
         for row in expert["rows"].double().numpy():

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import ast
 import re
+import runpy
 import shlex
 import subprocess
 import sys
+from collections.abc import Callable
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
@@ -62,20 +64,46 @@ def test_methods_of_a_script_are_all_different() -> None:
         assert len(set(configs)) == len(configs), name
 
 
-def test_a_script_runs_from_its_command_line(small_backbone: Path, tmp_path: Path) -> None:
+@pytest.fixture(params=["here", pytest.param("in a process of its own", marks=pytest.mark.slow)])
+def started(
+    request: pytest.FixtureRequest,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> Callable[..., str]:
+    """Run a file as a script in an empty folder; what it prints."""
+
+    def here(script: Path, *words: str) -> str:
+        monkeypatch.chdir(tmp_path)
+        monkeypatch.setattr(sys, "argv", [str(script), *words])
+        with pytest.raises(SystemExit) as stopped:
+            runpy.run_path(str(script), run_name="__main__")
+        assert stopped.value.code == 0
+        return capsys.readouterr().out
+
+    def apart(script: Path, *words: str) -> str:
+        command = [sys.executable, str(script), *words]
+        done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path)
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
+    return here if request.param == "here" else apart
+
+
+def test_a_script_runs_from_its_command_line(
+    small_backbone: Path, tmp_path: Path, started: Callable[..., str]
+) -> None:
     sizes = {"train": 32, "domains": 2, "queries": 20, "gallery": 20, "size": 16}
     words = [word for key, value in sizes.items() for word in (f"--scenario.{key}", str(value))]
     words += ["--backbone", f"local-dir:{small_backbone}", "--train.epochs", "1", "--seeds", "0"]
     words += ["--controls", "frozen", "--no-track", "--out", str(tmp_path / "out")]
-    script = ROOT / "sweeps" / "memory_size.py"
-    done = subprocess.run([sys.executable, str(script), *words], capture_output=True, text=True, cwd=tmp_path)
-    assert done.returncode == 0, done.stderr
+    printed = started(ROOT / "sweeps" / "memory_size.py", *words)
     outcome = read_json(tmp_path / "out" / "sweep.json")
     assert outcome["status"] == "complete" and outcome["seeds"] == [0]
     assert outcome["command"].startswith("python sweeps/memory_size.py --scenario.train 32")
     labels = {row["label"] for row in outcome["rows"]}
     assert labels == {*SCRIPTS["memory_size"].entries(), "frozen"}
-    assert all(label in done.stdout for label in labels)
+    assert all(label in printed for label in labels)
     assert (tmp_path / "out" / "figure.png").read_bytes().startswith(b"\x89PNG")
     assert outcome["question"][:40] in (tmp_path / "out" / "report.html").read_text(encoding="utf-8")
     _page_describes(outcome)

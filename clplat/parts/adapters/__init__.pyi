@@ -1,5 +1,6 @@
 # Written by `make check`; do not edit.
 
+from clplat.parts.adapters.bound import Bound as Bound
 from clplat.parts.adapters.deeper import Deeper as Deeper
 from clplat.parts.adapters.full import Full as Full
 from clplat.parts.adapters.long_text import LongText as LongText

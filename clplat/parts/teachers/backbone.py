@@ -15,6 +15,7 @@ from clplat.errors import UserError
 from clplat.mechanisms.teacher import Predicts
 from clplat.models.backbone import Backbone
 from clplat.models.features import ImageFeatures, TextFeatures, Wants, in_float
+from clplat.models.other_inputs import fitted_ids, fitted_pixels, same_words
 from clplat.models.outputs import Outputs
 from clplat.parts.teachers._base import TeacherPart, of_triplets
 from clplat.parts.teachers._rows import NamedRows
@@ -56,7 +57,7 @@ class OtherBackbone(TeacherPart):
         """The backbone on the student's device; a run that resumes inside an experience does not begin it."""
         if self._backbone is None:
             backbone = Backbone.load(self.model, self.pretrained)
-            _same_words(backbone, learner.model)
+            same_words(backbone, getattr(learner.model, "backbone", None))
             self._backbone = backbone.to(next(learner.model.parameters()).device)
             self._rows = NamedRows({"weights": backbone.fingerprint(), "size": backbone.image_size})
         return self._backbone
@@ -85,21 +86,21 @@ class OtherBackbone(TeacherPart):
         if {*wants} == {"tokens"}:
 
             def make(rows: list[int]) -> Tensor:
-                found = backbone.image(_fitted(images.at(rows), backbone), wants).tokens
+                found = backbone.image(fitted_pixels(images.at(rows), backbone), wants).tokens
                 assert found is not None
                 return found.float()
 
             return ImageFeatures(
                 tokens=self._rows.stored(learner.model, images.kind, images.names, make, "tokens")
             )
-        return in_float(backbone.image(_fitted(images.pixels, backbone), wants))
+        return in_float(backbone.image(fitted_pixels(images.pixels, backbone), wants))
 
     @torch.no_grad()
     def text_features(self, learner: Predicts, texts: Texts, wants: Wants) -> TextFeatures:
         backbone = self._ready(learner)
         if {*wants} == {"pooled"}:
             return TextFeatures(pooled=self._read(learner.model, texts))
-        return in_float(backbone.text(self._ids(texts.ids, texts.lengths), wants))
+        return in_float(backbone.text(fitted_ids(texts.ids, texts.lengths, backbone), wants))
 
     def keep(self, path: Path) -> None:
         """Write the features that it has made, by name, for the teacher `KeptFeatures`.
@@ -132,7 +133,10 @@ class OtherBackbone(TeacherPart):
         """Unit rows of pictures."""
         backbone: Any = self._backbone
         return self._unit(
-            model, images.kind, images.names, lambda rows: backbone.image(_fitted(images.at(rows), backbone))
+            model,
+            images.kind,
+            images.names,
+            lambda rows: backbone.image(fitted_pixels(images.at(rows), backbone)),
         )
 
     def _read(self, model: Any, texts: Texts) -> Tensor:
@@ -140,40 +144,10 @@ class OtherBackbone(TeacherPart):
         backbone: Any = self._backbone
 
         def make(rows: list[int]) -> Any:
-            ids = self._ids(texts.ids[rows], [texts.lengths[i] for i in rows])
+            ids = fitted_ids(texts.ids[rows], [texts.lengths[i] for i in rows], backbone)
             return backbone.text(ids, length=ids.shape[1])  # no bit depends on the other texts
 
         return self._unit(model, "text", texts.names, make)
 
     def _unit(self, model: Any, kind: str, names: list[str], make: Callable[[list[int]], Any]) -> Tensor:
         return self._rows(model, kind, names, lambda rows: F.normalize(make(rows).pooled.float(), dim=-1))
-
-    def _ids(self, ids: Tensor, lengths: list[int]) -> Tensor:
-        """Token ids in the context of the teacher.
-
-        Raises:
-            UserError: a text is longer than that.
-        """
-        backbone: Any = self._backbone
-        ids, room = ids.to(backbone.logit_scale.device), backbone.context_length
-        if max(lengths) > room:
-            raise UserError(f"a text is longer than the {room} tokens of the teacher '{self.model}'")
-        return F.pad(ids, (0, max(0, room - ids.shape[1])))[:, :room]
-
-
-def _fitted(pixels: Tensor, backbone: Backbone) -> Tensor:
-    """Pixels on the backbone's device and of its size."""
-    pixels, size = pixels.to(backbone.logit_scale.device), (backbone.image_size,) * 2
-    if pixels.shape[-2:] == size:
-        return pixels
-    resized = F.interpolate(pixels.float(), size, mode="bicubic", antialias=True)
-    return resized.round().clamp(0, 255).to(torch.uint8)
-
-
-def _same_words(backbone: Backbone, model: Any) -> None:
-    """Refuse a teacher that reads other token ids than the student's tokenizer writes."""
-    own = getattr(getattr(model, "backbone", None), "tokenize", None)
-    if own is not None:
-        mine, theirs = (Texts(tokenize(["a red shoe"])).names for tokenize in (own, backbone.tokenize))
-        if mine != theirs:
-            raise UserError(f"the teacher '{backbone.name}' reads other tokens than the model's own backbone")

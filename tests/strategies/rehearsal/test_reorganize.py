@@ -9,9 +9,19 @@ import torch
 
 from clplat.data.batch import Batch
 from clplat.errors import UserError
+from clplat.mechanisms.carried_gradient import Source
+from clplat.mechanisms.parameter_groups import relative_depths
 from clplat.mechanisms.regions import broken_up, reorganised, same_text
+from clplat.parts.adapters.full import Full
 from clplat.randomness import generator
-from clplat.testing import TinyTowers, tiny_collate, tiny_domains, tiny_learner, tiny_loss
+from clplat.testing import (
+    TinyTowers,
+    tiny_collate,
+    tiny_domains,
+    tiny_learner,
+    tiny_loss,
+    tiny_retriever,
+)
 from strategies import Reorganize, Replay
 
 DATA = tiny_domains()[0].train
@@ -68,3 +78,44 @@ def test_the_loss_is_that_of_whole_pictures() -> None:
     expected = 0.5 * float(tiny_loss(together, learner.predict(together)).detach())
     found = strategy.loss(learner, BATCH, learner.predict(BATCH))["replay"]
     assert float(found.detach()) == pytest.approx(expected, rel=1e-5)
+
+
+def test_parts_of_the_towers_learn_from_one_kind_of_examples() -> None:
+    """Asynchronous updating: whose gradient each weight has, against those of both losses apart."""
+    plain, model = Reorganize(size=20, batch_size=20, weight=0.5, kept=4), tiny_retriever(Full()).eval()
+    learner = tiny_learner(model)
+    learner.dataset = list({example.text: example for example in DATA}.values())  # no two to be mixed
+    plain.after_experience(learner, None)
+    named = {name: p for name, p in model.named_parameters() if p.requires_grad}
+    depths = relative_depths([*named])
+    assert {value < 0.5 for value in depths.values()} == {True, False}
+
+    def gradients(strategy: Reorganize | None, task: bool) -> dict[str, torch.Tensor]:
+        outputs = learner.predict(BATCH)
+        loss = learner.task_loss(BATCH, outputs) if task else torch.zeros(())
+        if strategy is not None:
+            strategy.memory = plain.memory
+            loss = loss + strategy.loss(learner, BATCH, outputs)["replay"]
+        found = torch.autograd.grad(loss, [*named.values()], allow_unused=True)
+        return {
+            n: torch.zeros_like(p) if g is None else g for (n, p), g in zip(named.items(), found, strict=True)
+        }
+
+    task, replay = gradients(None, True), gradients(plain, False)
+    wanted = {
+        "current": task,
+        "replay": replay,
+        "both": {name: task[name] + replay[name] for name in named},
+    }
+    lower: Source
+    upper: Source
+    for lower, upper in (("current", "both"), ("replay", "current"), ("both", "replay")):
+        strategy = Reorganize(20, 20, 0.5, kept=4, lower=lower, upper=upper)
+        found = gradients(strategy, True)
+        for name in named:
+            own = wanted[lower if depths[name] < 0.5 else upper][name]
+            assert torch.allclose(found[name], own, atol=1e-5), (lower, upper, name)
+    value = strategy.loss(learner, BATCH, learner.predict(BATCH))["replay"]
+    assert float(value.detach()) == pytest.approx(
+        float(plain.loss(learner, BATCH, learner.predict(BATCH))["replay"].detach()), rel=1e-5
+    )

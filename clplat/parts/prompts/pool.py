@@ -1,0 +1,227 @@
+"""A pool of prompts with keys: each picture takes those whose keys its frozen feature is nearest to."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Annotated, Any, ClassVar, Literal
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import normalize
+
+from clplat.config.space import Choice, Float, Int
+from clplat.errors import UserError
+from clplat.mechanisms.expert_scores import centres_of, distances
+from clplat.models.backbone import Backbone
+from clplat.models.features import POOLED, ImageFeatures, TextFeatures
+from clplat.models.prompt import Prefix, TowerPrompt
+from clplat.parts.prompts._base import Prompt
+
+__all__ = ["PoolPrompt"]
+
+
+class PoolPrompt(Prompt):
+    """Prompts of the image tower, of which each picture gets the ``top`` nearest by their keys.
+
+        pull = -mean_x sum_{m chosen for x} cos(q(x), k_m)
+
+    is added to the loss with a weight of ``pull``: it draws the chosen keys to the pictures. The query q is
+    the pooled feature of the tower without the prompt; a picture's prompts depend on the picture alone.
+
+    `clplat.models.prompt.TowerPrompt.grow` freezes the pool and adds as many again; the strategy
+    ``growing_prompt`` calls it for every domain. In training a pool that has grown uses its newest prompts
+    alone, without matching: whose domain a training picture is, is known.
+
+    Args:
+        size: prompts, of each growth.
+        top: prompts that a picture gets, N.
+        length: vectors of each prompt; of prefixes, keys, and as many values.
+        form: ``tokens`` go through the tower beside those of the picture, a ``prefix`` into attention alone.
+        first: the first layer with prompts, 0 the lowest.
+        depth: layers with prompts of their own; of tokens, those after go on with what became of them.
+        general: the lowest layers that get a prefix which all pictures share and every domain trains on.
+        keys: learnt and pulled (``trained``), or k-means centres of each domain's frozen features
+            (``centroids``), of which the nearest by the Manhattan distance decides.
+        centres: of each prompt that goes by centroids.
+        pull: weight of the pull, for trained keys.
+
+    Raises:
+        ValueError: a size below 1, more prompts for a picture than there are, no pull for trained keys.
+
+    What is trained: ``size * depth * length * width`` numbers, twice that for prefixes; the keys, ``size *
+    joint width``; and ``2 * general * length * width``.
+
+    Reference:
+        Wang et al., "Learning to Prompt for Continual Learning" (L2P), CVPR 2022, arXiv:2112.08654, and
+        "DualPrompt", ECCV 2022, arXiv:2204.04799; Wang et al., "S-Prompts Learning with Pre-trained
+        Transformers", NeurIPS 2022, arXiv:2207.12819.
+
+    Example:
+        >>> from clplat.testing.tiny import tiny_backbone
+        >>> PoolPrompt(size=3, top=2).attach(tiny_backbone())
+        ['image_prompt.grown.0.vectors', 'image_prompt.grown.0.keys']
+    """
+
+    #: With one pool for each domain, which one a picture takes can be right or wrong.
+    routes: ClassVar[bool] = True
+
+    def __init__(
+        self,
+        size: Annotated[int, Int(1, 20, log=True)] = 10,
+        top: Annotated[int, Int(1, 5)] = 5,
+        length: Annotated[int, Int(1, 10)] = 5,
+        form: Annotated[Literal["tokens", "prefix"], Choice("tokens", "prefix")] = "tokens",
+        first: int = 0,
+        depth: int = 1,
+        general: int = 0,
+        keys: Literal["trained", "centroids"] = "trained",
+        centres: int = 5,
+        pull: Annotated[float, Float(0.01, 1.0, log=True)] = 0.1,
+    ) -> None:
+        if min(size, top, length, depth, centres) < 1 or min(first, general) < 0:
+            raise ValueError("size, top, length, depth and centres must be at least 1, first and general 0")
+        if top > size:
+            raise ValueError(f"a picture cannot get {top} of {size} prompts")
+        if form not in ("tokens", "prefix") or keys not in ("trained", "centroids"):
+            raise ValueError(f"form is tokens or prefix, keys trained or centroids, not {form} and {keys}")
+        if form == "tokens" and first:
+            raise ValueError("tokens enter at the lowest layer: first is 0 for them")
+        if not pull > 0:
+            raise ValueError(f"pull must be above 0, or keys stay where they were drawn, not {pull}")
+        self.size, self.top, self.length, self.form = size, top, length, form
+        self.first, self.depth, self.general = first, depth, general
+        self.keys, self.centres, self.pull = keys, centres, pull
+
+    def attach(self, backbone: Backbone) -> list[str]:
+        """Install the first prompts; they are drawn from torch's generator.
+
+        Raises:
+            UserError: the tower takes no prompt or has one, or it has no such layers.
+        """
+        if backbone.image_prompt is not None:
+            raise UserError("a prompt of the image tower is attached already")
+        if backbone.image_layers is None or backbone.image_width is None:
+            raise UserError(f"the image tower of backbone '{backbone.name}' takes no prompt")
+        if self.first >= backbone.image_layers:
+            raise UserError(f"first is {self.first}, but the image tower has {backbone.image_layers} layers")
+        depth = min(self.depth, backbone.image_layers - self.first)
+        pool = _Pool(self, depth, backbone.image_width, backbone.embed_dim)
+        pool.grow()
+        backbone.image_prompt = pool.to(backbone.logit_scale)
+        return [f"image_prompt.{name}" for name, _ in pool.named_parameters()]
+
+
+class _Pool(TowerPrompt):
+    """All prompts, those of one growth together, and the general ones."""
+
+    wants: ClassVar[frozenset[str]] = POOLED
+
+    def __init__(self, options: PoolPrompt, depth: int, width: int, joint: int) -> None:
+        super().__init__()
+        self.top, self.tokens, self.first = options.top, options.form == "tokens", options.first
+        self.pull, self.centred = options.pull, options.keys == "centroids"
+        self.length = options.top * options.length if self.tokens else 0
+        self.fits = self.centred
+        places = options.length * (1 if self.tokens else 2)
+        self.sizes = (depth, options.size, places, width, joint, options.centres)
+        self.grown = nn.ModuleList()
+        shared = torch.empty(options.general, 2 * options.length, width).uniform_(-1, 1)
+        self.general = nn.Parameter(shared) if options.general else None
+        self.pulls: list[Tensor] = []
+
+    def grow(self) -> bool:
+        self.grown.requires_grad_(False)
+        self.grown.append(_Grown(*self.sizes, self.centred).to(next(self.parameters(), torch.empty(0))))
+        return True
+
+    def fit(self, features: Tensor) -> None:
+        newest: Any = self.grown[-1]
+        centres = centres_of(normalize(features.float(), dim=-1), len(newest.centres))
+        missing = len(newest.centres) - len(centres)  # fewer pictures than centres: the last one again
+        newest.centres.copy_(torch.cat([centres, centres[-1:].expand(missing, -1)]))
+
+    def begin(
+        self,
+        own: ImageFeatures | TextFeatures | None,
+        other: ImageFeatures | TextFeatures | None = None,
+    ) -> TowerPrompt:
+        assert own is not None
+        query = normalize(own.pooled.detach().float(), dim=-1)
+        scores, vectors = self._scores(query), torch.cat([part.vectors for part in self._parts], dim=1)
+        newest = self.training and len(self.grown) > 1
+        if newest:
+            scores, vectors = scores[:, -self.sizes[1] :], self._parts[-1].vectors
+        best, chosen = scores.topk(self.top, dim=1)
+        if self.training and torch.is_grad_enabled() and not self.centred:
+            self.pulls.append(best.sum(1))
+        taken = vectors[:, chosen].transpose(0, 1).flatten(2, 3)  # (B, depth, top * places, W)
+        return _Taken(taken, self.general, self.tokens, self.first, self.length, chosen.shape[1])
+
+    def shares(self, own: ImageFeatures | TextFeatures) -> tuple[Tensor, Sequence[int]]:
+        scores = self._scores(normalize(own.pooled.float(), dim=-1))
+        chosen = scores.topk(self.top, dim=1).indices
+        weights = torch.zeros_like(scores).scatter(1, chosen, 1 / chosen.shape[1])
+        return weights, [number for number, part in enumerate(self._parts) for _ in range(part.size)]
+
+    def forward(self, layer: int) -> Tensor | None:
+        return None
+
+    def terms(self, batch: Any, outputs: Any) -> dict[str, Tensor]:
+        """``pull``, of the pictures of a training step."""
+        pulls, self.pulls = self.pulls, []
+        return {"pull": -self.pull * torch.cat(pulls).mean()} if pulls else {}
+
+    @property
+    def _parts(self) -> list[Any]:
+        return list(self.grown)
+
+    def _scores(self, query: Tensor) -> Tensor:
+        """How near queries are to the prompts, (B, M)."""
+        if not self.centred:
+            return query @ normalize(torch.cat([part.keys for part in self._parts]), dim=-1).T
+        found = [-distances(query, part.centres, "manhattan").min(1).values for part in self._parts]
+        return torch.stack(found, 1).repeat_interleave(self.sizes[1], 1)
+
+
+class _Grown(nn.Module):
+    """What one growth adds: prompts (depth, M, places, width), keys (M, joint) or centres (C, joint)."""
+
+    def __init__(
+        self, depth: int, size: int, places: int, width: int, joint: int, centres: int, centred: bool
+    ) -> None:
+        super().__init__()
+        self.size = size
+        self.vectors = nn.Parameter(torch.empty(depth, size, places, width).uniform_(-1, 1))
+        if centred:
+            self.register_buffer("centres", torch.zeros(centres, joint))
+        else:
+            self.keys = nn.Parameter(torch.empty(size, joint).uniform_(-1, 1))
+
+
+class _Taken(TowerPrompt):
+    """The prompts of one pass."""
+
+    def __init__(
+        self, taken: Tensor, general: Tensor | None, tokens: bool, first: int, length: int, top: int
+    ) -> None:
+        super().__init__()
+        self.taken, self.shared, self.tokens = taken, general, tokens
+        self.first, self.length, self.top = first, length, top
+
+    def forward(self, layer: int) -> Tensor | None:
+        return self.taken[:, layer] if self.tokens and layer < self.taken.shape[1] else None
+
+    def prefix(self, layer: int) -> Prefix | None:
+        found: list[tuple[Tensor, Tensor]] = []
+        if self.shared is not None and layer < len(self.shared):
+            keys, values = self.shared[layer].expand(len(self.taken), -1, -1).chunk(2, dim=1)
+            found.append((keys, values))
+        own = layer - self.first
+        if not self.tokens and 0 <= own < self.taken.shape[1]:
+            # Of each prompt the first half are keys.
+            count, width = len(self.taken), self.taken.shape[-1]
+            keys, values = self.taken[:, own].view(count, self.top, -1, width).chunk(2, dim=2)
+            found.append((keys.flatten(1, 2), values.flatten(1, 2)))
+        if not found:
+            return None
+        return torch.cat([k for k, _ in found], dim=1), torch.cat([v for _, v in found], dim=1)

@@ -1,0 +1,125 @@
+"""Pools of prompts by hand: which are taken, where they go, what is pulled, and what a growth changes."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from clplat.errors import UserError
+from clplat.models.backbone import Backbone
+from clplat.models.features import ImageFeatures
+from clplat.parts.composers.sum import Sum
+from clplat.parts.prompts.pool import PoolPrompt
+from clplat.randomness import seeded
+from clplat.retriever import ComposedRetriever
+from clplat.testing import tiny_backbone, tiny_collate, tiny_domains
+
+QUERY = torch.randn(4, 24, generator=torch.Generator().manual_seed(0))
+
+
+def prompted(grown: int = 1, **options: Any) -> Backbone:
+    backbone = tiny_backbone()
+    with seeded(0, "pool"):
+        PoolPrompt(**{"size": 3, "top": 2, "length": 2, **options}).attach(backbone)
+        for _ in range(grown - 1):
+            assert backbone.image_prompt is not None and backbone.image_prompt.grow()
+    return backbone.eval()
+
+
+def nearest(query: torch.Tensor, keys: torch.Tensor, top: int) -> list[int]:
+    """By cosine, best first, in float64."""
+    q, k = query.double().numpy(), keys.detach().double().numpy()
+    cosines = k @ q / np.linalg.norm(k, axis=1) / np.linalg.norm(q)
+    return [int(m) for m in np.argsort(-cosines)[:top]]
+
+
+def test_tokens_of_the_nearest_keys_go_in_front_one_prompt_after_the_other() -> None:
+    prompt: Any = prompted(grown=2).image_prompt
+    chosen = prompt.begin(ImageFeatures(pooled=QUERY))
+    vectors = torch.cat([part.vectors for part in prompt.grown], 1)[0]
+    keys = torch.cat([part.keys for part in prompt.grown])
+    for row, q in enumerate(QUERY):
+        expected = torch.cat([vectors[m] for m in nearest(q, keys, 2)])
+        assert torch.equal(chosen(0)[row], expected) and expected.shape == (4, 32)
+    assert chosen(1) is None and chosen.prefix(0) is None and prompt.length == 4
+
+
+def test_prefixes_in_chosen_layers_and_a_general_one_in_the_lowest() -> None:
+    prompt: Any = prompted(form="prefix", first=1, depth=1, general=1, size=2, top=2).image_prompt
+    chosen = prompt.begin(ImageFeatures(pooled=QUERY))
+    keys, values = chosen.prefix(0)
+    assert torch.equal(keys[2], prompt.general[0, :2]) and torch.equal(values[2], prompt.general[0, 2:])
+    keys, values = chosen.prefix(1)
+    for row, q in enumerate(QUERY):
+        own = [prompt.grown[0].vectors[0, m] for m in nearest(q, prompt.grown[0].keys, 2)]
+        assert torch.equal(keys[row], torch.cat([vectors[:2] for vectors in own]))
+        assert torch.equal(values[row], torch.cat([vectors[2:] for vectors in own]))
+    assert chosen(0) is None and prompt.length == 0
+
+
+def test_the_pull_by_hand_and_the_newest_prompts_alone_in_training() -> None:
+    prompt: Any = prompted(grown=2, pull=0.5).image_prompt.train()
+    chosen = prompt.begin(ImageFeatures(pooled=QUERY))
+    new, pulled = prompt.grown[1], []
+    for row, q in enumerate(QUERY):
+        own = nearest(q, new.keys, 2)
+        assert torch.equal(chosen(0)[row], torch.cat([new.vectors[0, m] for m in own]))
+        k, unit = new.keys.detach().double().numpy()[own], q.double().numpy()
+        pulled.append(float((k @ unit / np.linalg.norm(k, axis=1) / np.linalg.norm(unit)).sum()))
+    found = prompt.terms(None, None)["pull"]
+    assert found.item() == pytest.approx(-0.5 * np.mean(pulled), abs=1e-6)
+    found.backward()
+    assert new.keys.grad.any() and prompt.grown[0].keys.grad is None and prompt.terms(None, None) == {}
+
+
+def test_a_growth_freezes_the_pool_and_leaves_the_general_prompt_to_all() -> None:
+    prompt: Any = prompted(grown=2, form="prefix", general=1).image_prompt
+    trained = [name for name, p in prompt.named_parameters() if p.requires_grad]
+    assert trained == ["general", "grown.1.vectors", "grown.1.keys"]
+
+
+def test_centroids_of_each_domain_decide_by_the_manhattan_distance() -> None:
+    prompt: Any = prompted(size=1, top=1, keys="centroids", centres=2).image_prompt
+    draw = torch.Generator().manual_seed(1)
+    rows = [torch.randn(6, 24, generator=draw) + 2 * torch.eye(24)[i] for i in (0, 1)]
+    prompt.fit(rows[0])
+    prompt.grow()
+    prompt.fit(rows[1][:1])  # fewer pictures than centres
+    shares, owners = prompt.shares(ImageFeatures(pooled=QUERY))
+    held = [part.centres.double().numpy() for part in prompt.grown]
+    for row, q in enumerate(QUERY.double().numpy()):
+        unit = q / np.linalg.norm(q)
+        distances = [min(np.abs(unit - centre).sum() for centre in centres) for centres in held]
+        assert shares[row].tolist() == [float(i == int(np.argmin(distances))) for i in (0, 1)]
+    assert list(owners) == [0, 1]
+    assert not [name for name, _ in prompt.named_parameters() if "keys" in name]
+
+
+def test_shares_name_the_growth_of_each_prompt() -> None:
+    model = ComposedRetriever(prompted(grown=2), Sum()).eval()
+    batch = tiny_collate()(tiny_domains()[0].train[:3])
+    found = model.shares(batch.reference)
+    assert found is not None
+    shares, owners = found
+    assert list(owners) == [0, 0, 0, 1, 1, 1] and torch.equal(shares.sum(1), torch.ones(3))
+    keys = torch.cat([part.keys for part in model.backbone.image_prompt.grown])  # type: ignore[union-attr]
+    query = tiny_backbone().image(batch.reference).pooled
+    for row, q in zip(shares, query, strict=True):
+        assert sorted(row.nonzero()[:, 0].tolist()) == sorted(nearest(q, keys, 2))
+
+
+def test_wrong_options_are_refused() -> None:
+    for wrong, said in (
+        ({"top": 4}, "cannot get 4 of 3"),
+        ({"first": 1}, "tokens enter at the lowest layer"),
+        ({"pull": 0.0}, "pull must be above 0"),
+        ({"form": "word"}, "form is tokens or prefix"),
+        ({"size": 0}, "must be at least 1"),
+    ):
+        with pytest.raises(ValueError, match=said):
+            prompted(**wrong)
+    with pytest.raises(UserError, match="first is 9, but the image tower has 2 layers"):
+        prompted(form="prefix", first=9)
