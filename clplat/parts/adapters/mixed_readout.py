@@ -42,7 +42,7 @@ class MixedReadout(Adapter):
     Example:
         >>> from clplat.testing.tiny import tiny_backbone
         >>> MixedReadout(rank=4).attach(tiny_backbone())[0]
-        'readouts.default.image.projection.0.weight'
+        'readouts.default.image.resampler_queries'
     """
 
     mergeable = False
