@@ -28,8 +28,8 @@ class AFEC(Strategy):
 
     Args:
         lam: strength of the pull to where earlier domains ended.
-        lam_new: strength of the pull to what the new domain alone would learn; a small share of ``lam``, for at
-            a third of it more is forgotten than without any penalty.
+        lam_new: strength of the pull to what the new domain alone would learn; a small share of ``lam``, for
+            at a third of it more is forgotten than without any penalty.
         decay: of both running means.
 
     References:
