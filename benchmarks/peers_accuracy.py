@@ -24,15 +24,17 @@ from typing import Any
 
 import torch
 
-from benchmarks.side_by_side import BATCH, ours, theirs
+from benchmarks.side_by_side import BATCH, EPOCHS, ours, theirs
 from clplat.strategies import (
     AGEM,
     DER,
     ERACE,
     EWC,
+    GEM,
     MAS,
     MIR,
     SI,
+    CoPE,
     Cumulative,
     Distill,
     GDumb,
@@ -108,6 +110,21 @@ def icarl(_: float, **common: Any) -> Any:
     return Stock(**own, **common, buffer_transform=None, fixed_memory=True)
 
 
+def cope(momentum: float, **common: Any) -> Any:
+    """Avalanche's CoPE, which is made for batches that come one after the other, each in several steps."""
+    from avalanche.training import Naive as Stock
+    from avalanche.training.plugins import CoPEPlugin
+
+    own = {"mem_size": MEMORY, "p_size": common["model"][-1].out_features, "max_it_cnt": EPOCHS, "T": 0.2}
+    plugin = CoPEPlugin(n_classes=common["model"][-1].out_features, alpha=momentum, **own)
+    template = Stock(plugins=[plugin], **common)
+    template.online = True
+    template.predicts = lambda x: plugin._get_nearest_neigbor_distr(template.model(x))
+    return template
+
+
+#: Of prototypes, which move once per batch there, and once per step here.
+_MOMENTA = (0.1, 0.5, 0.9, 0.95, 0.99)
 _dark = {"mem_size": MEMORY, "batch_size_mem": BATCH, "beta": 0.5}
 _mir = {"batch_size_mem": BATCH, "mem_size": MEMORY, "subsample": 2 * BATCH}
 #: Mean over both batches, as there.
@@ -167,6 +184,18 @@ PAIRS = (
         lambda _: MIR(MEMORY, BATCH, candidates=2 * BATCH),
         plugged("MIRPlugin", lambda _: _mir),
         why="theirs never draws the classes of the last experience from its memory",
+    ),
+    Pair(
+        "GEM",
+        lambda _: GEM(MEMORY, MEMORY),
+        plugged("GEMPlugin", lambda _: {"patterns_per_experience": MEMORY // 5, "memory_strength": 0.5}),
+    ),
+    Pair(
+        "CoPE",
+        lambda momentum: CoPE(MEMORY, BATCH, momentum=momentum),
+        cope,
+        (_MOMENTA, _MOMENTA),
+        why="theirs has a loop of its own: every batch is an experience, of as many steps as ours has epochs",
     ),
     Pair("GDumb", lambda _: GDumb(MEMORY), plugged("GDumbPlugin", lambda _: {"mem_size": MEMORY})),
     Pair("iCaRL", lambda _: ICaRL(MEMORY, BATCH), icarl, streams=(_CLASSES,)),

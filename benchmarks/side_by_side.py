@@ -74,7 +74,8 @@ def theirs(make: Callable[..., Any], name: str, seed: int) -> float:
 
     Args:
         make: the arguments that all templates take -> a template, which may say with ``predicts`` what it
-            makes of pictures, where that is not what its model puts out.
+            makes of pictures, where that is not what its model puts out, and with ``online`` that every batch
+            is an experience.
     """
     from avalanche.benchmarks import tensors_benchmark
     from avalanche.training.plugins import EvaluationPlugin
@@ -84,17 +85,27 @@ def theirs(make: Callable[..., Any], name: str, seed: int) -> float:
         model=model, optimizer=optimizer, criterion=nn.CrossEntropyLoss(), train_mb_size=BATCH,
         eval_mb_size=256, train_epochs=EPOCHS, evaluator=EvaluationPlugin,
     )  # fmt: skip
-    tensors, labels = [dataset.tensors for dataset, _ in stream(name)], [0] * len(stream(name))
-    benchmark = tensors_benchmark(
-        train_tensors=tensors, test_tensors=tensors, task_labels=labels, complete_test_set_only=False
-    )
-    # What iCaRL asks of it.
-    benchmark.n_classes_per_exp, benchmark.classes_order = [10 // len(tensors)] * len(tensors), [*range(10)]
     random.seed(seed)  # of A-GEM's memory
     with seeded(seed, "shuffling"):
+        tensors = [dataset.tensors for dataset, _ in stream(name)]
+        if getattr(template, "online", False):
+            tensors = [batch for own in tensors for batch in in_batches(own)]
+        benchmark = tensors_benchmark(
+            train_tensors=tensors, test_tensors=tensors, task_labels=[0] * len(tensors),
+            complete_test_set_only=False,
+        )  # fmt: skip
+        # What iCaRL asks of it.
+        count = len(stream(name))
+        benchmark.n_classes_per_exp, benchmark.classes_order = [10 // count] * count, [*range(10)]
         for experience in benchmark.train_stream:
             template.train(experience)
     return accuracy(getattr(template, "predicts", template.model), name)
+
+
+def in_batches(tensors: Sequence[Tensor]) -> list[tuple[Tensor, ...]]:
+    """All examples once, shuffled."""
+    draw = torch.randperm(len(tensors[0]))
+    return [tuple(tensor[rows] for tensor in tensors) for rows in draw.split(BATCH)]
 
 
 @torch.no_grad()

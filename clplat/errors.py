@@ -7,6 +7,9 @@ from collections.abc import Iterable
 
 __all__ = ["UserError", "nearest", "unknown_name"]
 
+#: Letters of names above which nobody reads them, and how many are said then.
+READABLE, FEW = 400, 8
+
 
 class UserError(Exception):
     """Bad input. The message is one line: what is wrong, where, what is allowed.
@@ -31,6 +34,15 @@ def nearest(name: str, allowed: Iterable[str]) -> str:
 
 
 def unknown_name(kind: str, name: str, allowed: Iterable[str]) -> UserError:
-    """Build the error for a name that is not one of ``allowed``."""
+    """Build the error for a name that is not one of ``allowed``; of very many it says the most similar ones.
+
+    Example:
+        >>> print(unknown_name("strategy", "ewx", ["ewc", "si"]))
+        unknown strategy 'ewx'; did you mean 'ewc'? (allowed: ewc, si)
+    """
     options = sorted(allowed)
-    return UserError(f"unknown {kind} '{name}'{nearest(name, options)} (allowed: {', '.join(options)})")
+    said = ", ".join(options)
+    if len(said) > READABLE:
+        close = difflib.get_close_matches(name[:200], options, n=FEW, cutoff=0.0)
+        said = f"{len(options)} names, the most similar are {', '.join(close)}"
+    return UserError(f"unknown {kind} '{name}'{nearest(name, options)} (allowed: {said})")

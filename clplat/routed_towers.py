@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from torch.nn.functional import normalize
 
 from clplat.data.inputs import Images, Texts
+from clplat.mechanisms.merged_experts import changes_of, merged, mixes_of
 from clplat.mechanisms.routing import Experts
 from clplat.models.backbone import Backbone
 from clplat.models.features import POOLED, ImageFeatures, TextFeatures, Wants, in_float
@@ -135,11 +136,13 @@ class RoutedTowers(nn.Module):
         """Encode all pictures, each with the experts that the router chooses for it.
 
         Where several have a share in a picture, their unit embeddings are averaged by these, and then
-        finished.
+        finished; where experts are merged, their weights are.
         """
         if self.training or self.experts is None or not self.experts.router.names:
             return finish(encode(range(len(images)), images))
         shares, made = self.experts.router.weights(self.look(images).pooled).to(self._device), None
+        if self.experts.merges:
+            return finish(self._merged(self.experts, images, shares, encode))
         base = (shares.sum(1) == 0).to(shares)
         for name, share in zip((None, *self.experts.router.names), (base, *shares.T), strict=True):
             rows = share.nonzero()[:, 0]
@@ -153,3 +156,25 @@ class RoutedTowers(nn.Module):
             made = made.index_add(0, rows, part)
         assert made is not None
         return finish(made)
+
+    def _merged(
+        self,
+        experts: Experts,
+        images: Images,
+        shares: Tensor,
+        encode: Callable[[Sequence[int], Images], Tensor],
+    ) -> Tensor:
+        """Encode all pictures, each with the merge of its experts."""
+        mixes, place = mixes_of(shares)
+        changes = changes_of(self.backbone, experts.activate, experts.router.names)
+        parts, order = [], []
+        cache, self.cache = self.cache, None  # these weights do not come again
+        try:
+            for i, mix in enumerate(mixes.tolist()):
+                rows = (place == i).nonzero()[:, 0].tolist()
+                with merged(self.backbone, changes, mix):
+                    parts.append(encode(rows, images.part(rows)))
+                order += rows
+        finally:
+            self.cache = cache
+        return torch.cat(parts)[torch.tensor(order).argsort()]

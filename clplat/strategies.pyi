@@ -9,6 +9,7 @@ from strategies.distillation.dual_teacher import DualTeacher as DualTeacher
 from strategies.distillation.feature_distill import FeatureDistill as FeatureDistill
 from strategies.distillation.knowledge_consolidation import KnowledgeConsolidation as KnowledgeConsolidation
 from strategies.distillation.momentum_contrast import MomentumContrast as MomentumContrast
+from strategies.distillation.prototype_distill import PrototypeDistill as PrototypeDistill
 from strategies.distillation.pseudo_pairs import PseudoPairs as PseudoPairs
 from strategies.distillation.queue_distill import QueueDistill as QueueDistill
 from strategies.distillation.reference_distill import ReferenceDistill as ReferenceDistill
@@ -17,6 +18,8 @@ from strategies.distillation.sub_label import SubLabel as SubLabel
 from strategies.distillation.text_geometry import TextGeometry as TextGeometry
 from strategies.distillation.tower_distill import TowerDistill as TowerDistill
 from strategies.distillation.vocabulary_distill import VocabularyDistill as VocabularyDistill
+from strategies.expansion.alternate import Alternate as Alternate
+from strategies.expansion.cl_lora import CLLoRA as CLLoRA
 from strategies.expansion.growing_composer import GrowingComposer as GrowingComposer
 from strategies.expansion.growing_prompt import GrowingPrompt as GrowingPrompt
 from strategies.expansion.growth_search import GrowthSearch as GrowthSearch
@@ -26,6 +29,7 @@ from strategies.expansion.multiplet_upcycling import MultipletUpcycling as Multi
 from strategies.expansion.orthogonal_lora import OrthogonalLoRA as OrthogonalLoRA
 from strategies.expansion.routed_experts import RoutedExperts as RoutedExperts
 from strategies.expansion.sd_lora import SDLoRA as SDLoRA
+from strategies.expansion.token_curriculum import TokenCurriculum as TokenCurriculum
 from strategies.gradients.agem import AGEM as AGEM
 from strategies.gradients.gem import GEM as GEM
 from strategies.gradients.gpm import GPM as GPM
@@ -46,9 +50,11 @@ from strategies.rehearsal.er_ace import ERACE as ERACE
 from strategies.rehearsal.feature_replay import FeatureReplay as FeatureReplay
 from strategies.rehearsal.gdumb import GDumb as GDumb
 from strategies.rehearsal.icarl import ICaRL as ICaRL
+from strategies.rehearsal.lucir import LUCIR as LUCIR
 from strategies.rehearsal.mir import MIR as MIR
 from strategies.rehearsal.reorganize import Reorganize as Reorganize
 from strategies.rehearsal.replay import Replay as Replay
+from strategies.weight_space.greedy_soup import GreedySoup as GreedySoup
 from strategies.weight_space.merge import Merge as Merge
 from strategies.weight_space.patch import Patch as Patch
 from strategies.weight_space.task_arithmetic import TaskArithmetic as TaskArithmetic

@@ -28,6 +28,9 @@ class LowRank(nn.Module):
         rank: of the change.
         magnitude: m, which is trained where a method says so.
 
+    Attributes:
+        gains: by which gradients of B's rows (out, 1) are multiplied; none unless a method sets them.
+
     Example:
         >>> change = LowRank(nn.Linear(3, 2), rank=1, magnitude=2.0)
         >>> change.delta().shape, int(change.delta().count_nonzero())
@@ -40,15 +43,23 @@ class LowRank(nn.Module):
         self.down = nn.Parameter(like.new_empty(rank, layer.in_features))
         self.up = nn.Parameter(like.new_zeros(layer.out_features, rank))
         self.magnitude = nn.Parameter(like.new_tensor(magnitude), requires_grad=False)
+        self.gains: Tensor | None = None
         nn.init.kaiming_uniform_(self.down, a=math.sqrt(5))
 
     def forward(self, x: Tensor) -> Tensor:
         """What is added to the layer's output for its inputs (..., in)."""
-        return self.magnitude * F.linear(F.linear(x, self.down), self.up)
+        up = self.up if self.gains is None else _with_gains(self.up, self.gains)
+        return self.magnitude * F.linear(F.linear(x, self.down), up)
 
     def delta(self) -> Tensor:
         """What is added to the layer's weight (out, in)."""
         return self.magnitude * (self.up @ self.down)
+
+    @torch.no_grad()
+    def make_orthonormal(self) -> None:
+        """Draw A anew, with orthonormal rows: a QR decomposition of uniform numbers."""
+        drawn = torch.rand(self.down.shape[1], self.down.shape[0])
+        self.down.copy_(torch.linalg.qr(drawn).Q.T)
 
     @torch.no_grad()
     def decouple(self) -> None:
@@ -58,6 +69,11 @@ class LowRank(nn.Module):
             if length > 0:
                 factor.div_(length)
                 self.magnitude.mul_(length)
+
+
+def _with_gains(weight: Tensor, gains: Tensor) -> Tensor:
+    """The same numbers, whose gradient is multiplied."""
+    return weight * gains + (weight * (1 - gains)).detach()
 
 
 class LowRankSum(nn.Module):

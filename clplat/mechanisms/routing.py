@@ -197,10 +197,12 @@ class Experts:
     Args:
         router: says who.
         activate: switches a backbone to the expert of that name; with ``None`` to the bare base.
+        merges: where several have a share in an input, their weights are averaged; False: their embeddings.
     """
 
     router: Router
     activate: Callable[[Any, str | None], None]
+    merges: bool = False
 
 
 def weigh(scores: Tensor, top: int, temperature: float) -> Tensor:

@@ -13,6 +13,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.nn.functional import pad
 
 __all__ = ["Node", "SimilarityTree", "divided"]
 
@@ -75,8 +76,14 @@ class SimilarityTree:
         self.root = Node(())
         self._sums, self._looks, self._step = torch.zeros(0, 0), torch.zeros(0, 0), 0
 
+    def fit(self, vectors: Sequence[Tensor]) -> None:
+        """A layer that has grown by rows: domains before had nothing there."""
+        for seen in self.seen:
+            seen[:] = [pad(old, (0, now.numel() - len(old))) for old, now in zip(seen, vectors, strict=True)]
+
     def add(self, vectors: Sequence[Tensor]) -> None:
         """A domain is finished."""
+        self.fit(vectors)
         self.seen.append([vector.detach().flatten().clone() for vector in vectors])
         self._divide()
         self.forget()

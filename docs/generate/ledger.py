@@ -1,4 +1,4 @@
-"""The rows of the ledger, ``results/*.json``, that measured one part or one recipe."""
+"""The rows of ``results/*.json`` and ``results/ledger/*.json`` that measured one part or one recipe."""
 
 from __future__ import annotations
 
@@ -12,9 +12,10 @@ from clplat.config.resolve import resolve
 from clplat.errors import UserError
 from clplat.tables.sweep import sweep_table
 from clplat.tables.text import markdown
+from sweeps.ledger.page import read_entries, table
 from sweeps.publish import read_ledger
 
-__all__ = ["rows_of_part", "rows_of_recipe"]
+__all__ = ["rows_of_part", "rows_of_recipe", "rows_of_system"]
 
 Row = Mapping[str, Any]
 
@@ -33,6 +34,17 @@ def rows_of_recipe(recipe: Recipe) -> list[str]:
         return all(config.get(slot, {}).get(key) == value for (slot, key), value in wanted.items())
 
     return _tables(same)
+
+
+def rows_of_system(name: str) -> list[str]:
+    """The recipe's rows in the ledger of all systems, as Markdown."""
+    lines = []
+    for entry in read_entries():
+        rows = [row for row in entry["rows"] if row["system"] == name and "score" in row]
+        if rows:
+            title = f"[Ledger of all systems](../ledger.md#{entry['stream']}), {entry['stream']}, measured"
+            lines += [f"{title} {entry['date']}:", "", *table(rows), ""]
+    return lines
 
 
 def _tables(keep: Callable[[Row, Row], bool]) -> list[str]:

@@ -11,7 +11,7 @@ from clplat.config.recipes import MATCHES, Recipe, recipes
 from clplat.kinds import KINDS
 from clplat.tables.text import markdown
 from docs.generate.docstrings import cell
-from docs.generate.ledger import rows_of_recipe
+from docs.generate.ledger import rows_of_recipe, rows_of_system
 
 __all__ = ["recipe_page", "recipe_pages", "table"]
 
@@ -69,7 +69,9 @@ def recipe_page(recipe: Recipe) -> str:
     if recipe.small:
         lines += ["Tests run it smaller:", "", "```yaml", _written(recipe.small), "```", ""]
     none = "No row of the ledger has this configuration yet."
-    return "\n".join([*lines, "## Measured", "", *(rows_of_recipe(recipe) or [none]), ""])
+    return "\n".join(
+        [*lines, "## Measured", "", *(rows_of_recipe(recipe) + rows_of_system(recipe.name) or [none]), ""]
+    )
 
 
 def _facts(recipe: Recipe) -> list[tuple[str, str]]:

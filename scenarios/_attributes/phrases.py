@@ -56,6 +56,12 @@ class Phrases:
         count = min(map(len, own))
         return [self._joined([phrases[k] for phrases in own]) for k in range(count)]
 
+    def fullest(self, values: Mapping[str, str]) -> str | None:
+        """The caption that names the most attributes, of equal ones the last; None where none can be said."""
+        said = {name: self.said(name, value) for name, value in values.items()}
+        known = [form for form in self.caption if _named(form) <= said.keys()]
+        return _filled(max(reversed(known), key=lambda form: len(_named(form))), said) if known else None
+
     def captions(self, values: Mapping[str, str], title: str | None = None) -> list[str]:
         """All that is true of an item: captions, its title, and every change that would end in it.
 

@@ -61,8 +61,8 @@ class Shop:
         return Shelf(item for item in self.shown[split] if wanted is None or item.domain in wanted)
 
     def picture(self, item: ShopItem) -> Picture:
-        """The picture of an item."""
-        return self.files.picture(item.picture)
+        """The picture of an item, with the fullest of its captions."""
+        return self.files.picture(item.picture, self.phrases.fullest(self._named(item)))
 
     def text(self, change: Change, draw: random.Random) -> str:
         """The words of a change, in one of its phrasings, at times with words that do not matter."""
@@ -76,5 +76,7 @@ class Shop:
 
     def captions(self, item: ShopItem) -> list[str]:
         """All that is true of an item; see `Phrases.captions`."""
-        named = {name: value for name, value in zip(self.attributes, item.values, strict=True) if value}
-        return self.phrases.captions(named, item.title or None)
+        return self.phrases.captions(self._named(item), item.title or None)
+
+    def _named(self, item: ShopItem) -> dict[str, str]:
+        return {name: value for name, value in zip(self.attributes, item.values, strict=True) if value}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Literal
 
 from clplat.errors import UserError
 from clplat.mechanisms.routing import Experts, Router, Routing
@@ -25,10 +25,13 @@ class RoutedExperts(Strategy):
     Args:
         adapter: what an expert is; default `LoRA` of rank 8.
         routing: how pictures are routed to experts.
+        average: of several experts of a picture, by their shares: of their ``"embeddings"``, or of their
+            ``"weights"``. Shares are then rounded to tenths, and there is a pass for each mix.
 
     References:
         Experts with a training-free router: MoDE, arXiv 2404.16030; out-of-stream inputs to the frozen model:
-        MoE-Adapters, arXiv 2403.11549; a trained selector and the best k: ConPET, arXiv 2309.14763.
+        MoE-Adapters, arXiv 2403.11549; a trained selector and the best k: ConPET, arXiv 2309.14763; weights
+        merged for each query: DAR, arXiv 2605.31229.
 
     Needs:
         A `ComposedRetriever` without another adapter. A composer with weights is trained in the first domain
@@ -44,11 +47,20 @@ class RoutedExperts(Strategy):
     brings = ("adapter", "prompt")
     routes = True
 
-    def __init__(self, adapter: Adapter | None = None, routing: Routing = Routing()) -> None:  # noqa: B008
-        self.adapter, self.routing = adapter, routing
+    def __init__(
+        self,
+        adapter: Adapter | None = None,
+        routing: Routing = Routing(),  # noqa: B008
+        average: Literal["embeddings", "weights"] = "embeddings",
+    ) -> None:
+        self.adapter, self.routing, self.average = adapter, routing, average
+        if average not in ("embeddings", "weights"):
+            raise ValueError(f"average is '{average}'; allowed: embeddings, weights")
         if adapter is not None and adapter.trains_base:
             raise ValueError(f"adapter {type(adapter).__name__} trains the base, which all experts share")
         self.expert = adapter if adapter is not None else LoRA(r=8, lora_alpha=16, targets="both")
+        if average == "weights" and not self.expert.mergeable:
+            raise ValueError(f"adapter {type(adapter).__name__} has no weights that could be averaged")
         self.router = Router(routing)
 
     def before_experience(self, learner: SupportsLearning, experience: Any) -> None:
@@ -57,7 +69,7 @@ class RoutedExperts(Strategy):
             raise UserError(
                 "a strategy of experts brings its own adapters: use it with --adapter none and no prompt"
             )
-        retriever.experts = Experts(self.router, self.expert.activate)
+        retriever.experts = Experts(self.router, self.expert.activate, self.average == "weights")
         if self.router.names:
             retriever.requires_grad_(False)
         name = f"domain{len(self.router.names)}"
@@ -68,7 +80,7 @@ class RoutedExperts(Strategy):
         if not self.router.names:
             return
         retriever = self._retriever(learner)
-        retriever.experts = Experts(self.router, self.expert.activate)
+        retriever.experts = Experts(self.router, self.expert.activate, self.average == "weights")
         for name in self.router.names:
             retriever.requires_grad_(False)
             self.expert.attach(retriever.backbone, name)

@@ -70,10 +70,11 @@ class TreeLoRA(Strategy):
     def loss(self, learner: SupportsLearning, batch: Any, outputs: Any) -> dict[str, Tensor]:
         if not self.tree.seen:
             return {}
-        chosen = self.tree.search()
+        layers, chosen = _layers(learner.model), self.tree.search()
+        self.tree.fit(layers)
         products = [
             (now.flatten() * self.tree.seen[domain][layer]).sum()
-            for layer, (now, domain) in enumerate(zip(_layers(learner.model), chosen, strict=True))
+            for layer, (now, domain) in enumerate(zip(layers, chosen, strict=True))
         ]
         alike = torch.stack(products).sum()
         ramp = self._steps / (self._steps + 1)

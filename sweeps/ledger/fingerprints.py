@@ -18,7 +18,8 @@ from clplat.kinds import INSIDE, KINDS
 __all__ = ["fingerprint", "sources"]
 
 ROOT = Path(__file__).resolve().parents[2]
-#: What belongs to parts. Trainer and evaluation are common to all rows: where they change a number, all are.
+#: What belongs to parts. Trainer, evaluation and the contracts are common to all rows: where they change a
+#: number, all rows are begun anew, in another folder.
 OWN = ("strategies/", "scenarios/", "clplat/parts/", "clplat/mechanisms/")
 
 
@@ -70,7 +71,7 @@ def _module(name: str) -> list[Path]:
     """The file of a module of ours, if it belongs to parts and does not only hand their names on."""
     base = re.sub(r"^clplat\.(?=strategies|scenarios)", "", name).replace(".", "/")
     paths = [ROOT / f"{base}.py", ROOT / base / "__init__.py"]
-    return [path for path in paths if path.exists() and base.startswith(OWN)]
+    return [path for path in paths if base.startswith(OWN) and path.name != "_base.py" and path.exists()]
 
 
 @cache

@@ -70,13 +70,16 @@ def _section(entry: Mapping[str, Any]) -> list[str]:
     lines = [
         f"## {entry['stream'].capitalize()}",
         "",
-        f"{entry['about'].capitalize()}. Primary metric {entry['primary']}; seeds {seeds}; "
+        f"{entry['about'][0].upper()}{entry['about'][1:]}. Primary metric {entry['primary']}; seeds {seeds}; "
         f"orders {'; '.join(' → '.join(order) for order in entry['orders'])}. Measured {entry['date']}, "
         f"torch {entry['versions']['torch']}. {whole} of {len(rows)} rows have all replicates.",
         "",
     ]
     if not measured:
         return [*lines, "Nothing of it has run yet.", ""]
+    if min(row["n"] for row in measured) == 1:
+        one = "Where n is 1 an interval is about the choice of queries alone: it compares two trained models."
+        lines += [f"**Not complete.** {one}", ""]
     return [
         *lines,
         f"![Final recall, forgetting and trained parameters](images/ledger-{entry['stream']}.png)",
@@ -155,9 +158,12 @@ def _failures(rows: Sequence[Mapping[str, Any]]) -> list[str]:
         for row in rows
         if row["failed"]
     ]
-    missing = [f"`{row['system']}` ({row['missing']})" for row in rows if row["missing"]]
     lines = ["**Failed**:", "", *failed, ""] if failed else []
-    return lines + ([f"**Not yet run** (replicates): {', '.join(missing)}.", ""] if missing else [])
+    some = [f"`{row['system']}`" for row in rows if row["missing"] and row["n"]]
+    none = [f"`{row['system']}`" for row in rows if row["missing"] and not row["n"]]
+    for what, names in (("Replicates are missing", some), ("Not yet run at all", none)):
+        lines += [f"**{what}** ({len(names)}): {', '.join(names)}.", ""] if names else []
+    return lines
 
 
 def _mean(entry: Mapping[str, Any] | None) -> float | None:

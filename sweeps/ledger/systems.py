@@ -18,13 +18,19 @@ from clplat.roles import role_of
 
 __all__ = ["BASELINES", "FAMILIES", "System", "about_streams", "extra_inputs", "systems", "twin"]
 
-#: Families of recipes whose idea is a memory, a regulariser, a teacher, a projection, a merge or growth.
-FAMILIES = ("distillation", "expansion", "gradients", "regularisation", "rehearsal", "weight_space")
+#: Families of recipes whose idea is a memory, a regulariser, a teacher, a projection, a merge, growth or a
+#: route, and what papers about streams compare with.
+FAMILIES = (
+    "baselines", "distillation", "expansion", "gradients", "regularisation", "rehearsal", "weight_space",
+)  # fmt: skip
 BASELINES = ("frozen", "naive", "replay", "cumulative")
 #: Slots that bring further data, and teachers that are another model or what one has left.
 _SLOTS = {"reference": "reference data", "transform": "captions of the pictures"}
 _TEACHERS = {"backbone": "another model as teacher", "stored": "stored outputs of a teacher"}
-_TEACHERS["kept_features"] = "kept features of a teacher"
+_TEACHERS |= {
+    "kept_features": "kept features of a teacher",
+    "sentences": "sentence embeddings of another model",
+}
 
 
 @dataclass(frozen=True)
@@ -105,15 +111,15 @@ def extra_inputs(config: Any) -> list[str]:
     """
     found = [said for slot, said in _SLOTS.items() if isinstance(config, Mapping) and slot in config]
     for key, value in config.items() if isinstance(config, Mapping) else ():
-        if key in ("teacher", "teachers"):
+        if key != "backbone":  # whatever a strategy calls its teacher
             found += [_TEACHERS[name] for name in _name(config, key).split(",") if name in _TEACHERS]
-        found += [said for said in extra_inputs(value) if said not in found]
+            found += extra_inputs(value)
     return list(dict.fromkeys(found))
 
 
 def _name(config: Mapping[str, Any], slot: str) -> str:
     given = config.get(slot, "naive" if slot == "strategy" else "")
-    return str(given.get("name", "")) if isinstance(given, Mapping) else str(given)
+    return str(given.get("name", "") if isinstance(given, Mapping) else given)
 
 
 def _key(raw: Mapping[str, Any]) -> str:

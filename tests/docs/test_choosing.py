@@ -28,6 +28,14 @@ def test_the_tables_are_about_what_is_registered(kind: str) -> None:
     assert named(kind) and named(kind) <= set(registry.names(kind))
 
 
+def test_every_row_is_whole_and_of_a_part_of_its_own() -> None:
+    for section in re.split(r"^## ", PAGE, flags=re.MULTILINE):
+        rows = [line for line in section.splitlines() if line.startswith("|")]
+        assert all(row.endswith("|") for row in rows), section.splitlines()[0]
+        firsts = [name for row in rows for name in re.findall(r"`([^`]+)`", row.split("|")[1])]
+        assert len(firsts) == len(set(firsts)), section.splitlines()[0]
+
+
 def test_every_command_on_the_page_is_accepted() -> None:
     commands = re.findall(r"`(--[^`]*)`", PAGE)
     assert len(commands) > 10

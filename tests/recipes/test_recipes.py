@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 import re
 from pathlib import Path
 from typing import Any
@@ -23,6 +24,7 @@ from clplat.naming import flat
 from clplat.runs.experiment import run
 from clplat.sweep import Sweep
 from clplat.sweep.flags import from_flags
+from clplat.testing.twins import fashioniq
 
 RECIPES = {entry.name: entry for entry in recipes()}
 #: Those that train; a stream is a scenario or probes with their options, and needs data.
@@ -70,6 +72,36 @@ def test_every_recipe_runs(recipe: Recipe, backbone: str, tmp_path: Path) -> Non
     # From the second domain on at the latest.
     for term in resolve(raw).make("strategy").terms:
         assert any(value is not None for value in result["training"][term]), term
+
+
+@pytest.fixture(scope="module")
+def streams(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    """Scenarios of real layouts: a benchmark with three domains, photographs with two."""
+    shown = {"name": "fashioniq", "root": str(fashioniq(tmp_path_factory.mktemp("fashioniq")))}
+    table = Path(os.environ.get("CLPLAT_SHARED_DATA", "nowhere")) / "products" / "products.csv"
+    given = {**RECIPES["products"].config["scenario"], "order": ["Shoes", "Watches"], "table": str(table)}
+    return {"fashioniq": shown, "products": {**given, "train": 16, "queries": 10, "gallery": 200}}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("stream", ["fashioniq", "products"])
+@pytest.mark.parametrize("recipe", SYSTEMS.values(), ids=SYSTEMS)
+def test_every_recipe_runs_on_a_benchmark_and_on_photographs(
+    recipe: Recipe, stream: str, streams: dict[str, Any], backbone: str, tmp_path: Path
+) -> None:
+    if stream == "products" and not Path(streams[stream]["table"]).exists():
+        pytest.skip("CLPLAT_SHARED_DATA does not hold the products")
+    raw: dict[str, Any] = {**SMALL, "scenario": streams[stream], "backbone": backbone}
+    split = {"evaluation": {"split": "val"}} if stream == "fashioniq" else {}  # its test answers are hidden
+    for layer in (split, recipe.config, unflatten(recipe.small)):
+        raw = merge(raw, layer)
+    if stream == "fashioniq" and "captions" in str(recipe.config.get("transform")):
+        with pytest.raises(UserError, match="captions needs captions"):  # which the benchmark has not
+            run(raw, tmp_path / recipe.name)
+        return
+    result = run(raw, tmp_path / recipe.name, checkpoint_every=0)
+    assert result["status"] == "complete"
+    assert all(math.isfinite(value) for value in result["training"].get("loss", []))
 
 
 @pytest.mark.parametrize("recipe", RECIPES.values(), ids=RECIPES)

@@ -131,7 +131,9 @@ def test_domains_by_two_columns_by_time_and_none(shop: Path) -> None:
     assert [item.domain for item in in_periods(years, 4)][::10] == ["8", "9", "10", "11"], "as numbers"
 
 
-def test_captions_say_what_is_there_and_how_one_would_ask_for_it(shop: Path) -> None:
+def test_captions_say_what_is_there_and_how_one_would_ask_for_it(
+    shop: Path, rows: dict[str, dict[str, str]]
+) -> None:
     stream = made(shop)
     of_one: dict[str, list[str]] = {}
     for picture in stream.captioned("train"):
@@ -142,6 +144,11 @@ def test_captions_say_what_is_there_and_how_one_would_ask_for_it(shop: Path) -> 
     assert sum("Disc" in caption for caption in first) == 4, "the shop's title"
     held = {item.key for d in stream.build()[0] for item in d.test.gallery.items}
     assert not held & set(of_one)
+    for example in stream.build()[0][0].train:
+        row, shown = rows[example.target.key], example.target.picture
+        assert (
+            shown and shown.caption == f"a photo of {row['colour']} {row['type']} for {row['gender']}".lower()
+        )
     noisy = made(shop, noise=0.9).build()[0][0].train
     assert sum("," in example.text for example in noisy) > 20
 

@@ -51,9 +51,13 @@ class Growing:
             UserError: the model has no backbone, or it has an adapter or a prompt of another kind.
         """
         backbone = grown_backbone(model, strategy, first=domain == 0)
-        layers = resolve(backbone, self.targets, self.towers, self.last)
-        check_rank(backbone, layers, self.r)
-        return grow(backbone, layers, f"domain{domain}", self.r, self.alpha / self.r)
+        return grow(backbone, self.layers(backbone), f"domain{domain}", self.r, self.alpha / self.r)
+
+    def layers(self, backbone: Backbone) -> list[str]:
+        """Names of the layers that are changed."""
+        found = resolve(backbone, self.targets, self.towers, self.last)
+        check_rank(backbone, found, self.r)
+        return found
 
 
 def grown_backbone(model: nn.Module, strategy: str, first: bool) -> Backbone:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Annotated, Any
 
 import torch
@@ -13,6 +14,7 @@ from clplat.config.space import Float
 from clplat.data.inputs import Texts
 from clplat.errors import UserError, unknown_name
 from clplat.mechanisms.sample_weights import shares_by_answer
+from clplat.models.adapters import AdapterState, Route
 from clplat.models.backbone import Backbone
 from clplat.models.features import ImageFeatures, TextFeatures
 from clplat.models.names import refuse_wrapped
@@ -91,8 +93,9 @@ class Bound(Adapter):
         others = [Backbone.load(model, tag or None) for model, tag in zip(self.models, weights, strict=True)]
         for other in others:
             same_words(other, backbone)
-        shown = _Space("image", backbone.embed_dim, others)
-        said = _Space("text", backbone.embed_dim, others, shown, self.decoupling, self.temperature)
+        state = backbone.adapters = state if isinstance(state, _State) else _State()
+        shown = _Space("image", backbone.embed_dim, others, state)
+        said = _Space("text", backbone.embed_dim, others, state, shown, self.decoupling, self.temperature)
         towers: tuple[tuple[Tower, _Space], ...] = (("image", shown), ("text", said))
         for tower, space in towers:
             install_readout(backbone, tower, space.to(backbone.logit_scale), name)
@@ -114,11 +117,29 @@ class Bound(Adapter):
         raise UserError("bound stands beside the towers: there is nothing to merge into their weights")
 
 
+class _State(AdapterState):
+    """What routers decide, for whoever watches."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.seen: list[Route] | None = None
+
+    @contextmanager
+    def watched(self) -> Iterator[list[Route]]:
+        seen: list[Route] = []
+        self.seen = seen
+        try:
+            yield seen
+        finally:
+            self.seen = None
+
+
 class _Space(Readout):
     """One tower's own space and those of other models, joined.
 
     Args:
         tower: whose; width: D of the own space; others: the models.
+        state: is told what the router decides.
         partner: the space of pictures, for the decoupling of texts.
     """
 
@@ -129,6 +150,7 @@ class _Space(Readout):
         tower: Tower,
         width: int,
         others: Sequence[Backbone],
+        state: _State,
         partner: _Space | None = None,
         decoupling: float = 0.0,
         temperature: float = 1.0,
@@ -141,7 +163,7 @@ class _Space(Readout):
         self.tower, self.scale = tower, 1.0 if tower == "image" else 10.0
         self.decoupling, self.temperature = decoupling, temperature
         # In tuples: frozen models are no part of what is trained, saved and counted here.
-        self._others, self._partner = (*others,), (partner,)
+        self._others, self._partner, self._state = (*others,), (partner,), (state,)
         self._seen: list[tuple[list[Tensor], Tensor]] = []
 
     def forward(self, found: ImageFeatures | TextFeatures) -> Tensor:
@@ -151,6 +173,8 @@ class _Space(Readout):
             rows = [normalize(self._one(other, found).float(), dim=-1) for other in self._others]
         rows = [normalize(own.float(), dim=-1), *(row.to(own.device) for row in rows)]
         logits = self.scale * self.router(torch.cat(rows, dim=-1)).sigmoid()
+        if (watched := self._state[0].seen) is not None:
+            watched.append((logits, logits.softmax(dim=1)))
         if self.training and torch.is_grad_enabled():
             self._seen = [*self._seen[-1:], ([row.detach() for row in rows], logits)]
         odds = (logits[:, 1:] - logits[:, :1]).exp()

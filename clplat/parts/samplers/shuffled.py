@@ -51,9 +51,10 @@ def clustered_batches(clusters: Sequence[int], size: int, draw: torch.Generator)
     example is missing and none stands alone, however small the clusters are.
 
     Example:
+        >>> clusters = [0, 1, 0, 1, 0, 1, 1, 2]
         >>> draw = torch.Generator().manual_seed(0)
-        >>> sorted(map(sorted, clustered_batches([0, 1, 0, 1, 0, 1, 1, 2], 2, draw)))
-        [[0, 2], [1, 6], [3, 5], [4, 7]]
+        >>> sorted(sorted(clusters[i] for i in batch) for batch in clustered_batches(clusters, 2, draw))
+        [[0, 0], [0, 2], [1, 1], [1, 1]]
     """
     rows: dict[int, list[int]] = {}
     for row in torch.randperm(len(clusters), generator=draw).tolist():

@@ -94,6 +94,15 @@ def test_the_own_towers_are_kept_and_the_other_model_is_no_part_of_what_is_saved
     assert held < 20_000 < sum(p.numel() for p in OTHER.parameters())
 
 
+def test_what_the_routers_decide_can_be_watched() -> None:
+    model, _ = bound()
+    with torch.no_grad(), model.backbone.adapters.watched() as seen:
+        model.backbone.image(BATCH.pictures.pixels)
+        model.backbone.text(BATCH.texts.ids)
+    assert [tuple(gates.shape) for _, gates in seen] == [(10, 2), (5, 2)]
+    assert torch.allclose(seen[0][1].sum(1), torch.ones(10))
+
+
 def test_what_does_not_fit_is_said() -> None:
     with pytest.raises(ValueError, match="1 models cannot have 2 weights"):
         Bound(pretrained=["a", "b"])
