@@ -29,10 +29,10 @@ check: index ## ruff, mypy and the layers of imports
 	$(BIN)/python -c 'from importlinter.cli import lint_imports_command as lint; lint()' --no-cache --no-logo
 
 test: check ## ruff, mypy and the tests, at most eight minutes on two cores; SHARD=1/3: a third of them
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n 2 --dist loadfile --shard $(or $(SHARD),1/1)
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n 2 --dist loadfile --no-loadscope-reorder --shard $(or $(SHARD),1/1)
 
 test-all: check ## also the tests marked slow
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n 2 --dist loadfile -m 'slow or not slow'
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n 2 --dist loadfile --no-loadscope-reorder -m 'slow or not slow'
 
 format: $(STAMP) ## let ruff format and fix what it can
 	$(BIN)/python -m ruff format .

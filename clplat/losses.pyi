@@ -1,6 +1,7 @@
 # Written by `make check`; do not edit.
 
 from clplat.parts.losses.cwcl import CWCL as CWCL
+from clplat.parts.losses.energy_confusion import EnergyConfusion as EnergyConfusion
 from clplat.parts.losses.info_nce import InfoNCE as InfoNCE
 from clplat.parts.losses.random_alignment import RandomAlignment as RandomAlignment
 from clplat.parts.losses.sdm import SDM as SDM

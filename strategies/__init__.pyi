@@ -9,6 +9,7 @@ from strategies.distillation.dual_teacher import DualTeacher as DualTeacher
 from strategies.distillation.feature_distill import FeatureDistill as FeatureDistill
 from strategies.distillation.knowledge_consolidation import KnowledgeConsolidation as KnowledgeConsolidation
 from strategies.distillation.momentum_contrast import MomentumContrast as MomentumContrast
+from strategies.distillation.prototype_distill import PrototypeDistill as PrototypeDistill
 from strategies.distillation.pseudo_pairs import PseudoPairs as PseudoPairs
 from strategies.distillation.queue_distill import QueueDistill as QueueDistill
 from strategies.distillation.reference_distill import ReferenceDistill as ReferenceDistill
@@ -47,9 +48,11 @@ from strategies.rehearsal.er_ace import ERACE as ERACE
 from strategies.rehearsal.feature_replay import FeatureReplay as FeatureReplay
 from strategies.rehearsal.gdumb import GDumb as GDumb
 from strategies.rehearsal.icarl import ICaRL as ICaRL
+from strategies.rehearsal.lucir import LUCIR as LUCIR
 from strategies.rehearsal.mir import MIR as MIR
 from strategies.rehearsal.reorganize import Reorganize as Reorganize
 from strategies.rehearsal.replay import Replay as Replay
+from strategies.weight_space.greedy_soup import GreedySoup as GreedySoup
 from strategies.weight_space.merge import Merge as Merge
 from strategies.weight_space.patch import Patch as Patch
 from strategies.weight_space.task_arithmetic import TaskArithmetic as TaskArithmetic

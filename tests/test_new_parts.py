@@ -149,9 +149,7 @@ more = "--scenario.size 16 --train.epochs 1 --probes none --out"
 run = ["run", "--no-track", *sizes.split(), *more.split()]
 codes = [
     *(main(["list", kind]) for kind in ("strategies", "composers", "losses", "recipes")),
-    main([*run, "runs/strategy", "--strategy", "shrink"]),
-    main([*run, "runs/composer", "--composer", "product"]),
-    main([*run, "runs/loss", "--loss", "attract"]),
+    main([*run, "runs/flags", "--strategy", "shrink", "--composer", "product", "--loss", "attract"]),
     main([*run, "runs/recipe", "--recipe", "shrunken"]),
     pytest.main(["-q", "-p", "no:cacheprovider", "-k", "shrink or product or attract", "tests"]),
 ]
@@ -175,7 +173,7 @@ def test_a_new_part_is_its_file_and_its_test(tmp_path: Path) -> None:
         [sys.executable, "-c", DRIVER], cwd=copy, env=environment, capture_output=True, text=True
     )
     said = done.stdout + done.stderr
-    assert f"from {copy}" in said and "exit codes 0 0 0 0 0 0 0 0 0" in said, said
+    assert f"from {copy}" in said and "exit codes 0 0 0 0 0 0 0" in said, said
     for line in ("shrink +Adds the squared", "product +Multiplies", "attract +The mean", "shrunken"):
         assert re.search(rf"^ *{line}", said, re.MULTILINE), f"{line}\n{said}"
     passed = re.search(r"(\d+) passed", said)
@@ -183,4 +181,9 @@ def test_a_new_part_is_its_file_and_its_test(tmp_path: Path) -> None:
     result = read_json(copy / "runs" / "recipe" / "result.json")
     assert result["config"]["strategy"] == {"name": "shrink", "lam": 0.25}
     assert result["config"]["composer"]["name"] == "product" and "shrink" in result["training"]
-    assert read_json(copy / "runs" / "loss" / "result.json")["config"]["loss"]["name"] == "attract"
+    flags = read_json(copy / "runs" / "flags" / "result.json")["config"]
+    assert [flags[slot]["name"] for slot in ("strategy", "composer", "loss")] == [
+        "shrink",
+        "product",
+        "attract",
+    ]

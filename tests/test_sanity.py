@@ -74,6 +74,7 @@ def test_frozen_does_not_change_at_all(short: Run) -> None:
     assert result["cost"]["training_flops"] == 0 and result["cost"]["optimizer_steps"] == 0
 
 
+@pytest.mark.slow  # on digits, tests/strategies/test_on_digits.py shows it in a second
 def test_replay_is_above_naive(short: Run) -> None:
     assert mean(short("replay"), "R@5") > mean(short("naive"), "R@5") + 3
 
@@ -90,7 +91,9 @@ def test_naive_learns_and_forgets_clearly(short: Run) -> None:
     assert naive["scores"][-1]["zs_retention"] < 90
 
 
-@pytest.mark.parametrize("strategy", [pytest.param("distill", marks=pytest.mark.slow), "ewc", "replay"])
+@pytest.mark.parametrize(
+    "strategy", ["ewc", *(pytest.param(name, marks=pytest.mark.slow) for name in ("distill", "replay"))]
+)
 def test_protection_forgets_less_than_naive(short: Run, strategy: str) -> None:
     assert forgetting(short(strategy)) < 0.7 * forgetting(short("naive"))
     assert mean(short(strategy), "R@5") > mean(short("naive"), "R@5")
@@ -105,8 +108,9 @@ def test_sum_beats_picture_only_and_text_only(short: Run, strategy: str) -> None
         assert mean(result, "R@5") > sum(alone) / len(alone) + 10
 
 
-def test_unseen_combinations_are_reported_and_learned_too(short: Run) -> None:
-    rows = short("replay")["tags"]["combination=unseen"]["R@5"]
+@pytest.mark.parametrize("strategy", ["ewc", pytest.param("replay", marks=pytest.mark.slow)])
+def test_unseen_combinations_are_reported_and_learned_too(short: Run, strategy: str) -> None:
+    rows = short(strategy)["tags"]["combination=unseen"]["R@5"]
     first, last = ([value for value in row if value is not None] for row in (rows[0], rows[-1]))
     assert sum(last) / len(last) > sum(first) / len(first)
 

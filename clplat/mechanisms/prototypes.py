@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
 from torch.nn.functional import logsigmoid, normalize
 
-__all__ = ["follow", "ppp_loss"]
+from clplat.mechanisms.examples import tensor_bytes
+
+__all__ = ["Bank", "follow", "ppp_loss"]
 
 
 def ppp_loss(rows: Tensor, own: Tensor, prototypes: Tensor, temperature: float = 0.1) -> Tensor:
@@ -83,3 +86,55 @@ def follow(
         earlier = found.get(name, mean)
         found[name] = normalize(momentum * earlier.to(mean) + (1 - momentum) * mean, dim=0)
     return found
+
+
+class Bank:
+    """Prototypes of two sides, query and target, by the name of what they show; those of one model.
+
+    Args:
+        momentum: of the prototypes, see `follow`.
+        size: names at most; the oldest are given up.
+
+    Example:
+        >>> bank = Bank(momentum=0.5, size=1)
+        >>> bank.take(["a", "b"], torch.eye(2), torch.eye(2))
+        >>> [*bank.held], bank.held["b"].tolist()
+        (['b'], [[0.0, 1.0], [0.0, 1.0]])
+    """
+
+    def __init__(self, momentum: float, size: int) -> None:
+        if not (0 <= momentum <= 1 and size >= 1):
+            raise ValueError(f"momentum must be in [0, 1] and size at least 1, not {momentum} and {size}")
+        self.momentum, self.size = momentum, size
+        #: Unit rows (2, D) of query and target.
+        self.held: dict[str, Tensor] = {}
+
+    def seen_with(self, names: Sequence[str], queries: Tensor, targets: Tensor) -> dict[str, Tensor]:
+        """What is held; a name that is not begins at its mean in this batch."""
+        return _paired(names, queries, targets, {}, 0.0) | self.held
+
+    def take(self, names: Sequence[str], queries: Tensor, targets: Tensor) -> None:
+        """Move to the unit rows (N, D) of a batch."""
+        found = _paired(names, queries, targets, self.held, self.momentum)
+        self.held = dict([*found.items()][-self.size :])
+
+    def bytes(self) -> int:
+        """Bytes of the prototypes."""
+        return tensor_bytes([*self.held.values()])
+
+    def state_dict(self) -> dict[str, Any]:
+        rows = torch.stack([*self.held.values()]) if self.held else torch.empty(0)
+        return {"names": [*self.held], "rows": rows}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        self.held = dict(zip(state["names"], state["rows"], strict=True))
+
+
+def _paired(
+    names: Sequence[str], queries: Tensor, targets: Tensor, held: Mapping[str, Tensor], momentum: float
+) -> dict[str, Tensor]:
+    sides = [
+        follow({name: pair[side] for name, pair in held.items()}, names, rows, momentum)
+        for side, rows in enumerate((queries, targets))
+    ]
+    return {name: torch.stack([side[name] for side in sides]) for name in sides[0]}

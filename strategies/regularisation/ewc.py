@@ -37,11 +37,13 @@ class EWC(Strategy):
             ``"true"``, with labels that the model draws: one backward pass for each example, and data.
         examples: of a domain that a matrix is measured on after it, at most.
         batch_size: of that measurement: the candidates of a batch are each other's negatives.
+        ease: factor of ``lam`` at the end of a domain, which it comes to along a line; 1 leaves it alone.
         seed: of the labels that are drawn; by default the experiment's.
 
     References:
         Kirkpatrick et al. 2017, arXiv 1612.00796; online form: Schwarz et al. 2018, arXiv 1805.06370;
-        running estimate: Chaudhry et al. 2018, arXiv 1801.10112.
+        running estimate: Chaudhry et al. 2018, arXiv 1801.10112; a stiffness that eases: Ling & Bohn 2021, A
+        Deep Learning Framework for Lifelong Machine Learning, arXiv 2105.00157.
 
     Relations:
         `Patch` protects by interpolation instead; `Distill` protects outputs instead of weights.
@@ -64,17 +66,19 @@ class EWC(Strategy):
         estimate: Literal["running", "empirical", "true"] = "running",
         examples: int = 256,
         batch_size: int = 64,
+        ease: float = 1.0,
         seed: int | None = None,
     ) -> None:
-        if not (lam >= 0 and 0 <= gamma <= 1 and 0 <= decay < 1):
+        if not (lam >= 0 and ease >= 0 and 0 <= gamma <= 1 and 0 <= decay < 1):
             raise ValueError(
-                f"lam must be at least 0, gamma in [0, 1] and decay in [0, 1), not {lam}, {gamma} and {decay}"
+                "lam and ease must be at least 0, gamma in [0, 1] and decay in [0, 1), "
+                f"not {lam}, {ease}, {gamma} and {decay}"
             )
         if not (examples >= 1 and batch_size >= 2):
             raise ValueError(
                 f"examples must be at least 1 and batch_size at least 2, not {examples} and {batch_size}"
             )
-        self.lam, self.gamma, self.decay, self.estimate = lam, gamma, decay, estimate
+        self.lam, self.gamma, self.decay, self.estimate, self.ease = lam, gamma, decay, estimate, ease
         self.examples, self.batch_size, self.seed = examples, batch_size, seed
         self.anchor = Anchor(lam, gamma)
         self._running = RunningFisher(decay)
@@ -87,6 +91,7 @@ class EWC(Strategy):
         return self.anchor.importance
 
     def loss(self, learner: SupportsLearning, batch: Any, outputs: Any) -> dict[str, Tensor]:
+        self.anchor.strength = self.lam * (1 + (self.ease - 1) * learner.progress.fraction)
         penalty = self.anchor.penalty(learner.model)
         return {} if penalty is None else {"ewc": penalty}
 

@@ -10,10 +10,12 @@ from torch import Tensor, nn
 
 from clplat.config.space import Float, Int
 from clplat.errors import UserError
+from clplat.mechanisms.drift import drift
 from clplat.mechanisms.feature_generators import Fitted, GeneratorName, fit_gaussian, fit_vae, sample
 from clplat.mechanisms.late_features import NO_PART, late_features, late_loss, late_part
 from clplat.mechanisms.memory.composition import enough
 from clplat.mechanisms.parameter_groups import Group
+from clplat.mechanisms.teacher import Teacher
 from clplat.models.outputs import are_embeddings
 from clplat.randomness import generator, seeded
 from clplat.training.strategy import Strategy, SupportsLearning
@@ -30,7 +32,8 @@ class FeatureReplay(Strategy):
     to every step; ``when="after"`` trains the composer on those of all domains for ``steps`` steps of its own
     after each experience (SLCA's alignment), while ``slow`` lowers the rate of the towers in training.
     Of a classifier there is a generator for each class, and its last linear layer is what is trained on them.
-    Features stay those of the towers that made them: with towers that move far they grow old.
+    Features stay those of the towers that made them: with towers that move far they grow old, unless their
+    means are moved by the drift of the features of each new domain's own examples near them (``drift``).
 
     Args:
         generator: what makes features.
@@ -42,11 +45,14 @@ class FeatureReplay(Strategy):
         steps: of the training after an experience.
         rate: learning rate of that training.
         slow: factor of the towers' learning rate.
+        drift: how far around a mean examples count for its drift, in spreads of their features; None: means
+            stay where they were. Keeps the weights of before a domain.
         seed: of all draws; by default the experiment's.
 
     References:
         Zhang et al. 2023 (SLCA), arXiv 2303.05118; Wang et al. 2023 (SHIP), Improving Zero-Shot
-        Generalization for CLIP with Synthesized Prompts, arXiv 2307.07397.
+        Generalization for CLIP with Synthesized Prompts, arXiv 2307.07397; drift: Yu et al. 2020 (SDC),
+        Semantic Drift Compensation for Class-Incremental Learning, arXiv 2004.00440.
 
     Needs:
         A `ComposedRetriever` without a head whose composer reads pooled features, or a classifier that ends
@@ -78,6 +84,7 @@ class FeatureReplay(Strategy):
         steps: int = 100,
         rate: Annotated[float, Float(0.001, 0.1, log=True)] = 0.01,
         slow: float = 1.0,
+        drift: Annotated[float | None, Float(0.05, 3.0, log=True)] = None,
         seed: int | None = None,
     ) -> None:
         if not (weight >= 0 and rank >= 0 and fitting >= 0 and steps >= 0 and rate > 0 and slow >= 0):
@@ -87,9 +94,16 @@ class FeatureReplay(Strategy):
             )
         self.generator, self.when, self.batch_size = generator, when, enough(batch_size)
         self.weight, self.rank, self.fitting, self.steps = weight, rank, fitting, steps
-        self.rate, self.slow, self.seed = rate, slow, seed
+        if drift is not None and not drift > 0:
+            raise ValueError(f"drift must be above 0, not {drift}")
+        self.rate, self.slow, self.drift, self.seed = rate, slow, drift, seed
         vars(self)["terms"] = ("features",) if when == "beside" else ()
         self._fitted: dict[str, Fitted] = {}
+        self._before = Teacher(which="previous")
+
+    def before_experience(self, learner: SupportsLearning, experience: Any) -> None:
+        if self.drift is not None:
+            self._before.update(learner.model)
 
     def groups(self, names: Sequence[str]) -> Sequence[Group]:
         towers = [name for name in names if name.startswith("backbone.")]
@@ -103,14 +117,26 @@ class FeatureReplay(Strategy):
         return {"features": self.weight * self._generated_loss(learner, "beside", learner.progress.step)}
 
     def after_experience(self, learner: SupportsLearning, experience: Any) -> None:
-        number = learner.progress.experience
-        for name, rows in late_features(learner, learner.data()).items():
+        number, features = learner.progress.experience, late_features(learner, learner.data())
+        self._compensate(learner, features)
+        for name, rows in features.items():
             draw = generator(self.seed or 0, "generator", number, name)
             vae = self.generator == "vae"
             key = f"class {name}" if name else f"experience {number}"
             self._fitted[key] = fit_vae(rows, draw, self.fitting) if vae else fit_gaussian(rows, self.rank)
         if self.when == "after":
             self._align(learner)
+
+    def _compensate(self, learner: SupportsLearning, now: dict[str, Tensor]) -> None:
+        """Move what generators centre on by how the new examples near it have moved in training."""
+        if self.drift is None or not self._fitted:
+            return
+        with self._before.active(learner.model):
+            then = late_features(learner, learner.data())
+        start, end = (torch.cat([rows[name] for name in now]) for rows in (then, now))
+        spread = float((start - start.mean(0)).square().sum(1).mean().sqrt())
+        for fitted in self._fitted.values():
+            fitted["mean"] = fitted["mean"] + drift(fitted["mean"][None], start, end, self.drift * spread)[0]
 
     def _align(self, learner: SupportsLearning) -> None:
         """Train what stands behind the towers on generated features of all that was met."""

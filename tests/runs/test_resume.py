@@ -60,10 +60,23 @@ SYSTEMS: dict[str, dict[str, Any]] = {
     "moe": {"strategy": "naive", "adapter": "moe", "adapter.rank": 4, "composer": "x_pool"},
     "unipt": {"strategy": "naive", "adapter": "unipt", "composer": "magic_lens", "composer.depth": 1},
 }
-#: Where it is interrupted: at the n-th event of a kind.
+#: Where it is interrupted: at the n-th event of a kind, counted anew after each interruption.
 MOMENTS = [("progress", 2), ("progress", 7), ("cell", 3), ("row", 1), ("progress", 11), ("cell", 5)]
+#: These are interrupted wherever there is something to interrupt; others twice, not all at the same moments.
+OFTEN = {"naive", "replay", "lora_per_domain", "frozen"}
+TWICE = [
+    [("progress", 2), ("row", 1)],
+    [("progress", 7), ("cell", 3)],
+    [("progress", 11), ("cell", 2)],
+]
 #: Of these, weights are all that training leaves: one interruption, in the second experience, is enough.
 ONCE = {"cumulative", "moe", "unipt"}
+
+
+def moments_of(name: str) -> list[tuple[str, int]]:
+    if name in OFTEN:
+        return MOMENTS
+    return [("progress", 11)] if name in ONCE else TWICE[list(SYSTEMS).index(name) % len(TWICE)]
 
 
 @pytest.fixture(scope="module")
@@ -201,8 +214,7 @@ def test_interrupted_again_and_again_it_ends_with_the_same_bits(
     config = {**world, **SYSTEMS[name]}
     interrupted = 0
     trains = registry.load("strategies", config["strategy"]).trains  # without it there are no steps
-    planned = [("progress", 11)] if name in ONCE else MOMENTS
-    moments = [moment for moment in planned if trains or moment[0] != "progress"]
+    moments = [moment for moment in moments_of(name) if trains or moment[0] != "progress"]
     for kind, count in moments:
         try:
             run(config, folder, listener=Interrupter(kind, count), checkpoint_every=EVERY)
@@ -212,7 +224,7 @@ def test_interrupted_again_and_again_it_ends_with_the_same_bits(
             break
     last = Recorder()
     run(config, folder, listener=last, checkpoint_every=EVERY)
-    assert interrupted >= (1 if name in ONCE else 4 if trains else 2)
+    assert interrupted >= ((4 if trains else 2) if name in OFTEN else len(moments))
     assert last.ends == ["complete"] and last.notes == []
     assert content(folder) == content(whole(name))
     assert files(folder) == files(whole(name))
@@ -426,17 +438,22 @@ KILLS = {
 }
 
 
-def test_killed_with_signal_9_at_every_stage_it_goes_on(
-    world: dict[str, Any], whole: Callable[[str], Path], tmp_path: Path
+@pytest.mark.parametrize(
+    "places",
+    [("in the first row", "in the last experience"), pytest.param(tuple(KILLS), marks=pytest.mark.slow)],
+    ids=["two stages", "every stage"],
+)
+def test_killed_with_signal_9_it_goes_on(
+    places: tuple[str, ...], world: dict[str, Any], whole: Callable[[str], Path], tmp_path: Path
 ) -> None:
     folder = tmp_path / "killed"
     words = shlex.split(command_of(resolve({**world, **SYSTEMS["replay"]})))[1:]
     words += ["--out", str(folder), "--no-track", "--checkpoint-every", str(EVERY)]
     context: Any = multiprocessing.get_context("forkserver")  # imports once for all of these processes
     context.set_forkserver_preload(["clplat.runs.experiment", "open_clip"])
-    for place, moment in KILLS.items():
+    for place in places:
         ours, theirs = context.Pipe(duplex=False)
-        known = {"words": words, "moment": moment, "folder": folder, "pipe": theirs}
+        known = {"words": words, "moment": KILLS[place], "folder": folder, "pipe": theirs}
         process = context.Process(target=exec, args=(STOPPED, known))
         process.start()
         theirs.close()

@@ -84,6 +84,7 @@ def test_numbers_are_those_of_the_server(root: str) -> None:
     compared(CIRCO(root).build()[0][0].val, entries, 4)
 
 
+@pytest.mark.slow
 def test_the_official_files_and_submissions(shared_data: Callable[[str], Path], tmp_path: Path) -> None:
     source = shared_data("circo")
     files = {name: json.loads((source / f"annotations/{name}.json").read_text()) for name in ("val", "test")}

@@ -279,6 +279,7 @@ def test_too_few_pictures_are_named(tmp_path: Path) -> None:
         small(root).build()
 
 
+@pytest.mark.slow
 def test_pacs(pacs: Path) -> None:
     scenario = DomainFolders(str(pacs), ["photo", "art_painting", "cartoon", "sketch"], train=200, queries=40)
     domains, _ = scenario.build()

@@ -98,6 +98,7 @@ def all_recalls(held: RetrievalSet, queries: Tensor, gallery: Tensor) -> dict[st
     return {f"R@{k}": 100 * (places < k).double().mean().item() for k in (10, 50)}
 
 
+@pytest.mark.slow
 def test_the_official_files_hold_what_was_published(official: str) -> None:
     scenario = FashionIQ(official, also=["val/searle", "original/separate"], hidden=True)
     domains = scenario.build()[0]

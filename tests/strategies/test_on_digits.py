@@ -156,6 +156,8 @@ def test_replay_of_classes_reaches_avalanches() -> None:
     plugin = Replay(size=200, batch_size=32, combine="mean", seed=0).as_plugin()
     ours = accuracy(model, stream), accuracy(stock_loop(plugin, stream, epochs=3), stream)
     assert theirs > 70 and min(ours) > theirs - 5, (ours, theirs)
+    plain = accuracy(stock_loop(Naive().as_plugin(), stream, epochs=3), stream)
+    assert min(ours) > plain + 30, (ours, plain)
 
 
 def test_distillation_of_logits_is_avalanches_lwf() -> None:

@@ -100,8 +100,15 @@ def shown(live: Any, tmp_path_factory: pytest.TempPathFactory, make_result: Make
             *("bands", ["Whole stream", "js-plotly-plot", "Group: replay", "Group: ewc"]),
             marks=pytest.mark.slow,
         ),
-        ("grids", ["The same queries after each domain", "replay s1", "retrieval_grid", "<img"]),
-        ("tuning", ["ewc: trials, on the validation split", "replay: trials", "strategy.lam", "tune/replay"]),
+        pytest.param(
+            *("grids", ["The same queries after each domain", "replay s1", "retrieval_grid", "<img"]),
+            marks=pytest.mark.slow,
+        ),
+        pytest.param(
+            "tuning",
+            ["ewc: trials, on the validation split", "replay: trials", "strategy.lam", "tune/replay"],
+            marks=pytest.mark.slow,
+        ),
     ],
 )
 def test_a_link_opens_on_the_answer(

@@ -31,7 +31,7 @@ STRATEGIES = [name for name in registry.names("strategies") if registry.load("st
 def trainer_of(name: str) -> Trainer:
     strategy = registry.load("strategies", name)()
     adapter = None if "adapter" in strategy.brings else Full(last=1)
-    return tiny_trainer(strategy, tiny_retriever(adapter, Sum()), epochs=1)
+    return tiny_trainer(strategy, tiny_retriever(adapter, Sum()), epochs=1, batch_size=12)
 
 
 def without(index: int) -> list[Domain]:
@@ -45,7 +45,7 @@ def test_every_strategy_trains_on_pairs_of_pictures_and_texts(name: str) -> None
     collate = tiny_collate()
     trainer.collate = Collate(collate.pixels, collate.tokenize, transform=Captions())
     trainer.train(build_benchmark(tiny_domains()).train_stream, eval_streams=[])
-    assert len(trainer.losses) >= 6
+    assert len(trainer.losses) >= 4
 
 
 def test_what_is_replayed_into_a_composer_refuses_pairs() -> None:
@@ -69,7 +69,7 @@ def test_a_domain_without_training_data_changes_nothing(name: str) -> None:
     behind, alone = trainer_of(name), trainer_of(name)
     behind.train(build_benchmark(without(0)).train_stream, eval_streams=[])
     alone.train(build_benchmark(tiny_domains()[1:2]).train_stream, eval_streams=[])
-    assert len(behind.losses) == len(alone.losses) >= 3
+    assert len(behind.losses) == len(alone.losses) >= 2
 
 
 CLASSES = """

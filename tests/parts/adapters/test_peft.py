@@ -7,6 +7,7 @@ import inspect
 import re
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -60,7 +61,17 @@ def train(backbone: Backbone, adapter: Adapter, names: list[str], steps: int = 2
     assert all(bool(parameter.grad.abs().sum() > 0) for parameter in felt.values()), "a tensor is dead"
 
 
-@pytest.mark.parametrize("method", METHODS)
+def first_of_each_kind() -> list[Any]:
+    """All methods; those whose kind came before are slow: the contract asks nearly the same of each."""
+    marked, kinds = [], set()
+    for name, row in METHODS.items():
+        kind = (row.rewrites_base, row.tolerance > 0, row.mergeable, row.targets)
+        marked.append(pytest.param(name, marks=[pytest.mark.slow] if kind in kinds else []))
+        kinds.add(kind)
+    return marked
+
+
+@pytest.mark.parametrize("method", first_of_each_kind())
 def test_an_adapter_starts_as_the_identity_and_trains_only_itself(backbone: Backbone, method: str) -> None:
     before, base = outputs(backbone), {k: v.clone() for k, v in backbone.stock_state_dict().items()}
     fingerprint = backbone.fingerprint()

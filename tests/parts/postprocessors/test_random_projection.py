@@ -8,6 +8,7 @@ import torch.nn.functional as F
 from clplat.parts.postprocessors._base import Banks, Scored
 from clplat.parts.postprocessors.random_projection import RandomProjection
 from clplat.randomness import generator
+from clplat.testing import PostProcessorContract
 
 DRAW = generator(0, "projection")
 QUERIES, PICTURES, ASKED = (F.normalize(torch.randn(n, 6, generator=DRAW), dim=1) for n in (40, 30, 5))
@@ -38,3 +39,8 @@ def test_the_order_of_domains_does_not_matter() -> None:
     backward.fit(Banks(QUERIES.flip(0), PICTURES.flip(0)))
     found = [part.map(Scored(ASKED), Scored(PICTURES)) for part in (forward, backward)]
     assert all(torch.allclose(one, other, atol=1e-4) for one, other in zip(*found, strict=True))
+
+
+class TestRandomProjection(PostProcessorContract):
+    def make(self) -> RandomProjection:
+        return RandomProjection(width=64)

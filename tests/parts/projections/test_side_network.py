@@ -9,6 +9,7 @@ from torch.nn.functional import normalize
 
 from clplat.errors import UserError
 from clplat.parts.projections import SideNetwork
+from clplat.testing import ProjectionContract
 
 
 class Given:
@@ -74,3 +75,8 @@ def test_what_cannot_be_is_refused() -> None:
     projection.learn(Given())  # type: ignore[arg-type]
     with pytest.raises(UserError, match="rows of width 4, not 2"):
         projection(Given().old)
+
+
+class TestSideNetwork(ProjectionContract):
+    def make(self) -> SideNetwork:
+        return SideNetwork(hidden=16, steps=20)

@@ -11,6 +11,7 @@ from avalanche.models import IncrementalClassifier
 from torch import Tensor
 
 from clplat.mechanisms.importance import fisher, scaled
+from clplat.progress import Progress
 from clplat.randomness import generator
 from clplat.testing import (
     TinyTowers,
@@ -120,3 +121,18 @@ def test_a_head_that_grows_is_held_in_its_old_part() -> None:
     pulled = anchor + (before[:5] - anchor) / (1 + 0.1 * 4.0 * importance)  # lr 0.1
     assert torch.allclose(model.classifier.weight[:5], pulled, atol=1e-6)
     assert torch.equal(model.classifier.weight[5:], before[5:]), "what is new is free"
+
+
+def test_stiffness_eases_along_a_domain() -> None:
+    strategy, learner = EWC(lam=8.0, ease=0.25), tiny_learner(TinyTowers())
+    strategy.anchor.consolidate(
+        learner.model, {n: torch.ones_like(p) for n, p in learner.model.named_parameters()}
+    )
+    nudge(learner.model, 0.05)
+    found = []
+    for done in (0, 2, 4):
+        learner.progress = Progress(done=done, total=4)
+        found.append(float(strategy.loss(learner, BATCH, None)["ewc"]))
+    assert found == pytest.approx([found[0], found[0] * 0.625, found[0] * 0.25])
+    with pytest.raises(ValueError, match="ease must be at least 0"):
+        EWC(ease=-1.0)

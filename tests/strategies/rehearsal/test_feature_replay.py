@@ -60,3 +60,28 @@ def test_a_classifier_is_aligned_on_its_classes_alone() -> None:
         assert strategy.loss(learner, (x, y), model(x)) == {}
     assert float((model(x).argmax(1) == y).float().mean()) == 1.0, "also of classes whose data are gone"
     assert torch.equal(model[0].weight, below) and model[2].weight.grad is None
+
+
+def test_what_generators_centre_on_drifts_with_the_new_examples_near_it() -> None:
+    """Class 0 lies by one of two new examples; training has moved what they look like apart."""
+    model = nn.Sequential(nn.Linear(2, 2, bias=False), nn.Linear(2, 3))
+    nn.init.eye_(model[0].weight)
+    learner = Learner(model, predict_fn=lambda batch: model(batch[0]))
+    strategy = FeatureReplay(when="after", steps=0, drift=0.2)
+    for number, rows in enumerate(
+        ([(torch.tensor([0.0, 1.0]), 0)], [(torch.eye(2)[i], i + 1) for i in (0, 1)])
+    ):
+        learner.begin(number)
+        learner.dataset = rows
+        strategy.before_experience(learner, None)
+        if number:
+            model[0].weight.data.copy_(torch.tensor([[3.0, -1.0], [0.0, 1.0]]))
+        strategy.after_experience(learner, None)
+    # (0, 1) is where the second example was, which went to (-1, 1); the first one went far from (1, 0).
+    start, far = torch.eye(2).double(), torch.exp(torch.tensor(-2 / (2 * 0.2**2 * 0.5)).double())
+    assert float((start - start.mean(0)).square().sum(1).mean()) == 0.5, "the spread's square"
+    moved = (torch.tensor([-1.0, 0.0]).double() + far * torch.tensor([2.0, 0.0])) / (1 + far)
+    assert torch.allclose(
+        strategy._fitted["class 0"]["mean"].double(), torch.tensor([0.0, 1.0]) + moved, atol=1e-6
+    )
+    assert strategy._fitted["class 2"]["mean"].tolist() == [-1.0, 1.0]
