@@ -1,8 +1,10 @@
 # Written by `make check`; do not edit.
 
 from clplat.parts.adapters.bound import Bound as Bound
+from clplat.parts.adapters.deeper import Deeper as Deeper
 from clplat.parts.adapters.full import Full as Full
 from clplat.parts.adapters.long_text import LongText as LongText
+from clplat.parts.adapters.mixed_readout import MixedReadout as MixedReadout
 from clplat.parts.adapters.moe import MoEAdapter as MoEAdapter
 from clplat.parts.adapters.peft import AdaMSS as AdaMSS
 from clplat.parts.adapters.peft import BEFT as BEFT

@@ -18,7 +18,9 @@ from strategies.distillation.sub_label import SubLabel as SubLabel
 from strategies.distillation.text_geometry import TextGeometry as TextGeometry
 from strategies.distillation.tower_distill import TowerDistill as TowerDistill
 from strategies.distillation.vocabulary_distill import VocabularyDistill as VocabularyDistill
+from strategies.expansion.alternate import Alternate as Alternate
 from strategies.expansion.cl_lora import CLLoRA as CLLoRA
+from strategies.expansion.data_experts import DataExperts as DataExperts
 from strategies.expansion.growing_composer import GrowingComposer as GrowingComposer
 from strategies.expansion.growing_prompt import GrowingPrompt as GrowingPrompt
 from strategies.expansion.growth_search import GrowthSearch as GrowthSearch
@@ -28,6 +30,7 @@ from strategies.expansion.multiplet_upcycling import MultipletUpcycling as Multi
 from strategies.expansion.orthogonal_lora import OrthogonalLoRA as OrthogonalLoRA
 from strategies.expansion.routed_experts import RoutedExperts as RoutedExperts
 from strategies.expansion.sd_lora import SDLoRA as SDLoRA
+from strategies.expansion.token_curriculum import TokenCurriculum as TokenCurriculum
 from strategies.gradients.agem import AGEM as AGEM
 from strategies.gradients.gem import GEM as GEM
 from strategies.gradients.gpm import GPM as GPM

@@ -6,6 +6,8 @@ from typing import Any, Literal, TypeAlias
 
 from torch import Tensor, nn
 
+from clplat.models.towers import blocks_of
+
 __all__ = ["Tower", "around", "stages", "strays"]
 
 Tower: TypeAlias = Literal["image", "text"]
@@ -27,7 +29,7 @@ def stages(backbone: Any, tower: Tower, bare: bool = False) -> list[list[tuple[s
         parts["prompt"] = prompt
     if _is_opaque(backbone, tower):
         return [list(parts.items())]
-    blocks = [[(f"block {i}", block)] for i, block in enumerate(parts.pop("transformer").resblocks)]
+    blocks = [[(f"block {i}", block)] for i, block in enumerate(blocks_of(parts.pop("transformer")))]
     return [
         [(name, part) for name, part in parts.items() if name not in _LAST],
         *blocks,

@@ -22,7 +22,7 @@ from clplat.errors import UserError
 from clplat.models.attention import SplitAttention
 from clplat.models.prompt import Prefix, TowerPrompt
 
-__all__ = ["Collect", "drop", "insert", "insert_first", "run_blocks"]
+__all__ = ["Collect", "blocks_of", "drop", "insert", "insert_first", "run_blocks"]
 
 #: Called after every block with its output, and whether that is of the selected row alone.
 Collect: TypeAlias = Callable[[Tensor, bool], None]
@@ -40,9 +40,10 @@ def run_blocks(
     stop: int | None = None,
 ) -> Tensor:
     """Run the blocks from ``start`` on. With ``select`` the last block computes that row only: (B, 1, W)."""
-    last = len(transformer.resblocks) - 1
+    blocks = blocks_of(transformer)
+    last = len(blocks) - 1
     saving = transformer.grad_checkpointing and torch.is_grad_enabled()
-    for i, block in enumerate(list(transformer.resblocks)[start:stop], start):
+    for i, block in enumerate(blocks[start:stop], start):
         replacement = prompt(i) if prompt is not None and i > 0 else None
         if replacement is not None:
             x = insert(drop(x, replacement.shape[-2]), replacement)
@@ -55,6 +56,11 @@ def run_blocks(
         if collect is not None:
             collect(x, i == last and select is not None)
     return x
+
+
+def blocks_of(transformer: Any) -> list[Any]:
+    """The blocks that a pass goes through: places of an adapter that is not in use are left out."""
+    return [block for block in transformer.resblocks if not getattr(block, "idle", False)]
 
 
 def _whole(block: Any, mask: Tensor | None, prefix: Prefix | None) -> Callable[[Tensor], Tensor]:
