@@ -128,7 +128,7 @@ class FeatureCache:
             own = self.image(images, prompt.wants, bare=True) if prompt is not None and prompt.wants else None
             found = backbone.image(images.pixels.to(self._rows.device), wants, own=own, bare=bare)
         elif kept and not kept[0].whole:
-            found = backbone.image(self._found(kept[0], images), wants, done=kept[0].blocks, raw=bare)
+            found = backbone.image(self._found(kept[0], images, bare), wants, done=kept[0].blocks, raw=bare)
         else:
             kept_rows: dict[str, Any] = {str(cut): self._found(cut, images, bare) for cut in kept}
             found = ImageFeatures(**kept_rows, pixels=pixels)

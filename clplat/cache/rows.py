@@ -62,7 +62,7 @@ class Rows:
         def encode(pixels: Tensor, _: int) -> Tensor:
             if cut.whole:
                 return cut.row(backbone.image(pixels, {str(cut)}, raw=True, bare=bare))
-            return backbone.image_bottom(pixels, cut.blocks)
+            return backbone.image_bottom(pixels, cut.blocks, bare=bare)
 
         if cut.whole:
             shape = self._shape(cut, backbone.image_layers, backbone.image_width)
@@ -85,7 +85,7 @@ class Rows:
 
         def encode(ids: Tensor, length: int) -> Tensor:
             if not cut.whole:
-                return backbone.text_bottom(ids, cut.blocks, length)
+                return backbone.text_bottom(ids, cut.blocks, length, bare=bare)
             known = length if backbone.text_layers else None
             return cut.row(backbone.text(ids, {str(cut)}, length=known, raw=True, bare=bare))
 

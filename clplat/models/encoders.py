@@ -116,13 +116,17 @@ class Encoders(nn.Module):
             read_out(self, found, wants)
         return found
 
-    def image_bottom(self, pixels: Tensor, blocks: int) -> Tensor:
+    def image_bottom(self, pixels: Tensor, blocks: int, *, bare: bool = False) -> Tensor:
         """The output (B, 1 + N, W) of the first blocks for pictures, for `image` to go on from later.
 
+        Args:
+            bare: without the prompt, which is what a prompt that depends on its input looks at.
+
         Raises:
-            UserError: an opaque tower, or one with a prompt.
+            UserError: an opaque tower, or one with a prompt that counts.
         """
-        self._refuse("image", blocks=self.image_layers is None, prompt=self.image_prompt)
+        prompt = None if bare else self.image_prompt
+        self._refuse("image", blocks=self.image_layers is None, prompt=prompt)
         return image_bottom(self.model.visual, self._normalised(pixels), blocks)
 
     def _normalised(self, pixels: Tensor) -> Tensor:
@@ -184,13 +188,17 @@ class Encoders(nn.Module):
         self._refuse("text", ends=self.text_layers is None)
         return text_ends(self._text, input_ids)
 
-    def text_bottom(self, input_ids: Tensor, blocks: int, length: int) -> Tensor:
+    def text_bottom(self, input_ids: Tensor, blocks: int, length: int, *, bare: bool = False) -> Tensor:
         """The output (B, length, W) of the first blocks for texts; `text_from_embeddings` goes on from it.
 
+        Args:
+            bare: as in `image_bottom`.
+
         Raises:
-            UserError: an opaque tower, or one with a prompt.
+            UserError: an opaque tower, or one with a prompt that counts.
         """
-        self._refuse("text", blocks=self.text_layers is None, prompt=self.text_prompt)
+        prompt = None if bare else self.text_prompt
+        self._refuse("text", blocks=self.text_layers is None, prompt=prompt)
         return text_bottom(self._text, self.embed_text(input_ids[:, :length]), blocks)
 
     def embed_text(self, input_ids: Tensor) -> Tensor:

@@ -30,6 +30,7 @@ from clplat.parts.adapters.full import Full
 from clplat.parts.adapters.peft import LoRA
 from clplat.parts.composers._base import Composer
 from clplat.parts.composers.combiner import Combiner
+from clplat.parts.prompts.coda import CodaPrompt
 from clplat.parts.prompts.context import ContextPrompt
 from clplat.parts.prompts.deep import DeepPrompt
 from clplat.randomness import generator, seeded
@@ -485,6 +486,23 @@ def test_a_prompt_is_live_in_training_and_kept_when_it_rests(prompt: Any) -> Non
     assert same() == {"image": "pooled", "text": "pooled"}
     backbone.text_prompt = backbone.image_prompt = None
     assert same() == {"image": "pooled", "text": "pooled"}
+
+
+@pytest.mark.parametrize("towers", ["both", "image", "text"])
+def test_a_prompt_by_its_input_looks_at_towers_that_are_trained_in_part(towers: Any) -> None:
+    backbone = tiny_backbone()
+    Full(last=1).attach(backbone)
+    with seeded(0, "prompt"):
+        CodaPrompt(2, 2, depth=1, towers=towers).attach(backbone)
+    drift(backbone)
+    features, rows = FeatureCache(backbone, Store(None)), [0, 1, 4, 1]
+    for _ in range(2):
+        asked = texts(backbone, rows)
+        assert close(features.image(pictures(rows)).pooled, backbone.image(PIXELS[rows]).pooled)
+        assert close(features.text(asked).pooled, backbone.text(asked.ids).pooled)
+        drift(backbone)
+    counts = features.counts["image" if towers == "both" else towers]
+    assert counts.encoded and set(counts.cuts) > {"live"}, "its look at the bare tower is kept up to the cut"
 
 
 # -- what is never kept ----------------------------------------------------------------------------------
