@@ -73,7 +73,7 @@ STUDIES = (
     Study("queue_distill", "weight", (0.3, 1.0, 3.0, 10.0, 30.0)),
     Study("momentum_contrast", "weight", (0.1, 0.3, 1.0, 3.0)),
     Study("momentum_contrast", "size", (64, 256, 1024)),
-    Study("feature_distill", "weight", (0.1, 1.0, 10.0, 30.0)),
+    Study("feature_distill", "weight", (1.0, 10.0, 30.0, 100.0, 300.0)),
     Study("knowledge_consolidation", "weight", (0.1, 0.3, 1.0, 3.0)),
     Study("vocabulary_distill", "weight", (0.1, 1.0, 10.0), _TOWERS),
     Study("text_geometry", "weight", (0.1, 1.0, 10.0), _TOWERS),

@@ -180,10 +180,9 @@ class ComposedRetriever(RoutedTowers):
     def encode_images(self, images: Images | Tensor) -> Tensor:
         """Gallery embeddings (B, D), unit rows, of pictures, as they are or (B, 3, S, S)."""
         images = images if isinstance(images, Images) else Images.of(images)
-        finish = partial(self._finish, side="gallery")
-        return self._routed(
-            images, lambda _, part: self._target(self.image_features(part, self.target_wants)), finish
-        )
+
+        wants, finish = self.target_wants, partial(self._finish, side="gallery")
+        return self._routed(images, lambda _, part: self._target(self.image_features(part, wants)), finish)
 
     def encode_items(self, pictures: Column[Images], texts: Column[Texts]) -> Tensor:
         """Gallery embeddings (N, D), unit rows, of items of any kind, as `item_columns` lays them out."""
@@ -209,11 +208,12 @@ class ComposedRetriever(RoutedTowers):
     def encode_texts(self, texts: Texts | Tensor) -> Tensor:
         """Embeddings (B, D), unit rows, of texts or their ids (B, L), to retrieve and classify by text.
 
-        A text alone says nothing about its domain: with experts it goes through the bare base, in training
-        through the active adapter, as all else does.
+        A text alone says nothing about its domain: with experts it goes through the bare base, or all experts
+        where they go by words; in training through the active adapter, as all else does.
         """
-        self._bare()
-        return self._finish(self.scorer.text(self.text_features(texts, self.said_wants)), "gallery")
+        return self._routed_texts(
+            lambda: self._finish(self.scorer.text(self.text_features(texts, self.said_wants)), "gallery")
+        )
 
     def encode_queries(self, images: Images | Tensor, texts: Texts | Tensor) -> Tensor:
         """Query embeddings (B, D), unit rows, in the gallery's space."""
@@ -241,7 +241,7 @@ class ComposedRetriever(RoutedTowers):
         def finish(made: Tensor) -> Tensor:
             return torch.stack([self._finish(rows.contiguous(), "query") for rows in made.unbind(1)])
 
-        return self._routed(images, encode, finish)
+        return self._routed(images, encode, finish, texts)
 
     def _finish(self, embedding: Tensor, side: Side) -> Tensor:
         if self.head is not None and not self._left_out:

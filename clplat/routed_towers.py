@@ -92,8 +92,7 @@ class RoutedTowers(nn.Module):
 
     def raw_texts(self, texts: Texts | Tensor) -> Tensor:
         """What the text tower gives (B, D), before head and normalisation; routed as `encode_texts`."""
-        self._bare()
-        return self.text_features(texts).pooled
+        return self._routed_texts(lambda: self.text_features(texts).pooled)
 
     @property
     def _device(self) -> torch.device:
@@ -110,7 +109,7 @@ class RoutedTowers(nn.Module):
         routed goes by the features of pictures alone.
         """
         prompt = self.backbone.image_prompt
-        if self.experts is not None and self.experts.router.names:
+        if self._routes and self.experts is not None and not self.experts.by_words:
             return self.experts.router.weights(self.look(images).pooled), self.experts.router.owners
         return prompt.shares(self.look(images)) if prompt is not None else None
 
@@ -122,6 +121,40 @@ class RoutedTowers(nn.Module):
         with self._cast():
             return in_float((self.cache or self._live).image(images, POOLED, bare=True))
 
+    def word_shares(self, texts: Texts | Tensor) -> tuple[Tensor, Sequence[int]] | None:
+        """As `shares`, of what is asked in words, by experts that go by that; None without such experts."""
+        if self.experts is None or not self.experts.by_words or not self._routes:
+            return None
+        self.experts.activate(self.backbone, None)
+        router = self.experts.router
+        return router.weights(self.text_features(texts).pooled), router.owners
+
+    @property
+    def _routes(self) -> bool:
+        return self.experts is not None and bool(self.experts.router.names)
+
+    def _side_by_side(self, encode: Callable[[], Tensor], words: Texts | None) -> Tensor:
+        """What each expert makes of inputs, (..., B, N * D), unit rows by its share in their words.
+
+        The inner product with an item's rows is ``sum_e w_e cos_e`` up to a factor of the query's own.
+        """
+        assert self.experts is not None
+        names = self.experts.router.names
+        found = self.word_shares(words) if words is not None else None
+        shares = found[0] if found is not None else torch.ones(1, len(names), device=self._device)
+        parts = []
+        for name, share in zip(names, normalize(shares, dim=1).T, strict=True):
+            self.experts.activate(self.backbone, name)
+            parts.append(share[:, None] * encode())
+        return torch.cat(parts, dim=-1)
+
+    def _routed_texts(self, encode: Callable[[], Tensor]) -> Tensor:
+        """Encode texts that stand alone: by the bare base, or by all experts that go by words."""
+        self._bare()
+        if self.training or self.experts is None or not self.experts.by_words or not self._routes:
+            return encode()
+        return self._side_by_side(encode, None)
+
     def _bare(self) -> None:
         """In evaluation mode, back to the bare base: what says nothing about its domain goes through that."""
         if self.experts is not None and not self.training:
@@ -132,14 +165,19 @@ class RoutedTowers(nn.Module):
         images: Images,
         encode: Callable[[Sequence[int], Images], Tensor],
         finish: Callable[[Tensor], Tensor] = lambda rows: rows,
+        words: Texts | None = None,
     ) -> Tensor:
         """Encode all pictures, each with the experts that the router chooses for it.
 
         Where several have a share in a picture, their unit embeddings are averaged by these, and then
-        finished; where experts are merged, their weights are.
+        finished; where experts are merged, their weights are. ``words``: what is asked with each picture, for
+        experts that go by that.
         """
-        if self.training or self.experts is None or not self.experts.router.names:
+        if self.training or self.experts is None or not self._routes:
             return finish(encode(range(len(images)), images))
+        if self.experts.by_words:
+            rows = range(len(images))
+            return self._side_by_side(lambda: finish(encode(rows, images)), words)
         shares, made = self.experts.router.weights(self.look(images).pooled).to(self._device), None
         if self.experts.merges:
             return finish(self._merged(self.experts, images, shares, encode))

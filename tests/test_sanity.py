@@ -91,12 +91,23 @@ def test_naive_learns_and_forgets_clearly(short: Run) -> None:
     assert naive["scores"][-1]["zs_retention"] < 90
 
 
-@pytest.mark.parametrize(
-    "strategy", ["ewc", *(pytest.param(name, marks=pytest.mark.slow) for name in ("distill", "replay"))]
-)
+_SLOW = ("distill", "replay", "rwalk", "gem", "der", "cope")
+
+
+@pytest.mark.parametrize("strategy", ["ewc", *(pytest.param(name, marks=pytest.mark.slow) for name in _SLOW)])
 def test_protection_forgets_less_than_naive(short: Run, strategy: str) -> None:
     assert forgetting(short(strategy)) < 0.7 * forgetting(short("naive"))
     assert mean(short(strategy), "R@5") > mean(short("naive"), "R@5")
+
+
+@pytest.mark.slow
+def test_mod_x_forgets_less_than_its_loss_alone(short: Run) -> None:
+    from clplat.config.recipes import recipe
+
+    raw: Any = recipe("mod_x").config
+    plain = short("naive", loss=raw["loss"])
+    own = short(raw["strategy"]["name"], loss=raw["loss"], strategy=raw["strategy"])
+    assert forgetting(own) < 0.7 * forgetting(plain)
 
 
 @pytest.mark.parametrize("strategy", ["frozen", "naive", pytest.param("cumulative", marks=pytest.mark.slow)])

@@ -34,10 +34,11 @@ def reranked_sets(evaluator: Evaluator) -> dict[str, dict[str, RetrievalSet]]:
         sets |= {what: hidden} if hidden else {}
     for held in evaluator.sets:
         protocol = held.protocol
-        if protocol.tie_rule != "index" or any(metric.over for metric in protocol.measured):
+        # Lists are of the whole gallery: metrics of a query's own candidates are left out.
+        if protocol.tie_rule != "index" or any(metric.over for metric in metrics_in(protocol.primary)):
             raise UserError(
-                f"protocol '{protocol.name}' cannot be reranked: it needs metrics over the whole gallery, "
-                "and ties broken by index"
+                f"protocol '{protocol.name}' cannot be reranked: it needs a primary metric over the whole "
+                "gallery, and ties broken by index"
             )
     return sets
 

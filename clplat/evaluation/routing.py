@@ -1,14 +1,17 @@
-"""Whether a router sends pictures to the experts of their own domain; only the measurement knows which."""
+"""Whether a router sends inputs to the experts of their own domain; only the measurement knows which."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping
+from typing import Any
 
 import torch
 from torch import Tensor
+from torch.nn.functional import normalize
 
-from clplat.data.records import Picture, RetrievalSet
+from clplat.data.records import RetrievalSet
+from clplat.evaluation.asked import asked, measure
 from clplat.parts.probes._base import Group, ModelView, Probe
 
 __all__ = ["RoutingProbe"]
@@ -17,13 +20,17 @@ __all__ = ["RoutingProbe"]
 class RoutingProbe(Probe):
     """How often a model with experts for each domain chooses right; it is added wherever a strategy routes.
 
-    Of the pictures that a domain's queries show or ask for. ``accuracy``: the share of those of trained
-    domains whose largest expert was trained on their domain, the mean over these domains. ``base`` and
-    ``unseen base``: the share that goes through the bare base, of trained domains and of those to come.
-    ``evenness``: how alike the experts are used by pictures of trained domains, 1 where all the same.
-    ``experts``: that a picture goes through, on average. Nothing of a model without experts.
+    Of the pictures that a domain's queries show or ask for; of their texts, where these are routed.
+    ``accuracy``: the share of those of trained domains whose largest expert was trained on their domain, the
+    mean over these domains. ``base`` and ``unseen base``: the share that goes through the bare base, of
+    trained domains and of those to come. ``evenness``: how alike the experts are used by what trained domains
+    show, 1 where all the same. ``experts``: that an input goes through, on average.
 
-    The domain's name is known here alone: the model is asked about pictures.
+    Where items are stored as what each expert makes of them, the primary metric on trained domains of each
+    alone (``expert 0``, ...), of their equal mean (``mean``) and as routed (``routed``) stand side by side.
+
+    The domain's name is known here alone: the model is asked about pictures or texts. Nothing of a model
+    without experts.
 
     Example:
         >>> RoutingProbe().headline
@@ -36,13 +43,13 @@ class RoutingProbe(Probe):
 
     def measure(self, view: ModelView) -> dict[str, float]:
         """The numbers; those that no domain gives are missing."""
-        shares = getattr(view.encoder, "shares", None)
-        owners_of = _domains_of(view.sets)
+        experts = getattr(view.encoder, "experts", None)
+        words = experts is not None and experts.by_words
+        inputs = {name: dict(_inputs(held, words)) for name, held in view.sets.items()}
         found: dict[str, list[float]] = {}
         seen: list[Tensor] = []
-        for number, held in enumerate(view.sets.values()):
-            pictures = list({picture.key: picture for picture in _shown(held)}.values())
-            given = shares(view.inputs(pictures)) if shares is not None and pictures else None
+        for number, own in enumerate(inputs.values()):
+            given = self._shares(view, own, words)
             if given is None:
                 continue
             weights, owners = given[0].cpu(), torch.tensor(given[1])
@@ -51,35 +58,50 @@ class RoutingProbe(Probe):
                 found.setdefault("unseen base", []).append(_percent(away))
                 continue
             chosen = owners[weights.argmax(1)].tolist()
-            right = [owner in owners_of[picture.key] for owner, picture in zip(chosen, pictures, strict=True)]
+            right = [key in [*inputs.values()][owner] for owner, key in zip(chosen, own, strict=True)]
             found.setdefault("accuracy", []).append(_percent(torch.tensor(right) & ~away))
             found.setdefault("base", []).append(_percent(away))
             found.setdefault("experts", []).append(float((weights > 0).sum(1).float().mean()))
             seen.append(weights)
         numbers = {name: sum(values) / len(values) for name, values in found.items()}
-        return numbers | ({"evenness": _evenness(torch.cat(seen))} if seen else {})
+        numbers |= {"evenness": _evenness(torch.cat(seen))} if seen else {}
+        if experts is None or not words:
+            return numbers
+        return numbers | _side_by_side(view, len(experts.router.names))
+
+    def _shares(self, view: ModelView, own: Mapping[str, Any], words: bool) -> Any:
+        """Shares of the experts, and the experience of each; the model is told neither domain nor answer."""
+        ask = getattr(view.encoder, "word_shares" if words else "shares", None)
+        if ask is None or not own:
+            return None
+        return ask(view.tokens([*own]) if words else view.inputs([*own.values()]))
 
 
-def _shown(held: RetrievalSet) -> Iterator[Picture]:
-    """The pictures of a domain's queries and of their answers."""
+def _inputs(held: RetrievalSet, words: bool) -> Iterator[tuple[str, Any]]:
+    """What is routed of a domain, by key: texts of its queries, or pictures of these and of their answers."""
+    if words:
+        yield from ((text, text) for query in held.queries for text in query.said)
+        return
     wanted = {key for query in held.queries for key in query.targets}
-    asked = [query.reference for query in held.queries]
-    for picture in (*asked, *(item.picture for item in held.gallery.items if item.key in wanted)):
+    shown = [query.reference for query in held.queries]
+    for picture in (*shown, *(item.picture for item in held.gallery.items if item.key in wanted)):
         if picture is not None:
-            yield picture
+            yield picture.key, picture
 
 
-def _domains_of(sets: Mapping[str, RetrievalSet]) -> dict[str, set[int]]:
-    """Key of a picture -> the domains that it belongs to, in stream order."""
-    found: dict[str, set[int]] = {}
-    for number, held in enumerate(sets.values()):
-        for picture in _shown(held):
-            found.setdefault(picture.key, set()).add(number)
-    return found
-
-
-def _percent(chosen: Tensor) -> float:
-    return 100.0 * float(chosen.double().mean())
+def _side_by_side(view: ModelView, experts: int) -> dict[str, float]:
+    """The primary metric of each expert alone, of the mean of all, and of what is stored as it is."""
+    found: dict[str, list[float]] = {}
+    for name, held in [*view.sets.items()][: view.version]:
+        query, item = view.asked[name], view.galleries[held.gallery.name]
+        apart = [rows.view(len(rows), experts, -1) for rows in (query, item)]
+        alone = [normalize(rows, dim=-1) for rows in apart]
+        rows = {f"expert {e}": (alone[0][:, e], alone[1][:, e]) for e in range(experts)}
+        rows |= {"mean": (alone[0].flatten(1), alone[1].flatten(1)), "routed": (query, item)}
+        for what, (left, right) in rows.items():
+            values = measure(held, asked(held), left.contiguous(), right.contiguous()).values
+            found.setdefault(what, []).append(100.0 * float(values[held.protocol.primary].double().mean()))
+    return {what: sum(values) / len(values) for what, values in found.items()}
 
 
 def _evenness(shares: Tensor) -> float:
@@ -89,3 +111,7 @@ def _evenness(shares: Tensor) -> float:
         return 1.0
     p = used / used.sum()
     return float(-torch.xlogy(p, p).sum()) / math.log(len(p))
+
+
+def _percent(chosen: Tensor) -> float:
+    return 100.0 * float(chosen.double().mean())

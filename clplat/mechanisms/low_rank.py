@@ -49,7 +49,8 @@ class LowRank(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """What is added to the layer's output for its inputs (..., in)."""
         up = self.up if self.gains is None else _with_gains(self.up, self.gains)
-        return self.magnitude * F.linear(F.linear(x, self.down), up)
+        made = F.linear(F.linear(x, self.down), up)
+        return made * self.magnitude.to(made.dtype)  # autocast leaves products of numbers alone
 
     def delta(self) -> Tensor:
         """What is added to the layer's weight (out, in)."""

@@ -197,11 +197,14 @@ class Experts:
     Args:
         router: says who.
         activate: switches a backbone to the expert of that name; with ``None`` to the bare base.
+        by_words: a query's text is routed, not its picture. An item, of which no query is known, is what all
+            experts make of it, side by side, and so is a query, weighed by its shares.
         merges: where several have a share in an input, their weights are averaged; False: their embeddings.
     """
 
     router: Router
     activate: Callable[[Any, str | None], None]
+    by_words: bool = False
     merges: bool = False
 
 

@@ -102,7 +102,12 @@ def finish(trainer: Trainer, cuts: Collection[int] = CUTS) -> Run:
 
     def at_the_border() -> None:
         save("border")
-        between.update(copy.deepcopy(everything(trainer)))
+        now = everything(trainer)
+        held = now.pop("weights").items()
+        # What did not change is kept once: most of a model is its frozen words.
+        same = {name for name, value in held if name in before and torch.equal(value, before[name])}
+        between["weights"] = {name: before[name] if name in same else value for name, value in held}
+        between.update(copy.deepcopy(now))
 
     trainer.on_step = look
     with marked_generator() as state:

@@ -27,7 +27,7 @@ class FeatureDistill(Strategy):
     that look alike to another model, `clplat.mechanisms.feature_match.pooled_by`.
 
     Args:
-        weight: of the term.
+        weight: of the term, small beside a contrastive loss: squared differences and cosines of unit rows.
         teacher: of any kind, ``clplat list teachers``.
         of: ``embeddings``: what is compared in search, the mean over both sides; ``tokens``: the patch tokens
             of the image tower.
@@ -60,7 +60,7 @@ class FeatureDistill(Strategy):
 
     def __init__(
         self,
-        weight: Annotated[float, Float(0.1, 30.0, log=True)] = 1.0,
+        weight: Annotated[float, Float(0.3, 300.0, log=True)] = 30.0,
         teacher: TeacherPart | None = None,
         of: Literal["embeddings", "tokens"] = "embeddings",
         form: Annotated[

@@ -28,7 +28,8 @@ class AFEC(Strategy):
 
     Args:
         lam: strength of the pull to where earlier domains ended.
-        lam_new: strength of the pull to what the new domain alone would learn.
+        lam_new: strength of the pull to what the new domain alone would learn; a small share of ``lam``, for
+            at a third of it more is forgotten than without any penalty.
         decay: of both running means.
 
     References:
@@ -44,8 +45,8 @@ class AFEC(Strategy):
 
     Example:
         >>> from strategies import AFEC
-        >>> AFEC(lam_new=0.1).lam_new
-        0.1
+        >>> AFEC(lam_new=0.01).lam_new
+        0.01
     """
 
     reads_gradient = True
@@ -56,7 +57,7 @@ class AFEC(Strategy):
     def __init__(
         self,
         lam: Annotated[float, Float(0.003, 30.0, log=True)] = 0.3,
-        lam_new: Annotated[float, Float(0.001, 10.0, log=True)] = 0.1,
+        lam_new: Annotated[float, Float(0.0001, 0.3, log=True)] = 0.003,
         decay: float = 0.95,
     ) -> None:
         if not (lam >= 0 and lam_new >= 0):

@@ -50,6 +50,13 @@ def test_a_layer_computes_its_weight_and_the_sum_of_all_changes() -> None:
     assert torch.allclose(layer(x), x @ (weight.float() + one).T + bias.float(), atol=1e-5)
 
 
+def test_it_computes_in_the_precision_of_its_layer() -> None:
+    backbone = tiny_backbone()
+    grown(backbone, "a")
+    with torch.autocast("cpu", torch.bfloat16):
+        assert low_rank_layers(backbone)[PATH](torch.ones(1, 32)).dtype == torch.bfloat16
+
+
 def test_a_new_change_is_none_and_earlier_ones_are_frozen() -> None:
     backbone = tiny_backbone()
     pixels = torch.randint(256, (2, 3, 16, 16), generator=generator(0, "pixels"), dtype=torch.uint8)

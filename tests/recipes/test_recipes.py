@@ -130,6 +130,16 @@ def test_the_published_sizes() -> None:
     }
 
 
+def test_settings_without_which_a_system_does_not_do_what_it_claims() -> None:
+    """Read in the authors' scripts; how each was found wanting is in docs/defaults.md."""
+    raw: dict[str, Any] = {name: SYSTEMS[name].config for name in ("mod_x", "ctp", "clip_refine")}
+    assert raw["mod_x"]["strategy"]["weight"] == 20 and raw["mod_x"]["strategy"]["reduction"] == "sum"
+    own = raw["ctp"]["strategy"]
+    terms = (raw["ctp"]["loss"], own["distill"], own["momentum_contrast"])
+    assert [term["temperature"] for term in terms] == [0.07] * 3
+    assert raw["clip_refine"]["train"]["lr"] <= 1e-4, "its draws are noise at a higher rate"
+
+
 def test_notes_are_short_and_say_more_than_the_title() -> None:
     for one in RECIPES.values():
         assert 40 < len(one.note) < 500, one.name

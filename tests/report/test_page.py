@@ -79,6 +79,12 @@ class Page(HTMLParser):
         return [[" ".join(cell.split()) for cell in row] for row in found["rows"]]
 
 
+@pytest.fixture
+def without_svg(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Figures are laid out, but not written: half of a page's time, for tests of its tables and words."""
+    monkeypatch.setattr("clplat.report.pictures.svg_data", lambda figure: "data:image/svg+xml;base64,")
+
+
 def page_of(out: Path) -> Page:
     return Page(write_report(out).read_text(encoding="utf-8"))
 
@@ -300,6 +306,7 @@ def test_nothing_finished_yet(make_sweep: Make, tmp_path: Path, status: str) -> 
     assert ("still running" in "".join(page.text)) == (status == "running")
 
 
+@pytest.mark.usefixtures("without_svg")
 def test_half_a_sweep_says_what_is_missing(make_sweep: Make, tmp_path: Path) -> None:
     outcome = make_sweep(tmp_path, status="running")
     shutil.rmtree(tmp_path / outcome["rows"][0]["folders"][0])
@@ -318,6 +325,7 @@ def test_half_a_sweep_says_what_is_missing(make_sweep: Make, tmp_path: Path) -> 
     assert {line[1] for line in page.table("What failed")[1:]} == {outcome["rows"][0]["folders"][0], broken}
 
 
+@pytest.mark.usefixtures("without_svg")
 def test_one_replicate_without_limits_or_studies(make_sweep: Make, tmp_path: Path) -> None:
     make_sweep(tmp_path, (("replay", "default"), ("naive", "default")), seeds=(0,), trials=0, constraints={})
     page = page_of(tmp_path)
@@ -327,6 +335,7 @@ def test_one_replicate_without_limits_or_studies(make_sweep: Make, tmp_path: Pat
     assert not {"Trials", "What tuning could trade", "Which options mattered"} & set(page.sections())
 
 
+@pytest.mark.usefixtures("without_svg")
 def test_groups_have_tables_of_their_own(make_sweep: Make, tmp_path: Path) -> None:
     make_sweep(tmp_path, (("replay", "tuned"), ("naive", "default")), groups=("3 domains", "6 domains"))
     page = page_of(tmp_path)
@@ -335,6 +344,7 @@ def test_groups_have_tables_of_their_own(make_sweep: Make, tmp_path: Path) -> No
         assert page.table(f"{group}: costs of a run")
 
 
+@pytest.mark.usefixtures("without_svg")
 def test_orders_that_differ_are_shown_by_place(make_sweep: Make, tmp_path: Path) -> None:
     orders = (["a", "b", "c"], ["c", "a", "b"])
     make_sweep(tmp_path, (("replay", "default"), ("naive", "default")), seeds=(0, 1), orders=orders, trials=0)
@@ -381,6 +391,7 @@ def test_a_search_that_has_begun_and_numbers_that_are_missing(make_sweep: Make, 
     ]
 
 
+@pytest.mark.usefixtures("without_svg")
 def test_how_to_repeat_it_names_orders_and_own_options_only(make_sweep: Make, tmp_path: Path) -> None:
     names = ["b", "a"]
     settings: dict[int, dict[str, float | None]] = {

@@ -54,6 +54,7 @@ def tuned(base: dict[str, Any], tmp_path_factory: pytest.TempPathFactory) -> tup
         question="Does it run?",
         base=base,
         methods=["naive", {"name": "replay", "size": 8}],
+        controls=["frozen"],
         tune=["train.lr"],
         space={"train.lr": [1e-4, 3e-3]},
         seeds=[0, 1],
@@ -68,7 +69,7 @@ def test_rows_trials_and_files(tuned: tuple[Path, dict[str, Any]]) -> None:
     out, outcome = tuned
     assert outcome["status"] == "complete" and outcome["failures"] == []
     kinds = {(row["method"], row["kind"]) for row in outcome["rows"]}
-    wanted = {("naive", "default"), ("replay", "default"), ("frozen", "control"), ("cumulative", "control")}
+    wanted = {("naive", "default"), ("replay", "default"), ("frozen", "control")}
     assert wanted <= kinds and kinds - wanted <= {("naive", "tuned"), ("replay", "tuned")}
     for row in outcome["rows"]:
         finals = [read_json(out / folder / "result.json") for folder in row["folders"]]

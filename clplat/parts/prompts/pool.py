@@ -30,7 +30,8 @@ class PoolPrompt(Prompt):
 
     `clplat.models.prompt.TowerPrompt.grow` freezes the pool and adds as many again; the strategy
     ``growing_prompt`` calls it for every domain. In training a pool that has grown uses its newest prompts
-    alone, without matching: whose domain a training picture is, is known.
+    alone: whose domain a training picture is, is known. Keys of a domain start at k-means centres of its
+    frozen features, where pulling them ends; without ``growing_prompt`` they are drawn.
 
     Args:
         size: prompts, of each growth.
@@ -121,7 +122,7 @@ class _Pool(TowerPrompt):
         self.top, self.tokens, self.first = options.top, options.form == "tokens", options.first
         self.pull, self.centred = options.pull, options.keys == "centroids"
         self.length = options.top * options.length if self.tokens else 0
-        self.fits = self.centred
+        self.fits = True
         places = options.length * (1 if self.tokens else 2)
         self.sizes = (depth, options.size, places, width, joint, options.centres)
         self.grown = nn.ModuleList()
@@ -136,9 +137,10 @@ class _Pool(TowerPrompt):
 
     def fit(self, features: Tensor) -> None:
         newest: Any = self.grown[-1]
-        centres = centres_of(normalize(features.float(), dim=-1), len(newest.centres))
-        missing = len(newest.centres) - len(centres)  # fewer pictures than centres: the last one again
-        newest.centres.copy_(torch.cat([centres, centres[-1:].expand(missing, -1)]))
+        held = newest.centres if self.centred else newest.keys.data
+        centres = centres_of(normalize(features.float(), dim=-1), len(held))
+        missing = len(held) - len(centres)  # fewer pictures than centres: the last one again
+        held.copy_(torch.cat([centres, centres[-1:].expand(missing, -1)]))
 
     def begin(
         self,

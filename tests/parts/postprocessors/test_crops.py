@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -11,9 +12,11 @@ import torch
 from PIL import Image
 
 from clplat.config.resolve import resolve
+from clplat.data.protocol import Protocol
 from clplat.data.records import Item, Picture
 from clplat.errors import UserError
 from clplat.evaluation.lists import load_lists
+from clplat.evaluation.reranking import reranked_sets
 from clplat.parts.postprocessors._base import Shortlist
 from clplat.parts.postprocessors.crops import Crops
 from clplat.runs.assembly import assemble
@@ -94,6 +97,18 @@ def test_a_run_keeps_both_rankings_and_counts_the_cost(small_backbone: Path, tmp
     assert torch.equal(kept.rows[:, 4:], again.rows[:, 4:])
     assert torch.equal(kept.rows[:, :4].sort(1).values, again.rows[:, :4].sort(1).values)
     assert results["crops"]["sets"]["test/reranked"]["metrics"]["R@10"] == results["crops"]["metrics"]["R@10"]
+
+
+@pytest.mark.parametrize(("primary", "taken"), [("R@5", True), ("mean(R@5, R_sub@1)", False)])
+def test_lists_of_the_whole_gallery_are_reranked_whatever_else_is_measured(primary: str, taken: bool) -> None:
+    protocol = Protocol("mine", metrics=("R@1", "R@5", "R_sub@1"), primary=primary)
+    held = SimpleNamespace(protocol=protocol)
+    evaluator: Any = SimpleNamespace(split="test", names=["one"], sets=[held], further={})
+    if taken:
+        assert reranked_sets(evaluator) == {"test": {"one": held}}
+    else:
+        with pytest.raises(UserError, match="it needs a primary metric over the whole gallery"):
+            reranked_sets(evaluator)
 
 
 def test_a_scorer_of_several_vectors_is_refused() -> None:

@@ -98,6 +98,15 @@ def test_centroids_of_each_domain_decide_by_the_manhattan_distance() -> None:
     assert not [name for name, _ in prompt.named_parameters() if "keys" in name]
 
 
+def test_a_trained_key_starts_where_pulling_it_ends() -> None:
+    prompt: Any = prompted(size=1, top=1).image_prompt
+    prompt.fit(QUERY)
+    unit = QUERY.double() / QUERY.double().norm(dim=1, keepdim=True)
+    mean = unit.mean(0) / unit.mean(0).norm()
+    torch.testing.assert_close(prompt.grown[0].keys[0].detach().double(), mean, atol=1e-5, rtol=0)
+    assert prompt.grown[0].keys.requires_grad
+
+
 def test_shares_name_the_growth_of_each_prompt() -> None:
     model = ComposedRetriever(prompted(grown=2), Sum()).eval()
     batch = tiny_collate()(tiny_domains()[0].train[:3])

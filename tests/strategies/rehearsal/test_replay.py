@@ -9,6 +9,8 @@ from typing import Any
 import pytest
 import torch
 
+from clplat.config.recipes import recipe
+from clplat.mechanisms.memory.composition import stored_batch
 from clplat.testing import (
     TinyTowers,
     plain_loop,
@@ -100,3 +102,19 @@ def test_the_memory_holds_what_was_trained_on() -> None:
     groups = strategy.memory.state_dict()["groups"]
     assert len(groups) == 2
     assert all(row["example"]["ids"][0].startswith("chosen/") for rows in groups.values() for row in rows)
+
+
+def test_the_share_of_an_old_domain_shrinks_and_a_step_stays_as_dear_however_many_there_are() -> None:
+    """Static ConPET: what is replayed in a step is of a fixed size, drawn from all old domains alike."""
+    options = recipe("conpet_static").config["strategy"]
+    strategy, model = Replay(**{k: v for k, v in options.items() if k != "name"} | {"size": 12}), TinyTowers()
+    strategy.batch_size = 6
+    learner = tiny_learner(model)
+    for experience in range(4):
+        learner.dataset = FIRST.dataset if experience % 2 else SECOND.dataset
+        learner.progress = replace(learner.progress, experience=experience)
+        strategy.after_experience(learner, SimpleNamespace(dataset=learner.dataset))
+        groups = strategy.memory.state_dict()["groups"]
+        assert [len(rows) for rows in groups.values()] == [12 // (experience + 1)] * (experience + 1)
+        stored = stored_batch(strategy.memory, strategy.batch_size, model(BATCH), strategy.domains)
+        assert stored is not None and len(stored) == 6
