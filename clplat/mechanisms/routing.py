@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import KW_ONLY, dataclass
 from typing import Annotated, Any, Literal
 
 import torch
@@ -204,6 +204,7 @@ class Experts:
 
     router: Router
     activate: Callable[[Any, str | None], None]
+    _: KW_ONLY
     by_words: bool = False
     merges: bool = False
 

@@ -19,11 +19,16 @@ __all__ = ["fitted_ids", "fitted_pixels", "same_words"]
 def fitted_pixels(pixels: Tensor, backbone: Backbone) -> Tensor:
     """Pixels (B, 3, S, S), uint8, on the backbone's device and of its size.
 
+    Raises:
+        UserError: floats, which are normalised as the other model wants them.
+
     Example:
         >>> from clplat.testing import tiny_backbone
         >>> fitted_pixels(torch.zeros(1, 3, 64, 64, dtype=torch.uint8), tiny_backbone()).shape
         torch.Size([1, 3, 16, 16])
     """
+    if pixels.dtype != torch.uint8:
+        raise UserError(f"pixels of {pixels.dtype} are normalised for one model: two models need torch.uint8")
     pixels, size = pixels.to(backbone.logit_scale.device), (backbone.image_size,) * 2
     if pixels.shape[-2:] == size:
         return pixels

@@ -189,7 +189,7 @@ class Running:
         """
         if self._course.waits:
             raise TypeError(
-                f"{self._name} trains in phases: `for epoch in experience.epochs(n)` goes through them"
+                f"{self._name} trains in phases, which needs `for epoch in experience.epochs(n)` around it"
             )
         if not self._read:
             self.epoch(0)

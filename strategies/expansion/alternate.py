@@ -32,6 +32,9 @@ class Alternate(Strategy):
         Zhang et al. 2024 (SliME), "Beyond LLaVA-HD: Diving into High-Resolution Large Multimodal Models",
         arXiv 2406.08487, which trains the blocks for whole pictures and for their patches alternately.
 
+    Needs:
+        A model with trainable tensors of every part, by default a `ComposedRetriever`; a loop with epochs.
+
     Relations:
         `Naive` trains everything together.
 
@@ -39,6 +42,8 @@ class Alternate(Strategy):
         >>> [phase.name for phase in Alternate(["visual"], rounds=2).phases(None)]
         ['part 1, round 1', 'part 2, round 1', 'part 1, round 2', 'part 2, round 2']
     """
+
+    any_module = False
 
     def __init__(
         self,

@@ -10,9 +10,10 @@ from torch import Tensor
 
 from clplat.config.space import Float, Int
 from clplat.mechanisms.example_gradients import spread
+from clplat.mechanisms.input_spaces import InputSpaces
 from clplat.mechanisms.layer_inputs import covariances_at
 from clplat.mechanisms.low_rank import low_rank_layers
-from clplat.mechanisms.projection import free_directions, leading_directions
+from clplat.mechanisms.projection import free_directions
 from clplat.parts.adapters._growing import Growing, grown_backbone
 from clplat.training.strategy import Strategy, SupportsLearning
 
@@ -58,7 +59,7 @@ class InfLoRA(Strategy):
     brings = ("adapter", "prompt")
     stores = "statistics"
     reads_data = True
-    state = ("_bases", "_domains")
+    state = ("_domains",)
 
     def __init__(
         self,
@@ -68,14 +69,11 @@ class InfLoRA(Strategy):
         examples: Annotated[int, Int(32, 512, log=True)] = 128,
         batch_size: int = 64,
     ) -> None:
-        if not (0 < threshold <= 1 and growth >= 0 and examples >= 1 and batch_size >= 1):
-            raise ValueError(
-                "threshold must be in (0, 1], growth at least 0, examples and batch_size at least 1, "
-                f"not {threshold}, {growth}, {examples} and {batch_size}"
-            )
+        if not (examples >= 1 and batch_size >= 1):
+            raise ValueError(f"examples and batch_size must be at least 1, not {examples} and {batch_size}")
         self.threshold, self.growth, self.lora = threshold, growth, lora
         self.examples, self.batch_size = examples, batch_size
-        self._bases: dict[str, Tensor] = {}
+        self.spaces = InputSpaces(threshold, growth)
         self._domains = 0
 
     def before_experience(self, learner: SupportsLearning, experience: Any) -> None:
@@ -83,7 +81,7 @@ class InfLoRA(Strategy):
         self._domains += 1
         layers = low_rank_layers(grown_backbone(learner.model, "inflora", first=False))
         for name, inputs in self._inputs(learner, experience.dataset).items():
-            found = free_directions(inputs, self._bases.get(name), self.lora.r)
+            found = free_directions(inputs, self.spaces.bases.get(name), self.lora.r)
             down = layers[name].newest().down
             with torch.no_grad():
                 down.zero_()
@@ -102,6 +100,5 @@ class InfLoRA(Strategy):
         return covariances_at(learner, layers, spread(data, self.examples), self.batch_size)
 
     def after_experience(self, learner: SupportsLearning, experience: Any) -> None:
-        share = min(1.0, self.threshold + self.growth * (self._domains - 1))
-        for name, inputs in self._inputs(learner, learner.data()).items():
-            self._bases[name] = leading_directions(inputs @ inputs, self._bases.get(name), share)
+        inputs = self._inputs(learner, learner.data())
+        self.spaces.add({name: covariance @ covariance for name, covariance in inputs.items()})

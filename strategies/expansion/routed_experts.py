@@ -69,7 +69,7 @@ class RoutedExperts(Strategy):
             raise UserError(
                 "a strategy of experts brings its own adapters: use it with --adapter none and no prompt"
             )
-        retriever.experts = Experts(self.router, self.expert.activate, self.average == "weights")
+        retriever.experts = Experts(self.router, self.expert.activate, merges=self.average == "weights")
         if self.router.names:
             retriever.requires_grad_(False)
         name = f"domain{len(self.router.names)}"
@@ -80,7 +80,7 @@ class RoutedExperts(Strategy):
         if not self.router.names:
             return
         retriever = self._retriever(learner)
-        retriever.experts = Experts(self.router, self.expert.activate, self.average == "weights")
+        retriever.experts = Experts(self.router, self.expert.activate, merges=self.average == "weights")
         for name in self.router.names:
             retriever.requires_grad_(False)
             self.expert.attach(retriever.backbone, name)

@@ -8,8 +8,9 @@ from torch import Tensor
 
 from clplat.config.space import Float, Int
 from clplat.mechanisms.example_gradients import spread
+from clplat.mechanisms.input_spaces import InputSpaces
 from clplat.mechanisms.layer_inputs import input_covariances
-from clplat.mechanisms.projection import FreeSteps, leading_directions
+from clplat.mechanisms.projection import FreeSteps
 from clplat.training.strategy import Strategy, SupportsLearning
 
 __all__ = ["GPM"]
@@ -51,7 +52,6 @@ class GPM(Strategy):
 
     stores = "statistics"
     reads_data = True
-    state = ("_bases", "_domains")
 
     def __init__(
         self,
@@ -61,20 +61,16 @@ class GPM(Strategy):
         examples: Annotated[int, Int(32, 512, log=True)] = 128,
         batch_size: int = 64,
     ) -> None:
-        if not (0 < threshold <= 1 and growth >= 0 and examples >= 1 and batch_size >= 1):
-            raise ValueError(
-                "threshold must be in (0, 1], growth at least 0, examples and batch_size at least 1, "
-                f"not {threshold}, {growth}, {examples} and {batch_size}"
-            )
+        if not (examples >= 1 and batch_size >= 1):
+            raise ValueError(f"examples and batch_size must be at least 1, not {examples} and {batch_size}")
         self.threshold, self.growth, self.hold = threshold, growth, hold
         self.examples, self.batch_size = examples, batch_size
-        self._bases: dict[str, Tensor] = {}
-        self._domains = 0
+        self.spaces = InputSpaces(threshold, growth)
         self._free = FreeSteps(self._project)
 
     def _project(self, changes: dict[str, Tensor]) -> None:
         for name, change in changes.items():
-            basis = self._bases.get(name)
+            basis = self.spaces.bases.get(name)
             if basis is not None:
                 along = change.reshape(len(change), -1) @ basis
                 change.sub_((along @ basis.T).reshape(change.shape))
@@ -82,16 +78,13 @@ class GPM(Strategy):
                 change.zero_()
 
     def after_backward(self, learner: SupportsLearning) -> None:
-        if self._bases:
+        if self.spaces.bases:
             self._free.before_step(learner.model)
 
     def after_step(self, learner: SupportsLearning, batch: Any, outputs: Any) -> None:
-        if self._bases:
+        if self.spaces.bases:
             self._free.after_step(learner.model)
 
     def after_experience(self, learner: SupportsLearning, experience: Any) -> None:
-        share = min(1.0, self.threshold + self.growth * self._domains)
         data = spread(learner.data(), self.examples)
-        for name, covariance in input_covariances(learner, data, self.batch_size).items():
-            self._bases[name] = leading_directions(covariance, self._bases.get(name), share)
-        self._domains += 1
+        self.spaces.add(input_covariances(learner, data, self.batch_size))

@@ -166,7 +166,7 @@ def test_resolving_twice_changes_nothing() -> None:
 @pytest.mark.parametrize(
     ("words", "parts"),
     [
-        (["--strategy", "repaly"], ["unknown strategy 'repaly'", "did you mean 'replay'", "ewc"]),
+        (["--strategy", "repaly"], ["unknown strategy 'repaly'", "did you mean 'replay'", "reorganize"]),
         (["--scenario", "catalog"], ["unknown scenario 'catalog'", "did you mean 'catalogue'"]),
         (["--adapter", "lra"], ["unknown adapter 'lra'", "lora"]),
         (

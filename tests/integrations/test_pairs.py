@@ -147,7 +147,7 @@ def in_sentence_transformers(strategy: Strategy, world: Sentences, parts: int = 
 #: What reaches into a retriever of clplat's, or into its batches, says so in one line.
 OURS_ALONE = re.compile(
     r"(needs (a (ComposedRetriever|model with encode_items|loss_fn)|clplat's batches|batches)|"
-    r"tensors a rate of their own: clplat's trainer)[^\n]*$"
+    r"tensors a rate of their own: clplat's trainer|phases, which needs)[^\n]*$"
 )
 
 

@@ -322,6 +322,6 @@ def test_rates_of_single_tensors_are_not_passed_over() -> None:
 
 def test_a_loop_that_does_not_go_through_the_phases_is_told_how() -> None:
     learner, x = two_weights(), torch.ones(1, 1)
-    said = pytest.raises(TypeError, match=r"Phased trains in phases: `for epoch in experience\.epochs")
+    said = pytest.raises(TypeError, match=r"Phased .* phases, which needs `for epoch in experience\.epochs")
     with said, Phased().experience(learner) as experience:
         experience.loss(x, learner.model(x))

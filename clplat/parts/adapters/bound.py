@@ -12,16 +12,16 @@ from torch.nn.functional import normalize
 
 from clplat.config.space import Float
 from clplat.data.inputs import Texts
-from clplat.errors import UserError, unknown_name
+from clplat.errors import UserError
 from clplat.mechanisms.sample_weights import shares_by_answer
 from clplat.models.adapters import AdapterState, Route
 from clplat.models.backbone import Backbone
 from clplat.models.features import ImageFeatures, TextFeatures
-from clplat.models.names import refuse_wrapped
 from clplat.models.other_inputs import fitted_ids, fitted_pixels, same_words
-from clplat.models.readout import Readout, install_readout
+from clplat.models.readout import Readout
 from clplat.models.stages import Tower
 from clplat.parts.adapters._base import Adapter
+from clplat.parts.adapters._readout import install, read_out_by, refuse_others
 
 __all__ = ["Bound"]
 
@@ -84,33 +84,21 @@ class Bound(Adapter):
         Raises:
             UserError: the name is taken, other adapters are attached, or a model reads other tokens.
         """
-        refuse_wrapped(backbone.model)
-        state = backbone.adapters
-        taken = [one for one, entry in state.installed.items() if entry["method"] != "bound"]
-        if name in state.installed or taken:
-            raise UserError(f"'{(taken or [name])[0]}' is attached already: merge it or choose another name")
+        refuse_others(backbone, "bound", name)
         weights = self.pretrained or [""] * len(self.models)
         others = [Backbone.load(model, tag or None) for model, tag in zip(self.models, weights, strict=True)]
         for other in others:
             same_words(other, backbone)
+        state = backbone.adapters
         state = backbone.adapters = state if isinstance(state, _State) else _State()
         shown = _Space("image", backbone.embed_dim, others, state)
         said = _Space("text", backbone.embed_dim, others, state, shown, self.decoupling, self.temperature)
-        towers: tuple[tuple[Tower, _Space], ...] = (("image", shown), ("text", said))
-        for tower, space in towers:
-            install_readout(backbone, tower, space.to(backbone.logit_scale), name)
-        for one in state.installed:
-            backbone.readouts[one].requires_grad_(False)
         options = {name: value for name, value in vars(self).items() if not name.startswith("_")}
-        state.installed[name] = {"method": "bound", "options": options}
-        state.active = name
-        return [f"readouts.{name}.{key}" for key, _ in backbone.readouts[name].named_parameters()]
+        return install(backbone, "bound", name, {"image": shown, "text": said}, options)
 
     def activate(self, backbone: Backbone, name: str | None) -> None:
         """Read the towers out by ``name`` from now on, or with None by themselves alone."""
-        if name is not None and name not in backbone.adapters.installed:
-            raise unknown_name("attached adapter", name, backbone.adapters.installed)
-        backbone.adapters.active = name
+        read_out_by(backbone, name)
 
     def merge(self, backbone: Backbone) -> None:
         """Refuse: the other models are beside the towers, not in their weights."""
@@ -171,7 +159,7 @@ class _Space(Readout):
         own = found.pooled
         with torch.no_grad():
             rows = [normalize(self._one(other, found).float(), dim=-1) for other in self._others]
-        rows = [normalize(own.float(), dim=-1), *(row.to(own.device) for row in rows)]
+        rows = [normalize(own, dim=-1), *(row.to(own) for row in rows)]
         logits = self.scale * self.router(torch.cat(rows, dim=-1)).sigmoid()
         if (watched := self._state[0].seen) is not None:
             watched.append((logits, logits.softmax(dim=1)))

@@ -8,12 +8,12 @@ import torch
 from torch import Tensor, nn
 
 from clplat.config.space import Int
-from clplat.errors import UserError, unknown_name
+from clplat.errors import UserError
 from clplat.models.backbone import Backbone
 from clplat.models.features import ImageFeatures, TextFeatures
-from clplat.models.names import refuse_wrapped
-from clplat.models.readout import Readout, install_readout
+from clplat.models.readout import Readout
 from clplat.parts.adapters._base import Adapter
+from clplat.parts.adapters._readout import install, read_out_by, refuse_others
 
 __all__ = ["MixedReadout"]
 
@@ -63,27 +63,16 @@ class MixedReadout(Adapter):
         Raises:
             UserError: the name is taken, adapters of another kind are attached, or an opaque image tower.
         """
-        refuse_wrapped(backbone.model)
-        state = backbone.adapters
-        others = [one for one, entry in state.installed.items() if entry["method"] != "mixed_readout"]
-        if name in state.installed or others:
-            raise UserError(f"'{(others or [name])[0]}' is attached already: merge it or choose another name")
+        refuse_others(backbone, "mixed_readout", name)
         if backbone.image_layers is None or backbone.image_width is None:
             raise UserError(f"the image tower of backbone '{backbone.name}' has no tokens to read")
-        for one in state.installed:
-            backbone.readouts[one].requires_grad_(False)
         network = _Mixed(backbone.image_width, backbone.embed_dim, self.rank, self.queries)
-        install_readout(backbone, "image", network.to(backbone.logit_scale), name)
         options = {"rank": self.rank, "queries": self.queries}
-        state.installed[name] = {"method": "mixed_readout", "options": options}
-        state.active = name
-        return [f"readouts.{name}.{key}" for key, _ in backbone.readouts[name].named_parameters()]
+        return install(backbone, "mixed_readout", name, {"image": network}, options)
 
     def activate(self, backbone: Backbone, name: str | None) -> None:
         """Read the tower out by ``name`` from now on, or with None by its own projection."""
-        if name is not None and name not in backbone.adapters.installed:
-            raise unknown_name("attached adapter", name, backbone.adapters.installed)
-        backbone.adapters.active = name
+        read_out_by(backbone, name)
 
     def merge(self, backbone: Backbone) -> None:
         """Refuse: the mixture stands behind the tower, not in its weights."""

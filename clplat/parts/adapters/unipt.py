@@ -8,12 +8,13 @@ import torch
 from torch import Tensor, nn
 
 from clplat.config.space import Int
-from clplat.errors import UserError, unknown_name
+from clplat.errors import UserError
 from clplat.models.backbone import Backbone
 from clplat.models.features import ImageFeatures, TextFeatures
-from clplat.models.names import refuse_wrapped
-from clplat.models.readout import Readout, install_readout
+from clplat.models.readout import Readout
+from clplat.models.stages import Tower
 from clplat.parts.adapters._base import Adapter
+from clplat.parts.adapters._readout import install, read_out_by, refuse_others
 
 __all__ = ["UniPT"]
 
@@ -70,32 +71,23 @@ class UniPT(Adapter):
         Raises:
             UserError: the name is taken, adapters of another kind are attached, or a tower is opaque.
         """
-        refuse_wrapped(backbone.model)
-        state = backbone.adapters
-        others = [one for one, entry in state.installed.items() if entry["method"] != "unipt"]
-        if name in state.installed or others:
-            raise UserError(f"'{(others or [name])[0]}' is attached already: merge it or choose another name")
-        sizes = {"image": (backbone.image_layers, backbone.image_width)}
-        sizes["text"] = (backbone.text_layers, backbone.text_width)
-        for tower in ("image", "text"):
-            layers, width = sizes[tower]
+        refuse_others(backbone, "unipt", name)
+        sizes: dict[Tower, tuple[int | None, int | None]] = {
+            "image": (backbone.image_layers, backbone.image_width),
+            "text": (backbone.text_layers, backbone.text_width),
+        }
+        readouts: dict[Tower, Readout] = {}
+        for tower, (layers, width) in sizes.items():
             if self.towers not in ("both", tower):
                 continue
             if layers is None or width is None:
                 raise UserError(f"the {tower} tower of backbone '{backbone.name}' has no states to read")
-            network = _SideNetwork(layers, width, self.rank, backbone.embed_dim)
-            install_readout(backbone, tower, network.to(backbone.logit_scale), name)
-        for one in state.installed:
-            backbone.readouts[one].requires_grad_(False)
-        state.installed[name] = {"method": "unipt", "options": {"rank": self.rank, "towers": self.towers}}
-        state.active = name
-        return [f"readouts.{name}.{key}" for key, _ in backbone.readouts[name].named_parameters()]
+            readouts[tower] = _SideNetwork(layers, width, self.rank, backbone.embed_dim)
+        return install(backbone, "unipt", name, readouts, {"rank": self.rank, "towers": self.towers})
 
     def activate(self, backbone: Backbone, name: str | None) -> None:
         """Read the towers out by ``name`` from now on, or with None by their own projections."""
-        if name is not None and name not in backbone.adapters.installed:
-            raise unknown_name("attached adapter", name, backbone.adapters.installed)
-        backbone.adapters.active = name
+        read_out_by(backbone, name)
 
     def merge(self, backbone: Backbone) -> None:
         """Refuse: the side network is beside the tower, not in its weights."""

@@ -109,3 +109,8 @@ def test_what_does_not_fit_is_said() -> None:
     _, (_, said) = bound()
     with pytest.raises(UserError, match="takes texts, not embeddings"):
         said._one(OTHER, TextFeatures(pooled=torch.zeros(1, 24)))
+
+
+def test_pixels_that_are_normalised_for_one_model_are_refused() -> None:
+    with pytest.raises(UserError, match=r"normalised for one model: two models need torch\.uint8"):
+        fitted_pixels(torch.zeros(1, 3, 16, 16), OTHER)

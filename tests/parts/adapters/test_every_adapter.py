@@ -20,8 +20,8 @@ TEXTS = ["a red shoe", "is blue and long", "dog", "cat on a mat"]
 
 
 def embed(backbone: Backbone) -> tuple[Tensor, Tensor]:
-    pixels = torch.randn(4, 3, 24, 24, generator=torch.Generator().manual_seed(0))
-    pixels = pixels.to(backbone.model.visual.proj.dtype)
+    draw = torch.Generator().manual_seed(0)
+    pixels = torch.randint(0, 256, (4, 3, 24, 24), dtype=torch.uint8, generator=draw)
     images = F.normalize(backbone.image(pixels).pooled, dim=-1)
     return images, F.normalize(backbone.text(backbone.tokenize(TEXTS)).pooled, dim=-1)
 

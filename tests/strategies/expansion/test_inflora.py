@@ -58,14 +58,14 @@ def test_inputs_of_earlier_domains_do_not_see_what_is_learnt_later() -> None:
     strategy, model = InfLoRA(threshold=1.0, lora=SMALL), tiny_retriever(composer=Sum())
     plain_loop(strategy, model, tiny_domains(2), steps=3)
     (path, layer), *_ = low_rank_layers(model.backbone).items()
-    basis = strategy.state_dict()["bases"][path]
+    basis = strategy.state_dict()["spaces"]["bases"][path]
     assert basis.shape[0] == 32 and torch.allclose(basis.T @ basis, torch.eye(basis.shape[1]), atol=1e-4)
     assert float(layer.newest().up.abs().max()) > 0, "it has learnt nothing"
 
     half = InfLoRA(threshold=0.9, lora=SMALL)
     model = tiny_retriever(composer=Sum())
     plain_loop(half, model, tiny_domains()[:1], steps=3)
-    held = half.state_dict()["bases"][path]
+    held = half.state_dict()["spaces"]["bases"][path]
     assert 0 < held.shape[1] < 32
     plain_loop(half, model, tiny_domains()[1:], steps=3)
     layer = low_rank_layers(model.backbone)[path]
@@ -80,7 +80,7 @@ def test_the_share_is_of_squared_eigenvalues_as_in_the_code() -> None:
     ((path, inputs),) = covariances_at(tiny_learner(model), layers, tiny_domains()[0].train, 64).items()
     values = torch.linalg.eigvalsh(inputs.double()).flip(0).square()
     needed = int((values.cumsum(0) / values.sum() < 0.9).sum()) + 1
-    assert strategy.state_dict()["bases"][path].shape[1] == needed
+    assert strategy.state_dict()["spaces"]["bases"][path].shape[1] == needed
 
 
 def test_values_that_make_no_sense_are_refused() -> None:

@@ -51,10 +51,10 @@ def test_the_threshold_grows_with_the_domains() -> None:
     sizes = []
     for _ in range(3):
         strategy.after_experience(learner, None)
-        sizes.append(strategy._bases["0.weight"].shape[1])
+        sizes.append(strategy.spaces.bases["0.weight"].shape[1])
     assert sizes[0] < sizes[1] <= sizes[2] == 8, "0.6, 0.9, and all"
 
 
 def test_wrong_settings_are_refused() -> None:
-    with pytest.raises(ValueError, match=r"threshold must be in \(0, 1\], growth at least 0"):
+    with pytest.raises(ValueError, match=r"threshold must be in \(0, 1\] and growth at least 0"):
         GPM(threshold=1.5)

@@ -1,0 +1,52 @@
+"""What adapters that stand behind the towers share: they read out, and change no weight."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from clplat.errors import UserError, unknown_name
+from clplat.models.backbone import Backbone
+from clplat.models.names import refuse_wrapped
+from clplat.models.readout import Readout, install_readout
+from clplat.models.stages import Tower
+
+__all__ = ["install", "read_out_by", "refuse_others"]
+
+
+def refuse_others(backbone: Backbone, method: str, name: str) -> None:
+    """A readout stands beside others of its own kind alone.
+
+    Raises:
+        UserError: the name is taken, adapters of another kind are attached, or the model is wrapped.
+    """
+    refuse_wrapped(backbone.model)
+    installed = backbone.adapters.installed
+    others = [one for one, entry in installed.items() if entry["method"] != method]
+    if name in installed or others:
+        raise UserError(f"'{(others or [name])[0]}' is attached already: merge it or choose another name")
+
+
+def install(
+    backbone: Backbone, method: str, name: str, readouts: Mapping[Tower, Readout], options: Mapping[str, Any]
+) -> list[str]:
+    """Read towers out by these from now on; earlier ones are frozen. Returns the names of what is trained."""
+    state = backbone.adapters
+    for one in state.installed:
+        backbone.readouts[one].requires_grad_(False)
+    for tower, readout in readouts.items():
+        install_readout(backbone, tower, readout.to(backbone.logit_scale), name)
+    state.installed[name] = {"method": method, "options": dict(options)}
+    state.active = name
+    return [f"readouts.{name}.{key}" for key, _ in backbone.readouts[name].named_parameters()]
+
+
+def read_out_by(backbone: Backbone, name: str | None) -> None:
+    """Read the towers out by ``name`` from now on, or with None by their own projections.
+
+    Raises:
+        UserError: no adapter of this name is attached.
+    """
+    if name is not None and name not in backbone.adapters.installed:
+        raise unknown_name("attached adapter", name, backbone.adapters.installed)
+    backbone.adapters.active = name
