@@ -83,7 +83,10 @@ def _recipes(options: Namespace) -> list[tuple[str, str]]:
 
     found = recipes(options.family)
     if options.kind == "recipes":
-        return [(r.name, f"{r.system}: {r.paper}") for r in found]
+        wide = max((len(r.family) for r in found), default=0)
+        said = {r.name: r.paper if r.paper.startswith(r.system) else f"{r.system}: {r.paper}" for r in found}
+        found = sorted(found, key=lambda r: (r.family, r.name))
+        return [(r.name, f"{r.family:{wide}}  {said[r.name]}") for r in found]
     lines = [(r.system, f"--recipe {r.name} ({r.match}): {r.paper}") for r in found]
     return sorted(lines, key=lambda line: line[0].lower())
 
