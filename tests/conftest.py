@@ -168,7 +168,6 @@ LONG = (
     "integrations/test_contract.py",
     "tracking/test_models.py",
     "report/test_page.py",
-    "test_new_parts.py",
     "docs/test_contributing.py",
     "test_old_releases.py",
     "test_search.py",

@@ -9,6 +9,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 from clplat.files import read_json
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -157,6 +159,7 @@ print("exit codes", *map(int, codes))
 """
 
 
+@pytest.mark.slow  # of a strategy alone, the four steps of CONTRIBUTING.md are taken in every run
 def test_a_new_part_is_its_file_and_its_test(tmp_path: Path) -> None:
     copy = tmp_path / "a folder" / "clplat"
     for name in ("clplat", "strategies", "scenarios", "tests/contracts"):

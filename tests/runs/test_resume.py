@@ -71,6 +71,8 @@ TWICE = [
 ]
 #: Of these, weights are all that training leaves: one interruption, in the second experience, is enough.
 ONCE = {"cumulative", "moe", "unipt"}
+#: These go on as others here do, and the contracts of their parts resume them to the bit as well: slow.
+ALIKE = {"reservoir", "cumulative", "pseudo_word", "moe", "unipt"}
 
 
 def moments_of(name: str) -> list[tuple[str, int]]:
@@ -206,7 +208,9 @@ def test_checkpoints_take_a_small_share_of_the_time(
     assert steps == expected
 
 
-@pytest.mark.parametrize("name", SYSTEMS)
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=[pytest.mark.slow] if name in ALIKE else []) for name in SYSTEMS]
+)
 def test_interrupted_again_and_again_it_ends_with_the_same_bits(
     name: str, world: dict[str, Any], whole: Callable[[str], Path], tmp_path: Path
 ) -> None:
