@@ -9,6 +9,8 @@ from typing import Any, TypeAlias
 import torch
 from torch import Tensor, nn
 
+from clplat.errors import unknown_name
+
 __all__ = ["AdapterState", "Route"]
 
 #: What a gate decided for (N, W) tokens: its logits (N, E), and the weights (N, E) of the experts.
@@ -28,6 +30,16 @@ class AdapterState:
         self.installed: dict[str, dict[str, Any]] = {}
         self.active: str | None = None
         self.rewritten_by: str | None = None
+
+    def switch(self, name: str | None) -> None:
+        """Use the adapter of this name from now on, or with None the bare base.
+
+        Raises:
+            UserError: no adapter of this name is attached.
+        """
+        if name is not None and name not in self.installed:
+            raise unknown_name("attached adapter", name, self.installed)
+        self.active = name
 
     def base_key(self, key: str) -> str:
         """The name that a base tensor has without adapters; those of adapters keep theirs."""

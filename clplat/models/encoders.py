@@ -125,8 +125,7 @@ class Encoders(nn.Module):
         Raises:
             UserError: an opaque tower, or one with a prompt that counts.
         """
-        prompt = None if bare else self.image_prompt
-        self._refuse("image", blocks=self.image_layers is None, prompt=prompt)
+        self._refuse("image", blocks=self.image_layers is None, prompt=None if bare else self.image_prompt)
         return image_bottom(self.model.visual, self._normalised(pixels), blocks)
 
     def _normalised(self, pixels: Tensor) -> Tensor:
@@ -197,8 +196,7 @@ class Encoders(nn.Module):
         Raises:
             UserError: an opaque tower, or one with a prompt that counts.
         """
-        prompt = None if bare else self.text_prompt
-        self._refuse("text", blocks=self.text_layers is None, prompt=prompt)
+        self._refuse("text", blocks=self.text_layers is None, prompt=None if bare else self.text_prompt)
         return text_bottom(self._text, self.embed_text(input_ids[:, :length]), blocks)
 
     def embed_text(self, input_ids: Tensor) -> Tensor:

@@ -9,13 +9,13 @@ from typing import Any, ClassVar, Literal
 import torch
 from torch import Tensor, nn
 
-from clplat.errors import UserError, unknown_name
+from clplat.errors import UserError
 from clplat.mechanisms.experts import top_k_gates
 from clplat.models.adapters import AdapterState, Route
 from clplat.models.backbone import Backbone
 from clplat.models.names import refuse_wrapped
 
-__all__ = ["ExpertState", "Experts", "Mixture", "activate_experts", "install_experts"]
+__all__ = ["ExpertState", "Experts", "Mixture", "install_experts"]
 
 
 class Experts(nn.Module):
@@ -171,13 +171,6 @@ def install_experts(
     state.installed[name], state.losses[name] = entry, losses
     state.active = name
     return [key for key, parameter in backbone.named_parameters() if id(parameter) in trained]
-
-
-def activate_experts(backbone: Backbone, name: str | None) -> None:
-    """Use the experts ``name`` from now on, or with None the bare MLPs."""
-    if name is not None and name not in backbone.adapters.installed:
-        raise unknown_name("attached adapter", name, backbone.adapters.installed)
-    backbone.adapters.active = name
 
 
 def _blocks(backbone: Backbone, towers: str, every: int) -> Sequence[Any]:

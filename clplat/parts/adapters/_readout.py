@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from clplat.errors import UserError, unknown_name
+from clplat.errors import UserError
 from clplat.models.backbone import Backbone
 from clplat.models.names import refuse_wrapped
 from clplat.models.readout import Readout, install_readout
 from clplat.models.stages import Tower
 
-__all__ = ["install", "read_out_by", "refuse_others"]
+__all__ = ["install", "refuse_others"]
 
 
 def refuse_others(backbone: Backbone, method: str, name: str) -> None:
@@ -39,14 +39,3 @@ def install(
     state.installed[name] = {"method": method, "options": dict(options)}
     state.active = name
     return [f"readouts.{name}.{key}" for key, _ in backbone.readouts[name].named_parameters()]
-
-
-def read_out_by(backbone: Backbone, name: str | None) -> None:
-    """Read the towers out by ``name`` from now on, or with None by their own projections.
-
-    Raises:
-        UserError: no adapter of this name is attached.
-    """
-    if name is not None and name not in backbone.adapters.installed:
-        raise unknown_name("attached adapter", name, backbone.adapters.installed)
-    backbone.adapters.active = name

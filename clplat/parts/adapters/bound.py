@@ -21,7 +21,7 @@ from clplat.models.other_inputs import fitted_ids, fitted_pixels, same_words
 from clplat.models.readout import Readout
 from clplat.models.stages import Tower
 from clplat.parts.adapters._base import Adapter
-from clplat.parts.adapters._readout import install, read_out_by, refuse_others
+from clplat.parts.adapters._readout import install, refuse_others
 
 __all__ = ["Bound"]
 
@@ -98,7 +98,7 @@ class Bound(Adapter):
 
     def activate(self, backbone: Backbone, name: str | None) -> None:
         """Read the towers out by ``name`` from now on, or with None by themselves alone."""
-        read_out_by(backbone, name)
+        backbone.adapters.switch(name)
 
     def merge(self, backbone: Backbone) -> None:
         """Refuse: the other models are beside the towers, not in their weights."""

@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal
 from torch import Tensor, nn
 
 from clplat.config.space import Int
-from clplat.errors import UserError, unknown_name
+from clplat.errors import UserError
 from clplat.models.adapters import AdapterState
 from clplat.models.backbone import Backbone
 from clplat.models.names import refuse_wrapped
@@ -118,9 +118,7 @@ class Deeper(Adapter):
             raise UserError(
                 "with adapter.base the base weights are trained: there is no bare base to activate"
             )
-        if name is not None and name not in backbone.adapters.installed:
-            raise unknown_name("attached adapter", name, backbone.adapters.installed)
-        backbone.adapters.active = name
+        backbone.adapters.switch(name)
         _count(backbone)
 
     def merge(self, backbone: Backbone) -> None:

@@ -13,7 +13,7 @@ from clplat.models.backbone import Backbone
 from clplat.models.features import ImageFeatures, TextFeatures
 from clplat.models.readout import Readout
 from clplat.parts.adapters._base import Adapter
-from clplat.parts.adapters._readout import install, read_out_by, refuse_others
+from clplat.parts.adapters._readout import install, refuse_others
 
 __all__ = ["MixedReadout"]
 
@@ -72,7 +72,7 @@ class MixedReadout(Adapter):
 
     def activate(self, backbone: Backbone, name: str | None) -> None:
         """Read the tower out by ``name`` from now on, or with None by its own projection."""
-        read_out_by(backbone, name)
+        backbone.adapters.switch(name)
 
     def merge(self, backbone: Backbone) -> None:
         """Refuse: the mixture stands behind the tower, not in its weights."""

@@ -14,7 +14,7 @@ from clplat.mechanisms.experts import mixed, variation
 from clplat.models.adapters import Route
 from clplat.models.backbone import Backbone
 from clplat.parts.adapters._base import Adapter
-from clplat.parts.adapters._experts import Experts, activate_experts, install_experts
+from clplat.parts.adapters._experts import Experts, install_experts
 
 __all__ = ["MoEAdapter"]
 
@@ -89,7 +89,7 @@ class MoEAdapter(Adapter):
 
     def activate(self, backbone: Backbone, name: str | None) -> None:
         """Use the mixtures ``name`` from now on, or with None the bare MLPs."""
-        activate_experts(backbone, name)
+        backbone.adapters.switch(name)
 
     def merge(self, backbone: Backbone) -> None:
         """Refuse: which experts a token goes through depends on the token."""

@@ -14,7 +14,7 @@ from clplat.models.features import ImageFeatures, TextFeatures
 from clplat.models.readout import Readout
 from clplat.models.stages import Tower
 from clplat.parts.adapters._base import Adapter
-from clplat.parts.adapters._readout import install, read_out_by, refuse_others
+from clplat.parts.adapters._readout import install, refuse_others
 
 __all__ = ["UniPT"]
 
@@ -87,7 +87,7 @@ class UniPT(Adapter):
 
     def activate(self, backbone: Backbone, name: str | None) -> None:
         """Read the towers out by ``name`` from now on, or with None by their own projections."""
-        read_out_by(backbone, name)
+        backbone.adapters.switch(name)
 
     def merge(self, backbone: Backbone) -> None:
         """Refuse: the side network is beside the tower, not in its weights."""

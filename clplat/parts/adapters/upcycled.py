@@ -17,7 +17,6 @@ from clplat.parts.adapters._base import Adapter
 from clplat.parts.adapters._experts import (
     Experts,
     Mixture,
-    activate_experts,
     install_experts,
 )
 
@@ -107,7 +106,7 @@ class Upcycled(Adapter):
 
     def activate(self, backbone: Backbone, name: str | None) -> None:
         """Use the experts ``name`` from now on, or with None the dense MLPs."""
-        activate_experts(backbone, name)
+        backbone.adapters.switch(name)
 
     def use(self, backbone: Backbone, expert: int | None) -> None:
         """Let all tokens go through one expert of each block, or with None through those that it chooses.
