@@ -109,7 +109,7 @@ class Distill(Strategy):
         wrong: Literal["dropped", "kept"] = "dropped" if mask_wrong_rows else "kept"
         self.relation = Relation(axis, own, own, direction, wrong, blend=blend, reduction=reduction)
         self._inside = replace(self.relation, axis="row", wrong_rows="kept", drop_diagonal=True, blend=0.0)
-        logits = _OF_LOGITS if temperature in (_OF_COSINES, None) else own
+        logits = _OF_LOGITS if temperature in (_OF_COSINES, None) else own * (_CLIP_SCALE if scaled else 1.0)
         self._by_rows = Relation("row", logits, logits, direction, reduction=reduction)
         self._teacher = teacher_named(teacher)
         self._met: Tensor | None = None
