@@ -30,7 +30,7 @@ def whitening(matrix: Tensor, ridge: float) -> Tensor:
     values, vectors = torch.linalg.eigh(matrix.double())
     values = values.clamp(min=0)
     scales = (values + ridge * values.mean()).clamp(min=1e-12).rsqrt()
-    return (vectors * scales) @ vectors.T
+    return torch.matmul(vectors * scales, vectors.T)
 
 
 def outlier_dimensions(mean: Tensor, deviations: float) -> Tensor:
@@ -46,4 +46,4 @@ def outlier_dimensions(mean: Tensor, deviations: float) -> Tensor:
     """
     wide = mean.double()
     away = (wide - wide.mean()).abs()
-    return away > deviations * wide.std(correction=0)
+    return torch.gt(away, deviations * wide.std(correction=0))

@@ -68,7 +68,7 @@ def away_from(rows: Tensor, bank: Tensor, rate: float, baseline: float) -> Tenso
     Example:
         >>> away_from(torch.eye(2), torch.tensor([[1.0, 0.0]]), rate=0.5, baseline=1.0)  # as near as expected
         tensor([[1.0000, 0.0000],
-                [0.4472, 0.8944]])
+                [0.4472, 0.8944]], dtype=torch.float64)
     """
     wide = bank.double()
     moment, mean = wide.T @ wide / len(bank), wide.mean(0)
@@ -81,7 +81,7 @@ def away_from_nearest(rows: Tensor, bank: Tensor, rate: float, count: int) -> Te
 
     Example:
         >>> away_from_nearest(torch.eye(2)[:1], torch.tensor([[0.8, 0.6], [0.6, 0.8]]), rate=0.5, count=1)
-        tensor([[0.9430, -0.3328]], dtype=torch.float64)
+        tensor([[ 0.9430, -0.3328]], dtype=torch.float64)
     """
     wide, count = bank.double(), max(1, min(count, len(bank)))
     moved = []
@@ -93,4 +93,4 @@ def away_from_nearest(rows: Tensor, bank: Tensor, rate: float, count: int) -> Te
 
 def _blocks(rows: Tensor, width: int) -> Iterator[Tensor]:
     """Slices of rows, such that a matrix of a slice times ``width`` stays small."""
-    return iter(rows.split(max(1, _CELLS // max(1, width))))
+    return iter(torch.split(rows, max(1, _CELLS // max(1, width))))

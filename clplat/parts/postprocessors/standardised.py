@@ -106,7 +106,7 @@ class Standardised(PostProcessor):
     def _moved(self, side: Scored, which: int) -> Tensor:
         words = torch.zeros(len(side.rows)) if side.words is None else side.words
         found = []
-        for rows, share in zip(side.rows.split(_BLOCK), words.split(_BLOCK), strict=True):
+        for rows, share in zip(torch.split(side.rows, _BLOCK), torch.split(words, _BLOCK), strict=True):
             x = normalize(rows.double(), dim=1) * self._keep - self._means[which]
             if which == 1:
                 x = x - share.double()[:, None] * (self._means[2] - self._means[1])
