@@ -36,7 +36,7 @@ class InverseConvolution(PostProcessor):
 
     Example:
         >>> import torch
-        >>> part = InverseConvolution(gallery_rate=0.5, query_rate=0.5)
+        >>> part = InverseConvolution(gallery_rate=0.5, query_rate=0.5, share=0.5)
         >>> part.fit(Banks(torch.tensor([[0.8, 0.6]]), torch.tensor([[0.6, 0.8]])))
         >>> near = torch.tensor([[0.8, 0.6], [0.6, 0.8]])
         >>> _, moved = part.map(Scored(near), Scored(near))
