@@ -14,8 +14,6 @@ from clplat.parts.postprocessors._base import Banks, PostProcessor, Scored
 
 __all__ = ["Standardised"]
 
-Over = Literal["none", "side", "both"]
-
 #: Rows in float64 at once.
 _BLOCK = 1 << 15
 
@@ -54,8 +52,8 @@ class Standardised(PostProcessor):
 
     def __init__(
         self,
-        centre: Annotated[Over, Choice("side", "both")] = "side",
-        whiten: Annotated[Over, Choice("none", "both")] = "none",
+        centre: Annotated[Literal["none", "side", "both"], Choice("side", "both")] = "side",
+        whiten: Annotated[Literal["none", "side", "both"], Choice("none", "both")] = "none",
         ridge: Annotated[float, Float(0.01, 10.0, log=True)] = 0.1,
         outliers: float = 0.0,
     ) -> None:
