@@ -24,8 +24,8 @@ class L2Anchor(Strategy):
     ``radius``.
 
     Args:
-        lam: strength of the penalty. A weight rests where ``2 lam`` times its distance is its gradient, which is
-            the smaller the more weights there are.
+        lam: strength of the penalty. A weight rests where ``2 lam`` times its distance is its gradient, which
+            is the smaller the more weights there are.
         anchor: the weights before this domain (ZSCL), or before the stream (L2-SP).
         form: of what holds them.
         radius: of the ball, in weights.
