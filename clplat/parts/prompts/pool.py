@@ -49,8 +49,8 @@ class PoolPrompt(Prompt):
         inherit: vectors of a growth start as those of the one before; otherwise they are drawn.
 
     Raises:
-        ValueError: a size below 1, more prompts for a picture than there are, no pull for trained keys, a scale
-            that is not positive.
+        ValueError: a size below 1, more prompts for a picture than there are, no pull for trained keys, no
+            scale.
 
     What is trained: ``size * depth * length * width`` numbers, twice that for prefixes; the keys, ``size *
     joint width``; and ``2 * general * length * width``.
