@@ -48,9 +48,12 @@ class PoolPrompt(Prompt):
         words: vectors of a prompt of the text tower beside each, which goes with the picture that a text
             modifies; 0: pictures alone are prompted. Texts alone go by centroids of texts.
         pull: weight of the pull, for trained keys.
+        scale: vectors are drawn evenly between its negative and itself.
+        inherit: vectors of a growth start as those of the one before; otherwise they are drawn.
 
     Raises:
-        ValueError: a size below 1, more prompts for a picture than there are, no pull for trained keys.
+        ValueError: a size below 1, more prompts for a picture than there are, no pull for trained keys, no
+            scale.
 
     What is trained: ``size * depth * length * width`` numbers, twice that for prefixes; the keys, ``size *
     joint width``; and ``2 * general * length * width``.
@@ -82,6 +85,8 @@ class PoolPrompt(Prompt):
         centres: int = 5,
         words: int = 0,
         pull: Annotated[float, Float(0.01, 1.0, log=True)] = 0.1,
+        scale: Annotated[float, Float(0.01, 2.0, log=True)] = 1.0,
+        inherit: bool = False,
     ) -> None:
         if min(size, top, length, depth, centres) < 1 or min(first, general, words) < 0:
             raise ValueError("size, top, length, depth and centres are at least 1; first, general, words 0")
@@ -95,9 +100,12 @@ class PoolPrompt(Prompt):
             raise ValueError("prompts of texts go with centroids: no key of theirs is trained")
         if not pull > 0:
             raise ValueError(f"pull must be above 0, or keys stay where they were drawn, not {pull}")
+        if not scale > 0:
+            raise ValueError(f"scale must be above 0, not {scale}")
         self.size, self.top, self.length, self.form = size, top, length, form
         self.first, self.depth, self.general = first, depth, general
         self.keys, self.centres, self.words, self.pull = keys, centres, words, pull
+        self.scale, self.inherit = scale, inherit
 
     def attach(self, backbone: Backbone) -> list[str]:
         """Install the first prompts; they are drawn from torch's generator.
@@ -143,14 +151,19 @@ class _Pool(TowerPrompt):
         self.fits = True
         places = options.length * (1 if self.tokens else 2)
         self.sizes = (depth, options.size, places, width, joint, options.centres)
+        self.scale, self.inherit = options.scale, options.inherit
         self.grown = nn.ModuleList()
         shared = torch.empty(options.general, 2 * options.length, width).uniform_(-1, 1)
-        self.general = nn.Parameter(shared) if options.general else None
+        self.general = nn.Parameter(self.scale * shared) if options.general else None
         self.pulls: list[Tensor] = []
 
     def grow(self) -> bool:
         self.grown.requires_grad_(False)
-        self.grown.append(_Grown(*self.sizes, self.centred).to(next(self.parameters(), torch.empty(0))))
+        new = _Grown(*self.sizes, self.centred).to(next(self.parameters(), torch.empty(0)))
+        new.vectors.data.mul_(self.scale)
+        if self.inherit and self.grown:
+            new.vectors.data.copy_(self._parts[-1].vectors)
+        self.grown.append(new)
         return True
 
     def fit(self, features: Tensor) -> None:

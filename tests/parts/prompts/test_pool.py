@@ -91,6 +91,18 @@ def test_a_growth_freezes_the_pool_and_leaves_the_general_prompt_to_all() -> Non
     assert trained == ["general", "grown.1.vectors", "grown.1.keys"]
 
 
+def test_vectors_are_drawn_within_the_scale_and_those_of_a_growth_may_be_inherited() -> None:
+    whole: Any = prompted(form="prefix", general=1).image_prompt
+    small: Any = prompted(form="prefix", general=1, scale=0.25, grown=2, inherit=True).image_prompt
+    torch.testing.assert_close(small.general, 0.25 * whole.general)
+    torch.testing.assert_close(small.grown[0].vectors, 0.25 * whole.grown[0].vectors)
+    assert 0.5 < float(whole.grown[0].vectors.detach().abs().max()) <= 1
+    first, second = small.grown
+    assert torch.equal(first.vectors, second.vectors) and not torch.equal(first.keys, second.keys)
+    drawn: Any = prompted(grown=2).image_prompt
+    assert not torch.equal(drawn.grown[0].vectors, drawn.grown[1].vectors)
+
+
 def test_centroids_of_each_domain_decide_by_the_manhattan_distance() -> None:
     prompt: Any = prompted(size=1, top=1, keys="centroids", centres=2).image_prompt
     draw = torch.Generator().manual_seed(1)
@@ -188,6 +200,7 @@ def test_wrong_options_are_refused() -> None:
         ({"top": 4}, "cannot get 4 of 3"),
         ({"first": 1}, "tokens enter at the lowest layer"),
         ({"pull": 0.0}, "pull must be above 0"),
+        ({"scale": 0.0}, "scale must be above 0"),
         ({"form": "word"}, "form is tokens or prefix"),
         ({"size": 0}, "are at least 1"),
         ({"words": 2}, "prompts of texts go with centroids"),
