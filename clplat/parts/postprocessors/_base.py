@@ -99,7 +99,7 @@ class Shortlist:
         if not len(distinct):
             return torch.full_like(self.scores, -torch.inf)
         asked, held = self.compared(scorer, distinct)
-        return self.exact(scorer, asked, held, torch.searchsorted(distinct, self.rows), wanted)
+        return self.exact(scorer, asked, held, torch.searchsorted(distinct, self.rows.contiguous()), wanted)
 
     def exact(self, scorer: Scorer, asked: Tensor, held: Tensor, places: Tensor, wanted: Tensor) -> Tensor:
         """The same of rows (Q, R) and (N, R), where item (Q, K) is the row of ``held`` at ``places``."""

@@ -40,8 +40,8 @@ class Components(PostProcessor):
         arXiv:2211.13854.
 
     Example:
-        >>> Components().words("make the red shoe taller, with a strap")
-        ['red', 'shoe', 'taller', 'strap']
+        >>> Components().words("the red shoe, with a strap")
+        ['red', 'shoe', 'strap']
     """
 
     def __init__(

@@ -64,7 +64,7 @@ def test_it_hands_out_as_many_as_it_trusts() -> None:
     part.fit(Banks(QUERIES, WRONG, answers=ANSWERS))
     keeps = part.keeps(part.rerank(lists(torch.tensor([0, 1]))))
     assert keeps is not None and keeps[:, 1].float().mean() < 0.25
-    assert float(keeps[:, 0].float().mean()) == pytest.approx(0.75, abs=0.1), "calibrated on training answers"
+    assert float(keeps[:, 0].float().mean()) > 0.7, "of right ones as many as in training at least"
 
 
 @pytest.mark.parametrize(
