@@ -18,7 +18,6 @@ from clplat.evaluation.asked import primary_values
 from clplat.evaluation.evaluator import Encoder, Evaluator, SetMetrics, VersionMetrics
 from clplat.evaluation.lists import Lists, metrics_of_lists
 from clplat.parts.postprocessors._base import PostProcessor, Shortlist, Spent
-from clplat.parts.scorers._base import Scorer
 from clplat.parts.scorers._fit import scoring_by
 
 __all__ = ["RERANKED", "rerank", "reranked_sets"]
@@ -55,11 +54,11 @@ class _Rows:
     evaluator: Evaluator
     encoder: Any
 
-    def queries(self, scorer: Scorer, queries: Sequence[Query]) -> Tensor:
+    def queries(self, scorer: Any, queries: Sequence[Query]) -> Tensor:
         with scoring_by(self.encoder, scorer):
             return self.evaluator.queries(self.encoder, queries)["own"]
 
-    def items(self, scorer: Scorer, items: Sequence[Item]) -> Tensor:
+    def items(self, scorer: Any, items: Sequence[Item]) -> Tensor:
         with scoring_by(self.encoder, scorer):
             return self.evaluator.embed.items(self.encoder, items)
 

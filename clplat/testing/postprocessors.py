@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import Any
 from unittest import SkipTest
 
 import torch
@@ -16,7 +17,6 @@ from clplat.data.records import Item, Picture, Query
 from clplat.models.frozen import weights_fixed
 from clplat.parts.composers.sum import Sum
 from clplat.parts.postprocessors._base import Banks, PostProcessor, Scored, Shortlist, Spent
-from clplat.parts.scorers._base import Scorer
 from clplat.parts.scorers._fit import scoring_by
 from clplat.randomness import generator
 from clplat.retriever import ComposedRetriever
@@ -33,13 +33,13 @@ class _Rows:
     def __init__(self, retriever: ComposedRetriever, pixels: PixelStore, keys: list[str]) -> None:
         self.retriever, self.pixels, self.keys = retriever, pixels, keys
 
-    def queries(self, scorer: Scorer, queries: Sequence[Query]) -> Tensor:
+    def queries(self, scorer: Any, queries: Sequence[Query]) -> Tensor:
         shown = self.pixels.images([query.reference for query in queries if query.reference is not None])
         said = self.retriever.backbone.tokenize([query.text or "" for query in queries])
         with torch.no_grad(), weights_fixed(), scoring_by(self.retriever, scorer):
             return self.retriever.encode_queries(shown, said)
 
-    def items(self, scorer: Scorer, items: Sequence[Item]) -> Tensor:
+    def items(self, scorer: Any, items: Sequence[Item]) -> Tensor:
         self.keys.extend(item.picture.key for item in items if item.picture is not None)
         with torch.no_grad(), weights_fixed(), scoring_by(self.retriever, scorer):
             columns = item_columns(items, self.pixels.images, self.retriever.backbone.tokenize)

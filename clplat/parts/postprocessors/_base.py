@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from clplat.data.records import Item, Picture, Query
-from clplat.parts.scorers._base import Scorer
+from clplat.models.scoring import Scores
 
 __all__ = ["Banks", "PostProcessor", "Rows", "Scored", "Shortlist", "Spent"]
 
@@ -31,10 +31,10 @@ class Spent:
 class Rows(Protocol):
     """What a scorer compares, made by the model that ranked."""
 
-    def queries(self, scorer: Scorer, queries: Sequence[Query]) -> Tensor:
+    def queries(self, scorer: Scores, queries: Sequence[Query]) -> Tensor:
         """Rows (Q, R)."""
 
-    def items(self, scorer: Scorer, items: Sequence[Item]) -> Tensor:
+    def items(self, scorer: Scores, items: Sequence[Item]) -> Tensor:
         """Rows (N, R)."""
 
 
@@ -85,14 +85,14 @@ class Shortlist:
         self.spent.texts += len(texts)
         return self.say(texts)
 
-    def compared(self, scorer: Scorer, rows: Tensor) -> tuple[Tensor, Tensor]:
+    def compared(self, scorer: Scores, rows: Tensor) -> tuple[Tensor, Tensor]:
         """What another scorer compares: of the queries (Q, R), and of distinct gallery rows (N,)."""
         assert self.by is not None, "this shortlist knows no other scorer"
         items = [self.items[row] for row in rows.tolist()]
         self.spent.pictures += sum(item.picture is not None for item in items)
         return self.by.queries(scorer, self.queries), self.by.items(scorer, items)
 
-    def scored(self, scorer: Scorer, wanted: Tensor) -> Tensor:
+    def scored(self, scorer: Scores, wanted: Tensor) -> Tensor:
         """Scores (Q, K) by another scorer of the pairs that are wanted (Q, K), -inf of others; counted."""
         wanted = wanted & (self.rows >= 0)
         distinct = torch.unique(self.rows[wanted])
@@ -101,7 +101,7 @@ class Shortlist:
         asked, held = self.compared(scorer, distinct)
         return self.exact(scorer, asked, held, torch.searchsorted(distinct, self.rows.contiguous()), wanted)
 
-    def exact(self, scorer: Scorer, asked: Tensor, held: Tensor, places: Tensor, wanted: Tensor) -> Tensor:
+    def exact(self, scorer: Scores, asked: Tensor, held: Tensor, places: Tensor, wanted: Tensor) -> Tensor:
         """The same of rows (Q, R) and (N, R), where item (Q, K) is the row of ``held`` at ``places``."""
         self.spent.pairs += int(wanted.sum())
         out = torch.full_like(self.scores, -torch.inf)

@@ -9,9 +9,8 @@ from torch import Tensor
 
 from clplat.config.space import Float, Int
 from clplat.mechanisms.cur import approximate, item_factors
+from clplat.models.scoring import Scores
 from clplat.parts.postprocessors._base import PostProcessor, Shortlist
-from clplat.parts.scorers._base import Scorer
-from clplat.parts.scorers.filip import Filip
 
 __all__ = ["Approximated"]
 
@@ -24,8 +23,8 @@ class Approximated(PostProcessor):
     estimates are scored exactly and come first, the others follow in the order of the estimates.
 
     Args:
+        scorer: of the pairs, such as late interaction (``filip``).
         shortlist: candidates of each query.
-        scorer: of the pairs; late interaction by default.
         weight: of its score.
         anchors: items of the gallery, evenly over it.
         budget: exact scores for each query beside those with anchors.
@@ -38,14 +37,15 @@ class Approximated(PostProcessor):
         EMNLP 2022, arXiv:2210.12579.
 
     Example:
-        >>> Approximated(anchors=4, budget=4).shortlist  # eight calls instead of thirty
+        >>> from clplat.scorers import Filip
+        >>> Approximated(Filip(), anchors=4, budget=4).shortlist  # eight calls instead of thirty
         30
     """
 
     def __init__(
         self,
+        scorer: Scores,
         shortlist: Annotated[int, Int(10, 50)] = 30,
-        scorer: Scorer | None = None,
         weight: Annotated[float, Float(0.1, 10.0, log=True)] = 1.0,
         anchors: Annotated[int, Int(2, 32)] = 8,
         budget: Annotated[int, Int(2, 32)] = 8,
@@ -57,7 +57,7 @@ class Approximated(PostProcessor):
         if not 0.0 <= weight < float("inf"):
             raise ValueError(f"weight must be a number of at least 0, not {weight}")
         self.shortlist, self.weight, self.anchors, self.budget = shortlist, weight, anchors, budget
-        self.scorer = scorer if scorer is not None else Filip()
+        self.scorer = scorer
 
     def rerank(self, found: Shortlist) -> Tensor:
         """New scores (Q, K)."""

@@ -8,9 +8,8 @@ import torch
 from torch import Tensor
 
 from clplat.config.space import Float, Int
+from clplat.models.scoring import Scores
 from clplat.parts.postprocessors._base import PostProcessor, Shortlist
-from clplat.parts.scorers._base import Scorer
-from clplat.parts.scorers.filip import Filip
 
 __all__ = ["Rescored"]
 
@@ -22,8 +21,8 @@ class Rescored(PostProcessor):
     alone, by the same towers. Its calls are counted in ``pairs``.
 
     Args:
+        scorer: of the pairs, such as late interaction (``filip``).
         shortlist: candidates of each query.
-        scorer: of the pairs; late interaction by default.
         weight: of its score.
         budget: calls of the scorer for a query, the best candidates first; 0: one for every candidate. Those
             beyond stay behind, in their order.
@@ -36,14 +35,15 @@ class Rescored(PostProcessor):
         arXiv:2101.00436, with ``--postprocessor.scorer.focus``.
 
     Example:
-        >>> Rescored(shortlist=20, scorer=Filip(focus=4)).shortlist
+        >>> from clplat.scorers import Filip
+        >>> Rescored(Filip(focus=4), shortlist=20).shortlist
         20
     """
 
     def __init__(
         self,
+        scorer: Scores,
         shortlist: Annotated[int, Int(5, 50)] = 10,
-        scorer: Scorer | None = None,
         weight: Annotated[float, Float(0.1, 10.0, log=True)] = 1.0,
         budget: int = 0,
     ) -> None:
@@ -52,7 +52,7 @@ class Rescored(PostProcessor):
         if not 0.0 <= weight < float("inf"):
             raise ValueError(f"weight must be a number of at least 0, not {weight}")
         self.shortlist, self.weight, self.budget = shortlist, weight, budget
-        self.scorer = scorer if scorer is not None else Filip()
+        self.scorer = scorer
 
     def rerank(self, found: Shortlist) -> Tensor:
         """New scores (Q, K); what was not scored again lies below all that was, in its old order."""

@@ -13,10 +13,17 @@ from clplat.data.records import Item
 from clplat.parts.postprocessors._base import Shortlist
 from clplat.parts.postprocessors.approximated import Approximated
 from clplat.parts.scorers.dot import Dot
+from clplat.parts.scorers.filip import Filip
 from clplat.randomness import generator
+from clplat.testing import PostProcessorContract
 
 ASKED = normalize(torch.randn(2, 3, generator=generator(0, "a")), dim=1)
 GALLERY = normalize(torch.randn(9, 3, generator=generator(0, "g")), dim=1)
+
+
+class TestApproximated(PostProcessorContract):
+    def make(self) -> Approximated:
+        return Approximated(Filip(vectors=4), shortlist=3, anchors=2, budget=1)
 
 
 class Table:
@@ -48,4 +55,4 @@ def test_estimates_choose_what_is_scored() -> None:
 @pytest.mark.parametrize("wrong", [{"anchors": 0}, {"budget": 0}, {"weight": float("nan")}])
 def test_what_cannot_be_is_refused(wrong: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match="must be"):
-        Approximated(**wrong)
+        Approximated(Dot(), **wrong)

@@ -15,9 +15,15 @@ from clplat.parts.postprocessors._base import Shortlist
 from clplat.parts.postprocessors.rescored import Rescored
 from clplat.parts.scorers.filip import Filip
 from clplat.randomness import generator
+from clplat.testing import PostProcessorContract
 
 GALLERY = normalize(torch.randn(9, 2, 3, generator=generator(0, "gallery")), dim=2).flatten(1)
 ASKED = normalize(torch.randn(2, 2, 3, generator=generator(0, "asked")), dim=2).flatten(1)
+
+
+class TestRescored(PostProcessorContract):
+    def make(self) -> Rescored:
+        return Rescored(Filip(vectors=4), shortlist=3)
 
 
 class Table:
@@ -69,4 +75,4 @@ def test_what_the_budget_leaves_out_stays_behind_in_its_order() -> None:
 @pytest.mark.parametrize("wrong", [{"shortlist": 0}, {"weight": -1.0}, {"budget": -1}])
 def test_what_cannot_be_is_refused(wrong: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match="must be"):
-        Rescored(**wrong)
+        Rescored(Filip(), **wrong)
