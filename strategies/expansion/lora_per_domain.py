@@ -47,6 +47,7 @@ class LoRAPerDomain(Strategy):
 
     any_module = False
     stores = "weights"
+    plain = "lora"
     brings = ("adapter", "prompt")
     routes = True
 

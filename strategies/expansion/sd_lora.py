@@ -42,6 +42,7 @@ class SDLoRA(Strategy):
     """
 
     any_module = False
+    plain = "lora"
     brings = ("adapter", "prompt")
     state = ("_domains",)
 
