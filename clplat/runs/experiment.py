@@ -30,7 +30,7 @@ from clplat.runs.index_versions import IndexVersions
 from clplat.runs.load import load
 from clplat.runs.processing import Processing
 from clplat.runs.refusals import remarks
-from clplat.runs.results import add_costs, add_processed, add_row
+from clplat.runs.results import add_costs, add_numbers, add_processed, add_row
 from clplat.runs.reuse import Reuse
 from clplat.runs.row_files import keep_row
 from clplat.runs.run_folder import CHECKPOINT, RESULT, default_folder, finished_result, locked_run_folder
@@ -185,6 +185,7 @@ class Experiment:
         keep_row(self.folder, version, row)
         save_version(self.folder / "versions" / f"{version}.safetensors", self.trainer, self.weights)
         add_row(self.result, row, cells.pop(""), backfill, views=cells)
+        add_numbers(self.result, self.parts.strategy.numbers() if version else {})
         if version == 0 and (said := chance_warning(self.result, row.values)):
             self.listener.note(said)
         if self.processing is not None:

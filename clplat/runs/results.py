@@ -91,6 +91,11 @@ def add_processed(held: dict[str, Any], cells: Sequence[Mapping[str, float]]) ->
         rows.append(rounded([cell.get(metric) for cell in cells]))
 
 
+def add_numbers(result: dict[str, Any], numbers: Mapping[str, float]) -> None:
+    """Append a strategy's own numbers to those of earlier rows; the row itself is there already."""
+    _append(result["numbers"], numbers, len(result["scores"]) - 1)
+
+
 def add_costs(result: dict[str, Any], parts: Assembly, trainer: Trainer) -> None:
     """Bring the costs and the loss curves up to the trainer's last step."""
     parameters, cost = list(parts.retriever.parameters()), result["cost"]
