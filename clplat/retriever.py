@@ -157,7 +157,7 @@ class ComposedRetriever(RoutedTowers):
         if not len(batch.texts):
             return None
         wants = wanted_of(batch.text_rows, batch.picture_rows, self.said_wants, both=self.text_wants)
-        given = self._given(pictures.part(range(len(batch)))) if pictures and batch.composed else None
+        given = self._given(batch.pictures, pictures, len(batch)) if pictures and batch.composed else None
         return self.text_features(batch.texts, wants, other=given)
 
     def _terms(self, batch: Batch, outputs: Outputs) -> dict[str, Tensor]:
@@ -235,7 +235,7 @@ class ComposedRetriever(RoutedTowers):
 
         def encode(rows: Sequence[int], part: Images) -> Tensor:
             picture = self.image_features(part, shown)
-            text = self.text_features(texts.part(rows), said, other=self._given(picture))
+            text = self.text_features(texts.part(rows), said, other=self._given(part, picture, len(part)))
             return torch.stack([self.scorer.query(picture, text, composer) for composer in composers], dim=1)
 
         def finish(made: Tensor) -> Tensor:

@@ -80,10 +80,18 @@ class RoutedTowers(nn.Module):
         asked = {self.image_wants, self.target_wants}
         return self.cache is None or any(self.cache.live_images(wants) for wants in asked)
 
-    def _given(self, pictures: ImageFeatures) -> ImageFeatures | None:
-        """What the text tower's prompt reads of the picture that a text modifies."""
+    def _given(self, images: Images, found: ImageFeatures, count: int) -> ImageFeatures | None:
+        """What the text tower's prompt reads of the picture that a text modifies: it without a prompt.
+
+        Args:
+            images: of which texts modify the first ``count``.
+            found: their features as they were computed.
+        """
         prompt = self.backbone.text_prompt
-        return pictures if prompt is not None and prompt.reads_other else None
+        if prompt is None or not prompt.reads_other:
+            return None
+        rows = range(count)
+        return found.part(rows) if self.backbone.image_prompt is None else self.look(images.part(rows))
 
     def raw_images(self, images: Images | Tensor) -> Tensor:
         """What the image tower gives (B, D), before head and normalisation."""
@@ -112,6 +120,13 @@ class RoutedTowers(nn.Module):
         if self._routes and self.experts is not None and not self.experts.by_words:
             return self.experts.router.weights(self.look(images).pooled), self.experts.router.owners
         return prompt.shares(self.look(images)) if prompt is not None else None
+
+    def look_at_texts(self, texts: Texts) -> TextFeatures:
+        """The same of texts."""
+        if self.experts is not None:
+            self.experts.activate(self.backbone, None)
+        with self._cast():
+            return in_float((self.cache or self._live).text(texts, POOLED, bare=True))
 
     def look(self, images: Images | Tensor) -> ImageFeatures:
         """The pooled features of pictures under the bare base, without prompt: all that a router sees."""

@@ -17,7 +17,7 @@ from clplat.errors import UserError
 from clplat.evaluation.chance import chance_warning
 from clplat.evaluation.comparing import compared_by
 from clplat.evaluation.model_view import VersionView
-from clplat.evaluation.reranking import rerank
+from clplat.evaluation.reranking import RERANKED, rerank
 from clplat.events import Listener
 from clplat.files import write_json
 from clplat.models.frozen import weights_fixed
@@ -28,9 +28,9 @@ from clplat.runs.checkpoint import Weights, load_state, save_state, save_version
 from clplat.runs.failure import ERROR, last_good, one_line, recorded
 from clplat.runs.index_versions import IndexVersions
 from clplat.runs.load import load
-from clplat.runs.processing import Processing
+from clplat.runs.processing import PROCESSED, Processing
 from clplat.runs.refusals import remarks
-from clplat.runs.results import add_costs, add_numbers, add_processed, add_row
+from clplat.runs.results import add_costs, add_gains, add_numbers, add_processed, add_row
 from clplat.runs.reuse import Reuse
 from clplat.runs.row_files import keep_row
 from clplat.runs.run_folder import CHECKPOINT, RESULT, default_folder, finished_result, locked_run_folder
@@ -189,9 +189,12 @@ class Experiment:
         if version == 0 and (said := chance_warning(self.result, row.values)):
             self.listener.note(said)
         if self.processing is not None:
-            add_processed(self.result["sets"][self.processing.name], self.processing.cells)
+            held = self.result["sets"][self.processing.name]
+            add_processed(held, self.processing.cells, self.processing.crowding)
         for name, cost in spent.items():
             self.result["sets"][name]["cost"] = cost
+        after = {f"{self.parts.evaluator.split}/{what}" for what in (RERANKED, PROCESSED)}
+        add_gains(self.result, sorted(after & row.sets.keys()))
         note_ties(self.result, self.listener)
         self._add_costs()
         self.reuse.note(self.result["measured"])

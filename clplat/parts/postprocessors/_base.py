@@ -56,10 +56,12 @@ class Banks:
     Args:
         queries: (B, D) composed queries by the version that asks, in the gallery's space.
         pictures: (P, D) by the version that made the gallery; no rows where it had seen no domain.
+        texts: (T, D) likewise, where a gallery holds words.
     """
 
     queries: Tensor
     pictures: Tensor
+    texts: Tensor | None = None
 
 
 @dataclass(frozen=True)
@@ -69,10 +71,12 @@ class Scored:
     Args:
         rows: of queries or of a gallery.
         exclude: of queries: gallery rows (N, E) that each may not find, padded with -1.
+        words: of a gallery that holds words: how much of each row is words (N,), 0, 1, or a half for both.
     """
 
     rows: Tensor
     exclude: Tensor | None = None
+    words: Tensor | None = None
 
 
 class PostProcessor:
