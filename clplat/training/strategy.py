@@ -61,8 +61,8 @@ class Strategy(Hooks):
     shares: ClassVar[bool] = True
     #: Slots that it fills itself or cannot share: a part there would train beside its own, and is refused.
     brings: ClassVar[tuple[str, ...]] = ()
-    #: The adapter whose plain training a comparison puts in place of what it brings, with those options of its own
-    #: that the adapter has too. Not needed where an option of it is that adapter or prompt.
+    #: The adapter whose plain training a comparison puts in place of what it brings, with its own options
+    #: that the adapter has too. Not needed where one of them is that adapter or prompt.
     plain: ClassVar[str] = ""
     #: Its terms are all that is trained on: the slot ``loss`` is empty unless another is named.
     replaces_task_loss: ClassVar[bool] = False

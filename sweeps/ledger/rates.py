@@ -22,7 +22,7 @@ KINDS: dict[Kind, str] = {
     "layers": "composers, heads and readouts behind frozen towers",
 }
 #: That of the towers is what every run has that names none.
-RATES: dict[Kind, float] = {"towers": 1e-3, "low rank": 1e-2, "prompts": 1e-2, "layers": 1e-2}
+RATES: dict[Kind, float] = {"towers": 1e-3, "low rank": 3e-3, "prompts": 3e-1, "layers": 1e-3}
 
 
 def kind_of(config: Mapping[str, Any]) -> Kind:
@@ -44,7 +44,7 @@ def kind_of(config: Mapping[str, Any]) -> Kind:
 
 def rated(config: Mapping[str, Any], kind: Kind) -> dict[str, Any]:
     """A configuration with the learning rate of a kind, unless it has one or the kind's is the usual one."""
-    return merge({} if kind == "towers" else {"train": {"lr": RATES[kind]}}, config)
+    return merge({} if RATES[kind] == RATES["towers"] else {"train": {"lr": RATES[kind]}}, config)
 
 
 def name_in(config: Mapping[str, Any], slot: str) -> str:

@@ -25,7 +25,7 @@ __all__ = ["FILE", "SEEDS", "best", "held_out", "means", "read_study", "tried", 
 
 FILE = Path("results") / "ledger" / "rates" / "catalogue.json"
 SEEDS = (0, 1)
-#: What stands for a kind, by name; and the rates that are tried.
+#: What stands for a kind, by name.
 PLAIN: dict[str, dict[str, Any]] = {
     "whole towers": {"adapter": {"name": "full"}},
     "lora": {"adapter": {"name": "lora"}},
@@ -38,7 +38,14 @@ PLAIN: dict[str, dict[str, Any]] = {
     "last projections": {"adapter": {"name": "full", "last": 0}},
     "combiner": {"adapter": {"name": "none"}, "composer": {"name": "combiner"}},
 }
-TRIED = (1e-3, 3e-3, 1e-2, 3e-2)
+#: Rates that are tried, half an order apart, with the best well inside. A domain has nine steps, in which
+#: prompts that are drawn must go a long way.
+TRIED: dict[Kind, tuple[float, ...]] = {
+    "towers": (3e-4, 1e-3, 3e-3),
+    "low rank": (1e-3, 3e-3, 1e-2, 3e-2),
+    "prompts": (1e-2, 3e-2, 1e-1, 3e-1, 1.0),
+    "layers": (3e-4, 1e-3, 3e-3, 1e-2),
+}
 
 
 def tried() -> list[System]:
@@ -46,7 +53,7 @@ def tried() -> list[System]:
     return [
         System(f"{name} {rate:g}", "twin", merge(raw, {"strategy": "naive", "train": {"lr": rate}}))
         for name, raw in PLAIN.items()
-        for rate in TRIED
+        for rate in TRIED[kind_of(raw)]
     ]
 
 
@@ -60,7 +67,8 @@ def write_study(stream: Stream, out: Path, root: Path) -> None:
     rows = entry_of(held_out(stream), tried(), SEEDS, out)["rows"]
     scores = {row["system"]: row.get("score", {}) for row in rows}
     table = {
-        name: {f"{rate:g}": round(scores[f"{name} {rate:g}"]["mean"], 2) for rate in TRIED} for name in PLAIN
+        name: {f"{rate:g}": round(scores[f"{name} {rate:g}"]["mean"], 2) for rate in TRIED[kind_of(raw)]}
+        for name, raw in PLAIN.items()
     }
     write_json(root / FILE, {"stream": stream.name, "seeds": list(SEEDS), "scores": table})
 

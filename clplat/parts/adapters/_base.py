@@ -32,8 +32,8 @@ class Adapter:
     #: Regular expressions of the names of trained tensors that, with default options, change no output: their
     #: gradient is zero. Computed, it is a rounding error, exactly zero on one processor and not on another.
     without_effect: ClassVar[tuple[str, ...]] = ()
-    #: Options with which its idea is gone and its weights are plainly trained, for comparisons; a text is the value
-    #: of the option of that name.
+    #: Options with which its idea is gone and its weights are plainly trained, for comparisons; a text is the
+    #: value of the option of that name.
     plain: ClassVar[Mapping[str, Any]] = {}
 
     def attach(self, backbone: Backbone, name: str = "default") -> list[str]:
