@@ -10,9 +10,8 @@ from typing import Any
 from clplat.files import read_json, write_json, write_text
 from clplat.tables.text import markdown, mean_text
 from sweeps.ledger.figure import draw
-from sweeps.ledger.rates import KINDS, RATES
 from sweeps.ledger.reasons import read_reasons
-from sweeps.ledger.study import means, read_study
+from sweeps.ledger.study import read_study, section
 
 __all__ = ["ROOT", "page", "publish", "read_entries", "table", "write_page"]
 
@@ -74,7 +73,10 @@ def read_entries(root: Path = ROOT) -> list[dict[str, Any]]:
 def page(entries: Sequence[Mapping[str, Any]]) -> str:
     """The page in Markdown."""
     sections = [_section(entry) for entry in entries]
-    return "\n".join([TEXT, *("\n".join(lines) for lines in [*sections, _rates()])]).rstrip() + "\n"
+    return (
+        "\n".join([TEXT, *("\n".join(lines) for lines in [*sections, section(read_study(ROOT))])]).rstrip()
+        + "\n"
+    )
 
 
 def _section(entry: Mapping[str, Any]) -> list[str]:
@@ -171,31 +173,6 @@ def _lower(rows: Sequence[Mapping[str, Any]]) -> list[str]:
 def _below(row: Mapping[str, Any]) -> str:
     difference = row["difference"]
     return f"`{row['system']}` ({difference['mean']:+.1f}{'*' if difference['high'] < 0 else ''})"
-
-
-def _rates() -> list[str]:
-    """The section about learning rates."""
-    study = read_study(ROOT)
-    found = means(study)
-    heads = [f"{rate:g}" for rate in found["towers"]]
-    cells = [
-        [f"**{kind}**: {KINDS[kind]}", f"{RATES[kind]:g}", *(f"{value:.1f}" for value in rates.values())]
-        for kind, rates in found.items()
-    ]
-    parts = [
-        [name, "", *(f"{value:.1f}" for value in rates.values())] for name, rates in study["scores"].items()
-    ]
-    return [
-        "## Learning rates",
-        "",
-        "What suits whole towers teaches low ranks and prompts little. Plain training of a few parts of each "
-        f"kind was measured at {len(heads)} rates on the validation queries of the {study['stream']}, seeds "
-        f"{', '.join(map(str, study['seeds']))}; the rate of the best mean is that of all rows of the kind, "
-        "on both streams. `python sweeps/every_system.py --rates` measures it again.",
-        "",
-        markdown(["what is trained", "rate", *heads], [*cells, *parts], 1),
-        "",
-    ]
 
 
 def _inputs(rows: Sequence[Mapping[str, Any]]) -> list[str]:

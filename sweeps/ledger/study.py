@@ -9,19 +9,20 @@ test holds them together.
 from __future__ import annotations
 
 import statistics
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from clplat.config.raw import merge
 from clplat.files import read_json, write_json
+from clplat.tables.text import markdown
 from sweeps.ledger.jobs import Stream
-from sweeps.ledger.rates import RATES, Kind, kind_of
+from sweeps.ledger.rates import KINDS, RATES, Kind, kind_of
 from sweeps.ledger.rows import entry_of
 from sweeps.ledger.systems import System
 
-__all__ = ["FILE", "SEEDS", "best", "held_out", "means", "read_study", "tried", "write_study"]
+__all__ = ["FILE", "SEEDS", "best", "held_out", "means", "read_study", "section", "tried", "write_study"]
 
 FILE = Path("results") / "ledger" / "rates" / "catalogue.json"
 SEEDS = (0, 1)
@@ -91,3 +92,31 @@ def means(study: Mapping[str, Any]) -> dict[Kind, dict[float, float]]:
 def best(rates: Mapping[float, float]) -> float:
     """The rate with the best mean; of equal ones the lowest."""
     return max(sorted(rates), key=rates.__getitem__)
+
+
+def section(study: Mapping[str, Any]) -> list[str]:
+    """The lines of the ledger's page about learning rates."""
+    found = means(study)
+    columns = sorted({rate for rates in found.values() for rate in rates})
+    body = [
+        [f"**{kind}**: {KINDS[kind]}", f"{RATES[kind]:g}", *_values(rates, columns)]
+        for kind, rates in found.items()
+    ]
+    for name, rates in study["scores"].items():
+        body.append([name, "", *_values({float(rate): value for rate, value in rates.items()}, columns)])
+    return [
+        "## Learning rates",
+        "",
+        "What suits whole towers teaches low ranks and prompts little. Plain training of a few parts of each "
+        f"kind was measured on the validation queries of the {study['stream']}, seeds "
+        f"{', '.join(map(str, study['seeds']))}, one order each; the rate of the best mean, in the second "
+        "column, is that of all rows of the kind on both streams. `python sweeps/every_system.py --rates` "
+        "measures it again.",
+        "",
+        markdown(["what is trained", "rate", *(f"{rate:g}" for rate in columns)], body, 1),
+        "",
+    ]
+
+
+def _values(rates: Mapping[float, float], columns: Sequence[float]) -> list[str]:
+    return [f"{rates[rate]:.1f}" if rate in rates else "" for rate in columns]
