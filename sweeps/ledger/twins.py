@@ -75,4 +75,7 @@ def _plainer(config: Mapping[str, Any]) -> dict[str, Any] | None:
     if kind == "layers" and config["adapter"] != _PROBE["adapter"]:
         return _PROBE
     plain = kind != "towers" or name_in(config, "adapter") in ("", "full")
-    return None if plain else {**config, "adapter": {"name": "full"}}
+    if plain:
+        return None
+    kept = {slot: part for slot, part in config.items() if slot != "train"}  # a rate of its own is its part's
+    return {**kept, "adapter": {"name": "full"}}
