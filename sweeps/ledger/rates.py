@@ -22,7 +22,7 @@ KINDS: dict[Kind, str] = {
     "layers": "composers, heads and readouts behind frozen towers",
 }
 #: That of the towers is what every run has that names none.
-RATES: dict[Kind, float] = {"towers": 1e-3, "low rank": 3e-3, "prompts": 3e-1, "layers": 1e-3}
+RATES: dict[Kind, float] = {"towers": 1e-3, "low rank": 3e-3, "prompts": 3e-1, "layers": 1e-2}
 
 
 def kind_of(config: Mapping[str, Any]) -> Kind:

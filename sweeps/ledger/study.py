@@ -45,7 +45,7 @@ TRIED: dict[Kind, tuple[float, ...]] = {
     "towers": (3e-4, 1e-3, 3e-3),
     "low rank": (1e-3, 3e-3, 1e-2, 3e-2),
     "prompts": (1e-2, 3e-2, 1e-1, 3e-1, 1.0),
-    "layers": (3e-4, 1e-3, 3e-3, 1e-2),
+    "layers": (1e-3, 3e-3, 1e-2, 3e-2),
 }
 
 
