@@ -1,5 +1,6 @@
 # Written by `make check`; do not edit.
 
+from clplat.parts.transforms.captioned import Captioned as Captioned
 from clplat.parts.transforms.captions import Captions as Captions
 from clplat.parts.transforms.phrasings import Phrasings as Phrasings
 from clplat.parts.transforms.swapped_words import SwappedWords as SwappedWords
