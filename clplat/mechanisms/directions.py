@@ -67,7 +67,8 @@ def explained_by(text: Tensor, image: Tensor) -> Tensor:
         True
     """
     t, v = text.double(), image.double()
-    return (torch.linalg.pinv(t.T @ t, hermitian=True) @ (t.T @ v)).to(text.dtype)
+    found: Tensor = torch.linalg.pinv(t.T @ t, hermitian=True) @ (t.T @ v)
+    return found.to(text.dtype)
 
 
 def whitening(rows: Tensor, power: float, common: int = 0, shrink: float = 1e-3) -> Tensor:
@@ -91,4 +92,5 @@ def whitening(rows: Tensor, power: float, common: int = 0, shrink: float = 1e-3)
     variances, directions = torch.linalg.eigh(wide.T @ wide / len(rows))
     factors = (variances.clamp(min=0.0) / variances.mean().clamp(min=1e-12) + shrink) ** (-power / 2)
     factors[len(factors) - common :] = 0.0
-    return (directions * factors @ directions.T).to(rows.dtype)
+    matrix: Tensor = directions * factors @ directions.T
+    return matrix.to(rows.dtype)
