@@ -58,7 +58,7 @@ class BridgeTower(Composer):
     def __init__(
         self,
         layers: Annotated[int, Int(1, 6)] = 2,
-        width: Annotated[int, Int(64, 1024, log=True)] = 256,
+        width: Annotated[int, Int(64, 1024, log=True)] = 128,
         heads: int = 4,
         dropout: Annotated[float, Float(0.0, 0.5)] = 0.1,
     ) -> None:

@@ -65,8 +65,8 @@ class CrossAttention(Composer):
         base: Annotated[Literal["text", "sum"], Choice("text", "sum")] = "text",
         gate: Annotated[Literal["vector", "tanh"], Choice("vector", "tanh")] = "vector",
         opened: Annotated[float, Float(0.0, 1.0)] = 1e-4,
-        width: Annotated[int, Int(64, 1024, log=True)] = 256,
-        depth: Annotated[int, Int(1, 6)] = 3,
+        width: Annotated[int, Int(64, 1024, log=True)] = 128,
+        depth: Annotated[int, Int(1, 6)] = 1,
         heads: int = 4,
         dropout: Annotated[float, Float(0.0, 0.5)] = 0.1,
     ) -> None:

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import normalize
 
-from clplat.models.features import POOLED, ImageFeatures, TextFeatures
+from clplat.models.features import NOTHING, POOLED, ImageFeatures, TextFeatures
 from clplat.models.view import Towers
 from clplat.parts.scorers._base import Scorer
 
@@ -17,12 +17,13 @@ __all__ = ["Attended"]
 
 
 class Attended(Scorer):
-    """``s = cos(T t, A(t) * g) + cos(B(t) * r, B(t) * g)`` of a picture r, a text t and a candidate g.
+    """``s = cos(T t, A(t) * g) + cos(B(t) * r, B(t) * g)`` of a query r, its text t and a candidate g.
 
-    ``*`` is element by element; A and B give weights of the dimensions, softmax(W_2 relu(W_1 t)), each with
-    layers of its own; T is linear, and the identity at first. The first term is how well a candidate matches
-    what the text asks for, the second how alike it is to the picture in what the text leaves alone. The
-    composer is not used. A picture or a text alone is compared by its cosine.
+    r is what the composer makes, the picture itself with `ImageOnly`, as in the paper. ``*`` is element by
+    element; A and B give weights of the dimensions, softmax(W_2 relu(W_1 t)), each with layers of its own; T
+    is linear, and the identity at first. The first term is how well a candidate matches what the text asks
+    for, the second how alike it is to r in what the text leaves alone. A picture or a text alone is compared
+    by its cosine.
 
     A row lays six vectors side by side, so that an index is six times as large as that of one vector.
 
@@ -39,7 +40,7 @@ class Attended(Scorer):
         tensor([[1.]])
     """
 
-    wants: ClassVar[Mapping[str, frozenset[str]]] = {"image": POOLED, "text": POOLED}
+    wants: ClassVar[Mapping[str, frozenset[str]]] = {"image": NOTHING, "text": POOLED}
     single = False
 
     def attach(self, towers: Towers) -> None:
@@ -60,7 +61,7 @@ class Attended(Scorer):
         text: TextFeatures,
         compose: Callable[[ImageFeatures, TextFeatures], Tensor],
     ) -> Tensor:
-        r, t = normalize(image.pooled, dim=-1), normalize(text.pooled, dim=-1)
+        r, t = normalize(compose(image, text), dim=-1), normalize(text.pooled, dim=-1)
         asked, kept = self.explicit(t), self.implicit(t)
         said = normalize(self.match(t), dim=-1)
         both = normalize(r + t, dim=-1)  # what it is as an item, which queries are not

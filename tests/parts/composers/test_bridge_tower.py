@@ -9,16 +9,24 @@ from torch.nn.functional import normalize
 from clplat.errors import UserError
 from clplat.models.view import Towers
 from clplat.parts.composers.bridge_tower import BridgeTower
-from clplat.testing import tiny_backbone
+from clplat.testing import ComposerContract, tiny_backbone
 from clplat.testing.towers import features
 
 TOWERS = Towers(tiny_backbone())
 
 
+class TestBridgeTower(ComposerContract):
+    """Of a narrow one."""
+
+    def make(self) -> BridgeTower:
+        return BridgeTower(width=8, heads=2)
+
+
 def test_the_formula_by_hand_of_each_text_alone() -> None:
     torch.manual_seed(0)
-    composer = BridgeTower(width=8, heads=2).eval()
+    composer = BridgeTower(width=8, heads=2)
     composer.attach(TOWERS)
+    composer.eval()
     image, text = features(tiny_backbone(), rows=3)
     start = normalize(image.pooled, dim=1) + normalize(text.pooled, dim=1)
     assert torch.equal(composer(image, text), start), "the sum at first"

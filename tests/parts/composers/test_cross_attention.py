@@ -10,10 +10,19 @@ from torch.nn.functional import normalize
 
 from clplat.models.view import Towers
 from clplat.parts.composers.cross_attention import CrossAttention
-from clplat.testing import tiny_backbone
+from clplat.testing import ComposerContract, tiny_backbone
 from clplat.testing.towers import features
 
 TOWERS = Towers(tiny_backbone())
+
+
+class TestCrossAttention(ComposerContract):
+    """Of a narrow one, whose words ask."""
+
+    def make(self) -> CrossAttention:
+        return CrossAttention(asks="words", base="sum", width=8, depth=1, heads=2)
+
+
 IMAGE, TEXT = features(tiny_backbone(), rows=3)
 
 

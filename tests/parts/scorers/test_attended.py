@@ -28,7 +28,7 @@ def test_the_formula_by_hand() -> None:
     scorer = attached()
     torch.nn.init.normal_(scorer.match.weight)
     r, t, g = torch.randn(3, 4, 24)
-    query = scorer.query(ImageFeatures(pooled=r), TextFeatures(pooled=t), lambda *_: t)
+    query = scorer.query(ImageFeatures(pooled=r), TextFeatures(pooled=t), lambda image, _: image.pooled)
     item = scorer.item(ImageFeatures(pooled=g), lambda found: found.pooled)
     w: Any = {name: p.detach().double().numpy() for name, p in scorer.named_parameters()}
 
