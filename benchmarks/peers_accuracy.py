@@ -202,11 +202,18 @@ PAIRS = (
 )
 
 
-def row(pair: Pair, name: str) -> dict[str, Any]:
-    """The accuracies of a pair on a stream."""
+def row(pair: Pair, name: str, own: Callable[..., float] = ours, peer: Any = theirs) -> dict[str, Any]:
+    """The accuracies of a pair on a stream.
+
+    Args:
+        pair: of strategies.
+        name: of the stream.
+        own: (what makes ours of a strength, stream, seed) -> its accuracy.
+        peer: of theirs.
+    """
     found: list[list[float]] = []
     chosen: list[float] = []
-    sides: Any = ((ours, pair.ours), (theirs, pair.theirs))
+    sides: Any = ((own, pair.ours), (peer, pair.theirs))
     for (run, make), strengths in zip(sides, pair.strengths, strict=True):
         best = strengths[0]
         if len(strengths) > 1:
@@ -216,7 +223,8 @@ def row(pair: Pair, name: str) -> dict[str, Any]:
         found.append([run(partial(make, best), name, seed) for seed in SEEDS])
     means = [mean(values) for values in found]
     noise = max(_T * (sum(stdev(v) ** 2 for v in found) / len(SEEDS)) ** 0.5, _PICTURES)
-    print(f"{pair.name}, {name}: {means[0]:.1f}, theirs {means[1]:.1f}", file=sys.stderr, flush=True)
+    said = f"{pair.name}, {name}: {means[0]:.1f}, theirs {means[1]:.1f}, noise {noise:.1f}"
+    print(said, file=sys.stderr, flush=True)
     words = f"strength {chosen[0]:g}, theirs {chosen[1]:g}" if len(pair.strengths[0]) > 1 else ""
     return {
         "what": pair.name,

@@ -17,9 +17,9 @@ from clplat.randomness import seeded
 from clplat.training.learner import Learner
 from clplat.training.strategy import Strategy
 
-__all__ = ["BATCH", "EPOCHS", "ours", "theirs"]
+__all__ = ["BATCH", "EPOCHS", "MOMENTUM", "RATE", "accuracy", "network", "ours", "stream", "theirs"]
 
-BATCH, EPOCHS = 32, 3
+BATCH, EPOCHS, RATE, MOMENTUM = 32, 3, 0.05, 0.9
 
 Stream = list[tuple[TensorDataset, TensorDataset]]
 
@@ -44,11 +44,18 @@ def stream(name: str) -> Stream:
 def network(name: str, seed: int) -> tuple[nn.Module, torch.optim.Optimizer]:
     with seeded(seed, "network"):
         model = nn.Sequential(nn.Linear(64, 100), nn.ReLU(), nn.Linear(100, 5 if name == "halves" else 10))
-    return model, torch.optim.SGD(model.parameters(), lr=0.05, momentum=0.9)
+    return model, torch.optim.SGD(model.parameters(), lr=RATE, momentum=MOMENTUM)
 
 
-def ours(make: Callable[[], Strategy], name: str, seed: int) -> float:
-    """Accuracy of our strategy after a plain loop."""
+def ours(make: Callable[[], Strategy], name: str, seed: int, fresh: bool = False) -> float:
+    """Accuracy of our strategy after a plain loop.
+
+    Args:
+        make: the strategy.
+        name: of the stream.
+        seed: of weights and order.
+        fresh: the optimizer forgets its momentum before each experience.
+    """
     model, optimizer = network(name, seed)
 
     def judge(batch: Sequence[Tensor], outputs: Tensor) -> Tensor:
@@ -58,6 +65,8 @@ def ours(make: Callable[[], Strategy], name: str, seed: int) -> float:
     strategy = make()
     with seeded(seed, "shuffling"):
         for dataset, _ in stream(name):
+            if fresh:
+                optimizer.state.clear()
             with strategy.experience(learner, dataset) as experience:
                 for _ in experience.epochs(EPOCHS):
                     for batch in DataLoader(experience.dataset, BATCH, shuffle=True):

@@ -14,8 +14,8 @@ from clplat.data.batch import Batch
 from clplat.data.columns import Column
 from clplat.data.inputs import Images, Texts
 from clplat.models.backbone import Backbone
-from clplat.models.features import POOLED, ImageFeatures, TextFeatures, checked_wants
-from clplat.models.items import embed_items, in_order, wanted_of
+from clplat.models.features import ImageFeatures, TextFeatures
+from clplat.models.items import embed_items, in_order, tokens_of, wanted_of
 from clplat.models.outputs import Outputs, Rows, dot
 from clplat.models.readout import readout_of
 from clplat.parts.composers._base import Composer
@@ -23,7 +23,7 @@ from clplat.parts.heads._base import Head, Side, View
 from clplat.parts.projections._base import Projection
 from clplat.parts.projections.identity import Identity
 from clplat.parts.scorers._base import Scorer
-from clplat.parts.scorers._fit import refuse_misfits
+from clplat.parts.scorers._fit import note_wants, refuse_misfits
 from clplat.parts.scorers.dot import Dot
 from clplat.routed_towers import RoutedTowers
 
@@ -51,6 +51,9 @@ class ComposedRetriever(RoutedTowers):
         UserError: parts that do not fit together.
     """
 
+    alone_wants: frozenset[str]
+    said_wants: frozenset[str]
+
     def __init__(
         self,
         backbone: Backbone,
@@ -61,11 +64,7 @@ class ComposedRetriever(RoutedTowers):
     ) -> None:
         super().__init__(backbone)
         scorer = scorer if scorer is not None else Dot()
-        composed = [checked_wants(composer.wants.get(side, ())) for side in ("image", "text")]
-        more = [checked_wants(scorer.wants.get(side, ())) for side in ("image", "text")]
-        self.image_wants, self.text_wants = (one | other for one, other in zip(composed, more, strict=True))
-        self.alone_wants, self.said_wants = POOLED | scorer.item_wants, POOLED | more[1]
-        self.target_wants = checked_wants(composer.target_wants) | scorer.item_wants
+        composed = note_wants(self, composer, scorer)
         composer.attach(self.towers)
         scorer.attach(self.towers)
         self.width = head.attach(self.towers) if head is not None else backbone.embed_dim
@@ -73,31 +72,32 @@ class ComposedRetriever(RoutedTowers):
         self.projection = projection if projection is not None else Identity()
         self.head, self.scorer, self.headless = head, scorer, False
         others = {"head": head, "projection": None if isinstance(projection, Identity) else projection}
-        refuse_misfits(scorer, composer, frozenset[str]().union(*composed), others)
+        refuse_misfits(scorer, composer, composed, others)
 
     def forward(self, batch: Batch) -> Outputs:
         """Embed a batch for training: queries and all candidates, in one pass of each tower.
 
         An item of a batch is a picture, a text or both: a picture is embedded by the image tower, a text by
         the text tower, both by the composer. Of triplets that is the composed query and the pictures of the
-        candidates, which go through two passes where other features of them are wanted. The outputs are as
-        the head's first view compares them, with all `Outputs.views` that the loss is summed over. In
-        training they hold the objectives of the model's own parts (`Outputs.terms`).
+        candidates, in two passes where other features of them are wanted. The outputs are as the head's first
+        view compares them, with all `Outputs.views` of the loss and, in training, the model's own `terms`.
         """
         count = len(batch)
         if self.training:
             self.backbone.adapters.begin()
         shown, said = batch.picture_rows, batch.text_rows
         (asked, own), (held, others) = self._sides(batch.pictures, shown, said, count)
-        texts = self._texts(batch, asked)
-        say = self.scorer.text
+        texts, say = self._texts(batch, asked), self.scorer.text
         query = embed_items(asked, texts, own, said[:count], self._compose, self._alone, say)
         candidates = embed_items(held, texts, others, said[count:], self._compose, self._target, say)
         rows = self._finish(query, "query"), self._finish(candidates, "gallery")
         score = dot if isinstance(self.scorer, Dot) else self.scorer.block
         outputs = Outputs.of_views(*rows, self.towers.scale, self.views, score)
         # As composed and not yet normalised; flat rows of several vectors have no such form.
-        outputs.parts = {"raw_query": Rows(query), "raw_candidates": Rows(candidates, "candidate")}
+        parts = {"raw_query": Rows(query), "raw_candidates": Rows(candidates, "candidate")}
+        if self.training and "candidate_tokens" in self.asked and held is not None:
+            parts["candidate_tokens"] = Rows(tokens_of(held, others), "candidate")
+        outputs.parts = parts
         if self.training:
             outputs.terms = self._terms(batch, outputs)
         return outputs
@@ -139,7 +139,7 @@ class ComposedRetriever(RoutedTowers):
         """Features of the queries' pictures and of the candidates', and the row in them of each item."""
         sides = [
             (shown[:count], said[:count], self.alone_wants),
-            (shown[count:], said[count:], self.target_wants),
+            (shown[count:], said[count:], self.held_wants if self.training else self.target_wants),
         ]
         wants = [wanted_of(*side, both=self.image_wants) for side in sides]
         if wants[0] == wants[1]:
@@ -157,7 +157,7 @@ class ComposedRetriever(RoutedTowers):
         if not len(batch.texts):
             return None
         wants = wanted_of(batch.text_rows, batch.picture_rows, self.said_wants, both=self.text_wants)
-        given = self._given(pictures.part(range(len(batch)))) if pictures and batch.composed else None
+        given = self._given(batch.pictures, pictures, len(batch)) if pictures and batch.composed else None
         return self.text_features(batch.texts, wants, other=given)
 
     def _terms(self, batch: Batch, outputs: Outputs) -> dict[str, Tensor]:
@@ -180,7 +180,6 @@ class ComposedRetriever(RoutedTowers):
     def encode_images(self, images: Images | Tensor) -> Tensor:
         """Gallery embeddings (B, D), unit rows, of pictures, as they are or (B, 3, S, S)."""
         images = images if isinstance(images, Images) else Images.of(images)
-
         wants, finish = self.target_wants, partial(self._finish, side="gallery")
         return self._routed(images, lambda _, part: self._target(self.image_features(part, wants)), finish)
 
@@ -235,7 +234,7 @@ class ComposedRetriever(RoutedTowers):
 
         def encode(rows: Sequence[int], part: Images) -> Tensor:
             picture = self.image_features(part, shown)
-            text = self.text_features(texts.part(rows), said, other=self._given(picture))
+            text = self.text_features(texts.part(rows), said, other=self._given(part, picture, len(part)))
             return torch.stack([self.scorer.query(picture, text, composer) for composer in composers], dim=1)
 
         def finish(made: Tensor) -> Tensor:

@@ -10,7 +10,8 @@ Each is compared with its naive twin: the same parts, plainly trained.
 
 Run the same command again after a stop, or when systems have landed: what is complete, and of the same
 configuration and parts, is not run again. A system that fails is a line that says so. An hour and a half on
-two idle cores for both streams. `--publish` writes results/ledger/, figures and docs/ledger.md from it.
+two idle cores for both streams. `--publish` writes results/ledger/, figures and docs/ledger.md from it;
+`--page` writes docs/ledger.md alone, from results/ledger/ and sweeps/ledger/reasons.yaml.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ from clplat.config.recipes import recipe
 from clplat.errors import UserError
 from clplat.sweep.layout import permuted
 from sweeps.ledger.jobs import Job, Stream, jobs_of, laid_out, state_of
-from sweeps.ledger.page import publish
+from sweeps.ledger.page import publish, write_page
 from sweeps.ledger.rows import entry_of
 from sweeps.ledger.systems import System, systems
 from sweeps.ledger.workers import work_through
@@ -108,7 +109,11 @@ def main(words: Sequence[str] | None = None) -> int:
     parser.add_argument(
         "--publish", action="store_true", help="write results/ledger/, figures and docs/ledger.md"
     )
+    parser.add_argument("--page", action="store_true", help="write docs/ledger.md alone, without runs")
     options = parser.parse_args(words)
+    if options.page:
+        write_page()
+        return 0
     streams = [one for one in STREAMS if not options.streams or one.name in options.streams.split(",")]
     try:
         measured = chosen(options.systems)

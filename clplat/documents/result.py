@@ -73,6 +73,7 @@ class Result(TypedDict):
     compatibility: NotRequired[Matrices]
     sets: NotRequired[dict[str, dict[str, Any]]]
     views: NotRequired[dict[str, dict[str, Any]]]
+    numbers: NotRequired[dict[str, Column]]
     failure: NotRequired[dict[str, Any] | None]
     versions: NotRequired[dict[str, str]]
 

@@ -72,7 +72,8 @@ class GatedResidual(nn.Module):
     def forward(self, base: Tensor, seen: Tensor) -> Tensor:
         """(B, D) of the base (B, D) and of what is seen (B, S)."""
         gated: Tensor = self.opened(self.gate(seen)) * base * self.weights[0]
-        return gated + self.residual(seen) * self.weights[1]
+        added: Tensor = self.residual(seen) * self.weights[1]
+        return gated + added
 
     def close(self, gate: float = 0.0) -> None:
         """Make the residual zero and g one number for every input, until the first step."""

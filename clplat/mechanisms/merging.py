@@ -186,8 +186,8 @@ def arc(start: Tensor, end: Tensor, share: float) -> Tensor:
     return between
 
 
-def greedy_soup(models: Sequence[Weights], score: Callable[[Weights], float]) -> dict[str, Tensor]:
-    """The mean of the models that help: the best one, and of the others, in order, those that do not hurt it.
+def greedy_soup(models: Sequence[Weights], score: Callable[[Weights], float]) -> list[int]:
+    """Places of the models whose mean is the soup: the best one, and of the others those that do not hurt it.
 
     Args:
         models: of one structure.
@@ -196,13 +196,13 @@ def greedy_soup(models: Sequence[Weights], score: Callable[[Weights], float]) ->
     References:
         Wortsman et al. 2022, Model soups, arXiv 2203.05482.
     """
-    order = sorted(models, key=score, reverse=True)
-    chosen, best = [order[0]], score(order[0])
-    for model in order[1:]:
-        made = mean([*chosen, model])
+    order = sorted(range(len(models)), key=lambda place: score(models[place]), reverse=True)
+    chosen, best = order[:1], score(models[order[0]])
+    for place in order[1:]:
+        made = mean([models[i] for i in [*chosen, place]])
         if (value := score(made)) >= best:
-            chosen, best = [*chosen, model], value
-    return mean(chosen)
+            chosen, best = [*chosen, place], value
+    return sorted(chosen)
 
 
 def mean(vectors: Sequence[Weights]) -> dict[str, Tensor]:

@@ -28,7 +28,7 @@ class TowerPrompt(nn.Module):
     length: int
     #: Features of the same tower *without* the prompt that `begin` reads; kept where they are frozen.
     wants: ClassVar[frozenset[str]] = NOTHING
-    #: Of a text tower: `begin` reads features of the picture that a text modifies.
+    #: Of a text tower: `begin` reads features, without a prompt, of the picture that a text modifies.
     reads_other: ClassVar[bool] = False
 
     def begin(
@@ -62,7 +62,7 @@ class TowerPrompt(nn.Module):
         """
         return False
 
-    #: `fit` looks at the pictures of an experience before it is trained.
+    #: `fit` looks at the pictures of an experience, of a text tower at its texts, before it is trained.
     fits: bool = False
 
     def fit(self, features: Tensor) -> None:

@@ -21,7 +21,7 @@ class FeatureSource(Protocol):
     def image(self, images: Images, wants: Wants = POOLED, *, bare: bool = False) -> ImageFeatures: ...
 
     def text(
-        self, texts: Texts, wants: Wants = POOLED, *, other: ImageFeatures | None = None
+        self, texts: Texts, wants: Wants = POOLED, *, other: ImageFeatures | None = None, bare: bool = False
     ) -> TextFeatures: ...
 
     def prepare(
@@ -69,12 +69,13 @@ class LiveTowers:
         return found
 
     def text(
-        self, texts: Texts, wants: Wants = POOLED, *, other: ImageFeatures | None = None
+        self, texts: Texts, wants: Wants = POOLED, *, other: ImageFeatures | None = None, bare: bool = False
     ) -> TextFeatures:
-        """Features of texts, with the texts."""
+        """Features of texts, with the texts; as `image`."""
         backbone = self.backbone
         whole = "tokens" in wants or backbone.text_layers is None
         length = None if whole else max(texts.lengths)
-        found = backbone.text(texts.ids.to(backbone.logit_scale.device), wants, other=other, length=length)
+        ids = texts.ids.to(backbone.logit_scale.device)
+        found = backbone.text(ids, wants, other=other, length=length, bare=bare)
         found.texts = texts.said
         return found

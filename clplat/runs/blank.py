@@ -22,7 +22,7 @@ __all__ = ["SCHEMA", "blank", "changed_since", "completed_result", "described"]
 
 SCHEMA = 2
 #: What results did not have from the first, as it is in those that lack it.
-_YOUNGER: dict[str, Any] = {"sets": {}, "views": {}, "extra_data": {}, "chance": {}}
+_YOUNGER: dict[str, Any] = {"sets": {}, "views": {}, "extra_data": {}, "chance": {}, "numbers": {}}
 
 
 def blank(config: Config, parts: Assembly) -> dict[str, Any]:
@@ -55,6 +55,7 @@ def blank(config: Config, parts: Assembly) -> dict[str, Any]:
             for name, domains in _further(parts).items()
         },
         "views": {},
+        "numbers": {},
         "training": {},
         "cost": {},
         "data": {"cut_texts": parts.cut_texts, "report": getattr(parts.scenario, "report", {})},

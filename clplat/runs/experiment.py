@@ -17,7 +17,6 @@ from clplat.errors import UserError
 from clplat.evaluation.chance import chance_warning
 from clplat.evaluation.comparing import compared_by
 from clplat.evaluation.model_view import VersionView
-from clplat.evaluation.reranking import rerank
 from clplat.events import Listener
 from clplat.files import write_json
 from clplat.models.frozen import weights_fixed
@@ -29,9 +28,10 @@ from clplat.runs.failure import ERROR, last_good, one_line, recorded
 from clplat.runs.fitting import fit_composer
 from clplat.runs.index_versions import IndexVersions
 from clplat.runs.load import load
+from clplat.runs.post_processing import note_post_processing, reranked
 from clplat.runs.processing import Processing
 from clplat.runs.refusals import remarks
-from clplat.runs.results import add_costs, add_processed, add_row
+from clplat.runs.results import add_costs, add_numbers, add_row
 from clplat.runs.reuse import Reuse
 from clplat.runs.row_files import keep_row
 from clplat.runs.run_folder import CHECKPOINT, RESULT, default_folder, finished_result, locked_run_folder
@@ -173,8 +173,7 @@ class Experiment:
             row = self.parts.evaluator.row(
                 retriever, partial(self.listener.cell, version), version=version, older=self._older
             )
-            part = self.parts.postprocessor
-            spent = rerank(self.parts.evaluator, retriever, row, part) if part and part.shortlist else {}
+            spent = reranked(self.parts, version, row, self.config.evaluation.anchors)
             if self.processing is not None:
                 self.processing.begin(version)
             cells = self.versions.cells(version, row, self.processing)
@@ -187,12 +186,10 @@ class Experiment:
         keep_row(self.folder, version, row)
         save_version(self.folder / "versions" / f"{version}.safetensors", self.trainer, self.weights)
         add_row(self.result, row, cells.pop(""), backfill, views=cells)
+        add_numbers(self.result, self.parts.strategy.numbers() if version else {})
         if version == 0 and (said := chance_warning(self.result, row.values)):
             self.listener.note(said)
-        if self.processing is not None:
-            add_processed(self.result["sets"][self.processing.name], self.processing.cells)
-        for name, cost in spent.items():
-            self.result["sets"][name]["cost"] = cost
+        note_post_processing(self.result, row, spent, self.processing, evaluator.split)
         note_ties(self.result, self.listener)
         self._add_costs()
         self.reuse.note(self.result["measured"])

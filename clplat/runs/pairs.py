@@ -10,10 +10,10 @@ import torch
 from torch import Tensor
 
 from clplat.data.lazy import LazyExamples
-from clplat.data.records import Domain, Item, Picture
+from clplat.data.records import Domain, Example, Item, Picture
 from clplat.errors import UserError
 
-__all__ = ["Anchors", "VersionPairs"]
+__all__ = ["Anchors", "VersionPairs", "answers_of"]
 
 T = TypeVar("T")
 
@@ -74,6 +74,18 @@ class Anchors:
                 "on; let another domain come first, or choose --projection identity"
             )
         return entries
+
+
+def answers_of(seen: Sequence[Domain], limit: int) -> list[Item]:
+    """What the queries of `Anchors.of` lead to, in their order."""
+    found, share = list[Item](), max(1, limit // len(seen))
+    for domain in seen:
+        train: Sequence[Example] = domain.train
+        # Where every example asks by a picture with a text, no walk is needed to know who does.
+        if not (isinstance(train, LazyExamples) and len(train.asked) == len(train)):
+            train = [e for e in train if e.query.picture is not None and e.query.text]
+        found += [example.target for example in _spread(train, share)]
+    return found
 
 
 class VersionPairs:

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+import torch
 from torch import Tensor
 
+from clplat.data.items import Item
 from clplat.documents.tensors import read_tensors
 from clplat.errors import UserError
 from clplat.evaluation.asked import measure
 from clplat.evaluation.comparing import Compared
+from clplat.evaluation.crowding import ANSWERS, crowding
 from clplat.evaluation.evaluator import SetMetrics, VersionMetrics
 from clplat.parts.postprocessors._base import Banks, Scored
 from clplat.parts.projections._base import Projection
@@ -20,7 +23,7 @@ from clplat.runs.assembly import Assembly
 from clplat.runs.pairs import Anchors
 from clplat.trees import save_tree
 
-__all__ = ["PROCESSED", "Processing"]
+__all__ = ["PROCESSED", "Processing", "words_of"]
 
 #: What the name of a set gets where its embeddings were mapped.
 PROCESSED = "processed"
@@ -48,7 +51,11 @@ class Processing:
         self.folder, self.parts, self.limit = folder, parts, limit
         self.name = f"{parts.evaluator.split}/{PROCESSED}"
         self.cells: list[dict[str, float]] = []
+        self.crowding: dict[str, list[float]] = {}
         self._queries: Tensor | None = None
+        shares = {held.gallery.name: words_of(held.gallery.items) for held in parts.evaluator.sets}
+        self._words = {name: share for name, share in shares.items() if share.any()}
+        self._says = bool(self._words)
 
     def begin(self, version: int) -> None:
         """Embed the banks by a new version."""
@@ -57,7 +64,8 @@ class Processing:
             embed, encoder = self.parts.evaluator.embed, self.parts.retriever
             seen = Anchors.of(self.parts.domains[:version], self.limit)
             self._queries = seen.embedded("queries", embed, encoder)
-            save_tree(self._file(version), {"pictures": seen.embedded("pictures", embed, encoder)})
+            what = ("pictures", "texts") if self._says else ("pictures",)
+            save_tree(self._file(version), {one: seen.embedded(one, embed, encoder) for one in what})
 
     def measure(
         self,
@@ -79,10 +87,13 @@ class Processing:
             self.cells.append({})
             return
         mapped = self._mapped(old, queries, held, bridge)
-        self._row = [
-            evaluator.means(one, measure(one, evaluator.rows_of(one), *mapped[name]).values)
-            for name, one in sets
-        ]
+        found = {
+            name: measure(one, evaluator.rows_of(one), *mapped[name], listed=ANSWERS) for name, one in sets
+        }
+        # Of a query's own candidates there may be a ranking too; the first one is of the whole gallery.
+        self._tops = {name: next(iter(one.tops.values())) for name, one in found.items()}
+        self._galleries = {name: (held.rows(one.gallery.name), mapped[name][1]) for name, one in sets}
+        self._row = [evaluator.means(one, found[name].values) for name, one in sets]
         names = dict.fromkeys(metric for cell in self._row for metric in cell)
         self.cells.append({m: _mean([cell[m] for cell in self._row if m in cell]) for m in names})
 
@@ -91,6 +102,11 @@ class Processing:
         names = dict.fromkeys(metric for cell in self._row for metric in cell)
         table = {metric: [cell.get(metric) for cell in self._row] for metric in names}
         row.sets[self.name] = SetMetrics(table, [None] * len(self._row))
+        evaluator = self.parts.evaluator
+        before = {name: lists.rows for name, lists in row.lists[evaluator.split].items()}
+        raw = crowding(before, {name: one for name, (one, _) in self._galleries.items()})
+        now = crowding(self._tops, {name: one for name, (_, one) in self._galleries.items()})
+        self.crowding = {name: [raw[name], now[name]] for name in raw}
 
     def _mapped(
         self, old: int, queries: Mapping[str, Tensor], held: Compared, bridge: Projection | None
@@ -106,19 +122,34 @@ class Processing:
         bank = held.queries(bridge(self._queries) if bridge is not None and asks else self._queries)
         # No bank goes with galleries of the untrained model, nor with those that were mapped.
         kept = old > 0 and (bridge is None or asks)
-        pictures = (
-            read_tensors(self._file(old), "bank of training pictures", ["pictures"])["pictures"]
-            if kept
-            else bank[:0]
-        )
-        part.fit(Banks(bank, pictures))
-        return {
-            name: part.map(Scored(rows[name][0], evaluator.rows_of(one).exclude), Scored(rows[name][1]))
-            for name, one in sets.items()
-        }
+        part.fit(self._banks(old, bank) if kept else Banks(bank, bank[:0]))
+        found = {}
+        for name, one in sets.items():
+            gallery = Scored(rows[name][1], words=self._words.get(one.gallery.name))
+            found[name] = part.map(Scored(rows[name][0], evaluator.rows_of(one).exclude), gallery)
+        return found
+
+    def _banks(self, old: int, queries: Tensor) -> Banks:
+        wanted = ["pictures", "texts"] if self._says else ["pictures"]
+        held = read_tensors(self._file(old), "bank of training pictures", wanted)
+        return Banks(queries, held["pictures"], held.get("texts"))
 
     def _file(self, version: int) -> Path:
         return self.folder / "banks" / f"{version}.safetensors"
+
+
+def words_of(items: Sequence[Item]) -> Tensor:
+    """How much of each item is words (N,): 0 of a picture, 1 of a text, a half of both.
+
+    Example:
+        >>> words_of([Item("a", text="a shoe"), Item("b", text="a bag")])
+        tensor([1., 1.])
+    """
+    return torch.tensor([(item.text is not None) / len(_held(item)) for item in items])
+
+
+def _held(item: Item) -> list[object]:
+    return [what for what in (item.picture, item.text) if what is not None]
 
 
 def _mean(values: list[float]) -> float:

@@ -84,11 +84,45 @@ def _scores(result: Mapping[str, Any]) -> dict[str, Any]:
     return scores
 
 
-def add_processed(held: dict[str, Any], cells: Sequence[Mapping[str, float]]) -> None:
-    """Append a row of C after a post-processor: ``compatibility`` of the set, without what lies above."""
+def add_gains(result: dict[str, Any], names: Sequence[str]) -> None:
+    """What a post-processor brought in these sets: ``gain``, R after it less R before it, cell by cell."""
+    for name in names:
+        held = result["sets"][name]
+        held["gain"] = {
+            metric: [
+                _less(after, before) for after, before in zip(rows, result["metrics"][metric], strict=True)
+            ]
+            for metric, rows in held["metrics"].items()
+            if metric in result["metrics"]
+        }
+
+
+def _less(after: Sequence[float | None] | None, before: Sequence[float | None] | None) -> Any:
+    if after is None or before is None:
+        return None
+    pairs = zip(after, before, strict=True)
+    return rounded([None if a is None or b is None else a - b for a, b in pairs])
+
+
+def add_processed(
+    held: dict[str, Any], cells: Sequence[Mapping[str, float]], crowding: Mapping[str, Sequence[float]]
+) -> None:
+    """Append a row of C after a post-processor: ``compatibility`` of the set, without what lies above.
+
+    Args:
+        held: the set.
+        cells: of C.
+        crowding: before and after it, by the newest version.
+    """
+    held["crowding"] = {name: rounded([*pair]) for name, pair in crowding.items()}
     for metric in dict.fromkeys(name for cell in cells for name in cell):
         rows = held.setdefault("compatibility", {}).setdefault(metric, [])
         rows.append(rounded([cell.get(metric) for cell in cells]))
+
+
+def add_numbers(result: dict[str, Any], numbers: Mapping[str, float]) -> None:
+    """Append a strategy's own numbers to those of earlier rows; the row itself is there already."""
+    _append(result["numbers"], numbers, len(result["scores"]) - 1)
 
 
 def add_costs(result: dict[str, Any], parts: Assembly, trainer: Trainer) -> None:

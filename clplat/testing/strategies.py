@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import math
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -168,6 +169,12 @@ class StrategyContract(PlainPartContract[Strategy]):
             f"memory_bytes() is {held} after two experiences"
         )
 
+    def test_its_numbers_are_flat_and_finite(self) -> None:
+        for name, value in self._run().strategy.numbers().items():
+            assert isinstance(name, str) and name, f"numbers() has the name {name!r}"
+            plain = isinstance(value, int | float) and not isinstance(value, bool)
+            assert plain and math.isfinite(value), f"numbers() says '{name}' is {value!r}, no finite number"
+
     def test_its_state_survives_the_disk(self, tmp_path: Path) -> None:
         strategy, fresh = self._run().strategy, self.make()
         save_tree(tmp_path / "state.safetensors", strategy.state_dict())
@@ -175,6 +182,7 @@ class StrategyContract(PlainPartContract[Strategy]):
         found = difference(fresh.state_dict(), strategy.state_dict())
         assert not found, f"load_state_dict does not restore what state_dict returned: {found}"
         assert fresh.memory_bytes() == strategy.memory_bytes()
+        assert fresh.numbers() == strategy.numbers(), "numbers() are not those of the state"
 
     def _is_as_between(self, again: Any, which: str) -> None:
         """It is after one experience as the shared run was; the test of the border goes on from there."""

@@ -149,6 +149,7 @@ def row_metrics(result: Mapping[str, Any], row: int) -> dict[str, float]:
     found["base/chance"] = mean_of((result.get("chance") or {}).get(main) or [])
     for probe, metrics in (result.get("probes") or {}).items():
         found |= {f"probe/{clean(probe)}.{short(m)}": _row(values, row) for m, values in metrics.items()}
+    found |= {f"strategy/{clean(name)}": _row(v, row) for name, v in (result.get("numbers") or {}).items()}
     routed = (result.get("probes") or {}).get("routing", {}).get("accuracy")
     found[MEASURES["router_accuracy"].mlflow] = _row(routed, row)
     ties = _row(result.get("ties"), row)

@@ -128,6 +128,13 @@ class Combined(Strategy):
     def state_bytes(self) -> int:
         return sum(part.state_bytes() for part in self.parts)
 
+    def numbers(self) -> dict[str, float]:
+        """Those of all parts; a name that two of them have is preceded by the class of the later one."""
+        found: dict[str, float] = {}
+        for part in self.parts:
+            found |= {f"{type(part).__name__}.{n}" if n in found else n: x for n, x in part.numbers().items()}
+        return found
+
 
 def _refuse(parts: Sequence[Strategy]) -> None:
     """Refuse what cannot go together, in one line."""

@@ -112,6 +112,14 @@ class Strategy(Hooks):
         parts = {id(part): part for _, part in _stateful(self) if not isinstance(part, Memory)}
         return tensor_bytes(own) + sum(map(_bytes, parts.values()))
 
+    def numbers(self) -> dict[str, float]:
+        """Numbers of its own after an experience, by name: a gap, counts, coefficients of a merge.
+
+        They are asked for once an experience, go into the result and to MLflow, and decide about nothing. All
+        are finite; what an experience has none of is left out. They are read from what a resumed run has too.
+        """
+        return {}
+
     def experience(self, learner: Learner, dataset: Any = None, number: int | None = None) -> Running:
         """An experience in a loop of one's own: a context inside which the hooks run by themselves.
 

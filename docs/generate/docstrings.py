@@ -9,7 +9,8 @@ from collections.abc import Callable
 __all__ = ["cell", "formulas", "linked", "papers", "sections", "without_lone_formulas"]
 
 _HEADING = re.compile(
-    r"(Args|Attributes|Raises|Returns|References?|Needs|Relations|What is trained|Examples?):(?: +(.*))?"
+    r"(Args|Attributes|Raises|Returns|References?|Numbers|Needs|Relations|What is trained|Examples?):"
+    r"(?: +(.*))?"
 )
 _ARXIV = re.compile(r"arXiv[: ](\d{4}\.\d{4,5})")
 _LITERAL = re.compile(r"``(.+?)``", re.DOTALL)

@@ -20,6 +20,8 @@ from clplat.training.strategy import Strategy, SupportsLearning
 __all__ = ["Distill"]
 
 _OF_COSINES, _OF_LOGITS = 0.05, 2.0
+#: The logit scale of CLIP, at which papers on it give their temperatures.
+_CLIP_SCALE = 100.0
 
 
 class Distill(Strategy):
@@ -39,6 +41,8 @@ class Distill(Strategy):
         teacher: of any kind, ``clplat list teachers``; from Python a name or an object.
         temperature: of both softmaxes. The default is one for cosines; logits have 2 in its place. None: each
             model's similarities times its own logit scale, as TinyCLIP.
+        scaled: the temperature is for a logit scale of 100, as CLIP's, and similarities of models of another
+            scale are brought to it: 0.02 softens logits by 2 whatever the model (LwF, ZSCL).
         axis: softmax over the candidates of a query, over the queries of a candidate, or both.
         mask_wrong_rows: leave out what the teacher itself gets wrong (Mod-X); needs ``batch.positive``.
         direction: of the divergence: ``reversed``: KL(student || teacher); ``match``: mean squared difference
@@ -91,6 +95,7 @@ class Distill(Strategy):
         within: float = 0.0,
         hardest: int = 0,
         by_difficulty: bool = False,
+        scaled: bool = False,
     ) -> None:
         if min(weight, within, hardest) < 0:
             raise ValueError(
@@ -99,12 +104,12 @@ class Distill(Strategy):
         self.weight, self.teacher, self.temperature = weight, teacher, temperature
         self.axis, self.mask_wrong_rows, self.within = axis, mask_wrong_rows, within
         self.direction, self.blend, self.reduction = direction, blend, reduction
-        self.hardest, self.by_difficulty = hardest, by_difficulty
+        self.hardest, self.by_difficulty, self.scaled = hardest, by_difficulty, scaled
         own = 1.0 if temperature is None else temperature
         wrong: Literal["dropped", "kept"] = "dropped" if mask_wrong_rows else "kept"
         self.relation = Relation(axis, own, own, direction, wrong, blend=blend, reduction=reduction)
         self._inside = replace(self.relation, axis="row", wrong_rows="kept", drop_diagonal=True, blend=0.0)
-        logits = _OF_LOGITS if temperature in (_OF_COSINES, None) else own
+        logits = _OF_LOGITS if temperature in (_OF_COSINES, None) else own * (_CLIP_SCALE if scaled else 1.0)
         self._by_rows = Relation("row", logits, logits, direction, reduction=reduction)
         self._teacher = teacher_named(teacher)
         self._met: Tensor | None = None
@@ -163,7 +168,7 @@ class Distill(Strategy):
     def _matrices(self, outputs: Any) -> list[Tensor]:
         """Similarities of queries and candidates; where they count, of queries and of targets alone."""
         made: Any = as_outputs(outputs)
-        scale = 1.0 if self.temperature is not None else made.scale
+        scale = made.scale if self.temperature is None else made.scale / _CLIP_SCALE if self.scaled else 1.0
         found = [made.scores()]
         if self.within > 0:
             found += [made.scores(rows, rows) for rows in (made.query, made.candidates[: len(made.query)])]

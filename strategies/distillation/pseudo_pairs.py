@@ -44,6 +44,9 @@ class PseudoPairs(Strategy):
         Simons et al. 2023 (SUMMIT), Source-Free Adaptation of Uni-Modal Models to Multi-Modal Targets, ICCV
         2023, arXiv 2308.11880.
 
+    Numbers:
+        ``gap``; ``answered``, the share of queries with an answer; ``answers``, how many each of them has.
+
     Needs:
         A `ComposedRetriever`. Of a query that is a picture or a text alone both rankers are the same.
 
@@ -62,7 +65,7 @@ class PseudoPairs(Strategy):
     terms = ("pseudo_pairs",)
     stores = "weights"
     shares = False  # the gap is of what this process trains on
-    state = ("_differ",)
+    state = ("_differ", "_taken")
 
     def __init__(
         self,
@@ -83,7 +86,7 @@ class PseudoPairs(Strategy):
         self.weight, self.fusion, self.nearest = weight, fusion, nearest
         self.limit, self.temperature = limit, temperature
         self.teacher = teacher_named("initial" if teacher is None else teacher)
-        self._differ = [0.0, 0.0]
+        self._differ, self._taken = [0.0, 0.0], [0.0, 0.0, 0.0]
 
     def before_experience(self, learner: SupportsLearning, experience: Any) -> None:
         if not hasattr(learner.model, "text_features"):
@@ -91,12 +94,17 @@ class PseudoPairs(Strategy):
                 "pseudo_pairs needs a ComposedRetriever as the model, to rank by pictures and texts"
             )
         self.teacher.begin(learner)
-        self._differ = [0.0, 0.0]
+        self._differ, self._taken = [0.0, 0.0], [0.0, 0.0, 0.0]
 
     @property
     def gap(self) -> float:
         """How far the rankers differ on this domain, between 0 and 1; 0 before its first batch."""
         return self._differ[0] / max(self._differ[1], 1.0)
+
+    def numbers(self) -> dict[str, float]:
+        answers, answered, queries = self._taken
+        shares = {"answered": answered / queries, "answers": answers / max(answered, 1.0)} if queries else {}
+        return {"gap": self.gap, **shares} if self._differ[1] else shares
 
     def loss(self, learner: SupportsLearning, batch: Any, outputs: Any) -> dict[str, Tensor]:
         if not are_embeddings(outputs):
@@ -104,6 +112,8 @@ class PseudoPairs(Strategy):
         own: Any = as_outputs(outputs)
         rankers, valid = self._rankers(learner, batch)
         positive = self.answers(rankers, valid)
+        counts = float(positive.sum()), float(positive.any(1).sum()), float(len(positive))
+        self._taken = [held + new for held, new in zip(self._taken, counts, strict=True)]
         logits = own.scores(scale=own.scale)
         if not bool((positive & valid).any()):
             return {"pseudo_pairs": 0.0 * logits.sum()}  # nothing to learn here

@@ -49,6 +49,9 @@ class DataExperts(Strategy):
     References:
         Ma et al., "MoDE: CLIP Data Experts via Clustering", CVPR 2024, arXiv 2404.16030.
 
+    Numbers:
+        ``experts``: how many there are; ``smallest`` and ``largest``: examples of a newest cluster.
+
     Needs:
         A `ComposedRetriever` without another adapter and without a head, scored by the dot product, and
         examples with a text. A composer with weights is trained by the first expert and frozen afterwards.
@@ -116,6 +119,10 @@ class DataExperts(Strategy):
             self._attach(retriever, names[first : first + self.clusters])
         if self._active:
             self.expert.activate(retriever.backbone, self._active)
+
+    def numbers(self) -> dict[str, float]:
+        sizes = [self._labels.count(cluster) for cluster in range(self.clusters)]
+        return {"experts": len(self.router.names), "smallest": min(sizes), "largest": max(sizes)}
 
     def _attach(self, retriever: ComposedRetriever, names: Sequence[str]) -> None:
         """Experts of one experience, all of them trainable: a phase trains one."""

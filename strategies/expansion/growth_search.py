@@ -45,6 +45,9 @@ class GrowthSearch(Strategy):
         Deng et al., "GrowCLIP: Data-aware Automatic Model Growing for Large-scale Contrastive Language-Image
         Pre-training", ICCV 2023, arXiv 2308.11331.
 
+    Numbers:
+        ``rank`` and ``parameters`` of the newest growth; ``loss`` of the held-out examples that chose it.
+
     Needs:
         A `ComposedRetriever` without another adapter. A composer with weights is trained on. What was chosen
         is in ``grown``: rank, layers, parameters of the change, and the scores of all candidates.
@@ -131,6 +134,13 @@ class GrowthSearch(Strategy):
         score = learner.averaged([torch.stack(losses).mean()])[0]
         prune(grown_backbone(learner.model, "growth_search", first=False), f"domain{domain}")
         return float(score) + self.price * sum(p.numel() for p in trained) / 1e6
+
+    def numbers(self) -> dict[str, float]:
+        found: dict[str, float] = {}
+        for newest in self.grown[-1:]:
+            found = {"rank": newest["rank"], "parameters": newest["parameters"]}
+            found |= {"loss": min(newest["scores"])} if newest["scores"] else {}
+        return found
 
     @torch.no_grad()
     def _inherit(self, layer: LowRankSum, newest: str) -> None:

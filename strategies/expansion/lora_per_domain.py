@@ -31,6 +31,9 @@ class LoRAPerDomain(Strategy):
         Hu et al. 2021 (LoRA), arXiv 2106.09685; experts with a training-free router: MoDE, arXiv 2404.16030;
         out-of-stream inputs to the frozen model: MoE-Adapters, arXiv 2403.11549.
 
+    Numbers:
+        ``experts``: how many there are.
+
     Needs:
         A `ComposedRetriever` without another adapter. A composer with weights is trained in the first domain
         and frozen afterwards.
@@ -74,6 +77,9 @@ class LoRAPerDomain(Strategy):
 
     def rebuild(self, learner: SupportsLearning) -> None:
         self._experts.rebuild(learner)
+
+    def numbers(self) -> dict[str, float]:
+        return self._experts.numbers()
 
     def state_dict(self) -> dict[str, Any]:
         """The descriptions of the domains, as release 0.1.0 wrote them."""

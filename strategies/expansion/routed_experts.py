@@ -33,6 +33,9 @@ class RoutedExperts(Strategy):
         MoE-Adapters, arXiv 2403.11549; a trained selector and the best k: ConPET, arXiv 2309.14763; weights
         merged for each query: DAR, arXiv 2605.31229.
 
+    Numbers:
+        ``experts``: how many there are.
+
     Needs:
         A `ComposedRetriever` without another adapter. A composer with weights is trained in the first domain
         and frozen afterwards.
@@ -84,6 +87,9 @@ class RoutedExperts(Strategy):
         for name in self.router.names:
             retriever.requires_grad_(False)
             self.expert.attach(retriever.backbone, name)
+
+    def numbers(self) -> dict[str, float]:
+        return {"experts": len(self.router.names)}
 
     def _retriever(self, learner: SupportsLearning) -> ComposedRetriever:
         if not isinstance(learner.model, ComposedRetriever):

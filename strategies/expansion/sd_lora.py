@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+import torch
+
 from clplat.mechanisms.low_rank import low_rank_layers
 from clplat.parts.adapters._growing import Growing, grown_backbone
 from clplat.training.strategy import Strategy, SupportsLearning
@@ -30,6 +32,9 @@ class SDLoRA(Strategy):
         Wu et al., "SD-LoRA: Scalable Decoupled Low-Rank Adaptation for Class Incremental Learning", ICLR
         2025, arXiv 2501.13198.
 
+    Numbers:
+        ``magnitude <domain>``: m of each domain's change, the mean over layers.
+
     Needs:
         A `ComposedRetriever` without another adapter. A composer with weights is trained on.
 
@@ -43,13 +48,14 @@ class SDLoRA(Strategy):
 
     any_module = False
     brings = ("adapter", "prompt")
-    state = ("_domains",)
+    state = ("_domains", "_magnitudes")
 
     def __init__(self, magnitude: float = 0.8, lora: Growing = _LORA) -> None:
         if not magnitude > 0:
             raise ValueError(f"magnitude must be above 0, not {magnitude}")
         self.magnitude, self.lora = magnitude, lora
         self._domains = 0
+        self._magnitudes: list[float] = []
 
     def before_experience(self, learner: SupportsLearning, experience: Any) -> None:
         for layer in low_rank_layers(grown_backbone(learner.model, "sd_lora", self._domains == 0)).values():
@@ -62,6 +68,15 @@ class SDLoRA(Strategy):
             layer.newest().magnitude.data.fill_(self.magnitude)
             for change in layer.in_use():
                 change.magnitude.requires_grad_(True)
+
+    @torch.no_grad()
+    def after_experience(self, learner: SupportsLearning, experience: Any) -> None:
+        layers = low_rank_layers(grown_backbone(learner.model, "sd_lora", first=False)).values()
+        moved = torch.tensor([[float(each.magnitude) for each in layer.in_use()] for layer in layers])
+        self._magnitudes = moved.mean(0).tolist()
+
+    def numbers(self) -> dict[str, float]:
+        return {f"magnitude {domain}": value for domain, value in enumerate(self._magnitudes)}
 
     def rebuild(self, learner: SupportsLearning) -> None:
         for domain in range(self._domains):

@@ -24,7 +24,8 @@ class L2Anchor(Strategy):
     ``radius``.
 
     Args:
-        lam: strength of the penalty.
+        lam: strength of the penalty. A weight rests where ``2 lam`` times its distance is its gradient, which
+            is the smaller the more weights there are.
         anchor: the weights before this domain (ZSCL), or before the stream (L2-SP).
         form: of what holds them.
         radius: of the ball, in weights.
@@ -48,7 +49,7 @@ class L2Anchor(Strategy):
 
     def __init__(
         self,
-        lam: Annotated[float, Float(0.01, 10.0, log=True)] = 1.0,
+        lam: Annotated[float, Float(0.003, 3.0, log=True)] = 0.1,
         anchor: Annotated[Literal["previous", "initial"], Choice("previous", "initial")] = "previous",
         form: Form = "quadratic",
         radius: Annotated[float, Float(1e-4, 0.1, log=True)] = 0.003,

@@ -11,7 +11,7 @@ from torch.utils.data import Subset
 from clplat.config.space import Int
 from clplat.mechanisms.examples import join_examples
 from clplat.mechanisms.memory import Memory
-from clplat.mechanisms.merging import Weights, added, greedy_soup
+from clplat.mechanisms.merging import Weights, added, greedy_soup, mean
 from clplat.mechanisms.task_vectors import TaskVectors
 from clplat.mechanisms.teacher import Teacher, snapshot
 from clplat.mechanisms.weight_space import set_weights
@@ -38,6 +38,9 @@ class GreedySoup(Strategy):
         Wortsman et al. 2022, Model soups: averaging weights of multiple fine-tuned models improves accuracy
         without increasing inference time, arXiv 2203.05482: its recipe 1, of domains in place of settings.
 
+    Numbers:
+        ``share <domain>``: of its model in the soup.
+
     Needs:
         Experiences with a ``dataset``; a learner with ``predict`` and ``task_loss``.
 
@@ -51,6 +54,7 @@ class GreedySoup(Strategy):
     """
 
     stores = "exemplars"
+    state = ("_shares",)
 
     def __init__(
         self,
@@ -66,6 +70,7 @@ class GreedySoup(Strategy):
         self.every, self.size, self.batch_size, self.seed = every, size, batch_size, seed
         self.memory = Memory(size, "balanced", seed or 0)
         self._changes = TaskVectors()
+        self._shares: list[float] = []
 
     def before_experience(self, learner: SupportsLearning, experience: Any) -> None:
         self._changes.begin(learner.model)
@@ -87,7 +92,12 @@ class GreedySoup(Strategy):
         self._changes.end(learner.model)
         models = [added(self._changes.base, vector, 1.0) for vector in self._changes.vectors]
         with torch.no_grad():
-            set_weights(learner.model, greedy_soup(models, lambda one: self._score(learner, one)))
+            chosen = greedy_soup(models, lambda one: self._score(learner, one))
+            set_weights(learner.model, mean([models[i] for i in chosen]))
+        self._shares = [(i in chosen) / len(chosen) for i in range(len(models))]
+
+    def numbers(self) -> dict[str, float]:
+        return {f"share {domain}": share for domain, share in enumerate(self._shares)}
 
     def _kept(self, data: Any) -> list[int]:
         """Rows of a domain that are not trained on."""

@@ -26,6 +26,9 @@ class WeightAverage(Strategy):
         every: steps between two models that the mean takes.
         decay: of the mean, at most; 1 is the plain mean.
 
+    Numbers:
+        ``models``: how many the mean is of.
+
     References:
         Zheng et al. 2023 (ZSCL's weight ensemble), arXiv 2303.06628; Izmailov et al. 2018 (SWA), arXiv
         1803.05407; exponential, over all training: Dong et al. 2022 (FT-CLIP), arXiv 2212.06138.
@@ -80,3 +83,6 @@ class WeightAverage(Strategy):
             self._take(learner.model)
         for name, tensor in moving(learner.model, statistics=True).items():
             tensor.copy_(self._mean[name])
+
+    def numbers(self) -> dict[str, float]:
+        return {"models": self._models}

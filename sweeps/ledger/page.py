@@ -10,8 +10,9 @@ from typing import Any
 from clplat.files import read_json, write_json, write_text
 from clplat.tables.text import markdown, mean_text
 from sweeps.ledger.figure import draw
+from sweeps.ledger.reasons import read_reasons
 
-__all__ = ["ROOT", "page", "publish", "read_entries", "table"]
+__all__ = ["ROOT", "page", "publish", "read_entries", "table", "write_page"]
 
 ROOT = Path(__file__).resolve().parents[2]
 HEAD = (
@@ -20,7 +21,8 @@ HEAD = (
 )  # fmt: skip
 TEXT = """# Ledger of all systems
 
-<!-- Written by `python sweeps/every_system.py --publish` from results/ledger/; do not edit. -->
+<!-- Written by `python sweeps/every_system.py --publish` from results/ledger/ and, without runs, anew by
+`--page`; do not edit. -->
 
 Every recipe about a stream of domains, run side by side at equal budget: the same triplets, epochs, batch
 size and learning rate, whatever the paper uses, and the recipe's own options. Small streams and small models:
@@ -49,6 +51,11 @@ def publish(entries: Sequence[dict[str, Any]], root: Path = ROOT) -> None:
         write_json(root / "results" / "ledger" / f"{entry['stream']}.json", {**entry, "date": today})
         if any("score" in row for row in entry["rows"]):
             draw(entry, root / "docs" / "images" / f"ledger-{entry['stream']}.png")
+    write_page(root)
+
+
+def write_page(root: Path = ROOT) -> None:
+    """Write the page anew from the entries and reasons that are committed."""
     write_text(root / "docs" / "ledger.md", page(read_entries(root)))
 
 
@@ -121,22 +128,27 @@ def _cells(row: Mapping[str, Any]) -> list[str]:
 
 
 def _lower(rows: Sequence[Mapping[str, Any]]) -> list[str]:
-    """Which systems are below plain training of the same parts."""
+    """Which systems are below plain training of the same parts, and why where that is known."""
     found = [
         row for row in rows if row["kind"] == "recipe" and (row["difference"] or {"mean": 0.0})["mean"] < 0
     ]
     found.sort(key=lambda row: row["difference"]["mean"])
-    clearly = [row for row in found if row["difference"]["high"] < 0]
-    rest = [row for row in found if row not in clearly]
+    reasons = read_reasons()
+    known = [f"- {_below(row)}: {reasons[row['system']]}" for row in found if row["system"] in reasons]
+    rest = [_below(row) for row in found if row["system"] not in reasons]
     return [
-        "**Below plain training of the same parts**, to be looked into. The interval leaves 0 out: "
-        f"{_listed(clearly)}. Lower, within the noise: {_listed(rest)}.",
+        "**Below plain training of the same parts**, and why; a star where the interval leaves 0 out.",
+        "",
+        *known,
+        *([f"- Not known of: {', '.join(rest)}."] if rest else []),
+        *(["None is."] if not found else []),
         "",
     ]
 
 
-def _listed(rows: Sequence[Mapping[str, Any]]) -> str:
-    return ", ".join(f"`{row['system']}` ({row['difference']['mean']:+.1f})" for row in rows) or "none"
+def _below(row: Mapping[str, Any]) -> str:
+    difference = row["difference"]
+    return f"`{row['system']}` ({difference['mean']:+.1f}{'*' if difference['high'] < 0 else ''})"
 
 
 def _inputs(rows: Sequence[Mapping[str, Any]]) -> list[str]:

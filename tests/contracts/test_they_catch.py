@@ -771,6 +771,13 @@ class Uncounting(EWC):
         return 0
 
 
+class Undefined(EWC):
+    """Has a number that is none."""
+
+    def numbers(self) -> dict[str, float]:
+        return {"importance": float("nan")}
+
+
 class Transductive(InvertedSoftmax):
     """Takes the evaluation's queries for its bank."""
 
@@ -800,6 +807,7 @@ CASES: list[tuple[type, Any, str]] = [
     (TeacherContract, Absent, "test_its_state_survives_the_disk"),
     (AdapterContract, Summing, "test_weights_are_moved_as_weights"),
     (StrategyContract, Uncounting, "test_the_memory_is_counted"),
+    (StrategyContract, Undefined, "test_its_numbers_are_flat_and_finite"),
     (HeadContract, Peeking, "test_rows_do_not_depend_on_each_other"),
     (HeadContract, Narrow, "test_its_rows_are_finite_and_as_wide_as_it_says"),
     (HeadContract, Turning, "test_it_is_the_identity_at_first_or_says_that_it_is_not"),

@@ -36,6 +36,14 @@ def test_raw_and_processed_stand_beside_each_other(small_backbone: Path, tmp_pat
     assert found["metrics"]["R@5"][0] == result["metrics"]["R@5"][0], "the untrained model saw no domain"
     assert found["metrics"] != result["metrics"]
 
+    gains = [
+        a - b
+        for after, before in zip(found["metrics"]["R@5"], result["metrics"]["R@5"], strict=True)
+        for a, b in zip(after, before, strict=True)
+    ]
+    assert [value for row in found["gain"]["R@5"] for value in row] == pytest.approx(gains, abs=1e-6)
+    assert {*found["crowding"]} == {"hubness", "cosine"}, "before and after, by the newest version"
+
     parts = assemble(resolve(raw))
     model, evaluator = load(tmp_path / "run", 2), parts.evaluator
     anchors = Anchors.of(parts.domains[:2], 24)

@@ -11,13 +11,13 @@ from clplat.evaluation.evaluator import SetMetrics, VersionMetrics
 from clplat.runs.assembly import assemble
 from clplat.runs.blank import blank as blank_result
 from clplat.runs.blank import completed_result
-from clplat.runs.results import add_row
+from clplat.runs.results import add_numbers, add_row
 from clplat.tracking.metrics import row_metrics
 
 
 def blank() -> dict[str, Any]:
     tables: dict[str, Any] = {
-        name: {} for name in ("metrics", "tags", "baselines", "probes", "compatibility")
+        name: {} for name in ("metrics", "tags", "baselines", "probes", "compatibility", "numbers")
     }
     more = {"scores": [], "ties": [], "cost": {}, "domains": ["a", "b"], "protocol": {"primary": "R@1"}}
     return tables | more
@@ -54,6 +54,16 @@ def test_a_number_that_a_version_lacks_leaves_its_place() -> None:
     assert result["compatibility"]["R@1/late"] == [None, [7.0, 8.0, None], None]
     assert result["scores"][2]["zs_retention"] == 96.0, "of the probe that every version has"
     assert {row_metrics(result, i).get("probe/new.accuracy") for i in range(3)} == {None, 30.0}
+
+
+def test_a_strategys_own_numbers_have_a_place_a_version_too() -> None:
+    result = blank()
+    for version, numbers in enumerate([{}, {"gap": 0.25, "rank": 8}, {"gap": 1 / 3}]):
+        add_row(result, measured(version, late=False), {"R@1": [1.0] * (version + 1)}, None)
+        add_numbers(result, numbers)
+    assert result["numbers"] == {"gap": [None, 0.25, 0.333333], "rank": [None, 8, None]}
+    assert row_metrics(result, 1)["strategy/rank"] == 8.0
+    assert "strategy/gap" not in row_metrics(result, 0) and row_metrics(result, 2)["strategy/gap"] == 0.3333
 
 
 def test_further_sets_have_a_row_a_version_too() -> None:

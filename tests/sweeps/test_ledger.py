@@ -14,9 +14,11 @@ from clplat.config.resolve import resolve
 from clplat.errors import UserError
 from sweeps import every_system
 from sweeps.ledger import jobs as ledger_jobs
+from sweeps.ledger import page as ledger_page
 from sweeps.ledger.fingerprints import fingerprint, sources
 from sweeps.ledger.jobs import Job, Stream, jobs_of, laid_out, perform, state_of
 from sweeps.ledger.page import ROOT, page, publish, read_entries
+from sweeps.ledger.reasons import read_reasons
 from sweeps.ledger.rows import entry_of
 from sweeps.ledger.systems import BASELINES, FAMILIES, System, systems, twin
 
@@ -178,8 +180,25 @@ def test_processes_do_what_is_left(small: tuple[Stream, Path], tmp_path: Path) -
 
 
 def test_the_page_is_what_the_ledger_says() -> None:
-    again = "run `python sweeps/every_system.py --publish`"
+    again = "run `python sweeps/every_system.py --page`"
     assert (ROOT / "docs" / "ledger.md").read_text(encoding="utf-8") == page(read_entries()), again
+
+
+def test_reasons_are_sentences_about_systems_of_the_ledger() -> None:
+    reasons = read_reasons()
+    assert reasons.keys() <= {system.name for system in systems()}
+    assert not [name for name, why in reasons.items() if not why.endswith(".") or "\n" in why]
+
+
+def test_a_reason_stands_beside_its_row(monkeypatch: pytest.MonkeyPatch) -> None:
+    entry = read_entries()[0]
+    below = [row for row in entry["rows"] if (row.get("difference") or {"mean": 0.0})["mean"] < 0]
+    one, other = [row["system"] for row in below if row["kind"] == "recipe"][:2]
+    monkeypatch.setattr(ledger_page, "read_reasons", lambda: {one: "It keeps too much."})
+    text = page([entry])
+    assert f"- `{one}` (" in text and "): It keeps too much.\n" in text
+    unknown = next(line for line in text.splitlines() if line.startswith("- Not known of: "))
+    assert f"`{other}`" in unknown and f"`{one}`" not in unknown
 
 
 def test_a_wrong_name_is_told(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:

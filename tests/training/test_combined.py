@@ -153,3 +153,14 @@ def test_strategies_together_are_configured_by_their_names(tmp_path: Path) -> No
     assert result["name"] == "ewc+replay catalogue s7" and {"ewc", "replay"} <= result["training"].keys()
     assert result["cost"]["exemplar_bytes"] > 0
     assert read_json(tmp_path / "run" / "result.json")["config"]["strategy"]["replay"]["size"] == 8
+
+
+class Counting(Strategy):
+    """Says a number."""
+
+    def numbers(self) -> dict[str, float]:
+        return {"models": 3}
+
+
+def test_numbers_of_all_parts_are_said() -> None:
+    assert Combined([Counting(), Naive(), Counting()]).numbers() == {"models": 3, "Counting.models": 3}

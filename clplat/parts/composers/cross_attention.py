@@ -111,9 +111,9 @@ class CrossAttention(Composer):
     def _read(self, text: TextFeatures, patches: Tensor) -> Tensor:
         """What the text, or its EOT among its words, makes of the patches (B, D)."""
         if self.asks == "text":
-            found: Tensor = self.decoder(text.pooled[:, None], patches)[:, 0]
-            return found
+            found: Tensor = self.decoder(text.pooled[:, None], patches)
+            return found[:, 0]
         assert text.tokens is not None and text.ends is not None
         absent = torch.arange(text.tokens.shape[1], device=text.ends.device) > text.ends[:, None]
-        read = self.decoder(self.towers.joint_words(text.tokens), patches, absent)
+        read: Tensor = self.decoder(self.towers.joint_words(text.tokens), patches, absent)
         return read[torch.arange(len(read), device=read.device), text.ends]

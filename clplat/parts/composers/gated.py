@@ -73,15 +73,15 @@ class Gated(Composer):
         start: Annotated[Literal["base", "random"], Choice("base", "random")] = "base",
     ) -> None:
         super().__init__()
-        words = {
-            "base": (base, "image text sum"),
-            "sees": (sees, "both mixture"),
-            "gate": (gate, "sigmoid linear"),
-        }
-        words |= {"norm": (norm, "none batch layer"), "start": (start, "base random")}
-        for name, (word, allowed) in words.items():
-            if word not in allowed.split():
-                raise ValueError(f"{name} is '{word}'; allowed: {', '.join(allowed.split())}")
+        for name, word, allowed in (
+            ("base", base, ("image", "text", "sum")),
+            ("sees", sees, ("both", "mixture")),
+            ("gate", gate, ("sigmoid", "linear")),
+            ("norm", norm, ("none", "batch", "layer")),
+            ("start", start, ("base", "random")),
+        ):
+            if word not in allowed:
+                raise ValueError(f"{name} is '{word}'; allowed: {', '.join(allowed)}")
         if len(layers) != 2 or min(layers) < 1 or len(weights) != 2:
             raise ValueError(
                 f"layers and weights are two numbers each, layers at least 1, not {layers} and {weights}"

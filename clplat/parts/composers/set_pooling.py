@@ -66,6 +66,7 @@ class SetPooling(Composer):
         torch.Size([5, 24])
     """
 
+    sequence: nn.Module
     wants: ClassVar[Mapping[str, frozenset[str]]] = {"image": frozenset({"pooled", "tokens"}), "text": POOLED}
 
     def __init__(

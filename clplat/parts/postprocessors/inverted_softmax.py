@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from clplat.config.space import Float
+from clplat.mechanisms.bank_sums import log_sums, nearest
 from clplat.parts.postprocessors._base import Banks, PostProcessor, Scored
 
 __all__ = ["InvertedSoftmax"]
@@ -19,14 +20,16 @@ class InvertedSoftmax(PostProcessor):
     The score of query q and item g is ``exp(beta s(q,g)) / sum_b exp(beta s(b,g))`` over the queries b of the
     bank. ``forward`` multiplies it by that power of the softmax over the gallery (1: dual softmax), whose sum
     is the same for all items; ``gallery_beta`` by the softmax over a bank of training pictures. Its logarithm
-    is ``a (s(q,g) - c_g)``: the rows ``[q, -1]`` and ``[g, c_g]``.
+    is ``a (s(q,g) - c_g)``: the rows ``[q, -1]`` and ``[g, c_g]``, with a column for each bank.
 
     Args:
         beta: inverse temperature of the bank's queries.
         forward: power of the softmax over the gallery.
         gallery_beta: inverse temperature of the bank's pictures; 0 leaves them out.
-        dynamic: only for queries whose best item is a hub: among the ``hubs`` best of a query of the bank.
+        dynamic: divide by a bank's sum only for queries whose best item is a hub of that bank: among the
+            ``hubs`` best of one of its members.
         hubs: see there.
+        power: of the sums; below 1 an item keeps some of what it is near to everywhere.
 
     Raises:
         ValueError: a setting out of range.
@@ -54,14 +57,17 @@ class InvertedSoftmax(PostProcessor):
         gallery_beta: float = 0.0,
         dynamic: bool = False,
         hubs: int = 1,
+        power: Annotated[float, Float(0.1, 1.0)] = 1.0,
     ) -> None:
         if not (0 < beta < 1e4 and 0 <= forward < 1e4 and 0 <= gallery_beta < 1e4) or hubs < 1:
             raise ValueError(
                 "needs beta above 0, forward and gallery_beta of at least 0, all below 10000, and hubs of at "
                 f"least 1, not {beta}, {forward}, {gallery_beta} and {hubs}"
             )
+        if not 0 < power < 100:
+            raise ValueError(f"power must be above 0 and below 100, not {power}")
         self.beta, self.forward, self.gallery_beta = beta, forward, gallery_beta
-        self.dynamic, self.hubs = dynamic, hubs
+        self.dynamic, self.hubs, self.power = dynamic, hubs, power
         self._banks: Banks | None = None
 
     def fit(self, banks: Banks) -> None:
@@ -69,26 +75,20 @@ class InvertedSoftmax(PostProcessor):
         self._banks = banks
 
     def map(self, queries: Scored, gallery: Scored) -> tuple[Tensor, Tensor]:
-        """(Q, D + 1) and (G, D + 1), whose inner products rank."""
+        """(Q, D + 1) and (G, D + 1), whose inner products rank; one column more for a bank of pictures."""
         assert self._banks is not None, "fit comes first"
         q, g = queries.rows.float(), gallery.rows.float()
-        to_queries = self._banks.queries.double() @ g.double().T
-        bias = torch.logsumexp(self.beta * to_queries, 0)
-        if self.gallery_beta and len(self._banks.pictures):
-            to_pictures = self._banks.pictures.double() @ g.double().T
-            bias = bias + torch.logsumexp(self.gallery_beta * to_pictures, 0)
-        scale = self.beta * (1.0 + self.forward) + (self.gallery_beta if len(self._banks.pictures) else 0.0)
-        weights = -torch.ones(len(q))
-        if self.dynamic:
-            hubs = torch.unique(to_queries.topk(min(self.hubs, len(g)), dim=1).indices)
-            weights[~torch.isin(_best(q, g, queries.exclude), hubs)] = 0.0
-        return torch.cat([q, weights[:, None]], 1), torch.cat([g, (bias / scale).float()[:, None]], 1)
+        banks = [(self._banks.queries, self.beta), (self._banks.pictures, self.gallery_beta)]
+        banks = [(bank, beta) for bank, beta in banks if beta and len(bank)]
+        scale = (self.beta * self.forward + sum(beta for _, beta in banks)) / self.power
+        columns = [(log_sums(g, bank, beta) / scale).float() for bank, beta in banks]
+        best = nearest(q, g, exclude=queries.exclude) if self.dynamic else None
+        weights = [self._weights(len(q), best, g, bank) for bank, _ in banks]
+        return torch.cat([q, torch.stack(weights, 1)], 1), torch.cat([g, torch.stack(columns, 1)], 1)
 
-
-def _best(q: Tensor, g: Tensor, exclude: Tensor | None) -> Tensor:
-    """The best row (Q,) of each query among those that it may find."""
-    scores = q.double() @ g.double().T
-    if exclude is not None:
-        places, entries = (exclude >= 0).nonzero(as_tuple=True)
-        scores[places, exclude[places, entries]] = -torch.inf
-    return scores.argmax(1)
+    def _weights(self, count: int, best: Tensor | None, gallery: Tensor, bank: Tensor) -> Tensor:
+        """Which queries a bank's sum is taken from: -1, or 0 where ``best`` (Q, 1) is no hub of it."""
+        weights = -torch.ones(count)
+        if best is not None:
+            weights[~torch.isin(best[:, 0], nearest(bank.float(), gallery, self.hubs))] = 0.0
+        return weights

@@ -11,11 +11,12 @@ from torch.nn.functional import normalize
 
 from clplat.config.space import Choice, Float, Int
 from clplat.errors import UserError
-from clplat.mechanisms.expert_scores import centres_of, distances
 from clplat.models.backbone import Backbone
 from clplat.models.features import POOLED, ImageFeatures, TextFeatures
 from clplat.models.prompt import Prefix, TowerPrompt
 from clplat.parts.prompts._base import Prompt
+from clplat.parts.prompts._chosen_texts import ChosenTexts, nearest_centres, put_centres
+from clplat.parts.prompts.context import check_room
 
 __all__ = ["PoolPrompt"]
 
@@ -44,10 +45,15 @@ class PoolPrompt(Prompt):
         keys: learnt and pulled (``trained``), or k-means centres of each domain's frozen features
             (``centroids``), of which the nearest by the Manhattan distance decides.
         centres: of each prompt that goes by centroids.
+        words: vectors of a prompt of the text tower beside each, which goes with the picture that a text
+            modifies; 0: pictures alone are prompted. Texts alone go by centroids of texts.
         pull: weight of the pull, for trained keys.
+        scale: vectors are drawn evenly between its negative and itself.
+        inherit: vectors of a growth start as those of the one before; otherwise they are drawn.
 
     Raises:
-        ValueError: a size below 1, more prompts for a picture than there are, no pull for trained keys.
+        ValueError: a size below 1, more prompts for a picture than there are, no pull for trained keys, no
+            scale.
 
     What is trained: ``size * depth * length * width`` numbers, twice that for prefixes; the keys, ``size *
     joint width``; and ``2 * general * length * width``.
@@ -77,21 +83,29 @@ class PoolPrompt(Prompt):
         general: int = 0,
         keys: Literal["trained", "centroids"] = "trained",
         centres: int = 5,
+        words: int = 0,
         pull: Annotated[float, Float(0.01, 1.0, log=True)] = 0.1,
+        scale: Annotated[float, Float(0.01, 2.0, log=True)] = 1.0,
+        inherit: bool = False,
     ) -> None:
-        if min(size, top, length, depth, centres) < 1 or min(first, general) < 0:
-            raise ValueError("size, top, length, depth and centres must be at least 1, first and general 0")
+        if min(size, top, length, depth, centres) < 1 or min(first, general, words) < 0:
+            raise ValueError("size, top, length, depth and centres are at least 1; first, general, words 0")
         if top > size:
             raise ValueError(f"a picture cannot get {top} of {size} prompts")
         if form not in ("tokens", "prefix") or keys not in ("trained", "centroids"):
             raise ValueError(f"form is tokens or prefix, keys trained or centroids, not {form} and {keys}")
         if form == "tokens" and first:
             raise ValueError("tokens enter at the lowest layer: first is 0 for them")
+        if words and keys != "centroids":
+            raise ValueError("prompts of texts go with centroids: no key of theirs is trained")
         if not pull > 0:
             raise ValueError(f"pull must be above 0, or keys stay where they were drawn, not {pull}")
+        if not scale > 0:
+            raise ValueError(f"scale must be above 0, not {scale}")
         self.size, self.top, self.length, self.form = size, top, length, form
         self.first, self.depth, self.general = first, depth, general
-        self.keys, self.centres, self.pull = keys, centres, pull
+        self.keys, self.centres, self.words, self.pull = keys, centres, words, pull
+        self.scale, self.inherit = scale, inherit
 
     def attach(self, backbone: Backbone) -> list[str]:
         """Install the first prompts; they are drawn from torch's generator.
@@ -107,9 +121,21 @@ class PoolPrompt(Prompt):
             raise UserError(f"first is {self.first}, but the image tower has {backbone.image_layers} layers")
         depth = min(self.depth, backbone.image_layers - self.first)
         pool = _Pool(self, depth, backbone.image_width, backbone.embed_dim)
+        if self.words:
+            check_room(backbone, self.top * self.words)
+            backbone.text_prompt = self._texts(backbone, pool)
         pool.grow()
         backbone.image_prompt = pool.to(backbone.logit_scale)
-        return [f"image_prompt.{name}" for name, _ in pool.named_parameters()]
+        found = {"image": backbone.image_prompt, "text": backbone.text_prompt if self.words else None}
+        return [f"{t}_prompt.{n}" for t, part in found.items() if part for n, _ in part.named_parameters()]
+
+    def _texts(self, backbone: Backbone, pool: _Pool) -> ChosenTexts:
+        """The prompts of the text tower beside a pool."""
+        sizes = {"size": self.size, "top": self.top, "words": self.words, "centres": self.centres}
+        wide = {"width": backbone.text_width, "joint": backbone.embed_dim}
+        found = ChosenTexts(pool.scores, **sizes, **wide)
+        found.grow()
+        return found.to(backbone.logit_scale)
 
 
 class _Pool(TowerPrompt):
@@ -125,22 +151,24 @@ class _Pool(TowerPrompt):
         self.fits = True
         places = options.length * (1 if self.tokens else 2)
         self.sizes = (depth, options.size, places, width, joint, options.centres)
+        self.scale, self.inherit = options.scale, options.inherit
         self.grown = nn.ModuleList()
         shared = torch.empty(options.general, 2 * options.length, width).uniform_(-1, 1)
-        self.general = nn.Parameter(shared) if options.general else None
+        self.general = nn.Parameter(self.scale * shared) if options.general else None
         self.pulls: list[Tensor] = []
 
     def grow(self) -> bool:
         self.grown.requires_grad_(False)
-        self.grown.append(_Grown(*self.sizes, self.centred).to(next(self.parameters(), torch.empty(0))))
+        new = _Grown(*self.sizes, self.centred).to(next(self.parameters(), torch.empty(0)))
+        new.vectors.data.mul_(self.scale)
+        if self.inherit and self.grown:
+            new.vectors.data.copy_(self._parts[-1].vectors)
+        self.grown.append(new)
         return True
 
     def fit(self, features: Tensor) -> None:
         newest: Any = self.grown[-1]
-        held = newest.centres if self.centred else newest.keys.data
-        centres = centres_of(normalize(features.float(), dim=-1), len(held))
-        missing = len(held) - len(centres)  # fewer pictures than centres: the last one again
-        held.copy_(torch.cat([centres, centres[-1:].expand(missing, -1)]))
+        put_centres(newest.centres if self.centred else newest.keys.data, features)
 
     def begin(
         self,
@@ -149,7 +177,7 @@ class _Pool(TowerPrompt):
     ) -> TowerPrompt:
         assert own is not None
         query = normalize(own.pooled.detach().float(), dim=-1)
-        scores, vectors = self._scores(query), torch.cat([part.vectors for part in self._parts], dim=1)
+        scores, vectors = self.scores(query), torch.cat([part.vectors for part in self._parts], dim=1)
         newest = self.training and len(self.grown) > 1
         if newest:
             scores, vectors = scores[:, -self.sizes[1] :], self._parts[-1].vectors
@@ -160,7 +188,7 @@ class _Pool(TowerPrompt):
         return _Taken(taken, self.general, self.tokens, self.first, self.length, chosen.shape[1])
 
     def shares(self, own: ImageFeatures | TextFeatures) -> tuple[Tensor, Sequence[int]]:
-        scores = self._scores(normalize(own.pooled.float(), dim=-1))
+        scores = self.scores(normalize(own.pooled.float(), dim=-1))
         chosen = scores.topk(self.top, dim=1).indices
         weights = torch.zeros_like(scores).scatter(1, chosen, 1 / chosen.shape[1])
         return weights, [number for number, part in enumerate(self._parts) for _ in range(part.size)]
@@ -177,12 +205,11 @@ class _Pool(TowerPrompt):
     def _parts(self) -> list[Any]:
         return list(self.grown)
 
-    def _scores(self, query: Tensor) -> Tensor:
+    def scores(self, query: Tensor) -> Tensor:
         """How near queries are to the prompts, (B, M)."""
         if not self.centred:
             return query @ normalize(torch.cat([part.keys for part in self._parts]), dim=-1).T
-        found = [-distances(query, part.centres, "manhattan").min(1).values for part in self._parts]
-        return torch.stack(found, 1).repeat_interleave(self.sizes[1], 1)
+        return nearest_centres(query, [part.centres for part in self._parts], self.sizes[1])
 
 
 class _Grown(nn.Module):

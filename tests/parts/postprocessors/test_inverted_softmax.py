@@ -21,7 +21,7 @@ def rows(seed: int, count: int) -> Tensor:
 def directly(q: Tensor, gallery: Tensor, banks: Banks, settings: dict[str, float]) -> list[float]:
     """The score of one query with every item, as the papers write it: softmaxes multiplied."""
     beta, forward = settings.get("beta", 20.0), settings.get("forward", 0.0)
-    second = settings.get("gallery_beta", 0.0)
+    second, power = settings.get("gallery_beta", 0.0), settings.get("power", 1.0)
 
     def s(a: Tensor, b: Tensor) -> float:
         return float(sum(float(x) * float(y) for x, y in zip(a, b, strict=True)))
@@ -29,7 +29,7 @@ def directly(q: Tensor, gallery: Tensor, banks: Banks, settings: dict[str, float
     row = sum(math.exp(beta * s(q, g)) for g in gallery)
     found = []
     for g in gallery:
-        value = math.exp(beta * s(q, g)) / sum(math.exp(beta * s(b, g)) for b in banks.queries)
+        value = math.exp(beta * s(q, g)) / sum(math.exp(beta * s(b, g)) for b in banks.queries) ** power
         value *= (math.exp(beta * s(q, g)) / row) ** forward
         if second:
             value *= math.exp(second * s(q, g)) / sum(math.exp(second * s(b, g)) for b in banks.pictures)
@@ -39,15 +39,24 @@ def directly(q: Tensor, gallery: Tensor, banks: Banks, settings: dict[str, float
 
 @pytest.mark.parametrize(
     "settings",
-    [{"beta": 20.0}, {"beta": 8.0, "forward": 1.0}, {"beta": 5.0, "gallery_beta": 9.0}],
-    ids=["inverted", "dual", "two-banks"],
+    [
+        {"beta": 20.0},
+        {"beta": 8.0, "forward": 1.0},
+        {"beta": 5.0, "gallery_beta": 9.0},
+        {"beta": 6.0, "power": 0.4},
+    ],
+    ids=["inverted", "dual", "two-banks", "prior"],
 )
-def test_inner_products_are_the_logarithm_of_the_formula(settings: dict[str, Any]) -> None:
+def test_inner_products_are_the_logarithm_of_the_formula(
+    settings: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("clplat.mechanisms.bank_sums._CELLS", 20)  # blocks of two rows
     banks, queries, gallery = Banks(rows(0, 9), rows(1, 6)), rows(2, 4), rows(3, 11)
     part = InvertedSoftmax(**settings)
     part.fit(banks)
     q, g = part.map(Scored(queries), Scored(gallery))
-    assert q.shape == (4, 6) and g.shape == (11, 6)
+    width = 5 + (2 if part.gallery_beta else 1)  # a column for each bank
+    assert q.shape == (4, width) and g.shape == (11, width)
     scale = part.beta * (1 + part.forward) + part.gallery_beta
     for i in range(4):
         logs = torch.tensor([math.log(v) for v in directly(queries[i], gallery, banks, settings)])
@@ -69,7 +78,33 @@ def test_only_queries_that_a_hub_answers_are_changed() -> None:
     assert torch.equal(q[1, :3] @ g[:, :3].T, queries[1] @ gallery.T)
 
 
-@pytest.mark.parametrize("wrong", [{"beta": 0.0}, {"forward": -1.0}, {"gallery_beta": -1.0}, {"hubs": 0}])
+def test_each_bank_has_hubs_of_its_own() -> None:
+    """DualDIS: a query's best item may be a hub of one bank, of the other, of both, of none."""
+    gallery = torch.eye(4)
+    queries = normalize(torch.eye(4) + 0.1, dim=1)
+    banks = Banks(torch.eye(4)[[0, 1]], torch.eye(4)[[1, 2]])
+    part = InvertedSoftmax(beta=3.0, gallery_beta=2.0, dynamic=True)
+    part.fit(banks)
+    q, g = part.map(Scored(queries), Scored(gallery))
+    assert q[:, 4:].tolist() == [[-1.0, 0.0], [-1.0, -1.0], [0.0, -1.0], [0.0, 0.0]]
+    similar = queries.double() @ gallery.double().T
+    both = ((banks.queries, 3.0), (banks.pictures, 2.0))
+    sums = [(beta * bank.double() @ gallery.double().T).exp().sum(0).log() for bank, beta in both]
+    expected = 5.0 * similar + q[:, 4:5] * sums[0] + q[:, 5:6] * sums[1]
+    assert torch.allclose(5.0 * (q.double() @ g.double().T), expected, atol=1e-5)
+
+
+def test_the_gallery_branch_is_of_what_is_ranked_and_not_of_the_bank() -> None:
+    """The released code hands the gallery bank's similarities to both places, and ranks nothing by them."""
+    part = InvertedSoftmax(beta=0.5, gallery_beta=3.0)
+    part.fit(Banks(rows(0, 6), rows(1, 6)))
+    first, second = (part.map(Scored(rows(seed, 6)), Scored(rows(4, 6)))[0] for seed in (2, 3))
+    assert not torch.equal(first, second), "other queries, other rows"
+
+
+@pytest.mark.parametrize(
+    "wrong", [{"beta": 0.0}, {"forward": -1.0}, {"gallery_beta": -1.0}, {"hubs": 0}, {"power": 0.0}]
+)
 def test_what_cannot_be_is_refused(wrong: dict[str, Any]) -> None:
-    with pytest.raises(ValueError, match="needs beta above 0"):
+    with pytest.raises(ValueError, match=r"needs beta above 0|power must be above 0"):
         InvertedSoftmax(**wrong)

@@ -10,12 +10,21 @@ import torch
 
 from clplat.errors import UserError
 from clplat.models.backbone import Backbone
-from clplat.models.features import ImageFeatures
+from clplat.models.features import ImageFeatures, TextFeatures
 from clplat.parts.composers.sum import Sum
 from clplat.parts.prompts.pool import PoolPrompt
 from clplat.randomness import seeded
 from clplat.retriever import ComposedRetriever
-from clplat.testing import tiny_backbone, tiny_collate, tiny_domains
+from clplat.testing import (
+    PromptContract,
+    tiny_backbone,
+    tiny_collate,
+    tiny_domains,
+    tiny_learner,
+    tiny_retriever,
+)
+from clplat.testing.loop import Experience
+from strategies import GrowingPrompt
 
 QUERY = torch.randn(4, 24, generator=torch.Generator().manual_seed(0))
 
@@ -25,7 +34,8 @@ def prompted(grown: int = 1, **options: Any) -> Backbone:
     with seeded(0, "pool"):
         PoolPrompt(**{"size": 3, "top": 2, "length": 2, **options}).attach(backbone)
         for _ in range(grown - 1):
-            assert backbone.image_prompt is not None and backbone.image_prompt.grow()
+            prompts: list[Any] = [backbone.image_prompt, backbone.text_prompt]
+            assert [prompt.grow() for prompt in prompts if prompt is not None]
     return backbone.eval()
 
 
@@ -81,6 +91,18 @@ def test_a_growth_freezes_the_pool_and_leaves_the_general_prompt_to_all() -> Non
     assert trained == ["general", "grown.1.vectors", "grown.1.keys"]
 
 
+def test_vectors_are_drawn_within_the_scale_and_those_of_a_growth_may_be_inherited() -> None:
+    whole: Any = prompted(form="prefix", general=1).image_prompt
+    small: Any = prompted(form="prefix", general=1, scale=0.25, grown=2, inherit=True).image_prompt
+    torch.testing.assert_close(small.general, 0.25 * whole.general)
+    torch.testing.assert_close(small.grown[0].vectors, 0.25 * whole.grown[0].vectors)
+    assert 0.5 < float(whole.grown[0].vectors.detach().abs().max()) <= 1
+    first, second = small.grown
+    assert torch.equal(first.vectors, second.vectors) and not torch.equal(first.keys, second.keys)
+    drawn: Any = prompted(grown=2).image_prompt
+    assert not torch.equal(drawn.grown[0].vectors, drawn.grown[1].vectors)
+
+
 def test_centroids_of_each_domain_decide_by_the_manhattan_distance() -> None:
     prompt: Any = prompted(size=1, top=1, keys="centroids", centres=2).image_prompt
     draw = torch.Generator().manual_seed(1)
@@ -96,6 +118,59 @@ def test_centroids_of_each_domain_decide_by_the_manhattan_distance() -> None:
         assert shares[row].tolist() == [float(i == int(np.argmin(distances))) for i in (0, 1)]
     assert list(owners) == [0, 1]
     assert not [name for name, _ in prompt.named_parameters() if "keys" in name]
+
+
+class TestPicturesAndTexts(PromptContract):
+    def make(self) -> PoolPrompt:
+        return PoolPrompt(size=2, top=1, length=2, keys="centroids", centres=2, words=2)
+
+
+def fitted(grown: int = 2) -> Backbone:
+    """A prompt of each tower per growth, whose centres of pictures and of texts lie apart."""
+    backbone = prompted(grown, size=1, top=1, keys="centroids", centres=1, words=2)
+    image: Any = backbone.image_prompt
+    text: Any = backbone.text_prompt
+    for number in range(grown):
+        image.grown[number].centres[0] = torch.eye(24)[number]
+        text.grown[number].centres[0] = torch.eye(24)[grown - 1 - number]
+    return backbone
+
+
+def test_a_text_gets_the_prompt_of_its_picture_and_alone_that_of_its_own_nearest_centre() -> None:
+    prompt: Any = fitted().text_prompt
+    seen, said = ImageFeatures(pooled=torch.eye(24)[[1, 0]]), TextFeatures(pooled=torch.eye(24)[[1, 1]])
+    for other, expected in ((seen, [1, 0]), (None, [0, 0])):
+        chosen = prompt.begin(said, other)
+        for row, number in enumerate(expected):
+            assert torch.equal(chosen(0)[row], prompt.grown[number].vectors[0])
+        assert chosen(1) is None and chosen.length == prompt.length == 2
+    assert torch.equal(prompt.train().begin(said, seen)(0), prompt.grown[1].vectors.expand(2, -1, -1))
+    assert not prompt.grown[0].vectors.requires_grad
+
+
+def test_what_decides_for_a_text_is_the_picture_without_a_prompt() -> None:
+    model, batch = ComposedRetriever(fitted(), Sum()).eval(), tiny_collate()(tiny_domains()[0].train[:4])
+    bare = tiny_backbone().image(batch.reference).pooled
+    assert not torch.allclose(model.image_features(batch.pictures.part(range(4))).pooled, bare, atol=1e-2)
+    told = model.text_features(batch.texts, other=ImageFeatures(pooled=bare))
+    expected = Sum()(model.image_features(batch.pictures.part(range(4))), told)
+    expected = torch.nn.functional.normalize(expected, dim=-1)
+    torch.testing.assert_close(model(batch).query, expected, atol=1e-5, rtol=0)
+    found = model.encode_queries(batch.pictures.part(range(4)), batch.texts)
+    torch.testing.assert_close(found, expected, atol=1e-5, rtol=0)
+
+
+def test_a_growth_looks_at_pictures_for_one_tower_and_at_texts_for_the_other() -> None:
+    model, data = tiny_retriever(composer=Sum()), tiny_domains()[0].train[:6]
+    strategy = GrowingPrompt(PoolPrompt(size=1, top=1, keys="centroids", centres=1, words=2))
+    strategy.before_experience(tiny_learner(model), Experience(data, 0, []))
+    batch, bare = tiny_collate()(data), tiny_backbone()
+    looks = bare.image(batch.pictures.pixels).pooled, bare.text(batch.texts.ids).pooled
+    for prompt, seen in zip((model.backbone.image_prompt, model.backbone.text_prompt), looks, strict=True):
+        unit = seen.double() / seen.double().norm(dim=1, keepdim=True)
+        mean = unit.mean(0) / unit.mean(0).norm()
+        held: Any = prompt
+        torch.testing.assert_close(held.grown[0].centres[0].double(), mean, atol=1e-5, rtol=0)
 
 
 def test_a_trained_key_starts_where_pulling_it_ends() -> None:
@@ -125,8 +200,10 @@ def test_wrong_options_are_refused() -> None:
         ({"top": 4}, "cannot get 4 of 3"),
         ({"first": 1}, "tokens enter at the lowest layer"),
         ({"pull": 0.0}, "pull must be above 0"),
+        ({"scale": 0.0}, "scale must be above 0"),
         ({"form": "word"}, "form is tokens or prefix"),
-        ({"size": 0}, "must be at least 1"),
+        ({"size": 0}, "are at least 1"),
+        ({"words": 2}, "prompts of texts go with centroids"),
     ):
         with pytest.raises(ValueError, match=said):
             prompted(**wrong)

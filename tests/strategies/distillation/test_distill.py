@@ -125,6 +125,26 @@ def test_without_a_temperature_each_model_has_its_own_scale() -> None:
     assert found == pytest.approx((slow_kl(t, s, 1.0) + slow_kl(t.T, s.T, 1.0)) / 2, rel=1e-3)
 
 
+def test_a_scaled_temperature_softens_the_logits_of_every_model() -> None:
+    """0.02 at CLIP's scale of 100 is 2 of the logits, also of a model whose scale is another."""
+    strategy = Distill(weight=1.0, temperature=0.02, scaled=True)
+    learner, old, new = moved(strategy)
+    old.scale, new.scale = torch.tensor(10.0), torch.tensor(3.0)
+    t, s = 10.0 * cosines(old), 3.0 * cosines(new)
+    found = float(strategy.loss(learner, BATCH, new)["distill"].detach())
+    assert found == pytest.approx((slow_kl(t, s, 2.0) + slow_kl(t.T, s.T, 2.0)) / 2, rel=1e-3)
+
+    classifier, x = torch.nn.Linear(3, 4), torch.eye(3)
+    learner = Learner(classifier, torch.optim.SGD(classifier.parameters()), predict_fn=classifier)
+    learner.pretrained = True
+    by_rows = Distill(weight=1.0, temperature=0.02, scaled=True)
+    by_rows.before_experience(learner, FIRST)
+    before = classifier(x).detach()
+    nudge(classifier, 0.3)
+    found = float(by_rows.loss(learner, x, classifier(x))["distill"].detach())
+    assert found == pytest.approx(slow_kl(before, classifier(x).detach(), 2.0), rel=1e-3)
+
+
 def test_hard_candidates_weighted_by_who_finds_the_target() -> None:
     """DCD, by loops: squared differences of the target's score and those of the two hardest candidates."""
     strategy, model = (

@@ -80,6 +80,8 @@ def test_the_loss_reads_no_label() -> None:
     ]
     assert rows and own.any()
     found = strategy.loss(learner, BATCH, made)["pseudo_pairs"]
+    shares = {"answered": int(right.any(1).sum()) / count, "answers": 1.0}
+    assert strategy.numbers().items() >= shares.items() and strategy.numbers()["gap"] == strategy.gap
     assert float(found.detach()) == pytest.approx(1.5 * float(torch.stack(rows).mean()), rel=1e-4)
     wrong = ["?"] * len(BATCH.labels)
     labels = replace(BATCH.columns["labels"], value=wrong)

@@ -40,6 +40,8 @@ def test_what_is_tried_leaves_no_trace_and_the_best_is_kept() -> None:
         best
     ]
     assert found["parameters"] == sum(p.numel() for p in model.backbone.parameters() if p.requires_grad)
+    numbers = {"rank": found["rank"], "parameters": found["parameters"], "loss": min(found["scores"])}
+    assert strategy.numbers() == numbers
     assert distance(embeddings(model.backbone), embeddings(tiny_retriever(None).backbone)) <= 1e-6
     assert len(low_rank_layers(model.backbone)) == (8 if found["layers"] == "mlp" else 16)
     again = GrowthSearch(ranks=[1, 4], layers=["mlp", "attention"], steps=2, batch_size=8)

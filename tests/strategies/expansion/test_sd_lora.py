@@ -33,6 +33,7 @@ def test_directions_of_earlier_domains_stay_and_their_magnitudes_move() -> None:
     ]
     moved, before = float(first.magnitude), start * float(length)
     assert moved != before and moved == pytest.approx(before, rel=0.5)
+    assert strategy.numbers() == {"magnitude 0": moved, "magnitude 1": float(layer.newest().magnitude)}
     x = torch.randn(4, 32, generator=generator(0, "x"))
     second = layer.newest()
     by_hand = layer.base_layer(x) + moved * x @ direction.T

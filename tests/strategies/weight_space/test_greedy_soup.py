@@ -48,6 +48,7 @@ def test_models_are_added_in_order_while_they_do_not_hurt() -> None:
     for model in order[1:]:
         if (value := loss(sum([*chosen, model]) / (len(chosen) + 1))) <= best:
             chosen, best = [*chosen, model], value
+    assert strategy.numbers() == {"share 0": 0.0, "share 1": 1.0, "share 2": 0.0}
     assert ends == [1.5, 2.25, pytest.approx(sum(chosen) / len(chosen))] and len(chosen) == 1
 
 

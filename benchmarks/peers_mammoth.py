@@ -1,0 +1,129 @@
+"""Accuracy beside Mammoth: each strategy that both have, as `benchmarks.peers_accuracy` does for Avalanche.
+
+Mammoth's own model classes, from a folder with its code (``--mammoth FOLDER``), are trained
+in the process that trains ours: the same streams, weights, order, memory and optimizer, which begins each
+experience without momentum on both sides. What theirs does otherwise by default is chosen by options of
+ours, or said in the row.
+"""
+
+from __future__ import annotations
+
+import json
+import warnings
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+import torch
+
+from benchmarks.mammoth import missing, train
+from benchmarks.peers_accuracy import _CLASSES, _HALVES, MEMORY, Pair, row
+from benchmarks.side_by_side import BATCH, ours
+from clplat.strategies import (
+    AGEM,
+    DER,
+    ERACE,
+    EWC,
+    GEM,
+    SI,
+    Cumulative,
+    Distill,
+    GDumb,
+    ICaRL,
+    Naive,
+    Replay,
+)
+
+_stored = {"buffer_size": MEMORY, "minibatch_size": BATCH}
+
+
+def model(name: str, strength: str = "", /, **own: Any) -> Callable[..., tuple[str, dict[str, Any]]]:
+    """A model of theirs and its arguments, one of which is the strength."""
+    return lambda value: (name, {**own, **({strength: value} if strength else {})})
+
+
+def theirs(make: Callable[[], tuple[str, dict[str, Any]]], name: str, seed: int) -> float:
+    return train(*make(), name, seed)
+
+
+#: Theirs joins the stored batch to the new one: the mean over both.
+_replay = partial(Replay, MEMORY, BATCH, combine="mean", domains="all")
+_dark = partial(DER, MEMORY, BATCH, renew=False)
+_LARGE, _SMALL = (0.03, 0.1, 0.3, 1.0, 3.0), (0.003, 0.01, 0.03, 0.1, 0.3)
+PAIRS = (
+    Pair("Naive", lambda _: Naive(), model("sgd")),
+    Pair(
+        "Cumulative",
+        lambda _: Cumulative(),
+        model("joint"),
+        why="theirs trains once, when the stream is over",
+    ),
+    Pair(
+        "online EWC",
+        lambda lam: EWC(lam, gamma=0.9, estimate="empirical", examples=10_000),
+        model("ewc_on", "e_lambda", gamma=0.9),
+        ((0.01, 0.03, 0.1, 0.3, 1.0), (1.0, 3.0, 10.0, 30.0, 100.0)),
+    ),
+    Pair(
+        "SI",
+        lambda c: SI(c),
+        model("si", "c", xi=1e-3),
+        ((0.01, 0.1, 1.0, 10.0, 100.0), (0.01, 0.1, 1.0, 10.0, 100.0)),
+    ),
+    Pair(
+        "LwF",
+        lambda weight: Distill(weight, temperature=2.0),
+        model("lwf", "alpha", softmax_temp=2.0),
+        ((0.3, 1.0, 3.0, 10.0, 30.0), (0.3, 1.0, 3.0, 10.0, 30.0)),
+        streams=(_CLASSES,),
+    ),
+    Pair("ER", lambda _: _replay(policy="reservoir"), model("er", **_stored)),
+    Pair("ER-ACE", lambda _: ERACE(MEMORY, BATCH), model("er_ace", use_custom_classifier=0, **_stored)),
+    Pair(
+        "DER",
+        lambda alpha: _dark(alpha=alpha, beta=0.0),
+        model("der", "alpha", **_stored),
+        (_SMALL, _LARGE),
+    ),
+    Pair(
+        "DER++",
+        lambda alpha: _dark(alpha=alpha, beta=0.5),
+        model("derpp", "alpha", beta=0.5, **_stored),
+        (_SMALL, _LARGE),
+    ),
+    Pair(
+        "X-DER",
+        lambda alpha: DER(MEMORY, BATCH, alpha=alpha, beta=0.5, gamma=0.85),
+        model("xder", "alpha", beta=0.5, align_bn=0, **_stored),
+        (_SMALL, _LARGE),
+        streams=(_CLASSES,),
+    ),
+    Pair(
+        "X-DER CE",
+        lambda alpha: DER(MEMORY, BATCH, alpha=alpha, beta=0.5, gamma=0.85),
+        model("xder_ce", "alpha", beta=0.5, align_bn=0, **_stored),
+        (_SMALL, _LARGE),
+        streams=(_CLASSES,),
+    ),
+    Pair("A-GEM", lambda _: AGEM(MEMORY, BATCH), model("agem", **_stored)),
+    Pair("A-GEM-R", lambda _: AGEM(MEMORY, BATCH, "reservoir"), model("agem_r", **_stored)),
+    Pair("GEM", lambda _: GEM(MEMORY, MEMORY), model("gem", gamma=0.5, **_stored), streams=(_CLASSES,)),
+    Pair("GSS", lambda _: _replay(policy="gradients"), model("gss", **_stored)),
+    Pair("GDumb", lambda _: GDumb(MEMORY, epochs=30), model("gdumb", fitting_epochs=30, **_stored)),
+    Pair("iCaRL", lambda _: ICaRL(MEMORY, BATCH), model("icarl", **_stored), streams=(_CLASSES,)),
+)
+
+
+def rows() -> list[dict[str, Any]]:
+    if what := missing():
+        raise SystemExit(what)
+    warnings.filterwarnings("ignore")
+    torch.set_num_threads(1)  # a second one waits longer than it works, in networks of this size
+    own = partial(ours, fresh=True)
+    return [
+        row(pair, name, own, theirs) for name in (_HALVES, _CLASSES) for pair in PAIRS if name in pair.streams
+    ]
+
+
+if __name__ == "__main__":
+    print(json.dumps(rows(), indent=2))

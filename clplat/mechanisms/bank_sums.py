@@ -1,0 +1,96 @@
+"""Sums over a bank for every row of a gallery, in blocks: no matrix of gallery times bank is held."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import torch
+from torch import Tensor
+from torch.nn.functional import normalize
+
+__all__ = ["away_from", "away_from_nearest", "log_sums", "nearest"]
+
+#: Similarities held at once: 64 MiB of float64.
+_CELLS = 1 << 23
+
+
+def log_sums(rows: Tensor, bank: Tensor, beta: float) -> Tensor:
+    """``log sum_b exp(beta b . x)`` over a bank (B, D) for every row x (N, D): (N,), float64.
+
+    The denominator of the inverted softmax. In float64, so that equal rows get equal sums wherever they lie
+    and ties of equal pictures stay ties.
+
+    Example:
+        >>> log_sums(torch.eye(2), torch.tensor([[0.0, 0.0], [0.0, 1.0]]), beta=1.0).exp().round(decimals=3)
+        tensor([2.0000, 3.7180], dtype=torch.float64)
+    """
+    wide = (beta * bank.double()).T.contiguous()
+    return torch.cat([torch.logsumexp(block.double() @ wide, 1) for block in _blocks(rows, len(bank))])
+
+
+def nearest(queries: Tensor, gallery: Tensor, k: int = 1, exclude: Tensor | None = None) -> Tensor:
+    """The k best gallery rows (Q, k) of each query by inner products; fewer where the gallery is smaller.
+
+    Args:
+        queries: (Q, D).
+        gallery: (G, D).
+        k: rows.
+        exclude: rows (Q, E) that each may not find, padded with -1.
+
+    Example:
+        >>> nearest(torch.eye(2), torch.eye(2), exclude=torch.tensor([[0], [-1]]))
+        tensor([[1],
+                [1]])
+    """
+    k = min(k, len(gallery))
+    scores = queries.new_empty(len(queries), 0, dtype=torch.float64)
+    found = torch.empty(len(queries), 0, dtype=torch.long)
+    wide, start = queries.double(), 0
+    for block in _blocks(gallery, len(queries)):
+        new = wide @ block.double().T
+        if exclude is not None:
+            inside = (exclude >= start) & (exclude < start + len(block))
+            who, entry = inside.nonzero(as_tuple=True)
+            new[who, exclude[who, entry] - start] = -torch.inf
+        best, places = new.topk(min(k, len(block)), dim=1)
+        scores, found = torch.cat([scores, best], 1), torch.cat([found, places + start], 1)
+        scores, order = scores.topk(min(k, scores.shape[1]), dim=1)
+        found, start = found.gather(1, order), start + len(block)
+    return found
+
+
+def away_from(rows: Tensor, bank: Tensor, rate: float, baseline: float) -> Tensor:
+    """Unit rows of ``x - rate / B sum_b (x . b - baseline) b``: x moved away from what it is near to.
+
+    The sum is ``x M - baseline m`` with the second moment M (D, D) and the mean m of the bank, which costs as
+    much for a bank of any size.
+
+    Example:
+        >>> away_from(torch.eye(2), torch.tensor([[1.0, 0.0]]), rate=0.5, baseline=1.0)  # as near as expected
+        tensor([[1.0000, 0.0000],
+                [0.4472, 0.8944]], dtype=torch.float64)
+    """
+    wide = bank.double()
+    moment, mean = wide.T @ wide / len(bank), wide.mean(0)
+    moved = [x - rate * (x @ moment - baseline * mean) for x in map(Tensor.double, _blocks(rows, len(mean)))]
+    return normalize(torch.cat(moved), dim=1)
+
+
+def away_from_nearest(rows: Tensor, bank: Tensor, rate: float, count: int) -> Tensor:
+    """Unit rows of ``x - rate / count sum_b (x . b) b`` over the ``count`` rows b of the bank nearest to x.
+
+    Example:
+        >>> away_from_nearest(torch.eye(2)[:1], torch.tensor([[0.8, 0.6], [0.6, 0.8]]), rate=0.5, count=1)
+        tensor([[ 0.9430, -0.3328]], dtype=torch.float64)
+    """
+    wide, count = bank.double(), max(1, min(count, len(bank)))
+    moved = []
+    for x in map(Tensor.double, _blocks(rows, max(len(bank), count * rows.shape[1]))):
+        weights, which = (x @ wide.T).topk(count, dim=1)
+        moved.append(x - rate / count * torch.einsum("nk,nkd->nd", weights, wide[which]))
+    return normalize(torch.cat(moved), dim=1)
+
+
+def _blocks(rows: Tensor, width: int) -> Iterator[Tensor]:
+    """Slices of rows, such that a matrix of a slice times ``width`` stays small."""
+    return iter(torch.split(rows, max(1, _CELLS // max(1, width))))
