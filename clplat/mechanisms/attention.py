@@ -20,6 +20,7 @@ def weighted_mean(query: Tensor, members: Tensor, temperature: float) -> Tensor:
         temperature: t; infinite for the plain mean.
 
     Example:
+        >>> import torch
         >>> members = torch.tensor([[[2.0, 0.0], [0.0, 4.0]]])
         >>> weighted_mean(torch.tensor([[0.0, 1.0]]), members, float("inf"))
         tensor([[1., 2.]])
@@ -34,6 +35,7 @@ def cells(patches: Tensor, grid: int) -> Tensor:
     A picture of fewer patches keeps each as it is.
 
     Example:
+        >>> import torch
         >>> cells(torch.arange(16.0).view(1, 16, 1), 2)[0, :, 0]
         tensor([ 2.5000,  4.5000, 10.5000, 12.5000])
     """
@@ -84,6 +86,7 @@ class Decoder(nn.Module):
         Rao et al., "DenseCLIP: Language-Guided Dense Prediction with Context-Aware Prompting", CVPR 2022.
 
     Example:
+        >>> import torch
         >>> Decoder(6, 10, width=8, heads=2, depth=1)(torch.ones(3, 1, 6), torch.ones(3, 5, 10)).shape
         torch.Size([3, 1, 6])
     """

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.nn.functional import normalize
 
 from clplat.config.space import Choice, Float
-from clplat.mechanisms.gates import GatedResidual, Normed, network
+from clplat.mechanisms.gates import GatedResidual, network
 from clplat.models.features import ImageFeatures, TextFeatures
 from clplat.parts.composers._base import Composer
 
@@ -65,7 +65,7 @@ class Gated(Composer):
         sees: Annotated[Literal["both", "mixture"], Choice("both", "mixture")] = "both",
         gate: Annotated[Literal["sigmoid", "linear"], Choice("sigmoid", "linear")] = "sigmoid",
         layers: Sequence[int] = (1, 2),
-        norm: Annotated[Normed, Choice("none", "batch", "layer")] = "layer",
+        norm: Annotated[Literal["none", "batch", "layer"], Choice("none", "batch", "layer")] = "layer",
         leaky: bool = False,
         dropout: Annotated[float, Float(0.0, 0.7)] = 0.1,
         weights: Sequence[float] = (1.0, 1.0),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Annotated, ClassVar, Literal, get_args
+from typing import Annotated, ClassVar, Literal
 
 import torch
 from torch import Tensor, nn
@@ -15,9 +15,9 @@ from clplat.models.features import POOLED, ImageFeatures, TextFeatures
 from clplat.models.view import Towers
 from clplat.parts.composers._base import Composer
 
-__all__ = ["Pooling", "SetPooling"]
+__all__ = ["POOLS", "SetPooling"]
 
-Pooling = Literal["mean", "scored", "lstm", "transformer", "tight", "context"]
+POOLS = ("mean", "scored", "lstm", "transformer", "tight", "context")
 
 
 class SetPooling(Composer):
@@ -71,7 +71,10 @@ class SetPooling(Composer):
 
     def __init__(
         self,
-        pool: Annotated[Pooling, Choice(*get_args(Pooling))] = "scored",
+        pool: Annotated[
+            Literal["mean", "scored", "lstm", "transformer", "tight", "context"],
+            Choice("mean", "scored", "lstm", "transformer", "tight", "context"),
+        ] = "scored",
         grid: Annotated[int, Int(1, 7)] = 2,
         temperature: Annotated[float, Float(0.01, 1.0, log=True)] = 0.1,
         depth: Annotated[int, Int(1, 6)] = 2,
@@ -81,8 +84,8 @@ class SetPooling(Composer):
         target: bool = False,
     ) -> None:
         super().__init__()
-        if pool not in get_args(Pooling):
-            raise ValueError(f"pool is '{pool}'; allowed: {', '.join(get_args(Pooling))}")
+        if pool not in POOLS:
+            raise ValueError(f"pool is '{pool}'; allowed: {', '.join(POOLS)}")
         if min(grid, depth, heads) < 1 or not temperature > 0.0:
             raise ValueError(
                 f"needs grid, depth and heads >= 1 and a temperature above 0, "
