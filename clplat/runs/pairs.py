@@ -13,7 +13,7 @@ from clplat.data.lazy import LazyExamples
 from clplat.data.records import Domain, Example, Item, Picture
 from clplat.errors import UserError
 
-__all__ = ["Anchors", "VersionPairs", "answers_of"]
+__all__ = ["Anchors", "Taught", "VersionPairs"]
 
 T = TypeVar("T")
 
@@ -76,16 +76,33 @@ class Anchors:
         return entries
 
 
-def answers_of(seen: Sequence[Domain], limit: int) -> list[Item]:
-    """What the queries of `Anchors.of` lead to, in their order."""
-    found, share = list[Item](), max(1, limit // len(seen))
-    for domain in seen:
-        train: Sequence[Example] = domain.train
-        # Where every example asks by a picture with a text, no walk is needed to know who does.
-        if not (isinstance(train, LazyExamples) and len(train.asked) == len(train)):
-            train = [e for e in train if e.query.picture is not None and e.query.text]
-        found += [example.target for example in _spread(train, share)]
-    return found
+@dataclass(frozen=True)
+class Taught:
+    """Training queries of the domains seen so far, of any kind, each with its answer and its label."""
+
+    queries: list[Item]
+    answers: list[Item]
+    labels: tuple[str, ...]
+
+    @classmethod
+    def of(cls, seen: Sequence[Domain], limit: int) -> Taught:
+        """At most ``limit``, evenly over domains and over each domain's data, but one of every domain.
+
+        Raises:
+            UserError: there is no training data.
+        """
+        share = max(1, limit // len(seen))
+        chosen: list[Example] = [one for domain in seen for one in _spread(domain.train, share)]
+        if not chosen:
+            raise UserError("a post-processor that learns needs training examples, and the domains have none")
+        return cls(
+            [one.query for one in chosen], [one.target for one in chosen], tuple(one.label for one in chosen)
+        )
+
+    def asked(self, embed: Any, encoder: Any) -> Tensor:
+        """Embeddings (B, D) of the queries."""
+        found: Tensor = embed.asked(encoder, self.queries)["own"]
+        return found
 
 
 class VersionPairs:

@@ -9,7 +9,7 @@ from clplat.evaluation.evaluator import VersionMetrics
 from clplat.evaluation.reranking import RERANKED, rerank
 from clplat.parts.postprocessors._base import Banks
 from clplat.runs.assembly import Assembly
-from clplat.runs.pairs import Anchors, answers_of
+from clplat.runs.pairs import Anchors, Taught
 from clplat.runs.processing import PROCESSED, Processing
 from clplat.runs.results import add_gains, add_processed, rounded
 
@@ -31,9 +31,13 @@ def reranked(parts: Assembly, version: int, row: VersionMetrics, limit: int) -> 
 
 def _banks(parts: Assembly, version: int, limit: int) -> Banks:
     domains, embed, encoder = parts.domains[:version], parts.evaluator.embed, parts.retriever
-    seen = Anchors.of(domains, limit)
-    queries, pictures = (seen.embedded(what, embed, encoder) for what in ("queries", "pictures"))
-    return Banks(queries, pictures, answers=embed.items(encoder, answers_of(domains, limit)))
+    taught, shown = Taught.of(domains, limit), Anchors.of(domains, limit)
+    return Banks(
+        taught.asked(embed, encoder),
+        shown.embedded("pictures", embed, encoder),
+        answers=embed.items(encoder, taught.answers),
+        labels=taught.labels,
+    )
 
 
 def note_post_processing(

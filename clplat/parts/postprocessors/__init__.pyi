@@ -1,6 +1,7 @@
 # Written by `make check`; do not edit.
 
 from clplat.parts.postprocessors.approximated import Approximated as Approximated
+from clplat.parts.postprocessors.cache import Cache as Cache
 from clplat.parts.postprocessors.components import Components as Components
 from clplat.parts.postprocessors.crops import Crops as Crops
 from clplat.parts.postprocessors.inverse_convolution import InverseConvolution as InverseConvolution

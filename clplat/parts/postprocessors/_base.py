@@ -119,13 +119,15 @@ class Banks:
         queries: (B, D) composed queries by the version that asks, in the gallery's space.
         pictures: (P, D) by the version that made the gallery; no rows where it had seen no domain.
         texts: (T, D) likewise, where a gallery holds words.
-        answers: (B, D) of the right answer to each query, by that version, for a part that ``learns``.
+        answers: (B, D) of the right answer to each query, by that version, for a part that ``learns``;
+            ``labels`` are what they show. Its ``queries`` are then of any kind.
     """
 
     queries: Tensor
     pictures: Tensor
     texts: Tensor | None = None
     answers: Tensor | None = None
+    labels: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -153,7 +155,7 @@ class PostProcessor:
     #: It maps the embeddings of queries and gallery.
     maps: ClassVar[bool] = False
 
-    #: Its reranking learns from banks with answers: `fit` is called for every version that has seen a domain.
+    #: It learns from banks with answers: `fit` is called for every version that has seen a domain.
     learns: ClassVar[bool] = False
 
     #: Items of each query that `rerank` sees: the best of the first ranking. What is beyond keeps its place.
