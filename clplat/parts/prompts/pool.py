@@ -72,6 +72,8 @@ class PoolPrompt(Prompt):
 
     #: With one pool for each domain, which one a picture takes can be right or wrong.
     routes: ClassVar[bool] = True
+    #: Every picture gets all of them.
+    plain: ClassVar[dict[str, Any]] = {"size": "top"}
 
     def __init__(
         self,
