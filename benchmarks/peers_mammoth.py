@@ -17,14 +17,15 @@ from typing import Any
 import torch
 
 from benchmarks.mammoth import missing, train
-from benchmarks.peers_accuracy import _CLASSES, _HALVES, MEMORY, Pair, row
-from benchmarks.side_by_side import BATCH, ours
+from benchmarks.pairs import CLASSES, HALVES, MEMORY, Pair, row
+from benchmarks.side_by_side import BATCH, EPOCHS, ours
 from clplat.strategies import (
     AGEM,
     DER,
     ERACE,
     EWC,
     GEM,
+    LUCIR,
     SI,
     Cumulative,
     Distill,
@@ -49,6 +50,9 @@ def theirs(make: Callable[[], tuple[str, dict[str, Any]]], name: str, seed: int)
 #: Theirs joins the stored batch to the new one: the mean over both.
 _replay = partial(Replay, MEMORY, BATCH, combine="mean", domains="all")
 _dark = partial(DER, MEMORY, BATCH, renew=False)
+_XDER = "theirs never rehearses the current experience, and parts old, new and later classes"
+_AGEM = "ours projects what a step moves as well"
+#: Theirs takes the mean over ten logits (five of halves), ours their sum.
 _LARGE, _SMALL = (0.03, 0.1, 0.3, 1.0, 3.0), (0.003, 0.01, 0.03, 0.1, 0.3)
 PAIRS = (
     Pair("Naive", lambda _: Naive(), model("sgd")),
@@ -56,7 +60,7 @@ PAIRS = (
         "Cumulative",
         lambda _: Cumulative(),
         model("joint"),
-        why="theirs trains once, when the stream is over",
+        why="theirs trains once, when all is there",
     ),
     Pair(
         "online EWC",
@@ -75,10 +79,17 @@ PAIRS = (
         lambda weight: Distill(weight, temperature=2.0),
         model("lwf", "alpha", softmax_temp=2.0),
         ((0.3, 1.0, 3.0, 10.0, 30.0), (0.3, 1.0, 3.0, 10.0, 30.0)),
-        streams=(_CLASSES,),
+        streams=(CLASSES,),
+        why="theirs trains the rows of new classes alone before, for 3 further epochs; ours has 6",
+        epochs=2 * EPOCHS,
     ),
     Pair("ER", lambda _: _replay(policy="reservoir"), model("er", **_stored)),
-    Pair("ER-ACE", lambda _: ERACE(MEMORY, BATCH), model("er_ace", use_custom_classifier=0, **_stored)),
+    Pair(
+        "ER-ACE",
+        lambda _: ERACE(MEMORY, BATCH),
+        model("er_ace", use_custom_classifier=0, **_stored),
+        why="theirs draws from its memory from the second experience on, masks up to the largest label",
+    ),
     Pair(
         "DER",
         lambda alpha: _dark(alpha=alpha, beta=0.0),
@@ -95,22 +106,55 @@ PAIRS = (
         "X-DER",
         lambda alpha: DER(MEMORY, BATCH, alpha=alpha, beta=0.5, gamma=0.85),
         model("xder", "alpha", beta=0.5, align_bn=0, **_stored),
-        (_SMALL, _LARGE),
-        streams=(_CLASSES,),
+        ((0.03,), (0.3,)),  # as X-DER CE's: it draws 384 augmented pictures in every step
+        streams=(CLASSES,),
+        why=_XDER,
     ),
     Pair(
         "X-DER CE",
         lambda alpha: DER(MEMORY, BATCH, alpha=alpha, beta=0.5, gamma=0.85),
         model("xder_ce", "alpha", beta=0.5, align_bn=0, **_stored),
         (_SMALL, _LARGE),
-        streams=(_CLASSES,),
+        streams=(CLASSES,),
+        why=_XDER,
     ),
-    Pair("A-GEM", lambda _: AGEM(MEMORY, BATCH), model("agem", **_stored)),
-    Pair("A-GEM-R", lambda _: AGEM(MEMORY, BATCH, "reservoir"), model("agem_r", **_stored)),
-    Pair("GEM", lambda _: GEM(MEMORY, MEMORY), model("gem", gamma=0.5, **_stored), streams=(_CLASSES,)),
-    Pair("GSS", lambda _: _replay(policy="gradients"), model("gss", **_stored)),
+    Pair(
+        "A-GEM",
+        lambda _: AGEM(MEMORY, BATCH),
+        model("agem", **_stored),
+        why=_AGEM + "; theirs stores one batch of each experience",
+    ),
+    Pair("A-GEM-R", lambda _: AGEM(MEMORY, BATCH, "reservoir"), model("agem_r", **_stored), why=_AGEM),
+    Pair(
+        "GEM",
+        lambda _: GEM(MEMORY, MEMORY),
+        model("gem", gamma=0.5, **_stored),
+        streams=(CLASSES,),
+        why="on halves theirs stops: it stores by class numbers that grow",
+    ),
+    Pair(
+        "GSS",
+        lambda _: _replay(policy="gradients"),
+        model("gss", **_stored),
+        why="theirs replaces examples as they come, by all weights' gradients",
+    ),
     Pair("GDumb", lambda _: GDumb(MEMORY, epochs=30), model("gdumb", fitting_epochs=30, **_stored)),
-    Pair("iCaRL", lambda _: ICaRL(MEMORY, BATCH), model("icarl", **_stored), streams=(_CLASSES,)),
+    Pair(
+        "iCaRL",
+        lambda _: ICaRL(MEMORY, BATCH),
+        model("icarl", **_stored),
+        streams=(CLASSES,),
+        why="theirs adds mirrored pictures to a class's mean",
+    ),
+    Pair(
+        "LUCIR",
+        lambda _: LUCIR(MEMORY, BATCH),
+        model("lucir", fitting_epochs=0, **_stored),
+        streams=(CLASSES,),
+        why="theirs joins the memory to the data: 14 steps an epoch; ours has 5 epochs of 8 steps",
+        epochs=5,
+        cosines=True,
+    ),
 )
 
 
@@ -121,7 +165,7 @@ def rows() -> list[dict[str, Any]]:
     torch.set_num_threads(1)  # a second one waits longer than it works, in networks of this size
     own = partial(ours, fresh=True)
     return [
-        row(pair, name, own, theirs) for name in (_HALVES, _CLASSES) for pair in PAIRS if name in pair.streams
+        row(pair, name, own, theirs) for name in (HALVES, CLASSES) for pair in PAIRS if name in pair.streams
     ]
 
 
