@@ -11,7 +11,7 @@ import inspect
 from collections.abc import Callable
 from dataclasses import replace
 from functools import cache
-from importlib.metadata import EntryPoint, entry_points
+from importlib.metadata import EntryPoint
 from typing import Any
 
 from clplat.beside import home
@@ -19,7 +19,7 @@ from clplat.dotted import imported, is_dotted
 from clplat.errors import UserError, unknown_name
 from clplat.extras import MissingLibrary, named_extras
 from clplat.kinds import Kind, kind_named
-from clplat.scan import Place, class_in, docstring, scanned
+from clplat.scan import Place, class_in, docstring, entry_points, scanned
 from clplat.scan import tag as tag_in
 
 __all__ = [

@@ -35,7 +35,8 @@ def save_picture(picture: Image.Image, path: Path) -> None:
     for key, value in picture.info.items():
         if isinstance(key, str) and isinstance(value, str):
             known.add_text(key, value)
-    write_atomically(path, lambda temporary: small.save(temporary, format="PNG", pnginfo=known))
+    # A third of the usual level's time, for a tenth more bytes.
+    write_atomically(path, lambda at: small.save(at, format="PNG", pnginfo=known, compress_level=4))
 
 
 Answer = tuple[Picture | Item, bool | None]

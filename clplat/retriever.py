@@ -15,7 +15,7 @@ from clplat.data.columns import Column
 from clplat.data.inputs import Images, Texts
 from clplat.models.backbone import Backbone
 from clplat.models.features import POOLED, ImageFeatures, TextFeatures, checked_wants
-from clplat.models.items import embed_items, in_order, wanted_of
+from clplat.models.items import embed_items, in_order, tokens_of, wanted_of
 from clplat.models.outputs import Outputs, Rows, dot
 from clplat.models.readout import readout_of
 from clplat.parts.composers._base import Composer
@@ -80,24 +80,25 @@ class ComposedRetriever(RoutedTowers):
 
         An item of a batch is a picture, a text or both: a picture is embedded by the image tower, a text by
         the text tower, both by the composer. Of triplets that is the composed query and the pictures of the
-        candidates, which go through two passes where other features of them are wanted. The outputs are as
-        the head's first view compares them, with all `Outputs.views` that the loss is summed over. In
-        training they hold the objectives of the model's own parts (`Outputs.terms`).
+        candidates, in two passes where other features of them are wanted. The outputs are as the head's first
+        view compares them, with all `Outputs.views` of the loss and, in training, the model's own `terms`.
         """
         count = len(batch)
         if self.training:
             self.backbone.adapters.begin()
         shown, said = batch.picture_rows, batch.text_rows
         (asked, own), (held, others) = self._sides(batch.pictures, shown, said, count)
-        texts = self._texts(batch, asked)
-        say = self.scorer.text
+        texts, say = self._texts(batch, asked), self.scorer.text
         query = embed_items(asked, texts, own, said[:count], self._compose, self._alone, say)
         candidates = embed_items(held, texts, others, said[count:], self._compose, self._target, say)
         rows = self._finish(query, "query"), self._finish(candidates, "gallery")
         score = dot if isinstance(self.scorer, Dot) else self.scorer.block
         outputs = Outputs.of_views(*rows, self.towers.scale, self.views, score)
         # As composed and not yet normalised; flat rows of several vectors have no such form.
-        outputs.parts = {"raw_query": Rows(query), "raw_candidates": Rows(candidates, "candidate")}
+        parts = {"raw_query": Rows(query), "raw_candidates": Rows(candidates, "candidate")}
+        if self.training and "candidate_tokens" in self.asked and held is not None:
+            parts["candidate_tokens"] = Rows(tokens_of(held, others), "candidate")
+        outputs.parts = parts
         if self.training:
             outputs.terms = self._terms(batch, outputs)
         return outputs
@@ -139,7 +140,7 @@ class ComposedRetriever(RoutedTowers):
         """Features of the queries' pictures and of the candidates', and the row in them of each item."""
         sides = [
             (shown[:count], said[:count], self.alone_wants),
-            (shown[count:], said[count:], self.target_wants),
+            (shown[count:], said[count:], self.held_wants if self.training else self.target_wants),
         ]
         wants = [wanted_of(*side, both=self.image_wants) for side in sides]
         if wants[0] == wants[1]:
@@ -180,7 +181,6 @@ class ComposedRetriever(RoutedTowers):
     def encode_images(self, images: Images | Tensor) -> Tensor:
         """Gallery embeddings (B, D), unit rows, of pictures, as they are or (B, 3, S, S)."""
         images = images if isinstance(images, Images) else Images.of(images)
-
         wants, finish = self.target_wants, partial(self._finish, side="gallery")
         return self._routed(images, lambda _, part: self._target(self.image_features(part, wants)), finish)
 

@@ -12,7 +12,7 @@ from clplat.data.inputs import Images, Texts
 from clplat.mechanisms.merged_experts import changes_of, merged, mixes_of
 from clplat.mechanisms.routing import Experts
 from clplat.models.backbone import Backbone
-from clplat.models.features import POOLED, ImageFeatures, TextFeatures, Wants, in_float
+from clplat.models.features import NOTHING, POOLED, TOKENS, ImageFeatures, TextFeatures, Wants, in_float
 from clplat.models.source import FeatureSource, LiveTowers
 from clplat.models.view import Towers
 
@@ -28,6 +28,7 @@ class RoutedTowers(nn.Module):
     Attributes:
         towers: the view of them that parts are attached to.
         image_wants, text_wants: what queries read of each input; target_wants: what items read of a picture.
+        asked: parts of the outputs of a training step beyond the usual ones, as its loss wants them.
         experts: adapters or prompts of which a router chooses some for each picture, in evaluation mode.
         cache: keeps what is frozen; None: everything is computed.
         precision: what the towers compute in; features are float32 whatever it is.
@@ -41,6 +42,7 @@ class RoutedTowers(nn.Module):
         super().__init__()
         self.towers = Towers(backbone, self._cast)
         self.experts: Experts | None = None
+        self.asked: frozenset[str] = frozenset()
         self.cache: FeatureSource | None = None
         self.precision: torch.dtype | None = None
         self._live = LiveTowers(backbone)
@@ -71,14 +73,19 @@ class RoutedTowers(nn.Module):
             images = images if isinstance(images, Images) else Images.of(images)
             texts = texts if isinstance(texts, Texts) else Texts(texts)
             with self._cast():
-                shown = self.image_wants | self.target_wants
+                shown = self.image_wants | self.held_wants
                 self.cache.prepare(images, texts, shown, self.text_wants, again=self.training)
 
     @property
     def reads_pixels(self) -> bool:
         """Whether a training step needs pixels now, because no kept features replace them."""
-        asked = {self.image_wants, self.target_wants}
+        asked = {self.image_wants, self.held_wants}
         return self.cache is None or any(self.cache.live_images(wants) for wants in asked)
+
+    @property
+    def held_wants(self) -> frozenset[str]:
+        """What a training step reads of a candidate's picture."""
+        return self.target_wants | (TOKENS if "candidate_tokens" in self.asked else NOTHING)
 
     def _given(self, images: Images, found: ImageFeatures, count: int) -> ImageFeatures | None:
         """What the text tower's prompt reads of the picture that a text modifies: it without a prompt.

@@ -14,10 +14,10 @@ from __future__ import annotations
 
 import ast
 import importlib.util
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from functools import cache
-from importlib.metadata import entry_points
+from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +25,17 @@ from clplat.beside import ROOT, home
 from clplat.errors import UserError
 from clplat.kinds import every_kind
 
-__all__ = ["ROOT", "Place", "class_in", "constructor", "docstring", "packages", "scanned", "tag"]
+__all__ = [
+    "ROOT",
+    "Place",
+    "class_in",
+    "constructor",
+    "docstring",
+    "entry_points",
+    "packages",
+    "scanned",
+    "tag",
+]
 
 
 @dataclass(frozen=True)
@@ -46,6 +56,17 @@ class Place:
 
     def __str__(self) -> str:
         return f"{self.module}:{self.attribute}" if self.attribute else self.module
+
+
+def entry_points(group: str) -> Iterable[metadata.EntryPoint]:
+    """Those of a group. All are read once: it takes a file of every package that is installed."""
+    found: Iterable[metadata.EntryPoint] = _every_entry_point().select(group=group)
+    return found
+
+
+@cache
+def _every_entry_point() -> Any:
+    return metadata.entry_points()
 
 
 @cache
@@ -98,6 +119,7 @@ def _parts_in(path: Path, place: Place) -> Iterator[tuple[str, Place]]:
         yield name, replace(place, attribute=attribute)
 
 
+@cache
 def class_in(path: Path) -> str:
     """The one public class of a file.
 

@@ -13,6 +13,7 @@ from clplat.errors import unknown_name
 __all__ = [
     "NOTHING",
     "POOLED",
+    "TOKENS",
     "WANTS",
     "ImageFeatures",
     "TextFeatures",
@@ -27,7 +28,7 @@ Wants: TypeAlias = Collection[str]
 #: tower pools from, after every block. ``tokens``: (B, N, W) after the last block. ``hidden``: the output of
 #: every block. ``input``: what goes in, for which nothing is computed.
 WANTS = frozenset({"pooled", "states", "tokens", "hidden", "input"})
-POOLED, NOTHING = frozenset({"pooled"}), frozenset[str]()
+POOLED, TOKENS, NOTHING = frozenset({"pooled"}), frozenset({"tokens"}), frozenset[str]()
 
 #: Stands for a pooled feature that nobody wanted.
 _MISSING: Any = None

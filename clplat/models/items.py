@@ -9,7 +9,7 @@ from torch import Tensor
 
 from clplat.models.features import ImageFeatures, TextFeatures
 
-__all__ = ["embed_items", "in_order", "wanted_of"]
+__all__ = ["embed_items", "in_order", "tokens_of", "wanted_of"]
 
 
 def embed_items(
@@ -49,6 +49,15 @@ def embed_items(
             made.append(say(text))
         order += places
     return in_order(made, order)
+
+
+def tokens_of(found: ImageFeatures, rows: Sequence[int]) -> Tensor:
+    """Patch tokens (N, P, W) of the pictures of items, zeros of an item without one, whose row is -1."""
+    assert found.tokens is not None
+    if min(rows) >= 0:
+        return found.part(rows).tokens  # type: ignore[return-value]
+    none = found.tokens.new_zeros(1, *found.tokens.shape[1:])
+    return torch.cat([found.tokens, none])[list(rows)]
 
 
 def in_order(parts: Sequence[Tensor], places: Sequence[int]) -> Tensor:

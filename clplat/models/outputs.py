@@ -55,7 +55,8 @@ class Outputs:
         candidates: (C, D), unit rows: the B targets, then all other candidates.
         scale: (), the model's logit scale, after exp.
         parts: further tensors by name; a retriever gives ``"raw_query"`` and ``"raw_candidates"``, the rows
-            before head and normalisation.
+            before head and normalisation, and where its loss wants them ``"candidate_tokens"``, the patches
+            (C, N, W) of each candidate's picture, zeros where it has none.
         terms: objectives of the model's own parts by name, already weighted: scalars that are means over the
             examples, added to the loss that the model is trained on.
         scorer: compares embeddings; the dot product unless the model has another.

@@ -31,6 +31,7 @@ class Towers:
         image_tokens: width of the patch tokens and states, 0 of an opaque tower; text_tokens: of words.
         image_layers, text_layers: number of blocks, 0 of an opaque tower.
         context_length: places of a text, SOS and EOT among them.
+        vocabulary: how many token ids there are, 0 of an opaque tower.
 
     Example:
         >>> from clplat.testing.tiny import tiny_backbone
@@ -51,6 +52,8 @@ class Towers:
         self.text_tokens = backbone.text_width if backbone.text_layers is not None else 0
         self.image_layers, self.text_layers = backbone.image_layers or 0, backbone.text_layers or 0
         self.context_length = backbone.context_length
+        known = self.text_tokens and self._backbone._text.token_embedding.num_embeddings
+        self.vocabulary: int = known or 0
 
     @property
     def room(self) -> int:

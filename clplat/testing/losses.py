@@ -10,10 +10,12 @@ from torch import Tensor
 from torch.nn.functional import normalize
 
 from clplat.data.records import Candidate, Example
-from clplat.models.outputs import Outputs
+from clplat.models.outputs import Outputs, Rows
 from clplat.models.view import Towers
 from clplat.parts.adapters.full import Full
 from clplat.parts.losses._base import Loss
+from clplat.parts.losses._combined import WeightedSum
+from clplat.parts.losses.info_nce import InfoNCE
 from clplat.progress import Progress
 from clplat.randomness import generator, seeded
 from clplat.testing.checks import difference, generator_untouched, weights
@@ -59,6 +61,8 @@ class LossContract(PlainPartContract[Loss]):
         made = Outputs(query.requires_grad_(), candidates.requires_grad_(), torch.tensor(10.0))
         known = candidates.detach()
         made.teacher = Outputs(known, known, torch.tensor(10.0))
+        patches = torch.randn(self.rows, 4, tiny_backbone().image_width or 0, generator=draw)
+        made.parts = {"candidate_tokens": Rows(patches.requires_grad_(), "candidate")}
         return made, tiny_collate()(tiny_domains()[0].train[: self.rows])
 
     def _terms(self, loss: Loss, outputs: Outputs, batch: Batch) -> dict[str, Tensor]:
@@ -83,6 +87,8 @@ class LossContract(PlainPartContract[Loss]):
         loss, (outputs, batch) = self._attached(), self._world()
         self._value(loss, outputs, batch).backward()  # type: ignore[no-untyped-call]
         reached = {"the query": outputs.query, "the candidates": outputs.candidates}
+        if not loss.compares:
+            reached = {name: outputs[name] for name in loss.wants}
         for name, part in {**reached, **dict(loss.named_parameters())}.items():
             assert part.grad is not None and bool(part.grad.any()), f"no gradient reaches {name}"
             assert bool(part.grad.isfinite().all()), f"the gradient of {name} is not finite"
@@ -91,6 +97,7 @@ class LossContract(PlainPartContract[Loss]):
         outputs, batch = self._world()
         order = torch.randperm(self.rows, generator=generator(1, "contract", "order"))
         moved = Outputs(outputs.query[order], outputs.candidates[order], outputs.scale)
+        moved.parts = {name: Rows(part.value[order], part.along) for name, part in outputs.parts.items()}
         assert outputs.teacher is not None
         known = outputs.teacher.query[order]
         moved.teacher = Outputs(known, known, outputs.scale)
@@ -107,6 +114,8 @@ class LossContract(PlainPartContract[Loss]):
             for n in (self.rows, len(batch.owners))
         )
         outputs = Outputs(query, candidates, torch.tensor(10.0))
+        patches = torch.randn(len(candidates), 4, tiny_backbone().image_width or 0, generator=draw)
+        outputs.parts = {"candidate_tokens": Rows(patches, "candidate")}
         outputs.teacher = Outputs(query.detach(), candidates.detach(), torch.tensor(10.0))
         try:
             value = self._value(loss, outputs, batch)
@@ -127,9 +136,10 @@ class LossContract(PlainPartContract[Loss]):
 
     def test_its_gradient_points_downhill(self) -> None:
         outputs, batch = self._world()
-        value = self._value(self._attached(), outputs, batch)
-        (slope,) = torch.autograd.grad(value, outputs.query)
-        outputs.query = (outputs.query - 1e-3 * slope / slope.norm()).detach()
+        value, loss = self._value(self._attached(), outputs, batch), self.make()
+        along = outputs.query if loss.compares else outputs[min(loss.wants)]
+        (slope,) = torch.autograd.grad(value, along)
+        along.data -= 1e-3 * slope / slope.norm()
         below = self._value(self._attached(), outputs, batch)
         assert float(below.detach()) < float(value.detach())
 
@@ -143,7 +153,10 @@ class LossContract(PlainPartContract[Loss]):
         assert unchanged, "it changes its input"
 
     def _trainer(self) -> Any:
-        return tiny_trainer(Strategy(), tiny_retriever(Full(last=1)), loss=self.make())
+        loss = self.make()
+        # One that asks nothing of queries stands beside one that does.
+        task = loss if loss.compares else WeightedSum([InfoNCE(temperature=0.1), loss])
+        return tiny_trainer(Strategy(), tiny_retriever(Full(last=1)), loss=task)
 
     def test_its_weights_are_trained_and_it_resumes(self) -> None:
         loss = self._attached()
@@ -151,7 +164,8 @@ class LossContract(PlainPartContract[Loss]):
             return
         before, run = weights(self._trainer().task), finish(self._trainer())
         after = weights(run.trainer.task)
-        idle = [name for name, _ in loss.named_parameters() if torch.equal(before[name], after[name])]
+        own = dict(run.trainer.task.named_parameters())
+        idle = [name for name in own if torch.equal(before[name], after[name])]
         assert not idle, f"training leaves weights as they are: {', '.join(idle)}"
         again = resumed(run, "10", self._trainer())
         found = difference(everything(again), everything(run.trainer))

@@ -125,6 +125,7 @@ class Trainer(RetrievalTemplate):
         self._drawn_at: tuple[int, int] | None = None
         with seeded(seed, "loss"):
             loss.attach(model.towers)
+        model.asked = loss.wanted
         self.plugins.remove(self.evaluator)  # it has no metrics, but a hook for every moment of a step
         self.learner = self.strategy_plugin.learner(self)
         self.position = Position()

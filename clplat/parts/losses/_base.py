@@ -41,9 +41,11 @@ class Loss(nn.Module):
     other code use that.
     """
 
-    #: What it reads of `Outputs` beyond queries, candidates and scale: names of parts, or ``"teacher"``,
-    #: which only strategies give.
+    #: What it reads of `Outputs` beyond queries, candidates and scale: names of parts, of which a retriever
+    #: gives ``"candidate_tokens"`` where its loss wants them, or ``"teacher"``, which only strategies give.
     wants: ClassVar[frozenset[str]] = frozenset()
+    #: It is a function of queries and candidates; False: of what it wants alone.
+    compares: ClassVar[bool] = True
     #: It does not ask for the answers alone, so that the right answers need not be what costs least.
     soft: ClassVar[bool] = False
 
