@@ -38,6 +38,7 @@ class Pair:
         why: the known reason of a difference.
         epochs: of ours, where theirs makes more steps in as many.
         cosines: ours needs embeddings.
+        slow: factor of our rate below the last layer.
     """
 
     name: str
@@ -48,6 +49,7 @@ class Pair:
     why: str = ""
     epochs: int = EPOCHS
     cosines: bool = False
+    slow: float = 1.0
 
 
 def row(pair: Pair, name: str, own: Callable[..., float], peer: Any) -> dict[str, Any]:
@@ -61,7 +63,7 @@ def row(pair: Pair, name: str, own: Callable[..., float], peer: Any) -> dict[str
     """
     found: list[list[float]] = []
     chosen: list[float] = []
-    own = partial(own, epochs=pair.epochs, cosines=pair.cosines)
+    own = partial(own, epochs=pair.epochs, cosines=pair.cosines, slow=pair.slow)
     sides: Any = ((own, pair.ours), (peer, pair.theirs))
     for (run, make), strengths in zip(sides, pair.strengths, strict=True):
         best = strengths[0]

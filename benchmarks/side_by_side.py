@@ -42,7 +42,7 @@ def stream(name: str) -> Stream:
     ]
 
 
-def network(name: str, seed: int) -> tuple[nn.Module, torch.optim.Optimizer]:
+def network(name: str, seed: int) -> tuple[Any, torch.optim.Optimizer]:
     with seeded(seed, "network"):
         model = nn.Sequential(nn.Linear(64, 100), nn.ReLU(), nn.Linear(100, 5 if name == "halves" else 10))
     return model, _optimizer(model)
@@ -77,6 +77,7 @@ def ours(
     fresh: bool = False,
     epochs: int = EPOCHS,
     cosines: bool = False,
+    slow: float = 1.0,
 ) -> float:
     """Accuracy of our strategy after a plain loop.
 
@@ -87,11 +88,15 @@ def ours(
         fresh: the optimizer forgets its momentum before each experience.
         epochs: of each experience.
         cosines: the network is a `Cosines`, for a strategy that needs embeddings.
+        slow: factor of the rate below the last layer.
     """
     model, optimizer = network(name, seed)
     if cosines:
         model = Cosines(*model.children())
         optimizer = _optimizer(model)
+    if slow != 1.0:
+        optimizer.param_groups[0]["params"] = [*model[2].parameters()]
+        optimizer.add_param_group({"params": [*model[0].parameters()], "lr": slow * RATE})
 
     def predict(batch: Sequence[Tensor]) -> Any:
         return model.embeddings(*batch) if isinstance(model, Cosines) else model(batch[0])
