@@ -117,6 +117,7 @@ KINDS: dict[str, Kind] = {
             "scorers",
             "dot",
             contract="clplat.parts.scorers._base:Scorer",
+            protocol="clplat.models.scoring:Scores",
             tests="ScorerContract",
         ),
         Kind(

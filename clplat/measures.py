@@ -189,6 +189,10 @@ LOGGED_COSTS = (
         mlflow="cost/state_MB", scale=1e6,
     ),
     Measure(
+        "domain_flops", "compute between steps", "flops", "lower", "cost.domain_flops",
+        mlflow="cost/between_TFLOP", scale=1e12,
+    ),
+    Measure(
         "optimizer_steps", "steps", "count", "lower", "cost.optimizer_steps", mlflow="cost/steps",
     ),
     Measure(

@@ -1,4 +1,4 @@
-"""Postprocessors, in one line: ``from clplat.postprocessors import Crops``."""
+"""Postprocessors, in one line: ``from clplat.postprocessors import Approximated``."""
 
 # Written by `make check`; do not edit.
 from clplat.registry import exports_of

@@ -14,7 +14,7 @@ from clplat.data.batch import Batch
 from clplat.data.columns import Column
 from clplat.data.inputs import Images, Texts
 from clplat.models.backbone import Backbone
-from clplat.models.features import POOLED, ImageFeatures, TextFeatures, checked_wants
+from clplat.models.features import ImageFeatures, TextFeatures
 from clplat.models.items import embed_items, in_order, tokens_of, wanted_of
 from clplat.models.outputs import Outputs, Rows, dot
 from clplat.models.readout import readout_of
@@ -23,7 +23,7 @@ from clplat.parts.heads._base import Head, Side, View
 from clplat.parts.projections._base import Projection
 from clplat.parts.projections.identity import Identity
 from clplat.parts.scorers._base import Scorer
-from clplat.parts.scorers._fit import refuse_misfits
+from clplat.parts.scorers._fit import note_wants, refuse_misfits
 from clplat.parts.scorers.dot import Dot
 from clplat.routed_towers import RoutedTowers
 
@@ -51,6 +51,9 @@ class ComposedRetriever(RoutedTowers):
         UserError: parts that do not fit together.
     """
 
+    alone_wants: frozenset[str]
+    said_wants: frozenset[str]
+
     def __init__(
         self,
         backbone: Backbone,
@@ -61,11 +64,7 @@ class ComposedRetriever(RoutedTowers):
     ) -> None:
         super().__init__(backbone)
         scorer = scorer if scorer is not None else Dot()
-        composed = [checked_wants(composer.wants.get(side, ())) for side in ("image", "text")]
-        more = [checked_wants(scorer.wants.get(side, ())) for side in ("image", "text")]
-        self.image_wants, self.text_wants = (one | other for one, other in zip(composed, more, strict=True))
-        self.alone_wants, self.said_wants = POOLED | scorer.item_wants, POOLED | more[1]
-        self.target_wants = checked_wants(composer.target_wants) | scorer.item_wants
+        composed = note_wants(self, composer, scorer)
         composer.attach(self.towers)
         scorer.attach(self.towers)
         self.width = head.attach(self.towers) if head is not None else backbone.embed_dim
@@ -73,7 +72,7 @@ class ComposedRetriever(RoutedTowers):
         self.projection = projection if projection is not None else Identity()
         self.head, self.scorer, self.headless = head, scorer, False
         others = {"head": head, "projection": None if isinstance(projection, Identity) else projection}
-        refuse_misfits(scorer, composer, frozenset[str]().union(*composed), others)
+        refuse_misfits(scorer, composer, composed, others)
 
     def forward(self, batch: Batch) -> Outputs:
         """Embed a batch for training: queries and all candidates, in one pass of each tower.

@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, replace
+import time
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
 from functools import partial
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from clplat.data.protocol import metrics_in
-from clplat.data.records import RetrievalSet
+from clplat.data.records import Item, Query, RetrievalSet
 from clplat.errors import UserError
 from clplat.evaluation.asked import primary_values
 from clplat.evaluation.evaluator import Encoder, Evaluator, SetMetrics, VersionMetrics
 from clplat.evaluation.lists import Lists, metrics_of_lists
 from clplat.parts.postprocessors._base import PostProcessor, Shortlist, Spent
+from clplat.parts.scorers._fit import scoring_by
 
 __all__ = ["RERANKED", "rerank", "reranked_sets"]
 
@@ -43,17 +47,38 @@ def reranked_sets(evaluator: Evaluator) -> dict[str, dict[str, RetrievalSet]]:
     return sets
 
 
+@dataclass(frozen=True)
+class _Rows:
+    """What other scorers compare, by the model that ranked."""
+
+    evaluator: Evaluator
+    encoder: Any
+
+    def queries(self, scorer: Any, queries: Sequence[Query]) -> Tensor:
+        with scoring_by(self.encoder, scorer):
+            return self.evaluator.queries(self.encoder, queries)["own"]
+
+    def items(self, scorer: Any, items: Sequence[Item]) -> Tensor:
+        with scoring_by(self.encoder, scorer):
+            return self.evaluator.embed.items(self.encoder, items)
+
+
 def rerank(
     evaluator: Evaluator, encoder: Encoder, row: VersionMetrics, part: PostProcessor
-) -> dict[str, dict[str, int]]:
+) -> dict[str, dict[str, float]]:
     """Rank the shortlists of one model version again; the row gets a set ``<set>/reranked`` for each set.
 
     Returns:
-        What each cost: ``pairs`` that were scored again and ``pictures`` embedded for it.
+        What each cost: ``pairs`` that were scored again, ``pictures`` and ``texts`` embedded for it,
+        ``queries`` and the length of their ``shortlist``, and ``seconds``; where labels are known the
+        ``ceiling``, the share of queries in percent with a right answer on the shortlist. Of a part that
+        hands out as many as it trusts also how many (``returned``), how often none (``empty``), and how many
+        of them are right (``precision``), in percent.
     """
-    cost: dict[str, dict[str, int]] = {}
+    cost: dict[str, dict[str, float]] = {}
     for what, domains in reranked_sets(evaluator).items():
         spent, cells, lists = Spent(), list[dict[str, float]](), dict[str, Lists]()
+        ceilings, handed, start = list[float](), list[Tensor](), time.perf_counter()
         for name in evaluator.names:
             cells.append({})
             if name not in domains:
@@ -67,16 +92,40 @@ def rerank(
                 kept.scores[:, : part.shortlist],
                 partial(evaluator.images, encoder),
                 spent,
+                partial(evaluator.texts, encoder),
+                _Rows(evaluator, encoder),
+                partial(evaluator.embed.items, encoder),
             )
-            lists[name] = _sorted(kept, part.rerank(found))
+            scores = part.rerank(found)
+            lists[name] = _sorted(kept, scores)
+            if (kept_back := part.keeps(scores)) is not None and measured:
+                handed.append(_handed_out(kept_back, found.rows, evaluator.rows_of(held).targets))
             if measured:
                 cells[-1] = _means(evaluator, held, lists[name], row.ranks[name])
+                ceilings.append(100.0 * (row.ranks[name] < found.rows.shape[1]).double().mean().item())
         named = dict.fromkeys(metric for cell in cells for metric in cell)
         table = {metric: [cell.get(metric) for cell in cells] for metric in named}
         row.sets[f"{what}/{RERANKED}"] = SetMetrics(table, [None] * len(cells))
         row.lists[f"{what}/{RERANKED}"] = lists
-        cost[f"{what}/{RERANKED}"] = asdict(spent)
+        asked = sum(len(one.rows) for one in lists.values())
+        bill = asdict(spent) | {"queries": asked, "shortlist": part.shortlist}
+        bill |= {"ceiling": sum(ceilings) / len(ceilings)} if ceilings else {}
+        if handed:
+            bill |= dict(
+                zip(("returned", "empty", "precision"), torch.stack(handed).mean(0).tolist(), strict=True)
+            )
+        cost[f"{what}/{RERANKED}"] = bill | {"seconds": time.perf_counter() - start}
     return cost
+
+
+def _handed_out(keeps: Tensor, rows: Tensor, targets: Tensor | None) -> Tensor:
+    """Items a query, percent of queries without any, percent of right ones among them."""
+    assert targets is not None
+    out = keeps & (rows >= 0)
+    right = (rows[..., None] == targets[:, None, :]).any(2) & out
+    counts = out.sum(1).double()
+    precision = right.sum() / counts.sum().clamp(min=1)
+    return torch.stack([counts.mean(), 100.0 * (counts == 0).double().mean(), 100.0 * precision])
 
 
 def _sorted(kept: Lists, scores: Tensor) -> Lists:

@@ -9,8 +9,9 @@ import torch
 from torch import Tensor, nn
 
 from clplat.errors import UserError
+from clplat.flops import note_pass
 from clplat.models.adapters import AdapterState
-from clplat.models.features import POOLED, ImageFeatures, TextFeatures, Wants, checked_wants
+from clplat.models.features import POOLED, ImageFeatures, TextFeatures, Wants, checked_wants, given
 from clplat.models.image_tower import image_bottom, image_tower, is_open_image_tower
 from clplat.models.prompt import TowerPrompt
 from clplat.models.readout import needed_of, read_out
@@ -111,6 +112,7 @@ class Encoders(nn.Module):
                 found.pooled = self.model.encode_image(x, normalize=False)
             else:
                 found = image_tower(self.model.visual, x, prompt, needed, done)
+            note_pass("image", given(found))
         found.pixels = pixels if "input" in needed and not done else None
         if not raw:
             read_out(self, found, wants)
@@ -170,6 +172,7 @@ class Encoders(nn.Module):
         if self.text_layers is None:
             self._refuse_wants("text", needed, None if bare else self.text_prompt)
             found = TextFeatures(pooled=self.model.encode_text(input_ids, normalize=False))
+            note_pass("text", given(found))
         else:
             ends = self.text_ends(input_ids)
             length = int(ends.max()) + 1 if length is None else length
@@ -239,6 +242,7 @@ class Encoders(nn.Module):
                 own = self.text_from_embeddings(embeddings, ends, prompt.wants, bare=True, length=length)
             prompt = prompt.begin(own, other)
         found = text_tower(self._text, embeddings, ends, prompt, needed, length=length, done=done)
+        note_pass("text", given(found))
         if not raw:
             read_out(self, found, wants)
         return found

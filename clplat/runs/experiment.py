@@ -17,7 +17,6 @@ from clplat.errors import UserError
 from clplat.evaluation.chance import chance_warning
 from clplat.evaluation.comparing import compared_by
 from clplat.evaluation.model_view import VersionView
-from clplat.evaluation.reranking import RERANKED, rerank
 from clplat.events import Listener
 from clplat.files import write_json
 from clplat.models.frozen import weights_fixed
@@ -28,9 +27,10 @@ from clplat.runs.checkpoint import Weights, load_state, save_state, save_version
 from clplat.runs.failure import ERROR, last_good, one_line, recorded
 from clplat.runs.index_versions import IndexVersions
 from clplat.runs.load import load
-from clplat.runs.processing import PROCESSED, Processing
+from clplat.runs.post_processing import note_post_processing, reranked
+from clplat.runs.processing import Processing
 from clplat.runs.refusals import remarks
-from clplat.runs.results import add_costs, add_gains, add_numbers, add_processed, add_row
+from clplat.runs.results import add_costs, add_numbers, add_row
 from clplat.runs.reuse import Reuse
 from clplat.runs.row_files import keep_row
 from clplat.runs.run_folder import CHECKPOINT, RESULT, default_folder, finished_result, locked_run_folder
@@ -171,8 +171,7 @@ class Experiment:
             row = self.parts.evaluator.row(
                 retriever, partial(self.listener.cell, version), version=version, older=self._older
             )
-            part = self.parts.postprocessor
-            spent = rerank(self.parts.evaluator, retriever, row, part) if part and part.shortlist else {}
+            spent = reranked(self.parts, version, row, self.config.evaluation.anchors)
             if self.processing is not None:
                 self.processing.begin(version)
             cells = self.versions.cells(version, row, self.processing)
@@ -188,13 +187,7 @@ class Experiment:
         add_numbers(self.result, self.parts.strategy.numbers() if version else {})
         if version == 0 and (said := chance_warning(self.result, row.values)):
             self.listener.note(said)
-        if self.processing is not None:
-            held = self.result["sets"][self.processing.name]
-            add_processed(held, self.processing.cells, self.processing.crowding)
-        for name, cost in spent.items():
-            self.result["sets"][name]["cost"] = cost
-        after = {f"{self.parts.evaluator.split}/{what}" for what in (RERANKED, PROCESSED)}
-        add_gains(self.result, sorted(after & row.sets.keys()))
+        note_post_processing(self.result, row, spent, self.processing, evaluator.split)
         note_ties(self.result, self.listener)
         self._add_costs()
         self.reuse.note(self.result["measured"])

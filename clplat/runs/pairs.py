@@ -10,10 +10,10 @@ import torch
 from torch import Tensor
 
 from clplat.data.lazy import LazyExamples
-from clplat.data.records import Domain, Item, Picture
+from clplat.data.records import Domain, Example, Item, Picture
 from clplat.errors import UserError
 
-__all__ = ["Anchors", "VersionPairs"]
+__all__ = ["Anchors", "Taught", "VersionPairs"]
 
 T = TypeVar("T")
 
@@ -74,6 +74,35 @@ class Anchors:
                 "on; let another domain come first, or choose --projection identity"
             )
         return entries
+
+
+@dataclass(frozen=True)
+class Taught:
+    """Training queries of the domains seen so far, of any kind, each with its answer and its label."""
+
+    queries: list[Item]
+    answers: list[Item]
+    labels: tuple[str, ...]
+
+    @classmethod
+    def of(cls, seen: Sequence[Domain], limit: int) -> Taught:
+        """At most ``limit``, evenly over domains and over each domain's data, but one of every domain.
+
+        Raises:
+            UserError: there is no training data.
+        """
+        share = max(1, limit // len(seen))
+        chosen: list[Example] = [one for domain in seen for one in _spread(domain.train, share)]
+        if not chosen:
+            raise UserError("a post-processor that learns needs training examples, and the domains have none")
+        return cls(
+            [one.query for one in chosen], [one.target for one in chosen], tuple(one.label for one in chosen)
+        )
+
+    def asked(self, embed: Any, encoder: Any) -> Tensor:
+        """Embeddings (B, D) of the queries."""
+        found: Tensor = embed.asked(encoder, self.queries)["own"]
+        return found
 
 
 class VersionPairs:

@@ -20,7 +20,7 @@ from clplat.parts.postprocessors._base import Banks, Scored
 from clplat.parts.projections._base import Projection
 from clplat.parts.scorers.dot import Dot
 from clplat.runs.assembly import Assembly
-from clplat.runs.pairs import Anchors
+from clplat.runs.pairs import Anchors, Taught
 from clplat.trees import save_tree
 
 __all__ = ["PROCESSED", "Processing", "words_of"]
@@ -56,12 +56,17 @@ class Processing:
         shares = {held.gallery.name: words_of(held.gallery.items) for held in parts.evaluator.sets}
         self._words = {name: share for name, share in shares.items() if share.any()}
         self._says = bool(self._words)
+        self._learns = parts.postprocessor is not None and parts.postprocessor.learns
 
     def begin(self, version: int) -> None:
         """Embed the banks by a new version."""
         self.cells, self._queries = [], None
         if version:
             embed, encoder = self.parts.evaluator.embed, self.parts.retriever
+            if self._learns:
+                self._queries, taught = self._asked(version), self._taught(version)
+                save_tree(self._file(version), {"answers": embed.items(encoder, taught.answers)})
+                return
             seen = Anchors.of(self.parts.domains[:version], self.limit)
             self._queries = seen.embedded("queries", embed, encoder)
             what = ("pictures", "texts") if self._says else ("pictures",)
@@ -119,9 +124,10 @@ class Processing:
         if self._queries is None or part is None:
             return rows
         asks = bridge is not None and bridge.maps == "query"
-        bank = held.queries(bridge(self._queries) if bridge is not None and asks else self._queries)
         # No bank goes with galleries of the untrained model, nor with those that were mapped.
         kept = old > 0 and (bridge is None or asks)
+        bank = self._asked(old) if self._learns and kept else self._queries
+        bank = held.queries(bridge(bank) if bridge is not None and asks else bank)
         part.fit(self._banks(old, bank) if kept else Banks(bank, bank[:0]))
         found = {}
         for name, one in sets.items():
@@ -130,9 +136,19 @@ class Processing:
         return found
 
     def _banks(self, old: int, queries: Tensor) -> Banks:
+        if self._learns:
+            answers = read_tensors(self._file(old), "bank of training answers", ["answers"])["answers"]
+            return Banks(queries, answers, answers=answers, labels=self._taught(old).labels)
         wanted = ["pictures", "texts"] if self._says else ["pictures"]
         held = read_tensors(self._file(old), "bank of training pictures", wanted)
         return Banks(queries, held["pictures"], held.get("texts"))
+
+    def _taught(self, version: int) -> Taught:
+        return Taught.of(self.parts.domains[:version], self.limit)
+
+    def _asked(self, version: int) -> Tensor:
+        """The training queries that a version had seen, by the newest one."""
+        return self._taught(version).asked(self.parts.evaluator.embed, self.parts.retriever)
 
     def _file(self, version: int) -> Path:
         return self.folder / "banks" / f"{version}.safetensors"

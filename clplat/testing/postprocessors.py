@@ -4,22 +4,46 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import Any
 from unittest import SkipTest
 
 import torch
 from torch import Tensor
 from torch.nn.functional import normalize
 
-from clplat.data.records import Item, Picture
+from clplat.data.collate import item_columns
+from clplat.data.images import PixelStore
+from clplat.data.records import Item, Picture, Query
 from clplat.models.frozen import weights_fixed
 from clplat.parts.composers.sum import Sum
 from clplat.parts.postprocessors._base import Banks, PostProcessor, Scored, Shortlist, Spent
+from clplat.parts.scorers._fit import scoring_by
 from clplat.randomness import generator
+from clplat.retriever import ComposedRetriever
 from clplat.testing.checks import generator_untouched
 from clplat.testing.part import PlainPartContract
 from clplat.testing.tiny import tiny_collate, tiny_domains, tiny_retriever
 
 __all__ = ["PostProcessorContract"]
+
+
+class _Rows:
+    """What other scorers compare, by a small retriever; the keys of items are written down."""
+
+    def __init__(self, retriever: ComposedRetriever, pixels: PixelStore, keys: list[str]) -> None:
+        self.retriever, self.pixels, self.keys = retriever, pixels, keys
+
+    def queries(self, scorer: Any, queries: Sequence[Query]) -> Tensor:
+        shown = self.pixels.images([query.reference for query in queries if query.reference is not None])
+        said = self.retriever.backbone.tokenize([query.text or "" for query in queries])
+        with torch.no_grad(), weights_fixed(), scoring_by(self.retriever, scorer):
+            return self.retriever.encode_queries(shown, said)
+
+    def items(self, scorer: Any, items: Sequence[Item]) -> Tensor:
+        self.keys.extend(item.picture.key for item in items if item.picture is not None)
+        with torch.no_grad(), weights_fixed(), scoring_by(self.retriever, scorer):
+            columns = item_columns(items, self.pixels.images, self.retriever.backbone.tokenize)
+            return self.retriever.encode_items(*columns)
 
 
 class PostProcessorContract(PlainPartContract[PostProcessor]):
@@ -31,6 +55,14 @@ class PostProcessorContract(PlainPartContract[PostProcessor]):
         ...     def make(self) -> PostProcessor:
         ...         return Crops(shortlist=3)
     """
+
+    def _ready(self) -> PostProcessor:
+        """One that has learnt, if it learns."""
+        part, draw = self.make(), generator(0, "contract", "reranker")
+        if part.learns and not part.maps:
+            rows = [normalize(torch.randn(n, 24, generator=draw), dim=1) for n in (9, 12)]
+            part.fit(_banks(rows[0], rows[1]))
+        return part
 
     def _shortlist(self) -> Shortlist:
         """The best of six queries; the last has one less, and one item is of words."""
@@ -51,7 +83,18 @@ class PostProcessorContract(PlainPartContract[PostProcessor]):
         gallery = torch.cat([embed(list(held.gallery.pictures)), asked[:1]])
         scores, rows = (asked @ gallery.T).topk(min(max(1, self.make().shortlist), len(items)))
         rows[-1, -1], scores[-1, -1] = -1, -torch.inf
-        return Shortlist(held.queries, asked, items, rows, scores, embed)
+        place = {item.key: i for i, item in enumerate(items)}
+        return Shortlist(
+            held.queries,
+            asked,
+            items,
+            rows,
+            scores,
+            embed,
+            say=lambda texts: retriever.encode_texts(tokenize(texts)).detach(),
+            by=_Rows(retriever, pixels, []),
+            hold=lambda some: gallery[[place[item.key] for item in some]],
+        )
 
     def _mapping(self) -> tuple[PostProcessor, Scored, Scored]:
         """Fitted on banks, with queries and a gallery; every query may not find one row."""
@@ -59,32 +102,32 @@ class PostProcessorContract(PlainPartContract[PostProcessor]):
             raise SkipTest("it maps no embeddings")
         draw, part = generator(0, "contract", "postprocessor"), self.make()
         rows = [normalize(torch.randn(n, 8, generator=draw), dim=1) for n in (9, 7, 5, 12)]
-        part.fit(Banks(rows[0], rows[1]))
+        part.fit(_banks(rows[0], rows[1]))
         return part, Scored(rows[2], torch.arange(5)[:, None]), Scored(rows[3])
 
     # -- the contract -------------------------------------------------------------------------------------
 
     def test_it_scores_every_candidate_of_the_shortlist(self) -> None:
         found = self._shortlist()
-        scores = self.make().rerank(found)
+        scores = self._ready().rerank(found)
         assert scores.shape == found.rows.shape, f"{scores.shape} for {found.rows.shape}"
         assert torch.isfinite(scores[found.rows >= 0]).all(), "a score is not finite"
 
     def test_it_gives_the_same_scores_again_and_draws_from_no_global_generator(self) -> None:
         with generator_untouched("it draws from torch's global generator, or seeds it"):
-            first, again = (self.make().rerank(self._shortlist()) for _ in range(2))
+            first, again = (self._ready().rerank(self._shortlist()) for _ in range(2))
         assert torch.equal(first, again), "the same shortlist gets other scores"
 
     def test_it_leaves_the_shortlist_alone(self) -> None:
         found = self._shortlist()
         before = [found.embedded.clone(), found.rows.clone(), found.scores.clone()]
-        self.make().rerank(found)
+        self._ready().rerank(found)
         same = zip(before, (found.embedded, found.rows, found.scores), strict=True)
         assert all(torch.equal(old, now) for old, now in same), "it changes what it is given"
 
     def test_a_query_is_scored_by_itself(self) -> None:
         found = self._shortlist()
-        whole = self.make().rerank(found)
+        whole = self._ready().rerank(found)
         part = slice(0, 2)
         few = replace(
             found,
@@ -94,7 +137,7 @@ class PostProcessorContract(PlainPartContract[PostProcessor]):
             scores=found.scores[part],
             spent=Spent(),
         )
-        close = torch.isclose(self.make().rerank(few), whole[part], atol=1e-5) | (found.rows[part] < 0)
+        close = torch.isclose(self._ready().rerank(few), whole[part], atol=1e-5) | (found.rows[part] < 0)
         assert close.all(), "other queries change the scores of a query"
 
     def test_what_it_embeds_is_counted(self) -> None:
@@ -105,8 +148,16 @@ class PostProcessorContract(PlainPartContract[PostProcessor]):
             asked.extend(picture.key for picture in pictures)
             return self._shortlist().embed(pictures)
 
-        self.make().rerank(replace(found, embed=embed))
+        self._ready().rerank(replace(found, embed=embed))
+        assert isinstance(found.by, _Rows)
+        asked += found.by.keys
         assert found.spent.pictures == len(asked) == len(set(asked)), "not counted, or embedded twice"
+
+    def test_one_that_learns_changes_nothing_before(self) -> None:
+        if not self.make().learns or self.make().maps:
+            raise SkipTest("it learns no reranking")
+        found = self._shortlist()
+        assert torch.equal(self.make().rerank(found), found.scores), "the untrained model saw no domain"
 
     def test_it_does_something(self) -> None:
         part = self.make()
@@ -139,10 +190,16 @@ class PostProcessorContract(PlainPartContract[PostProcessor]):
         other = [normalize(torch.randn(4, 8, generator=draw), dim=1) for _ in range(2)]
         fresh = self.make()
         for each in (part, fresh):
-            each.fit(Banks(*other))
+            each.fit(_banks(*other))
         found, expected = part.map(queries, gallery), fresh.map(queries, gallery)
         assert all(torch.equal(a, b) for a, b in zip(found, expected, strict=True)), "it remembers old banks"
         same = all(torch.equal(a, b) for a, b in zip(found, first, strict=True))
         assert not same, "the banks change nothing"
         fresh.fit(Banks(other[0], other[0][:0]))  # the first gallery's version had seen no training picture
         assert all(torch.isfinite(rows).all() for rows in fresh.map(queries, gallery))
+
+
+def _banks(queries: Tensor, pictures: Tensor) -> Banks:
+    """Banks of a part of any kind: the answer to a query is one of the pictures."""
+    answers = pictures[torch.arange(len(queries)) % len(pictures)]
+    return Banks(queries, pictures, answers=answers, labels=tuple(f"{i % 3}" for i in range(len(queries))))

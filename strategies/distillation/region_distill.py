@@ -59,7 +59,7 @@ class RegionDistill(Strategy):
 
     def __init__(
         self,
-        weight: Annotated[float, Float(0.1, 10.0, log=True)] = 1.0,
+        weight: Annotated[float, Float(0.01, 3.0, log=True)] = 0.1,
         against: Literal["crops", "concepts"] = "crops",
         teacher: Annotated[Literal["initial", "previous"], Choice("initial", "previous")] = "initial",
         grid: Annotated[int, Int(1, 6)] = 3,

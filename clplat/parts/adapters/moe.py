@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from functools import partial
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 import torch
 from torch import Tensor, nn
@@ -49,6 +49,7 @@ class MoEAdapter(Adapter):
     """
 
     mergeable = False
+    plain: ClassVar[dict[str, Any]] = {"experts": 1, "k": 1, "balance": 0.0}
 
     def __init__(
         self,

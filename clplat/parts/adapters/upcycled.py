@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Sequence
-from typing import Annotated, Any, Literal, cast
+from typing import Annotated, Any, ClassVar, Literal, cast
 
 from torch import Tensor, nn
 
@@ -57,6 +57,7 @@ class Upcycled(Adapter):
     """
 
     mergeable = False
+    plain: ClassVar[dict[str, Any]] = {"experts": 1, "k": 1, "balance": 0.0, "z": 0.0}
 
     def __init__(
         self,

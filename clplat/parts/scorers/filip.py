@@ -34,13 +34,15 @@ class Filip(Scorer):
         vectors: the most that an item has; a larger grid of patches is averaged to a smaller one, and further
             words but the EOT are left out. Missing ones are zeros and never count.
         direction: from the query's vectors to the item's alone, or both.
+        focus: only so many of the query's vectors count for an item, those that it answers best; 0: all.
 
     Raises:
-        ValueError: fewer than 2 vectors, or no such direction.
+        ValueError: fewer than 2 vectors, no such direction, or a negative focus.
 
-    Reference:
+    References:
         Yao et al., "FILIP: Fine-grained Interactive Language-Image Pre-Training", ICLR 2022,
-        arXiv:2111.07783.
+        arXiv:2111.07783. Khattab et al., "Baleen: Robust Multi-Hop Reasoning at Scale via Condensed
+        Retrieval", NeurIPS 2021, arXiv:2101.00436 (``focus``).
 
     Example:
         >>> scorer = Filip(vectors=2)
@@ -60,13 +62,16 @@ class Filip(Scorer):
         self,
         vectors: Annotated[int, Choice(16, 49, 64)] = 64,
         direction: Annotated[Literal["query", "both"], Choice("query", "both")] = "query",
+        focus: int = 0,
     ) -> None:
         super().__init__()
         if vectors < 2:
             raise ValueError(f"vectors must be at least 2, a word and the EOT, not {vectors}")
         if direction not in ("query", "both"):
             raise ValueError(f"direction must be 'query' or 'both', not '{direction}'")
-        self.vectors, self.direction = vectors, direction
+        if focus < 0:
+            raise ValueError(f"focus must be at least 0, not {focus}")
+        self.vectors, self.direction, self.focus = vectors, direction, focus
 
     def attach(self, towers: Towers) -> None:
         self.towers = towers
@@ -123,17 +128,16 @@ class Filip(Scorer):
         return pad(vectors, (0, 0, 0, self.vectors - vectors.shape[1])).flatten(1)
 
     def block(self, queries: Tensor, items: Tensor) -> Tensor:
-        return late_interaction(
-            self.vectors_of(queries), self.vectors_of(items), both=self.direction == "both"
-        )
+        both = self.direction == "both"
+        return late_interaction(self.vectors_of(queries), self.vectors_of(items), both, focus=self.focus)
 
     def pairs(self, queries: Tensor, items: Tensor) -> Tensor:
         left, right = self.vectors_of(queries), self.vectors_of(items)
         cosines = (left[:, :, None] * right[:, None]).sum(dim=3)
-        return _interaction(cosines, left.any(2), right.any(2), self.direction == "both")
+        return _interaction(cosines, left.any(2), right.any(2), self.direction == "both", self.focus)
 
 
-def late_interaction(queries: Tensor, items: Tensor, both: bool = False) -> Tensor:
+def late_interaction(queries: Tensor, items: Tensor, both: bool = False, *, focus: int = 0) -> Tensor:
     """Scores (Q, G) of sets of unit vectors (Q, K, D) and (G, L, D); vectors of zeros are no members.
 
     ``mean over the members w of a query of max over the members p of the item of w . p``, in memory that is
@@ -141,6 +145,7 @@ def late_interaction(queries: Tensor, items: Tensor, both: bool = False) -> Tens
 
     Args:
         both: average with the same from items to queries.
+        focus: of a query's members only so many, those whose maximum is highest; 0: all.
     """
     mine, theirs = queries.any(2), items.any(2)
     step = max(1, _CELLS // max(1, queries.shape[0] * queries.shape[1] * items.shape[1]))
@@ -148,14 +153,18 @@ def late_interaction(queries: Tensor, items: Tensor, both: bool = False) -> Tens
     for start in range(0, len(items), step):
         some = slice(start, start + step)
         cosines = torch.einsum("qkd,gld->qgkl", queries, items[some])
-        parts.append(_interaction(cosines, mine[:, None], theirs[some][None], both))
+        parts.append(_interaction(cosines, mine[:, None], theirs[some][None], both, focus))
     return torch.cat(parts, dim=1)
 
 
-def _interaction(cosines: Tensor, mine: Tensor, theirs: Tensor, both: bool) -> Tensor:
+def _interaction(cosines: Tensor, mine: Tensor, theirs: Tensor, both: bool, focus: int) -> Tensor:
     """Scores (...) of cosines (..., K, L) with members (..., K) and (..., L)."""
     best = cosines.masked_fill(~theirs[..., None, :], -torch.inf).amax(-1)
-    scores = _mean(best, mine)
+    if focus and focus < best.shape[-1]:
+        counts = best.masked_fill(~mine, -torch.inf).topk(focus, dim=-1).values
+        scores = _mean(counts.masked_fill(counts == -torch.inf, 0.0), counts > -torch.inf)
+    else:
+        scores = _mean(best, mine)
     if not both:
         return scores
     best = cosines.masked_fill(~mine[..., :, None], -torch.inf).amax(-2)

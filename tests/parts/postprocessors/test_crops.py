@@ -83,8 +83,8 @@ def test_a_run_keeps_both_rankings_and_counts_the_cost(small_backbone: Path, tmp
         "probes": "none",
     }
     parts = {
-        "idle": {"name": "crops", "weight": 0.0, "shortlist": 4},
-        "crops": {"name": "crops", "shortlist": 4},
+        "idle": {"name": "crops", "weight": 0.0, "shortlist": 5},
+        "crops": {"name": "crops", "shortlist": 5},
     }
     results = {name: run({**base, "postprocessor": part}, tmp_path / name) for name, part in parts.items()}
     idle = results["idle"]["sets"]["test/reranked"]["metrics"]
@@ -93,9 +93,18 @@ def test_a_run_keeps_both_rankings_and_counts_the_cost(small_backbone: Path, tmp
     cost = results["crops"]["sets"]["test/reranked"]["cost"]
     lists = load_lists(tmp_path / "crops" / "lists" / "1.safetensors")
     [kept], [again] = (list(lists[name].values()) for name in ("test", "test/reranked"))
-    assert cost == {"pairs": 8 * 4 * 4, "pictures": 4 * len(kept.rows[:, :4].unique())}
-    assert torch.equal(kept.rows[:, 4:], again.rows[:, 4:])
-    assert torch.equal(kept.rows[:, :4].sort(1).values, again.rows[:, :4].sort(1).values)
+    assert cost == {
+        "pairs": 8 * 5 * 4,
+        "pictures": 4 * len(kept.rows[:, :5].unique()),
+        "texts": 0,
+        "index_pairs": 0,
+        "queries": 8,
+        "shortlist": 5,
+        "ceiling": results["crops"]["metrics"]["R@5"][1][0],
+    }
+    assert results["crops"]["measured"]["rerank_ms_per_query"] > 0
+    assert torch.equal(kept.rows[:, 5:], again.rows[:, 5:])
+    assert torch.equal(kept.rows[:, :5].sort(1).values, again.rows[:, :5].sort(1).values)
     assert results["crops"]["sets"]["test/reranked"]["metrics"]["R@10"] == results["crops"]["metrics"]["R@10"]
 
 

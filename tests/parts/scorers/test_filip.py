@@ -52,6 +52,16 @@ def test_scores_are_those_of_a_slow_loop(both):
             assert float(found[i, j]) == pytest.approx(expected, abs=1e-6)
 
 
+def test_only_the_words_that_an_item_answers_best_count_in_focus():
+    queries, items = sets(5, 4, 8, "q"), sets(7, 3, 8, "g")
+    found = late_interaction(queries, items, focus=2)
+    for i, query in enumerate(queries.double()):
+        for j, item in enumerate(items.double()):
+            best = sorted(max(float(a @ b) for b in item if b.any()) for a in query if a.any())[-2:]
+            assert float(found[i, j]) == pytest.approx(sum(best) / len(best), abs=1e-6)
+    assert torch.equal(late_interaction(queries, items, focus=9), late_interaction(queries, items))
+
+
 def test_memory_is_bounded_and_makes_no_difference(monkeypatch):
     queries, items = sets(5, 4, 8, "q"), sets(7, 3, 8, "g")
     whole = late_interaction(queries, items)

@@ -1,0 +1,70 @@
+"""Scores from prompts at inference: descriptions of classes, opposites, branches by their certainty."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import torch
+from torch import Tensor
+
+__all__ = ["antonym_share", "described", "fused_by_certainty"]
+
+
+def described(rows: Tensor, descriptions: Mapping[str, Tensor]) -> tuple[Tensor, dict[str, Tensor]]:
+    """Scores (N, C) of unit rows (N, D) with classes: the mean cosine with each class's descriptions.
+
+    The mean of the cosines, not the cosine with the mean's direction: descriptions that disagree make a
+    class less sure.
+
+    Args:
+        descriptions: class -> embeddings (K, D) of what it looks like.
+
+    Returns:
+        The scores, in the order of the classes, and by class the cosine with each description (N, K), which
+        explains them.
+
+    Reference:
+        Menon and Vondrick, "Visual Classification via Description from Large Language Models", ICLR 2023,
+        arXiv:2210.07183.
+
+    Example:
+        >>> told = {"hen": torch.eye(2), "fox": torch.tensor([[0.6, 0.8]])}
+        >>> described(torch.tensor([[0.0, 1.0]]), told)[0]
+        tensor([[0.5000, 0.8000]])
+    """
+    why = {name: rows @ told.T for name, told in descriptions.items()}
+    return torch.stack([cosines.mean(1) for cosines in why.values()], 1), why
+
+
+def antonym_share(rows: Tensor, good: Tensor, bad: Tensor, scale: float = 100.0) -> Tensor:
+    """How far unit rows (N, D) lie towards one of two opposite prompts (D,): the softmax of the pair, (N,).
+
+    Reference:
+        Wang et al., "Exploring CLIP for Assessing the Look and Feel of Images" (CLIP-IQA), AAAI 2023,
+        arXiv:2207.12396: a pair says what one prompt alone does not, since "good" is near to most pictures.
+
+    Example:
+        >>> antonym_share(torch.eye(2), torch.tensor([1.0, 0.0]), torch.tensor([0.0, 1.0]), scale=1.0)
+        tensor([0.7311, 0.2689])
+    """
+    return torch.sigmoid(scale * (rows @ good - rows @ bad))
+
+
+def fused_by_certainty(branches: Sequence[Tensor]) -> Tensor:
+    """The mean of distributions (N, C) of several branches, each weighted by its certainty for that row.
+
+    The weight of a branch is ``exp(-entropy)``: a flat distribution hardly counts. Weights sum to one.
+
+    Reference:
+        X-MoRe, "Cross-Modal Retrieval Meets Inference: Improving Zero-Shot Classification with Cross-Modal
+        Retrieval", 2023, arXiv:2308.15273 (recalled), whose branches are the picture and texts retrieved for
+        it.
+
+    Example:
+        >>> fused_by_certainty([torch.tensor([[1.0, 0.0]]), torch.tensor([[0.5, 0.5]])])
+        tensor([[0.8333, 0.1667]])
+    """
+    stacked = torch.stack([*branches])
+    entropy = -torch.special.xlogy(stacked, stacked).sum(2)
+    weights = torch.softmax(-entropy, 0)
+    return (weights[..., None] * stacked).sum(0)

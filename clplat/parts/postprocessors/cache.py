@@ -1,0 +1,146 @@
+"""A cache of training queries beside the towers: what was right for a query like this one counts more."""
+
+from __future__ import annotations
+
+from typing import Annotated, ClassVar, Literal
+
+import torch
+from torch import Tensor
+from torch.nn.functional import normalize, one_hot
+
+from clplat.config.space import Choice, Float
+from clplat.mechanisms.caches import (
+    ClassGaussians,
+    class_shares,
+    confident,
+    divergences,
+    looked_up,
+    scaled_to,
+    spread_weights,
+)
+from clplat.parts.postprocessors._base import Banks, PostProcessor, Scored
+
+__all__ = ["Cache"]
+
+
+class Cache(PostProcessor):
+    """Adds to ``q . g`` what training queries near q say of g, without any training.
+
+    With ``gives classes`` it is ``weight / 100 sum_i k(q, key_i) [g is of class i]``, and g is of a class
+    where no item is nearer to the mean answer of that label: where classes are items of the gallery, 100
+    times the score are the logits of the papers. With ``gives answers`` it is ``weight / 100 sum_i
+    k(q, key_i) (answer_i . g)``, which needs no classes and moves the query.
+
+    ``k = exp(-sharpness (1 - a))`` with ``a = (1 - answers) q . key + answers q . answer``. ``gaussian``
+    takes in place of k the discriminant of one Gaussian a class.
+
+    Args:
+        weight: of the cache beside logits of 100 times a cosine.
+        sharpness: of the kernel.
+        gives: ``classes`` or ``answers``.
+        model: ``keys`` or ``gaussian``.
+        answers: share of the answer in each key, between 0 and 1.
+        likeness: what the class distributions of query and key do: nothing, multiply the affinity by up to 2
+            (``times``), or count as keys of their own (``added``).
+        semantic: weight of these where they are ``added``.
+        shots: of each label so many keys, chosen without knowing labels, by what answers say; 0: all.
+
+    Raises:
+        ValueError: a setting out of range, or ones that exclude each other.
+
+    References:
+        Zhang et al. 2022 (Tip-Adapter), arXiv:2207.09519; Wang et al. 2024 (GDA-CLIP), arXiv:2402.04087;
+        Long et al. 2024 (TFUP); Wang et al. 2024 (CapS-Adapter).
+
+    Example:
+        >>> part = Cache(weight=100.0, sharpness=5.0, gives="answers")
+        >>> keys, answers = torch.tensor([[1.0, 0.0]]), torch.tensor([[0.0, 1.0]])
+        >>> part.fit(Banks(keys, answers, answers=answers, labels=("shoe",)))
+        >>> part.map(Scored(keys), Scored(answers))[0]  # the query moves to what answered it before
+        tensor([[1., 1.]])
+    """
+
+    maps: ClassVar[bool] = True
+    learns: ClassVar[bool] = True
+
+    def __init__(
+        self,
+        weight: Annotated[float, Float(0.1, 100.0, log=True)] = 1.0,
+        sharpness: Annotated[float, Float(0.5, 20.0, log=True)] = 5.5,
+        gives: Annotated[Literal["classes", "answers"], Choice("classes", "answers")] = "classes",
+        model: Literal["keys", "gaussian"] = "keys",
+        answers: Annotated[float, Float(0.0, 1.0)] = 0.0,
+        likeness: Literal["none", "times", "added"] = "none",
+        semantic: float = 1.0,
+        shots: int = 0,
+    ) -> None:
+        known = {
+            "gives": ("classes", "answers"),
+            "model": ("keys", "gaussian"),
+            "likeness": ("none", "times", "added"),
+        }
+        for name, value in (("gives", gives), ("model", model), ("likeness", likeness)):
+            if value not in known[name]:
+                raise ValueError(f"{name} must be {' or '.join(known[name])}, not '{value}'")
+        if (
+            not (0 <= weight < 1e6 and 0 < sharpness < 1e4 and 0 <= answers <= 1 and 0 <= semantic < 1e6)
+            or shots < 0
+        ):
+            raise ValueError(
+                "needs weight, semantic and shots of at least 0, sharpness above 0, answers in [0, 1], not "
+                f"{weight}, {semantic}, {shots}, {sharpness} and {answers}"
+            )
+        if model == "gaussian" and (gives == "answers" or likeness != "none" or shots):
+            raise ValueError("model gaussian gives classes by labels: leave out answers, likeness and shots")
+        self.weight, self.sharpness, self.gives, self.model = weight, sharpness, gives, model
+        self.answers, self.likeness, self.semantic, self.shots = answers, likeness, semantic, shots
+        self._keys: Tensor | None = None
+
+    def fit(self, banks: Banks) -> None:
+        """Keep training queries with their answers, or what their classes' Gaussians are."""
+        self._keys = None
+        if banks.answers is None or not len(banks.answers):
+            return
+        names = list(dict.fromkeys(banks.labels))
+        own = torch.tensor([names.index(label) for label in banks.labels])
+        keys, values = banks.queries.double(), banks.answers.double()
+        #: (C, D), the mean answer of each label.
+        self._prototypes = normalize(one_hot(own, len(names)).double().T @ values, dim=1)
+        if self.shots:
+            chosen, own = confident(class_shares(keys, self._prototypes, 10.0), self.shots)
+            keys, values = keys[chosen], self._prototypes[own]
+        self._keys, self._values, self._own = keys, values, one_hot(own, len(names)).double()
+        if self.model == "gaussian":
+            held = ClassGaussians(len(names), keys.shape[1])
+            held.add(keys, own)
+            self._classifier = held.classifier()
+
+    def map(self, queries: Scored, gallery: Scored) -> tuple[Tensor, Tensor]:
+        """(Q, D) and the gallery, or (Q, D + C) and (G, D + C) with a column for each class."""
+        if self._keys is None:
+            return queries.rows.float(), gallery.rows.float()
+        asked, weight = queries.rows.double(), self.weight / 100.0
+        if self.gives == "answers":
+            return (asked + weight * self._said(asked, self._values)).float(), gallery.rows.float()
+        if self.model == "gaussian":
+            weights, bias = self._classifier
+            said = asked @ weights.T + bias
+        else:
+            said = self._said(asked, self._own)
+        which = (self._prototypes @ gallery.rows.double().T).argmax(1)
+        owners = one_hot(which, len(gallery.rows)).T.float()
+        rows = torch.cat([queries.rows.float(), (weight * said).float()], 1)
+        return rows, torch.cat([gallery.rows.float(), owners], 1)
+
+    def _said(self, asked: Tensor, values: Tensor) -> Tensor:
+        """What the keys that each query is like say, (Q, C) or (Q, D)."""
+        assert self._keys is not None
+        affinity = (1.0 - self.answers) * asked @ self._keys.T + self.answers * asked @ self._values.T
+        if self.likeness == "none":
+            return looked_up(affinity, values, self.sharpness)
+        shares = [class_shares(rows, self._prototypes, 10.0) for rows in (asked, self._keys)]
+        apart = divergences(*shares)
+        if self.likeness == "times":
+            return looked_up(affinity * spread_weights(apart), values, self.sharpness)
+        ratio = self.semantic / self.weight if self.weight else 0.0
+        return looked_up(affinity, values, self.sharpness) - ratio * scaled_to(apart, affinity) @ values
