@@ -85,7 +85,7 @@ PAIRS = (
         model("lwf", "alpha", softmax_temp=2.0),
         ((0.3, 1.0, 3.0, 10.0, 30.0), (0.3, 1.0, 3.0, 10.0, 30.0)),
         streams=(CLASSES,),
-        why="theirs trains the rows of new classes alone before, for 3 epochs more; ours has 6 (with 3: 17.8)",
+        why="theirs first trains the rows of new classes alone, 3 epochs more; ours has 6 (with 3: 17.8)",
         epochs=2 * EPOCHS,
     ),
     Pair("ER", lambda _: _replay(policy="reservoir"), model("er", **_stored)),
