@@ -34,8 +34,14 @@ BEDS: dict[str, dict[str, Any]] = {
         "train": {"lr": 5e-3, "epochs": 8},
     },
     "towers": {"adapter": "full", "train": {"epochs": 2}},
+    # What a strategy brings itself, and an adapter that it draws somewhere.
+    "low ranks": {"adapter": "none", "train": {"lr": 1e-2, "epochs": 3}},
+    "lora": {
+        "adapter": {"name": "lora", "r": 8, "lora_alpha": 32, "targets": ["q_proj", "v_proj"]},
+        "train": {"lr": 1e-2, "epochs": 3},
+    },
 }
-SEEDS = {"kept features": (0, 1), "towers": (0,)}
+SEEDS = {"kept features": (0, 1), "towers": (0,), "low ranks": (0,), "lora": (0,)}
 
 
 @dataclass(frozen=True)
@@ -78,8 +84,18 @@ STUDIES = (
     Study("vocabulary_distill", "weight", (0.1, 1.0, 10.0), _TOWERS),
     Study("text_geometry", "weight", (0.1, 1.0, 10.0), _TOWERS),
     Study("reorganize", "weight", (0.25, 1.0, 4.0), _TOWERS),
+    Study("tree_lora", "weight", (0.1, 0.5, 1.5), "lora"),
+    Study("orthogonal_lora", "weight", (0.02, 0.1, 0.5, 2.5), "low ranks"),
+    Study("inflora", "threshold", (0.8, 0.95, 0.99), "low ranks"),
+    Study("cl_lora", "distill", (1.0, 5.0, 20.0), "low ranks"),
 )
-CONTROLS = ("frozen", "naive", "replay", "cumulative")
+#: Of each bed; of low ranks none, since a control brings nothing to train.
+CONTROLS = {
+    "kept features": ("frozen", "naive", "replay", "cumulative"),
+    "towers": ("frozen", "naive", "replay", "cumulative"),
+    "low ranks": ("frozen",),
+    "lora": ("naive", "replay"),
+}
 
 
 def measured(bed: str, strategy: dict[str, Any], folder: Path) -> tuple[float, float]:
@@ -101,7 +117,7 @@ def lines(folder: Path, wanted: Sequence[str]) -> Iterator[str]:
     """The table, row by row as it is measured."""
     yield "| strategy | option | value: final R@10 (forgetting) |\n|---|---|---|"
     for bed in BEDS:
-        for name in CONTROLS if not wanted else ():
+        for name in CONTROLS[bed] if not wanted else ():
             final, lost = measured(bed, {"name": name}, folder)
             yield f"| `{name}` | *{bed}* | {final:.1f} ({lost:.1f}) |"
         for study in STUDIES:

@@ -17,7 +17,6 @@ import time
 import zlib
 from collections.abc import Callable
 from contextlib import suppress
-from functools import reduce
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -116,7 +115,7 @@ def write_text(path: Path, text: str, comment: str = "") -> None:
         write_atomically(path, lambda temporary: temporary.write_text(text, encoding="utf-8"))
 
 
-def write_checked(path: Path, head: bytes, *body: bytes | memoryview) -> None:
+def write_checked(path: Path, head: bytes, body: bytes | memoryview = b"") -> None:
     """Write atomically what begins as a file with a checksum does, with the checksum in place of `CHECKSUM`.
 
     Raises:
@@ -126,11 +125,11 @@ def write_checked(path: Path, head: bytes, *body: bytes | memoryview) -> None:
     found = _BEGINNING.match(head)
     if found is None:
         raise ValueError(f"there is no place for a checksum in {path.name}")
-    digits = b"%08x" % reduce(lambda crc, part: zlib.crc32(part, crc), body, zlib.crc32(head))
+    digits = b"%08x" % zlib.crc32(body, zlib.crc32(head))
 
     def write(temporary: Path) -> None:
         with temporary.open("wb") as file:
-            file.writelines((head[: found.end()], digits, head[found.end() + _DIGITS :], *body))
+            file.writelines((head[: found.end()], digits, head[found.end() + _DIGITS :], body))
 
     write_atomically(path, write)
 

@@ -14,42 +14,27 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
-from torch import Tensor
+from safetensors.torch import save
 
 from clplat.errors import UserError
 from clplat.files import CHECKSUM, is_as_written, write_checked
 
 __all__ = ["load_tree", "save_tensors", "save_tree"]
 
-#: What safetensors calls the types of numbers.
-_TYPES = {
-    torch.float64: "F64", torch.float32: "F32", torch.float16: "F16", torch.bfloat16: "BF16",
-    torch.float8_e4m3fn: "F8_E4M3", torch.float8_e5m2: "F8_E5M2", torch.complex64: "C64",
-    torch.int64: "I64", torch.int32: "I32", torch.int16: "I16", torch.int8: "I8",
-    torch.uint64: "U64", torch.uint32: "U32", torch.uint16: "U16", torch.uint8: "U8", torch.bool: "BOOL",
-}  # fmt: skip
 
-
-def save_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> None:
+def save_tensors(path: Path, tensors: Mapping[str, torch.Tensor], metadata: Mapping[str, str]) -> None:
     """Write a safetensors file with a checksum, atomically, the same bytes for the same content.
-
-    Written here and not by that library, which draws the order of metadata at random, refuses tensors that
-    share memory, and takes longer over a hundred small ones than the disk does.
 
     Raises:
         UserError: the disk is full or not writable.
     """
-    about: dict[str, Any] = {"__metadata__": {"crc32": CHECKSUM, **metadata}}
-    parts, end = [], 0
-    # Wide numbers first: each tensor then begins at a multiple of the size of its numbers.
-    for name, tensor in sorted(tensors.items(), key=lambda item: (-item[1].element_size(), item[0])):
-        plain = tensor.detach().cpu().contiguous()
-        start, end = end, end + plain.nbytes
-        about[name] = {"dtype": _TYPES[plain.dtype], "shape": [*plain.shape], "data_offsets": [start, end]}
-        parts.append(plain.flatten().view(torch.uint8).numpy().data if plain.numel() else b"")
-    header = json.dumps(about, ensure_ascii=False, separators=(",", ":")).encode()
+    content = save(dict(tensors))  # safetensors' own order of metadata is drawn at random
+    end = 8 + int.from_bytes(content[:8], "little")
+    about = json.dumps({"crc32": CHECKSUM, **metadata}, ensure_ascii=False, separators=(",", ":"))
+    entries = content[9:end].rstrip()
+    header = b'{"__metadata__":%s%s%s' % (about.encode(), b"," if entries != b"}" else b"", entries)
     header += b" " * (-len(header) % 8)  # tensors begin at multiples of eight bytes
-    write_checked(path, len(header).to_bytes(8, "little") + header, *parts)
+    write_checked(path, len(header).to_bytes(8, "little") + header, memoryview(content)[end:])
 
 
 def save_tree(path: Path, tree: Any) -> None:
@@ -62,12 +47,12 @@ def save_tree(path: Path, tree: Any) -> None:
         >>> load_tree(file)["steps"]
         [1, 2]
     """
-    tensors: dict[str, Tensor] = {}
+    tensors: dict[str, torch.Tensor] = {}
 
     def strip(node: Any) -> Any:
-        if isinstance(node, Tensor):
+        if isinstance(node, torch.Tensor):
             key = str(len(tensors))
-            tensors[key] = node
+            tensors[key] = node.detach().to("cpu").contiguous().clone()
             return {"$tensor": key}
         if isinstance(node, dict):
             # Pairs keep the type of the keys: optimizer states are keyed by integers.

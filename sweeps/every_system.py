@@ -2,7 +2,7 @@
 
 Every recipe about a stream of domains, on the small catalogue and on photographs of products, with the same
 triplets, epochs and batches, three seeds and two stream orders, beside frozen, naive, replay and cumulative.
-Each is compared with its naive twin: the same parts, plainly trained.
+Each is compared with its naive twin: the same parts, plainly trained, at the rate of what is trained.
 
     clplat pretrain --preset small --source products --out models/products  # needs data/products
     python sweeps/every_system.py --out runs/every-system --workers 2
@@ -11,7 +11,8 @@ Each is compared with its naive twin: the same parts, plainly trained.
 Run the same command again after a stop, or when systems have landed: what is complete, and of the same
 configuration and parts, is not run again. A system that fails is a line that says so. An hour and a half on
 two idle cores for both streams. `--publish` writes results/ledger/, figures and docs/ledger.md from it;
-`--page` writes docs/ledger.md alone, from results/ledger/ and sweeps/ledger/reasons.yaml.
+`--page` writes docs/ledger.md alone, from results/ledger/ and sweeps/ledger/reasons.yaml. `--rates` measures
+which learning rates suit low ranks, prompts and layers (`sweeps/ledger/study.py`, eight minutes of one core).
 """
 
 from __future__ import annotations
@@ -24,8 +25,9 @@ from pathlib import Path
 from clplat.config.recipes import recipe
 from clplat.errors import UserError
 from clplat.sweep.layout import permuted
+from sweeps.ledger import study
 from sweeps.ledger.jobs import Job, Stream, jobs_of, laid_out, state_of
-from sweeps.ledger.page import publish, write_page
+from sweeps.ledger.page import ROOT, publish, write_page
 from sweeps.ledger.rows import entry_of
 from sweeps.ledger.systems import System, systems
 from sweeps.ledger.workers import work_through
@@ -77,21 +79,23 @@ STREAMS = (
 
 def chosen(names: str) -> list[System]:
     """The systems of these names, with the baselines and what they are compared with; all for ``""``."""
-    every = {system.name: system for system in systems()}
+    every = {name: system for system in systems() for name in (system.name, *system.same)}
     wanted = {name.strip() for name in names.split(",") if name.strip()}
     if unknown := wanted - every.keys():
         raise UserError(f"no system of the ledger is called '{min(unknown)}' (allowed: {', '.join(every)})")
-    needed = wanted | {every[name].against for name in wanted}
-    return [one for one in every.values() if not wanted or one.kind == "baseline" or one.name in needed]
+    needed = {name for one in wanted for name in (every[one].name, every[one].against)}
+    return [one for one in systems() if not wanted or one.kind == "baseline" or one.name in needed]
 
 
-def left(streams: Sequence[Stream], measured: Sequence[System], out: Path) -> Iterator[Job]:
+def left(
+    streams: Sequence[Stream], measured: Sequence[System], out: Path, seeds: Sequence[int] = SEEDS
+) -> Iterator[Job]:
     """The jobs that are not complete: stream by stream, and there seed by seed."""
     for stream in streams:
         jobs = []
         for system in measured:
             try:
-                layout, finals = laid_out(stream, system, SEEDS)
+                layout, finals = laid_out(stream, system, seeds)
                 jobs.append(jobs_of(layout, finals, out / stream.name))
             except UserError as error:
                 print(f"{stream.name} {system.name} cannot be laid out: {error}", flush=True)
@@ -110,23 +114,34 @@ def main(words: Sequence[str] | None = None) -> int:
         "--publish", action="store_true", help="write results/ledger/, figures and docs/ledger.md"
     )
     parser.add_argument("--page", action="store_true", help="write docs/ledger.md alone, without runs")
+    parser.add_argument("--rates", action="store_true", help="measure learning rates, results/ledger/rates/")
     options = parser.parse_args(words)
     if options.page:
         write_page()
         return 0
     streams = [one for one in STREAMS if not options.streams or one.name in options.streams.split(",")]
     try:
+        if options.rates:
+            _run([study.held_out(STREAMS[0])], study.tried(), options, study.SEEDS)
+            study.write_study(STREAMS[0], options.out, ROOT)
+            return 0
         measured = chosen(options.systems)
         if options.publish:
             publish([entry_of(one, measured, SEEDS, options.out) for one in streams])
         else:
-            jobs = list(left(streams, measured, options.out))
-            print(f"{len(measured)} systems, {len(jobs)} runs to do", flush=True)
-            work_through(jobs, options.workers, LIMIT, lambda line: print(line, flush=True))
+            _run(streams, measured, options, SEEDS)
     except UserError as error:
         print(f"every_system: {error}", file=sys.stderr)
         return 2
     return 0
+
+
+def _run(
+    streams: Sequence[Stream], measured: Sequence[System], options: argparse.Namespace, seeds: Sequence[int]
+) -> None:
+    jobs = list(left(streams, measured, options.out, seeds))
+    print(f"{len(measured)} systems, {len(jobs)} runs to do", flush=True)
+    work_through(jobs, options.workers, LIMIT, lambda line: print(line, flush=True))
 
 
 if __name__ == "__main__":

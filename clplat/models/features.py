@@ -19,6 +19,7 @@ __all__ = [
     "TextFeatures",
     "Wants",
     "checked_wants",
+    "given",
     "in_float",
 ]
 
@@ -104,6 +105,12 @@ class TextFeatures:
     def part(self, rows: Sequence[int]) -> TextFeatures:
         """The features of these texts."""
         return _part(self, rows)
+
+
+def given(features: ImageFeatures | TextFeatures) -> list[Tensor | None]:
+    """All that a tower gave, from which gradients may come back."""
+    known = vars(features)
+    return [known.get("pooled"), known.get("tokens"), known.get("states"), *known["hidden"][-1:]]
 
 
 def in_float(features: F) -> F:

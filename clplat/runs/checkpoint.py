@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -117,6 +118,8 @@ def save_state(path: Path, trainer: Trainer, weights: Weights, result: dict[str,
             "step": trainer.step,
             "flops": trainer.flops,
             "flops_per_step": dict(trainer.flops_per_step),
+            "flops_between": trainer.flops_between,
+            "passes": {"sum": dict(trainer.passes), "step": dict(trainer.passes_per_step)},
             "losses": trainer.losses,
             "weights": weights.tensors(),
             "trainable": [name for name, p in trainer.model.named_parameters() if p.requires_grad],
@@ -157,6 +160,9 @@ def _restore(state: dict[str, Any], trainer: Trainer, weights: Weights) -> None:
     trainer.strategy_plugin.held, trainer.drawn = state.get("held"), state.get("batches")
     trainer.resume_at(place, state["step"])
     trainer.flops, trainer.flops_per_step = state["flops"], state["flops_per_step"]
+    trainer.flops_between = state.get("flops_between", 0)  # which older checkpoints do not know
+    passes = state.get("passes", {"sum": {}, "step": {}})
+    trainer.passes, trainer.passes_per_step = Counter(passes["sum"]), passes["step"]
     trainer.losses = state["losses"]
     trainer.task.load_state_dict(state.get("loss", {}))  # losses of release 0.1.0 had none
     parameters = dict(named_tensors(trainer.model, trainer.task))

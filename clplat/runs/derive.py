@@ -24,12 +24,15 @@ from clplat.mechanisms.merging import Merges
 from clplat.mechanisms.weight_space import set_weights, weights_of
 from clplat.runs.experiment import Experiment
 from clplat.runs.load import config_of, put_version, version_file
+from clplat.runs.results import PASSES
 from clplat.runs.run_folder import RESULT, finished_result, locked_run_folder
 
 __all__ = ["derivations", "derive"]
 
 #: What a merge does not spend again: it is that of the run which trained the versions.
-INHERITED = ("training_flops", "optimizer_steps", "trainable_parameters", "exemplar_bytes")
+INHERITED = (
+    "training_flops", "domain_flops", *PASSES, "optimizer_steps", "trainable_parameters", "exemplar_bytes",
+)  # fmt: skip
 
 
 @dataclass(frozen=True)

@@ -15,6 +15,10 @@ from clplat.measures import zero_shot_series
 from clplat.runs.assembly import Assembly
 from clplat.training.trainer import Trainer
 
+#: Of a tower in a step, in pictures or texts of its batch.
+PASSES = tuple(
+    f"{tower}_{kind}" for tower in ("image", "text") for kind in ("forward", "backward", "no_grad")
+)
 #: The tables of a further view of the embeddings.
 _VIEW: dict[str, Any] = {"metrics": {}, "tags": {}, "baselines": {}, "ties": [], "compatibility": {}}
 
@@ -132,6 +136,8 @@ def add_costs(result: dict[str, Any], parts: Assembly, trainer: Trainer) -> None
     cost["trainable_parameters"] = max(cost.get("trainable_parameters", 0), trainable)
     cost["total_parameters"] = sum(p.numel() for p in parameters)
     cost["training_flops"] = trainer.flops
+    cost["domain_flops"] = trainer.flops_between
+    cost |= {name: round(trainer.passes[name] / max(1, trainer.step), 4) for name in PASSES}
     cost["optimizer_steps"] = trainer.step
     cost["exemplar_bytes"] = parts.strategy.memory_bytes()
     cost["state_bytes"] = parts.strategy.state_bytes()

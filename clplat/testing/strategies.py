@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 import math
 from collections.abc import Iterator
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -61,8 +62,9 @@ class StrategyContract(PlainPartContract[Strategy]):
 
     def _trainer(self) -> Any:
         """Of two epochs of two steps per experience."""
-        trainer = tiny_trainer(self.make(), self._retriever(), batch_size=12)
+        trainer: Any = tiny_trainer(self.make(), self._retriever(), batch_size=12)
         trainer.flops_per_step = {0: 0, 1: 0}  # to count them takes longer than a step
+        trainer.between_steps = nullcontext
         return trainer
 
     def _run(self) -> Run:

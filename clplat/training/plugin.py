@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import replace
 from typing import Any
 
@@ -109,7 +109,8 @@ class StrategyPlugin(SupervisedPlugin):  # type: ignore[misc]
             learner, experience = self.learner(strategy), strategy.experience
             learner.begin(experience.current_experience, epochs=strategy.train_epochs)
             strategy.adapted_dataset = experience.dataset  # until the template does, it holds the last one
-            self.strategy.before_experience(learner, experience)
+            with _between_steps(strategy):
+                self.strategy.before_experience(learner, experience)
 
     def after_train_dataset_adaptation(self, strategy: Any, **_: Any) -> None:
         chosen = self.strategy.training_set(strategy.experience)
@@ -149,7 +150,8 @@ class StrategyPlugin(SupervisedPlugin):  # type: ignore[misc]
         learner = self.learner(strategy)
         learner.begin_epoch(span.phase.name)
         if not getattr(strategy, "inside_epoch", False):
-            self.strategy.before_epoch(learner)
+            with _between_steps(strategy):
+                self.strategy.before_epoch(learner)
 
     def before_backward(self, strategy: Any, **_: Any) -> None:
         self.terms = self.strategy.loss(self.learner(strategy), strategy.mbatch, strategy.mb_output)
@@ -171,4 +173,11 @@ class StrategyPlugin(SupervisedPlugin):  # type: ignore[misc]
         for group, rate in zip(strategy.optimizer.param_groups, self._rates, strict=False):
             group["lr"] = rate
         self._rates = []
-        self.strategy.after_experience(self.learner(strategy), strategy.experience)
+        with _between_steps(strategy):
+            self.strategy.after_experience(self.learner(strategy), strategy.experience)
+
+
+def _between_steps(template: Any) -> AbstractContextManager[None]:
+    """Our template counts what is computed outside its steps."""
+    counted: AbstractContextManager[None] = getattr(template, "between_steps", nullcontext)()
+    return counted

@@ -2,17 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable
-from contextlib import nullcontext
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from contextlib import contextmanager, nullcontext
 
 import torch
 from torch import nn
 
+from clplat.data.batch import Batch
 from clplat.errors import UserError
 from clplat.flops import FlopCount
 from clplat.models.source import FeatureSource
 
-__all__ = ["autocast_dtype", "compile_blocks", "flops_of", "frozen_parts", "refuse_dead_tensors"]
+__all__ = [
+    "autocast_dtype",
+    "compile_blocks",
+    "counting",
+    "frozen_parts",
+    "in_batches",
+    "refuse_dead_tensors",
+]
 
 
 def autocast_dtype(precision: str, device: torch.device) -> torch.dtype | None:
@@ -108,13 +116,19 @@ def refuse_dead_tensors(
         )
 
 
-def flops_of(step: Callable[[], None], cache: FeatureSource | None, compiled: bool) -> int:
-    """Make one step; return the floating-point operations that it took."""
+@contextmanager
+def counting(cache: FeatureSource | None, compiled: bool) -> Iterator[FlopCount]:
+    """Inside, floating-point operations and passes are counted; afterwards the total is there."""
     # Operations of compiled code cannot be counted.
     eager = torch.compiler.set_stance("force_eager" if compiled else "default")
     # What is computed to be kept is no part of a step: the next one finds it.
     keeping = cache.counting() if cache is not None else nullcontext(lambda: 0)
     with eager, FlopCount() as counter, keeping as kept:
-        step()
-    total: int = counter.total - kept()
-    return total
+        yield counter
+    counter.total -= kept()
+
+
+def in_batches(passes: Mapping[str, int], batch: Batch) -> dict[str, float]:
+    """Rows that went through the towers, in pictures and texts of a batch: 1 is a pass."""
+    sizes = {"image": len(batch.pictures), "text": len(batch.texts)}
+    return {name: rows / max(1, sizes[name.partition("_")[0]]) for name, rows in passes.items()}

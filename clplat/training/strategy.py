@@ -61,6 +61,9 @@ class Strategy(Hooks):
     shares: ClassVar[bool] = True
     #: Slots that it fills itself or cannot share: a part there would train beside its own, and is refused.
     brings: ClassVar[tuple[str, ...]] = ()
+    #: The adapter whose plain training a comparison puts in place of what it brings, with its own options
+    #: that the adapter has too. Not needed where one of them is that adapter or prompt.
+    plain: ClassVar[str] = ""
     #: Its terms are all that is trained on: the slot ``loss`` is empty unless another is named.
     replaces_task_loss: ClassVar[bool] = False
     #: It looks at what was trained on when an experience is over, ``learner.data()``.

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from functools import partial
 from typing import Any
 
@@ -27,7 +29,7 @@ from clplat.training.loss_log import LossLog, Position
 from clplat.training.optimizer import hold_trainable, named_tensors, set_learning_rates
 from clplat.training.phases import Span
 from clplat.training.plugin import AvalancheLearner, StrategyPlugin
-from clplat.training.step import flops_of
+from clplat.training.step import counting, in_batches
 
 __all__ = ["RetrievalTemplate", "task_terms"]
 
@@ -68,6 +70,7 @@ class RetrievalTemplate(SupervisedTemplate):  # type: ignore[misc]
     steps_per_epoch: int
     sampler: Sampler
     flops: int
+    flops_per_step: dict[int, int]
     loss_log: LossLog
     strategy_plugin: StrategyPlugin
     #: The batches of this epoch.
@@ -77,6 +80,33 @@ class RetrievalTemplate(SupervisedTemplate):  # type: ignore[misc]
     _records: Sequence[Example]
     _stop_training: bool
     _trained: list[nn.Parameter]
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**options)
+        #: What strategies compute between steps.
+        self.flops_between = 0
+        self.passes_per_step: dict[int, dict[str, float]] = {}
+        self.passes: Counter[str] = Counter()
+
+    def _count(self, step: Callable[[], None]) -> None:
+        """Make a step, and find out what each step of this experience takes."""
+        with counting(self.model.cache, self.config.compile) as counter:
+            step()
+        number = self.position.experience
+        self.flops_per_step[number] = counter.total
+        self.passes_per_step[number] = in_batches(counter.passes, self.mbatch)
+
+    def _spend(self) -> None:
+        """A step was made."""
+        self.flops += self.flops_per_step[self.position.experience]
+        self.passes.update(self.passes_per_step.get(self.position.experience, {}))
+
+    @contextmanager
+    def between_steps(self) -> Iterator[None]:
+        """Inside, what is computed belongs to no step: a strategy's work once a domain or an epoch."""
+        with counting(self.model.cache, self.config.compile) as counter:
+            yield
+        self.flops_between += counter.total
 
     def train(self, experiences: Any, *args: Any, **more: Any) -> Any:
         """Train on one experience or on several; one without data changes nothing, and no hook sees it."""
@@ -194,7 +224,9 @@ class RetrievalTemplate(SupervisedTemplate):  # type: ignore[misc]
 
         if sampler.looks:
             with seeded(self.seed, "sampler", *place):
-                self.flops += flops_of(draw, self.model.cache, self.config.compile)
+                with counting(self.model.cache, self.config.compile) as counter:
+                    draw()
+                self.flops += counter.total
         else:
             draw()
         self._drawn_at = place

@@ -29,7 +29,6 @@ from clplat.training.plugin import StrategyPlugin
 from clplat.training.step import (
     autocast_dtype,
     compile_blocks,
-    flops_of,
     frozen_parts,
     idle_tensors,
     refuse_dead_tensors,
@@ -210,10 +209,8 @@ class Trainer(RetrievalTemplate):
                 if place.experience in self.flops_per_step and not (span.start and phase_begins):
                     self._one_step()
                 else:
-                    self.flops_per_step[place.experience] = flops_of(
-                        self._one_step, self.model.cache, self.config.compile
-                    )
-            self.flops += self.flops_per_step[place.experience]
+                    self._count(self._one_step)
+            self._spend()
             self.position = Position(place.experience, place.epoch, place.iteration + 1)
             if self.on_step is not None:
                 self.on_step(self)

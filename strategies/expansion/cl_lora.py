@@ -61,6 +61,7 @@ class CLLoRA(Strategy):
     """
 
     any_module = False
+    plain = "lora"
     brings = ("adapter", "prompt")
     stores = "weights"
     terms = ("distill", "orthogonality")

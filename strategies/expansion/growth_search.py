@@ -61,6 +61,7 @@ class GrowthSearch(Strategy):
     """
 
     any_module = False
+    plain = "lora"
     brings = ("adapter", "prompt")
     state = ("grown",)
 

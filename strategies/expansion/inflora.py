@@ -56,6 +56,7 @@ class InfLoRA(Strategy):
     """
 
     any_module = False
+    plain = "lora"
     brings = ("adapter", "prompt")
     stores = "statistics"
     reads_data = True

@@ -50,6 +50,7 @@ class LoRAPerDomain(Strategy):
 
     any_module = False
     stores = "weights"
+    plain = "lora"
     brings = ("adapter", "prompt")
     routes = True
 

@@ -58,6 +58,7 @@ class MultipletUpcycling(Strategy):
     """
 
     any_module = False
+    plain = "upcycled"
     brings = ("adapter", "prompt")
     state = ("_attached", "_stage", "_labels")
 

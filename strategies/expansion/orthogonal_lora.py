@@ -46,6 +46,7 @@ class OrthogonalLoRA(Strategy):
     """
 
     any_module = False
+    plain = "lora"
     brings = ("adapter", "prompt")
     terms = ("orthogonality",)
     state = ("_domains",)

@@ -47,6 +47,7 @@ class SDLoRA(Strategy):
     """
 
     any_module = False
+    plain = "lora"
     brings = ("adapter", "prompt")
     state = ("_domains", "_magnitudes")
 

@@ -11,31 +11,37 @@ from clplat.files import read_json, write_json, write_text
 from clplat.tables.text import markdown, mean_text
 from sweeps.ledger.figure import draw
 from sweeps.ledger.reasons import read_reasons
+from sweeps.ledger.study import read_study, section
 
 __all__ = ["ROOT", "page", "publish", "read_entries", "table", "write_page"]
 
 ROOT = Path(__file__).resolve().parents[2]
 HEAD = (
     "system", "family", "final", "95 %", "forgets", "learns", "against", "difference", "trained", "kept",
-    "passes", "CPU s", "n",
+    "rate", "passes", "CPU s", "n",
 )  # fmt: skip
 TEXT = """# Ledger of all systems
 
 <!-- Written by `python sweeps/every_system.py --publish` from results/ledger/ and, without runs, anew by
 `--page`; do not edit. -->
 
-Every recipe about a stream of domains, run side by side at equal budget: the same triplets, epochs, batch
-size and learning rate, whatever the paper uses, and the recipe's own options. Small streams and small models:
-they show that a system works and what it costs, not how it ranks at its paper's size. A recipe that lands
-joins by the rule in `sweeps/ledger/systems.py`.
+Every recipe about a stream of domains, run side by side at equal budget: the same triplets, epochs and batch
+size, whatever the paper uses, and the recipe's own options. Small streams and small models: they show that a
+system works and what it costs, not how it ranks at its paper's size. A recipe that lands joins by the rules
+in `sweeps/ledger/systems.py`, `twins.py` and `rates.py`.
 
 - **final**: the primary metric after the last domain, percent, mean over domains and replicates; **95 %** its
   interval over trainings and queries ([statistics.md](statistics.md)). Seed i runs in order i modulo 2.
 - **forgets**: a domain's best value since its training minus its last one, points; **learns**: its value
   right after its training.
-- **against**: its twin, the same parts plainly trained (`naive, as NAME` where they differ from those of
-  `naive`); **difference**: final minus the twin's, points, paired by seed, order and query; a star where its
-  95 % interval leaves 0 out, not corrected for the number of systems: of a hundred equal ones five have it.
+- **against**: plain training of the same parts. Of a strategy: `naive` with them, also with the adapter or
+  prompt that it brings itself. Of a part that is the whole idea: the same without it, such as one expert in
+  place of many; where that leaves nothing, whole towers, or behind frozen towers `linear_probe`. Of what
+  trains nothing: `frozen`. Twins, `naive, as NAME`, stand against `naive` as the baselines do.
+  **difference**: final minus that of the twin, points, paired by seed, order and query; a star where its 95 %
+  interval leaves 0 out, not corrected for the number of systems: of a hundred equal ones five have it.
+- **rate**: learning rate, one for each kind of what is trained ([below](#learning-rates)), that a row shares
+  with its twin; a recipe that names one keeps it.
 - **trained**: most numbers trained at once; **kept**: exemplars and state beside the model, in bytes.
 - **passes**: floating-point operations of a step, of those of the twin, mean over the stream: a batch forward
   and backward is 1, a further forward pass about a third. What comes out of the feature store costs nothing.
@@ -66,7 +72,11 @@ def read_entries(root: Path = ROOT) -> list[dict[str, Any]]:
 
 def page(entries: Sequence[Mapping[str, Any]]) -> str:
     """The page in Markdown."""
-    return "\n".join([TEXT, *("\n".join(_section(entry)) for entry in entries)]).rstrip() + "\n"
+    sections = [_section(entry) for entry in entries]
+    return (
+        "\n".join([TEXT, *("\n".join(lines) for lines in [*sections, section(read_study(ROOT))])]).rstrip()
+        + "\n"
+    )
 
 
 def _section(entry: Mapping[str, Any]) -> list[str]:
@@ -111,20 +121,34 @@ def _cells(row: Mapping[str, Any]) -> list[str]:
     change = f"{difference['mean']:+.1f}{'*' if apart else ''}" if difference else "–"
     kept = (_mean(found["exemplar_bytes"]) or 0.0) + costs["state_bytes"]
     return [
-        f"`{row['system']}`" if row["kind"] == "recipe" else row["system"],
+        _named(row),
         row["family"].replace("_", " ") or ("–" if row["kind"] == "twin" else "baseline"),
         mean_text(score["mean"], 1, score["sd"]),
         f"{score['low']:.0f} to {score['high']:.0f}",
         mean_text(_mean(found["forgetting"]), 1),
         mean_text(_mean(found["plasticity"]), 1),
-        row["against"] if difference else "–",
+        _against(row),
         change,
         _short(_mean(found["trainable_parameters"])),
         _short(kept),
+        f"{row['rate']:g}",
         "–" if row["passes"] is None else f"{row['passes']:.2f}",
         mean_text(row["cpu_seconds"], 0),
         str(row["n"]),
     ]
+
+
+def _named(row: Mapping[str, Any]) -> str:
+    """The name of a row, and of the recipes that are the same."""
+    own = f"`{row['system']}`" if row["kind"] == "recipe" else row["system"]
+    return ", ".join([own, *(f"`{name}`" for name in row["same"])])
+
+
+def _against(row: Mapping[str, Any]) -> str:
+    if row["system"] == row["against"]:
+        return "–"
+    name = row["against"].removeprefix("naive, ")
+    return name or "nothing is plainer"
 
 
 def _lower(rows: Sequence[Mapping[str, Any]]) -> list[str]:

@@ -15,6 +15,7 @@ from clplat.provenance import library_versions
 from clplat.runs.run_folder import RESULT
 from clplat.sweep.rows import Row, row_of
 from sweeps.ledger.jobs import Stream, jobs_of, laid_out, state_of
+from sweeps.ledger.rates import RATES
 from sweeps.ledger.systems import System
 
 __all__ = ["entry_of"]
@@ -68,21 +69,21 @@ def _measured(stream: Stream, system: System, seeds: Sequence[int], out: Path) -
     return _Measured(system, row, [*done.values()], states)
 
 
-def _reference(measured: Mapping[str, _Measured], name: str) -> str:
-    """What a system is compared with: its twin, or naive where that has not run."""
-    against = measured[name].system.against
-    return against if against in measured and measured[against].row is not None else "naive"
+def _reference(measured: Mapping[str, _Measured], name: str) -> _Measured | None:
+    """What a system is compared with, if that has run; ``naive`` with itself."""
+    found = measured.get(measured[name].system.against)
+    return None if found is None or found.row is None else found
 
 
 def _differences(measured: Mapping[str, _Measured]) -> dict[str, tuple[int, Difference]]:
     """System -> replicates in common with what it is compared with, and the difference of their scores."""
     pairs: dict[str, tuple[Row, Row, list[Any]]] = {}
     for name, one in measured.items():
-        other = measured[_reference(measured, name)].row
-        if one.row is None or other is None or other is one.row:
+        other = _reference(measured, name)
+        if one.row is None or other is None or other.row is None or other is one:
             continue
-        if keys := [key for key in one.row.replicates if key in other.replicates]:
-            pairs[name] = one.row, other, keys
+        if keys := [key for key in one.row.replicates if key in other.row.replicates]:
+            pairs[name] = one.row, other.row, keys
     found = paired_differences(
         [
             ([a.replicates[key] for key in keys], [b.replicates[key] for key in keys])
@@ -102,6 +103,10 @@ def _row(
         "kind": system.kind,
         "family": system.family,
         "extra": list(system.extra),
+        "same": list(system.same),
+        "trains": system.trains,
+        "rate": system.raw.get("train", {}).get("lr", RATES["towers"]),
+        "against": system.against,
         "n": len(one.results),
         "failed": [state["why"] for state in one.states if state["state"] == "failed"],
         "missing": 0 if len(states) < seeds else sum(state in ("missing", "begun") for state in states),
@@ -115,11 +120,10 @@ def _row(
         n, found = difference
         compared = {key: round(getattr(found, key), 4) for key in ("mean", "low", "high", "p")} | {"n": n}
     return row | {
-        "against": reference,
         "score": one.row.plain["score"],
         "measures": {key: one.row.plain["measures"][key] for key in MEASURES},
         "costs": {key: round(value) for key, value in costs.items()},
-        "passes": _passes(one, measured[reference]),
+        "passes": None if reference is None else _passes(one, reference),
         "cpu_seconds": round(statistics.fmean(seconds), 1) if seconds else None,
         "difference": compared,
     }

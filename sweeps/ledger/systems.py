@@ -1,22 +1,25 @@
-"""Which systems the ledger measures: baselines, every recipe about a stream of domains, and naive twins.
+"""Which systems the ledger measures: baselines, every recipe about a stream of domains, and plain twins.
 
 Nothing is listed by hand. A recipe belongs here when its family is one of `FAMILIES`, or when its strategy is
-more than plain training; one that lands later joins by itself.
+more than plain training; one that lands later joins by itself. `sweeps.ledger.twins` says what it is compared
+with, `sweeps.ledger.rates` at which learning rate.
 """
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from typing import Any
 
-from clplat import registry
 from clplat.config.raw import merge
 from clplat.config.recipes import Recipe, recipes
-from clplat.roles import role_of
+from clplat.config.resolve import resolve
+from sweeps.ledger.rates import Kind, kind_of, name_in, rated
+from sweeps.ledger.twins import twin
 
-__all__ = ["BASELINES", "FAMILIES", "System", "about_streams", "extra_inputs", "systems", "twin"]
+__all__ = ["BASELINES", "FAMILIES", "System", "about_streams", "extra_inputs", "systems"]
 
 #: Families of recipes whose idea is a memory, a regulariser, a teacher, a projection, a merge, growth or a
 #: route, and what papers about streams compare with.
@@ -41,9 +44,11 @@ class System:
         name: of the recipe, of the baseline's strategy, or ``naive, as RECIPE``.
         kind: ``baseline``, ``recipe`` or ``twin``.
         raw: its configuration, to lie on that of a stream.
-        against: name of the system that it is compared with: plain training of the same parts.
+        against: name of the system that it is compared with; empty where there is nothing plainer.
         family: of the recipe.
         extra: inputs beyond those of the other systems.
+        same: further recipes that are this very configuration.
+        trains: what shares its learning rate with it.
     """
 
     name: str
@@ -52,6 +57,8 @@ class System:
     against: str = "naive"
     family: str = ""
     extra: tuple[str, ...] = ()
+    same: tuple[str, ...] = ()
+    trains: Kind = "towers"
 
 
 def about_streams(one: Recipe) -> bool:
@@ -63,43 +70,49 @@ def about_streams(one: Recipe) -> bool:
         [True, True, False, False]
     """
     return one.family in FAMILIES or (
-        one.family != "streams" and _name(one.config, "strategy") not in ("naive", "frozen")
+        one.family != "streams" and name_in(one.config, "strategy") not in ("", "naive", "frozen")
     )
 
 
 @cache
 def systems() -> tuple[System, ...]:
-    """All of them: the baselines first, then each twin before the recipes that are compared with it."""
-    found = {name: System(name, "baseline", {"strategy": name}) for name in BASELINES}
-    plain = {_key(found["naive"].raw): "naive"}
+    """All of them: the baselines first, and each after what it is compared with."""
+    found = {name: System(name, "baseline", {"strategy": {"name": name}}) for name in BASELINES}
+    written = {_key(system.raw): name for name, system in found.items()}
+    plain: dict[str, dict[str, Any]] = {}
     for one in filter(about_streams, recipes()):
-        raw = twin(one.config)
-        against = "naive" if raw is None else plain.setdefault(_key(raw), f"naive, as {one.name}")
-        if raw is not None and against not in found and _key(raw) != _key(one.config):
-            found[against] = System(against, "twin", raw)
-        found[one.name] = System(
-            one.name, "recipe", one.config, against, one.family, tuple(extra_inputs(one.config))
-        )
-    return tuple(found.values())
+        other = twin(one.config)
+        kind = kind_of(other or one.config)
+        raw = rated(one.config, kind)
+        name = written.setdefault(_key(raw), one.name)
+        if name != one.name:
+            found[name] = replace(found[name], same=(*found[name].same, one.name))
+            continue
+        found[name] = System(name, "recipe", raw, "", one.family, tuple(extra_inputs(raw)), (), kind)
+        if other is not None:
+            plain[name] = rated(other, kind)
+    return tuple(_compared(found, plain).values())
 
 
-def twin(config: Mapping[str, Any]) -> dict[str, Any] | None:
-    """The same with plain training as its strategy; None where that would train other parts, or nothing.
-
-    Example:
-        >>> twin({"adapter": {"name": "lora"}, "strategy": {"name": "patch", "alpha": 0.5}})
-        {'adapter': {'name': 'lora'}, 'strategy': {'name': 'naive'}}
-    """
-    for name in _name(config, "strategy").split(","):
-        brings = registry.tag("strategies", name, "brings", ())
-        if (
-            brings
-            or not registry.tag("strategies", name, "trains", True)
-            or role_of({"strategy": name}) != "method"
-        ):
-            return None
-    kept = {slot: part for slot, part in config.items() if slot != "reference"}  # which strategies alone read
-    return {**kept, "strategy": {"name": "naive"}}
+def _compared(found: Mapping[str, System], plain: Mapping[str, Mapping[str, Any]]) -> dict[str, System]:
+    """The systems with the twins that some of them need, one for all of equal parts."""
+    meant = {
+        _meant(one.raw): name for name, one in found.items() if one.kind == "baseline" or name not in plain
+    }
+    written: dict[str, str] = {}
+    ordered = {name: one for name, one in found.items() if one.kind == "baseline"}
+    for name, one in found.items():
+        if name not in plain:
+            ordered.setdefault(name, one)
+            continue
+        key = _key(plain[name])
+        if key not in written:
+            written[key] = meant.setdefault(_meant(plain[name]), f"naive, as {name}")
+        against = written[key]
+        twin_of = System(against, "twin", plain[name], trains=one.trains)
+        ordered.setdefault(against, found.get(against, twin_of))
+        ordered[name] = replace(one, against=against)
+    return ordered
 
 
 def extra_inputs(config: Any) -> list[str]:
@@ -112,15 +125,16 @@ def extra_inputs(config: Any) -> list[str]:
     found = [said for slot, said in _SLOTS.items() if isinstance(config, Mapping) and slot in config]
     for key, value in config.items() if isinstance(config, Mapping) else ():
         if key != "backbone":  # whatever a strategy calls its teacher
-            found += [_TEACHERS[name] for name in _name(config, key).split(",") if name in _TEACHERS]
+            found += [_TEACHERS[name] for name in name_in(config, key).split(",") if name in _TEACHERS]
             found += extra_inputs(value)
     return list(dict.fromkeys(found))
 
 
-def _name(config: Mapping[str, Any], slot: str) -> str:
-    given = config.get(slot, "naive" if slot == "strategy" else "")
-    return str(given.get("name", "") if isinstance(given, Mapping) else given)
-
-
 def _key(raw: Mapping[str, Any]) -> str:
+    """A configuration as it is written."""
     return repr(sorted(merge({"adapter": {"name": "full"}}, raw).items(), key=str))
+
+
+def _meant(raw: Mapping[str, Any]) -> str:
+    """A configuration with all that it leaves to defaults."""
+    return json.dumps(resolve(raw).as_dict(), sort_keys=True, default=str)

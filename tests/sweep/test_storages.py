@@ -155,6 +155,7 @@ def test_errors_are_one_line_without_the_password(
     nobody = f"127.0.0.1:{port}"
     here = f"127.0.0.1:{postgres.port}"
     monkeypatch.setitem(sys.modules, "psycopg", None)
+    monkeypatch.setattr("clplat.tuning.storage.PATIENCE", 1)  # second, for the proxy that is not there
     cases = {
         f"postgresql://ann:s3cret@{nobody}/optuna": ("cannot be opened", "refused"),
         f"postgresql://locked:s3cret@{here}/postgres": ("cannot be opened", "password authentication failed"),

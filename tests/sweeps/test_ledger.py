@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from clplat import registry
 from clplat.config.recipes import recipes
 from clplat.config.resolve import resolve
 from clplat.errors import UserError
@@ -18,9 +19,12 @@ from sweeps.ledger import page as ledger_page
 from sweeps.ledger.fingerprints import fingerprint, sources
 from sweeps.ledger.jobs import Job, Stream, jobs_of, laid_out, perform, state_of
 from sweeps.ledger.page import ROOT, page, publish, read_entries
+from sweeps.ledger.rates import RATES, name_in
 from sweeps.ledger.reasons import read_reasons
 from sweeps.ledger.rows import entry_of
-from sweeps.ledger.systems import BASELINES, FAMILIES, System, systems, twin
+from sweeps.ledger.study import best, means, read_study
+from sweeps.ledger.systems import BASELINES, FAMILIES, System, systems
+from sweeps.ledger.twins import twin
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -28,10 +32,14 @@ pytestmark = pytest.mark.usefixtures("one_thread")
 # -- which systems ----------------------------------------------------------------------------
 
 
+def _names(system: System) -> tuple[str, ...]:
+    return (system.name, *system.same)
+
+
 def test_every_recipe_about_a_stream_is_in_the_ledger_by_its_family_or_strategy() -> None:
     every = {system.name: system for system in systems()}
     assert list(every)[: len(BASELINES)] == list(BASELINES)
-    held = {name for name, system in every.items() if system.kind == "recipe"}
+    held = {name for system in systems() if system.kind == "recipe" or system.same for name in _names(system)}
     assert {one.name for one in recipes() if one.family in FAMILIES} <= held
     assert {"bct_like", "ft_clip", "hot_refresh"} <= held, "by their strategy"
     assert not {"maple", "lora", "slerp", "products"} & held
@@ -41,16 +49,70 @@ def test_each_is_compared_with_plain_training_of_the_same_parts() -> None:
     every = {system.name: system for system in systems()}
     place = {name: i for i, name in enumerate(every)}
     for name, system in every.items():
-        assert system.kind == "baseline" or place[system.against] < place[name], (
+        assert system.kind == "baseline" or not system.against or place[system.against] < place[name], (
             "what it is compared with runs first"
         )
     assert every["er"].against == every["ewc"].against == "naive"
     assert every[every["c_clip"].against].raw["adapter"] == {"name": "lora"}
     twins = [repr(system.raw) for system in systems() if system.kind == "twin"]
     assert len(twins) == len(set(twins)) > 5, "one for all of equal parts"
-    assert every["coda_prompt"].against == "naive", "the strategy brings what is trained"
+    assert every["mode_like"].against == every["dar"].against == every["ogd"].against, (
+        "also if spelt otherwise"
+    )
     assert "reference" not in every[every["zscl"].against].raw
-    assert twin({"strategy": "frozen"}) is None and twin({"strategy": "naive"}) is None
+    assert twin({"strategy": "naive"}) is None and every["linear_probe"].against == "", "nothing is plainer"
+
+
+def test_what_a_strategy_brings_is_plainly_trained_in_its_twin() -> None:
+    every = {system.name: system for system in systems()}
+    brought = {
+        name: every[every[name].against].raw
+        for name, system in every.items()
+        if any(
+            registry.tag("strategies", one, "brings", ())
+            for one in name_in(system.raw, "strategy").split(",")
+        )
+    }
+    assert len(brought) >= 14
+    for name, raw in brought.items():
+        assert name_in(raw, "strategy") == "naive" and every[name].against != "naive", name
+        assert name_in(raw, "adapter") not in ("none", "full") or name_in(raw, "prompt"), name
+    assert brought["o_lora"]["adapter"]["lora_alpha"] == 32 and brought["o_lora"]["adapter"]["r"] == 8
+    assert brought["cl_lora"]["adapter"]["towers"] == "image"
+    assert brought["clip_moe"]["adapter"]["experts"] == 4
+    assert brought["coda_prompt"]["prompt"]["components"] == 10
+    assert brought["unified_lifelong"]["adapter"]["name"] == "full", "with the prompt beside the towers"
+
+
+def test_plain_training_of_a_part_is_compared_with_less_than_that_part() -> None:
+    every = {system.name: system for system in systems()}
+    assert every[every["moe_adapters"].against].raw["adapter"]["experts"] == 1
+    assert every[every["l2p"].against].raw["prompt"] == every["l2p"].raw["prompt"] | {"size": 5}
+    assert every["osft"].against == every["g_stack"].against == "naive", "they change whole weights"
+    assert every["dkvb"].against == "linear_probe" and every["ranpac"].against == "frozen"
+
+
+def test_what_is_the_same_configuration_is_one_row() -> None:
+    every = {system.name: system for system in systems()}
+    assert every["cumulative"].same == ("joint",) and "joint" not in every
+    assert {system.name for system in every_system.chosen("joint")} == set(BASELINES)
+
+
+def test_rows_of_a_kind_share_the_rate_that_the_study_chose() -> None:
+    assert {kind: best(rates) for kind, rates in means(read_study(ROOT)).items()} == RATES
+    every = {system.name: system for system in systems()}
+    own = {one.name for one in recipes() if "lr" in one.config.get("train", {})}
+    for system in systems():
+        rate = system.raw.get("train", {}).get("lr", RATES["towers"])
+        assert rate == RATES[system.trains] or own & {system.name, system.name.removeprefix("naive, as ")}
+        against = every.get(system.against, system)
+        assert system.kind != "recipe" or against.trains == system.trains
+    assert every["o_lora"].trains == every["moe_adapters"].trains == "low rank"
+    assert (
+        every["l2p"].trains == "prompts" and every["linear_probe"].trains == every["ship"].trains == "layers"
+    )
+    assert every["clip_up_moe"].trains == every["sdc"].trains == "towers"
+    assert "train" not in every["er"].raw, "whole towers are trained at the rate of the stream"
 
 
 def test_further_inputs_are_named() -> None:

@@ -16,8 +16,9 @@ from clplat.runs.checkpoint import Weights, load_state, save_state
 from clplat.testing import tiny_collate, tiny_domains, tiny_retriever
 from clplat.testing.checks import difference
 from clplat.testing.runs import everything, finish, tiny_stream, tiny_trainer
+from clplat.training.strategy import Strategy
 from clplat.training.trainer import Trainer
-from strategies import Naive, Replay
+from strategies import AGEM, Distill, Naive, Replay
 
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning")
 
@@ -56,6 +57,44 @@ def test_replay_keeps_the_declared_batch_size() -> None:
     assert trainer.flops_per_step[1] > 1.3 * trainer.flops_per_step[0]
 
 
+@pytest.mark.parametrize(
+    ("strategy", "more"),
+    [
+        (Naive(), {}),
+        (Replay(size=12, batch_size=8), {"image_forward": 1, "image_backward": 1, "text_forward": 1}),
+        (AGEM(size=12, batch_size=4), {"image_forward": 0.5, "image_backward": 0.5}),
+        (Distill(), {"image_no_grad": 1, "text_no_grad": 1, "image_forward": 0}),
+    ],
+)
+def test_passes_of_the_towers_are_those_of_the_formula(strategy: Strategy, more: dict[str, float]) -> None:
+    """A batch forward and backward, and in the second experience what the strategy adds to that."""
+    trainer = finish(tiny_trainer(strategy, tiny_retriever(Full()), epochs=1), cuts=()).trainer
+    assert trainer.passes_per_step[0].get("image_forward") == 1
+    plain = {f"{tower}_{way}": 1.0 for tower in ("image", "text") for way in ("forward", "backward")}
+    found = trainer.passes_per_step[1]
+    assert {name: found[name] - plain.get(name, 0.0) for name in more} == more
+    assert found.keys() - plain.keys() == more.keys() - plain.keys()
+    assert trainer.passes["image_forward"] == 3 * (1 + found["image_forward"]), "three steps of each"
+    assert trainer.flops_between == 0
+
+
+def test_what_is_computed_between_steps_is_counted_apart() -> None:
+    """Two passes over 24 examples, forward and backward, as a step of 8 is."""
+
+    class Looks(Naive):
+        def after_experience(self, learner: Any, experience: Any) -> None:
+            for _batch, outputs in learner.passes(learner.data(), 12, grad=True):
+                outputs.query.sum().backward()
+
+    plain, looks = (
+        finish(tiny_trainer(each, tiny_retriever(Full()), epochs=1), cuts=()).trainer
+        for each in (Naive(), Looks())
+    )
+    assert (looks.flops, looks.passes) == (plain.flops, plain.passes) and plain.flops_between == 0
+    a_row = plain.flops_per_step[0] / 8
+    assert 0.6 * a_row * 24 * 2 < looks.flops_between < 1.1 * a_row * 24 * 2
+
+
 # -- resume ------------------------------------------------------------------------------------------------
 
 
@@ -86,6 +125,7 @@ def test_a_run_that_is_cut_ends_with_the_same_bits(at: int, more: dict[str, Any]
     assert load_state(path, again, Weights(again.model)) == {"row": [1.0, None]}
     again.train(tiny_stream()[again.position.experience :], eval_streams=[])
     assert again.losses == whole.losses and (again.step, again.flops) == (whole.step, whole.flops)
+    assert (again.passes, again.flops_between) == (whole.passes, whole.flops_between)
     assert not difference(everything(again), everything(whole))
     left = 8 * (12 - at)
     memories = 10 * (2 - again.position.experience) + 10 * 2

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from torch import Tensor
 
@@ -32,6 +32,9 @@ class Adapter:
     #: Regular expressions of the names of trained tensors that, with default options, change no output: their
     #: gradient is zero. Computed, it is a rounding error, exactly zero on one processor and not on another.
     without_effect: ClassVar[tuple[str, ...]] = ()
+    #: Options with which its idea is gone and its weights are plainly trained, for comparisons; a text is the
+    #: value of the option of that name.
+    plain: ClassVar[Mapping[str, Any]] = {}
 
     def attach(self, backbone: Backbone, name: str = "default") -> list[str]:
         """Install the adapter under ``name`` and make it the active one; return the names that it trains."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from functools import partial
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 import torch
 from torch import Tensor, nn
@@ -49,6 +49,7 @@ class MoEAdapter(Adapter):
     """
 
     mergeable = False
+    plain: ClassVar[dict[str, Any]] = {"experts": 1, "k": 1, "balance": 0.0}
 
     def __init__(
         self,
@@ -81,8 +82,7 @@ class MoEAdapter(Adapter):
             return _Bottlenecks(self.experts, self.k, self.rank, block.ln_2.normalized_shape[0])
 
         options = {key: getattr(self, key) for key in ("experts", "k", "rank", "towers", "balance")}
-        entry = {"method": "moe", "options": options}
-        return install_experts(backbone, name, entry, make, self._losses, self.towers)
+        return install_experts(backbone, name, "moe", options, make, self._losses, self.towers)
 
     def _losses(self, route: Route) -> dict[str, Tensor]:
         return {"balance": self.balance * variation(route[1])} if self.balance else {}

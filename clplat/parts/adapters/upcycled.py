@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Sequence
-from typing import Annotated, Any, Literal, cast
+from typing import Annotated, Any, ClassVar, Literal, cast
 
 from torch import Tensor, nn
 
@@ -57,6 +57,7 @@ class Upcycled(Adapter):
     """
 
     mergeable = False
+    plain: ClassVar[dict[str, Any]] = {"experts": 1, "k": 1, "balance": 0.0, "z": 0.0}
 
     def __init__(
         self,
@@ -92,8 +93,10 @@ class Upcycled(Adapter):
             return _Copies(dense, self.experts, self.k, block.ln_2.normalized_shape[0])
 
         names = ("experts", "k", "every", "towers", "balance", "z")
-        entry = {"method": "upcycled", "options": {key: getattr(self, key) for key in names}}
-        return install_experts(backbone, name, entry, make, self._losses, self.towers, self.every)
+        options = {key: getattr(self, key) for key in names}
+        return install_experts(
+            backbone, name, "upcycled", options, make, self._losses, self.towers, self.every
+        )
 
     def _losses(self, route: Route) -> dict[str, Tensor]:
         logits, _ = route

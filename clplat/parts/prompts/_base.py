@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any, ClassVar
+
 from clplat.models.backbone import Backbone
 from clplat.models.prompt import TowerPrompt
 
@@ -13,6 +16,9 @@ class Prompt:
 
     The constructor is the configuration; `attach` returns the names of the parameters that it trains.
     """
+
+    #: As of an adapter: options with which its idea is gone.
+    plain: ClassVar[Mapping[str, Any]] = {}
 
     def attach(self, backbone: Backbone) -> list[str]:
         raise NotImplementedError

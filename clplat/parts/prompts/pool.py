@@ -13,9 +13,10 @@ from clplat.config.space import Choice, Float, Int
 from clplat.errors import UserError
 from clplat.models.backbone import Backbone
 from clplat.models.features import POOLED, ImageFeatures, TextFeatures
-from clplat.models.prompt import Prefix, TowerPrompt
+from clplat.models.prompt import TowerPrompt
 from clplat.parts.prompts._base import Prompt
 from clplat.parts.prompts._chosen_texts import ChosenTexts, nearest_centres, put_centres
+from clplat.parts.prompts._taken import Taken
 from clplat.parts.prompts.context import check_room
 
 __all__ = ["PoolPrompt"]
@@ -48,7 +49,7 @@ class PoolPrompt(Prompt):
         words: vectors of a prompt of the text tower beside each, which goes with the picture that a text
             modifies; 0: pictures alone are prompted. Texts alone go by centroids of texts.
         pull: weight of the pull, for trained keys.
-        scale: vectors are drawn evenly between its negative and itself.
+        scale: vectors are drawn evenly between its negative and itself; few steps turn small ones alone.
         inherit: vectors of a growth start as those of the one before; otherwise they are drawn.
 
     Raises:
@@ -71,12 +72,14 @@ class PoolPrompt(Prompt):
 
     #: With one pool for each domain, which one a picture takes can be right or wrong.
     routes: ClassVar[bool] = True
+    #: Every picture gets all of them.
+    plain: ClassVar[dict[str, Any]] = {"size": "top"}
 
     def __init__(
         self,
         size: Annotated[int, Int(1, 20, log=True)] = 10,
-        top: Annotated[int, Int(1, 5)] = 5,
-        length: Annotated[int, Int(1, 10)] = 5,
+        top: Annotated[int, Int(1, 5)] = 2,
+        length: Annotated[int, Int(1, 10)] = 2,
         form: Annotated[Literal["tokens", "prefix"], Choice("tokens", "prefix")] = "tokens",
         first: int = 0,
         depth: int = 1,
@@ -85,7 +88,7 @@ class PoolPrompt(Prompt):
         centres: int = 5,
         words: int = 0,
         pull: Annotated[float, Float(0.01, 1.0, log=True)] = 0.1,
-        scale: Annotated[float, Float(0.01, 2.0, log=True)] = 1.0,
+        scale: Annotated[float, Float(0.003, 1.0, log=True)] = 0.03,
         inherit: bool = False,
     ) -> None:
         if min(size, top, length, depth, centres) < 1 or min(first, general, words) < 0:
@@ -185,7 +188,7 @@ class _Pool(TowerPrompt):
         if self.training and torch.is_grad_enabled() and not self.centred:
             self.pulls.append(best.sum(1))
         taken = vectors[:, chosen].transpose(0, 1).flatten(2, 3)  # (B, depth, top * places, W)
-        return _Taken(taken, self.general, self.tokens, self.first, self.length, chosen.shape[1])
+        return Taken(taken, self.general, self.tokens, self.first, self.length, chosen.shape[1])
 
     def shares(self, own: ImageFeatures | TextFeatures) -> tuple[Tensor, Sequence[int]]:
         scores = self.scores(normalize(own.pooled.float(), dim=-1))
@@ -225,32 +228,3 @@ class _Grown(nn.Module):
             self.register_buffer("centres", torch.zeros(centres, joint))
         else:
             self.keys = nn.Parameter(torch.empty(size, joint).uniform_(-1, 1))
-
-
-class _Taken(TowerPrompt):
-    """The prompts of one pass."""
-
-    def __init__(
-        self, taken: Tensor, general: Tensor | None, tokens: bool, first: int, length: int, top: int
-    ) -> None:
-        super().__init__()
-        self.taken, self.shared, self.tokens = taken, general, tokens
-        self.first, self.length, self.top = first, length, top
-
-    def forward(self, layer: int) -> Tensor | None:
-        return self.taken[:, layer] if self.tokens and layer < self.taken.shape[1] else None
-
-    def prefix(self, layer: int) -> Prefix | None:
-        found: list[tuple[Tensor, Tensor]] = []
-        if self.shared is not None and layer < len(self.shared):
-            keys, values = self.shared[layer].expand(len(self.taken), -1, -1).chunk(2, dim=1)
-            found.append((keys, values))
-        own = layer - self.first
-        if not self.tokens and 0 <= own < self.taken.shape[1]:
-            # Of each prompt the first half are keys.
-            count, width = len(self.taken), self.taken.shape[-1]
-            keys, values = self.taken[:, own].view(count, self.top, -1, width).chunk(2, dim=2)
-            found.append((keys.flatten(1, 2), values.flatten(1, 2)))
-        if not found:
-            return None
-        return torch.cat([k for k, _ in found], dim=1), torch.cat([v for _, v in found], dim=1)

@@ -1,0 +1,53 @@
+"""One learning rate for each kind of what is trained: what suits whole towers teaches a low rank nothing.
+
+Equal budget means the same triplets, epochs and batches. Rows of one kind, and what they are compared with,
+share a rate, which `sweeps.ledger.study` chose; a recipe that names a rate of its own keeps it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Literal
+
+from clplat.config.raw import merge
+from clplat.config.slots import options_of
+
+__all__ = ["KINDS", "RATES", "Kind", "kind_of", "name_in", "rated"]
+
+Kind = Literal["towers", "low rank", "prompts", "layers"]
+KINDS: dict[Kind, str] = {
+    "towers": "weights of the towers as they are, or copies of them",
+    "low rank": "adapters with a rank or a narrow middle, on frozen towers",
+    "prompts": "prompts, on frozen towers",
+    "layers": "composers, heads and readouts behind frozen towers",
+}
+#: That of the towers is what every run has that names none.
+RATES: dict[Kind, float] = {"towers": 1e-3, "low rank": 3e-3, "prompts": 3e-1, "layers": 1e-2}
+
+
+def kind_of(config: Mapping[str, Any]) -> Kind:
+    """What a configuration of plain training trains.
+
+    Example:
+        >>> kind_of({"adapter": {"name": "lora"}}), kind_of({"adapter": {"name": "full", "last": 2}})
+        ('low rank', 'towers')
+        >>> kind_of({"adapter": {"name": "full", "last": 0}}), kind_of({"adapter": "none", "prompt": "deep"})
+        ('layers', 'prompts')
+    """
+    name, part = name_in(config, "adapter") or "full", config.get("adapter", {})
+    if name == "none":
+        return "prompts" if name_in(config, "prompt") else "layers"
+    if isinstance(part, Mapping) and part.get("last") == 0:
+        return "layers"
+    return "low rank" if {"adapter.r", "adapter.rank"} & options_of("adapter", name).keys() else "towers"
+
+
+def rated(config: Mapping[str, Any], kind: Kind) -> dict[str, Any]:
+    """A configuration with the learning rate of a kind, unless it has one or the kind's is the usual one."""
+    return merge({} if RATES[kind] == RATES["towers"] else {"train": {"lr": RATES[kind]}}, config)
+
+
+def name_in(config: Mapping[str, Any], slot: str) -> str:
+    """The name of the part in a slot of a raw configuration; empty where there is none."""
+    given = config.get(slot, "")
+    return str(given.get("name", "") if isinstance(given, Mapping) else given)
