@@ -23,10 +23,10 @@ class ContentStyle(Composer):
 
     With X the patches in the joint space, m and s their mean and deviation, t the text:
 
-    * content: ``Y = (X - m) / s``, then in each block ``Y <- Y + w (A V) W_r`` with ``V = [Y; t] W_m W_v`` and,
-      in each head, ``A = softmax(Y W_q (Y W_k)' / sqrt(d)) + softmax(Y (t W_t)' / sqrt(d))``, the second the
-      same for all queries;
-    * style: ``(sigmoid(t G_1) s + t F_1) * Y + sigmoid(t G_2) m + t F_2``, each with a bias, that of F_1 being 1
+    * content: ``Y = (X - m) / s``, then in each block ``Y <- Y + w (A V) W_r`` with ``V = [Y; t] W_m W_v``
+      and, in each head, ``A = softmax(Y W_q (Y W_k)' / sqrt(d)) + softmax(Y (t W_t)' / sqrt(d))``, the second
+      the same for all queries;
+    * style: ``(sigmoid(t G_1) s + t F_1) * Y + sigmoid(t G_2) m + t F_2``, each with a bias, that of F_1 one
       at first; m and s pass no gradient here;
     * ``q``: the mean of the patches.
 
