@@ -4,6 +4,7 @@ from strategies.baselines.cumulative import Cumulative as Cumulative
 from strategies.baselines.frozen import Frozen as Frozen
 from strategies.baselines.naive import Naive as Naive
 from strategies.compatibility.backward_compatible import BackwardCompatible as BackwardCompatible
+from strategies.distillation.denoising_contrast import DenoisingContrast as DenoisingContrast
 from strategies.distillation.distill import Distill as Distill
 from strategies.distillation.dual_teacher import DualTeacher as DualTeacher
 from strategies.distillation.feature_distill import FeatureDistill as FeatureDistill
