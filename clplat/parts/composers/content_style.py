@@ -98,7 +98,7 @@ class _Content(nn.Module):
 
     def forward(self, y: Tensor, t: Tensor) -> Tensor:
         def split(rows: Tensor) -> Tensor:
-            return rows.unflatten(-1, (self.heads, -1)).transpose(1, 2)
+            return rows.view(*rows.shape[:-1], self.heads, -1).transpose(1, 2)
 
         values = split(self.value(self.merge(torch.cat([y, t[:, None].expand_as(y)], dim=-1))))
         root = math.sqrt(values.shape[-1])
