@@ -1,5 +1,6 @@
 # Written by `make check`; do not edit.
 
+from clplat.parts.composers.chosen_patches import ChosenPatches as ChosenPatches
 from clplat.parts.composers.combiner import Combiner as Combiner
 from clplat.parts.composers.domain_projections import DomainProjections as DomainProjections
 from clplat.parts.composers.image_only import ImageOnly as ImageOnly
