@@ -21,6 +21,10 @@ Mean accuracy over all experiences after the last, in per cent, and its standard
 noise is the 95 % half-width of the difference. Strengths that mean another thing on either side are chosen on
 another seed, from grids of equal length.
 
+Mammoth was run at commit e75a491. Of its models that have a recipe here, L2P, DualPrompt, CODA-Prompt, RanPAC
+and MoE-Adapters need a pretrained ViT or CLIP and were not run; how ours differ from the authors' code stands
+in their recipes. GEM stops on halves there, and LwF, iCaRL, LUCIR, X-DER and SLCA are run on classes only.
+
 | strategy | stream | clplat | Avalanche | Mammoth | noise | reached | note |
 |---|---|---|---|---|---|---|---|
 """

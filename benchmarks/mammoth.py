@@ -72,6 +72,7 @@ class Stream:
     """What Mammoth's models ask of a benchmark."""
 
     SIZE = (8, 8)
+    TEST_TRANSFORM = None
 
     def __init__(self, name: str, args: Namespace) -> None:
         self.args, self.name = args, name
@@ -178,6 +179,8 @@ def _answers(benchmark: Stream, args: Namespace) -> None:
     for module in [m for name, m in sys.modules.items() if name.startswith(("models", "datasets"))]:
         if "get_dataset" in vars(module):
             vars(module)["get_dataset"] = lambda _: benchmark
+    if (slca := sys.modules.get("models.slca_utils.inc_net")) is not None:  # has a ViT in place of ours
+        vars(slca)["get_convnet"] = lambda *_: _backbone(benchmark.name, args.seed)
     kinds = importlib.import_module("backbone").REGISTERED_BACKBONES
     kinds["digits"] = {"class": lambda: _backbone(benchmark.name, args.seed), "parsable_args": {}}
 
@@ -192,6 +195,7 @@ def _backbone(name: str, seed: int) -> Any:
             model, _ = network(name, seed)
             *below, self.classifier = model.children()
             self.below = nn.Sequential(*below)
+            self.out_dim = self.feature_dim = self.classifier.in_features
 
         def forward(self, x: Tensor, returnt: str = "out") -> Any:
             features = self.below(x.mean(1).flatten(1))

@@ -17,6 +17,7 @@ MODULES = (
     "sweep",
     "demo",
     "ranking",
+    "post_processing",
     "views",
     "overhead",
     "tracking",
@@ -44,7 +45,8 @@ TAIL = f"""## How it is measured
     python -m benchmarks combiner text    # some of it
 
 writes `benchmarks/results.json` and this page. The two sides run in turns in one process with {THREADS}
-threads; times are medians of at least {REPEATS} turns after one that does not count, of the sweep of one run.
+threads; times are medians of at least {REPEATS} turns after one that does not count, of the sweep of one run,
+of post-processors of one turn.
 Ratios carry over to other machines better than seconds do. A busy machine disturbs both; there,
 `OMP_WAIT_POLICY=PASSIVE make bench` keeps threads from spinning while they wait for each other. Nothing is
 downloaded: the model has ViT-B/32's shape and random weights (rows that say clplat-tiny use the shipped one),

@@ -14,16 +14,14 @@ A strategy that comes is one `Pair` more.
 from __future__ import annotations
 
 import json
-import sys
 import warnings
 from collections.abc import Callable
-from dataclasses import dataclass
 from functools import partial
-from statistics import mean, stdev
 from typing import Any
 
 import torch
 
+from benchmarks.pairs import CLASSES, HALVES, MEMORY, Pair, row
 from benchmarks.side_by_side import BATCH, EPOCHS, ours, theirs
 from clplat.strategies import (
     AGEM,
@@ -43,38 +41,6 @@ from clplat.strategies import (
     Replay,
     RWalk,
 )
-from clplat.training.strategy import Strategy
-
-SEEDS = (0, 1, 2)
-#: On which a strength is chosen.
-OTHER_SEED = 10
-MEMORY = 200
-#: 97.5 % of Student's t for two groups of three: a difference of means beyond it is more than noise.
-_T = 2.776
-#: Two of 597 pictures: what differs by less is equal.
-_PICTURES = 100 * 2 / 597
-_HALVES, _CLASSES = "halves", "classes"
-
-
-@dataclass(frozen=True)
-class Pair:
-    """A strategy of ours and Avalanche's.
-
-    Args:
-        name: as Avalanche calls it.
-        ours: strength -> strategy.
-        theirs: (strength, arguments of all templates) -> template.
-        strengths: of ours and of theirs, of which the best of each is taken; one of each is none to choose.
-        streams: that both can be trained on.
-        why: the known reason of a difference.
-    """
-
-    name: str
-    ours: Callable[[float], Strategy]
-    theirs: Callable[..., Any]
-    strengths: tuple[tuple[float, ...], tuple[float, ...]] = ((0.0,), (0.0,))
-    streams: tuple[str, ...] = (_HALVES, _CLASSES)
-    why: str = ""
 
 
 def plugged(plugin: str, named: Callable[[float], dict[str, Any]]) -> Callable[..., Any]:
@@ -198,49 +164,16 @@ PAIRS = (
         why="theirs has a loop of its own: every batch is an experience, of as many steps as ours has epochs",
     ),
     Pair("GDumb", lambda _: GDumb(MEMORY), plugged("GDumbPlugin", lambda _: {"mem_size": MEMORY})),
-    Pair("iCaRL", lambda _: ICaRL(MEMORY, BATCH), icarl, streams=(_CLASSES,)),
+    Pair("iCaRL", lambda _: ICaRL(MEMORY, BATCH), icarl, streams=(CLASSES,)),
 )
-
-
-def row(pair: Pair, name: str, own: Callable[..., float] = ours, peer: Any = theirs) -> dict[str, Any]:
-    """The accuracies of a pair on a stream.
-
-    Args:
-        pair: of strategies.
-        name: of the stream.
-        own: (what makes ours of a strength, stream, seed) -> its accuracy.
-        peer: of theirs.
-    """
-    found: list[list[float]] = []
-    chosen: list[float] = []
-    sides: Any = ((own, pair.ours), (peer, pair.theirs))
-    for (run, make), strengths in zip(sides, pair.strengths, strict=True):
-        best = strengths[0]
-        if len(strengths) > 1:
-            tried = {strength: run(partial(make, strength), name, OTHER_SEED) for strength in strengths}
-            best = max(tried, key=lambda strength: tried[strength])
-        chosen.append(best)
-        found.append([run(partial(make, best), name, seed) for seed in SEEDS])
-    means = [mean(values) for values in found]
-    noise = max(_T * (sum(stdev(v) ** 2 for v in found) / len(SEEDS)) ** 0.5, _PICTURES)
-    said = f"{pair.name}, {name}: {means[0]:.1f}, theirs {means[1]:.1f}, noise {noise:.1f}"
-    print(said, file=sys.stderr, flush=True)
-    words = f"strength {chosen[0]:g}, theirs {chosen[1]:g}" if len(pair.strengths[0]) > 1 else ""
-    return {
-        "what": pair.name,
-        "stream": name,
-        "ours": found[0],
-        "theirs": found[1],
-        "noise": noise,
-        "met": means[0] >= means[1] - noise,
-        "note": "; ".join(filter(None, (words, pair.why))),
-    }
 
 
 def rows() -> list[dict[str, Any]]:
     warnings.filterwarnings("ignore")
     torch.set_num_threads(1)  # a second one waits longer than it works, in networks of this size
-    return [row(pair, name) for name in (_HALVES, _CLASSES) for pair in PAIRS if name in pair.streams]
+    return [
+        row(pair, name, ours, theirs) for name in (HALVES, CLASSES) for pair in PAIRS if name in pair.streams
+    ]
 
 
 if __name__ == "__main__":

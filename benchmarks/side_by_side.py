@@ -10,9 +10,10 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import cross_entropy
+from torch.nn.functional import cross_entropy, normalize
 from torch.utils.data import DataLoader, TensorDataset
 
+from clplat.models.outputs import Outputs
 from clplat.randomness import seeded
 from clplat.training.learner import Learner
 from clplat.training.strategy import Strategy
@@ -41,13 +42,43 @@ def stream(name: str) -> Stream:
     ]
 
 
-def network(name: str, seed: int) -> tuple[nn.Module, torch.optim.Optimizer]:
+def network(name: str, seed: int) -> tuple[Any, torch.optim.Optimizer]:
     with seeded(seed, "network"):
         model = nn.Sequential(nn.Linear(64, 100), nn.ReLU(), nn.Linear(100, 5 if name == "halves" else 10))
-    return model, torch.optim.SGD(model.parameters(), lr=RATE, momentum=MOMENTUM)
+    return model, _optimizer(model)
 
 
-def ours(make: Callable[[], Strategy], name: str, seed: int, fresh: bool = False) -> float:
+def _optimizer(model: nn.Module) -> torch.optim.Optimizer:
+    return torch.optim.SGD(model.parameters(), lr=RATE, momentum=MOMENTUM)
+
+
+class Cosines(nn.Module):
+    """The same network as a classifier of cosines: an example has two embeddings, of x and of its class."""
+
+    def __init__(self, *layers: Any) -> None:
+        super().__init__()
+        *below, last = layers
+        self.below, self.classes = nn.Sequential(*below), nn.Parameter(last.weight.detach().clone())
+        self.scale = nn.Parameter(torch.ones(()))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.scale * normalize(self.below(x)) @ normalize(self.classes).T
+
+    def embeddings(self, x: Tensor, y: Tensor) -> Outputs:
+        """Candidates are the classes of the batch, then all."""
+        rows = normalize(self.classes)
+        return Outputs(normalize(self.below(x)), torch.cat([rows[y], rows]), self.scale)
+
+
+def ours(
+    make: Callable[[], Strategy],
+    name: str,
+    seed: int,
+    fresh: bool = False,
+    epochs: int = EPOCHS,
+    cosines: bool = False,
+    slow: float = 1.0,
+) -> float:
     """Accuracy of our strategy after a plain loop.
 
     Args:
@@ -55,22 +86,35 @@ def ours(make: Callable[[], Strategy], name: str, seed: int, fresh: bool = False
         name: of the stream.
         seed: of weights and order.
         fresh: the optimizer forgets its momentum before each experience.
+        epochs: of each experience.
+        cosines: the network is a `Cosines`, for a strategy that needs embeddings.
+        slow: factor of the rate below the last layer.
     """
     model, optimizer = network(name, seed)
+    if cosines:
+        model = Cosines(*model.children())
+        optimizer = _optimizer(model)
+    if slow != 1.0:
+        optimizer.param_groups[0]["params"] = [*model[2].parameters()]
+        optimizer.add_param_group({"params": [*model[0].parameters()], "lr": slow * RATE})
 
-    def judge(batch: Sequence[Tensor], outputs: Tensor) -> Tensor:
-        return cross_entropy(outputs, batch[1])
+    def predict(batch: Sequence[Tensor]) -> Any:
+        return model.embeddings(*batch) if isinstance(model, Cosines) else model(batch[0])
 
-    learner = Learner(model, optimizer, lambda batch: model(batch[0]), judge)
+    def judge(batch: Sequence[Tensor], outputs: Any) -> Tensor:
+        made = outputs if isinstance(outputs, Tensor) else outputs.scores(scale=outputs.scale)
+        return cross_entropy(made if isinstance(outputs, Tensor) else made[:, len(made) :], batch[1])
+
+    learner = Learner(model, optimizer, predict, judge)
     strategy = make()
     with seeded(seed, "shuffling"):
         for dataset, _ in stream(name):
             if fresh:
                 optimizer.state.clear()
             with strategy.experience(learner, dataset) as experience:
-                for _ in experience.epochs(EPOCHS):
+                for _ in experience.epochs(epochs):
                     for batch in DataLoader(experience.dataset, BATCH, shuffle=True):
-                        outputs = model(batch[0])
+                        outputs = predict(batch)
                         loss = judge(batch, outputs) + experience.loss(batch, outputs)
                         optimizer.zero_grad()
                         loss.backward()  # type: ignore[no-untyped-call]

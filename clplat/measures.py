@@ -7,9 +7,8 @@ text with `heading`; MLflow keeps them under `mlflow`. No other module spells an
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
 
 from clplat.errors import unknown_name
 from clplat.metric_names import meaning_of
@@ -27,7 +26,7 @@ from clplat.result_values import (
 
 __all__ = [
     "COMPARED", "LOGGED_COSTS", "MEASURES", "Measure", "Result", "describe",
-    "evaluate_measures", "find_measure", "mean_of", "meets_limits", "probes_about", "scores_after",
+    "evaluate_measures", "find_measure", "mean_of", "probes_about", "scores_after",
     "zero_shot_series",
 ]  # fmt: skip
 
@@ -223,18 +222,6 @@ def find_measure(name: str) -> Measure:
 def evaluate_measures(result: Result) -> dict[str, float | None]:
     """Every measure of a result, by name, in the order of `MEASURES`."""
     return {name: entry.value(result) for name, entry in MEASURES.items()}
-
-
-def meets_limits(row: Mapping[str, Any], limits: Iterable[str]) -> str:
-    """Whether a row of a sweep meets its limits, in a word: ``yes``, ``no``, or ``undefined`` for a measure.
-
-    Example:
-        >>> meets_limits({"feasible": False, "measures": {"forgetting": None}}, ["forgetting"])
-        'undefined'
-    """
-    if any(row["measures"].get(name) is None for name in limits if name != "final"):  # the score of the row
-        return "undefined"
-    return "yes" if row["feasible"] else "no"
 
 
 def describe(name: str) -> Measure:

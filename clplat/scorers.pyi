@@ -1,4 +1,5 @@
 # Written by `make check`; do not edit.
 
+from clplat.parts.scorers.attended import Attended as Attended
 from clplat.parts.scorers.dot import Dot as Dot
 from clplat.parts.scorers.filip import Filip as Filip

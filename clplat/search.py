@@ -12,6 +12,7 @@ from PIL import Image
 from torch import Tensor
 
 from clplat.data.decoding import open_picture
+from clplat.data.inputs import Texts
 from clplat.data.records import Item, Picture
 from clplat.errors import UserError, unknown_name
 from clplat.evaluation.comparing import compared_by
@@ -184,7 +185,7 @@ class Searcher:
         retriever = self.parts.retriever
         with torch.inference_mode(), weights_fixed():
             pixels = self.parts.pixels.get([shown], again=False) if shown is not None else None
-            ids = retriever.backbone.tokenize([text or ""])
+            ids = Texts(retriever.backbone.tokenize([text or ""]), said=[text or ""])
             if pixels is not None and text is not None:
                 return retriever.encode_queries(pixels, ids).cpu()
             found = retriever.encode_images(pixels) if pixels is not None else retriever.encode_texts(ids)

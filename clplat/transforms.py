@@ -1,4 +1,4 @@
-"""Transforms, in one line: ``from clplat.transforms import Captions``."""
+"""Transforms, in one line: ``from clplat.transforms import Captioned``."""
 
 # Written by `make check`; do not edit.
 from clplat.registry import exports_of

@@ -10,6 +10,7 @@ from torch import Tensor
 from torch.nn.functional import normalize
 
 from clplat.data.collate import item_columns
+from clplat.data.inputs import Texts
 from clplat.data.items import Item, Picture
 from clplat.data.queries import Query
 from clplat.errors import UserError
@@ -136,7 +137,8 @@ class Embedder:
         parts = []
         for chunk in self._chunks(items):
             pictures = self.pictures([item.picture for item in chunk if item.picture is not None])
-            texts = self.tokenize([item.text for item in chunk if item.text is not None])
+            said = [item.text for item in chunk if item.text is not None]
+            texts = Texts(self.tokenize(said), said=said)  # a composer may read the words themselves
             parts.append(encoder.encode_queries_by(composers, pictures, texts))
         return torch.cat(parts, dim=1).float().cpu()
 

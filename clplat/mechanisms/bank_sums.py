@@ -10,8 +10,8 @@ from torch.nn.functional import normalize
 
 __all__ = ["away_from", "away_from_nearest", "log_sums", "nearest"]
 
-#: Similarities held at once: 64 MiB of float64.
-_CELLS = 1 << 23
+#: Numbers in float64 that are held at once: 8 MiB stay in a cache.
+_CELLS = 1 << 20
 
 
 def log_sums(rows: Tensor, bank: Tensor, beta: float) -> Tensor:
@@ -25,7 +25,13 @@ def log_sums(rows: Tensor, bank: Tensor, beta: float) -> Tensor:
         tensor([2.0000, 3.7180], dtype=torch.float64)
     """
     wide = (beta * bank.double()).T.contiguous()
-    return torch.cat([torch.logsumexp(block.double() @ wide, 1) for block in _blocks(rows, len(bank))])
+    found = []
+    for block in _blocks(rows, len(bank)):
+        scores = block.double() @ wide
+        # Without taking the largest out first, where nothing can overflow or vanish: one pass for three.
+        safe = float(scores.abs().amax()) < 600.0
+        found.append(scores.exp_().sum(1).log_() if safe else torch.logsumexp(scores, 1))
+    return torch.cat(found)
 
 
 def nearest(queries: Tensor, gallery: Tensor, k: int = 1, exclude: Tensor | None = None) -> Tensor:
@@ -42,21 +48,25 @@ def nearest(queries: Tensor, gallery: Tensor, k: int = 1, exclude: Tensor | None
         tensor([[1],
                 [1]])
     """
-    k = min(k, len(gallery))
-    scores = queries.new_empty(len(queries), 0, dtype=torch.float64)
+    k, few = min(k, len(gallery)), min(k + 4, len(gallery))
+    scores = torch.empty(len(queries), 0)
     found = torch.empty(len(queries), 0, dtype=torch.long)
-    wide, start = queries.double(), 0
+    single, start = queries.float(), 0
     for block in _blocks(gallery, len(queries)):
-        new = wide @ block.double().T
+        new = single @ block.float().T
         if exclude is not None:
             inside = (exclude >= start) & (exclude < start + len(block))
             who, entry = inside.nonzero(as_tuple=True)
             new[who, exclude[who, entry] - start] = -torch.inf
-        best, places = new.topk(min(k, len(block)), dim=1)
+        best, places = new.topk(min(few, len(block)), dim=1)
         scores, found = torch.cat([scores, best], 1), torch.cat([found, places + start], 1)
-        scores, order = scores.topk(min(k, scores.shape[1]), dim=1)
+        scores, order = scores.topk(min(few, scores.shape[1]), dim=1)
         found, start = found.gather(1, order), start + len(block)
-    return found
+    # The product in single precision finds a few, and the order among them is that of exact sums.
+    found, order = found.sort(dim=1)
+    exact = torch.einsum("qd,qkd->qk", queries.double(), gallery[found].double())
+    exact = exact.masked_fill(scores.gather(1, order) == -torch.inf, -torch.inf)
+    return found.gather(1, exact.argsort(dim=1, descending=True, stable=True)[:, :k])
 
 
 def away_from(rows: Tensor, bank: Tensor, rate: float, baseline: float) -> Tensor:
@@ -68,12 +78,14 @@ def away_from(rows: Tensor, bank: Tensor, rate: float, baseline: float) -> Tenso
     Example:
         >>> away_from(torch.eye(2), torch.tensor([[1.0, 0.0]]), rate=0.5, baseline=1.0)  # as near as expected
         tensor([[1.0000, 0.0000],
-                [0.4472, 0.8944]], dtype=torch.float64)
+                [0.4472, 0.8944]])
     """
     wide = bank.double()
-    moment, mean = wide.T @ wide / len(bank), wide.mean(0)
-    moved = [x - rate * (x @ moment - baseline * mean) for x in map(Tensor.double, _blocks(rows, len(mean)))]
-    return normalize(torch.cat(moved), dim=1)
+    # x - rate (x M - baseline m), in one product
+    linear = torch.eye(wide.shape[1]).double() - rate * (wide.T @ wide) / len(bank)
+    shift = rate * baseline * wide.mean(0)
+    blocks = map(Tensor.double, _blocks(rows, wide.shape[1]))
+    return torch.cat([normalize(torch.addmm(shift, x, linear), dim=1).float() for x in blocks])
 
 
 def away_from_nearest(rows: Tensor, bank: Tensor, rate: float, count: int) -> Tensor:
@@ -81,14 +93,15 @@ def away_from_nearest(rows: Tensor, bank: Tensor, rate: float, count: int) -> Te
 
     Example:
         >>> away_from_nearest(torch.eye(2)[:1], torch.tensor([[0.8, 0.6], [0.6, 0.8]]), rate=0.5, count=1)
-        tensor([[ 0.9430, -0.3328]], dtype=torch.float64)
+        tensor([[ 0.9430, -0.3328]])
     """
     wide, count = bank.double(), max(1, min(count, len(bank)))
     moved = []
     for x in map(Tensor.double, _blocks(rows, max(len(bank), count * rows.shape[1]))):
         weights, which = (x @ wide.T).topk(count, dim=1)
-        moved.append(x - rate / count * torch.einsum("nk,nkd->nd", weights, wide[which]))
-    return normalize(torch.cat(moved), dim=1)
+        near = torch.einsum("nk,nkd->nd", weights, wide[which])
+        moved.append(normalize(x - rate / count * near, dim=1).float())
+    return torch.cat(moved)
 
 
 def _blocks(rows: Tensor, width: int) -> Iterator[Tensor]:

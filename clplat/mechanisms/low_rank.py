@@ -176,13 +176,9 @@ def grow(
         The layers, whose `LowRankSum.newest` is trained: its A and B, not its magnitude.
 
     Raises:
-        UserError: other adapters are attached, or a layer is not linear.
+        UserError: the name is taken, other adapters are attached, or a layer is not linear.
     """
-    state = backbone.adapters
-    if not isinstance(state, LowRankState):
-        if state.installed:
-            raise UserError(f"'{next(iter(state.installed))}' is attached already, of another kind")
-        backbone.adapters = state = LowRankState()
+    state = LowRankState.around(backbone, name)
     for _, layer in _sums(backbone.model):
         layer.changes.requires_grad_(False)
     for path in layers:
@@ -194,7 +190,7 @@ def grow(
         if not isinstance(layer, LowRankSum):
             raise UserError(f"'{path}' is a {type(layer).__name__}; low-rank changes are of linear layers")
         layer.changes[name] = LowRank(layer.base_layer, rank, magnitude).train(backbone.training)
-    state.installed[name] = {"method": "low rank", "options": {"r": rank}}
+    state.add(name, "low rank", r=rank)
     state.use([*state.used, name])
     return {path: layer for path, layer in _sums(backbone.model) if path in set(layers)}
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 import torch.nn.functional as F
@@ -12,7 +12,13 @@ from clplat.data.batch import Batch
 from clplat.mechanisms.examples import labels_of
 from clplat.models.outputs import as_outputs
 
-__all__ = ["losses_of", "rows_of", "squared_distances"]
+__all__ = ["among_own_classes", "losses_of", "rows_of", "squared_distances"]
+
+
+class _Judges(Protocol):
+    """What a loss over fewer classes asks of the loop."""
+
+    def task_loss(self, batch: Any, outputs: Any) -> Tensor: ...
 
 
 def rows_of(outputs: Any) -> list[Tensor]:
@@ -55,3 +61,21 @@ def losses_of(batch: Any, outputs: Any) -> Tensor:
         left_out = (batch.positive | ~batch.valid).to(scores.device) & ~own
         scores = scores.masked_fill(left_out, -torch.inf)
     return -scores.log_softmax(1).diagonal()
+
+
+def among_own_classes(learner: _Judges, batch: Any, logits: Tensor) -> Tensor:
+    """What the task's loss is less, where only classes of the batch compete: added to it, it leaves those.
+
+    Logits of other classes have no gradient then, so that new examples cannot lower them.
+
+    Raises:
+        TypeError: a batch without classes.
+    """
+    if (classes := labels_of(batch)) is None:
+        raise TypeError(
+            "a loss among the classes of a batch needs batches (x, y, ...) with integer classes y"
+        )
+    present = torch.zeros(logits.shape[1], dtype=torch.bool, device=logits.device)
+    present[classes] = True
+    own = logits.masked_fill(~present, torch.finfo(logits.dtype).min)
+    return learner.task_loss(batch, own) - learner.task_loss(batch, logits)

@@ -8,8 +8,9 @@ from typing import Any, TypeAlias
 
 import torch
 from torch import Tensor, nn
+from typing_extensions import Self
 
-from clplat.errors import unknown_name
+from clplat.errors import UserError, unknown_name
 
 __all__ = ["AdapterState", "Route"]
 
@@ -30,6 +31,27 @@ class AdapterState:
         self.installed: dict[str, dict[str, Any]] = {}
         self.active: str | None = None
         self.rewritten_by: str | None = None
+
+    @classmethod
+    def around(cls, backbone: Any, name: str) -> Self:
+        """The state of this kind around a backbone that is to get an adapter: a new one for the first.
+
+        Raises:
+            UserError: the name is taken, or adapters of another kind are attached.
+        """
+        state = backbone.adapters
+        if state.installed and not isinstance(state, cls):
+            raise UserError(f"'{next(iter(state.installed))}' is attached already, of another kind")
+        if name in state.installed:
+            raise UserError(f"'{name}' is attached already: merge it or choose another name")
+        if not isinstance(state, cls):
+            backbone.adapters = state = cls()
+        return state
+
+    def add(self, name: str, method: str, **options: Any) -> None:
+        """Note an adapter that was attached, with how it was configured, and use it."""
+        self.installed[name] = {"method": method, "options": options}
+        self.active = name
 
     def switch(self, name: str | None) -> None:
         """Use the adapter of this name from now on, or with None the bare base.

@@ -12,7 +12,7 @@ from clplat.errors import UserError
 from clplat.flops import note_pass
 from clplat.models.adapters import AdapterState
 from clplat.models.features import POOLED, ImageFeatures, TextFeatures, Wants, checked_wants, given
-from clplat.models.image_tower import image_bottom, image_tower, is_open_image_tower
+from clplat.models.image_tower import image_bottom, image_tower, is_open_image_tower, normalised
 from clplat.models.prompt import TowerPrompt
 from clplat.models.readout import needed_of, read_out
 from clplat.models.stages import Tower
@@ -131,17 +131,8 @@ class Encoders(nn.Module):
         return image_bottom(self.model.visual, self._normalised(pixels), blocks)
 
     def _normalised(self, pixels: Tensor) -> Tensor:
-        size = self.image_size
-        if pixels.dim() != 4 or tuple(pixels.shape[1:]) != (3, size, size):
-            raise UserError(
-                f"pixels are {tuple(pixels.shape)}, backbone '{self.name}' wants (B, 3, {size}, {size})"
-            )
         dtype = self.logit_scale.dtype
-        if pixels.dtype == torch.uint8:
-            pixels = torch.addcmul(self._shift.to(dtype), pixels.to(dtype), self._scale.to(dtype))
-        elif not pixels.is_floating_point():
-            raise UserError(f"pixels are {pixels.dtype}; uint8 or floats are allowed")
-        return pixels.to(dtype)
+        return normalised(pixels, self.image_size, self.name, self._scale.to(dtype), self._shift.to(dtype))
 
     def text(
         self,
@@ -252,8 +243,7 @@ class Encoders(nn.Module):
 
     def _refuse(self, tower: str, **requested: object) -> None:
         """An opaque tower gives pooled features only."""
-        wanted = [name for name, value in requested.items() if value is not None and value is not False]
-        if wanted:
+        if wanted := [name for name, value in requested.items() if value not in (None, False)]:
             raise UserError(
                 f"the {tower} tower of backbone '{self.name}' is not a standard CLIP transformer: it has no "
                 f"{', '.join(wanted)} here, only pooled features"

@@ -7,11 +7,12 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from clplat.errors import UserError
 from clplat.models.features import ImageFeatures
 from clplat.models.prompt import TowerPrompt
 from clplat.models.towers import drop, insert_first, run_blocks
 
-__all__ = ["image_bottom", "image_tower", "is_open_image_tower"]
+__all__ = ["image_bottom", "image_tower", "is_open_image_tower", "normalised"]
 
 
 def is_open_image_tower(visual: nn.Module) -> bool:
@@ -24,6 +25,21 @@ def is_open_image_tower(visual: nn.Module) -> bool:
         and visual.pool_type in ("tok", "avg")
         and visual.transformer.batch_first
     )
+
+
+def normalised(pixels: Tensor, size: int, name: str, scale: Tensor, shift: Tensor) -> Tensor:
+    """Pixels (B, 3, S, S) as the tower of backbone ``name`` takes them; floats are taken as normalised.
+
+    Raises:
+        UserError: another size than S, or neither uint8 nor floats.
+    """
+    if pixels.dim() != 4 or tuple(pixels.shape[1:]) != (3, size, size):
+        raise UserError(f"pixels are {tuple(pixels.shape)}, backbone '{name}' wants (B, 3, {size}, {size})")
+    if pixels.dtype != torch.uint8 and not pixels.is_floating_point():
+        raise UserError(f"pixels are {pixels.dtype}; uint8 or floats are allowed")
+    if pixels.dtype == torch.uint8:
+        return torch.addcmul(shift, pixels.to(scale.dtype), scale)
+    return pixels.to(scale.dtype)
 
 
 def image_tower(

@@ -6,10 +6,11 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 
 from clplat.formats import number, setting, signed, text
-from clplat.measures import MEASURES, describe, meets_limits
+from clplat.measures import MEASURES, describe
 from clplat.plots.styles import Style
 from clplat.report.outcome import Outcome, Row, is_contender, settings_text
 from clplat.report.tables import Axis, Cell, Column, Interval, Part, Table
+from clplat.tables.sweep import meets_limits
 
 __all__ = ["answer_table", "comparison_table", "cost_table", "measure_tables"]
 

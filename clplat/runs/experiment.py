@@ -25,6 +25,7 @@ from clplat.runs.assembly import Assembly, assemble, make_trainer, refuse_idle_p
 from clplat.runs.blank import blank, changed_since, completed_result
 from clplat.runs.checkpoint import Weights, load_state, save_state, save_version
 from clplat.runs.failure import ERROR, last_good, one_line, recorded
+from clplat.runs.fitting import fit_composer
 from clplat.runs.index_versions import IndexVersions
 from clplat.runs.load import load
 from clplat.runs.post_processing import note_post_processing, reranked
@@ -168,6 +169,7 @@ class Experiment:
         if self.parts.cache is not None:
             self.parts.cache.refresh()
         with weights_fixed(), retriever.as_version(version):
+            fit_composer(self.parts, version, self.config.evaluation.anchors)
             row = self.parts.evaluator.row(
                 retriever, partial(self.listener.cell, version), version=version, older=self._older
             )

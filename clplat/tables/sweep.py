@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from clplat.measures import MEASURES, meets_limits
+from clplat.measures import MEASURES
 from clplat.tables.text import mean_text
 
-__all__ = ["chance_levels", "sweep_table"]
+__all__ = ["chance_levels", "meets_limits", "sweep_table"]
 
 
 def sweep_table(outcome: Mapping[str, Any]) -> tuple[list[str], list[list[str]], int]:
@@ -48,3 +48,15 @@ def chance_levels(rows: Sequence[Mapping[str, Any]]) -> dict[str, float]:
     """Group -> what an order at random would score, where the rows of a sweep say it."""
     known = [(row["group"], row["chance"]) for row in rows if row.get("chance") is not None]
     return dict(known)
+
+
+def meets_limits(row: Mapping[str, Any], limits: Iterable[str]) -> str:
+    """Whether a row of a sweep meets its limits, in a word: ``yes``, ``no``, or ``undefined`` for a measure.
+
+    Example:
+        >>> meets_limits({"feasible": False, "measures": {"forgetting": None}}, ["forgetting"])
+        'undefined'
+    """
+    if any(row["measures"].get(name) is None for name in limits if name != "final"):  # the score of the row
+        return "undefined"
+    return "yes" if row["feasible"] else "no"

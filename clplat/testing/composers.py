@@ -150,6 +150,18 @@ class ComposerContract(PartContract[Composer]):
         for name, term in outputs.terms.items():
             assert term.dim() == 0 and bool(term.isfinite()), f"{name}: {term}"
 
+    def test_what_it_is_fitted_to_counts_and_is_kept(self) -> None:
+        composer, again, found = self._attached(), self._attached(), self._features()
+        before = composer(*found)
+        draw = generator(2, "contract", "fit")
+        rows = [torch.randn(40, self.backbone().embed_dim, generator=draw) + 1.0 for _ in range(3)]
+        composer.fit(*rows)
+        query = composer(*found)
+        assert torch.equal(query, before) != composer.fits, "`fits` says whether `fit` changes a query"
+        assert bool(query.isfinite().all()) and bool(composer.target(found[0]).isfinite().all())
+        again.load_state_dict(composer.state_dict())
+        assert torch.equal(again(*found), query), "what was fitted is not in its state"
+
     def test_its_template_leaves_room_for_a_text(self) -> None:
         towers = Towers(self.backbone())
         assert 0 <= self._attached().places <= towers.room - 3, "no room for SOS, a word and EOT"

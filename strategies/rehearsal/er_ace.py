@@ -10,9 +10,9 @@ from torch import Tensor
 
 from clplat.config.space import Float, Int
 from clplat.data.batch import Batch
-from clplat.mechanisms.examples import labels_of
 from clplat.mechanisms.memory import Memory
 from clplat.mechanisms.memory.composition import enough, stored_batch
+from clplat.mechanisms.per_example import among_own_classes
 from clplat.models.outputs import Outputs, as_outputs
 from clplat.training.strategy import Strategy, SupportsLearning
 
@@ -73,8 +73,7 @@ class ERACE(Strategy):
             return {}
         made, again = as_outputs(outputs), learner.predict(stored)
         if isinstance(made, Tensor):
-            own = _own_classes(made, batch)
-            narrower = learner.task_loss(batch, own) - learner.task_loss(batch, outputs)
+            narrower = among_own_classes(learner, batch, made)
             return {"replay": narrower + self.weight * learner.task_loss(stored, again)}
         return {"replay": self.weight * learner.task_loss(*_beside(stored, as_outputs(again), batch, made))}
 
@@ -83,16 +82,6 @@ class ERACE(Strategy):
 
     def memory_bytes(self) -> int:
         return self.memory.bytes()
-
-
-def _own_classes(logits: Tensor, batch: Any) -> Tensor:
-    """The logits with those of classes outside the batch at the least finite number."""
-    classes = labels_of(batch)
-    if classes is None:
-        raise TypeError("ERACE on logits needs batches (x, y, ...) with integer classes y")
-    present = torch.zeros(logits.shape[1], dtype=torch.bool, device=logits.device)
-    present[classes] = True
-    return logits.masked_fill(~present, torch.finfo(logits.dtype).min)
 
 
 def _beside(stored: Any, made: Any, batch: Any, new: Outputs) -> tuple[Any, Outputs]:

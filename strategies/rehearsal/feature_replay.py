@@ -15,8 +15,9 @@ from clplat.mechanisms.feature_generators import Fitted, GeneratorName, fit_gaus
 from clplat.mechanisms.late_features import NO_PART, late_features, late_loss, late_part
 from clplat.mechanisms.memory.composition import enough
 from clplat.mechanisms.parameter_groups import Group
+from clplat.mechanisms.per_example import among_own_classes
 from clplat.mechanisms.teacher import Teacher
-from clplat.models.outputs import are_embeddings
+from clplat.models.outputs import are_embeddings, as_outputs
 from clplat.randomness import generator, seeded
 from clplat.training.strategy import Strategy, SupportsLearning
 
@@ -31,7 +32,9 @@ class FeatureReplay(Strategy):
     a variational autoencoder. ``when="beside"`` adds ``weight * InfoNCE`` of features of one earlier domain
     to every step; ``when="after"`` trains the composer on those of all domains for ``steps`` steps of its own
     after each experience (SLCA's alignment), while ``slow`` lowers the rate of the towers in training.
-    Of a classifier there is a generator for each class, and its last linear layer is what is trained on them.
+    Of a classifier there is a generator for each class, and its last linear layer is what is trained on them;
+    ``after``, new examples compete among the classes of their batch alone, or their features would move to
+    lower the logits of old classes, away from what was stored.
     Features stay those of the towers that made them: with towers that move far they grow old, unless their
     means are moved by the drift of the features of each new domain's own examples near them (``drift``).
 
@@ -112,6 +115,8 @@ class FeatureReplay(Strategy):
     def loss(self, learner: SupportsLearning, batch: Any, outputs: Any) -> dict[str, Tensor]:
         if are_embeddings(outputs) and isinstance(late_part(learner.model), nn.Linear):
             raise UserError(NO_PART)
+        if self.when == "after" and isinstance(logits := as_outputs(outputs), Tensor):
+            return {"own_classes": among_own_classes(learner, batch, logits)}
         if self.when == "after" or not self._fitted:
             return {}
         return {"features": self.weight * self._generated_loss(learner, "beside", learner.progress.step)}

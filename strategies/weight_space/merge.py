@@ -70,7 +70,7 @@ class Merge(Strategy):
         rule: Annotated[
             Literal["mean", "sum", "fisher", "isotropic"], Choice("mean", "sum", "fisher", "isotropic")
         ] = "mean",
-        weight: Annotated[float, Float(0.1, 2.0)] = 1.0,
+        weight: Annotated[float, Float(0.1, 4.0)] = 1.0,
         drop: Annotated[float, Float(0.0, 0.95)] = 0.0,
         examples: int = 256,
         batch_size: int = 64,

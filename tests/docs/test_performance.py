@@ -58,6 +58,15 @@ def test_what_avalanche_has_too_is_as_accurate(stream: str) -> None:
     assert [row["what"] for row in rows if not row["met"]] == [], "look into it, and say the reason"
 
 
+@pytest.mark.parametrize("stream", ["halves", "classes"])
+def test_what_mammoth_has_too_is_as_accurate(stream: str) -> None:
+    rows = [row for row in read_json(RESULTS)[ACCURACY[1]]["rows"] if row["stream"] == stream]
+    names = {"online EWC", "SI", "ER", "ER-ACE", "DER", "DER++", "A-GEM", "A-GEM-R", "GSS", "GDumb"}
+    of_classes = {"LwF", "X-DER", "X-DER CE", "GEM", "SLCA", "iCaRL", "LUCIR"}
+    assert names | (of_classes if stream == "classes" else set()) <= {row["what"] for row in rows}
+    assert [row["what"] for row in rows if not row["met"]] == [], "look into it, and say the reason"
+
+
 def test_without_mammoths_code_one_line_says_what_to_do(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(FOLDER, "nowhere")
     said = missing()

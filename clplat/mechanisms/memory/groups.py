@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any, Literal
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, Literal, TypeVar
 
 from torch import Tensor
 
-__all__ = ["by_group", "label_of", "shares"]
+__all__ = ["by_group", "label_of", "reservoir", "shares"]
+
+Row = TypeVar("Row")
 
 
 def by_group(data: Any, per: Literal["experience", "class"], own: str) -> dict[str, Sequence[int]]:
@@ -56,3 +58,26 @@ def shares(size: int, available: Sequence[int]) -> list[int]:
         places[i] = min(available[i], left // (len(order) - rank))
         left -= places[i]
     return places
+
+
+def reservoir(
+    held: Iterable[Row], fresh: Iterable[Row], size: int, seen: int, draw: Callable[[int], int]
+) -> list[Row]:
+    """Vitter's algorithm R (1985): each row of all seen so far is among those kept with equal chance.
+
+    Args:
+        held: kept of the ``seen`` rows before; fresh: that come now, in their order.
+        size: rows that are kept at most.
+        draw: n -> a whole number below n.
+
+    Example:
+        >>> reservoir(["a"], ["b", "c"], size=2, seen=1, draw=lambda n: 0)
+        ['c', 'b']
+    """
+    slots = [*held]
+    for number, row in enumerate(fresh, start=seen + 1):
+        if len(slots) < size:
+            slots.append(row)
+        elif (place := draw(number)) < size:
+            slots[place] = row
+    return slots

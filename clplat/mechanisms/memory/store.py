@@ -13,7 +13,7 @@ from clplat.errors import unknown_name
 from clplat.mechanisms.examples import at_rest, join_examples, length, size_in_bytes, split_batch, take
 from clplat.mechanisms.memory.coresets import CORESETS, Coreset
 from clplat.mechanisms.memory.descriptions import Describes, described
-from clplat.mechanisms.memory.groups import by_group, shares
+from clplat.mechanisms.memory.groups import by_group, reservoir, shares
 from clplat.randomness import generator
 
 __all__ = ["Memory", "Policy"]
@@ -129,16 +129,11 @@ class Memory:
         self.offer(learner.collate([data[i] for i in newest]), group)
 
     def _add_drawn(self, learner: Describes, data: Any, group: str, rows: Sequence[int]) -> None:
-        """Vitter's algorithm R over rows that are not decoded until they are chosen."""
-        slots: list[tuple[str, int, bool]] = [
-            (key, i, False) for key, held in self.groups.items() for i in range(len(held))
-        ]
-        for i in rows:
-            self._seen += 1
-            if len(slots) < self.size:
-                slots.append((group, i, True))
-            elif (place := self._integer(self._seen)) < self.size:
-                slots[place] = (group, i, True)
+        """Rows are not decoded until they are chosen."""
+        before = ((key, i, False) for key, held in self.groups.items() for i in range(len(held)))
+        fresh_rows = ((group, i, True) for i in rows)
+        slots = reservoir(before, fresh_rows, self.size, self._seen, self._integer)
+        self._seen += len(rows)
         fresh = [i for _, i, new in slots if new]
         for key, held in self.groups.items():
             self.groups[key] = [held[i] for k, i, new in slots if k == key and not new]

@@ -133,7 +133,8 @@ class ExpertState(AdapterState):
 def install_experts(
     backbone: Backbone,
     name: str,
-    entry: dict[str, Any],
+    method: str,
+    options: Mapping[str, Any],
     make: Callable[[Any], Experts],
     losses: Callable[[Route], Mapping[str, Tensor]],
     towers: Literal["both", "image", "text"] = "both",
@@ -142,7 +143,7 @@ def install_experts(
     """Put experts into the blocks of a backbone under ``name`` and use them; those before are frozen.
 
     Args:
-        entry: configuration of the adapter, as in `AdapterState.installed`.
+        method, options: configuration of the adapter, as in `AdapterState.installed`.
         make: the experts of a block.
         losses: objectives of one block's routes, weighted, by name.
         towers: one tower or both.
@@ -155,12 +156,7 @@ def install_experts(
         UserError: the name is taken, adapters of another kind are attached, or a tower is opaque.
     """
     refuse_wrapped(backbone.model)
-    state = backbone.adapters
-    if name in state.installed or (state.installed and not isinstance(state, ExpertState)):
-        raise UserError(f"'{next(iter(state.installed))}' is attached already")
-    blocks = _blocks(backbone, towers, every)
-    if not isinstance(state, ExpertState):
-        backbone.adapters = state = ExpertState()
+    state, blocks = ExpertState.around(backbone, name), _blocks(backbone, towers, every)
     trained: set[int] = set()
     for block in blocks:
         if not isinstance(block.mlp, Mixture):
@@ -168,8 +164,8 @@ def install_experts(
         block.mlp.experts.requires_grad_(False)
         block.mlp.experts[name] = made = make(block).to(backbone.logit_scale)
         trained |= {id(parameter) for parameter in made.parameters()}
-    state.installed[name], state.losses[name] = entry, losses
-    state.active = name
+    state.losses[name] = losses
+    state.add(name, method, **options)
     return [key for key, parameter in backbone.named_parameters() if id(parameter) in trained]
 
 

@@ -36,6 +36,5 @@ def install(
         backbone.readouts[one].requires_grad_(False)
     for tower, readout in readouts.items():
         install_readout(backbone, tower, readout.to(backbone.logit_scale), name)
-    state.installed[name] = {"method": method, "options": dict(options)}
-    state.active = name
+    state.add(name, method, **options)
     return [f"readouts.{name}.{key}" for key, _ in backbone.readouts[name].named_parameters()]

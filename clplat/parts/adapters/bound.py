@@ -89,8 +89,7 @@ class Bound(Adapter):
         others = [Backbone.load(model, tag or None) for model, tag in zip(self.models, weights, strict=True)]
         for other in others:
             same_words(other, backbone)
-        state = backbone.adapters
-        state = backbone.adapters = state if isinstance(state, _State) else _State()
+        state = _State.around(backbone, name)
         shown = _Space("image", backbone.embed_dim, others, state)
         said = _Space("text", backbone.embed_dim, others, state, shown, self.decoupling, self.temperature)
         options = {name: value for name, value in vars(self).items() if not name.startswith("_")}

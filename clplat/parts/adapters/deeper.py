@@ -77,17 +77,12 @@ class Deeper(Adapter):
             UserError: the name is taken, adapters of another kind are attached, or a tower is opaque.
         """
         refuse_wrapped(backbone.model)
-        state = backbone.adapters
-        if name in state.installed or (state.installed and not isinstance(state, _State)):
-            raise UserError(f"'{next(iter(state.installed))}' is attached already")
+        state = _State.around(backbone, name)
         trained = {id(p) for p in self._base(backbone)} if self.base else set()
-        if not isinstance(state, _State):
-            backbone.adapters = state = _State()
         for tower in _towers(backbone, self.towers):
             trained |= {id(p) for p in self._append(backbone, tower, name, state)}
-        names = ("factor", "start", "towers", "base")
-        entry = {"method": "deeper", "options": {key: getattr(self, key) for key in names}}
-        state.installed[name], state.active = entry, name
+        options = {key: getattr(self, key) for key in ("factor", "start", "towers", "base")}
+        state.add(name, "deeper", **options)
         _count(backbone)
         return [key for key, parameter in backbone.named_parameters() if id(parameter) in trained]
 

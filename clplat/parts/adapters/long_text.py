@@ -84,9 +84,8 @@ class LongText(Adapter):
         positions.requires_grad_(False)
         longer = Stretched(positions.detach(), self.keep, self.factor, name)
         lengthen_text(backbone, longer, self.keep + self.factor * (length - self.keep))
-        names = ("keep", "factor", "towers", "last")
-        entry = {"method": "long_text", "options": {key: getattr(self, key) for key in names}}
-        backbone.adapters.installed[name], backbone.adapters.active = entry, name
+        options = {key: getattr(self, key) for key in ("keep", "factor", "towers", "last")}
+        backbone.adapters.add(name, "long_text", **options)
         trainable = {key for key, parameter in backbone.named_parameters() if parameter.requires_grad}
         residual = next(key for key in trainable if key.endswith(f"longer.residuals.{name}"))
         return [*(key for key in trained if key in trainable), residual]

@@ -82,8 +82,7 @@ class MoEAdapter(Adapter):
             return _Bottlenecks(self.experts, self.k, self.rank, block.ln_2.normalized_shape[0])
 
         options = {key: getattr(self, key) for key in ("experts", "k", "rank", "towers", "balance")}
-        entry = {"method": "moe", "options": options}
-        return install_experts(backbone, name, entry, make, self._losses, self.towers)
+        return install_experts(backbone, name, "moe", options, make, self._losses, self.towers)
 
     def _losses(self, route: Route) -> dict[str, Tensor]:
         return {"balance": self.balance * variation(route[1])} if self.balance else {}

@@ -93,8 +93,10 @@ class Upcycled(Adapter):
             return _Copies(dense, self.experts, self.k, block.ln_2.normalized_shape[0])
 
         names = ("experts", "k", "every", "towers", "balance", "z")
-        entry = {"method": "upcycled", "options": {key: getattr(self, key) for key in names}}
-        return install_experts(backbone, name, entry, make, self._losses, self.towers, self.every)
+        options = {key: getattr(self, key) for key in names}
+        return install_experts(
+            backbone, name, "upcycled", options, make, self._losses, self.towers, self.every
+        )
 
     def _losses(self, route: Route) -> dict[str, Tensor]:
         logits, _ = route

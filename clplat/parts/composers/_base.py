@@ -30,6 +30,8 @@ class Composer(nn.Module):
     places: int = 0
     #: `grow` adds weights for the next domain.
     grows: ClassVar[bool] = False
+    #: `fit` learns statistics of training data; what it keeps are buffers, made in `attach`.
+    fits: bool = False
 
     @property
     def objectives(self) -> tuple[str, ...]:
@@ -67,6 +69,14 @@ class Composer(nn.Module):
 
     def grow(self) -> None:
         """Freeze what it has learnt and add what the next domain trains, which changes nothing at first."""
+
+    def fit(self, image: Tensor, text: Tensor, target: Tensor) -> None:
+        """Learn statistics of the domains seen so far, before this version is measured.
+
+        Args:
+            image, text, target: (N, D) as the towers give them, row by row the reference, the words and the
+                answer of one training query.
+        """
 
     def terms(self, batch: Any, outputs: Any) -> dict[str, Tensor]:
         """Objectives of its own for a training step, weighted, as means over the examples of the batch."""

@@ -4,18 +4,14 @@ from __future__ import annotations
 
 from typing import Annotated
 
-import torch
 from torch import Tensor
-from torch.nn.functional import normalize
 
 from clplat.config.space import Float
+from clplat.mechanisms.directions import arc
 from clplat.models.features import ImageFeatures, TextFeatures
 from clplat.parts.composers._base import Composer
 
 __all__ = ["Slerp"]
-
-#: Beyond this |cosine| the arc is so short, or so ambiguous, that its chord is used: sin(theta) nears zero.
-LERP_FROM = 0.9995
 
 
 class Slerp(Composer):
@@ -36,6 +32,7 @@ class Slerp(Composer):
         Retrieval", ECCV 2024, arXiv:2405.00571.
 
     Example:
+        >>> import torch
         >>> image = ImageFeatures(pooled=torch.tensor([[2.0, 0.0]]))
         >>> text = TextFeatures(pooled=torch.tensor([[0.0, 3.0]]))
         >>> Slerp(alpha=1 / 3)(image, text)
@@ -50,12 +47,4 @@ class Slerp(Composer):
 
     def forward(self, image: ImageFeatures, text: TextFeatures) -> Tensor:
         """Return (B, D) unit rows."""
-        r, t = normalize(image.pooled, dim=-1), normalize(text.pooled, dim=-1)
-        cosine = (r * t).sum(-1, keepdim=True)
-        # Clamping also keeps the gradient of acos finite on the rows that take the chord.
-        theta = torch.acos(cosine.clamp(-LERP_FROM, LERP_FROM))
-        arc = (torch.sin((1.0 - self.alpha) * theta) * r + torch.sin(self.alpha * theta) * t) / torch.sin(
-            theta
-        )
-        chord = (1.0 - self.alpha) * r + self.alpha * t
-        return normalize(torch.where(cosine.abs() > LERP_FROM, chord, arc), dim=-1)
+        return arc(image.pooled, text.pooled, self.alpha)

@@ -29,10 +29,11 @@ class Cache(PostProcessor):
     With ``gives classes`` it is ``weight / 100 sum_i k(q, key_i) [g is of class i]``, and g is of a class
     where no item is nearer to the mean answer of that label: where classes are items of the gallery, 100
     times the score are the logits of the papers. With ``gives answers`` it is ``weight / 100 sum_i
-    k(q, key_i) (answer_i . g)``, which needs no classes and moves the query.
+    k(q, key_i) (answer_i - mean answer) . g``, which needs no classes and moves the query; a kernel that is
+    the same for all keys moves nothing, as it adds the same to all classes.
 
     ``k = exp(-sharpness (1 - a))`` with ``a = (1 - answers) q . key + answers q . answer``. ``gaussian``
-    takes in place of k the discriminant of one Gaussian a class.
+    takes in place of k the discriminant of one Gaussian a class, and for answers its softmax.
 
     Args:
         weight: of the cache beside logits of 100 times a cosine.
@@ -54,10 +55,11 @@ class Cache(PostProcessor):
 
     Example:
         >>> part = Cache(weight=100.0, sharpness=5.0, gives="answers")
-        >>> keys, answers = torch.tensor([[1.0, 0.0]]), torch.tensor([[0.0, 1.0]])
-        >>> part.fit(Banks(keys, answers, answers=answers, labels=("shoe",)))
-        >>> part.map(Scored(keys), Scored(answers))[0]  # the query moves to what answered it before
-        tensor([[1., 1.]])
+        >>> keys, answers = torch.eye(2), torch.tensor([[0.0, 1.0], [0.0, -1.0]])
+        >>> part.fit(Banks(keys, answers, answers=answers, labels=("shoe", "bag")))
+        >>> moved, _ = part.map(Scored(keys), Scored(answers))  # each query moves to what answered it before
+        >>> bool(moved[0, 1] > 0.9), bool(moved[1, 1] < 0.1)
+        (True, True)
     """
 
     maps: ClassVar[bool] = True
@@ -90,8 +92,8 @@ class Cache(PostProcessor):
                 "needs weight, semantic and shots of at least 0, sharpness above 0, answers in [0, 1], not "
                 f"{weight}, {semantic}, {shots}, {sharpness} and {answers}"
             )
-        if model == "gaussian" and (gives == "answers" or likeness != "none" or shots):
-            raise ValueError("model gaussian gives classes by labels: leave out answers, likeness and shots")
+        if model == "gaussian" and (answers or likeness != "none" or shots):
+            raise ValueError("model gaussian goes by labels alone: leave out answers, likeness and shots")
         self.weight, self.sharpness, self.gives, self.model = weight, sharpness, gives, model
         self.answers, self.likeness, self.semantic, self.shots = answers, likeness, semantic, shots
         self._keys: Tensor | None = None
@@ -121,16 +123,22 @@ class Cache(PostProcessor):
             return queries.rows.float(), gallery.rows.float()
         asked, weight = queries.rows.double(), self.weight / 100.0
         if self.gives == "answers":
-            return (asked + weight * self._said(asked, self._values)).float(), gallery.rows.float()
-        if self.model == "gaussian":
-            weights, bias = self._classifier
-            said = asked @ weights.T + bias
-        else:
-            said = self._said(asked, self._own)
+            return (asked + weight * self._moved(asked)).float(), gallery.rows.float()
+        said = self._discriminants(asked) if self.model == "gaussian" else self._said(asked, self._own)
         which = (self._prototypes @ gallery.rows.double().T).argmax(1)
         owners = one_hot(which, len(gallery.rows)).T.float()
         rows = torch.cat([queries.rows.float(), (weight * said).float()], 1)
         return rows, torch.cat([gallery.rows.float(), owners], 1)
+
+    def _moved(self, asked: Tensor) -> Tensor:
+        """What answers add to each query (Q, D)."""
+        if self.model == "gaussian":
+            return self._discriminants(asked).softmax(1) @ (self._prototypes - self._prototypes.mean(0))
+        return self._said(asked, self._values - self._values.mean(0))
+
+    def _discriminants(self, asked: Tensor) -> Tensor:
+        weights, bias = self._classifier
+        return asked @ weights.T + bias
 
     def _said(self, asked: Tensor, values: Tensor) -> Tensor:
         """What the keys that each query is like say, (Q, C) or (Q, D)."""

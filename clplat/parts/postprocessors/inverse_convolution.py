@@ -70,7 +70,7 @@ class InverseConvolution(PostProcessor):
         sides = [(self._banks.pictures, self.gallery_rate), (self._banks.queries, self.query_rate)]
         moved = [self._moved(gallery.rows, bank, rate) for bank, rate in sides if len(bank)]
         total = moved[0] + moved[1] if len(moved) == 2 else moved[0]
-        return queries.rows.float(), normalize(total, dim=1).float()
+        return queries.rows.float(), normalize(total, dim=1)
 
     def _moved(self, rows: Tensor, bank: Tensor, rate: float) -> Tensor:
         assert self._banks is not None

@@ -15,7 +15,7 @@ from clplat.parts.postprocessors._base import Banks, PostProcessor, Scored
 __all__ = ["Standardised"]
 
 #: Rows in float64 at once.
-_BLOCK = 1 << 15
+_BLOCK = 1 << 12
 
 
 class Standardised(PostProcessor):

@@ -49,7 +49,7 @@ class PoolPrompt(Prompt):
         words: vectors of a prompt of the text tower beside each, which goes with the picture that a text
             modifies; 0: pictures alone are prompted. Texts alone go by centroids of texts.
         pull: weight of the pull, for trained keys.
-        scale: vectors are drawn evenly between its negative and itself.
+        scale: vectors are drawn evenly between its negative and itself; few steps turn small ones alone.
         inherit: vectors of a growth start as those of the one before; otherwise they are drawn.
 
     Raises:
@@ -78,8 +78,8 @@ class PoolPrompt(Prompt):
     def __init__(
         self,
         size: Annotated[int, Int(1, 20, log=True)] = 10,
-        top: Annotated[int, Int(1, 5)] = 5,
-        length: Annotated[int, Int(1, 10)] = 5,
+        top: Annotated[int, Int(1, 5)] = 2,
+        length: Annotated[int, Int(1, 10)] = 2,
         form: Annotated[Literal["tokens", "prefix"], Choice("tokens", "prefix")] = "tokens",
         first: int = 0,
         depth: int = 1,
@@ -88,7 +88,7 @@ class PoolPrompt(Prompt):
         centres: int = 5,
         words: int = 0,
         pull: Annotated[float, Float(0.01, 1.0, log=True)] = 0.1,
-        scale: Annotated[float, Float(0.01, 2.0, log=True)] = 1.0,
+        scale: Annotated[float, Float(0.003, 1.0, log=True)] = 0.03,
         inherit: bool = False,
     ) -> None:
         if min(size, top, length, depth, centres) < 1 or min(first, general, words) < 0:

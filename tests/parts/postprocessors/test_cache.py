@@ -57,12 +57,23 @@ def test_gaussians_are_added_to_the_same_logits() -> None:
     assert torch.allclose(logits(Cache(weight=0.5, model="gaussian")), expected, atol=1e-3)
 
 
+def test_gaussians_move_the_query_to_the_answers_of_likely_classes() -> None:
+    held = ClassGaussians(3, 5)
+    held.add(KEYS, OWN)
+    weights, bias = held.classifier()
+    shares = (ASKED.double() @ weights.T + bias).softmax(1)
+    centred = CLASSES.double() - CLASSES.double().mean(0)
+    expected = 100.0 * (ASKED.double() + 0.2 * shares @ centred) @ CLASSES.double().T
+    assert torch.allclose(logits(Cache(weight=20.0, model="gaussian", gives="answers")), expected, atol=1e-3)
+
+
 def test_answers_in_place_of_classes_move_the_query() -> None:
     got = logits(Cache(weight=50.0, sharpness=2.0, gives="answers"))
     for i, query in enumerate(ASKED.double()):
         moved = query.clone()
+        mean = CLASSES[OWN].double().mean(0)
         for key, answer in zip(KEYS.double(), CLASSES[OWN].double(), strict=True):
-            moved += 0.5 * math.exp(-2.0 * (1 - float(query @ key))) * answer
+            moved += 0.5 * math.exp(-2.0 * (1 - float(query @ key))) * (answer - mean)
         assert torch.allclose(got[i], 100.0 * CLASSES.double() @ moved, atol=1e-3)
 
 
@@ -93,7 +104,7 @@ def test_a_run_fits_it_for_every_pair_of_versions(small_backbone: Path, tmp_path
     [
         {"weight": -1.0},
         {"gives": "mine"},
-        {"model": "gaussian", "gives": "answers"},
+        {"model": "gaussian", "answers": 0.5},
         {"answers": 2.0},
         {"shots": -1},
     ],

@@ -92,7 +92,7 @@ def test_a_growth_freezes_the_pool_and_leaves_the_general_prompt_to_all() -> Non
 
 
 def test_vectors_are_drawn_within_the_scale_and_those_of_a_growth_may_be_inherited() -> None:
-    whole: Any = prompted(form="prefix", general=1).image_prompt
+    whole: Any = prompted(form="prefix", general=1, scale=1.0).image_prompt
     small: Any = prompted(form="prefix", general=1, scale=0.25, grown=2, inherit=True).image_prompt
     torch.testing.assert_close(small.general, 0.25 * whole.general)
     torch.testing.assert_close(small.grown[0].vectors, 0.25 * whole.grown[0].vectors)

@@ -57,9 +57,18 @@ def test_a_classifier_is_aligned_on_its_classes_alone() -> None:
         learner.begin(number)
         learner.dataset = [(a, b) for a, b in zip(x, y, strict=True) if int(b) in classes]
         strategy.after_experience(learner, None)
-        assert strategy.loss(learner, (x, y), model(x)) == {}
+        made = model(x)
+        own = F.cross_entropy(made, y) + sum(strategy.loss(learner, (x, y), made).values())
+        assert float((own - F.cross_entropy(made, y)).detach()) == 0, "a batch of all classes leaves none out"
     assert float((model(x).argmax(1) == y).float().mean()) == 1.0, "also of classes whose data are gone"
     assert torch.equal(model[0].weight, below) and model[2].weight.grad is None
+    made = model(x[y != 1]).double()
+    whole = F.cross_entropy(made, y[y != 1]) + sum(strategy.loss(learner, (x, y[y != 1]), made).values())
+    alone = F.cross_entropy(made[:, ::2], y[y != 1] // 2)
+    assert float(whole.detach()) == pytest.approx(float(alone.detach()), rel=1e-9)
+    (slope,) = torch.autograd.grad(whole, [made])
+    assert not bool(slope[:, 1].any()), "features do not move to lower the logits of old classes"
+    assert FeatureReplay(when="beside").loss(learner, (x, y), model(x)) == {}, "those are generated beside"
 
 
 def test_what_generators_centre_on_drifts_with_the_new_examples_near_it() -> None:
