@@ -49,7 +49,7 @@ def start(spec: WorkerSpec, say: Callable[[str], None]) -> None:
         why = " ".join(str(error).split())[:200]
         raise UserError(f"there is no Ray cluster at RAY_ADDRESS={address}: {why}") from error
     try:
-        if spec.cuda and "GPU" not in ray.cluster_resources():  # type: ignore[no-untyped-call]
+        if spec.cuda and "GPU" not in ray.cluster_resources():
             # Ray itself would wait without end.
             raise UserError(f"the device is cuda, but the Ray cluster ({address}) has no GPU")
         # A killed worker is started anew; its job goes back to the queue.

@@ -7,11 +7,13 @@ import torch
 from torch.nn.functional import normalize
 
 from clplat import registry
+from clplat.cache.engine import FeatureCache
+from clplat.cache.store import Store
 from clplat.config.resolve import resolve, spaces
 from clplat.config.space import Choice
 from clplat.models.view import Towers
 from clplat.parts.composers._base import Composer
-from clplat.testing import tiny_backbone
+from clplat.testing import tiny_backbone, tiny_collate, tiny_domains, tiny_retriever
 
 WIDTH = tiny_backbone().embed_dim
 
@@ -85,6 +87,21 @@ def test_every_parameter_has_a_gradient_and_moves_after_one_step(features, name)
         if step == 1:
             assert [n for n, p in parameters.items() if p.grad.abs().max() == 0] == []
         optimizer.step()
+
+
+@every_composer
+def test_kept_features_compose_to_the_same_bits_as_when_they_were_computed(name):
+    retriever = tiny_retriever(composer=registry.load("composers", name)()).eval()
+    batch = tiny_collate()(tiny_domains()[0].train[:4])
+    asked, held = batch.pictures.part(range(4)), batch.pictures.part(range(4, 8))
+    with torch.inference_mode():
+        live = retriever.encode_queries(asked, batch.texts), retriever.encode_images(held)
+        retriever.cache = FeatureCache(retriever.backbone, Store(None))
+        cold, warm = (
+            (retriever.encode_queries(asked, batch.texts), retriever.encode_images(held)) for _ in range(2)
+        )
+    for one, two, three in zip(live, cold, warm, strict=True):
+        assert torch.equal(two, three) and torch.allclose(one, two, atol=1e-5)
 
 
 @every_composer
