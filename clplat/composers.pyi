@@ -2,6 +2,7 @@
 
 from clplat.parts.composers.any_subset import AnySubset as AnySubset
 from clplat.parts.composers.bridge_tower import BridgeTower as BridgeTower
+from clplat.parts.composers.chosen_patches import ChosenPatches as ChosenPatches
 from clplat.parts.composers.combiner import Combiner as Combiner
 from clplat.parts.composers.content_style import ContentStyle as ContentStyle
 from clplat.parts.composers.cross_attention import CrossAttention as CrossAttention

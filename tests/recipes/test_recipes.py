@@ -151,7 +151,7 @@ def test_what_is_said_of_a_paper_can_be_looked_up() -> None:
     for one in RECIPES.values():
         assert one.deviates and all(text.endswith(".") and len(text) < 200 for text in one.deviates), one.name
         if one.code is not None:
-            assert re.fullmatch(r"https://github\.com/[\w-]+/[\w-]+", one.code["url"]), one.name
+            assert re.fullmatch(r"https://github\.com/[\w-]+/[\w.-]+", one.code["url"]), one.name
             assert re.fullmatch(r"[0-9a-f]{40}", one.code["commit"]), one.name
         if one.reported is not None:
             assert isinstance(one.reported["value"], int | float) and all(one.reported.values()), one.name
