@@ -22,10 +22,10 @@ from clplat.testing import tiny_backbone, tiny_collate, tiny_domains, tiny_retri
 BATCH = tiny_collate()(tiny_domains()[0].train[:4])
 
 
-def made(**options: Any) -> MaskedWords:
+def made(backbone: Any = None, **options: Any) -> MaskedWords:
     loss = MaskedWords(**{"depth": 1, **options})
     with seeded(0, "masked words"):
-        loss.attach(Towers(tiny_backbone()))
+        loss.attach(Towers(tiny_backbone() if backbone is None else backbone))
     return loss
 
 
@@ -120,13 +120,14 @@ def test_the_cost_is_that_of_the_words_that_stood_there_and_of_their_weights() -
 def test_a_retriever_gives_patches_of_candidates_where_its_loss_wants_them() -> None:
     model = tiny_retriever(Full()).train()
     assert "candidate_tokens" not in model(BATCH).parts
-    model.asked = made().wanted
+    loss = made(model.backbone)
+    model.asked = loss.wanted
     found = model(BATCH)
     tokens: Any = model.backbone.image(BATCH.pictures.pixels[4:], {"tokens"}).tokens
     torch.testing.assert_close(found["candidate_tokens"], tokens, atol=1e-5, rtol=0)
-    made()(found, BATCH, Progress()).backward()
+    loss(found, BATCH, Progress()).backward()
     reached = {name for name, p in model.backbone.named_parameters() if p.grad is not None and p.grad.any()}
-    assert {"model.visual.proj", "model.token_embedding.weight", "model.text_projection"} & reached
+    assert {"model.visual.proj", "model.text_projection"} <= reached, "both towers learn by it"
     model.eval()
     assert "candidate_tokens" not in model(BATCH).parts
 
