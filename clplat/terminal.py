@@ -28,11 +28,12 @@ class Terminal:
     """Shows several experiments, each through the listener that `listener` returns.
 
     Args:
-        total: experiments to come; the matrix of a single one stays on the screen when it is done.
+        total: experiments to come, None where nobody knows; the matrix of a single one stays on the screen
+            when it is done.
         console: where to draw; by default this process's terminal.
     """
 
-    def __init__(self, total: int = 1, console: Console | None = None) -> None:
+    def __init__(self, total: int | None = 1, console: Console | None = None) -> None:
         self.total, self.done, self._ran, self._began = total, 0, 0, time.monotonic()
         self.plain = console is None and plain_output()
         self.boards: dict[str, Board] = {}
@@ -80,6 +81,8 @@ class Terminal:
 
     def count(self) -> str:
         """``[5/18] 2:10 left``, by what those that ran have taken; empty for a single experiment."""
+        if self.total is None:
+            return f"[{self.done}]"
         if self.total <= 1:
             return ""
         rest = self.total - self.done

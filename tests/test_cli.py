@@ -392,6 +392,12 @@ def test_plain_lines_say_how_far_a_sweep_is(
     )
 
 
+def test_a_sweep_whose_budget_is_time_says_how_many_it_did() -> None:
+    terminal = Terminal(None, Console(file=io.StringIO(), force_terminal=True))
+    terminal.over(True)
+    assert terminal.count() == "[1]"
+
+
 #: Runs each of the commands that it is given as JSON; prints a line of JSON about each.
 ONE_BY_ONE = """
 import contextlib, io, json, sys

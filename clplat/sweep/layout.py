@@ -149,6 +149,20 @@ class Layout:
                         raise UserError(f"the search space of '{key}': {error}") from None
 
     @property
+    def jobs(self) -> int | None:
+        """Trials and final runs, at most: tuned ones only where a trial was better. None: nobody knows yet.
+
+        Example:
+            >>> from clplat.sweep import Budget, Sweep
+            >>> sweep = Sweep(methods=["naive", "replay"], controls=[], seeds=[0, 1], budget=Budget(trials=5))
+            >>> Layout(sweep).jobs  # two finals of each as it is, two as tuned, five trials of each
+            18
+        """
+        trials = self.sweep.budget.trials if self.studies else 0
+        finals = len(self.sweep.seeds) * (len(self.entries) + len(self.studies))
+        return None if trials is None else finals + len(self.studies) * trials
+
+    @property
     def studies(self) -> list[Entry]:
         """The entries that are tuned."""
         return [entry for entry in self.entries if entry.space]

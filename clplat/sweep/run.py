@@ -83,7 +83,7 @@ def run_sweep(
     layout = queue.layout
     _check_plan(layout)
     moved = check_reuse(queue.studies, anew)
-    with Terminal(len(layout.entries) * len(sweep.seeds)) as terminal:
+    with Terminal(layout.jobs) as terminal:
         for line in moved:
             terminal.say(line)
         write_text(out / PLAN, write_yaml(plan), comment="#")

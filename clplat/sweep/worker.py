@@ -76,7 +76,7 @@ def run_unattended_worker(spec: WorkerSpec) -> None:
     if spec.threads is not None:
         torch.set_num_threads(spec.threads)
     queue = spec.queue()
-    with Terminal(len(queue.layout.entries) * len(spec.sweep.seeds)) as terminal:
+    with Terminal(queue.layout.jobs) as terminal:
         tracker = None if spec.tracker is None else spec.tracker(queue.layout, spec.out, terminal.say)
         run_worker(queue, listening(terminal, tracker))
         if tracker is not None:

@@ -90,6 +90,9 @@ def test_rows_trials_and_files(tuned: tuple[Path, dict[str, Any]]) -> None:
             held = read_json(out / trial["folder"] / "result.json")
             assert held["protocol"]["split"] == "val"
             assert trial["values"] == [pytest.approx(sum(held["metrics"]["R@5"][-1]) / 2)]
+    done = sum(row["n"] for row in outcome["rows"]) + sum(len(s["trials"]) for s in outcome["studies"])
+    kept = 4 - len([row for row in outcome["rows"] if row["kind"] == "tuned"]) * 2  # the default was the best
+    assert Layout(read_sweep(out / "sweep.yaml")).jobs == done + kept, "what the terminal counts to"
     families = {c["family"] for c in outcome["comparisons"]}
     assert "contenders" in families and outcome["sentence"]
     assert (out / "report.html").stat().st_size > 1000 and (out / "figure.png").exists()
