@@ -33,7 +33,6 @@ from clplat.training.step import counting, in_batches
 
 __all__ = ["RetrievalTemplate", "task_terms"]
 
-
 #: Of more examples what is frozen is computed with the batch that needs it, so that training begins at once.
 _PREPARED = 1 << 17
 
