@@ -18,7 +18,7 @@ __all__ = ["ROOT", "page", "publish", "read_entries", "table", "write_page"]
 ROOT = Path(__file__).resolve().parents[2]
 HEAD = (
     "system", "family", "final", "95 %", "forgets", "learns", "against", "difference", "trained", "kept",
-    "rate", "passes", "CPU s", "n",
+    "rate", "passes", "between", "CPU s", "n",
 )  # fmt: skip
 TEXT = """# Ledger of all systems
 
@@ -45,8 +45,9 @@ in `sweeps/ledger/systems.py`, `twins.py` and `rates.py`.
 - **trained**: most numbers trained at once; **kept**: exemplars and state beside the model, in bytes.
 - **passes**: floating-point operations of a step, of those of the twin, mean over the stream: a batch forward
   and backward is 1, a further forward pass about a third. What comes out of the feature store costs nothing.
-  What is done once per domain (importances, prototypes, merges) is in **CPU s** alone: the seconds of a run,
-  measured on cores that did other work as well.
+- **between**: what is done between the steps of a domain (importances, prototypes, trials), in steps of the
+  twin, matrix products alone; a domain has nine steps. A dash: it ran before that was counted.
+- **CPU s**: the seconds of a run, measured on cores that did other work as well.
 """
 
 
@@ -132,7 +133,8 @@ def _cells(row: Mapping[str, Any]) -> list[str]:
         _short(_mean(found["trainable_parameters"])),
         _short(kept),
         f"{row['rate']:g}",
-        "–" if row["passes"] is None else f"{row['passes']:.2f}",
+        mean_text(row["passes"], 2),
+        mean_text(row.get("between"), 1),
         mean_text(row["cpu_seconds"], 0),
         str(row["n"]),
     ]

@@ -124,6 +124,7 @@ def _row(
         "measures": {key: one.row.plain["measures"][key] for key in MEASURES},
         "costs": {key: round(value) for key, value in costs.items()},
         "passes": None if reference is None else _passes(one, reference),
+        "between": None if reference is None else _between(one, reference),
         "cpu_seconds": round(statistics.fmean(seconds), 1) if seconds else None,
         "difference": compared,
     }
@@ -131,12 +132,26 @@ def _row(
 
 def _passes(one: _Measured, reference: _Measured) -> float | None:
     """Floating-point operations of a step, of those of the reference: 1 is a forward and a backward pass."""
-    mine, theirs = (
-        [
-            r["cost"]["training_flops"] / r["cost"]["optimizer_steps"]
-            for r in each.results
-            if r["cost"]["optimizer_steps"]
-        ]
-        for each in (one, reference)
-    )
-    return round(statistics.fmean(mine) / statistics.fmean(theirs), 3) if mine and theirs else None
+    mine, theirs = _step(one), _step(reference)
+    return round(mine / theirs, 3) if mine and theirs else None
+
+
+def _between(one: _Measured, reference: _Measured) -> float | None:
+    """What is done between the steps of a domain, in steps of the reference; None if it was not counted."""
+    counted = [
+        result["cost"]["domain_flops"] / len(result["domains"])
+        for result in one.results
+        if "domain_flops" in result["cost"]
+    ]
+    theirs = _step(reference)
+    return round(statistics.fmean(counted) / theirs, 2) if counted and theirs else None
+
+
+def _step(one: _Measured) -> float | None:
+    """Floating-point operations of a step, mean over the stream and the replicates; None without steps."""
+    found = [
+        result["cost"]["training_flops"] / result["cost"]["optimizer_steps"]
+        for result in one.results
+        if result["cost"]["optimizer_steps"]
+    ]
+    return statistics.fmean(found) if found else None

@@ -213,6 +213,7 @@ def test_the_entry_says_what_was_measured_and_what_failed(small: tuple[Stream, P
     rows = {row["system"]: row for row in entry["rows"]}
     assert rows["er"]["n"] == 1 and rows["er"]["difference"]["n"] == 1 and rows["naive"]["difference"] is None
     assert rows["er"]["passes"] > 1.1 and rows["naive"]["passes"] == 1.0
+    assert rows["naive"]["between"] == 0.0, "plain training does nothing between its steps"
     assert rows["er"]["measures"]["exemplar_bytes"]["mean"] > 0
     assert "nothing to divide" in rows["ewc"]["failed"][0]
     assert "unknown strategy 'nothing'" in rows["lost"]["failed"][0]
