@@ -51,6 +51,7 @@ def run(options: Namespace) -> int:
         return 0
     from clplat.runs.run_folder import default_folder, result_at_hand
     from clplat.tables.comparison import plain
+    from clplat.tables.further_sets import further_sets
     from clplat.tracking import from_results, is_logged
 
     folder = options.out or default_folder(config)
@@ -58,6 +59,8 @@ def run(options: Namespace) -> int:
     if result is None or options.also is not None or not (options.no_track or is_logged(folder)):
         result = _result(config, folder, options)
     print(plain(from_results([result])))
+    if further := further_sets(result):
+        print(f"\n{further}\n")
     print(f"result: {folder / 'result.json'}")
     return 0
 

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from clplat.cli import main
 from clplat.config.resolve import resolve
 from clplat.evaluation.asked import measure
 from clplat.parts.postprocessors import InvertedSoftmax
@@ -18,7 +19,9 @@ from clplat.runs.pairs import Anchors
 from clplat.trees import load_tree
 
 
-def test_raw_and_processed_stand_beside_each_other(small_backbone: Path, tmp_path: Path) -> None:
+def test_raw_and_processed_stand_beside_each_other(
+    small_backbone: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     sizes = {"domains": 2, "train": 32, "queries": 20, "gallery": 20, "size": 16}
     raw: dict[str, Any] = {
         "backbone": f"local-dir:{small_backbone}",
@@ -43,6 +46,10 @@ def test_raw_and_processed_stand_beside_each_other(small_backbone: Path, tmp_pat
     ]
     assert [value for row in found["gain"]["R@5"] for value in row] == pytest.approx(gains, abs=1e-6)
     assert {*found["crowding"]} == {"hubness", "cosine"}, "before and after, by the newest version"
+    config = ["--config", str(tmp_path / "run" / "config.yaml")]
+    assert main(["run", *config, "--out", str(tmp_path / "run"), "--no-track"]) == 0  # it is at hand
+    mean, gain = (sum(values["R@5"][-1]) / 2 for values in (found["metrics"], found["gain"]))
+    assert f"test/processed  R@5  {mean:.1f}  {gain:+.1f}\n" in capsys.readouterr().out
 
     parts = assemble(resolve(raw))
     model, evaluator = load(tmp_path / "run", 2), parts.evaluator
