@@ -24,7 +24,7 @@ def further_sets(result: Mapping[str, Any]) -> str:
         test/processed  R@5  52.0  +3.5
     """
     body = []
-    for name, held in result["sets"].items():
+    for name, held in result.get("sets", {}).items():  # which results of release 0.1.0 lack
         primary = held["protocol"]["primary"]
         score, gain = (_last(values.get(primary)) for values in (held["metrics"], held.get("gain", {})))
         if score is not None:
