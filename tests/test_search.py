@@ -19,8 +19,9 @@ from clplat.models.backbone import Backbone
 from clplat.retrieval_grid import draw_grid
 from clplat.runs.assembly import assemble
 from clplat.runs.experiment import run
-from clplat.search import Searcher, find_run, search
+from clplat.search import Searcher, search
 from clplat.tracking import Tracker
+from clplat.tracking.run_folders import find_run
 from clplat.trees import load_tree
 
 TOWER = {"width": 32, "layers": 2}

@@ -92,6 +92,6 @@ def _folder_of(options: Namespace, kept: Path) -> Path | None:
         return download(options.model, tracking_uri(options.out), kept)
     if options.run is None:
         return None
-    from clplat.search import find_run
+    from clplat.tracking.run_folders import find_run
 
     return find_run(options.run, options.out)

@@ -116,10 +116,11 @@ def search(options: Namespace) -> int:
     import tempfile
 
     from clplat.files import write_atomically
-    from clplat.search import find_run, gallery_of
+    from clplat.search import gallery_of
     from clplat.search import search as search_gallery
     from clplat.tracking import tracking_uri
     from clplat.tracking.models import download
+    from clplat.tracking.run_folders import find_run
 
     if options.model is not None and options.model_version is not None:
         raise UserError("--model-version goes with --run; a model of the registry is one version")

@@ -84,18 +84,8 @@ def rerank(
             if name not in domains:
                 continue
             held, kept, measured = domains[name], row.lists[what][name], what == evaluator.split
-            found = Shortlist(
-                held.queries,
-                row.queries[name] if measured else evaluator.queries(encoder, held.queries)["own"],
-                held.gallery.items,
-                kept.rows[:, : part.shortlist],
-                kept.scores[:, : part.shortlist],
-                partial(evaluator.images, encoder),
-                spent,
-                partial(evaluator.texts, encoder),
-                _Rows(evaluator, encoder),
-                partial(evaluator.embed.items, encoder),
-            )
+            asked = row.queries[name] if measured else evaluator.queries(encoder, held.queries)["own"]
+            found = _shortlist(evaluator, encoder, held, asked, kept, part.shortlist, spent)
             scores = part.rerank(found)
             lists[name] = _sorted(kept, scores)
             if (kept_back := part.keeps(scores)) is not None and measured:
@@ -107,8 +97,8 @@ def rerank(
         table = {metric: [cell.get(metric) for cell in cells] for metric in named}
         row.sets[f"{what}/{RERANKED}"] = SetMetrics(table, [None] * len(cells))
         row.lists[f"{what}/{RERANKED}"] = lists
-        asked = sum(len(one.rows) for one in lists.values())
-        bill = asdict(spent) | {"queries": asked, "shortlist": part.shortlist}
+        queries = sum(len(one.rows) for one in lists.values())
+        bill = asdict(spent) | {"queries": queries, "shortlist": part.shortlist}
         bill |= {"ceiling": sum(ceilings) / len(ceilings)} if ceilings else {}
         if handed:
             bill |= dict(
@@ -116,6 +106,30 @@ def rerank(
             )
         cost[f"{what}/{RERANKED}"] = bill | {"seconds": time.perf_counter() - start}
     return cost
+
+
+def _shortlist(
+    evaluator: Evaluator,
+    encoder: Encoder,
+    held: RetrievalSet,
+    asked: Tensor,
+    kept: Lists,
+    size: int,
+    spent: Spent,
+) -> Shortlist:
+    """The best ``size`` of each list of a set, with what a reranker may have embedded."""
+    return Shortlist(
+        held.queries,
+        asked,
+        held.gallery.items,
+        kept.rows[:, :size],
+        kept.scores[:, :size],
+        partial(evaluator.images, encoder),
+        spent,
+        partial(evaluator.texts, encoder),
+        _Rows(evaluator, encoder),
+        partial(evaluator.embed.items, encoder),
+    )
 
 
 def _handed_out(keeps: Tensor, rows: Tensor, targets: Tensor | None) -> Tensor:

@@ -48,7 +48,19 @@ class Around(Composer):
         return self.inner.objectives
 
     def attach(self, towers: Towers) -> None:
+        """Attach the inner composer, and keep the towers at hand."""
         self.inner.attach(towers)
+        self.towers = towers
+
+    def needs_pooled(self) -> None:
+        """Refuse an inner composer whose inputs cannot be replaced by vectors.
+
+        Raises:
+            ValueError: it reads more than pooled features of both inputs.
+        """
+        if any(set(wanted) != {"pooled"} for wanted in self.inner.wants.values()):
+            kind = type(self.inner).__name__
+            raise ValueError(f"inner must read pooled features of both inputs, as {kind} does not")
 
     def forward(self, image: ImageFeatures, text: TextFeatures) -> Tensor:
         query: Tensor = self.inner(image, text)

@@ -54,9 +54,7 @@ class AnySubset(Around):
         super().__init__(Combiner() if inner is None else inner)
         if not 0.0 <= missing <= 0.5:
             raise ValueError(f"missing must lie in [0, 0.5], not {missing}")
-        if any(set(wanted) != {"pooled"} for wanted in self.inner.wants.values()):
-            kind = type(self.inner).__name__
-            raise ValueError(f"inner must read pooled features of both inputs, as {kind} does not")
+        self.needs_pooled()
         self.missing, self.also_target = missing, target
 
     def attach(self, towers: Towers) -> None:

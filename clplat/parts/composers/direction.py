@@ -61,10 +61,6 @@ class Direction(Around):
             raise ValueError(f"the share of the inner query must lie in [0, 1], not {share}")
         self.image, self.text, self.share = image, text, share
 
-    def attach(self, towers: Towers) -> None:
-        super().attach(towers)
-        self.towers = towers
-
     def forward(self, image: ImageFeatures, text: TextFeatures) -> Tensor:
         """Return (B, D), not normalised."""
         plain = self.inner(image, unsaid(self.towers, self.wants["text"], len(image.pooled)))

@@ -10,7 +10,6 @@ from torch import Tensor
 
 from clplat.config.space import Float
 from clplat.models.features import ImageFeatures, TextFeatures
-from clplat.models.view import Towers
 from clplat.parts.composers._around import Around
 from clplat.parts.composers._base import Composer
 from clplat.parts.composers.direction import unsaid
@@ -44,6 +43,7 @@ class Guided(Around):
         arXiv:2303.11916, whose denoiser is guided so at every step.
 
     Example:
+        >>> from clplat.models.view import Towers
         >>> from clplat.testing.tiny import tiny_backbone
         >>> composer = Guided(text=1.0).eval()
         >>> composer.attach(Towers(tiny_backbone()))
@@ -64,15 +64,8 @@ class Guided(Around):
             raise ValueError(f"image and text must be numbers of at least 0, not {image} and {text}")
         if not 0.0 <= missing <= 0.5:
             raise ValueError(f"missing must lie in [0, 0.5], not {missing}")
-        if any(set(wanted) != {"pooled"} for wanted in self.inner.wants.values()):
-            raise ValueError(
-                f"inner must read pooled features of both inputs, as {type(self.inner).__name__} does not"
-            )
+        self.needs_pooled()
         self.image, self.text, self.missing = image, text, missing
-
-    def attach(self, towers: Towers) -> None:
-        super().attach(towers)
-        self.towers = towers
 
     def forward(self, image: ImageFeatures, text: TextFeatures) -> Tensor:
         """Return (B, D), not normalised."""
