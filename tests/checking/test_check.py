@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from PIL import Image
@@ -23,14 +24,16 @@ from clplat.runs.assembly import pixel_store
 from clplat.runs.evaluated import load_model
 
 
-def noise(path: Path, seed: int, **options: int) -> None:
-    Image.effect_noise((40, 40), 90).rotate(seed).resize((64, 64)).convert("RGB").save(path, **options)
+def patches(path: Path, seed: int, **options: int) -> None:
+    """8 x 9 patches of unlike colours: fine noise would leave a small copy of it all but grey."""
+    drawn = np.random.default_rng(seed).integers(0, 256, (8, 9, 3), dtype=np.uint8)
+    Image.fromarray(drawn).resize((72, 64), Image.Resampling.NEAREST).save(path, **options)
 
 
 @pytest.fixture
 def files(tmp_path: Path) -> PictureFiles:
     for number, name in enumerate("abcdefgh"):
-        noise(tmp_path / f"{name}.png", number)
+        patches(tmp_path / f"{name}.png", number)
     (tmp_path / "h.png").write_bytes((tmp_path / "a.png").read_bytes())
     (tmp_path / "g.png").write_bytes(b"no picture")
     Image.open(tmp_path / "b.png").resize((90, 90)).save(tmp_path / "near.jpg", quality=70)
