@@ -17,7 +17,7 @@ from clplat.config.resolve import resolve
 from clplat.models.view import Towers
 from clplat.randomness import seeded
 from clplat.testing.tiny import tiny_backbone
-from sweeps.ledger.rates import RATES, kind_of, name_in, rated
+from sweeps.ledger.rates import kind_of, name_in, rated
 from sweeps.ledger.systems import System, extra_inputs
 
 __all__ = ["BLIND", "FAMILIES", "STRATEGIES", "TOWERS", "Cell", "cells", "named", "stream_with_held_out"]
@@ -30,6 +30,8 @@ TowersAre = Literal["frozen", "trained"]
 TOWERS: tuple[TowersAre, ...] = ("frozen", "trained")
 #: Share of a shop's combinations that training never shows; the catalogue has a share of its own.
 HELD_OUT = 0.15
+#: Learning rate of composers, from validation queries (docs/decisions/2026-11-30-composers-in-a-stream.md).
+RATE = 3e-3
 #: Weights of the shipped towers; a composer with more has the small sizes of its recipe.
 LARGEST = 3_300_000
 
@@ -135,11 +137,12 @@ def _raw(config: Mapping[str, Any], towers: TowersAre, strategy: str, layers: in
         known = {slot: part for slot, part in kept.items() if slot not in ("loss", "train", "transform")}
         return {**known, "adapter": {"name": "none"}, "strategy": {"name": "frozen"}}
     if towers == "frozen":
-        return rated({**kept, "adapter": {"name": "none"}, "strategy": {"name": strategy}}, "layers")
+        frozen = {"adapter": {"name": "none"}, "strategy": {"name": strategy}}
+        return merge({"train": {"lr": RATE}}, {**kept, **frozen})
     if name_in(kept, "adapter") in ("none", "full") and "last" not in kept["adapter"]:
         del kept["adapter"]
     raw = rated({**kept, "strategy": _joined(config, strategy)}, kind_of(kept))
-    return merge({"train": {"head_lr": RATES["layers"]}}, raw) if layers else raw
+    return merge({"train": {"head_lr": RATE}}, raw) if layers else raw
 
 
 def _joined(config: Mapping[str, Any], strategy: str) -> dict[str, Any]:

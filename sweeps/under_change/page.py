@@ -50,8 +50,9 @@ small sizes of its recipe.
 - **text**, **picture**: half of the query, ranked by the same trained model, mean over strategies. Rows
   in bold are composers that see one half alone and are trained on it. **†** after a number: it is below
   the text alone, by the same model or trained in the same way.
-- Rates: 0.01 of composers, heads and readouts, that of the ledger for what else is trained
-  ([ledger.md](ledger.md#learning-rates)).
+- Learning rates: one for all composers, chosen on validation queries
+  ([why](decisions/2026-11-30-composers-in-a-stream.md)), and of what else is trained that of the
+  [ledger](ledger.md#learning-rates).
 """
 
 
@@ -134,8 +135,8 @@ def _latency(latency: Mapping[str, Any]) -> list[str]:
         "Medians in milliseconds of one process with one thread, `clplat-tiny` (three million weights) as "
         "towers, nothing kept. **composer**: from the features of the towers to the query. **query**: from "
         "pixels and token ids on. **of a sum**: the whole query in units of one by plain sum, timed in turn "
-        f"with it, which carries over to other machines better than milliseconds do. Measured {latency['date']}, "
-        f"torch {latency['versions']['torch']}, on cores that did other work as well.",
+        f"with it, which carries over to other machines better than milliseconds do. Measured "
+        f"{latency['date']}, torch {latency['versions']['torch']}, on cores that did other work as well.",
         "",
         *latency_table(latency["composers"]),
         "",
