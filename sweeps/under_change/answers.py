@@ -114,7 +114,8 @@ def _ends(lines: Sequence[Line], value: _Value, *, most: bool, sign: str = "") -
     """The composers at one end, with their means over strategies."""
     known = [(mean, line.name) for line in lines if (mean := line.mean(value)) is not None]
     known.sort(key=lambda pair: (-pair[0] if most else pair[0], pair[1]))
-    return ", ".join(f"`{name}` ({mean:{sign}.1f})" for mean, name in known[:_NAMED])
+    count = max(1, min(_NAMED, len(known) // 2))
+    return ", ".join(f"`{name}` ({mean:{sign}.1f})" for mean, name in known[:count])
 
 
 def _rows(lines: Iterable[Line]) -> list[Row]:

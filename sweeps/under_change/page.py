@@ -101,6 +101,8 @@ def _section(entry: Mapping[str, Any]) -> list[str]:
     rows = entry["rows"]
     run = sum(row["n"] > 0 for row in rows)
     whole = sum(row["n"] == len(entry["seeds"]) for row in rows)
+    if not run:
+        return [f"## {entry['stream'].capitalize()}", "", "Nothing of it has run yet.", ""]
     lines = [
         f"## {entry['stream'].capitalize()}",
         "",
