@@ -22,7 +22,7 @@ from sweeps.ledger.page import ROOT, page, publish, read_entries
 from sweeps.ledger.rates import RATES, name_in
 from sweeps.ledger.reasons import read_reasons
 from sweeps.ledger.rows import entry_of
-from sweeps.ledger.study import best, means, read_study
+from sweeps.ledger.study import best, means, read_studies
 from sweeps.ledger.systems import BASELINES, FAMILIES, System, systems
 from sweeps.ledger.twins import twin
 
@@ -99,12 +99,16 @@ def test_what_is_the_same_configuration_is_one_row() -> None:
 
 
 def test_rows_of_a_kind_share_the_rate_that_the_study_chose() -> None:
-    assert {kind: best(rates) for kind, rates in means(read_study(ROOT)).items()} == RATES
+    assert {stream.name: stream.rates for stream in every_system.STREAMS} == RATES
+    for stream, study in read_studies(ROOT).items():
+        found = {kind: best(rates) for kind, rates in means(study).items()}
+        assert found == {kind: RATES[stream][kind] for kind in found} and "towers" in found
+    assert {*means(read_studies(ROOT)["catalogue"])} == {*RATES["catalogue"]}
     every = {system.name: system for system in systems()}
     own = {one.name for one in recipes() if "lr" in one.config.get("train", {})}
     for system in systems():
-        rate = system.raw.get("train", {}).get("lr", RATES["towers"])
-        assert rate == RATES[system.trains] or own & {system.name, system.name.removeprefix("naive, as ")}
+        named = "lr" in system.raw.get("train", {})
+        assert named == bool(own & {system.name, system.name.removeprefix("naive, as ")}), system.name
         against = every.get(system.against, system)
         assert system.kind != "recipe" or against.trains == system.trains
     assert every["o_lora"].trains == every["moe_adapters"].trains == "low rank"
@@ -112,7 +116,6 @@ def test_rows_of_a_kind_share_the_rate_that_the_study_chose() -> None:
         every["l2p"].trains == "prompts" and every["linear_probe"].trains == every["ship"].trains == "layers"
     )
     assert every["clip_up_moe"].trains == every["sdc"].trains == "towers"
-    assert "train" not in every["er"].raw, "whole towers are trained at the rate of the stream"
 
 
 def test_further_inputs_are_named() -> None:
@@ -130,6 +133,10 @@ def test_both_streams_take_every_system(monkeypatch: pytest.MonkeyPatch) -> None
     config = layout.final_config(finals[1])
     assert config.option("strategy.domains") == "all" and config.option("adapter.last") == 2
     assert config.option("scenario.order") == products.orders[1] != products.orders[0]
+    assert config.option("train.lr") == RATES["products"]["towers"]
+    named = next(system for system in systems() if system.name == "clip_refine")
+    layout, finals = laid_out(catalogue, named, every_system.SEEDS)
+    assert layout.final_config(finals[0]).option("train.lr") == 1e-4, "a recipe keeps its own"
 
 
 # -- a small ledger ---------------------------------------------------------------------------
