@@ -161,12 +161,15 @@ def _lower(rows: Sequence[Mapping[str, Any]]) -> list[str]:
     found.sort(key=lambda row: row["difference"]["mean"])
     reasons = read_reasons()
     known = [f"- {_below(row)}: {reasons[row['system']]}" for row in found if row["system"] in reasons]
-    rest = [_below(row) for row in found if row["system"] not in reasons]
+    rest = [row for row in found if row["system"] not in reasons]
+    told = [_below(row) for row in rest if row["difference"]["high"] < 0]
+    same = [_below(row) for row in rest if row["difference"]["high"] >= 0]
     return [
         "**Below plain training of the same parts**, and why; a star where the interval leaves 0 out.",
         "",
         *known,
-        *([f"- Not known of: {', '.join(rest)}."] if rest else []),
+        *([f"- Not known of: {', '.join(told)}."] if told else []),
+        *([f"- Not told from it: {', '.join(same)}."] if same else []),
         *(["None is."] if not found else []),
         "",
     ]

@@ -51,7 +51,7 @@ TRIED: dict[str, dict[Kind, tuple[float, ...]]] = {
     "products": {
         "towers": (1e-4, 3e-4, 1e-3),
         "low rank": (1e-3, 3e-3, 1e-2),
-        "layers": (1e-3, 3e-3, 1e-2),
+        "layers": (3e-4, 1e-3, 3e-3, 1e-2),
     },
 }
 #: Photographs cost three times as much: one part stands for a kind, and prompts have the catalogue's rate.

@@ -1,6 +1,8 @@
-"""Which training data fits what learns after the towers: some of each domain, from its beginning to its end."""
+"""Which training data fits what learns after the towers: some of each domain, from all of it."""
 
 from __future__ import annotations
+
+from itertools import pairwise
 
 import pytest
 
@@ -14,7 +16,7 @@ def test_some_are_spread_over_all(many: int, count: int) -> None:
     found = evenly(range(many), count)
     assert len(found) == min(many, count) and found[:1] == [*range(many)][:1]
     ends = [*found, many]
-    gaps = [b - a for a, b in zip(ends, ends[1:], strict=False)]
+    gaps = [b - a for a, b in pairwise(ends)]
     assert not gaps or (min(gaps) >= 1 and max(gaps) - min(gaps) <= 1)
 
 

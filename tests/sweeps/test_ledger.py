@@ -78,6 +78,7 @@ def test_what_a_strategy_brings_is_plainly_trained_in_its_twin() -> None:
         assert name_in(raw, "strategy") == "naive" and every[name].against != "naive", name
         assert name_in(raw, "adapter") not in ("none", "full") or name_in(raw, "prompt"), name
     assert brought["o_lora"]["adapter"]["lora_alpha"] == 32 and brought["o_lora"]["adapter"]["r"] == 8
+    assert brought["sd_lora"]["adapter"]["lora_alpha"] == 0.8 * 10, "its scale: the magnitude times r"
     assert brought["cl_lora"]["adapter"]["towers"] == "image"
     assert brought["clip_moe"]["adapter"]["experts"] == 4
     assert brought["coda_prompt"]["prompt"]["components"] == 10
@@ -263,12 +264,21 @@ def test_reasons_are_sentences_about_systems_of_the_ledger() -> None:
 def test_a_reason_stands_beside_its_row(monkeypatch: pytest.MonkeyPatch) -> None:
     entry = read_entries()[0]
     below = [row for row in entry["rows"] if (row.get("difference") or {"mean": 0.0})["mean"] < 0]
-    one, other = [row["system"] for row in below if row["kind"] == "recipe"][:2]
+    one, other, third = [row["system"] for row in below if row["kind"] == "recipe"][:3]
+    ends = {other: -0.1, third: 0.1}
+    rows = [
+        {**row, "difference": {**row["difference"], "high": ends[row["system"]]}}
+        if row["system"] in ends
+        else row
+        for row in entry["rows"]
+    ]
     monkeypatch.setattr(ledger_page, "read_reasons", lambda: {one: "It keeps too much."})
-    text = page([entry])
+    text = page([{**entry, "rows": rows}])
     assert f"- `{one}` (" in text and "): It keeps too much.\n" in text
-    unknown = next(line for line in text.splitlines() if line.startswith("- Not known of: "))
-    assert f"`{other}`" in unknown and f"`{one}`" not in unknown
+    lines = {line.partition(": ")[0]: line for line in text.splitlines() if line.startswith("- Not ")}
+    unknown, untold = lines["- Not known of"], lines["- Not told from it"]
+    assert f"`{other}`" in unknown and f"`{one}`" not in unknown + untold, "the interval leaves 0 out"
+    assert f"`{third}`" in untold and f"`{third}`" not in unknown
 
 
 def test_a_wrong_name_is_told(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
