@@ -13,8 +13,8 @@ from clplat.config.resolve import resolve, spaces
 from clplat.config.space import Choice
 from clplat.models.view import Towers
 from clplat.parts.composers._base import Composer
-from clplat.testing.composers import objectives
 from clplat.testing import tiny_backbone, tiny_collate, tiny_domains, tiny_retriever
+from clplat.testing.composers import objectives
 
 WIDTH = tiny_backbone().embed_dim
 
