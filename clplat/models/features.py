@@ -18,6 +18,7 @@ __all__ = [
     "WANTS",
     "ImageFeatures",
     "TextFeatures",
+    "Triplets",
     "Wants",
     "checked_wants",
     "given",
@@ -109,6 +110,24 @@ class TextFeatures:
     def part(self, rows: Sequence[int]) -> TextFeatures:
         """The features of these texts."""
         return _part(self, rows)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Triplets:
+    """Features of those examples of a batch that are a picture with a text and whose answer has a picture.
+
+    Args:
+        rows: which examples of the batch they are.
+        reference: of their pictures; text: of their texts; answer: of the answers' pictures.
+    """
+
+    rows: list[int]
+    reference: ImageFeatures
+    text: TextFeatures
+    answer: ImageFeatures
+
+    def __len__(self) -> int:
+        return len(self.rows)
 
 
 def given(features: ImageFeatures | TextFeatures) -> list[Tensor | None]:
