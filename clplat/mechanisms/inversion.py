@@ -24,13 +24,7 @@ _CHUNK = 16
 TEMPLATES = tuple(
     start.format(kind)
     for kind in ("photo", "illustration", "sketch", "diagram")
-    for start in (
-        "this is a {} of a *",
-        "this {} contains a *",
-        "a {} of a *",
-        "we see a * in this {}",
-        "* {}",
-    )
+    for start in ("this is a {} of a *", "this {} contains a *", "a {} of a *", "we see a * {}", "* {}")
 )
 
 
@@ -40,7 +34,7 @@ class Inversion:
 
     Args:
         lr: of AdamW, with decoupled weight decay 0.01.
-        average: decay of a moving average of the words over the steps, which is what counts; 0: the last ones.
+        average: decay of a moving average of the words over the steps, which counts; 0: the last ones.
         varied: one of `TEMPLATES` is drawn at each step, in place of the sentence's own.
         noise: deviation of normal noise that is added to the sentence's unit feature.
         phrases: weight of the loss on phrases about the picture's concepts; that of the picture is 1.

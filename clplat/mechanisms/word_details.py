@@ -64,8 +64,8 @@ class Intent(nn.Module):
 class Attributes(nn.Module):
     """A word for the whole picture, and one for each part of it that stands out.
 
-    ``count`` learnt vectors read the tokens; those whose share in ``softmax(a . v)``, v the picture's feature,
-    is above ``least`` are its attributes, ``top`` at most and one at least, in their own order.
+    ``count`` learnt vectors read the tokens; those whose share in ``softmax(a . v)``, v the picture's
+    feature, is above ``least`` are its attributes, ``top`` at most and one at least, in their own order.
 
     Args:
         tokens: width of the image tower's tokens; joint: of the joint space; out: of a word.
@@ -74,7 +74,8 @@ class Attributes(nn.Module):
         depth: layers.
 
     Reference:
-        Lin et al., "Fine-grained Textual Inversion Network for Zero-Shot Composed Image Retrieval", SIGIR 2024.
+        Lin et al., "Fine-grained Textual Inversion Network for Zero-Shot Composed Image Retrieval", SIGIR
+        2024.
 
     Example:
         >>> map = Attributes(32, 24, 48, hidden=8, top=3)
@@ -191,7 +192,7 @@ class Neighbours(nn.Module):
 
 
 def _nearest(pooled: Tensor, bank: Tensor, count: int, hidden: Tensor | None = None) -> Tensor:
-    """The ``count`` rows of a bank (B, count, D) nearest to each row by the cosine; ``hidden`` are left out."""
+    """The ``count`` rows of a bank (B, count, D) nearest to each by the cosine; ``hidden`` are left out."""
     scores = F.normalize(pooled, dim=-1) @ F.normalize(bank, dim=-1).T
     if hidden is not None:
         scores = scores.masked_fill(hidden, -torch.inf)

@@ -1,4 +1,4 @@
-"""Maps from a picture's feature to pseudo-words: an MLP, a transformer with learnt prefixes, a soft vocabulary."""
+"""Maps from a picture's feature to pseudo-words: an MLP, a transformer with prefixes, a soft vocabulary."""
 
 from __future__ import annotations
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields
 from typing import Annotated
@@ -27,31 +28,8 @@ __all__ = [
     "uncrossed",
 ]
 
-_DETERMINERS = frozenset(
-    [
-        "a",
-        "an",
-        "the",
-        "this",
-        "that",
-        "these",
-        "those",
-        "some",
-        "any",
-        "no",
-        "every",
-        "each",
-        "all",
-        "both",
-        "another",
-        "its",
-        "his",
-        "her",
-        "my",
-        "your",
-        "our",
-        "their",
-    ]
+_DETERMINER = re.compile(
+    r"an?|the|th(is|at|ese|ose)|some|any|no|every|each|all|both|another|its|his|her|my|your|our|their"
 )
 
 
@@ -107,7 +85,7 @@ def masked_phrases(caption: str) -> str:
     """
     made, inside, end = "", False, 0
     for word in tagged(caption.replace("*", " ")):
-        kept = word.kind in ("noun", "adjective") or word.lower in _DETERMINERS
+        kept = word.kind in ("noun", "adjective") or _DETERMINER.fullmatch(word.lower) is not None
         space = " " if made and word.start > end else ""
         if not (kept and inside):
             made += space + ("*" if kept else word.said)
@@ -116,7 +94,7 @@ def masked_phrases(caption: str) -> str:
 
 
 def subject_and_rest(caption: str) -> tuple[str, str]:
-    """A caption up to its first noun, and what follows it; both are the caption where it has under four words.
+    """A caption up to its first noun, and what follows it; of fewer than four words both are all of it.
 
     Example:
         >>> subject_and_rest("a red dress with long sleeves")
@@ -134,7 +112,8 @@ def noisy(pooled: Tensor, size: float) -> Tensor:
     """Features (B, D) with normal noise, in each row of a deviation drawn evenly from [0, size].
 
     Reference:
-        Gu et al., "Language-only Training of Zero-shot Composed Image Retrieval", CVPR 2024, arXiv:2312.01998.
+        Gu et al., "Language-only Training of Zero-shot Composed Image Retrieval", CVPR 2024,
+        arXiv:2312.01998.
     """
     return pooled + size * torch.rand(len(pooled), 1, device=pooled.device) * torch.randn_like(pooled)
 
@@ -158,7 +137,8 @@ def reconstruction(
         noise: see `noisy`.
 
     Reference:
-        Gu et al., "Language-only Training of Zero-shot Composed Image Retrieval", CVPR 2024, arXiv:2312.01998.
+        Gu et al., "Language-only Training of Zero-shot Composed Image Retrieval", CVPR 2024,
+        arXiv:2312.01998.
     """
     with torch.no_grad():
         goal = towers.text(captions).pooled
@@ -211,7 +191,8 @@ def semantic(
         captions: of the pictures.
 
     Reference:
-        Lin et al., "Fine-grained Textual Inversion Network for Zero-Shot Composed Image Retrieval", SIGIR 2024.
+        Lin et al., "Fine-grained Textual Inversion Network for Zero-Shot Composed Image Retrieval", SIGIR
+        2024.
     """
     parts = [subject_and_rest(caption.replace("*", " ")) for caption in captions]
     with torch.no_grad():

@@ -41,8 +41,8 @@ class PseudoWord(Composer):
       picture itself.
     - ``distil``, as SEARLE: the contrastive loss between phi's words and those that gradient steps find for
       each picture (`clplat.mechanisms.inversion`), at temperature 0.25, with negatives on both sides.
-    - ``tasks``: phrases, captions alone, text triplets and others (`clplat.mechanisms.word_tasks.Tasks`). Those
-      with captions need ``--transform captions_beside``.
+    - ``tasks``: phrases, captions alone, text triplets and others (`clplat.mechanisms.word_tasks.Tasks`).
+      Those with captions need ``--transform captions_beside``.
 
     Args:
         template: the sentence before the text, with one ``*``, or two where words are attributes.
@@ -55,8 +55,8 @@ class PseudoWord(Composer):
         distil: weight of SEARLE's.
         steps: gradient steps of each picture's inversion.
         mapper: how words are made: ``mlp``, ``transformer`` (ClipCap), ``vocabulary`` (Ovis) of the pooled
-            feature; ``intent`` (Context-I2W) and ``attributes`` (FTI4CIR) of patches; ``neighbours`` (KEDs) of a
-            bank of training pictures and texts; ``inversion``: gradient steps, nothing is trained.
+            feature; ``intent`` (Context-I2W) and ``attributes`` (FTI4CIR) of patches; ``neighbours`` (KEDs)
+            of a bank of training pictures and texts; ``inversion``: gradient steps, nothing is trained.
         supplement: share of a map of the text's feature that is added to the words (DeG).
         oti: how gradient steps find words.
         tasks: weights of other objectives.

@@ -19,7 +19,8 @@ class CaptionsBeside(Transform):
     (`clplat.mechanisms.word_tasks`).
 
     Reference:
-        Gu et al., "Language-only Training of Zero-shot Composed Image Retrieval", CVPR 2024, arXiv:2312.01998.
+        Gu et al., "Language-only Training of Zero-shot Composed Image Retrieval", CVPR 2024,
+        arXiv:2312.01998.
 
     Example:
         >>> from clplat.testing import tiny_domains

@@ -12,7 +12,7 @@ from torch.nn.functional import normalize
 from clplat.cache.engine import FeatureCache
 from clplat.cache.store import Store
 from clplat.errors import UserError
-from clplat.mechanisms.pseudo_words import Template, symmetric_nce
+from clplat.mechanisms.pseudo_words import Sentences, Template, joint_nce, symmetric_nce
 from clplat.models.backbone import Backbone
 from clplat.models.view import Towers
 from clplat.parts.composers.pseudo_word import PseudoWord
@@ -93,9 +93,9 @@ def test_searles_objective_pulls_the_map_to_the_inverted_words() -> None:
     model = tiny_retriever(composer=attached(distil=1.0, steps=2)).train()
     batch = tiny_collate()(tiny_domains()[0].train[:6])
     outputs = model(batch)
-    vectors = model.composer._seen[1].flatten(1)
+    vectors = model.composer._seen[1].vectors.flatten(1)
     goal = model.composer._inverted(batch.pictures.names[:6], model.backbone.image(batch.reference).pooled)
-    expected = symmetric_nce(vectors, goal.flatten(1), batch.pictures.names[:6], 4.0)
+    expected = joint_nce(vectors, goal.flatten(1), batch.pictures.names[:6], 4.0)
     torch.testing.assert_close(outputs.terms["distil"], expected)
     outputs.terms["distil"].backward()
     assert all(p.grad is not None and bool(p.grad.any()) for p in model.composer.phi.parameters())
