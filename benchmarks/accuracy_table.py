@@ -26,10 +26,10 @@ classes only. How ours differ from the authors' code stands in their recipes.
 
 """
 VIT = """Rows of **vit** are those of Mammoth's models that need a vision transformer (`python -m benchmarks
-peers_vit --mammoth FOLDER`): the same stream as classes, cut into patches of 2 x 2 for a transformer of 3 layers
-of width 48, which both sides begin with. It has learnt to tell the training pictures apart when they are turned;
-the nearest mean of its features has 79. Only the classes of an experience compete in training; Adam, 5 epochs
-an experience. A strength is then the rate.
+peers_vit --mammoth FOLDER`): the same stream as classes, cut into patches of 2 x 2 for a transformer of 3
+layers of width 48, which both sides begin with. It has learnt to tell the training pictures apart when they
+are turned; the nearest mean of its features has 79. Only the classes of an experience compete in training;
+Adam, 5 epochs an experience. A strength is then the rate.
 
 """
 HEAD = """| strategy | stream | clplat | Avalanche | Mammoth | noise | reached | note |
