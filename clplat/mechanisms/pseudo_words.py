@@ -8,6 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from clplat.models.features import POOLED, TextFeatures, Wants
 from clplat.models.view import Towers
 
 __all__ = ["Sentences", "Template", "joint_nce", "symmetric_nce"]
@@ -57,15 +58,26 @@ class Template:
             input_ids: (B, L), as from the tokenizer.
             present: (B, words), which of the words there are; the others leave no gap.
         """
-        return self._read(vectors, input_ids, self._ids, present)
+        return self._read(vectors, input_ids, self._ids, present).pooled
+
+    def features(self, vectors: Tensor, input_ids: Tensor, wants: Wants) -> TextFeatures:
+        """As `with_text`, but any features of that sentence."""
+        return self._read(vectors, input_ids, self._ids, None, wants)
 
     def alone(self, vectors: Tensor, present: Tensor | None = None) -> Tensor:
         """Pooled features (B, D) of the sentence up to the pseudo-words, such as "a photo of *"."""
         nothing = self._towers.tokenize([""]).to(vectors.device)
         ids = self._ids[: self._slots[-1]]
-        return self._read(vectors, nothing.expand(len(vectors), -1), ids, present)
+        return self._read(vectors, nothing.expand(len(vectors), -1), ids, present).pooled
 
-    def _read(self, vectors: Tensor, input_ids: Tensor, fixed: list[int], present: Tensor | None) -> Tensor:
+    def _read(
+        self,
+        vectors: Tensor,
+        input_ids: Tensor,
+        fixed: list[int],
+        present: Tensor | None,
+        wants: Wants = POOLED,
+    ) -> TextFeatures:
         towers, count = self._towers, len(input_ids)
         sentence = torch.tensor(fixed, device=input_ids.device).expand(count, -1)
         ends = towers.text_ends(input_ids)
@@ -81,7 +93,7 @@ class Template:
             order = (~kept).to(torch.uint8).argsort(dim=1, stable=True)
             x = x.gather(1, order[:, :, None].expand_as(x))
             ends = ends - (~present).sum(1)
-        return towers.text_from_embeddings(x, ends).pooled
+        return towers.text_from_embeddings(x, ends, wants)
 
 
 class Sentences:
