@@ -87,10 +87,16 @@ class Shortlist:
 
     def compared(self, scorer: Scores, rows: Tensor) -> tuple[Tensor, Tensor]:
         """What another scorer compares: of the queries (Q, R), and of distinct gallery rows (N,)."""
+        held = self.held_by(scorer, rows)
+        assert self.by is not None
+        return self.by.queries(scorer, self.queries), held
+
+    def held_by(self, scorer: Scores, rows: Tensor) -> Tensor:
+        """What another scorer makes of distinct gallery rows (N,): (N, R), their pictures counted."""
         assert self.by is not None, "this shortlist knows no other scorer"
         items = [self.items[row] for row in rows.tolist()]
         self.spent.pictures += sum(item.picture is not None for item in items)
-        return self.by.queries(scorer, self.queries), self.by.items(scorer, items)
+        return self.by.items(scorer, items)
 
     def scored(self, scorer: Scores, wanted: Tensor) -> Tensor:
         """Scores (Q, K) by another scorer of the pairs that are wanted (Q, K), -inf of others; counted."""
