@@ -19,7 +19,7 @@ def first_of_equals(rows: Tensor) -> Tensor | None:
         >>> first_of_equals(torch.eye(2)) is None
         True
     """
-    sums, order = torch.cat([_sums(block) for block in rows.split(1 << 14)]).sort(stable=True)
+    sums, order = torch.cat([_sums(block) for block in torch.split(rows, 1 << 14)]).sort(stable=True)
     if len(sums) < 2 or not (sums[1:] == sums[:-1]).any():
         return None
     starts = torch.cat([torch.ones(1, dtype=torch.bool), sums[1:] != sums[:-1]])

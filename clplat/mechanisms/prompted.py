@@ -70,4 +70,5 @@ def fused_by_certainty(branches: Sequence[Tensor]) -> Tensor:
     stacked = torch.stack([*branches])
     entropy = -torch.special.xlogy(stacked, stacked).sum(2)
     certainty = (1.0 - entropy / math.log(max(2, stacked.shape[2]))).clamp(min=1e-6)
-    return (certainty[..., None] * stacked).sum(0) / certainty.sum(0)[:, None]
+    fused: Tensor = (certainty[..., None] * stacked).sum(0) / certainty.sum(0)[:, None]
+    return fused

@@ -47,6 +47,4 @@ def test_a_branch_that_does_not_know_does_not_count_and_rows_do_not_meet() -> No
     assert torch.allclose(fused_by_certainty([sure, flat]), sure, atol=1e-4)
     assert torch.allclose(fused_by_certainty([flat, flat]), flat)
     after = fused_by_certainty([torch.cat([fair, sure]), torch.cat([sure, fair])])
-    assert torch.equal(after[1], fused_by_certainty([sure, fair])[0]), (
-        "the code's weights remember earlier rows"
-    )
+    assert torch.equal(after[1], fused_by_certainty([sure, fair])[0]), "the code's remember earlier rows"

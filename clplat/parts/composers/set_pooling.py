@@ -104,9 +104,7 @@ class SetPooling(Composer):
         if parts not in ("cells", "like", "unlike"):
             raise ValueError(f"parts is '{parts}'; allowed: cells, like, unlike")
         if parts != "cells" and (pool != "mean" or target):
-            raise ValueError(
-                f"parts '{parts}' are of queries and of any number: choose pool mean, without target"
-            )
+            raise ValueError(f"parts '{parts}' are of queries alone: choose pool mean, without target")
         self.parts = parts
         self.pool, self.grid, self.temperature, self.depth = pool, grid, temperature, depth
         self.heads, self.dropout, self.weight, self.also_target = heads, dropout, weight, target

@@ -37,6 +37,9 @@ class Rows(Protocol):
     def items(self, scorer: Scores, items: Sequence[Item]) -> Tensor:
         """Rows (N, R)."""
 
+    def patches(self, items: Sequence[Item]) -> Tensor:
+        """Patches (N, P, D) of items with pictures, in the joint space, unit rows; P is a square."""
+
 
 @dataclass(frozen=True)
 class Shortlist:
@@ -87,16 +90,16 @@ class Shortlist:
 
     def compared(self, scorer: Scores, rows: Tensor) -> tuple[Tensor, Tensor]:
         """What another scorer compares: of the queries (Q, R), and of distinct gallery rows (N,)."""
-        held = self.held_by(scorer, rows)
-        assert self.by is not None
-        return self.by.queries(scorer, self.queries), held
-
-    def held_by(self, scorer: Scores, rows: Tensor) -> Tensor:
-        """What another scorer makes of distinct gallery rows (N,): (N, R), their pictures counted."""
         assert self.by is not None, "this shortlist knows no other scorer"
         items = [self.items[row] for row in rows.tolist()]
         self.spent.pictures += sum(item.picture is not None for item in items)
-        return self.by.items(scorer, items)
+        return self.by.queries(scorer, self.queries), self.by.items(scorer, items)
+
+    def patches(self, items: Sequence[Item]) -> Tensor:
+        """Patches (N, P, D) of distinct items with pictures, which are counted; see `Rows.patches`."""
+        assert self.by is not None, "this shortlist knows no patches"
+        self.spent.pictures += len(items)
+        return self.by.patches(items)
 
     def scored(self, scorer: Scores, wanted: Tensor) -> Tensor:
         """Scores (Q, K) by another scorer of the pairs that are wanted (Q, K), -inf of others; counted."""

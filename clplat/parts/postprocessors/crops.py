@@ -1,4 +1,4 @@
-"""Parts of a candidate are looked at again: its cells (CLIPRerank, S2), or where it is most itself (GLSim)."""
+"""Parts of a candidate are looked at again: its cells, or the box of what is most like it (GLSim)."""
 
 from __future__ import annotations
 
@@ -15,12 +15,8 @@ from clplat.config.space import Choice, Float, Int
 from clplat.data.records import Picture
 from clplat.mechanisms.token_choice import box_of_best
 from clplat.parts.postprocessors._base import PostProcessor, Shortlist
-from clplat.parts.scorers.filip import Filip
 
 __all__ = ["Crops"]
-
-#: Patches of a candidate at most; a larger grid is averaged to 16 x 16.
-_PATCHES = 256
 
 
 class Crops(PostProcessor):
@@ -109,9 +105,7 @@ class Crops(PostProcessor):
         if not rows or found.hold is None:
             return []
         items = [found.items[row] for row in rows]
-        scorer = Filip(vectors=_PATCHES)
-        patches = scorer.vectors_of(found.held_by(scorer, torch.tensor(rows)))
-        patches = patches[:, : int(patches.any(2).sum(1).amax())]
+        patches = found.patches(items)
         side, boxes = math.isqrt(patches.shape[1]), box_of_best(patches, found.hold(items), self.top).tolist()
         return [
             Picture(f"{whole.key}#{box}/{side}", partial(_box, whole, box, side), stamp=whole.stamp)

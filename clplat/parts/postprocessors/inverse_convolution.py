@@ -75,7 +75,7 @@ class InverseConvolution(PostProcessor):
         sides = [(bank, rate) for bank, rate in sides if len(bank)]
         rows = gallery.rows.float()
         found = torch.empty_like(rows)
-        for block, out in zip(rows.split(_ROWS), found.split(_ROWS), strict=True):
+        for block, out in zip(torch.split(rows, _ROWS), torch.split(found, _ROWS), strict=True):
             moved = [self._moved(block, bank, rate) for bank, rate in sides]
             out.copy_(normalize(sum(moved[1:], moved[0]), dim=1))
         return queries.rows.float(), same_for_equals(found, first_of_equals(rows))

@@ -91,7 +91,7 @@ class Filip(Scorer):
         self.vectors, self.direction, self.focus = vectors, direction, focus
         self.fewer, self.patches, self.words = fewer, patches, words
         if patches == "values":
-            self.item_wants = frozenset({"hidden"})
+            self.item_wants = frozenset({"hidden"})  # type: ignore[misc]
 
     def attach(self, towers: Towers) -> None:
         self.towers = towers
@@ -101,6 +101,11 @@ class Filip(Scorer):
     def vectors_of(self, rows: Tensor, width: int | None = None) -> Tensor:
         """Flat rows (N, K D) as vectors (N, K, D)."""
         return rows.view(len(rows), self.vectors, width or -1)
+
+    def patches_of(self, rows: Tensor) -> Tensor:
+        """Flat rows (N, K D) of pictures as their patches (N, P, D), without places for more."""
+        vectors = self.vectors_of(rows)
+        return vectors[:, : int(vectors.any(2).sum(1).amax())] if len(rows) else vectors
 
     def query(
         self,

@@ -138,10 +138,8 @@ def test_scales_in_one_and_the_box_of_what_is_most_itself() -> None:
     class Patches:
         """Four patches that are the colours of the quarters."""
 
-        def items(self, scorer: Any, items: Any) -> torch.Tensor:
-            rows = torch.zeros(len(items), scorer.vectors, 3)
-            rows[:, :4] = torch.tensor(quarters).float() / 255
-            return rows.flatten(1)
+        def patches(self, items: Any) -> torch.Tensor:
+            return torch.tensor(quarters).float().expand(len(items), -1, -1) / 255
 
     red = torch.tensor([[1.0, 0.0, 0.0]])
     seen: list[Picture] = []
