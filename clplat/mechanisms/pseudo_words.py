@@ -6,6 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from clplat.models.features import POOLED, TextFeatures, Wants
 from clplat.models.view import Towers
 
 __all__ = ["Template", "symmetric_nce"]
@@ -52,14 +53,18 @@ class Template:
             vectors: (B, words, W).
             input_ids: (B, L), as from the tokenizer.
         """
-        return self._read(vectors, input_ids, self._behind)
+        return self._read(vectors, input_ids, self._behind, POOLED).pooled
+
+    def features(self, vectors: Tensor, input_ids: Tensor, wants: Wants) -> TextFeatures:
+        """As `with_text`, but any features of that sentence."""
+        return self._read(vectors, input_ids, self._behind, wants)
 
     def alone(self, vectors: Tensor) -> Tensor:
         """Pooled features (B, D) of the sentence up to the pseudo-words, such as "a photo of *"."""
         nothing = self._towers.tokenize([""]).to(vectors.device)
-        return self._read(vectors, nothing.expand(len(vectors), -1), [])
+        return self._read(vectors, nothing.expand(len(vectors), -1), [], POOLED).pooled
 
-    def _read(self, vectors: Tensor, input_ids: Tensor, behind: list[int]) -> Tensor:
+    def _read(self, vectors: Tensor, input_ids: Tensor, behind: list[int], wants: Wants) -> TextFeatures:
         towers, start = self._towers, 1 + len(self._before)
         fixed = [*self._before, *[0] * self.words, *behind]
         sentence = torch.tensor(fixed, device=input_ids.device).expand(len(input_ids), -1)
@@ -71,7 +76,7 @@ class Template:
         embeddings = towers.embed_text(ids)
         vectors = vectors.to(embeddings.dtype)
         x = torch.cat([embeddings[:, :start], vectors, embeddings[:, start + self.words :]], dim=1)
-        return towers.text_from_embeddings(x, ends).pooled
+        return towers.text_from_embeddings(x, ends, wants)
 
 
 def symmetric_nce(left: Tensor, right: Tensor, names: list[str], scale: Tensor | float) -> Tensor:
