@@ -64,7 +64,7 @@ def fused_by_certainty(branches: Sequence[Tensor]) -> Tensor:
         retrieved for it.
 
     Example:
-        >>> fused_by_certainty([torch.tensor([[1.0, 0.0]]), torch.tensor([[0.5, 0.5]])])
+        >>> fused_by_certainty([torch.tensor([[1.0, 0.0]]), torch.tensor([[0.5, 0.5]])]).round(decimals=3)
         tensor([[1., 0.]])
     """
     stacked = torch.stack([*branches])
