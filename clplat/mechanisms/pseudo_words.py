@@ -8,6 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from clplat.mechanisms.contrast import alike, cosines, nce
 from clplat.models.features import POOLED, TextFeatures, Wants
 from clplat.models.view import Towers
 
@@ -166,12 +167,8 @@ def symmetric_nce(left: Tensor, right: Tensor, names: list[str], scale: Tensor |
         >>> float(symmetric_nce(rows, rows, ["a", "b", "c"], 100.0)) < 1e-6
         True
     """
-    logits = scale * F.normalize(left, dim=-1) @ F.normalize(right, dim=-1).T
-    same = _same(names, logits.device).to(logits.dtype)
-    same = same / same.sum(dim=1, keepdim=True)
-    rows = -(same * logits.log_softmax(dim=1)).sum(dim=1)
-    columns = -(same * logits.T.log_softmax(dim=1)).sum(dim=1)
-    return (rows + columns).mean() / 2
+    logits, same = scale * cosines(left, right), alike(names, left.device)
+    return (nce(logits, same) + nce(logits.T, same)) / 2
 
 
 def joint_nce(left: Tensor, right: Tensor, names: list[str], scale: Tensor | float) -> Tensor:
@@ -188,14 +185,7 @@ def joint_nce(left: Tensor, right: Tensor, names: list[str], scale: Tensor | flo
     both = torch.cat([F.normalize(left, dim=-1), F.normalize(right, dim=-1)])
     logits, count = scale * both @ both.T, len(left)
     own = torch.eye(count, dtype=torch.bool, device=logits.device)
-    other = _same(names, logits.device) & ~own
+    other = alike(names, logits.device) & ~own
     left_out = torch.cat([torch.cat([own | other, other], 1), torch.cat([other, own | other], 1)])
     place = torch.arange(2 * count, device=logits.device).roll(count)
     return F.cross_entropy(logits.masked_fill(left_out, -torch.inf), place)
-
-
-def _same(names: Sequence[str], device: torch.device) -> Tensor:
-    """(B, B): whether two rows have one name."""
-    number = {name: i for i, name in enumerate(dict.fromkeys(names))}
-    numbers = torch.tensor([number[name] for name in names], device=device)
-    return numbers[:, None] == numbers[None]
