@@ -15,7 +15,7 @@ from clplat.data.columns import Column
 from clplat.data.inputs import Images, Texts
 from clplat.models.backbone import Backbone
 from clplat.models.features import ImageFeatures, TextFeatures
-from clplat.models.items import embed_items, in_order, tokens_of, wanted_of
+from clplat.models.items import embed_items, in_order, tokens_of, triplets_of, wanted_of
 from clplat.models.outputs import Outputs, Rows, dot
 from clplat.models.readout import readout_of
 from clplat.parts.composers._base import Composer
@@ -99,6 +99,7 @@ class ComposedRetriever(RoutedTowers):
             parts["candidate_tokens"] = Rows(tokens_of(held, others), "candidate")
         outputs.parts = parts
         if self.training:
+            outputs.triplets = triplets_of((asked, own), (texts, said), (held, others), self.learns_from)
             outputs.terms = self._terms(batch, outputs)
         return outputs
 
@@ -139,9 +140,9 @@ class ComposedRetriever(RoutedTowers):
         """Features of the queries' pictures and of the candidates', and the row in them of each item."""
         sides = [
             (shown[:count], said[:count], self.alone_wants),
-            (shown[count:], said[count:], self.held_wants if self.training else self.target_wants),
+            (shown[count:], said[count:], self.wants_of("answer", self.training)),
         ]
-        wants = [wanted_of(*side, both=self.image_wants) for side in sides]
+        wants = [wanted_of(*side, both=self.wants_of("image", self.training)) for side in sides]
         if wants[0] == wants[1]:
             found = self.image_features(images, wants[0]) if len(images) else None
             return [(found, rows) for rows, *_ in sides]
@@ -156,21 +157,16 @@ class ComposedRetriever(RoutedTowers):
     def _texts(self, batch: Batch, pictures: ImageFeatures | None) -> TextFeatures | None:
         if not len(batch.texts):
             return None
-        wants = wanted_of(batch.text_rows, batch.picture_rows, self.said_wants, both=self.text_wants)
+        both = self.wants_of("text", self.training)
+        wants = wanted_of(batch.text_rows, batch.picture_rows, self.said_wants, both=both)
         given = self._given(batch.pictures, pictures, len(batch)) if pictures and batch.composed else None
         return self.text_features(batch.texts, wants, other=given)
 
     def _terms(self, batch: Batch, outputs: Outputs) -> dict[str, Tensor]:
         backbone = self.backbone
         readouts = [readout_of(backbone, "image"), readout_of(backbone, "text")]
-        parts = [
-            self.composer,
-            self.head,
-            backbone.adapters,
-            backbone.image_prompt,
-            backbone.text_prompt,
-            *readouts,
-        ]
+        prompts = [backbone.image_prompt, backbone.text_prompt]
+        parts = [self.composer, self.head, backbone.adapters, *prompts, *readouts]
         terms: dict[str, Tensor] = {}
         for part in parts:
             for name, value in part.terms(batch, outputs).items() if part is not None else ():

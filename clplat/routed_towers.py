@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
@@ -28,6 +29,7 @@ class RoutedTowers(nn.Module):
     Attributes:
         towers: the view of them that parts are attached to.
         image_wants, text_wants: what queries read of each input; target_wants: what items read of a picture.
+        learns_from: what a training step reads beyond that, by side (`Composer.learns_from`).
         asked: parts of the outputs of a training step beyond the usual ones, as its loss wants them.
         experts: adapters or prompts of which a router chooses some for each picture, in evaluation mode.
         cache: keeps what is frozen; None: everything is computed.
@@ -37,6 +39,7 @@ class RoutedTowers(nn.Module):
     image_wants: frozenset[str]
     text_wants: frozenset[str]
     target_wants: frozenset[str]
+    learns_from: Mapping[str, frozenset[str]]
 
     def __init__(self, backbone: Backbone) -> None:
         super().__init__()
@@ -73,19 +76,22 @@ class RoutedTowers(nn.Module):
             images = images if isinstance(images, Images) else Images.of(images)
             texts = texts if isinstance(texts, Texts) else Texts(texts)
             with self._cast():
-                shown = self.image_wants | self.held_wants
-                self.cache.prepare(images, texts, shown, self.text_wants, again=self.training)
+                asked, said, held = (self.wants_of(one, self.training) for one in ("image", "text", "answer"))
+                self.cache.prepare(images, texts, asked | held, said, again=self.training)
 
     @property
     def reads_pixels(self) -> bool:
         """Whether a training step needs pixels now, because no kept features replace them."""
-        asked = {self.image_wants, self.held_wants}
+        asked = {self.wants_of("image", training=True), self.wants_of("answer", training=True)}
         return self.cache is None or any(self.cache.live_images(wants) for wants in asked)
 
-    @property
-    def held_wants(self) -> frozenset[str]:
-        """What a training step reads of a candidate's picture."""
-        return self.target_wants | (TOKENS if "candidate_tokens" in self.asked else NOTHING)
+    def wants_of(self, side: Literal["image", "text", "answer"], training: bool) -> frozenset[str]:
+        """What is read of the picture or the text of a query, or of the picture of an answer."""
+        wants = {"image": self.image_wants, "text": self.text_wants, "answer": self.target_wants}[side]
+        if not training:
+            return wants
+        tokens = TOKENS if side == "answer" and "candidate_tokens" in self.asked else NOTHING
+        return wants | tokens | self.learns_from.get(side, NOTHING)
 
     def _given(self, images: Images, found: ImageFeatures, count: int) -> ImageFeatures | None:
         """What the text tower's prompt reads of the picture that a text modifies: it without a prompt.

@@ -21,7 +21,6 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -30,13 +29,13 @@ from sweeps.ledger.jobs import Stream
 from sweeps.ledger.rows import entry_of
 from sweeps.ledger.running import chosen_streams, options_of_a_run, run_left
 from sweeps.ledger.streams import STREAMS as LEDGER
-from sweeps.under_change.cells import Cell, named, stream_with_held_out
+from sweeps.under_change.cells import Cell, named, streamed
 from sweeps.under_change.latency import latencies
 from sweeps.under_change.measured import composition
 from sweeps.under_change.page import publish, publish_latency, write_page
 
 SEEDS = (0, 1, 2)
-STREAMS = tuple(replace(one, base=stream_with_held_out(one.base)) for one in LEDGER)
+STREAMS = tuple(streamed(one) for one in LEDGER)
 
 
 def entry(stream: Stream, cells: Sequence[Cell], seeds: Sequence[int], out: Path) -> dict[str, Any]:

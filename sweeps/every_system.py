@@ -12,7 +12,7 @@ Run the same command again after a stop, or when systems have landed: what is co
 configuration and parts, is not run again. A system that fails is a line that says so. An hour and a half on
 two idle cores for both streams. `--publish` writes results/ledger/, figures and docs/ledger.md from it;
 `--page` writes docs/ledger.md alone, from results/ledger/ and sweeps/ledger/reasons.yaml. `--rates` measures
-which learning rates suit low ranks, prompts and layers (`sweeps/ledger/study.py`, eight minutes of one core).
+which learning rates suit what is trained on a stream (`sweeps/ledger/study.py`, ten minutes of a core each).
 """
 
 from __future__ import annotations
@@ -56,9 +56,11 @@ def main(words: Sequence[str] | None = None) -> int:
     streams = chosen_streams(STREAMS, options.streams)
     try:
         if options.rates:
-            held_out = study.held_out(STREAMS[0])
-            run_left([held_out], study.tried(), options.out, study.SEEDS, options.workers)
-            study.write_study(STREAMS[0], options.out, ROOT)
+            for one in streams:
+                run_left(
+                    [study.held_out(one)], study.tried(one.name), options.out, study.SEEDS, options.workers
+                )
+                study.write_study(one, options.out, ROOT)
             return 0
         measured = chosen(options.systems)
         if options.publish:

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import torch
 from torch import Tensor
 
-from clplat.models.features import ImageFeatures, TextFeatures
+from clplat.models.features import ImageFeatures, TextFeatures, Triplets
 
-__all__ = ["embed_items", "in_order", "tokens_of", "wanted_of"]
+__all__ = ["embed_items", "in_order", "tokens_of", "triplets_of", "wanted_of"]
 
 
 def embed_items(
@@ -58,6 +58,31 @@ def tokens_of(found: ImageFeatures, rows: Sequence[int]) -> Tensor:
         return found.part(rows).tokens  # type: ignore[return-value]
     none = found.tokens.new_zeros(1, *found.tokens.shape[1:])
     return torch.cat([found.tokens, none])[list(rows)]
+
+
+def triplets_of(
+    asked: tuple[ImageFeatures | None, Sequence[int]],
+    texts: tuple[TextFeatures | None, Sequence[int]],
+    held: tuple[ImageFeatures | None, Sequence[int]],
+    wanted: Mapping[str, frozenset[str]],
+) -> Triplets | None:
+    """What a composer learns from; None where nothing is wanted, or no example of a batch is a triplet.
+
+    Args:
+        asked: features of the queries' pictures, and the row in them of each query, -1 for none.
+        texts: likewise of all texts, the queries first; held: of the candidates' pictures, answers first.
+        wanted: `Composer.learns_from`.
+    """
+    (shown, own), (words, said), (answers, others) = asked, texts, held
+    rows = [i for i in range(len(own)) if min(own[i], said[i], others[i]) >= 0] if wanted else []
+    if not rows or shown is None or words is None or answers is None:
+        return None
+    return Triplets(
+        rows=rows,
+        reference=shown.part([own[i] for i in rows]),
+        text=words.part([said[i] for i in rows]),
+        answer=answers.part([others[i] for i in rows]),
+    )
 
 
 def in_order(parts: Sequence[Tensor], places: Sequence[int]) -> Tensor:

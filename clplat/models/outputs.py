@@ -10,6 +10,8 @@ import torch
 from torch import Tensor
 from torch.nn.functional import normalize
 
+from clplat.models.features import Triplets
+
 __all__ = ["Outputs", "Rows", "Scorer", "are_embeddings", "as_outputs", "cosines", "dot", "similarities"]
 
 #: Embeddings (B, ...) of one side and (C, ...) of the other -> scores (B, C).
@@ -64,6 +66,7 @@ class Outputs:
         views: by name, what the task's loss is summed over in place of these outputs alone, where the model
             stores its embeddings in several ways, such as prefixes; each with its ``weight``.
         weight: of the loss of these outputs, where they are a view.
+        triplets: features of references, texts and answers, where the composer `learns_from` them.
 
     Example:
         >>> out = Outputs(torch.eye(2), torch.eye(2), torch.tensor(10.0), {"text": Rows(2 * torch.eye(2))})
@@ -80,6 +83,7 @@ class Outputs:
     teacher: Outputs | None = None
     views: Mapping[str, Outputs] = field(default_factory=dict)
     weight: float = 1.0
+    triplets: Triplets | None = None
 
     def __len__(self) -> int:
         return len(self.query)

@@ -9,7 +9,8 @@ from torch import Tensor, nn
 from torch.nn.functional import normalize
 
 from clplat.models.backbone import Backbone
-from clplat.models.features import WANTS, ImageFeatures, TextFeatures
+from clplat.models.features import WANTS, ImageFeatures, TextFeatures, Triplets
+from clplat.models.outputs import Outputs
 from clplat.models.view import Towers
 from clplat.parts.composers._base import Composer
 from clplat.randomness import generator, seeded
@@ -19,7 +20,7 @@ from clplat.testing.part import PartContract
 from clplat.testing.tiny import tiny_backbone, tiny_collate, tiny_domains
 from clplat.testing.towers import features
 
-__all__ = ["ComposerContract"]
+__all__ = ["ComposerContract", "objectives"]
 
 
 class ComposerContract(PartContract[Composer]):
@@ -111,6 +112,7 @@ class ComposerContract(PartContract[Composer]):
                     _let_gradients_in(found)
                 composer.zero_grad()
                 loss = _pull(composer(image, text), goal) + _pull(composer.target(image), goal)
+                loss = loss + objectives(composer, image, text)
                 loss.backward()  # type: ignore[no-untyped-call]
                 reached |= {name for name, p in parameters.items() if p.grad is not None and p.grad.any()}
                 if optimizer is not None:
@@ -120,6 +122,9 @@ class ComposerContract(PartContract[Composer]):
             wanted = frozenset(composer.wants.get(name, ()))
             if name == "image":
                 wanted |= composer.target_wants
+            if name == "image":
+                wanted |= composer.learns_from.get("answer", frozenset())
+            wanted |= composer.learns_from.get(name, frozenset())
             moved = {key for key in ("pooled", "states", "tokens") if _moves(getattr(found, key))}
             assert moved == wanted & {"pooled", "states", "tokens"}, f"gradient to {name}: {sorted(moved)}"
 
@@ -167,6 +172,18 @@ class ComposerContract(PartContract[Composer]):
         assert 0 <= self._attached().places <= towers.room - 3, "no room for SOS, a word and EOT"
 
 
+def objectives(composer: Composer, image: ImageFeatures, text: TextFeatures) -> Tensor:
+    """The sum of a composer's own objectives where each picture answers the query of the next one."""
+    if not composer.learns_from:
+        return image.pooled.new_zeros(())
+    rows = list(range(len(image.pooled)))
+    seen = Triplets(rows=rows, reference=image, text=text, answer=image.part(rows[1:] + rows[:1]))
+    batch = tiny_collate()([tiny_domains()[0].train[i % 24] for i in rows])
+    query, held = (normalize(found, dim=1) for found in (composer(image, text), composer.target(seen.answer)))
+    outputs = Outputs(query, held, torch.tensor(10.0), triplets=seen)
+    return torch.stack([*composer.terms(batch, outputs).values()]).sum()
+
+
 def _pull(query: Tensor, goal: Tensor) -> Tensor:
     return (1 - (nn.functional.normalize(query, dim=1) * goal).sum(1)).mean()
 
@@ -174,7 +191,9 @@ def _pull(query: Tensor, goal: Tensor) -> Tensor:
 def _only(found: Any, wanted: frozenset[str]) -> Any:
     """Features with what is wanted, and what always travels: keys, texts, token ids."""
     kept = {
-        name: vars(found).get(name) for name in ("keys", "texts", "input_ids", "ends") if name in vars(found)
+        name: vars(found).get(name)
+        for name in ("keys", "captions", "texts", "input_ids", "ends")
+        if name in vars(found)
     }
     kept |= {name: vars(found)[name] for name in wanted & {"pooled", "states", "tokens", "hidden"}}
     return type(found)(

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from clplat.config.recipes import recipe
 from clplat.sweep.layout import permuted
 from sweeps.ledger.jobs import Stream
+from sweeps.ledger.rates import RATES
 
 __all__ = ["STREAMS"]
 
@@ -26,6 +27,7 @@ STREAMS = (
             "train": {"epochs": 3},
         },
         _orders(["dress-studio", "top-sketch", "shoe-textured"]),
+        rates=RATES["catalogue"],
     ),
     Stream(
         "products",
@@ -44,9 +46,10 @@ STREAMS = (
             },
             "adapter": {"name": "full", "last": 2},
             "sampler": "shuffled",
-            "train": {"epochs": 3, "lr": 1e-3},
+            "train": {"epochs": 3},
         },
         _orders(["Topwear", "Shoes", "Watches"]),
         {"domains": "all"},  # which share one gallery
+        RATES["products"],
     ),
 )

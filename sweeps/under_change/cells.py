@@ -16,11 +16,11 @@ from clplat.config.recipes import recipes
 from clplat.config.resolve import resolve
 from clplat.models.view import Towers
 from clplat.randomness import seeded
-from clplat.testing.tiny import tiny_backbone
-from sweeps.ledger.rates import kind_of, name_in, rated
+from sweeps.ledger.jobs import Stream
+from sweeps.ledger.rates import kind_of, name_in
 from sweeps.ledger.systems import System, extra_inputs
 
-__all__ = ["BLIND", "FAMILIES", "STRATEGIES", "TOWERS", "Cell", "cells", "named", "stream_with_held_out"]
+__all__ = ["BLIND", "FAMILIES", "STRATEGIES", "TOWERS", "Cell", "cells", "named", "streamed"]
 
 FAMILIES = ("composers", "late_interaction")
 #: What knows one half of a query.
@@ -30,8 +30,9 @@ TowersAre = Literal["frozen", "trained"]
 TOWERS: tuple[TowersAre, ...] = ("frozen", "trained")
 #: Share of a shop's combinations that training never shows; the catalogue has a share of its own.
 HELD_OUT = 0.15
-#: Learning rate of composers, from validation queries (docs/decisions/2026-11-30-composers-in-a-stream.md).
-RATE = 3e-3
+#: Learning rate of composers by stream, from validation queries; of products from the ledger's study of a
+#: combiner (docs/decisions/2026-11-30-composers-in-a-stream.md).
+RATES = {"catalogue": 3e-3, "products": 1e-3}
 #: Weights of the shipped towers; a composer with more has the small sizes of its recipe.
 LARGEST = 3_300_000
 
@@ -86,15 +87,18 @@ def named(composers: str) -> list[Cell]:
     return [cell for cell in cells() if not wanted or cell.composer in (*BLIND, *wanted)]
 
 
-def stream_with_held_out(base: Mapping[str, Any]) -> dict[str, Any]:
-    """The base of a stream, where combinations of attributes are kept out of training.
+def streamed(stream: Stream) -> Stream:
+    """A stream of the ledger as composers see it: combinations are held out, composers have their rate.
 
     Example:
-        >>> stream_with_held_out({"scenario": {"name": "attributes"}})
-        {'scenario': {'name': 'attributes', 'unseen': 0.15}}
+        >>> from sweeps.ledger.streams import STREAMS
+        >>> streamed(STREAMS[1]).base["scenario"]["unseen"]
+        0.15
     """
-    held = base["scenario"]["name"] == "attributes"
-    return merge(base, {"scenario": {"unseen": HELD_OUT}}) if held else dict(base)
+    rate = RATES[stream.name]
+    held = {"scenario": {"unseen": HELD_OUT}} if stream.base["scenario"]["name"] == "attributes" else {}
+    base = merge(stream.base, {"train": {"head_lr": rate}, **held})
+    return replace(stream, base=base, rates={**stream.rates, "layers": rate})
 
 
 def _every() -> Iterator[Cell]:
@@ -113,7 +117,7 @@ def _cells_of(
         config = merge(config, small or {})
     for towers in TOWERS:
         for strategy in STRATEGIES if towers == "trained" or layers else ("frozen",):
-            raw = _raw(config, towers, strategy, layers)
+            raw = _raw(config, towers, strategy)
             alone = _label(BLIND[0], towers, strategy if towers == "trained" else "frozen")
             against = "" if name in BLIND else alone
             system = System(
@@ -127,22 +131,19 @@ def _label(composer: str, towers: str, strategy: str) -> str:
     return f"{composer}, {towers}, {strategy}"
 
 
-def _raw(config: Mapping[str, Any], towers: TowersAre, strategy: str, layers: int) -> dict[str, Any]:
-    """A recipe with the strategy, at the rates of what is trained.
+def _raw(config: Mapping[str, Any], towers: TowersAre, strategy: str) -> dict[str, Any]:
+    """A recipe with the strategy.
 
     Trained towers are trained as the recipe does, or as the stream does where the recipe freezes them.
     """
     kept = {slot: part for slot, part in config.items() if slot != "strategy"}
     if strategy == "frozen":  # what is about training makes no difference
-        known = {slot: part for slot, part in kept.items() if slot not in ("loss", "train", "transform")}
-        return {**known, "adapter": {"name": "none"}, "strategy": {"name": "frozen"}}
+        kept = {slot: part for slot, part in kept.items() if slot not in ("loss", "train", "transform")}
     if towers == "frozen":
-        frozen = {"adapter": {"name": "none"}, "strategy": {"name": strategy}}
-        return merge({"train": {"lr": RATE}}, {**kept, **frozen})
+        return {**kept, "adapter": {"name": "none"}, "strategy": {"name": strategy}}
     if name_in(kept, "adapter") in ("none", "full") and "last" not in kept["adapter"]:
         del kept["adapter"]
-    raw = rated({**kept, "strategy": _joined(config, strategy)}, kind_of(kept))
-    return merge({"train": {"head_lr": RATE}}, raw) if layers else raw
+    return {**kept, "strategy": _joined(config, strategy)}
 
 
 def _joined(config: Mapping[str, Any], strategy: str) -> dict[str, Any]:
@@ -155,12 +156,17 @@ def _joined(config: Mapping[str, Any], strategy: str) -> dict[str, Any]:
 
 
 def _weights(config: Mapping[str, Any]) -> int:
-    """How many weights of its own a composer or scorer has, above towers of a few dozen numbers."""
+    """How many weights of its own a composer or scorer has above the shipped towers."""
     resolved = resolve({slot: config[slot] for slot in ("composer", "scorer") if slot in config})
-    towers, found = Towers(tiny_backbone()), 0
+    towers, found = _towers(), 0
     with seeded(0, "sweeps", "weights"):
         for slot in ("composer", "scorer"):
             part = resolved.make(slot)
             part.attach(towers)
             found += sum(one.numel() for one in part.parameters())
     return found
+
+
+@cache
+def _towers() -> Towers:
+    return Towers(resolve({}).make("backbone"))

@@ -37,6 +37,7 @@ class Around(Composer):
             "text": frozenset(wants.get("text", ())) | text,
         }
         self.target_wants = self.inner.target_wants  # type: ignore[misc]
+        self.learns_from = self.inner.learns_from  # type: ignore[misc]
         self.grows, self.fits = self.inner.grows, self.inner.fits  # type: ignore[misc]
 
     @property

@@ -25,6 +25,9 @@ class Composer(nn.Module):
     wants: ClassVar[Mapping[str, frozenset[str]]] = {"image": POOLED, "text": POOLED}
     #: What `target` reads of a candidate's picture.
     target_wants: ClassVar[frozenset[str]] = POOLED
+    #: What its `terms` read beyond that, in training only: of a query's ``"image"`` and ``"text"``, and of
+    #: the ``"answer"``'s picture. Where it names anything, ``outputs.triplets`` holds these features.
+    learns_from: ClassVar[Mapping[str, frozenset[str]]] = {}
     #: Places of the context that its template takes beside the text; known after `attach`. Longer texts count
     #: as cut.
     places: int = 0

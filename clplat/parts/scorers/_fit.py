@@ -22,6 +22,7 @@ def note_wants(retriever: Any, composer: Any, scorer: Scorer) -> frozenset[str]:
     retriever.image_wants, retriever.text_wants = composed[0] | more[0], composed[1] | more[1]
     retriever.alone_wants, retriever.said_wants = POOLED | scorer.item_wants, POOLED | more[1]
     retriever.target_wants = checked_wants(composer.target_wants) | scorer.item_wants
+    retriever.learns_from = {side: checked_wants(wants) for side, wants in composer.learns_from.items()}
     return composed[0] | composed[1]
 
 

@@ -14,6 +14,7 @@ from clplat.config.space import Choice
 from clplat.models.view import Towers
 from clplat.parts.composers._base import Composer
 from clplat.testing import tiny_backbone, tiny_collate, tiny_domains, tiny_retriever
+from clplat.testing.composers import objectives
 
 WIDTH = tiny_backbone().embed_dim
 
@@ -82,7 +83,9 @@ def test_every_parameter_has_a_gradient_and_moves_after_one_step(features, name)
     optimizer = torch.optim.SGD(composer.parameters(), lr=0.1)
     for step in range(2):
         optimizer.zero_grad()
-        (1 - (composer(*features(rows=64)) * normalize(goal, dim=1)).sum(1)).mean().backward()
+        found = features(rows=64)
+        pulled = (1 - (composer(*found) * normalize(goal, dim=1)).sum(1)).mean()
+        (pulled + objectives(composer, *found)).backward()
         assert all(p.grad is not None and torch.isfinite(p.grad).all() for p in parameters.values())
         if step == 1:
             assert [n for n, p in parameters.items() if p.grad.abs().max() == 0] == []
