@@ -14,8 +14,7 @@ Run the same command again after a stop, or when composers have landed: what is 
 configuration and parts, is not run again; seeds follow each other, so that one of all cells is there
 first. `--latency` times a query of each, `--publish` writes results/composers/, figures and
 docs/composers.md, `--page` that page alone. `--systems tirg,cosmo` runs these beside the blind ones,
-`--seeds 1` the first
-seed alone, `--towers frozen` the cheap half.
+`--seeds 1` the first seed alone, `--towers frozen` the cheap half.
 """
 
 from __future__ import annotations
