@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import cache
 from typing import Any
 
 from clplat.config.recipes import Recipe, recipes
@@ -16,14 +17,15 @@ __all__ = ["MODELS", "processing", "processors"]
 MODELS = ("frozen", "naive")
 
 
-def processors() -> list[System]:
+@cache
+def processors() -> tuple[System, ...]:
     """A system for each recipe that only works on a finished model, and for each of `MODELS`.
 
     Example:
         >>> [one.name for one in processors() if one.name.startswith("invgc,")]
         ['invgc, frozen', 'invgc, naive']
     """
-    return [_system(one, model) for one in recipes() if _only_after(one) for model in MODELS]
+    return tuple(_system(one, model) for one in recipes() if _only_after(one) for model in MODELS)
 
 
 def _only_after(one: Recipe) -> bool:
