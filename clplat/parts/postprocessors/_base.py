@@ -37,6 +37,9 @@ class Rows(Protocol):
     def items(self, scorer: Scores, items: Sequence[Item]) -> Tensor:
         """Rows (N, R)."""
 
+    def patches(self, items: Sequence[Item]) -> Tensor:
+        """Patches (N, P, D) of items with pictures, in the joint space, unit rows; P is a square."""
+
 
 @dataclass(frozen=True)
 class Shortlist:
@@ -91,6 +94,12 @@ class Shortlist:
         items = [self.items[row] for row in rows.tolist()]
         self.spent.pictures += sum(item.picture is not None for item in items)
         return self.by.queries(scorer, self.queries), self.by.items(scorer, items)
+
+    def patches(self, items: Sequence[Item]) -> Tensor:
+        """Patches (N, P, D) of distinct items with pictures, which are counted; see `Rows.patches`."""
+        assert self.by is not None, "this shortlist knows no patches"
+        self.spent.pictures += len(items)
+        return self.by.patches(items)
 
     def scored(self, scorer: Scores, wanted: Tensor) -> Tensor:
         """Scores (Q, K) by another scorer of the pairs that are wanted (Q, K), -inf of others; counted."""
