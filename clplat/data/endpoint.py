@@ -85,7 +85,7 @@ class Endpoint:
             kind = "png" if picture.startswith(b"\x89PNG") else "jpeg"
             data = f"data:image/{kind};base64,{base64.b64encode(picture).decode()}"
             content.append({"type": "image_url", "image_url": {"url": data}})
-        body = {"model": self.model, "messages": [{"role": "user", "content": content}]}
+        body: dict[str, Any] = {"model": self.model, "messages": [{"role": "user", "content": content}]}
         body |= {"temperature": heat, "seed": seed, "max_tokens": 256}
         why = ""
         for tries in range(self.retries + 1):

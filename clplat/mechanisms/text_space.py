@@ -90,5 +90,6 @@ def _there(key: str, caption: str) -> str:
 def spaces_of(*parts: Any) -> Iterator[TextSpace]:
     """The text spaces that parts of an experiment read, themselves or a part inside them."""
     for part in parts:
-        held = part.modules() if isinstance(part, nn.Module) else [part, *getattr(part, "parts", ())]
-        yield from (one.space for one in held if isinstance(getattr(one, "space", None), TextSpace))
+        inside = part.modules() if isinstance(part, nn.Module) else [part, *getattr(part, "parts", ())]
+        spaces = (getattr(one, "space", None) for one in inside)
+        yield from (space for space in spaces if isinstance(space, TextSpace))
