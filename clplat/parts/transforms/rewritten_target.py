@@ -19,7 +19,7 @@ class RewrittenTarget(Transform):
 
     The rewritten caption is of a table or of the offline stand-in, see `clplat.mechanisms.text_space`; of
     several one is drawn. Queries whose answers say the same answer each other. The reference's own caption is
-    a wrong answer that every query of the batch sees; negatives that the example had are left out, as pictures
+    a wrong answer that every query of the batch sees; negatives that the example had are left out: pictures
     would stand among words. An example without picture or text in its query stays as it is.
 
     Args:
