@@ -41,7 +41,8 @@ class RewrittenTarget(Transform):
     """
 
     def __init__(self, texts: str = "", original: bool = True) -> None:
-        self.space, self.original = TextSpace(texts), original
+        self.texts, self.original = texts, original
+        self.space = TextSpace(texts)
 
     def __call__(self, example: Example, draw: torch.Generator) -> Example:
         shown, text = example.query.picture, example.query.text
