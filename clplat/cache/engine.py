@@ -134,7 +134,7 @@ class FeatureCache:
             found = ImageFeatures(**kept_rows, pixels=pixels)
             if not bare:
                 read_out(backbone, found, wants)
-        found.pixels, found.keys = pixels, images.names
+        found.pixels, found.keys, found.captions = pixels, images.names, images.captions
         return found
 
     def text(

@@ -166,6 +166,7 @@ class PixelStore:
             [picture.content for picture in pictures],
             lambda rows, again: self.get([pictures[i] for i in rows], again),
             kind,
+            [picture.caption or "" for picture in pictures],
         )
 
     def get(self, pictures: Sequence[Picture], again: bool = True) -> Tensor:

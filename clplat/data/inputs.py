@@ -19,6 +19,7 @@ class Images:
         load: positions -> their pixels (n, 3, S, S), uint8. The second argument says whether they will be
             needed again, so that it pays to keep them.
         kind: how pictures became pixels; empty where that is not known: nothing is then kept of them.
+        captions: what they show, in words, "" where that is not known.
 
     Example:
         >>> pictures = Images.of(torch.zeros(2, 3, 8, 8, dtype=torch.uint8), names=["a", "b"])
@@ -27,15 +28,22 @@ class Images:
     """
 
     def __init__(
-        self, names: Sequence[str], load: Callable[[Sequence[int], bool], Tensor], kind: str = ""
+        self,
+        names: Sequence[str],
+        load: Callable[[Sequence[int], bool], Tensor],
+        kind: str = "",
+        captions: Sequence[str] = (),
     ) -> None:
         self.names, self.kind, self._load = list(names), kind, load
+        self.captions = list(captions) or [""] * len(self.names)
         self._pixels: Tensor | None = None
 
     @classmethod
-    def of(cls, pixels: Tensor, names: Sequence[str] = (), kind: str = "") -> Images:
+    def of(
+        cls, pixels: Tensor, names: Sequence[str] = (), kind: str = "", captions: Sequence[str] = ()
+    ) -> Images:
         """Pictures whose pixels (N, 3, S, S) are there already."""
-        images = cls(names or [""] * len(pixels), lambda rows, _: pixels[list(rows)], kind)
+        images = cls(names or [""] * len(pixels), lambda rows, _: pixels[list(rows)], kind, captions)
         images._pixels = pixels
         return images
 
@@ -61,21 +69,22 @@ class Images:
     def part(self, rows: Sequence[int]) -> Images:
         """The pictures at these positions."""
         rows = list(rows)
-        names = [self.names[i] for i in rows]
-        part = Images(names, lambda own, again: self.at([rows[i] for i in own], again), self.kind)
+        names, captions = [self.names[i] for i in rows], [self.captions[i] for i in rows]
+        part = Images(names, lambda own, again: self.at([rows[i] for i in own], again), self.kind, captions)
         if self._pixels is not None:
             part._pixels = self._pixels[rows]
         return part
 
     def mapped(self, change: Callable[[Tensor], Tensor]) -> Images:
         """The same pictures with changed pixels: moved to a device, pinned."""
-        moved = Images(self.names, lambda rows, again: change(self._load(rows, again)), self.kind)
+        load = self._load
+        moved = Images(self.names, lambda rows, again: change(load(rows, again)), self.kind, self.captions)
         moved._pixels = change(self._pixels) if self._pixels is not None else None
         return moved
 
     def __reduce__(self) -> tuple[Any, ...]:
         # What loads them may not be sendable to another process: their pixels are.
-        return Images.of, (self.pixels, self.names, self.kind)
+        return Images.of, (self.pixels, self.names, self.kind, self.captions)
 
 
 class Texts:

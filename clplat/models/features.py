@@ -11,6 +11,7 @@ from torch import Tensor
 from clplat.errors import unknown_name
 
 __all__ = [
+    "NAMED",
     "NOTHING",
     "POOLED",
     "TOKENS",
@@ -28,9 +29,11 @@ __all__ = [
 Wants: TypeAlias = Collection[str]
 #: What can be wanted of a tower. ``pooled``: (B, D) in the joint space. ``states``: (B, layers, W), what the
 #: tower pools from, after every block. ``tokens``: (B, N, W) after the last block. ``hidden``: the output of
-#: every block. ``input``: what goes in, for which nothing is computed.
-WANTS = frozenset({"pooled", "states", "tokens", "hidden", "input"})
+#: every block. ``input``: what goes in, for which nothing is computed. ``name``: of a picture its key and its
+#: caption, which travel with it in any case: who reads them says so, and no tower has to do anything.
+WANTS = frozenset({"pooled", "states", "tokens", "hidden", "input", "name"})
 POOLED, TOKENS, NOTHING = frozenset({"pooled"}), frozenset({"tokens"}), frozenset[str]()
+NAMED = frozenset({"name"})
 
 #: Stands for a pooled feature that nobody wanted.
 _MISSING: Any = None
@@ -38,7 +41,7 @@ F = TypeVar("F", "ImageFeatures", "TextFeatures")
 
 
 def checked_wants(wants: Wants) -> frozenset[str]:
-    """These names, all of them known.
+    """These names, all of them known, without ``name``: what a tower is asked for.
 
     Raises:
         UserError: one is not in `WANTS`; the nearest name is offered.
@@ -50,7 +53,7 @@ def checked_wants(wants: Wants) -> frozenset[str]:
     for name in wants:
         if name not in WANTS:
             raise unknown_name("feature", name, WANTS)
-    return frozenset(wants)
+    return frozenset(wants) - NAMED
 
 
 @dataclass(kw_only=True)
@@ -60,7 +63,7 @@ class ImageFeatures:
     ``pooled`` (B, D) lies in the joint space and is *not* normalised; ``states`` (B, layers, W) is the class
     token after every block; ``tokens`` (B, N, W) are the patch tokens after the last block; ``hidden`` holds
     the output of every block, each (B, 1 + N, W); ``pixels`` (B, 3, S, S) is the input. ``keys`` name the
-    pictures, where they have names.
+    pictures, where they have names, and ``captions`` say what they show, "" where that is not known.
     """
 
     pooled: Tensor = field(default_factory=lambda: _MISSING, repr=False)
@@ -69,6 +72,7 @@ class ImageFeatures:
     hidden: list[Tensor] = field(default_factory=list, repr=False)
     pixels: Tensor | None = field(default=None, repr=False)
     keys: list[str] = field(default_factory=list)
+    captions: list[str] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         _forget_unwanted(self)

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from clplat.data.inputs import Images, Texts
 from clplat.models.backbone import Backbone
-from clplat.models.features import POOLED, ImageFeatures, TextFeatures, Wants
+from clplat.models.features import POOLED, ImageFeatures, TextFeatures, Wants, checked_wants
 
 __all__ = ["FeatureSource", "LiveTowers"]
 
@@ -62,10 +62,10 @@ class LiveTowers:
         Args:
             bare: without the prompt.
         """
-        if not wants:
-            return ImageFeatures(keys=images.names)
+        if not checked_wants(wants):
+            return ImageFeatures(keys=images.names, captions=images.captions)
         found = self.backbone.image(images.pixels.to(self.backbone.logit_scale.device), wants, bare=bare)
-        found.keys = images.names
+        found.keys, found.captions = images.names, images.captions
         return found
 
     def text(

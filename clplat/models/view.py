@@ -96,6 +96,7 @@ class Towers:
         """Features of texts."""
         with self._cast():
             found: TextFeatures = self._backbone.text(self.tokenize(texts), wants)
+        found.texts = list(texts)
         return in_float(found)
 
     def text_from_embeddings(self, embeddings: Tensor, ends: Tensor, wants: Wants = POOLED) -> TextFeatures:

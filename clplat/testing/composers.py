@@ -191,7 +191,9 @@ def _pull(query: Tensor, goal: Tensor) -> Tensor:
 def _only(found: Any, wanted: frozenset[str]) -> Any:
     """Features with what is wanted, and what always travels: keys, texts, token ids."""
     kept = {
-        name: vars(found).get(name) for name in ("keys", "texts", "input_ids", "ends") if name in vars(found)
+        name: vars(found).get(name)
+        for name in ("keys", "captions", "texts", "input_ids", "ends")
+        if name in vars(found)
     }
     kept |= {name: vars(found)[name] for name in wanted & {"pooled", "states", "tokens", "hidden"}}
     return type(found)(

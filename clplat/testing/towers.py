@@ -63,6 +63,8 @@ def features(
             drawn = torch.randn(getattr(part, name).shape, generator=draw)
             setattr(part, name, scale * drawn if name == "pooled" else drawn)
     found[0].keys, found[1].texts = batch.pictures.names[:rows], batch.texts.said
+    # Distinct after any change of colour as well.
+    found[0].captions = [f"{said} with mark {i}" for i, said in enumerate(batch.pictures.captions[:rows])]
     return found
 
 

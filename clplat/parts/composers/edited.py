@@ -10,12 +10,12 @@ from torch import Tensor
 from torch.nn.functional import normalize
 
 from clplat.config.space import Float
-from clplat.errors import UserError
 from clplat.mechanisms.directions import explained_by, without
 from clplat.mechanisms.phrases import Change, changes, contrasts
 from clplat.models.features import POOLED, ImageFeatures, TextFeatures
 from clplat.models.view import Towers
 from clplat.parts.composers._base import Composer
+from clplat.parts.composers._words import words_of
 
 __all__ = ["Edited"]
 
@@ -108,7 +108,7 @@ class Edited(Composer):
         Raises:
             UserError: texts that are known by their ids alone.
         """
-        asked = [[self._values(change) for change in changes(said)] for said in _said(text)]
+        asked = [[self._values(change) for change in changes(said)] for said in words_of(text, "edited")]
         names = sorted(
             {name for row in asked for added, gone, kinds in row for name in (*added, *gone, *sum(kinds, ()))}
         )
@@ -172,13 +172,3 @@ class Edited(Composer):
             for noun in self.nouns
         }
         return {s: share * ((value == name) - 1.0 / len(kind)) for (value, _), s in table.items()}
-
-
-def _said(text: TextFeatures) -> list[str]:
-    if text.input_ids is not None:
-        ids = [" ".join(map(str, row)) for row in text.input_ids.tolist()]
-        if any(row.startswith(said) and said for row, said in zip(ids, text.texts, strict=True)):
-            raise UserError(
-                "edited reads words, and these texts are known by their ids alone: give `Texts` with `said`"
-            )
-    return text.texts

@@ -76,7 +76,7 @@ class Guided(Around):
             shown = torch.where(draw < self.missing, 0.0, image.pooled)
             query: Tensor = self.inner(replace(image, pooled=shown), replace(text, pooled=said))
             return query
-        blank = ImageFeatures(pooled=torch.zeros_like(image.pooled), keys=image.keys)
+        blank = replace(image, pooled=torch.zeros_like(image.pooled))
         neither, alone = self.inner(blank, nothing), self.inner(image, nothing)
         guided: Tensor = (
             neither + self.image * (alone - neither) + self.text * (self.inner(image, text) - alone)
