@@ -46,3 +46,4 @@ from clplat.parts.adapters.peft import VeRA as VeRA
 from clplat.parts.adapters.peft import WaveFT as WaveFT
 from clplat.parts.adapters.unipt import UniPT as UniPT
 from clplat.parts.adapters.upcycled import Upcycled as Upcycled
+from clplat.parts.adapters.wider import Wider as Wider

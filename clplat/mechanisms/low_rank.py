@@ -7,20 +7,22 @@ change is none; what is trained of it, how A is chosen and how the magnitudes m 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
+from functools import partial
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from clplat.errors import UserError
-from clplat.models.adapters import AdapterState
+from clplat.mechanisms.growth import Change, Grown, grow_at, grown_layers
 from clplat.models.backbone import Backbone
 
-__all__ = ["LowRank", "LowRankState", "LowRankSum", "grow", "low_rank_layers", "prune"]
+__all__ = ["LowRank", "LowRankSum", "grow", "low_rank_layers"]
 
 
-class LowRank(nn.Module):
+class LowRank(Change):
     """One change of a layer, ``m B A`` with A (rank, in) and B (out, rank); none at first.
 
     Args:
@@ -36,6 +38,8 @@ class LowRank(nn.Module):
         >>> change.delta().shape, int(change.delta().count_nonzero())
         (torch.Size([2, 3]), 0)
     """
+
+    of_weight = True
 
     def __init__(self, layer: nn.Linear, rank: int, magnitude: float = 1.0) -> None:
         super().__init__()
@@ -55,6 +59,10 @@ class LowRank(nn.Module):
     def delta(self) -> Tensor:
         """What is added to the layer's weight (out, in)."""
         return self.magnitude * (self.up @ self.down)
+
+    def fresh(self, layer: Any) -> LowRank:
+        """Another of this rank and magnitude, as it is when it begins."""
+        return LowRank(layer, len(self.down), float(self.magnitude))
 
     @torch.no_grad()
     def make_orthonormal(self) -> None:
@@ -77,22 +85,19 @@ def _with_gains(weight: Tensor, gains: Tensor) -> Tensor:
     return weight * gains + (weight * (1 - gains)).detach()
 
 
-class LowRankSum(nn.Module):
-    """A linear layer with the changes that have grown beside it, by name."""
-
-    def __init__(self, base_layer: nn.Linear, state: LowRankState) -> None:
-        super().__init__()
-        self.base_layer, self.changes, self.state = base_layer, nn.ModuleDict(), state
+class LowRankSum(Grown):
+    """A linear layer with the low-rank changes that have grown beside it, by name."""
 
     @property
     def weight(self) -> Tensor:
         """Of the layer itself, which other code asks for its type."""
-        return self.base_layer.weight
+        own = self.base_layer.weight
+        assert isinstance(own, Tensor)
+        return own
 
     def in_use(self) -> list[LowRank]:
         """Its changes that count now, in the order in which they came."""
-        found = [self.changes[name] for name in self.state.used if name in self.changes]
-        return [change for change in found if isinstance(change, LowRank)]
+        return [change for change in self.used() if isinstance(change, LowRank)]
 
     def earlier(self) -> list[LowRank]:
         """Its changes but the newest."""
@@ -104,61 +109,10 @@ class LowRankSum(nn.Module):
         assert isinstance(change, LowRank)
         return change
 
-    def forward(self, x: Tensor) -> Tensor:
-        out: Tensor = self.base_layer(x)
-        for change in self.in_use():
-            out = out + change(x)
-        return out
-
-
-class LowRankState(AdapterState):
-    """The low-rank changes of a backbone.
-
-    Attributes:
-        used: names of the changes that are summed.
-    """
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.used: tuple[str, ...] = ()
-
-    def use(self, names: Sequence[str]) -> None:
-        """Sum these changes from now on; none: the bare layers."""
-        self.used = tuple(names)
-        self.active = self.used[-1] if self.used else None
-
-    def base_key(self, key: str) -> str:
-        return key.replace(".base_layer.", ".")
-
-    def in_use(self, module: nn.Module) -> tuple[nn.Module, frozenset[str]]:
-        if not isinstance(module, LowRankSum):
-            return module, frozenset()
-        if not module.in_use():
-            return module.base_layer, frozenset()
-        return module, frozenset(name for name in module.changes if name not in self.used)
-
-    def knows(self, module: nn.Module) -> bool:
-        return isinstance(module, LowRankSum)
-
-    def factors(self, network: nn.Module) -> frozenset[str]:
-        return frozenset(
-            f"{path}.changes.{key}"
-            for path, layer in _sums(network)
-            for key, _ in layer.changes.named_parameters()
-        )
-
-    @torch.no_grad()
-    def deltas(self, network: nn.Module) -> dict[str, Tensor]:
-        return {
-            f"{path}.weight": torch.stack([change.delta() for change in layer.in_use()]).sum(0)
-            for path, layer in _sums(network)
-            if layer.in_use()
-        }
-
 
 def low_rank_layers(backbone: Backbone) -> dict[str, LowRankSum]:
     """The layers of a backbone with low-rank changes, by the names that the layers have there."""
-    return dict(_sums(backbone.model))
+    return {path: one for path, one in grown_layers(backbone).items() if isinstance(one, LowRankSum)}
 
 
 def grow(
@@ -178,41 +132,12 @@ def grow(
     Raises:
         UserError: the name is taken, other adapters are attached, or a layer is not linear.
     """
-    state = LowRankState.around(backbone, name)
-    for _, layer in _sums(backbone.model):
-        layer.changes.requires_grad_(False)
-    for path in layers:
-        parent, _, child = path.rpartition(".")
-        layer = backbone.model.get_submodule(path)
-        if isinstance(layer, nn.Linear):
-            layer = LowRankSum(layer, state)
-            setattr(backbone.model.get_submodule(parent), child, layer)
-        if not isinstance(layer, LowRankSum):
+
+    def make(path: str, layer: nn.Module) -> LowRank:
+        if not isinstance(layer, nn.Linear):
             raise UserError(f"'{path}' is a {type(layer).__name__}; low-rank changes are of linear layers")
-        layer.changes[name] = LowRank(layer.base_layer, rank, magnitude).train(backbone.training)
-    state.add(name, "low rank", r=rank)
-    state.use([*state.used, name])
-    return {path: layer for path, layer in _sums(backbone.model) if path in set(layers)}
+        return LowRank(layer, rank, magnitude)
 
-
-def prune(backbone: Backbone, name: str) -> None:
-    """Take a change out again: layers without another one are as they were before it grew."""
-    state = backbone.adapters
-    if not isinstance(state, LowRankState) or name not in state.installed:
-        raise UserError(f"no low-rank change '{name}' has grown")
-    for path, layer in [*_sums(backbone.model)]:
-        if name in layer.changes:
-            del layer.changes[name]
-        if not layer.changes:
-            parent, _, child = path.rpartition(".")
-            setattr(backbone.model.get_submodule(parent), child, layer.base_layer)
-    del state.installed[name]
-    state.use([other for other in state.used if other != name])
-    if not state.installed:
-        backbone.adapters = AdapterState()
-
-
-def _sums(network: nn.Module) -> Iterator[tuple[str, LowRankSum]]:
-    for path, module in network.named_modules():
-        if isinstance(module, LowRankSum):
-            yield path, module
+    makers = {path: partial(make, path) for path in layers}
+    grow_at(backbone, makers, name, "low rank", {"r": rank}, LowRankSum)
+    return {path: one for path, one in low_rank_layers(backbone).items() if path in set(layers)}

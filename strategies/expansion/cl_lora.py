@@ -12,7 +12,8 @@ from torch.nn.functional import normalize
 
 from clplat.config.space import Float
 from clplat.mechanisms.feature_match import feature_match
-from clplat.mechanisms.low_rank import LowRank, LowRankState, grow, low_rank_layers
+from clplat.mechanisms.growth import GrowthState
+from clplat.mechanisms.low_rank import LowRank, grow, low_rank_layers
 from clplat.mechanisms.routing import Routing
 from clplat.models.backbone import Backbone
 from clplat.parts.adapters._base import Adapter
@@ -138,7 +139,7 @@ class _Halves(Adapter):
 
     def activate(self, backbone: Backbone, name: str | None) -> None:
         state = backbone.adapters
-        if isinstance(state, LowRankState):  # before the first is attached the base is bare
+        if isinstance(state, GrowthState):  # before the first is attached the base is bare
             state.use([] if name is None else ["shared", name])
 
 
@@ -161,7 +162,7 @@ def _weights(backbone: Backbone, name: str) -> Tensor:
 def _lower_half(backbone: Backbone, name: str, gains: bool) -> Iterator[int]:
     """Inside, the shared LoRA is in use as it was or as it is; the number of its blocks."""
     state = backbone.adapters
-    assert isinstance(state, LowRankState) and backbone.image_layers is not None
+    assert isinstance(state, GrowthState) and backbone.image_layers is not None
     used, state_of = state.used, list(_pairs(backbone))
     state.use([name])
     try:

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from itertools import product
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import torch
 from torch import nn
 
 from clplat.config.space import Float, Int
-from clplat.mechanisms.low_rank import LowRankSum, low_rank_layers, prune
-from clplat.parts.adapters._growing import Growing, grown_backbone
+from clplat.mechanisms.growth import Change, Grown, grown_layers, prune
+from clplat.mechanisms.halving import halving
+from clplat.parts.adapters._growing import Blocks, Growing, MoreUnits, grown_backbone
 from clplat.randomness import generator, seeded
 from clplat.training.strategy import Strategy, SupportsLearning
 
@@ -22,16 +23,20 @@ __all__ = ["GrowthSearch"]
 class GrowthSearch(Strategy):
     """The model grows with every domain by as much, and where, as the domain's data ask for.
 
-    Each pair of a rank and a kind of layers is a candidate: a low-rank change beside those that are there,
-    zero at first, so that growing changes nothing. It is trained alone for ``steps`` batches and scored by
-    the task's loss of examples held out from them; the best one grows anew. What is there is inherited with
-    momentum, ``theta = momentum * theta + (1 - momentum) * theta_fresh``: 1 preserves the function, less
-    leaves a local minimum. Then the whole grown model is trained.
+    A candidate is a low-rank change of a kind of layers, more hidden units in all MLPs, or one more block
+    behind each tower, beside what is there: none at first, so that growing changes nothing. It is trained
+    alone for ``steps`` batches and scored by the task's loss of examples held out from them; while ``budget``
+    pays for it, the better half is tried anew for twice as long. The best one grows. What is there is
+    inherited with momentum, ``theta = momentum * theta + (1 - momentum) * theta_fresh``: 1 preserves the
+    function, less leaves a local minimum. Then all that has grown is trained.
 
     Args:
         ranks: that are tried.
-        layers: kinds of layers that are tried: ``mlp``, ``attention`` or ``both``.
-        steps: batches that a candidate is trained on; 0 takes the first candidate.
+        layers: kinds of layers whose low-rank changes are tried: ``mlp``, ``attention`` or ``both``.
+        units: numbers of hidden units that are tried.
+        blocks: try a block as well.
+        steps: batches that a candidate is trained on at first; 0 takes the first candidate.
+        budget: batches of all tries of a domain; by default those of one round.
         batch_size: examples of each.
         rate: learning rate of a candidate.
         held_out: share of the domain's examples that score the candidates; they are trained on afterwards.
@@ -46,18 +51,19 @@ class GrowthSearch(Strategy):
         Pre-training", ICCV 2023, arXiv 2308.11331.
 
     Numbers:
-        ``rank`` and ``parameters`` of the newest growth; ``loss`` of the held-out examples that chose it.
+        ``rank``, ``units``, ``blocks`` and ``parameters`` of the newest growth, 0 where it is of another
+        kind; ``loss`` of the held-out examples that chose it.
 
     Needs:
         A `ComposedRetriever` without another adapter. A composer with weights is trained on. What was chosen
-        is in ``grown``: rank, layers, parameters of the change, and the scores of all candidates.
+        is in ``grown``: the candidate's number, what it is, its parameters, and the scores of all.
 
     Relations:
         `SDLoRA` and `OrthogonalLoRA` grow by the same rank everywhere and freeze what is there.
 
     Example:
-        >>> len(GrowthSearch(ranks=[2, 8]).candidates)
-        4
+        >>> len(GrowthSearch(ranks=[2, 8], units=[16], blocks=True).candidates)
+        6
     """
 
     any_module = False
@@ -69,16 +75,17 @@ class GrowthSearch(Strategy):
         self,
         ranks: Sequence[int] = (2, 8),
         layers: Sequence[str] = ("mlp", "attention"),
+        units: Sequence[int] = (),
+        blocks: bool = False,
         steps: Annotated[int, Int(1, 16, log=True)] = 4,
+        budget: int | None = None,
         batch_size: int = 32,
         rate: Annotated[float, Float(1e-4, 1e-2, log=True)] = 1e-3,
         held_out: float = 0.2,
         price: float = 0.0,
         momentum: Annotated[float, Float(0.5, 1.0)] = 0.9,
     ) -> None:
-        kinds = ("mlp", "attention", "both")
-        if not ranks or not layers or min(ranks) < 1 or not set(layers) <= set(kinds):
-            raise ValueError(f"needs ranks of at least 1 and layers of {', '.join(kinds)}")
+        self.candidates = _candidates(ranks, layers, units, blocks)
         if not (steps >= 0 and batch_size >= 2 and rate > 0 and 0 < held_out < 1 and price >= 0):
             raise ValueError(
                 "steps and price must be at least 0, batch_size at least 2, rate above 0 and held_out in "
@@ -86,40 +93,48 @@ class GrowthSearch(Strategy):
             )
         if not 0 <= momentum <= 1:
             raise ValueError(f"momentum must be in [0, 1], not {momentum}")
-        self.ranks, self.layers, self.steps, self.batch_size = ranks, layers, steps, batch_size
+        self.ranks, self.layers, self.units, self.blocks = ranks, layers, units, blocks
+        self.steps, self.budget, self.batch_size = steps, budget, batch_size
         self.rate, self.held_out, self.price, self.momentum = rate, held_out, price, momentum
-        self.candidates = [Growing(r, 2.0 * r, kind) for kind, r in product(layers, ranks)]
         self.grown: list[dict[str, Any]] = []
 
     def before_experience(self, learner: SupportsLearning, experience: Any) -> None:
         domain = len(self.grown)
-        scores = self._scores(learner, experience.dataset, domain)
-        best = min(range(len(scores)), key=scores.__getitem__) if scores else 0
-        chosen = self.candidates[best]
-        layers = chosen.grow(learner.model, domain, "growth_search")
-        size = sum(p.numel() for p in _newest(layers))
-        self.grown.append({"rank": chosen.r, "layers": chosen.targets, "parameters": size, "scores": scores})
-        for layer in low_rank_layers(grown_backbone(learner.model, "growth_search", first=False)).values():
+        backbone = grown_backbone(learner.model, "growth_search", first=not domain)
+        before = [p for p in backbone.parameters() if p.requires_grad]
+        best, scores = self._study(learner, experience.dataset, domain)
+        what, growth = self.candidates[best]
+        trained = _newest(growth.grow(learner.model, domain, "growth_search"))
+        size = sum(p.numel() for p in trained)
+        self.grown.append({"candidate": best, **what, "parameters": size, "scores": scores})
+        for layer in grown_layers(backbone).values():
             self._inherit(layer, f"domain{domain}")
+        for parameter in before:
+            parameter.requires_grad_(True)
 
-    def _scores(self, learner: SupportsLearning, data: Any, domain: int) -> list[float]:
-        """The loss of held-out examples after each candidate's training; none where nothing is tried."""
+    def _study(self, learner: SupportsLearning, data: Any, domain: int) -> tuple[int, list[float]]:
+        """The best candidate, and held-out examples' loss after each one's training, if there is a choice."""
         draw = generator(0, "growth", domain)
         rows = torch.randperm(len(data), generator=draw).tolist()
         held = math.ceil(self.held_out * len(rows))
         if not self.steps or len(rows) - held < 2 or len(self.candidates) == 1:
-            return []
+            return 0, []
         judged = [data[i] for i in rows[:held]]
         learnt = [data[i] for i in rows[held:]]
-        return [self._tried(learner, each, learnt, judged, domain) for each in self.candidates]
+
+        def score(candidate: int, steps: int) -> float:
+            return self._tried(learner, candidate, steps, learnt, judged)
+
+        return halving(len(self.candidates), self.steps, self.budget or 0, score)
 
     def _tried(
-        self, learner: SupportsLearning, candidate: Growing, learnt: list[Any], judged: list[Any], domain: int
+        self, learner: SupportsLearning, candidate: int, steps: int, learnt: list[Any], judged: list[Any]
     ) -> float:
+        domain, growth = len(self.grown), self.candidates[candidate][1]
         with seeded(0, "growth", domain):  # every candidate begins alike
-            trained = _newest(candidate.grow(learner.model, domain, "growth_search"))
+            trained = _newest(growth.grow(learner.model, domain, "growth_search"))
             optimizer = torch.optim.AdamW(trained, lr=self.rate)
-            for step in range(self.steps):
+            for step in range(steps):
                 start = step * self.batch_size
                 batch = learner.collate(
                     [learnt[i % len(learnt)] for i in range(start, start + min(self.batch_size, len(learnt)))]
@@ -139,30 +154,44 @@ class GrowthSearch(Strategy):
     def numbers(self) -> dict[str, float]:
         found: dict[str, float] = {}
         for newest in self.grown[-1:]:
-            found = {"rank": newest["rank"], "parameters": newest["parameters"]}
-            found |= {"loss": min(newest["scores"])} if newest["scores"] else {}
+            found = {key: newest.get(key, 0) for key in ("rank", "units", "blocks", "parameters")}
+            found |= {"loss": newest["scores"][newest["candidate"]]} if newest["scores"] else {}
         return found
 
     @torch.no_grad()
-    def _inherit(self, layer: LowRankSum, newest: str) -> None:
-        """Mix earlier changes with fresh ones, whose B is zero; all are trained."""
-        for name, change in layer.changes.items():
-            for key, factor in (("down", change.down), ("up", change.up)):
-                assert isinstance(factor, nn.Parameter)
-                factor.requires_grad_(True)
-                if name == newest or self.momentum == 1:
-                    continue
-                fresh = torch.zeros_like(factor)
-                if key == "down":
-                    nn.init.kaiming_uniform_(fresh, a=math.sqrt(5))
-                factor.lerp_(fresh, 1 - self.momentum)
+    def _inherit(self, layer: Grown, newest: str) -> None:
+        """Mix earlier changes with fresh ones, which are none."""
+        for name, change in layer.changes.items() if self.momentum < 1 else ():
+            if name != newest and isinstance(change, Change):
+                fresh = change.fresh(layer.base_layer)
+                for own, other in zip(change.parameters(), fresh.parameters(), strict=True):
+                    own.lerp_(other, 1 - self.momentum)
 
     def rebuild(self, learner: SupportsLearning) -> None:
         for domain, chosen in enumerate(self.grown):
-            candidate = Growing(chosen["rank"], 2.0 * chosen["rank"], chosen["layers"])
-            candidate.grow(learner.model, domain, "growth_search")
+            self.candidates[chosen["candidate"]][1].grow(learner.model, domain, "growth_search")
 
 
-def _newest(layers: dict[str, LowRankSum]) -> list[nn.Parameter]:
-    """The trained factors of what has just grown."""
-    return [p for layer in layers.values() for p in (layer.newest().down, layer.newest().up)]
+def _candidates(
+    ranks: Sequence[int], layers: Sequence[str], units: Sequence[int], blocks: bool
+) -> list[tuple[dict[str, Any], Growing | MoreUnits | Blocks]]:
+    """What each candidate is, in plain data, and what makes it grow."""
+    kinds: tuple[Literal["mlp", "attention", "both"], ...] = ("mlp", "attention", "both")
+    if not set(layers) <= set(kinds) or min([1, *ranks, *units]) < 1:
+        raise ValueError(f"needs ranks and units of at least 1, and layers of {', '.join(kinds)}")
+    found: list[tuple[dict[str, Any], Growing | MoreUnits | Blocks]] = [
+        ({"rank": rank, "layers": name}, Growing(rank, 2.0 * rank, kind))
+        for name, rank in product(layers, ranks)
+        for kind in kinds
+        if kind == name
+    ]
+    found += [({"units": count}, MoreUnits(count)) for count in units]
+    found += [({"blocks": 1}, Blocks())] if blocks else []
+    if not found:
+        raise ValueError("needs ranks and layers, units, or blocks to choose from")
+    return found
+
+
+def _newest(layers: Mapping[str, Grown]) -> list[nn.Parameter]:
+    """What is trained of what has just grown, layer by layer."""
+    return [p for layer in layers.values() for p in layer.parameters() if p.requires_grad]

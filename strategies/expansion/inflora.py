@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from typing import Annotated, Any
 
 import torch
@@ -12,9 +13,9 @@ from clplat.config.space import Float, Int
 from clplat.mechanisms.example_gradients import spread
 from clplat.mechanisms.input_spaces import InputSpaces
 from clplat.mechanisms.layer_inputs import covariances_at
-from clplat.mechanisms.low_rank import low_rank_layers
+from clplat.mechanisms.low_rank import LowRankSum
 from clplat.mechanisms.projection import free_directions
-from clplat.parts.adapters._growing import Growing, grown_backbone
+from clplat.parts.adapters._growing import Growing, PerDomain
 from clplat.training.strategy import Strategy, SupportsLearning
 
 __all__ = ["InfLoRA"]
@@ -60,7 +61,6 @@ class InfLoRA(Strategy):
     brings = ("adapter", "prompt")
     stores = "statistics"
     reads_data = True
-    state = ("_domains",)
 
     def __init__(
         self,
@@ -75,12 +75,11 @@ class InfLoRA(Strategy):
         self.threshold, self.growth, self.lora = threshold, growth, lora
         self.examples, self.batch_size = examples, batch_size
         self.spaces = InputSpaces(threshold, growth)
-        self._domains = 0
+        self.changes = PerDomain(lora, "inflora")
 
     def before_experience(self, learner: SupportsLearning, experience: Any) -> None:
-        self._grow(learner, self._domains)
-        self._domains += 1
-        layers = low_rank_layers(grown_backbone(learner.model, "inflora", first=False))
+        layers = self.changes.grow(learner.model)
+        _fix_inputs(layers)
         for name, inputs in self._inputs(learner, experience.dataset).items():
             found = free_directions(inputs, self.spaces.bases.get(name), self.lora.r)
             down = layers[name].newest().down
@@ -88,18 +87,20 @@ class InfLoRA(Strategy):
                 down.zero_()
                 down[: found.shape[1]].copy_(found.T / math.sqrt(3))
 
-    def _grow(self, learner: SupportsLearning, domain: int) -> None:
-        for layer in self.lora.grow(learner.model, domain, "inflora").values():
-            layer.newest().down.requires_grad_(False)
-
     def rebuild(self, learner: SupportsLearning) -> None:
-        for domain in range(self._domains):
-            self._grow(learner, domain)
+        for layers in self.changes.again(learner.model):
+            _fix_inputs(layers)
 
     def _inputs(self, learner: SupportsLearning, data: Any) -> dict[str, Tensor]:
-        layers = low_rank_layers(grown_backbone(learner.model, "inflora", first=False))
+        layers = self.changes.layers(learner.model)
         return covariances_at(learner, layers, spread(data, self.examples), self.batch_size)
 
     def after_experience(self, learner: SupportsLearning, experience: Any) -> None:
         inputs = self._inputs(learner, learner.data())
         self.spaces.add({name: covariance @ covariance for name, covariance in inputs.items()})
+
+
+def _fix_inputs(layers: Mapping[str, LowRankSum]) -> None:
+    """A of the newest changes is not trained."""
+    for layer in layers.values():
+        layer.newest().down.requires_grad_(False)

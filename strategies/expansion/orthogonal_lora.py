@@ -8,8 +8,7 @@ import torch
 from torch import Tensor
 
 from clplat.config.space import Float
-from clplat.mechanisms.low_rank import low_rank_layers
-from clplat.parts.adapters._growing import Growing, grown_backbone
+from clplat.parts.adapters._growing import Growing, PerDomain
 from clplat.training.strategy import Strategy, SupportsLearning
 
 __all__ = ["OrthogonalLoRA"]
@@ -49,7 +48,6 @@ class OrthogonalLoRA(Strategy):
     plain = "lora"
     brings = ("adapter", "prompt")
     terms = ("orthogonality",)
-    state = ("_domains",)
 
     def __init__(
         self, weight: Annotated[float, Float(0.01, 5.0, log=True)] = 0.5, lora: Growing = _LORA
@@ -57,21 +55,18 @@ class OrthogonalLoRA(Strategy):
         if not weight >= 0:
             raise ValueError(f"weight must be at least 0, not {weight}")
         self.weight, self.lora = weight, lora
-        self._domains = 0
+        self.changes = PerDomain(lora, "orthogonal_lora")
 
     def before_experience(self, learner: SupportsLearning, experience: Any) -> None:
-        self.lora.grow(learner.model, self._domains, "orthogonal_lora")
-        self._domains += 1
+        self.changes.grow(learner.model)
 
     def rebuild(self, learner: SupportsLearning) -> None:
-        for domain in range(self._domains):
-            self.lora.grow(learner.model, domain, "orthogonal_lora")
+        list(self.changes.again(learner.model))
 
     def loss(self, learner: SupportsLearning, batch: Any, outputs: Any) -> dict[str, Tensor]:
-        layers = low_rank_layers(grown_backbone(learner.model, "orthogonal_lora", first=False))
         overlaps = [
             (layer.newest().down @ earlier.down.T).abs().sum()
-            for layer in layers.values()
+            for layer in self.changes.layers(learner.model).values()
             for earlier in layer.earlier()
         ]
         return {"orthogonality": self.weight * torch.stack(overlaps).sum()} if overlaps else {}

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import torch
 
-from clplat.mechanisms.low_rank import low_rank_layers
-from clplat.parts.adapters._growing import Growing, grown_backbone
+from clplat.mechanisms.low_rank import LowRankSum
+from clplat.parts.adapters._growing import Growing, PerDomain
 from clplat.training.strategy import Strategy, SupportsLearning
 
 __all__ = ["SDLoRA"]
@@ -49,30 +50,29 @@ class SDLoRA(Strategy):
     any_module = False
     plain = "lora"
     brings = ("adapter", "prompt")
-    state = ("_domains", "_magnitudes")
+    state = ("_magnitudes",)
 
     def __init__(self, magnitude: float = 0.8, lora: Growing = _LORA) -> None:
         if not magnitude > 0:
             raise ValueError(f"magnitude must be above 0, not {magnitude}")
         self.magnitude, self.lora = magnitude, lora
-        self._domains = 0
+        self.changes = PerDomain(lora, "sd_lora")
         self._magnitudes: list[float] = []
 
     def before_experience(self, learner: SupportsLearning, experience: Any) -> None:
-        for layer in low_rank_layers(grown_backbone(learner.model, "sd_lora", self._domains == 0)).values():
+        for layer in self.changes.layers(learner.model).values():
             layer.newest().decouple()
-        self._grow(learner, self._domains)
-        self._domains += 1
+        self._begin(self.changes.grow(learner.model))
 
-    def _grow(self, learner: SupportsLearning, domain: int) -> None:
-        for layer in self.lora.grow(learner.model, domain, "sd_lora").values():
+    def _begin(self, layers: Mapping[str, LowRankSum]) -> None:
+        for layer in layers.values():
             layer.newest().magnitude.data.fill_(self.magnitude)
             for change in layer.in_use():
                 change.magnitude.requires_grad_(True)
 
     @torch.no_grad()
     def after_experience(self, learner: SupportsLearning, experience: Any) -> None:
-        layers = low_rank_layers(grown_backbone(learner.model, "sd_lora", first=False)).values()
+        layers = self.changes.layers(learner.model).values()
         moved = torch.tensor([[float(each.magnitude) for each in layer.in_use()] for layer in layers])
         self._magnitudes = moved.mean(0).tolist()
 
@@ -80,5 +80,5 @@ class SDLoRA(Strategy):
         return {f"magnitude {domain}": value for domain, value in enumerate(self._magnitudes)}
 
     def rebuild(self, learner: SupportsLearning) -> None:
-        for domain in range(self._domains):
-            self._grow(learner, domain)
+        for layers in self.changes.again(learner.model):
+            self._begin(layers)

@@ -7,7 +7,8 @@ import torch
 from torch import nn
 
 from clplat.errors import UserError
-from clplat.mechanisms.low_rank import LowRankState, grow, low_rank_layers
+from clplat.mechanisms.growth import GrowthState
+from clplat.mechanisms.low_rank import grow, low_rank_layers
 from clplat.mechanisms.weight_space import set_weights, weights_of
 from clplat.models.backbone import Backbone
 from clplat.parts.adapters._growing import Growing
@@ -44,7 +45,7 @@ def test_a_layer_computes_its_weight_and_the_sum_of_all_changes() -> None:
         backbone.adapters.deltas(backbone.model)[f"{PATH}.weight"].double(), by_hand - weight
     )
     state = backbone.adapters
-    assert isinstance(state, LowRankState) and state.used == ("a", "b")
+    assert isinstance(state, GrowthState) and state.used == ("a", "b")
     state.use(["b"])
     one = 0.5 * (layer.newest().up @ layer.newest().down)
     assert torch.allclose(layer(x), x @ (weight.float() + one).T + bias.float(), atol=1e-5)
@@ -70,7 +71,7 @@ def test_a_new_change_is_none_and_earlier_ones_are_frozen() -> None:
     assert set(backbone.base_state()) == names
     assert len(backbone.adapters.factors(backbone.model)) == 6
     fingerprint, state = backbone.fingerprint(), backbone.adapters
-    assert isinstance(state, LowRankState)
+    assert isinstance(state, GrowthState)
     state.use([])
     assert backbone.fingerprint() != fingerprint and torch.equal(backbone.image(pixels).pooled, bare)
 

@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, ClassVar, Literal
 
 import torch
 from torch import Tensor, nn
 
-from clplat.errors import UserError
 from clplat.mechanisms.experts import top_k_gates
 from clplat.models.adapters import AdapterState, Route
 from clplat.models.backbone import Backbone
 from clplat.models.names import refuse_wrapped
+from clplat.parts.adapters._blocks import transformer, which
 
 __all__ = ["ExpertState", "Experts", "Mixture", "install_experts"]
 
@@ -156,9 +156,10 @@ def install_experts(
         UserError: the name is taken, adapters of another kind are attached, or a tower is opaque.
     """
     refuse_wrapped(backbone.model)
-    state, blocks = ExpertState.around(backbone, name), _blocks(backbone, towers, every)
+    state = ExpertState.around(backbone, name)
+    held = [transformer(backbone, tower).resblocks for tower in which(backbone, towers)]
     trained: set[int] = set()
-    for block in blocks:
+    for block in (block for own in held for block in [*own][::-1][::every][::-1]):
         if not isinstance(block.mlp, Mixture):
             block.mlp = Mixture(block.mlp, state)
         block.mlp.experts.requires_grad_(False)
@@ -167,14 +168,3 @@ def install_experts(
     state.losses[name] = losses
     state.add(name, method, **options)
     return [key for key, parameter in backbone.named_parameters() if id(parameter) in trained]
-
-
-def _blocks(backbone: Backbone, towers: str, every: int) -> Sequence[Any]:
-    found: list[Any] = []
-    text = getattr(backbone.model, "text", backbone.model)
-    for tower, top in (("image", backbone.model.visual), ("text", text)):
-        if towers in ("both", tower):
-            if getattr(backbone, f"{tower}_layers") is None:
-                raise UserError(f"the {tower} tower of backbone '{backbone.name}' has no blocks of CLIP")
-            found += [*top.transformer.resblocks][::-1][::every][::-1]
-    return found

@@ -1,20 +1,24 @@
-"""Options of strategies that grow low-rank changes of a backbone's layers, one for each domain."""
+"""Options of strategies that grow a backbone with every domain: low-rank changes, units, blocks."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Annotated, Literal
+from functools import partial
+from typing import Annotated, Any, Literal
 
 from torch import nn
 
 from clplat.config.space import Int
 from clplat.errors import UserError
-from clplat.mechanisms.low_rank import LowRankSum, grow
+from clplat.mechanisms.growth import Grown, grow_at
+from clplat.mechanisms.low_rank import LowRankSum, grow, low_rank_layers
+from clplat.mechanisms.width_and_depth import BlockBehind, Units
 from clplat.models.backbone import Backbone
+from clplat.parts.adapters._blocks import blocks
 from clplat.parts.adapters._targets import check_rank, resolve
 
-__all__ = ["Growing", "grown_backbone"]
+__all__ = ["Blocks", "Growing", "MoreUnits", "PerDomain", "grown_backbone"]
 
 
 @dataclass(frozen=True)
@@ -58,6 +62,80 @@ class Growing:
         found = resolve(backbone, self.targets, self.towers, self.last)
         check_rank(backbone, found, self.r)
         return found
+
+
+@dataclass(frozen=True)
+class MoreUnits:
+    """Hidden units that the MLPs of the towers gain, see `Units`.
+
+    Args:
+        count: of each MLP.
+        towers: one tower or both.
+    """
+
+    count: int
+    towers: Literal["both", "image", "text"] = "both"
+
+    def grow(self, model: nn.Module, domain: int, strategy: str) -> Mapping[str, Grown]:
+        """As `Growing.grow`."""
+        return self.put(grown_backbone(model, strategy, first=domain == 0), f"domain{domain}")
+
+    def put(self, backbone: Backbone, name: str) -> Mapping[str, Grown]:
+        """Add the units under a name, and use them beside those in use."""
+        mlps = [f"{block}.mlp" for tower in blocks(backbone, self.towers) for block in tower]
+        options = {"units": self.count, "towers": self.towers}
+        return grow_at(
+            backbone, dict.fromkeys(mlps, partial(Units, count=self.count)), name, "wider", options
+        )
+
+
+@dataclass(frozen=True)
+class Blocks:
+    """A block that each tower gains behind its last one, see `BlockBehind`."""
+
+    def grow(self, model: nn.Module, domain: int, strategy: str) -> Mapping[str, Grown]:
+        """As `Growing.grow`."""
+        backbone = grown_backbone(model, strategy, first=domain == 0)
+        last = [tower[-1] for tower in blocks(backbone, "both")]
+        return grow_at(backbone, dict.fromkeys(last, BlockBehind), f"domain{domain}", "block behind", {})
+
+
+class PerDomain:
+    """The low-rank changes that a strategy grows, one for each domain, and again after a resume.
+
+    Args:
+        options: of each change.
+        strategy: whose they are, for messages.
+
+    Attributes:
+        domains: how many there have been.
+    """
+
+    def __init__(self, options: Growing, strategy: str) -> None:
+        self.options, self.strategy = options, strategy
+        self.domains = 0
+
+    def grow(self, model: nn.Module) -> dict[str, LowRankSum]:
+        """Add the change of the next domain."""
+        self.domains += 1
+        return self.options.grow(model, self.domains - 1, self.strategy)
+
+    def again(self, model: nn.Module) -> Iterator[dict[str, LowRankSum]]:
+        """Add the changes of all domains so far, in order, to a model that has none."""
+        for domain in range(self.domains):
+            yield self.options.grow(model, domain, self.strategy)
+
+    def layers(self, model: nn.Module) -> dict[str, LowRankSum]:
+        """The layers that have grown, by name."""
+        return low_rank_layers(grown_backbone(model, self.strategy, first=not self.domains))
+
+    def state_dict(self) -> dict[str, Any]:
+        """Plain data."""
+        return {"domains": self.domains}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Restore what `state_dict` returned."""
+        self.domains = state["domains"]
 
 
 def grown_backbone(model: nn.Module, strategy: str, first: bool) -> Backbone:

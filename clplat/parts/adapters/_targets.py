@@ -10,7 +10,7 @@ import re
 from collections.abc import Sequence
 from typing import Literal
 
-from torch import Tensor, nn
+from torch import nn
 
 from clplat.errors import UserError, nearest
 from clplat.models.backbone import Backbone
@@ -135,8 +135,9 @@ def check_rank(backbone: Backbone, targets: Sequence[str], rank: object) -> None
     Raises:
         UserError: it is more than four times the width of the widest target.
     """
-    weights = [getattr(backbone.model.get_submodule(target), "weight", None) for target in targets]
-    widest = max((max(weight.shape) for weight in weights if isinstance(weight, Tensor)), default=0)
+    base = backbone.base_state()
+    weights = [base[f"{target}.weight"] for target in targets if f"{target}.weight" in base]
+    widest = max((max(weight.shape) for weight in weights), default=0)
     if isinstance(rank, int) and widest and rank > 4 * widest:
         raise UserError(
             f"adapter.r is {rank}, and the widest layer that it is put on has {widest} units; take at most "

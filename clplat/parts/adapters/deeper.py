@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-import copy
-from collections.abc import Sequence
 from typing import Annotated, Any, Literal
 
 from torch import Tensor, nn
 
 from clplat.config.space import Int
 from clplat.errors import UserError
+from clplat.mechanisms.growth import copied
+from clplat.mechanisms.width_and_depth import identity_copy
 from clplat.models.adapters import AdapterState
 from clplat.models.backbone import Backbone
 from clplat.models.names import refuse_wrapped
 from clplat.models.stages import Tower
 from clplat.parts.adapters._base import Adapter
+from clplat.parts.adapters._blocks import transformer, which
 from clplat.parts.adapters.full import Full
 
 __all__ = ["Deeper"]
@@ -79,7 +80,7 @@ class Deeper(Adapter):
         refuse_wrapped(backbone.model)
         state = _State.around(backbone, name)
         trained = {id(p) for p in self._base(backbone)} if self.base else set()
-        for tower in _towers(backbone, self.towers):
+        for tower in which(backbone, self.towers):
             trained |= {id(p) for p in self._append(backbone, tower, name, state)}
         options = {key: getattr(self, key) for key in ("factor", "start", "towers", "base")}
         state.add(name, "deeper", **options)
@@ -90,7 +91,7 @@ class Deeper(Adapter):
         return [backbone.get_parameter(key) for key in Full(self.towers).attach(backbone)]
 
     def _append(self, backbone: Backbone, tower: Tower, name: str, state: _State) -> list[nn.Parameter]:
-        blocks: Any = _transformer(backbone, tower).resblocks
+        blocks: Any = transformer(backbone, tower).resblocks
         own = [block for block in blocks if not isinstance(block, Added)]
         added = [block for block in blocks if isinstance(block, Added)]
         added += [Added(state) for _ in range((self.factor - 1) * len(own) - len(added))]
@@ -98,12 +99,8 @@ class Deeper(Adapter):
         made: list[nn.Parameter] = []
         for i, place in enumerate(added[: (self.factor - 1) * len(own)]):
             place.blocks.requires_grad_(False)
-            block: Any = copy.deepcopy(own[i % len(own)]).requires_grad_(True)
-            if self.start == "identity":
-                for layer in (block.attn.out_proj, block.mlp.c_proj):
-                    for parameter in layer.parameters():
-                        nn.init.zeros_(parameter)
-            place.blocks[name] = block
+            begin = identity_copy if self.start == "identity" else copied
+            place.blocks[name] = block = begin(own[i % len(own)])
             made += block.parameters()
         return made
 
@@ -152,22 +149,9 @@ class _State(AdapterState):
         return isinstance(module, Added)
 
 
-def _towers(backbone: Backbone, towers: str) -> Sequence[Tower]:
-    found: list[Tower] = ["image", "text"] if towers == "both" else [towers]  # type: ignore[list-item]
-    for tower in found:
-        if getattr(backbone, f"{tower}_layers") is None:
-            raise UserError(f"the {tower} tower of backbone '{backbone.name}' has no blocks of CLIP")
-    return found
-
-
-def _transformer(backbone: Backbone, tower: Tower) -> Any:
-    text = getattr(backbone.model, "text", backbone.model)
-    return (backbone.model.visual if tower == "image" else text).transformer
-
-
 def _count(backbone: Backbone) -> None:
     """The numbers of blocks that a pass goes through, which are those of the states."""
     for tower in ("image", "text"):
         if getattr(backbone, f"{tower}_layers") is not None:
-            blocks = _transformer(backbone, tower).resblocks
+            blocks = transformer(backbone, tower).resblocks
             setattr(backbone, f"{tower}_layers", sum(not getattr(block, "idle", False) for block in blocks))

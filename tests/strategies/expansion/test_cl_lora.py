@@ -8,7 +8,8 @@ import pytest
 import torch
 from torch.nn.functional import normalize
 
-from clplat.mechanisms.low_rank import LowRankState, low_rank_layers
+from clplat.mechanisms.growth import GrowthState
+from clplat.mechanisms.low_rank import low_rank_layers
 from clplat.mechanisms.routing import Routing
 from clplat.parts.adapters._growing import Growing
 from clplat.parts.composers.sum import Sum
@@ -53,7 +54,7 @@ def test_a_new_domain_begins_where_the_shared_blocks_are() -> None:
     strategy, model = trained(1)
     pixels = torch.arange(2 * 3 * 16 * 16).reshape(2, 3, 16, 16).remainder(251).to(torch.uint8)
     state = model.backbone.adapters
-    assert isinstance(state, LowRankState) and state.used == ("shared", "domain0")
+    assert isinstance(state, GrowthState) and state.used == ("shared", "domain0")
     state.use(["shared"])
     before = model.backbone.image(pixels).pooled
     learner: Any = tiny_learner(model)
@@ -70,7 +71,7 @@ def test_the_terms_and_the_gradient_of_the_shared_rows() -> None:
     with torch.no_grad():
         shared.up.add_(torch.linspace(-1.0, 1.0, 64).view(32, 2))
     terms = strategy.loss(tiny_learner(model), batch, model(batch))
-    assert isinstance(state, LowRankState)
+    assert isinstance(state, GrowthState)
     tokens = []
     for name in ("shared", "before"):
         state.use([name])

@@ -7,7 +7,8 @@ from typing import Any
 import pytest
 import torch
 
-from clplat.mechanisms.low_rank import low_rank_layers, prune
+from clplat.mechanisms.growth import prune
+from clplat.mechanisms.low_rank import low_rank_layers
 from clplat.parts.adapters._growing import Growing
 from clplat.parts.composers.sum import Sum
 from clplat.testing import StrategyContract, tiny_domains, tiny_learner, tiny_retriever
@@ -19,12 +20,12 @@ from strategies import GrowthSearch
 
 class TestGrowthSearch(StrategyContract):
     def make(self) -> GrowthSearch:
-        return GrowthSearch(ranks=[1, 2], layers=["mlp"], steps=1, batch_size=8)
+        return GrowthSearch(ranks=[1], layers=["mlp"], units=[2], steps=1, batch_size=8)
 
 
 def begun(strategy: GrowthSearch, model: Any = None, number: int = 0) -> Any:
     model = model or tiny_retriever(None, Sum())
-    data = tiny_domains()[number].train
+    data = tiny_domains()[number % 2].train
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         strategy.before_experience(tiny_learner(model), Experience(data, number, []))
@@ -41,7 +42,7 @@ def test_what_is_tried_leaves_no_trace_and_the_best_is_kept() -> None:
     ]
     assert found["parameters"] == sum(p.numel() for p in model.backbone.parameters() if p.requires_grad)
     numbers = {"rank": found["rank"], "parameters": found["parameters"], "loss": min(found["scores"])}
-    assert strategy.numbers() == numbers
+    assert strategy.numbers() == numbers | {"units": 0, "blocks": 0}
     assert distance(embeddings(model.backbone), embeddings(tiny_retriever(None).backbone)) <= 1e-6
     assert len(low_rank_layers(model.backbone)) == (8 if found["layers"] == "mlp" else 16)
     again = GrowthSearch(ranks=[1, 4], layers=["mlp", "attention"], steps=2, batch_size=8)
@@ -84,6 +85,32 @@ def test_pruning_takes_a_change_out_again() -> None:
     prune(model.backbone, "domain0")
     assert set(model.backbone.model.state_dict()) == names and not model.backbone.adapters.installed
     assert not difference(embeddings(model.backbone), before)
+
+
+def test_width_and_depth_are_tried_too_and_grow_again_after_a_resume() -> None:
+    options: dict[str, Any] = {"ranks": [1], "layers": ["mlp"], "units": [2], "blocks": True, "batch_size": 8}
+    strategy = GrowthSearch(**options, steps=1, budget=9, momentum=1.0)
+    model = tiny_retriever(None, Sum())
+    before = embeddings(model.backbone)
+    begun(strategy, model)
+    (first,) = strategy.grown
+    assert len(first["scores"]) == 3 == len({*first["scores"]})
+    assert distance(embeddings(model.backbone), before) <= 1e-6
+    for number, candidate in enumerate((2, 1), 1):  # whatever the study says: a block, then units
+        one = GrowthSearch(**options, momentum=0.5)
+        one.grown, one.candidates = strategy.grown, one.candidates[candidate:][:1]
+        train_a_little(model.backbone)
+        begun(one, model, number)
+        strategy.grown[-1]["candidate"] = candidate
+    trained = {name for name, p in model.backbone.named_parameters() if p.requires_grad}
+    held = {name for name, _ in model.backbone.named_parameters() if ".changes." in name}
+    assert {name for name in held if not name.endswith("magnitude")} == trained
+    sizes = [entry["parameters"] for entry in strategy.grown]
+    assert sum(sizes) == sum(model.backbone.get_parameter(name).numel() for name in trained)
+    again = tiny_retriever(None, Sum())
+    strategy.rebuild(tiny_learner(again))
+    again.load_state_dict(model.state_dict())
+    assert not difference(embeddings(again.backbone), embeddings(model.backbone))
 
 
 @pytest.mark.parametrize(
