@@ -103,8 +103,9 @@ class SentencePrompt(Composer):
         self.fixed = nn.Parameter(torch.randn(self.words, wide) * 0.02)
         self.decoder = Decoder(wide, towers.joint, dropout=self.dropout, **self.sizes)
         # What it gives is as long as the embeddings of words are.
-        nn.init.normal_(self.decoder.out[1].weight, std=0.02 / math.sqrt(self.sizes["width"]))
-        nn.init.zeros_(self.decoder.out[1].bias)
+        last: Any = self.decoder.out[1]
+        nn.init.normal_(last.weight, std=0.02 / math.sqrt(self.sizes["width"]))
+        nn.init.zeros_(last.bias)
 
     def forward(self, image: ImageFeatures, text: TextFeatures) -> Tensor:
         """Return (B, D), not normalised."""
