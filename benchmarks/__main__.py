@@ -13,7 +13,7 @@ from typing import Any
 
 from benchmarks.harness import child
 from benchmarks.mammoth import FOLDER, missing
-from benchmarks.page import MODULES, PAGE, RESULTS, render
+from benchmarks.page import MAMMOTH, MODULES, PAGE, RESULTS, render
 from clplat.files import read_json, write_json, write_text
 from clplat.provenance import library_versions
 
@@ -52,11 +52,11 @@ def main() -> None:
     modules = () if arguments.page else arguments.modules or MODULES
     if arguments.mammoth:
         os.environ[FOLDER] = str(Path(arguments.mammoth).resolve())
-    if "peers_mammoth" in modules and (what := missing()):
+    if {*MAMMOTH} & {*modules} and (what := missing()):
         if arguments.modules:
             parser.error(what)
-        print(f"peers_mammoth is left out. {what}", file=sys.stderr)
-        modules = tuple(name for name in modules if name != "peers_mammoth")
+        print(f"{', '.join(MAMMOTH)} are left out. {what}", file=sys.stderr)
+        modules = tuple(name for name in modules if name not in MAMMOTH)
     results = read_json(RESULTS) if RESULTS.exists() else {}
     for module in modules:
         results[module] = measure(module)

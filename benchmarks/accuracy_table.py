@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from statistics import mean, stdev
 from typing import Any
 
-__all__ = ["accuracies"]
+__all__ = ["accuracies", "formulas"]
 
 ABOUT = """## As accurate as Avalanche and Mammoth
 
@@ -21,22 +21,31 @@ Mean accuracy over all experiences after the last, in per cent, and its standard
 noise is the 95 % half-width of the difference. Strengths that mean another thing on either side are chosen on
 another seed, from grids of equal length.
 
-Mammoth was run at commit e75a491. Of its models that have a recipe here, L2P, DualPrompt, CODA-Prompt, RanPAC
-and MoE-Adapters need a pretrained ViT or CLIP and were not run; how ours differ from the authors' code stands
-in their recipes. GEM stops on halves there, and LwF, iCaRL, LUCIR, X-DER and SLCA are run on classes only.
+Mammoth was run at commit e75a491. GEM stops on halves there, and LwF, iCaRL, LUCIR, X-DER and SLCA are run on
+classes only. How ours differ from the authors' code stands in their recipes.
 
-| strategy | stream | clplat | Avalanche | Mammoth | noise | reached | note |
+"""
+VIT = """Rows of **vit** are those of Mammoth's models that need a vision transformer (`python -m benchmarks
+peers_vit --mammoth FOLDER`): the same stream as classes, cut into patches of 2 x 2 for a transformer of 3
+layers of width 48, which both sides begin with. It has learnt to tell the training pictures apart when they
+are turned; the nearest mean of its features has 79. Only the classes of an experience compete in training;
+Adam, 5 epochs an experience. A strength is then the rate.
+
+"""
+HEAD = """| strategy | stream | clplat | Avalanche | Mammoth | noise | reached | note |
 |---|---|---|---|---|---|---|---|
 """
 
 
-def accuracies(avalanche: Sequence[Mapping[str, Any]], mammoth: Sequence[Mapping[str, Any]]) -> str:
+def accuracies(avalanche: Sequence[Mapping[str, Any]], *mammoth: Sequence[Mapping[str, Any]]) -> str:
     """A table: the mean accuracy of both sides over the seeds, and how much of a difference is noise."""
-    below = [f"{row['what']} ({row['stream']})" for row in (*avalanche, *mammoth) if not row["met"]]
+    peers = [avalanche, [row for rows in mammoth for row in rows]]
+    below = [f"{row['what']} ({row['stream']})" for rows in peers for row in rows if not row["met"]]
     none = "None is below a peer's by more than the noise."
     verdict = f"Below a peer's: {', '.join(below)}." if below else none
-    lines = [_line(row, place) for place, rows in enumerate((avalanche, mammoth)) for row in rows]
-    return ABOUT + "\n".join(lines) + f"\n\n{verdict}\n\n"
+    lines = [_line(row, place) for place, rows in enumerate(peers) for row in rows]
+    vit = VIT if any(row["stream"] == "vit" for rows in peers for row in rows) else ""
+    return ABOUT + vit + HEAD + "\n".join(lines) + f"\n\n{verdict}\n\n"
 
 
 def _line(row: Mapping[str, Any], place: int) -> str:
@@ -56,3 +65,23 @@ def _line(row: Mapping[str, Any], place: int) -> str:
 
 def _over_seeds(values: Sequence[float]) -> str:
     return f"{mean(values):.1f} ± {stdev(values):.1f}"
+
+
+FORMULAS = """## The same formulas as Mammoth
+
+With the same parameters and the same pictures, in two experiences: the largest difference of loss, gradients
+of all that is trained, and logits of test pictures, relative to the largest number of theirs (`python -m
+benchmarks peers_formulas --mammoth FOLDER`).
+
+| what | difference | equal | note |
+|---|---|---|---|
+"""
+
+
+def formulas(rows: Sequence[Mapping[str, Any]]) -> str:
+    """A table: how far ours is from theirs, where settings are said to be equal."""
+    lines = [
+        f"| {row['what']} | {row['far']:.0e} | {'yes' if row['met'] else '**no**'} | {row['note']} |"
+        for row in rows
+    ]
+    return FORMULAS + "\n".join(lines) + "\n\n"

@@ -13,7 +13,9 @@ import os
 import random
 import sys
 from argparse import ArgumentParser, Namespace
+from collections.abc import Callable
 from contextlib import redirect_stderr, redirect_stdout
+from functools import partial
 from io import StringIO
 from pathlib import Path
 from types import ModuleType
@@ -28,7 +30,7 @@ from torch.utils.data import DataLoader
 from benchmarks.side_by_side import BATCH, EPOCHS, MOMENTUM, RATE, accuracy, network, stream
 from clplat.randomness import generator, seeded
 
-__all__ = ["FOLDER", "missing", "train"]
+__all__ = ["FOLDER", "begun", "missing", "stand_in", "train"]
 
 #: The environment variable that names Mammoth's folder.
 FOLDER = "CLPLAT_MAMMOTH"
@@ -102,7 +104,7 @@ class Stream:
         return Namespace(mean=[0.0] * 3, std=[1.0] * 3)
 
 
-def train(model: str, arguments: dict[str, Any], name: str, seed: int) -> float:
+def train(model: str, arguments: dict[str, Any], name: str, seed: int, **common: Any) -> float:
     """Accuracy of a model of theirs after their way through a stream, from the weights that ours starts with.
 
     Args:
@@ -110,23 +112,54 @@ def train(model: str, arguments: dict[str, Any], name: str, seed: int) -> float:
         arguments: of that model; all others are those that it has by default.
         name: of the stream.
         seed: as in `benchmarks.side_by_side`.
+        common: as in `begun`.
     """
-    kind = _kind(model)
-    parser = ArgumentParser()
-    parser = kind.get_parser(parser) or parser
-    words = [f"--{key}={value}" for key, value in arguments.items()]
-    args = Namespace(**{**vars(parser.parse_args(words)), **_COMMON, "seed": seed})
-    benchmark = Stream(name, args)
-    _answers(benchmark, args)
-    random.seed(seed)
-    np.random.seed(seed)
     with seeded(seed, "shuffling"), redirect_stdout(StringIO()), redirect_stderr(StringIO()):
-        learner = kind(_backbone(name, seed), cross_entropy, args, None, benchmark)
+        learner, benchmark = begun(model, arguments, name, seed, **common)
         for number in range(benchmark.N_TASKS):
             benchmark.begin(number)
             _experience(learner, benchmark)
     learner.eval()
     return accuracy(lambda x: learner(_pictures(x)), name)
+
+
+def begun(
+    model: str,
+    arguments: dict[str, Any],
+    name: str,
+    seed: int,
+    prepare: Callable[[], None] | None = None,
+    started: Callable[[Any], None] | None = None,
+    backbone: Callable[[], Any] | None = None,
+    **settings: Any,
+) -> tuple[Any, Stream]:
+    """A model of theirs before a stream, and the stream.
+
+    Args:
+        model, arguments, name, seed: as in `train`.
+        prepare: called when its modules are imported, before it is made.
+        started: called with it when it is made.
+        backbone: makes a network of theirs in place of ours.
+        settings: in place of those that every model is told.
+    """
+    kind = _kind(model)
+    if prepare is not None:
+        prepare()
+    parser = ArgumentParser()
+    parser = kind.get_parser(parser) or parser
+    words = [f"--{key}={value}" for key, value in arguments.items() if not isinstance(value, list)]
+    lists = {key: value for key, value in arguments.items() if isinstance(value, list)}
+    own = vars(parser.parse_args(words))
+    args = Namespace(**{**own, **lists, **_COMMON, **settings, "seed": seed})
+    benchmark = Stream(name, args)
+    make = backbone or partial(_backbone, name, seed)
+    _answers(benchmark, make)
+    random.seed(seed)
+    np.random.seed(seed)
+    learner = kind(make(), cross_entropy, args, None, benchmark)
+    if started is not None:
+        started(learner)
+    return learner, benchmark
 
 
 def _pictures(x: Tensor) -> Tensor:
@@ -150,14 +183,14 @@ def _experience(learner: Any, benchmark: Stream) -> None:
 
 def _kind(model: str) -> Any:
     """The class of a module of their package ``models``."""
-    _stand_in()
+    stand_in()
     module = importlib.import_module(f"models.{model}")
     base = importlib.import_module("models.utils.continual_model").ContinualModel
     own = [c for c in vars(module).values() if isinstance(c, type) and c.__module__ == module.__name__]
     return next(c for c in own if issubclass(c, base))
 
 
-def _stand_in() -> None:
+def stand_in() -> None:
     """Mammoth's folder among those that are imported from; two of its packages without what they import."""
     folder = os.environ[FOLDER]
     if folder in sys.path:
@@ -174,15 +207,15 @@ def _stand_in() -> None:
     importlib.import_module("utils.conf").get_device.device = torch.device("cpu")
 
 
-def _answers(benchmark: Stream, args: Namespace) -> None:
+def _answers(benchmark: Stream, make: Callable[[], Any]) -> None:
     """What some models ask for again by name: the benchmark, and a network that begins anew."""
     for module in [m for name, m in sys.modules.items() if name.startswith(("models", "datasets"))]:
         if "get_dataset" in vars(module):
             vars(module)["get_dataset"] = lambda _: benchmark
-    if (slca := sys.modules.get("models.slca_utils.inc_net")) is not None:  # has a ViT in place of ours
-        vars(slca)["get_convnet"] = lambda *_: _backbone(benchmark.name, args.seed)
+    if (slca := sys.modules.get("models.slca_utils.inc_net")) is not None:  # has a ViT of fixed sizes
+        vars(slca)["get_convnet"] = lambda *_: make()
     kinds = importlib.import_module("backbone").REGISTERED_BACKBONES
-    kinds["digits"] = {"class": lambda: _backbone(benchmark.name, args.seed), "parsable_args": {}}
+    kinds["digits"] = {"class": make, "parsable_args": {}}
 
 
 def _backbone(name: str, seed: int) -> Any:

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from benchmarks.accuracy_table import accuracies
+from benchmarks.accuracy_table import accuracies, formulas
 from benchmarks.harness import REPEATS, ROOT, THREADS
 
 #: In the order of the page.
@@ -26,9 +26,15 @@ MODULES = (
     "tables",
     "peers_accuracy",
     "peers_mammoth",
+    "peers_vit",
+    "peers_formulas",
 )
 #: The modules whose rows are accuracies: beside Avalanche's, beside Mammoth's.
-ACCURACY = ("peers_accuracy", "peers_mammoth")
+ACCURACY = ("peers_accuracy", "peers_mammoth", "peers_vit")
+#: The modules that need Mammoth's code.
+MAMMOTH = ("peers_mammoth", "peers_vit", "peers_formulas")
+#: The others, whose rows are times.
+TIMES = tuple(name for name in MODULES if name not in (*ACCURACY, "peers_formulas"))
 RESULTS = Path(__file__).with_name("results.json")
 PAGE = ROOT / "docs" / "performance.md"
 
@@ -66,7 +72,7 @@ all epochs, trials and strategies on a machine; the sweep does contain it.
 def render(results: Mapping[str, Any]) -> str:
     """The page, of what was measured so far."""
     results = {name: results[name] for name in MODULES if name in results}
-    rows = [row for name, module in results.items() if name not in ACCURACY for row in module["rows"]]
+    rows = [row for name, module in results.items() if name in TIMES for row in module["rows"]]
     lines = [
         "| what | ratio | target | met | clplat | peer | peak MB | note |",
         "|---|---|---|---|---|---|---|---|",
@@ -76,6 +82,8 @@ def render(results: Mapping[str, Any]) -> str:
     verdict = f"Not met: {'; '.join(missed)}. The notes say more." if missed else "All targets are met."
     peers = [results[name]["rows"] if name in results else [] for name in ACCURACY]
     beside = accuracies(*peers) if any(peers) else ""
+    if "peers_formulas" in results:
+        beside += formulas(results["peers_formulas"]["rows"])
     return f"{HEAD}\n" + "\n".join(lines) + f"\n\n{verdict}\n\n{TAIL}\n{beside}{_machines(results)}\n"
 
 

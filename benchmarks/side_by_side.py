@@ -78,6 +78,7 @@ def ours(
     epochs: int = EPOCHS,
     cosines: bool = False,
     slow: float = 1.0,
+    build: Callable[[str, int], tuple[Any, torch.optim.Optimizer]] = network,
 ) -> float:
     """Accuracy of our strategy after a plain loop.
 
@@ -89,12 +90,13 @@ def ours(
         epochs: of each experience.
         cosines: the network is a `Cosines`, for a strategy that needs embeddings.
         slow: factor of the rate below the last layer.
+        build: (stream, seed) -> what is trained, with its optimizer, which knows no ``slow``.
     """
-    model, optimizer = network(name, seed)
+    model, optimizer = build(name, seed)
     if cosines:
         model = Cosines(*model.children())
         optimizer = _optimizer(model)
-    if slow != 1.0:
+    if slow != 1.0 and build is network:
         optimizer.param_groups[0]["params"] = [*model[2].parameters()]
         optimizer.add_param_group({"params": [*model[0].parameters()], "lr": slow * RATE})
 
