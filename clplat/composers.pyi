@@ -16,6 +16,7 @@ from clplat.parts.composers.image_only import ImageOnly as ImageOnly
 from clplat.parts.composers.intersection import Intersection as Intersection
 from clplat.parts.composers.key_value import KeyValue as KeyValue
 from clplat.parts.composers.magic_lens import MagicLens as MagicLens
+from clplat.parts.composers.multi_level import MultiLevel as MultiLevel
 from clplat.parts.composers.pseudo_word import PseudoWord as PseudoWord
 from clplat.parts.composers.rewritten import Rewritten as Rewritten
 from clplat.parts.composers.semantic_shift import SemanticShift as SemanticShift
