@@ -34,8 +34,8 @@ class MultiLevel(Around):
     * ``c = mean_n (a J * X + b Z)``, a = 1 and b = 0 at first.
 
     ``q = F(r, t) + sum_i P_i c_i`` with F the inner composer, and to its candidates ``sum_i P_i mean_n X`` is
-    added; the P are zero at first. The term ``levels`` matches c with the answer's ``mean_n X`` at each level,
-    by `clplat.mechanisms.contrast.semi_hard`; the loss of the query itself is the task's.
+    added; the P are zero at first. The term ``levels`` matches c with the answer's ``mean_n X`` at each
+    level, by `clplat.mechanisms.contrast.semi_hard`; the loss of the query itself is the task's.
 
     Args:
         inner: F.
