@@ -9,6 +9,7 @@ from torch.nn.functional import normalize
 from clplat import registry
 from clplat.cache.engine import FeatureCache
 from clplat.cache.store import Store
+from clplat.config.raw import unflatten
 from clplat.config.resolve import resolve, spaces
 from clplat.config.space import Choice
 from clplat.models.view import Towers
@@ -111,9 +112,8 @@ def test_kept_features_compose_to_the_same_bits_as_when_they_were_computed(name)
 
 @every_composer
 def test_the_search_space_can_be_built(name):
-    part = registry.load("composers", name)
     for key, space in spaces(resolve({"composer": name})).items():
         slot, _, argument = key.partition(".")
         for value in space.values if isinstance(space, Choice) else (space.low, space.high):
             if slot == "composer":
-                part(**{argument: value})
+                resolve({"composer": {"name": name, **unflatten({argument: value})}}).make("composer")
