@@ -113,7 +113,6 @@ def test_kept_features_compose_to_the_same_bits_as_when_they_were_computed(name)
 @every_composer
 def test_the_search_space_can_be_built(name):
     for key, space in spaces(resolve({"composer": name})).items():
-        slot, _, argument = key.partition(".")
         for value in space.values if isinstance(space, Choice) else (space.low, space.high):
-            if slot == "composer":
-                resolve({"composer": {"name": name, **unflatten({argument: value})}}).make("composer")
+            if key.startswith("composer."):
+                resolve(unflatten({"composer.name": name, key: value})).make("composer")
