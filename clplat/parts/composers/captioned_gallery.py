@@ -22,8 +22,8 @@ class CaptionedGallery(Around):
 
     v is what the inner composer makes of a candidate, c_k are the captions of its picture, of a table or of
     the offline stand-in (`clplat.mechanisms.text_space`), e is the text tower and n division by the L2 norm.
-    A query q, which the inner composer makes, then scores ``(1 - a) q . n(v) + a mean_k q . n(e(c_k))``, up to
-    the length of the sum. The index holds one vector an item, as before.
+    A query q, which the inner composer makes, then scores ``(1 - a) q . n(v) + a mean_k q . n(e(c_k))``, but
+    for the length of the sum. The index holds one vector an item, as before.
 
     Args:
         inner: makes queries; `Sum` unless given.
