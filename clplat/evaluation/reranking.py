@@ -19,9 +19,12 @@ from clplat.evaluation.evaluator import Encoder, Evaluator, SetMetrics, VersionM
 from clplat.evaluation.lists import Lists, metrics_of_lists
 from clplat.parts.postprocessors._base import PostProcessor, Shortlist, Spent
 from clplat.parts.scorers._fit import scoring_by
+from clplat.parts.scorers.filip import Filip
 
 __all__ = ["RERANKED", "rerank", "reranked_sets"]
 
+#: Patches of a picture at most; a larger grid is averaged to 16 x 16.
+_PATCHES = 256
 #: What the name of a set gets when its lists are ranked again.
 RERANKED = "reranked"
 
@@ -61,6 +64,10 @@ class _Rows:
     def items(self, scorer: Any, items: Sequence[Item]) -> Tensor:
         with scoring_by(self.encoder, scorer):
             return self.evaluator.embed.items(self.encoder, items)
+
+    def patches(self, items: Sequence[Item]) -> Tensor:
+        scorer = Filip(vectors=_PATCHES)
+        return scorer.patches_of(self.items(scorer, items))
 
 
 def rerank(

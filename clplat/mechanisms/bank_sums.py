@@ -2,36 +2,46 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import torch
 from torch import Tensor
-from torch.nn.functional import normalize
+from torch.nn.functional import embedding_bag, normalize
+
+from clplat.mechanisms.equal_rows import first_of_equals, same_for_equals
 
 __all__ = ["away_from", "away_from_nearest", "log_sums", "nearest"]
 
-#: Numbers in float64 that are held at once: 8 MiB stay in a cache.
+#: Numbers that are held at once: 4 or 8 MiB stay in a cache.
 _CELLS = 1 << 20
 
 
-def log_sums(rows: Tensor, bank: Tensor, beta: float) -> Tensor:
+def log_sums(
+    rows: Tensor, bank: Tensor, beta: float, *, watch: Callable[[int, Tensor], None] | None = None
+) -> Tensor:
     """``log sum_b exp(beta b . x)`` over a bank (B, D) for every row x (N, D): (N,), float64.
 
-    The denominator of the inverted softmax. In float64, so that equal rows get equal sums wherever they lie
-    and ties of equal pictures stay ties.
+    The denominator of the inverted softmax. Products are of single precision, so that a sum over beta is as
+    exact as a score in float32; equal rows get equal sums, and ties of equal pictures stay ties.
+
+    Args:
+        rows: (N, D), bank: (B, D), beta: see there.
+        watch: gets the first row of each block and its similarities times beta (n, B).
 
     Example:
         >>> log_sums(torch.eye(2), torch.tensor([[0.0, 0.0], [0.0, 1.0]]), beta=1.0).exp().round(decimals=3)
         tensor([2.0000, 3.7180], dtype=torch.float64)
     """
-    wide = (beta * bank.double()).T.contiguous()
-    found = []
-    for block in _blocks(rows, len(bank)):
-        scores = block.double() @ wide
+    wide = (beta * bank.double()).float()
+    reach, found, start = float(wide.norm(dim=1).amax()), [], 0
+    for block, scores in _products(rows.float(), wide):
+        if watch is not None:
+            watch(start, scores)
+        start += len(block)
         # Without taking the largest out first, where nothing can overflow or vanish: one pass for three.
-        safe = float(scores.abs().amax()) < 600.0
-        found.append(scores.exp_().sum(1).log_() if safe else torch.logsumexp(scores, 1))
-    return torch.cat(found)
+        safe = reach * float(block.norm(dim=1).amax()) < 60.0
+        found.append(scores.exp_().sum(1).double().log_() if safe else scores.double().logsumexp(1))
+    return same_for_equals(torch.cat(found), first_of_equals(rows.float()))
 
 
 def nearest(queries: Tensor, gallery: Tensor, k: int = 1, exclude: Tensor | None = None) -> Tensor:
@@ -91,17 +101,41 @@ def away_from(rows: Tensor, bank: Tensor, rate: float, baseline: float) -> Tenso
 def away_from_nearest(rows: Tensor, bank: Tensor, rate: float, count: int) -> Tensor:
     """Unit rows of ``x - rate / count sum_b (x . b) b`` over the ``count`` rows b of the bank nearest to x.
 
+    Which they are is decided in single precision where that is sure, and in double where it is not.
+
     Example:
         >>> away_from_nearest(torch.eye(2)[:1], torch.tensor([[0.8, 0.6], [0.6, 0.8]]), rate=0.5, count=1)
         tensor([[ 0.9430, -0.3328]])
     """
-    wide, count = bank.double(), max(1, min(count, len(bank)))
+    single, count = bank.float(), max(1, min(count, len(bank)))
+    error = 2.0 * (bank.shape[1] + 8) * torch.finfo(torch.float32).eps * single.norm(dim=1).amax()
     moved = []
-    for x in map(Tensor.double, _blocks(rows, max(len(bank), count * rows.shape[1]))):
-        weights, which = (x @ wide.T).topk(count, dim=1)
-        near = torch.einsum("nk,nkd->nd", weights, wide[which])
-        moved.append(normalize(x - rate / count * near, dim=1).float())
+    for block, scores in _products(rows.float(), single):
+        weights, which = scores.topk(min(count + 1, len(bank)), dim=1)
+        unsure = weights[:, count - 1] - weights[:, -1] <= error * block.norm(dim=1)
+        weights, which = weights[:, :count].contiguous(), which[:, :count].contiguous()
+        near = embedding_bag(which, single, mode="sum", per_sample_weights=weights)
+        made = normalize(block - rate / count * near, dim=1)
+        if count < len(bank) and unsure.any():
+            made[unsure] = _surely_away(block[unsure], bank, rate, count)
+        moved.append(made)
     return torch.cat(moved)
+
+
+def _surely_away(rows: Tensor, bank: Tensor, rate: float, count: int) -> Tensor:
+    """The same in float64."""
+    wide = bank.double()
+    weights, which = (rows.double() @ wide.T).topk(count, dim=1)
+    near = torch.einsum("nk,nkd->nd", weights, wide[which])
+    return normalize(rows.double() - rate / count * near, dim=1).float()
+
+
+def _products(rows: Tensor, bank: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
+    """Blocks of rows (n, D) and their products (n, B) with a bank, which the next block overwrites."""
+    held: Tensor | None = None
+    for block in _blocks(rows, len(bank)):
+        held = torch.empty(len(block), len(bank)) if held is None else held[: len(block)]
+        yield block, torch.mm(block, bank.T, out=held)
 
 
 def _blocks(rows: Tensor, width: int) -> Iterator[Tensor]:

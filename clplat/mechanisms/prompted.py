@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 
 import torch
@@ -53,18 +54,21 @@ def antonym_share(rows: Tensor, good: Tensor, bad: Tensor, scale: float = 100.0)
 def fused_by_certainty(branches: Sequence[Tensor]) -> Tensor:
     """The mean of distributions (N, C) of several branches, each weighted by its certainty for that row.
 
-    The weight of a branch is ``exp(-entropy)``: a flat distribution hardly counts. Weights sum to one.
+    The certainty is ``1 - entropy / log C``: a flat distribution does not count, and where all are flat, all
+    count alike. Weights sum to one row by row; the public code divides by the certainties of all rows that it
+    has seen so far, so that a row's answer depends on those before it.
 
     Reference:
-        X-MoRe, "Cross-Modal Retrieval Meets Inference: Improving Zero-Shot Classification with Cross-Modal
-        Retrieval", 2023, arXiv:2308.15273 (recalled), whose branches are the picture and texts retrieved for
-        it.
+        Eom et al., "Cross-Modal Retrieval Meets Inference: Improving Zero-Shot Classification with
+        Cross-Modal Retrieval" (X-MoRe), 2023, arXiv:2308.15273, whose branches are the picture and texts
+        retrieved for it.
 
     Example:
-        >>> fused_by_certainty([torch.tensor([[1.0, 0.0]]), torch.tensor([[0.5, 0.5]])])
-        tensor([[0.8333, 0.1667]])
+        >>> fused_by_certainty([torch.tensor([[1.0, 0.0]]), torch.tensor([[0.5, 0.5]])]).round(decimals=3)
+        tensor([[1., 0.]])
     """
     stacked = torch.stack([*branches])
     entropy = -torch.special.xlogy(stacked, stacked).sum(2)
-    weights = torch.softmax(-entropy, 0)
-    return (weights[..., None] * stacked).sum(0)
+    certainty = (1.0 - entropy / math.log(max(2, stacked.shape[2]))).clamp(min=1e-6)
+    fused: Tensor = (certainty[..., None] * stacked).sum(0) / certainty.sum(0)[:, None]
+    return fused

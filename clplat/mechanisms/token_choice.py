@@ -1,4 +1,4 @@
-"""Which parts of a picture to look at: patches that stand out, windows, merged patches, tiles of scales."""
+"""Which parts of a picture to look at: patches that stand out, boxes, merged patches, tiles of scales."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import adaptive_avg_pool2d, interpolate, normalize
 
-__all__ = ["best_window", "merged_tokens", "outlying", "scales_in_one", "tiles", "trimmed"]
+__all__ = ["box_of_best", "merged_tokens", "outlying", "scales_in_one", "tiles", "trimmed"]
 
 
 def outlying(similarity: Tensor, whiskers: float = 1.5) -> Tensor:
@@ -45,44 +45,49 @@ def trimmed(tokens: Tensor, text: Tensor, whiskers: float = 1.5) -> tuple[Tensor
     return torch.cat([kept, rest[:, None]], 1), counts + 1
 
 
-def best_window(tokens: Tensor, whole: Tensor, side: int) -> Tensor:
-    """The window of ``side x side`` patches most like the whole picture: its first row and column (B, 2).
+def box_of_best(tokens: Tensor, whole: Tensor, count: int) -> Tensor:
+    """The box around the patches most like the whole picture: (top, left, bottom, right) in patches (B, 4).
+
+    Bottom and right are behind the last row and column, so that a box holds all ``count`` patches.
 
     Args:
-        tokens: (B, N, D) patches, N a square; whole: (B, D) the class token's feature.
-        side: of the window, in patches.
+        tokens: (B, N, D) patches, N a square; whole: (B, D) the feature of the class token.
+        count: patches that the box goes around; all where there are fewer.
 
     Reference:
         Rios et al., "Global-Local Similarity for Efficient Fine-Grained Image Recognition with Vision
-        Transformers" (GLSim), 2024.
+        Transformers" (GLSim), 2024, arXiv:2407.12891, whose code cuts the last row and column off.
     """
     grid = math.isqrt(tokens.shape[1])
     cosines = torch.einsum("bnd,bd->bn", normalize(tokens, dim=2), normalize(whole, dim=1))
-    windows = cosines.view(-1, grid, grid).unfold(1, side, 1).unfold(2, side, 1).mean((3, 4))
-    best = windows.flatten(1).argmax(1)
-    return torch.stack([best // windows.shape[2], best % windows.shape[2]], 1)
+    best = cosines.topk(min(count, tokens.shape[1]), dim=1).indices
+    rows, columns = best // grid, best % grid
+    first = [side.amin(1) for side in (rows, columns)]
+    return torch.stack([*first, *(side.amax(1) + 1 for side in (rows, columns))], 1)
 
 
 def merged_tokens(tokens: Tensor, count: int) -> Tensor:
-    """The patches of a picture (N, D) merged to ``count``, by what is most alike.
+    """The patches of pictures (B, N, D) merged to ``count`` each, by what is most alike.
 
     In turns the even tokens join the odd ones that they are most alike to, the most alike first, and a
     merged token is the mean of all patches in it.
 
     Reference:
-        Zhong et al., "AIM: Adaptive Inference of Multi-Modal LLMs via Token Merging and Pruning", 2024;
-        bipartite matching as in Bolya et al., "Token Merging", ICLR 2023, arXiv:2210.09461.
+        Zhong et al., "AIM: Adaptive Inference of Multi-Modal LLMs via Token Merging and Pruning", ICCV 2025,
+        arXiv:2412.03248; bipartite matching as in Bolya et al., "Token Merging", ICLR 2023, arXiv:2210.09461.
     """
-    sizes = torch.ones(len(tokens), dtype=tokens.dtype)
-    while len(tokens) > count:
-        even, odd = tokens[0::2], tokens[1::2]
-        best, which = (normalize(even, dim=1) @ normalize(odd, dim=1).T).max(1)
-        gone = best.argsort(descending=True, stable=True)[: min(len(odd), len(tokens) - count)]
-        mass = sizes[1::2].index_add(0, which[gone], sizes[0::2][gone])
-        total = (odd * sizes[1::2, None]).index_add(0, which[gone], even[gone] * sizes[0::2][gone][:, None])
-        stays = torch.ones(len(even), dtype=torch.bool).index_fill(0, gone, False)
-        tokens = torch.cat([even[stays], total / mass[:, None]])
-        sizes = torch.cat([sizes[0::2][stays], mass])
+    sizes = torch.ones(tokens.shape[:2], dtype=tokens.dtype, device=tokens.device)[..., None]
+    while (held := tokens.shape[1]) > count:
+        even, odd = tokens[:, 0::2], tokens[:, 1::2]
+        best, which = (normalize(even, dim=2) @ normalize(odd, dim=2).mT).max(2)
+        order, many = best.argsort(dim=1, descending=True, stable=True), min(odd.shape[1], held - count)
+        gone, stays = order[:, :many], order[:, many:].sort(dim=1).values[..., None]
+        goal, share = which.gather(1, gone)[..., None], sizes[:, 0::2]
+        mass = sizes[:, 1::2].scatter_add(1, goal, share.gather(1, gone[..., None]))
+        moved = (even * share).gather(1, gone[..., None].expand(-1, -1, even.shape[2]))
+        total = (odd * sizes[:, 1::2]).scatter_add(1, goal.expand_as(moved), moved)
+        tokens = torch.cat([even.gather(1, stays.expand(-1, -1, even.shape[2])), total / mass], 1)
+        sizes = torch.cat([share.gather(1, stays), mass], 1)
     return tokens
 
 

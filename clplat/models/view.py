@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
+from copy import deepcopy
 from typing import Any
 
 from torch import Tensor
@@ -11,6 +12,7 @@ from torch import Tensor
 from clplat.models.encoders import Encoders
 from clplat.models.features import POOLED, TextFeatures, Wants, in_float
 from clplat.models.text_tower import projected_text
+from clplat.models.towers import blocks_of
 
 __all__ = ["Towers"]
 
@@ -61,6 +63,10 @@ class Towers:
         prompt = self._backbone.text_prompt
         return self.context_length - (prompt.length if prompt is not None else 0)
 
+    def frozen(self) -> Towers:
+        """The towers as they are now, whatever is trained later; a copy of all their weights."""
+        return Towers(deepcopy(self._backbone).requires_grad_(False).eval())
+
     @property
     def scale(self) -> Tensor:
         """The logit scale (), after exp."""
@@ -71,6 +77,18 @@ class Towers:
         """Patch tokens (B, N, W) in the joint space (B, N, D), by the image tower's own projection."""
         projection = self._backbone.model.visual.proj
         return tokens if projection is None else tokens @ projection.to(tokens.dtype)
+
+    def joint_values(self, hidden: Sequence[Tensor]) -> Tensor:
+        """Patches (B, N, D) in the joint space that keep to their place, from the output of every block.
+
+        Each goes through the values and the output layer of the last attention by itself, without what
+        attention, residual and MLP would mix into it, and then the way of the pooled feature.
+        """
+        visual = self._backbone.model.visual
+        block = blocks_of(visual.transformer)[-1]
+        with self._cast():
+            values = block.attn.out_proj(block.attn.v_proj(block.ln_1(hidden[-2][:, 1:])))
+            return self.joint_patches(visual.ln_post(values)).float()
 
     def joint_words(self, tokens: Tensor) -> Tensor:
         """Word tokens (B, L, W) in the joint space (B, L, D), by the text tower's own projection."""

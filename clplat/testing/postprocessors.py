@@ -18,6 +18,7 @@ from clplat.models.frozen import weights_fixed
 from clplat.parts.composers.sum import Sum
 from clplat.parts.postprocessors._base import Banks, PostProcessor, Scored, Shortlist, Spent
 from clplat.parts.scorers._fit import scoring_by
+from clplat.parts.scorers.filip import Filip
 from clplat.randomness import generator
 from clplat.retriever import ComposedRetriever
 from clplat.testing.checks import generator_untouched
@@ -44,6 +45,10 @@ class _Rows:
         with torch.no_grad(), weights_fixed(), scoring_by(self.retriever, scorer):
             columns = item_columns(items, self.pixels.images, self.retriever.backbone.tokenize)
             return self.retriever.encode_items(*columns)
+
+    def patches(self, items: Sequence[Item]) -> Tensor:
+        scorer = Filip(vectors=9)
+        return scorer.patches_of(self.items(scorer, items))
 
 
 class PostProcessorContract(PlainPartContract[PostProcessor]):

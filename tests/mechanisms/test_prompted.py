@@ -34,10 +34,17 @@ def test_a_pair_of_opposites_is_a_softmax() -> None:
         assert math.isclose(float(share), a / (a + b), abs_tol=1e-6)
 
 
-def test_a_branch_that_does_not_know_hardly_counts() -> None:
-    sure, flat = torch.tensor([[0.9, 0.1, 0.0]]), torch.full((1, 3), 1 / 3)
-    entropies = [-sum(p * math.log(p) for p in (0.9, 0.1)), math.log(3)]
-    weights = [math.exp(-entropy) for entropy in entropies]
-    expected = [(weights[0] * p + weights[1] / 3) / sum(weights) for p in (0.9, 0.1, 0.0)]
-    got = fused_by_certainty([sure, flat])[0].tolist()
+def test_a_branch_that_does_not_know_does_not_count_and_rows_do_not_meet() -> None:
+    sure, fair = torch.tensor([[0.9, 0.1, 0.0]]), torch.tensor([[0.5, 0.25, 0.25]])
+    entropies = [-sum(p * math.log(p) for p in row[0].tolist() if p > 1e-9) for row in (sure, fair)]
+    weights = [1 - entropy / math.log(3) for entropy in entropies]
+    expected = [
+        (weights[0] * p + weights[1] * r) / sum(weights) for p, r in ((0.9, 0.5), (0.1, 0.25), (0.0, 0.25))
+    ]
+    got = fused_by_certainty([sure, fair])[0].tolist()
     assert all(math.isclose(a, b, abs_tol=1e-6) for a, b in zip(got, expected, strict=True))
+    flat = torch.full((1, 3), 1 / 3)
+    assert torch.allclose(fused_by_certainty([sure, flat]), sure, atol=1e-4)
+    assert torch.allclose(fused_by_certainty([flat, flat]), flat)
+    after = fused_by_certainty([torch.cat([fair, sure]), torch.cat([sure, fair])])
+    assert torch.equal(after[1], fused_by_certainty([sure, fair])[0]), "the code's remember earlier rows"

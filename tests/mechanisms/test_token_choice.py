@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from torch.nn.functional import normalize
 
-from clplat.mechanisms.token_choice import best_window, merged_tokens, outlying, scales_in_one, tiles, trimmed
+from clplat.mechanisms.token_choice import box_of_best, merged_tokens, outlying, scales_in_one, tiles, trimmed
 from clplat.randomness import generator
 
 DRAW = generator(0, "tokens")
@@ -33,20 +33,46 @@ def test_what_a_text_is_not_about_becomes_one_token() -> None:
         assert torch.allclose(kept[i, -1], TOKENS[i][~there].mean(0), atol=1e-6)
 
 
-def test_the_window_is_the_one_most_like_the_whole() -> None:
+def test_the_box_holds_the_patches_most_like_the_whole() -> None:
     whole = torch.randn(2, 6, generator=DRAW)
-    got = best_window(TOKENS, whole, side=2)
+    got = box_of_best(TOKENS, whole, count=3)
     for i in range(2):
-        grid = (normalize(TOKENS[i], dim=1) @ normalize(whole[i], dim=0)).view(4, 4)
-        means = {(r, c): float(grid[r : r + 2, c : c + 2].mean()) for r in range(3) for c in range(3)}
-        assert tuple(got[i].tolist()) == max(means, key=lambda place: means[place])
+        cosines = (normalize(TOKENS[i].double(), dim=1) @ normalize(whole[i].double(), dim=0)).tolist()
+        best = [divmod(place, 4) for place in sorted(range(16), key=lambda n: -cosines[n])[:3]]
+        (top, left), (bottom, right) = ([f(place[k] for place in best) for k in (0, 1)] for f in (min, max))
+        assert got[i].tolist() == [top, left, bottom + 1, right + 1], "the last row and column belong to it"
 
 
 def test_merging_keeps_the_sum_of_what_is_merged() -> None:
-    twice = TOKENS[0].repeat_interleave(2, 0)  # every token has a twin beside it
+    twice = TOKENS.repeat_interleave(2, 1)  # every token has a twin beside it
     merged = merged_tokens(twice, 16)
-    assert torch.allclose(merged.sum(0), TOKENS[0].sum(0), atol=1e-4), "twins became one"
-    assert merged_tokens(TOKENS[0], 3).shape == (3, 6)
+    assert torch.allclose(merged.sum(1), TOKENS.sum(1), atol=1e-4), "twins became one"
+    assert merged_tokens(TOKENS, 3).shape == (2, 3, 6)
+
+
+def test_a_merged_token_is_the_mean_of_its_patches_picture_by_picture() -> None:
+    for picture, got in zip(TOKENS.double(), merged_tokens(TOKENS, 5), strict=True):
+        groups = [[i] for i in range(16)]
+        while len(groups) > 5:
+            means = [picture[group].mean(0) for group in groups]
+            pairs = []
+            for i in range(0, len(groups), 2):
+                cosines = {
+                    j: float(normalize(means[i], dim=0) @ normalize(means[j], dim=0))
+                    for j in range(1, len(groups), 2)
+                }
+                j = max(cosines, key=lambda j: cosines[j])
+                pairs.append((-cosines[j], i, j))
+            joined = {i: j for _, i, j in sorted(pairs)[: min(len(groups) // 2, len(groups) - 5)]}
+            into = {
+                j: [k for i, goal in joined.items() if goal == j for k in groups[i]]
+                for j in range(1, len(groups), 2)
+            }
+            left = [groups[i] for i in range(0, len(groups), 2) if i not in joined]
+            groups = left + [groups[j] + more for j, more in into.items()]
+        assert torch.allclose(
+            got.double(), torch.stack([picture[group].mean(0) for group in groups]), atol=1e-5
+        )
 
 
 def test_tiles_of_scales_are_put_back_where_they_were() -> None:

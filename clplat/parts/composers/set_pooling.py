@@ -11,6 +11,7 @@ from torch.nn.functional import normalize
 
 from clplat.config.space import Choice, Float, Int
 from clplat.mechanisms.attention import cells, encoder, weighted_mean
+from clplat.mechanisms.token_choice import trimmed
 from clplat.models.features import POOLED, ImageFeatures, TextFeatures
 from clplat.models.view import Towers
 from clplat.parts.composers._base import Composer
@@ -24,7 +25,9 @@ class SetPooling(Composer):
     """``q = (1 - w) n(pool(C)) + w n(t)``, C the picture and its parts in the joint space, and t the text.
 
     C is the pooled picture and, for each cell of a grid, the mean of its patches by the tower's own
-    projection: a picture's parts in place of a video's frames.
+    projection: a picture's parts in place of a video's frames. With ``parts like`` its parts are the patches
+    that stand out in cosine with the text, by the rule of boxes and whiskers, and the mean of all others
+    (TRIM); ``unlike`` takes those that stand out below.
 
     ===============  =========================================================================================
     ``mean``         the mean of the unit members
@@ -43,6 +46,7 @@ class SetPooling(Composer):
         heads: of its attention, at most.
         dropout: in training.
         weight: w.
+        parts: ``cells``, or ``like`` or ``unlike`` with ``pool mean``.
         target: candidates are pooled as well, by ``mean``, ``lstm``, ``transformer`` or ``context``, without
             any text.
 
@@ -56,7 +60,8 @@ class SetPooling(Composer):
         Bain et al., "A CLIP-Hitchhiker's Guide to Long Video Retrieval", 2022, arXiv:2205.08508; Luo et al.,
         "CLIP4Clip: An Empirical Study of CLIP for End to End Video Clip Retrieval", 2021, arXiv:2104.08860;
         Fragomeni et al., "ConTra: (Con)text (Tra)nsformer for Cross-Modal Video Retrieval", ACCV 2022,
-        arXiv:2210.04341.
+        arXiv:2210.04341. Song et al., "Less is More: A Simple yet Effective Token Reduction Method for
+        Efficient Multi-modal LLMs" (TRIM), COLING 2025, arXiv:2409.10994 (``like``).
 
     Example:
         >>> from clplat.testing.tiny import tiny_backbone
@@ -82,6 +87,7 @@ class SetPooling(Composer):
         dropout: Annotated[float, Float(0.0, 0.5)] = 0.1,
         weight: Annotated[float, Float(0.0, 1.0)] = 0.5,
         target: bool = False,
+        parts: Literal["cells", "like", "unlike"] = "cells",
     ) -> None:
         super().__init__()
         if pool not in POOLS:
@@ -95,6 +101,11 @@ class SetPooling(Composer):
             raise ValueError(f"needs 0 <= dropout < 1 and 0 <= weight <= 1, not {dropout} and {weight}")
         if target and pool in ("scored", "tight"):
             raise ValueError(f"candidates know no text, by which '{pool}' pools: set target to false")
+        if parts not in ("cells", "like", "unlike"):
+            raise ValueError(f"parts is '{parts}'; allowed: cells, like, unlike")
+        if parts != "cells" and (pool != "mean" or target):
+            raise ValueError(f"parts '{parts}' are of queries alone: choose pool mean, without target")
+        self.parts = parts
         self.pool, self.grid, self.temperature, self.depth = pool, grid, temperature, depth
         self.heads, self.dropout, self.weight, self.also_target = heads, dropout, weight, target
         if target:
@@ -115,6 +126,9 @@ class SetPooling(Composer):
 
     def forward(self, image: ImageFeatures, text: TextFeatures) -> Tensor:
         """Return (B, D), not normalised."""
+        if self.parts != "cells":
+            pooled = self._standing_out(image, text.pooled)
+            return (1.0 - self.weight) * pooled + self.weight * normalize(text.pooled, dim=-1)
         pooled = normalize(self._pooled(self._members(image), text.pooled), dim=-1)
         return (1.0 - self.weight) * pooled + self.weight * normalize(text.pooled, dim=-1)
 
@@ -126,6 +140,14 @@ class SetPooling(Composer):
         assert image.tokens is not None
         parts = cells(self.towers.joint_patches(image.tokens), self.grid)
         return torch.cat([image.pooled[:, None], parts], dim=1)
+
+    def _standing_out(self, image: ImageFeatures, text: Tensor) -> Tensor:
+        """The unit mean of the picture, the patches that stand out, and all others in one."""
+        assert image.tokens is not None
+        said = text if self.parts == "like" else -text
+        parts, _ = trimmed(self.towers.joint_patches(image.tokens), said)
+        members = torch.cat([image.pooled[:, None], parts], dim=1)
+        return normalize(normalize(members, dim=-1).sum(dim=1), dim=-1)  # places without a patch are zeros
 
     def _pooled(self, members: Tensor, text: Tensor | None) -> Tensor:
         if self.pool == "scored" and text is not None:

@@ -4,14 +4,19 @@ from __future__ import annotations
 
 from typing import Annotated, ClassVar
 
+import torch
 from torch import Tensor
 from torch.nn.functional import normalize
 
 from clplat.config.space import Float
 from clplat.mechanisms.bank_sums import away_from, away_from_nearest
+from clplat.mechanisms.equal_rows import first_of_equals, same_for_equals
 from clplat.parts.postprocessors._base import Banks, PostProcessor, Scored
 
 __all__ = ["InverseConvolution"]
+
+#: Gallery rows moved at once: what is made of them stays in a cache.
+_ROWS = 1 << 14
 
 
 class InverseConvolution(PostProcessor):
@@ -35,7 +40,6 @@ class InverseConvolution(PostProcessor):
         2023, arXiv:2310.13276.
 
     Example:
-        >>> import torch
         >>> part = InverseConvolution(gallery_rate=0.5, query_rate=0.5, share=0.5)
         >>> part.fit(Banks(torch.tensor([[0.8, 0.6]]), torch.tensor([[0.6, 0.8]])))
         >>> near = torch.tensor([[0.8, 0.6], [0.6, 0.8]])
@@ -68,9 +72,13 @@ class InverseConvolution(PostProcessor):
         """The queries as they are, and unit rows (G, D)."""
         assert self._banks is not None, "fit comes first"
         sides = [(self._banks.pictures, self.gallery_rate), (self._banks.queries, self.query_rate)]
-        moved = [self._moved(gallery.rows, bank, rate) for bank, rate in sides if len(bank)]
-        total = moved[0] + moved[1] if len(moved) == 2 else moved[0]
-        return queries.rows.float(), normalize(total, dim=1)
+        sides = [(bank, rate) for bank, rate in sides if len(bank)]
+        rows = gallery.rows.float()
+        found = torch.empty_like(rows)
+        for block, out in zip(torch.split(rows, _ROWS), torch.split(found, _ROWS), strict=True):
+            moved = [self._moved(block, bank, rate) for bank, rate in sides]
+            out.copy_(normalize(sum(moved[1:], moved[0]), dim=1))
+        return queries.rows.float(), same_for_equals(found, first_of_equals(rows))
 
     def _moved(self, rows: Tensor, bank: Tensor, rate: float) -> Tensor:
         assert self._banks is not None

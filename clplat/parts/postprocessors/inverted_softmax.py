@@ -8,7 +8,9 @@ import torch
 from torch import Tensor
 
 from clplat.config.space import Float
-from clplat.mechanisms.bank_sums import log_sums, nearest
+from clplat.mechanisms.bank_sums import log_sums
+from clplat.mechanisms.equal_rows import first_of_equals
+from clplat.mechanisms.hubs import BestRows, best_is_among
 from clplat.parts.postprocessors._base import Banks, PostProcessor, Scored
 
 __all__ = ["InvertedSoftmax"]
@@ -81,14 +83,21 @@ class InvertedSoftmax(PostProcessor):
         banks = [(self._banks.queries, self.beta), (self._banks.pictures, self.gallery_beta)]
         banks = [(bank, beta) for bank, beta in banks if beta and len(bank)]
         scale = (self.beta * self.forward + sum(beta for _, beta in banks)) / self.power
-        columns = [(log_sums(g, bank, beta) / scale).float() for bank, beta in banks]
-        best = nearest(q, g, exclude=queries.exclude) if self.dynamic else None
-        weights = [self._weights(len(q), best, g, bank) for bank, _ in banks]
+        hubs = [BestRows(len(bank), self.hubs) if self.dynamic else None for bank, _ in banks]
+        columns = [
+            (log_sums(g, bank, beta, watch=held.add if held else None) / scale).float()
+            for (bank, beta), held in zip(banks, hubs, strict=True)
+        ]
+        weights = [self._weights(q, g, queries.exclude, held) for held in hubs]
         return torch.cat([q, torch.stack(weights, 1)], 1), torch.cat([g, torch.stack(columns, 1)], 1)
 
-    def _weights(self, count: int, best: Tensor | None, gallery: Tensor, bank: Tensor) -> Tensor:
-        """Which queries a bank's sum is taken from: -1, or 0 where ``best`` (Q, 1) is no hub of it."""
-        weights = -torch.ones(count)
-        if best is not None:
-            weights[~torch.isin(best[:, 0], nearest(bank.float(), gallery, self.hubs))] = 0.0
+    @staticmethod
+    def _weights(queries: Tensor, gallery: Tensor, exclude: Tensor | None, hubs: BestRows | None) -> Tensor:
+        """Which queries a bank's sum is taken from: -1, or 0 where the best item is no hub of it."""
+        weights = -torch.ones(len(queries))
+        if hubs is not None:
+            rows, first = torch.unique(hubs.rows), first_of_equals(gallery)
+            if first is not None:  # what equals a hub is one
+                rows = torch.isin(first, first[rows]).nonzero()[:, 0]
+            weights[~best_is_among(queries, gallery, rows, exclude)] = 0.0
         return weights

@@ -11,6 +11,7 @@ from torch import Tensor
 from torch.nn.functional import adaptive_avg_pool2d, normalize, pad
 
 from clplat.config.space import Choice
+from clplat.mechanisms.token_choice import merged_tokens
 from clplat.models.features import NOTHING, POOLED, ImageFeatures, TextFeatures
 from clplat.models.view import Towers
 from clplat.parts.scorers._base import Scorer
@@ -35,14 +36,21 @@ class Filip(Scorer):
             words but the EOT are left out. Missing ones are zeros and never count.
         direction: from the query's vectors to the item's alone, or both.
         focus: only so many of the query's vectors count for an item, those that it answers best; 0: all.
+        fewer: how more patches than ``vectors`` become fewer: ``pooled`` on the grid, or ``merged`` by
+            likeness (AIM).
+        patches: ``last``: the tower's output; ``values``: the values of its last attention, each by itself,
+            which keep to their place (needs blocks of open_clip).
+        words: ``each``; or ``whole``: a query is one vector, as it is without this scorer.
 
     Raises:
-        ValueError: fewer than 2 vectors, no such direction, or a negative focus.
+        ValueError: fewer than 2 vectors, a negative focus, or no such word.
 
     References:
         Yao et al., "FILIP: Fine-grained Interactive Language-Image Pre-Training", ICLR 2022,
         arXiv:2111.07783. Khattab et al., "Baleen: Robust Multi-Hop Reasoning at Scale via Condensed
-        Retrieval", NeurIPS 2021, arXiv:2101.00436 (``focus``).
+        Retrieval", NeurIPS 2021, arXiv:2101.00436 (``focus``). Zhong et al., "AIM: Adaptive Inference of
+        Multi-Modal LLMs via Token Merging and Pruning", ICCV 2025, arXiv:2412.03248 (``merged``). Li et al.,
+        "Adapting CLIP For Phrase Localization Without Further Training", 2022, arXiv:2204.03647 (``values``).
 
     Example:
         >>> scorer = Filip(vectors=2)
@@ -63,15 +71,27 @@ class Filip(Scorer):
         vectors: Annotated[int, Choice(16, 49, 64)] = 64,
         direction: Annotated[Literal["query", "both"], Choice("query", "both")] = "query",
         focus: int = 0,
+        fewer: Literal["pooled", "merged"] = "pooled",
+        patches: Literal["last", "values"] = "last",
+        words: Literal["each", "whole"] = "each",
     ) -> None:
         super().__init__()
         if vectors < 2:
             raise ValueError(f"vectors must be at least 2, a word and the EOT, not {vectors}")
-        if direction not in ("query", "both"):
-            raise ValueError(f"direction must be 'query' or 'both', not '{direction}'")
+        for name, value, allowed in (
+            ("direction", direction, ("query", "both")),
+            ("fewer", fewer, ("pooled", "merged")),
+            ("patches", patches, ("last", "values")),
+            ("words", words, ("each", "whole")),
+        ):
+            if value not in allowed:
+                raise ValueError(f"{name} must be '{allowed[0]}' or '{allowed[1]}', not '{value}'")
         if focus < 0:
             raise ValueError(f"focus must be at least 0, not {focus}")
         self.vectors, self.direction, self.focus = vectors, direction, focus
+        self.fewer, self.patches, self.words = fewer, patches, words
+        if patches == "values":
+            self.item_wants = frozenset({"hidden"})  # type: ignore[misc]
 
     def attach(self, towers: Towers) -> None:
         self.towers = towers
@@ -82,12 +102,19 @@ class Filip(Scorer):
         """Flat rows (N, K D) as vectors (N, K, D)."""
         return rows.view(len(rows), self.vectors, width or -1)
 
+    def patches_of(self, rows: Tensor) -> Tensor:
+        """Flat rows (N, K D) of pictures as their patches (N, P, D), without places for more."""
+        vectors = self.vectors_of(rows)
+        return vectors[:, : int(vectors.any(2).sum(1).amax())] if len(rows) else vectors
+
     def query(
         self,
         image: ImageFeatures,
         text: TextFeatures,
         compose: Callable[[ImageFeatures, TextFeatures], Tensor],
     ) -> Tensor:
+        if self.words == "whole":
+            return self._flat(compose(image, text)[:, None], None)
         words, real = self._words(text)
         count = words.shape[1]
         each = TextFeatures(pooled=words.flatten(0, 1))
@@ -97,15 +124,22 @@ class Filip(Scorer):
         return self._flat(composed, real)
 
     def item(self, image: ImageFeatures, target: Callable[[ImageFeatures], Tensor]) -> Tensor:
-        assert image.tokens is not None
-        patches = self.towers.joint_patches(image.tokens)
+        if self.patches == "values":
+            patches = self.towers.joint_values(image.hidden)
+        else:
+            assert image.tokens is not None
+            patches = self.towers.joint_patches(image.tokens)
         side, room = math.isqrt(patches.shape[1]), math.isqrt(self.vectors)
-        if patches.shape[1] > self.vectors:
+        if patches.shape[1] > self.vectors and self.fewer == "merged":
+            patches = merged_tokens(patches, self.vectors)
+        elif patches.shape[1] > self.vectors:
             grid = patches.transpose(1, 2).reshape(len(patches), -1, side, patches.shape[1] // side)
             patches = adaptive_avg_pool2d(grid, (room, room)).flatten(2).transpose(1, 2)
         return self._flat(patches, None)
 
     def text(self, text: TextFeatures) -> Tensor:
+        if self.words == "whole":
+            return self._flat(text.pooled[:, None], None)
         return self._flat(*self._words(text))
 
     def _words(self, text: TextFeatures) -> tuple[Tensor, Tensor]:

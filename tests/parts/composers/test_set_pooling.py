@@ -55,6 +55,22 @@ def test_clip4clips_loose_heads_average_unit_rows_of_members_with_a_residual() -
         assert torch.allclose(composer(IMAGE, TEXT).double(), expected, atol=1e-5), pool
 
 
+@pytest.mark.parametrize("parts", ["like", "unlike"])
+def test_trim_keeps_what_stands_out_from_the_text_picture_by_picture(parts: str) -> None:
+    found = attached(pool="mean", parts=parts)(IMAGE, TEXT)
+    for i in range(3):
+        patches = TOWERS.joint_patches(IMAGE.tokens)[i].double()
+        sign = 1.0 if parts == "like" else -1.0
+        cosines = sign * normalize(patches, dim=1) @ normalize(TEXT.pooled[i].double(), dim=0)
+        low, high = (float(cosines.quantile(q)) for q in (0.25, 0.75))
+        stays = (cosines > high + 1.5 * (high - low)) | (cosines == cosines.max())
+        rows = torch.stack([IMAGE.pooled[i].double(), *patches[stays], patches[~stays].mean(0)])
+        mean = normalize(rows, dim=1).mean(0, keepdim=True)
+        assert torch.allclose(found[i : i + 1].double(), joined(mean.expand(3, -1))[i : i + 1], atol=1e-5)
+        alone = attached(pool="mean", parts=parts)(IMAGE.part([i]), TEXT.part([i]))
+        assert torch.allclose(alone[0], found[i], atol=1e-6), "neighbours decide nothing"
+
+
 def test_the_tight_head_reads_the_texts_row_and_contra_the_pictures() -> None:
     tight, rows = attached(pool="tight"), members().float()
     text = TEXT.pooled[:, None]

@@ -18,7 +18,7 @@ from clplat.errors import UserError
 from clplat.evaluation.lists import load_lists
 from clplat.evaluation.reranking import reranked_sets
 from clplat.parts.postprocessors._base import Shortlist
-from clplat.parts.postprocessors.crops import Crops
+from clplat.parts.postprocessors.crops import Crops, _box
 from clplat.runs.assembly import assemble
 from clplat.runs.experiment import run
 
@@ -125,3 +125,39 @@ def test_a_scorer_of_several_vectors_is_refused() -> None:
         UserError, match="'crops' compares one vector of each item, which scorer 'filip' does not"
     ):
         assemble(resolve({"postprocessor": "crops", "scorer": "filip"}))
+
+
+def test_scales_in_one_and_the_box_of_what_is_most_itself() -> None:
+    """S2: with weight 1 the mean of the tiles beside the whole; GLSim: one crop around the best patches."""
+    quarters = [(255, 0, 0), (0, 255, 0), (0, 0, 255), (255, 0, 0)]
+    items, q = [Item.of(painted("a", quarters))], torch.tensor([[0.6, 0.8, 0.0]])
+    rows, scores = torch.tensor([[0]]), torch.tensor([[0.5]])
+    made = Crops(pool="mean", weight=1.0).rerank(Shortlist([], q, items, rows, scores, by_colour))
+    assert made.tolist() == [[pytest.approx(0.5 + (0.6 + 0.8 + 0.0 + 0.6) / 4)]]
+
+    class Patches:
+        """Four patches that are the colours of the quarters."""
+
+        def patches(self, items: Any) -> torch.Tensor:
+            return torch.tensor(quarters).float().expand(len(items), -1, -1) / 255
+
+    red = torch.tensor([[1.0, 0.0, 0.0]])
+    seen: list[Picture] = []
+
+    def embed(pictures: Any) -> torch.Tensor:
+        seen.extend(pictures)
+        return by_colour(pictures)
+
+    by: Any = Patches()
+    found = Shortlist([], q, items, rows, scores, embed, by=by, hold=lambda some: red)
+    Crops(crops="similar", top=1).rerank(found)
+    Crops(crops="similar", top=2).rerank(found)
+    assert [picture.load().size for picture in seen] == [(4, 4), (8, 8)], "one quarter; both red ones"
+    assert seen[0].load().getpixel((0, 0)) == (255, 0, 0) and found.spent.pictures == 4
+
+
+def test_a_box_lies_in_the_square_that_towers_see() -> None:
+    wide = Picture("wide", lambda: Image.fromarray(np.arange(20 * 8 * 3, dtype=np.uint8).reshape(8, 20, 3)))
+    whole = np.asarray(wide.load())
+    assert np.array_equal(np.asarray(_box(wide, [1, 0, 2, 3], 4)), whole[2:4, 6:12])
+    assert _box(wide, [0, 0, 7, 7], 7).size == (8, 8)

@@ -94,6 +94,15 @@ def test_each_bank_has_hubs_of_its_own() -> None:
     assert torch.allclose(5.0 * (q.double() @ g.double().T), expected, atol=1e-5)
 
 
+def test_what_equals_a_hub_is_one_and_stays_equal() -> None:
+    gallery = torch.cat([rows(0, 3), rows(0, 3), rows(0, 3)])
+    part = InvertedSoftmax(beta=20.0, dynamic=True)
+    part.fit(Banks(rows(0, 3)[:1], rows(1, 0)))
+    q, g = part.map(Scored(rows(0, 2), torch.tensor([[0], [-1]])), Scored(gallery))
+    assert q[:, -1].tolist() == [-1.0, 0.0], "the first query may not find row 0, and finds its equal"
+    assert torch.equal(g[:3], g[3:6]) and torch.equal(g[:3], g[6:])
+
+
 def test_the_gallery_branch_is_of_what_is_ranked_and_not_of_the_bank() -> None:
     """The released code hands the gallery bank's similarities to both places, and ranks nothing by them."""
     part = InvertedSoftmax(beta=0.5, gallery_beta=3.0)

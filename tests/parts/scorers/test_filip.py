@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from clplat.errors import UserError
+from clplat.mechanisms.token_choice import merged_tokens
 from clplat.models.features import ImageFeatures, TextFeatures
 from clplat.models.view import Towers
 from clplat.parts.adapters.full import Full
@@ -120,3 +121,31 @@ def test_without_a_gradient_from_masked_vectors():
     (slope,) = torch.autograd.grad(outputs.scores().sum(), outputs.query)
     missing = ~outputs.query.view(4, 10, 24).any(2)
     assert missing.any() and not slope.view(4, 10, 24)[missing].any()
+
+
+def test_patches_are_merged_or_are_values_and_a_query_may_be_whole() -> None:
+    """The dense map by hand: values and output layer of the last attention, then norm and projection."""
+    backbone = tiny_backbone()
+    scorer = Filip(vectors=3, fewer="merged", patches="values", words="whole")
+    scorer.attach(Towers(backbone))
+    pixels = torch.rand(2, 3, 16, 16, generator=generator(0, "values"))
+    with torch.no_grad():
+        seen = backbone.image(pixels, {"pooled", "hidden"})
+        rows = scorer.vectors_of(scorer.item(seen, lambda image: image.pooled))
+        visual = backbone.model.visual
+        block = visual.transformer.resblocks[-1]
+        inside = block.ln_1(seen.hidden[-2][:, 1:])
+        dense = visual.ln_post(block.attn.out_proj(block.attn.v_proj(inside))) @ visual.proj
+        alone = backbone.text(backbone.tokenize(["red", "a blue shoe"]))
+        asked = scorer.vectors_of(scorer.query(seen, alone, lambda image, text: image.pooled + text.pooled))
+    expected = torch.nn.functional.normalize(merged_tokens(dense, 3), dim=2)
+    assert torch.allclose(rows, expected, atol=1e-6)
+    whole = torch.nn.functional.normalize(seen.pooled + alone.pooled, dim=1)
+    assert torch.equal(asked[:, 0], whole) and not asked[:, 1:].any()
+    best = (whole[:, None] @ rows.mT)[:, 0].amax(1)
+    assert torch.allclose(scorer.pairs(asked.flatten(1), rows.flatten(1)), best, atol=1e-6)
+
+
+class TestMergedValues(ScorerContract):
+    def make(self) -> Filip:
+        return Filip(vectors=3, fewer="merged", patches="values", words="whole")
