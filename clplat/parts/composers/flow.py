@@ -101,7 +101,7 @@ class Flow(Composer):
         paired: Tensor = self.velocity(torch.cat([z, time, torch.ones_like(time)], dim=-1))
         if self.guidance == 1.0:
             return paired
-        other = self.velocity(torch.cat([z, time, torch.zeros_like(time)], dim=-1))
+        other: Tensor = self.velocity(torch.cat([z, time, torch.zeros_like(time)], dim=-1))
         return paired + (self.guidance - 1.0) * (paired - other)
 
     def terms(self, batch: Any, outputs: Any) -> dict[str, Tensor]:
