@@ -82,19 +82,19 @@ class Branches(PostProcessor):
             raise ValueError(
                 f"ask takes {', '.join(ASKERS)}, fuse mean or certainty, not {list(ask)} and '{fuse}'"
             )
-        if texts:
-            descriptions, captions = _read(texts)
-        if ("described" in ask and not descriptions) or ("captions" in ask and not captions):
+        found, memory = _read(texts) if texts else (descriptions or {}, captions)
+        if ("described" in ask and not found) or ("captions" in ask and not memory):
             raise ValueError("the asker 'described' needs descriptions, and 'captions' needs captions")
-        self.shortlist, self.ask, self.fuse, self.scale = shortlist, tuple(ask), fuse, scale
-        self.descriptions, self.captions = dict(descriptions or {}), tuple(captions)
-        self.nearest = nearest
+        self.shortlist, self.ask, self.fuse, self.scale = shortlist, ask, fuse, scale
+        self.descriptions, self.captions, self.texts, self.nearest = descriptions, captions, texts, nearest
+        #: Words -> descriptions, and captions, of the table or as given.
+        self.looks, self.memory = dict(found), tuple(memory)
 
     def told(self, text: str) -> list[str]:
         """What describes a text."""
         words = f" {text.lower()} "
-        known = [word for word in self.descriptions if f" {word.lower()} " in words]
-        return [f"{text}, which has {one}" for word in known for one in self.descriptions[word]] or [text]
+        known = [word for word in self.looks if f" {word.lower()} " in words]
+        return [f"{text}, which has {one}" for word in known for one in self.looks[word]] or [text]
 
     def rerank(self, found: Shortlist) -> Tensor:
         """New scores (Q, K)."""
@@ -136,14 +136,14 @@ class Branches(PostProcessor):
 
     def _captions(self, found: Shortlist) -> Tensor:
         """The mean (Q, D) of the captions nearest to each reference, of unit length."""
-        memory = found.texts(self.captions)
+        memory = found.texts(self.memory)
         shown = _pictures(found)
         asks = torch.where(shown.isnan(), found.embedded, shown)
         best = (asks @ memory.T).topk(min(self.nearest, len(memory)), dim=1).indices
         return normalize(memory[best].mean(1), dim=1)
 
 
-def _read(path: str) -> tuple[dict[str, tuple[str, ...]], list[str]]:
+def _read(path: str) -> tuple[Mapping[str, Sequence[str]], Sequence[str]]:
     """Descriptions and captions of a table."""
     try:
         rows = TextTable.read(path).rows

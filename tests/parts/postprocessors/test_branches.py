@@ -91,7 +91,7 @@ def test_a_table_has_descriptions_and_captions(tmp_path: Path) -> None:
     rows = {("", "hen"): ("two legs",), ("a.jpg", ""): ("a hen",), ("a.jpg", "is red"): ("a red hen",)}
     TextTable(rows).write(tmp_path / "texts.jsonl")
     part = Branches(ask=["described", "captions"], texts=str(tmp_path / "texts.jsonl"))
-    assert part.told("A brown hen") == ["A brown hen, which has two legs"] and part.captions == ("a hen",)
+    assert part.told("A brown hen") == ["A brown hen, which has two legs"] and part.memory == ("a hen",)
     assert part.told("hens") == ["hens"], "whole words alone"
     with pytest.raises(ValueError, match="no such file"):
         Branches(texts="nowhere.jsonl")
