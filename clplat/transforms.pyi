@@ -2,6 +2,7 @@
 
 from clplat.parts.transforms.captioned import Captioned as Captioned
 from clplat.parts.transforms.captions import Captions as Captions
+from clplat.parts.transforms.captions_beside import CaptionsBeside as CaptionsBeside
 from clplat.parts.transforms.phrasings import Phrasings as Phrasings
 from clplat.parts.transforms.reference_negative import ReferenceNegative as ReferenceNegative
 from clplat.parts.transforms.swapped_words import SwappedWords as SwappedWords

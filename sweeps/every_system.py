@@ -12,7 +12,7 @@ Run the same command again after a stop, or when systems have landed: what is co
 configuration and parts, is not run again. A system that fails is a line that says so. An hour and a half on
 two idle cores for both streams. `--publish` writes results/ledger/, figures and docs/ledger.md from it;
 `--page` writes docs/ledger.md alone, from results/ledger/ and sweeps/ledger/reasons.yaml. `--rates` measures
-which learning rates suit low ranks, prompts and layers (`sweeps/ledger/study.py`, eight minutes of one core).
+which learning rates suit what is trained on a stream (`sweeps/ledger/study.py`, ten minutes of a core each).
 """
 
 from __future__ import annotations
@@ -28,6 +28,7 @@ from clplat.sweep.layout import permuted
 from sweeps.ledger import study
 from sweeps.ledger.jobs import Job, Stream, jobs_of, laid_out, state_of
 from sweeps.ledger.page import ROOT, publish, write_page
+from sweeps.ledger.rates import RATES
 from sweeps.ledger.rows import entry_of
 from sweeps.ledger.systems import System, systems
 from sweeps.ledger.workers import work_through
@@ -51,6 +52,7 @@ STREAMS = (
             "train": {"epochs": 3},
         },
         _orders(["dress-studio", "top-sketch", "shoe-textured"]),
+        rates=RATES["catalogue"],
     ),
     Stream(
         "products",
@@ -69,10 +71,11 @@ STREAMS = (
             },
             "adapter": {"name": "full", "last": 2},
             "sampler": "shuffled",
-            "train": {"epochs": 3, "lr": 1e-3},
+            "train": {"epochs": 3},
         },
         _orders(["Topwear", "Shoes", "Watches"]),
         {"domains": "all"},  # which share one gallery
+        RATES["products"],
     ),
 )
 
@@ -122,8 +125,9 @@ def main(words: Sequence[str] | None = None) -> int:
     streams = [one for one in STREAMS if not options.streams or one.name in options.streams.split(",")]
     try:
         if options.rates:
-            _run([study.held_out(STREAMS[0])], study.tried(), options, study.SEEDS)
-            study.write_study(STREAMS[0], options.out, ROOT)
+            for one in streams:
+                _run([study.held_out(one)], study.tried(one.name), options, study.SEEDS)
+                study.write_study(one, options.out, ROOT)
             return 0
         measured = chosen(options.systems)
         if options.publish:

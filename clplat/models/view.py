@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
+from copy import deepcopy
 from typing import Any
 
 from torch import Tensor
@@ -61,6 +62,10 @@ class Towers:
         """Places of the context that are left for a text beside the vectors of a prompt."""
         prompt = self._backbone.text_prompt
         return self.context_length - (prompt.length if prompt is not None else 0)
+
+    def frozen(self) -> Towers:
+        """The towers as they are now, whatever is trained later; a copy of all their weights."""
+        return Towers(deepcopy(self._backbone).requires_grad_(False).eval())
 
     @property
     def scale(self) -> Tensor:

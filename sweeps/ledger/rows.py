@@ -15,7 +15,6 @@ from clplat.provenance import library_versions
 from clplat.runs.run_folder import RESULT
 from clplat.sweep.rows import Row, row_of
 from sweeps.ledger.jobs import Stream, jobs_of, laid_out, state_of
-from sweeps.ledger.rates import RATES
 from sweeps.ledger.systems import System
 
 __all__ = ["entry_of"]
@@ -105,7 +104,7 @@ def _row(
         "extra": list(system.extra),
         "same": list(system.same),
         "trains": system.trains,
-        "rate": system.raw.get("train", {}).get("lr", RATES["towers"]),
+        "rate": one.results[0]["config"]["train"]["lr"] if one.results else None,
         "against": system.against,
         "n": len(one.results),
         "failed": [state["why"] for state in one.states if state["state"] == "failed"],

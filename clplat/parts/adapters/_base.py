@@ -7,6 +7,7 @@ from typing import Any, ClassVar
 
 from torch import Tensor
 
+from clplat.errors import UserError
 from clplat.mechanisms.parameter_groups import Group
 from clplat.models.backbone import Backbone
 
@@ -49,12 +50,22 @@ class Adapter:
         return ()
 
     def activate(self, backbone: Backbone, name: str | None) -> None:
-        """Use the adapter ``name`` (``None``: the bare base) in forward passes; gradient flags stay."""
-        raise NotImplementedError
+        """Use the adapter ``name`` (``None``: the bare base) in forward passes; gradient flags stay.
+
+        Raises:
+            UserError: no adapter of this name is attached.
+        """
+        backbone.adapters.switch(name)
 
     def merge(self, backbone: Backbone) -> None:
-        """Fold the active adapter into the base weights; afterwards the backbone has its stock layers."""
-        raise NotImplementedError
+        """Fold the active adapter into the base weights; afterwards the backbone has its stock layers.
+
+        Raises:
+            UserError: it is not `mergeable`.
+        """
+        if self.mergeable:
+            raise NotImplementedError
+        raise UserError(f"{type(self).__name__} cannot be merged: the base weights have no place for it")
 
     def deltas(self, backbone: Backbone) -> dict[str, Tensor]:
         """What the active adapter adds to the base weights, by the names that these have without it.

@@ -95,14 +95,6 @@ class Bound(Adapter):
         options = {name: value for name, value in vars(self).items() if not name.startswith("_")}
         return install(backbone, "bound", name, {"image": shown, "text": said}, options)
 
-    def activate(self, backbone: Backbone, name: str | None) -> None:
-        """Read the towers out by ``name`` from now on, or with None by themselves alone."""
-        backbone.adapters.switch(name)
-
-    def merge(self, backbone: Backbone) -> None:
-        """Refuse: the other models are beside the towers, not in their weights."""
-        raise UserError("bound stands beside the towers: there is nothing to merge into their weights")
-
 
 class _State(AdapterState):
     """What routers decide, for whoever watches."""

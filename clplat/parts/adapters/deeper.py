@@ -113,10 +113,6 @@ class Deeper(Adapter):
         backbone.adapters.switch(name)
         _count(backbone)
 
-    def merge(self, backbone: Backbone) -> None:
-        """Refuse: the base has no place for more blocks."""
-        raise UserError("a deeper tower cannot be merged into one with fewer blocks")
-
 
 class Added(nn.Module):
     """A place behind the blocks of a tower: the block of the adapter in use, or nothing."""

@@ -94,7 +94,3 @@ class LongText(Adapter):
         """Do nothing: the trained weights are the base."""
         if name is None:
             raise UserError("long_text changes the base weights: there is no bare base to activate")
-
-    def merge(self, backbone: Backbone) -> None:
-        """Refuse: the base weights have another number of positions."""
-        raise UserError("long_text has more positions than the base: it cannot be merged into it")

@@ -70,14 +70,6 @@ class MixedReadout(Adapter):
         options = {"rank": self.rank, "queries": self.queries}
         return install(backbone, "mixed_readout", name, {"image": network}, options)
 
-    def activate(self, backbone: Backbone, name: str | None) -> None:
-        """Read the tower out by ``name`` from now on, or with None by its own projection."""
-        backbone.adapters.switch(name)
-
-    def merge(self, backbone: Backbone) -> None:
-        """Refuse: the mixture stands behind the tower, not in its weights."""
-        raise UserError("a mixed readout stands behind the tower: there is nothing to merge into its weights")
-
 
 class _Mixed(Readout):
     """The mixture of one tower.

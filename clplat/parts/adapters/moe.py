@@ -9,7 +9,6 @@ import torch
 from torch import Tensor, nn
 
 from clplat.config.space import Float, Int
-from clplat.errors import UserError
 from clplat.mechanisms.experts import mixed, variation
 from clplat.models.adapters import Route
 from clplat.models.backbone import Backbone
@@ -86,14 +85,6 @@ class MoEAdapter(Adapter):
 
     def _losses(self, route: Route) -> dict[str, Tensor]:
         return {"balance": self.balance * variation(route[1])} if self.balance else {}
-
-    def activate(self, backbone: Backbone, name: str | None) -> None:
-        """Use the mixtures ``name`` from now on, or with None the bare MLPs."""
-        backbone.adapters.switch(name)
-
-    def merge(self, backbone: Backbone) -> None:
-        """Refuse: which experts a token goes through depends on the token."""
-        raise UserError("mixtures of experts cannot be merged into the base weights")
 
 
 class _Bottlenecks(Experts):

@@ -85,14 +85,6 @@ class UniPT(Adapter):
             readouts[tower] = _SideNetwork(layers, width, self.rank, backbone.embed_dim)
         return install(backbone, "unipt", name, readouts, {"rank": self.rank, "towers": self.towers})
 
-    def activate(self, backbone: Backbone, name: str | None) -> None:
-        """Read the towers out by ``name`` from now on, or with None by their own projections."""
-        backbone.adapters.switch(name)
-
-    def merge(self, backbone: Backbone) -> None:
-        """Refuse: the side network is beside the tower, not in its weights."""
-        raise UserError("UniPT stands beside the towers: there is nothing to merge into their weights")
-
 
 class _SideNetwork(Readout):
     """UniPT's network of one tower.

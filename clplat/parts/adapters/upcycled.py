@@ -9,7 +9,6 @@ from typing import Annotated, Any, ClassVar, Literal, cast
 from torch import Tensor, nn
 
 from clplat.config.space import Float, Int
-from clplat.errors import UserError
 from clplat.mechanisms.experts import load_balance, mixed, router_z
 from clplat.models.adapters import Route
 from clplat.models.backbone import Backbone
@@ -107,10 +106,6 @@ class Upcycled(Adapter):
             found["router_z"] = self.z * router_z(logits)
         return found
 
-    def activate(self, backbone: Backbone, name: str | None) -> None:
-        """Use the experts ``name`` from now on, or with None the dense MLPs."""
-        backbone.adapters.switch(name)
-
     def use(self, backbone: Backbone, expert: int | None) -> None:
         """Let all tokens go through one expert of each block, or with None through those that it chooses.
 
@@ -119,10 +114,6 @@ class Upcycled(Adapter):
         for module in backbone.modules():
             if isinstance(module, _Copies):
                 module.only = expert
-
-    def merge(self, backbone: Backbone) -> None:
-        """Refuse: which experts a token goes through depends on the token."""
-        raise UserError("experts cannot be merged into one MLP")
 
 
 class _Copies(Experts):

@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Annotated, Literal
 
 from clplat.config.space import Int
-from clplat.errors import UserError
 from clplat.models.backbone import Backbone
 from clplat.models.names import refuse_wrapped
 from clplat.parts.adapters._base import Adapter
@@ -65,11 +64,3 @@ class Wider(Adapter):
         self.activate(backbone, name)
         trained = {id(p) for layer in layers.values() for p in layer.changes[name].parameters()}
         return [key for key, parameter in backbone.named_parameters() if id(parameter) in trained]
-
-    def activate(self, backbone: Backbone, name: str | None) -> None:
-        """Use the units ``name`` from now on, or with None those of the backbone alone."""
-        backbone.adapters.switch(name)
-
-    def merge(self, backbone: Backbone) -> None:
-        """Refuse: the base has MLPs of a fixed width."""
-        raise UserError("more units cannot be merged into MLPs with fewer")

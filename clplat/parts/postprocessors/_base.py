@@ -12,7 +12,7 @@ from torch import Tensor
 from clplat.data.records import Item, Picture, Query
 from clplat.models.scoring import Scores
 
-__all__ = ["Banks", "PostProcessor", "Rows", "Scored", "Shortlist", "Spent"]
+__all__ = ["Banks", "PostProcessor", "Rows", "Scored", "Shortlist", "Spent", "scored_first"]
 
 
 @dataclass
@@ -118,6 +118,25 @@ class Shortlist:
             if columns.any():
                 out[query, columns] = scorer.block(asked[query : query + 1], held[places[query, columns]])[0]
         return out
+
+
+def scored_first(scores: Tensor, others: Tensor, scored: Tensor) -> Tensor:
+    """Scores (Q, K) with what was not scored behind all that was, in the order of other numbers.
+
+    Args:
+        scores: (Q, K), read where ``scored`` is true; -inf: no item is there.
+        others: (Q, K), read elsewhere; -inf likewise.
+        scored: (Q, K) or (K,).
+
+    Example:
+        >>> scores, others = torch.tensor([[0.5, 0.25, 0.0, 0.0]]), torch.tensor([[9.0, 9.0, 6.0, 8.0]])
+        >>> scored_first(scores, others, torch.tensor([True, True, False, False])).tolist()
+        [[0.5, 0.25, -2.75, -0.75]]
+    """
+    lowest = scores.masked_fill(~scored | ~torch.isfinite(scores), torch.inf).amin(1, keepdim=True)
+    highest = others.masked_fill(scored, -torch.inf).amax(1, keepdim=True)
+    behind = lowest.masked_fill(lowest == torch.inf, 0.0) - 1.0 - (highest - others)
+    return torch.where(scored, scores, behind.masked_fill(~torch.isfinite(others), -torch.inf))
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ from torch import Tensor
 from clplat.config.space import Float, Int
 from clplat.mechanisms.cur import approximate, item_factors
 from clplat.models.scoring import Scores
-from clplat.parts.postprocessors._base import PostProcessor, Shortlist
+from clplat.parts.postprocessors._base import PostProcessor, Shortlist, scored_first
 
 __all__ = ["Approximated"]
 
@@ -75,6 +75,4 @@ class Approximated(PostProcessor):
         best = guessed.topk(min(self.budget, guessed.shape[1]), dim=1).indices
         wanted = torch.zeros_like(there).scatter(1, best, True) & there
         exact = found.scores + self.weight * found.exact(self.scorer, asked, held, places, wanted)
-        lowest = exact.masked_fill(~wanted, torch.inf).amin(1, keepdim=True)
-        behind = lowest - 1.0 - (guessed.masked_fill(wanted, -torch.inf).amax(1, keepdim=True) - guessed)
-        return torch.where(wanted, exact, behind)
+        return scored_first(exact, guessed, wanted)

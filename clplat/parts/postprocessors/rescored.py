@@ -9,7 +9,7 @@ from torch import Tensor
 
 from clplat.config.space import Float, Int
 from clplat.models.scoring import Scores
-from clplat.parts.postprocessors._base import PostProcessor, Shortlist
+from clplat.parts.postprocessors._base import PostProcessor, Shortlist, scored_first
 
 __all__ = ["Rescored"]
 
@@ -58,6 +58,4 @@ class Rescored(PostProcessor):
         """New scores (Q, K); what was not scored again lies below all that was, in its old order."""
         within = torch.arange(found.rows.shape[1]) < (self.budget or found.rows.shape[1])
         scores = found.scores + self.weight * found.scored(self.scorer, within.expand_as(found.rows))
-        lowest = scores.masked_fill(~torch.isfinite(scores), torch.inf).amin(1, keepdim=True)
-        behind = lowest - 1.0 - (found.scores[:, :1] - found.scores)
-        return torch.where(within, scores, behind)
+        return scored_first(scores, found.scores, within)

@@ -47,5 +47,5 @@ def test_what_it_refuses() -> None:
     attached(MixedReadout(rank=4), backbone)
     with pytest.raises(UserError, match="attached already"):
         attached(MixedReadout(rank=4), backbone)
-    with pytest.raises(UserError, match="nothing to merge"):
+    with pytest.raises(UserError, match="cannot be merged"):
         MixedReadout().merge(backbone)

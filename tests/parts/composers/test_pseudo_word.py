@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from copy import copy
 from typing import Any
 
 import numpy as np
@@ -12,12 +13,14 @@ from torch.nn.functional import normalize
 from clplat.cache.engine import FeatureCache
 from clplat.cache.store import Store
 from clplat.errors import UserError
-from clplat.mechanisms.pseudo_words import Template, symmetric_nce
+from clplat.mechanisms.pseudo_words import Sentences, Template, joint_nce, symmetric_nce
+from clplat.mechanisms.word_tasks import Tasks
 from clplat.models.backbone import Backbone
 from clplat.models.view import Towers
 from clplat.parts.composers.pseudo_word import PseudoWord
+from clplat.parts.transforms.captions_beside import CaptionsBeside
 from clplat.randomness import seeded
-from clplat.testing import tiny_backbone, tiny_collate, tiny_domains, tiny_retriever
+from clplat.testing import ComposerContract, tiny_backbone, tiny_collate, tiny_domains, tiny_retriever
 from clplat.testing.towers import features as drawn
 
 
@@ -26,6 +29,28 @@ def attached(**options: Any) -> PseudoWord:
     with seeded(0, "composer"):
         composer.attach(Towers(tiny_backbone()))
     return composer
+
+
+#: Each way to make words, small.
+MAPPERS: dict[str, dict[str, Any]] = {
+    "mlp": {"supplement": 0.5},
+    "transformer": {"words": 2, "depth": 1},
+    "vocabulary": {},
+    "intent": {"depth": 1},
+    "attributes": {"words": 2, "depth": 1, "template": "* with * but"},
+    "neighbours": {"words": 3, "template": "a * that"},
+    "inversion": {"steps": 2},
+}
+
+
+@pytest.mark.parametrize("mapper", MAPPERS)
+class TestPseudoWord(ComposerContract):
+    @pytest.fixture(autouse=True)
+    def _mapper(self, mapper: str) -> None:
+        self.mapper = mapper
+
+    def make(self) -> PseudoWord:
+        return PseudoWord(mapper=self.mapper, **{"hidden": 8, "inversion": 1.0, **MAPPERS[self.mapper]})
 
 
 def test_the_sentence_reads_like_words() -> None:
@@ -38,6 +63,31 @@ def test_the_sentence_reads_like_words() -> None:
     torch.testing.assert_close(found, backbone.text(said).pooled, atol=1e-5, rtol=1e-5)
     alone = backbone.text(backbone.tokenize(["a photo of cat"])).pooled
     torch.testing.assert_close(template.alone(word), alone, atol=1e-5, rtol=1e-5)
+
+
+def test_sentences_are_read_with_words_at_any_place() -> None:
+    backbone = tiny_backbone()
+    reader, cat = Sentences(Towers(backbone)), backbone.embed_text(backbone.tokenize(["cat dog"]))[:, 1:3]
+    said = ["a cat dog on cat dog", "cat dog", "runs"]
+    found = reader(["a * on *", "*", "runs"], cat.expand(3, -1, -1))
+    torch.testing.assert_close(found, backbone.text(backbone.tokenize(said)).pooled, atol=1e-5, rtol=1e-5)
+    present = torch.tensor([[True, False], [False, True], [True, True]])
+    said = ["a cat on cat", "dog", "one two three four five six seven eight nine cat"]
+    long = "one two three four five six seven eight nine * ten"
+    found = reader(["a * on *", "*", long], cat.expand(3, -1, -1), present)
+    torch.testing.assert_close(found, backbone.text(backbone.tokenize(said)).pooled, atol=1e-5, rtol=1e-5)
+
+
+def test_words_that_are_not_there_leave_no_gap() -> None:
+    backbone = tiny_backbone()
+    word = backbone.embed_text(backbone.tokenize(["cat"]))[:, 1:2].expand(2, 4, -1)
+    template = Template(Towers(backbone), "a * with * but", (1, 3))
+    present = torch.tensor([[True, False, True, False], [True, True, True, True]])
+    found = template.with_text(word, backbone.tokenize(["is red", "runs"]), present)
+    said = backbone.tokenize(["a cat with cat but is red", "a cat with cat cat cat but runs"])
+    torch.testing.assert_close(found, backbone.text(said).pooled, atol=1e-5, rtol=1e-5)
+    alone = backbone.text(backbone.tokenize(["a cat with cat", "a cat with cat cat cat"])).pooled
+    torch.testing.assert_close(template.alone(word, present), alone, atol=1e-5, rtol=1e-5)
 
 
 def test_a_long_text_loses_words_but_never_its_end() -> None:
@@ -67,6 +117,22 @@ def test_contrastive_loss_by_hand() -> None:
     np.testing.assert_allclose(float(found), (twice + other) / 2, rtol=1e-9)
 
 
+def test_the_joint_contrast_has_negatives_on_both_sides() -> None:
+    """As the loop over all 2 B rows that SEARLE, RTD and FTI4CIR take from PALAVRA."""
+    draw = torch.Generator().manual_seed(0)
+    left, right = torch.randn(3, 4, generator=draw).double(), torch.randn(3, 4, generator=draw).double()
+    rows = normalize(torch.cat([left, right]), dim=1).numpy()
+    each = np.exp(rows @ rows.T / 0.25)
+    expected = [-np.log(each[i, (i + 3) % 6] / (each[i].sum() - each[i, i])) for i in range(6)]
+    np.testing.assert_allclose(float(joint_nce(left, right, list("abc"), 4.0)), np.mean(expected), rtol=1e-9)
+    twins = np.array([0, 0, 1, 0, 0, 1])  # the first two are one picture
+    expected = []
+    for i in range(6):
+        others = [j for j in range(6) if j == (i + 3) % 6 or twins[j] != twins[i]]
+        expected.append(-np.log(each[i, (i + 3) % 6] / each[i, others].sum()))
+    np.testing.assert_allclose(float(joint_nce(left, right, list("aab"), 4.0)), np.mean(expected), rtol=1e-9)
+
+
 def test_pic2words_objective_is_that_of_the_pictures_and_their_words() -> None:
     model = tiny_retriever(composer=attached(inversion=2.0)).train()
     batch = tiny_collate()(tiny_domains()[0].train[:6])
@@ -93,9 +159,9 @@ def test_searles_objective_pulls_the_map_to_the_inverted_words() -> None:
     model = tiny_retriever(composer=attached(distil=1.0, steps=2)).train()
     batch = tiny_collate()(tiny_domains()[0].train[:6])
     outputs = model(batch)
-    vectors = model.composer._seen[1].flatten(1)
+    vectors = model.composer._seen[1].vectors.flatten(1)
     goal = model.composer._inverted(batch.pictures.names[:6], model.backbone.image(batch.reference).pooled)
-    expected = symmetric_nce(vectors, goal.flatten(1), batch.pictures.names[:6], 4.0)
+    expected = joint_nce(vectors, goal.flatten(1), batch.pictures.names[:6], 4.0)
     torch.testing.assert_close(outputs.terms["distil"], expected)
     outputs.terms["distil"].backward()
     assert all(p.grad is not None and bool(p.grad.any()) for p in model.composer.phi.parameters())
@@ -127,3 +193,34 @@ def test_a_sentence_that_leaves_no_room_is_refused() -> None:
         attached(template="a very long sentence of many words about * that says")
     with pytest.raises(ValueError, match="must have one"):
         PseudoWord(template="a photo")
+
+
+def test_what_does_not_go_together_is_refused() -> None:
+    with pytest.raises(ValueError, match="makes 3 words, not 1"):
+        PseudoWord(mapper="neighbours")
+    with pytest.raises(ValueError, match=r"tasks.language needs a mapper of mlp"):
+        PseudoWord(mapper="intent", tasks=Tasks(language=1.0))
+    with pytest.raises(ValueError, match="two \\* for the subject"):
+        PseudoWord(mapper="attributes")
+    model = tiny_retriever(composer=attached(tasks=Tasks(told=1.0))).train()
+    with pytest.raises(UserError, match="--transform captions_beside"):
+        model(tiny_collate()(tiny_domains()[0].train[:3]))
+
+
+def test_captions_train_the_map_as_long_as_it_is_trained_and_triplets_the_text_tower() -> None:
+    tasks = Tasks(language=1.0, triplets=2.0, told=1.0, phrases=0.5, noise=0.1, orthogonal=1.0)
+    model = tiny_retriever(composer=attached(tasks=tasks, words=2)).train()
+    collate = copy(tiny_collate())
+    collate.transform = CaptionsBeside()
+    batch = collate(tiny_domains()[0].train[:4])
+    terms = model(batch).terms
+    assert set(terms) == {"language", "triplets", "told", "phrases", "orthogonal"}
+    phi = list(model.composer.phi.parameters())
+    for name in ("language", "told", "phrases", "orthogonal"):
+        assert all(bool(g.any()) for g in torch.autograd.grad(terms[name], phi, retain_graph=True)), name
+    assert not terms["triplets"].requires_grad, "the text tower is frozen here"
+    model.composer.requires_grad_(False)
+    learnt = model.backbone.model.transformer.resblocks[0].mlp.c_fc.weight.requires_grad_()
+    terms = model(batch).terms
+    assert set(terms) == {"triplets", "told"}
+    assert bool(torch.autograd.grad(terms["triplets"], learnt)[0].any())
