@@ -16,11 +16,15 @@ from clplat.parts.composers.image_only import ImageOnly as ImageOnly
 from clplat.parts.composers.intersection import Intersection as Intersection
 from clplat.parts.composers.key_value import KeyValue as KeyValue
 from clplat.parts.composers.magic_lens import MagicLens as MagicLens
+from clplat.parts.composers.multi_level import MultiLevel as MultiLevel
 from clplat.parts.composers.pseudo_word import PseudoWord as PseudoWord
 from clplat.parts.composers.rewritten import Rewritten as Rewritten
+from clplat.parts.composers.semantic_shift import SemanticShift as SemanticShift
+from clplat.parts.composers.sentence_prompt import SentencePrompt as SentencePrompt
 from clplat.parts.composers.set_pooling import SetPooling as SetPooling
 from clplat.parts.composers.slerp import Slerp as Slerp
 from clplat.parts.composers.sum import Sum as Sum
+from clplat.parts.composers.target_guided import TargetGuided as TargetGuided
 from clplat.parts.composers.text_only import TextOnly as TextOnly
 from clplat.parts.composers.two_way import TwoWay as TwoWay
 from clplat.parts.composers.whitened import Whitened as Whitened
