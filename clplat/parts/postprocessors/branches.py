@@ -11,9 +11,8 @@ from torch.nn.functional import normalize
 
 from clplat.config.space import Float, Int
 from clplat.data.records import Query
-from clplat.data.text_table import TextTable
-from clplat.errors import UserError
 from clplat.mechanisms.prompted import fused_by_certainty
+from clplat.mechanisms.text_space import TextSpace
 from clplat.parts.postprocessors._base import PostProcessor, Shortlist
 
 __all__ = ["ASKERS", "Branches"]
@@ -82,7 +81,13 @@ class Branches(PostProcessor):
             raise ValueError(
                 f"ask takes {', '.join(ASKERS)}, fuse mean or certainty, not {list(ask)} and '{fuse}'"
             )
-        found, memory = _read(texts) if texts else (descriptions or {}, captions)
+        #: The table, where there is one; results name it.
+        self.space = TextSpace(texts) if texts else None
+        found, memory = descriptions or {}, captions
+        if self.space is not None and self.space.table is not None:
+            rows = self.space.table.rows
+            found = {text: told for (picture, text), told in rows.items() if not picture}
+            memory = [one for (_, text), told in rows.items() if not text for one in told]
         if ("described" in ask and not found) or ("captions" in ask and not memory):
             raise ValueError("the asker 'described' needs descriptions, and 'captions' needs captions")
         self.shortlist, self.ask, self.fuse, self.scale = shortlist, ask, fuse, scale
@@ -141,16 +146,6 @@ class Branches(PostProcessor):
         asks = torch.where(shown.isnan(), found.embedded, shown)
         best = (asks @ memory.T).topk(min(self.nearest, len(memory)), dim=1).indices
         return normalize(memory[best].mean(1), dim=1)
-
-
-def _read(path: str) -> tuple[Mapping[str, Sequence[str]], Sequence[str]]:
-    """Descriptions and captions of a table."""
-    try:
-        rows = TextTable.read(path).rows
-    except UserError as error:
-        raise ValueError(str(error)) from error
-    told = {text: texts for (picture, text), texts in rows.items() if not picture}
-    return told, [one for (_, text), texts in rows.items() if not text for one in texts]
 
 
 def _means(told: Sequence[Sequence[str]], found: Shortlist) -> list[Tensor]:
