@@ -12,69 +12,23 @@ Run the same command again after a stop, or when systems have landed: what is co
 configuration and parts, is not run again. A system that fails is a line that says so. An hour and a half on
 two idle cores for both streams. `--publish` writes results/ledger/, figures and docs/ledger.md from it;
 `--page` writes docs/ledger.md alone, from results/ledger/ and sweeps/ledger/reasons.yaml. `--rates` measures
-which learning rates suit low ranks, prompts and layers (`sweeps/ledger/study.py`, eight minutes of one core).
+which learning rates suit what is trained on a stream (`sweeps/ledger/study.py`, ten minutes of a core each).
 """
 
 from __future__ import annotations
 
-import argparse
 import sys
-from collections.abc import Iterator, Sequence
-from pathlib import Path
+from collections.abc import Sequence
 
-from clplat.config.recipes import recipe
 from clplat.errors import UserError
-from clplat.sweep.layout import permuted
 from sweeps.ledger import study
-from sweeps.ledger.jobs import Job, Stream, jobs_of, laid_out, state_of
 from sweeps.ledger.page import ROOT, publish, write_page
 from sweeps.ledger.rows import entry_of
+from sweeps.ledger.running import chosen_streams, options_of_a_run, run_left
+from sweeps.ledger.streams import STREAMS
 from sweeps.ledger.systems import System, systems
-from sweeps.ledger.workers import work_through
 
 SEEDS = (0, 1, 2)
-ORDERS = 2
-#: Seconds after which a run is given up; the longest needs a tenth of it.
-LIMIT = 1800.0
-
-
-def _orders(names: Sequence[str]) -> list[list[str]]:
-    return [order or list(names) for order in permuted(names, ORDERS)]
-
-
-STREAMS = (
-    Stream(
-        "catalogue",
-        "three drawn domains of the catalogue, 192 training triplets each; the shipped CLIP `clplat-tiny`",
-        {
-            "scenario": {"name": "catalogue", "domains": 3, "train": 192, "queries": 100, "gallery": 120},
-            "train": {"epochs": 3},
-        },
-        _orders(["dress-studio", "top-sketch", "shoe-textured"]),
-    ),
-    Stream(
-        "products",
-        "photographs of a shop, three domains with 192 training triplets each in one gallery of 300; a small "
-        "CLIP that has seen the training products with their captions and no query; of a tower that is "
-        "trained as a whole its last two blocks",
-        {
-            "backbone": "local-dir:models/products",
-            "scenario": {
-                **recipe("products").config["scenario"],
-                "order": ["Topwear", "Shoes", "Watches"],
-                "train": 192,
-                "queries": 100,
-                "gallery": 300,
-                "negatives": 0,
-            },
-            "adapter": {"name": "full", "last": 2},
-            "sampler": "shuffled",
-            "train": {"epochs": 3, "lr": 1e-3},
-        },
-        _orders(["Topwear", "Shoes", "Watches"]),
-        {"domains": "all"},  # which share one gallery
-    ),
-)
 
 
 def chosen(names: str) -> list[System]:
@@ -87,29 +41,9 @@ def chosen(names: str) -> list[System]:
     return [one for one in systems() if not wanted or one.kind == "baseline" or one.name in needed]
 
 
-def left(
-    streams: Sequence[Stream], measured: Sequence[System], out: Path, seeds: Sequence[int] = SEEDS
-) -> Iterator[Job]:
-    """The jobs that are not complete: stream by stream, and there seed by seed."""
-    for stream in streams:
-        jobs = []
-        for system in measured:
-            try:
-                layout, finals = laid_out(stream, system, seeds)
-                jobs.append(jobs_of(layout, finals, out / stream.name))
-            except UserError as error:
-                print(f"{stream.name} {system.name} cannot be laid out: {error}", flush=True)
-        for replicate in zip(*jobs, strict=True):
-            yield from (job for job in replicate if state_of(job)["state"] != "complete")
-
-
 def main(words: Sequence[str] | None = None) -> int:
     """Run what is missing, or publish what is there."""
-    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
-    parser.add_argument("--out", type=Path, default=Path("runs/every-system"), help="folder of the runs")
-    parser.add_argument("--workers", type=int, default=2, help="processes of one thread each")
-    parser.add_argument("--streams", default="", help="by comma; all unless given")
-    parser.add_argument("--systems", default="", help="by comma, beside the baselines; all unless given")
+    parser = options_of_a_run(__doc__ or "", "runs/every-system")
     parser.add_argument(
         "--publish", action="store_true", help="write results/ledger/, figures and docs/ledger.md"
     )
@@ -119,29 +53,24 @@ def main(words: Sequence[str] | None = None) -> int:
     if options.page:
         write_page()
         return 0
-    streams = [one for one in STREAMS if not options.streams or one.name in options.streams.split(",")]
+    streams = chosen_streams(STREAMS, options.streams)
     try:
         if options.rates:
-            _run([study.held_out(STREAMS[0])], study.tried(), options, study.SEEDS)
-            study.write_study(STREAMS[0], options.out, ROOT)
+            for one in streams:
+                run_left(
+                    [study.held_out(one)], study.tried(one.name), options.out, study.SEEDS, options.workers
+                )
+                study.write_study(one, options.out, ROOT)
             return 0
         measured = chosen(options.systems)
         if options.publish:
             publish([entry_of(one, measured, SEEDS, options.out) for one in streams])
         else:
-            _run(streams, measured, options, SEEDS)
+            run_left(streams, measured, options.out, SEEDS, options.workers)
     except UserError as error:
         print(f"every_system: {error}", file=sys.stderr)
         return 2
     return 0
-
-
-def _run(
-    streams: Sequence[Stream], measured: Sequence[System], options: argparse.Namespace, seeds: Sequence[int]
-) -> None:
-    jobs = list(left(streams, measured, options.out, seeds))
-    print(f"{len(measured)} systems, {len(jobs)} runs to do", flush=True)
-    work_through(jobs, options.workers, LIMIT, lambda line: print(line, flush=True))
 
 
 if __name__ == "__main__":

@@ -100,11 +100,23 @@ class Decoder(nn.Module):
         self.layers = nn.ModuleList(CrossLayer(width, heads, dropout) for _ in range(depth))
         self.out = nn.Sequential(nn.LayerNorm(width), nn.Linear(width, asks))
 
-    def forward(self, queries: Tensor, members: Tensor, absent: Tensor | None = None) -> Tensor:
-        """As above; ``absent`` (B, M) marks queries that are none, and that no other one sees."""
+    def forward(
+        self,
+        queries: Tensor,
+        members: Tensor,
+        absent: Tensor | None = None,
+        *,
+        missing: Tensor | None = None,
+    ) -> Tensor:
+        """As above.
+
+        Args:
+            absent: (B, M), queries that are none, and that no other one sees; missing: (B, N), members that
+                are none.
+        """
         x, held = self.asked(queries), self.held(members)
         for layer in self.layers:
-            x = layer(x, held, absent)
+            x = layer(x, held, absent, missing)
         found: Tensor = self.out(x)
         return found
 

@@ -6,6 +6,7 @@ embedding; of a classifier it is its last linear layer.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -18,7 +19,7 @@ from clplat.mechanisms.memory.descriptions import Describes, last_linear
 from clplat.models.features import POOLED, ImageFeatures, TextFeatures
 from clplat.models.outputs import Outputs, as_outputs
 
-__all__ = ["NO_PART", "late_features", "late_loss", "late_part"]
+__all__ = ["NO_PART", "late_features", "late_loss", "late_part", "of_one_length"]
 
 #: Said of embeddings that no composer has made.
 NO_PART = (
@@ -80,21 +81,52 @@ def late_features(learner: Describes, data: Any, batch_size: int = 64) -> dict[s
     return {name: torch.cat(rows) for name, rows in found.items()}
 
 
-def late_loss(model: nn.Module, rows: Tensor, names: list[str]) -> Tensor:
+def late_loss(
+    model: nn.Module,
+    rows: Tensor,
+    names: list[str],
+    *,
+    temperature: float | None = None,
+    blocks: Sequence[Sequence[int]] = (),
+) -> Tensor:
     """The loss of generated rows: InfoNCE of queries and targets, or the cross-entropy of classes.
 
     Args:
         model: as in `late_features`.
         rows: as there; of a retriever all of one experience.
         names: of what each row was generated for, a number for a class.
+        temperature: of logits that are brought to one length first; None leaves them as they are.
+        blocks: classes that were met together, for that length.
     """
     part = late_part(model)
     device = next(model.parameters()).device
     rows = rows.to(device)
     if isinstance(part, nn.Linear):
-        return F.cross_entropy(part(rows), torch.tensor([int(name) for name in names], device=device))
-    image, text, target = rows.chunk(3, dim=1)
-    query = part(ImageFeatures(pooled=image), TextFeatures(pooled=text))
-    scale = model.towers.scale.detach()  # type: ignore[union-attr, operator]
-    outputs = Outputs(F.normalize(query, dim=-1), F.normalize(target, dim=-1), scale)
-    return F.cross_entropy(outputs.scores(scale=scale), torch.arange(len(rows), device=device))
+        logits, meant = part(rows), torch.tensor([int(name) for name in names], device=device)
+    else:
+        image, text, target = rows.chunk(3, dim=1)
+        query = part(ImageFeatures(pooled=image), TextFeatures(pooled=text))
+        scale = model.towers.scale.detach()  # type: ignore[union-attr, operator]
+        outputs = Outputs(F.normalize(query, dim=-1), F.normalize(target, dim=-1), scale)
+        logits, meant = outputs.scores(scale=scale), torch.arange(len(rows), device=device)
+    if temperature is not None:
+        logits = of_one_length(logits, blocks) / temperature
+    return F.cross_entropy(logits, meant)
+
+
+def of_one_length(logits: Tensor, blocks: Sequence[Sequence[int]] = ()) -> Tensor:
+    """Logits (N, K) divided by the length of each row, so that a loss cannot fall by longer ones.
+
+    Args:
+        blocks: columns that belong together; then by the mean of the lengths within each.
+
+    References:
+        Zhang et al. 2023 (SLCA), arXiv 2303.05118, equation 9.
+
+    Example:
+        >>> of_one_length(torch.tensor([[3.0, 4.0, 5.0]]), [[0, 1], [2]]).tolist()
+        [[0.6000000238418579, 0.800000011920929, 1.0]]
+    """
+    parts = [logits[:, list(block)] for block in blocks] or [logits]
+    length = torch.stack([part.norm(dim=1, keepdim=True) for part in parts]).mean(0)
+    return logits / (length + 1e-7)

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from itertools import chain
 
 import torch
 
-from clplat.data.records import Example
 from clplat.errors import UserError
 from clplat.runs.assembly import Assembly
+from clplat.runs.evenly import evenly
 
 __all__ = ["fit_composer"]
 
@@ -28,7 +27,7 @@ def fit_composer(parts: Assembly, version: int, limit: int) -> None:
     if not seen or not retriever.composer.fits:
         return
     share = max(1, limit // len(seen))
-    examples = list(chain.from_iterable(_some(domain.train, share) for domain in seen))
+    examples = list(chain.from_iterable(evenly(domain.train, share) for domain in seen))
     rows = [
         (one.query.picture, one.query.text, one.target.picture)
         for one in examples
@@ -49,8 +48,3 @@ def fit_composer(parts: Assembly, version: int, limit: int) -> None:
     device = retriever.backbone.logit_scale.device
     with torch.no_grad():
         retriever.composer.fit(*(tensor.to(device) for tensor in found))
-
-
-def _some(examples: Sequence[Example], count: int) -> list[Example]:
-    step = max(1.0, len(examples) / count)
-    return [examples[int(i * step)] for i in range(min(count, len(examples)))]

@@ -12,6 +12,7 @@ from torch import Tensor
 from clplat.data.lazy import LazyExamples
 from clplat.data.records import Domain, Example, Item, Picture
 from clplat.errors import UserError
+from clplat.runs.evenly import evenly
 
 __all__ = ["Anchors", "Taught", "VersionPairs"]
 
@@ -40,7 +41,7 @@ class Anchors:
         """At most ``limit`` of each, but one of every domain."""
         found, share = cls([], [], [], [], [], [domain.name for domain in seen]), max(1, limit // len(seen))
         for domain in seen:
-            train, chosen = domain.train, _spread(domain.anchors, share)
+            train, chosen = domain.train, evenly(domain.anchors, share)
             found.pictures += chosen
             found.domains += [domain.name] * len(chosen)
             if isinstance(train, LazyExamples):
@@ -52,8 +53,8 @@ class Anchors:
                 said = list(dict.fromkeys(text for text in texts if text))
                 asked = [e.query for e in train if e.query.picture is not None and e.query.text]
             found.labels += [shown.get(picture.key, "") for picture in chosen]
-            found.texts += _spread(said, share)
-            found.queries += _spread(asked, share)
+            found.texts += evenly(said, share)
+            found.queries += evenly(asked, share)
         return found
 
     def embedded(self, what: str, embed: Any, encoder: Any) -> Tensor:
@@ -92,7 +93,7 @@ class Taught:
             UserError: there is no training data.
         """
         share = max(1, limit // len(seen))
-        chosen: list[Example] = [one for domain in seen for one in _spread(domain.train, share)]
+        chosen: list[Example] = [one for domain in seen for one in evenly(domain.train, share)]
         if not chosen:
             raise UserError("a post-processor that learns needs training examples, and the domains have none")
         return cls(
@@ -147,7 +148,3 @@ class VersionPairs:
         if what not in self._then:
             raise UserError(f"nothing is kept of the old {what}: a projection names them in `reads`")
         return self._anchors.embedded(what, self._embed, self._encoder), self._then[what]
-
-
-def _spread(entries: Sequence[T], share: int) -> list[T]:
-    return list(entries[:: max(1, len(entries) // share)][:share])

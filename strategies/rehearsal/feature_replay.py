@@ -51,6 +51,8 @@ class FeatureReplay(Strategy):
         drift: how far around a mean examples count for its drift, in spreads of their features; None: means
             stay where they were. Keeps the weights of before a domain.
         seed: of all draws; by default the experiment's.
+        temperature: of generated rows' logits, which are then divided by their length, or of a classifier by
+            the mean of their lengths over the classes of each experience; None leaves them as they are.
 
     References:
         Zhang et al. 2023 (SLCA), arXiv 2303.05118; Wang et al. 2023 (SHIP), Improving Zero-Shot
@@ -89,6 +91,7 @@ class FeatureReplay(Strategy):
         slow: float = 1.0,
         drift: Annotated[float | None, Float(0.05, 3.0, log=True)] = None,
         seed: int | None = None,
+        temperature: Annotated[float | None, Float(0.02, 1.0, log=True)] = None,
     ) -> None:
         if not (weight >= 0 and rank >= 0 and fitting >= 0 and steps >= 0 and rate > 0 and slow >= 0):
             raise ValueError(
@@ -99,7 +102,10 @@ class FeatureReplay(Strategy):
         self.weight, self.rank, self.fitting, self.steps = weight, rank, fitting, steps
         if drift is not None and not drift > 0:
             raise ValueError(f"drift must be above 0, not {drift}")
+        if temperature is not None and not temperature > 0:
+            raise ValueError(f"temperature must be above 0, not {temperature}")
         self.rate, self.slow, self.drift, self.seed = rate, slow, drift, seed
+        self.temperature = temperature
         vars(self)["terms"] = ("features",) if when == "beside" else ()
         self._fitted: dict[str, Fitted] = {}
         self._before = Teacher(which="previous")
@@ -128,7 +134,8 @@ class FeatureReplay(Strategy):
             draw = generator(self.seed or 0, "generator", number, name)
             vae = self.generator == "vae"
             key = f"class {name}" if name else f"experience {number}"
-            self._fitted[key] = fit_vae(rows, draw, self.fitting) if vae else fit_gaussian(rows, self.rank)
+            fitted = fit_vae(rows, draw, self.fitting) if vae else fit_gaussian(rows, self.rank)
+            self._fitted[key] = fitted | {"experience": torch.tensor(number)}
         if self.when == "after":
             self._align(learner)
 
@@ -170,4 +177,17 @@ class FeatureReplay(Strategy):
             for i in sorted({*chosen})
         ]
         with seeded(self.seed or 0, "features", *place):  # dropout
-            return late_loss(learner.model, torch.cat(rows), [names[i][6:] for i in sorted(chosen)])
+            return late_loss(
+                learner.model,
+                torch.cat(rows),
+                [names[i][6:] for i in sorted(chosen)],
+                temperature=self.temperature,
+                blocks=self._met_together() if classes else (),
+            )
+
+    def _met_together(self) -> list[list[int]]:
+        """Classes by the last experience that had them."""
+        found: dict[int, list[int]] = {}
+        for name, fitted in self._fitted.items():
+            found.setdefault(int(fitted.get("experience", 0)), []).append(int(name[6:]))
+        return [*found.values()]

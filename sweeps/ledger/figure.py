@@ -11,7 +11,7 @@ from clplat.files import write_atomically
 from clplat.plots.canvas import INK, SOFT, panels
 from clplat.plots.colours import domain_colour, strategy_colour
 
-__all__ = ["draw"]
+__all__ = ["draw", "save"]
 
 _ROW, _DPI = 0.17, 110
 _ROOM = 4.0  # points beside the outermost mean; longer intervals are cut
@@ -19,8 +19,6 @@ _ROOM = 4.0  # points beside the outermost mean; longer intervals are cut
 
 def draw(entry: Mapping[str, Any], path: Path) -> None:
     """Write the figure of an entry as a small PNG."""
-    from PIL import Image
-
     every = {row["system"]: row["score"] for row in entry["rows"] if "score" in row}
     rows = [row for row in entry["rows"] if row["system"] in every and row["kind"] != "twin"]
     rows.sort(key=lambda row: row["score"]["mean"])
@@ -52,6 +50,13 @@ def draw(entry: Mapping[str, Any], path: Path) -> None:
         for i, name in enumerate(families)
     ]
     figure.legend(handles=handles, loc="outside lower center", ncols=4, frameon=False, fontsize=8.5)
+    save(figure, path)
+
+
+def save(figure: Any, path: Path) -> None:
+    """Write a figure as a PNG of few colours, small enough to be committed again and again."""
+    from PIL import Image
+
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png", dpi=_DPI)
     picture = (

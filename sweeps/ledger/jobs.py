@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import time
 import traceback
@@ -19,6 +20,7 @@ from clplat.runs.run_folder import CONFIG, RESULT
 from clplat.sweep import Sweep
 from clplat.sweep.layout import FinalRun, Layout
 from sweeps.ledger.fingerprints import fingerprint
+from sweeps.ledger.rates import Kind
 from sweeps.ledger.systems import System
 
 __all__ = ["Job", "Stream", "jobs_of", "laid_out", "perform", "state_of"]
@@ -34,6 +36,7 @@ class Stream:
         base: raw configuration of every run.
         orders: of its domains.
         strategy: options of every strategy that has them.
+        rates: learning rate of each kind of what is trained, for systems that name none.
     """
 
     name: str
@@ -41,6 +44,7 @@ class Stream:
     base: Mapping[str, Any]
     orders: Sequence[Sequence[str]]
     strategy: Mapping[str, Any] = field(default_factory=dict)
+    rates: Mapping[Kind, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -71,7 +75,9 @@ def laid_out(stream: Stream, system: System, seeds: Sequence[int]) -> tuple[Layo
         UserError: a wrong name or value in its configuration.
     """
     own = _options(stream.strategy, resolve(merge(stream.base, system.raw)).as_dict()["strategy"])
-    raw = merge(system.raw, {"strategy": own} if own else {})
+    rate = stream.rates.get(system.trains)
+    raw = merge({"train": {"lr": rate}} if rate else {}, system.raw)
+    raw = merge(raw, {"strategy": own} if own else {})
     layout = Layout(
         Sweep(base=stream.base, methods={system.name: raw}, controls=(), seeds=seeds, orders=stream.orders)
     )
@@ -119,7 +125,8 @@ def perform(job: Job) -> None:
     try:
         run(job.config, job.folder)
     except UserError as error:
-        record |= {"state": "failed", "why": str(error)}
+        why = str(error).replace(f"{job.folder}{os.sep}", "")  # a page says it, which names no folders
+        record |= {"state": "failed", "why": why}
     except Exception as error:  # a defect of one system must not take the others with it
         last = traceback.extract_tb(error.__traceback__)[-1]
         why = f"{type(error).__name__}: {error} ({Path(last.filename).name}, line {last.lineno})"

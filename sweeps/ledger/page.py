@@ -11,7 +11,7 @@ from clplat.files import read_json, write_json, write_text
 from clplat.tables.text import markdown, mean_text
 from sweeps.ledger.figure import draw
 from sweeps.ledger.reasons import read_reasons
-from sweeps.ledger.study import read_study, section
+from sweeps.ledger.study import read_studies, section
 
 __all__ = ["ROOT", "page", "publish", "read_entries", "table", "write_page"]
 
@@ -40,8 +40,8 @@ in `sweeps/ledger/systems.py`, `twins.py` and `rates.py`.
   trains nothing: `frozen`. Twins, `naive, as NAME`, stand against `naive` as the baselines do.
   **difference**: final minus that of the twin, points, paired by seed, order and query; a star where its 95 %
   interval leaves 0 out, not corrected for the number of systems: of a hundred equal ones five have it.
-- **rate**: learning rate, one for each kind of what is trained ([below](#learning-rates)), that a row shares
-  with its twin; a recipe that names one keeps it.
+- **rate**: learning rate, one for each kind of what is trained ([below](#learning-rates)) on a stream, that a
+  row shares with its twin; a recipe that names one keeps it.
 - **trained**: most numbers trained at once; **kept**: exemplars and state beside the model, in bytes.
 - **passes**: floating-point operations of a step, of those of the twin, mean over the stream: a batch forward
   and backward is 1, a further forward pass about a third. What comes out of the feature store costs nothing.
@@ -75,7 +75,7 @@ def page(entries: Sequence[Mapping[str, Any]]) -> str:
     """The page in Markdown."""
     sections = [_section(entry) for entry in entries]
     return (
-        "\n".join([TEXT, *("\n".join(lines) for lines in [*sections, section(read_study(ROOT))])]).rstrip()
+        "\n".join([TEXT, *("\n".join(lines) for lines in [*sections, section(read_studies(ROOT))])]).rstrip()
         + "\n"
     )
 
@@ -161,12 +161,15 @@ def _lower(rows: Sequence[Mapping[str, Any]]) -> list[str]:
     found.sort(key=lambda row: row["difference"]["mean"])
     reasons = read_reasons()
     known = [f"- {_below(row)}: {reasons[row['system']]}" for row in found if row["system"] in reasons]
-    rest = [_below(row) for row in found if row["system"] not in reasons]
+    rest = [row for row in found if row["system"] not in reasons]
+    told = [_below(row) for row in rest if row["difference"]["high"] < 0]
+    same = [_below(row) for row in rest if row["difference"]["high"] >= 0]
     return [
         "**Below plain training of the same parts**, and why; a star where the interval leaves 0 out.",
         "",
         *known,
-        *([f"- Not known of: {', '.join(rest)}."] if rest else []),
+        *([f"- Not known of: {', '.join(told)}."] if told else []),
+        *([f"- Not told from it: {', '.join(same)}."] if same else []),
         *(["None is."] if not found else []),
         "",
     ]

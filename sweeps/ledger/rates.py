@@ -1,7 +1,7 @@
 """One learning rate for each kind of what is trained: what suits whole towers teaches a low rank nothing.
 
-Equal budget means the same triplets, epochs and batches. Rows of one kind, and what they are compared with,
-share a rate, which `sweeps.ledger.study` chose; a recipe that names a rate of its own keeps it.
+Equal budget means the same triplets, epochs and batches. Rows of one kind on a stream, and what they are
+compared with, share a rate, which `sweeps.ledger.study` chose; a recipe that names one of its own keeps it.
 """
 
 from __future__ import annotations
@@ -9,10 +9,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Literal
 
-from clplat.config.raw import merge
 from clplat.config.slots import options_of
 
-__all__ = ["KINDS", "RATES", "Kind", "kind_of", "name_in", "rated"]
+__all__ = ["KINDS", "RATES", "Kind", "kind_of", "name_in"]
 
 Kind = Literal["towers", "low rank", "prompts", "layers"]
 KINDS: dict[Kind, str] = {
@@ -21,8 +20,12 @@ KINDS: dict[Kind, str] = {
     "prompts": "prompts, on frozen towers",
     "layers": "composers, heads and readouts behind frozen towers",
 }
-#: That of the towers is what every run has that names none.
-RATES: dict[Kind, float] = {"towers": 1e-3, "low rank": 3e-3, "prompts": 3e-1, "layers": 1e-2}
+#: Stream -> kind -> rate. Products need less than drawn pictures: their model has seen their like. Of low
+#: ranks and prompts nothing was measured there: half an order less, as whole towers.
+RATES: dict[str, dict[Kind, float]] = {
+    "catalogue": {"towers": 1e-3, "low rank": 3e-3, "prompts": 3e-1, "layers": 1e-2},
+    "products": {"towers": 3e-4, "low rank": 1e-3, "prompts": 1e-1, "layers": 1e-3},
+}
 
 
 def kind_of(config: Mapping[str, Any]) -> Kind:
@@ -40,11 +43,6 @@ def kind_of(config: Mapping[str, Any]) -> Kind:
     if isinstance(part, Mapping) and part.get("last") == 0:
         return "layers"
     return "low rank" if {"adapter.r", "adapter.rank"} & options_of("adapter", name).keys() else "towers"
-
-
-def rated(config: Mapping[str, Any], kind: Kind) -> dict[str, Any]:
-    """A configuration with the learning rate of a kind, unless it has one or the kind's is the usual one."""
-    return merge({} if RATES[kind] == RATES["towers"] else {"train": {"lr": RATES[kind]}}, config)
 
 
 def name_in(config: Mapping[str, Any], slot: str) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import statistics
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,11 +11,11 @@ from typing import Any
 from clplat.documents.result import read_result
 from clplat.errors import UserError
 from clplat.evaluation.significance import Difference, paired_differences
+from clplat.measures import mean_of
 from clplat.provenance import library_versions
 from clplat.runs.run_folder import RESULT
 from clplat.sweep.rows import Row, row_of
 from sweeps.ledger.jobs import Stream, jobs_of, laid_out, state_of
-from sweeps.ledger.rates import RATES
 from sweeps.ledger.systems import System
 
 __all__ = ["entry_of"]
@@ -33,11 +33,19 @@ class _Measured:
     states: Sequence[Mapping[str, Any]]
 
 
-def entry_of(stream: Stream, systems: Sequence[System], seeds: Sequence[int], out: Path) -> dict[str, Any]:
+def entry_of(
+    stream: Stream,
+    systems: Sequence[System],
+    seeds: Sequence[int],
+    out: Path,
+    *,
+    more: Callable[[Mapping[str, Any]], Mapping[str, float | None]] | None = None,
+) -> dict[str, Any]:
     """The entry of a stream as plain data: what was run, and a row per system, also of those that failed.
 
     Args:
         out: folder of the runs; those that are missing or failed are counted in each row.
+        more: result -> further numbers of it, whose means stand under ``more`` in each row.
     """
     measured = {system.name: _measured(stream, system, seeds, out / stream.name) for system in systems}
     differences = _differences(measured)
@@ -52,8 +60,23 @@ def entry_of(stream: Stream, systems: Sequence[System], seeds: Sequence[int], ou
         "primary": protocol.get("primary", ""),
         "code": sorted({result["fingerprints"]["code"] for result in results}),
         "versions": library_versions(),
-        "rows": [_row(measured, name, differences.get(name), len(seeds)) for name in measured],
+        "rows": [
+            _row(measured, name, differences.get(name), len(seeds)) | _more(measured[name].results, more)
+            for name in measured
+        ],
     }
+
+
+def _more(
+    results: Sequence[Mapping[str, Any]],
+    of: Callable[[Mapping[str, Any]], Mapping[str, float | None]] | None,
+) -> dict[str, Any]:
+    """The means of further numbers; nothing where none are asked for or nothing has run."""
+    if of is None or not results:
+        return {}
+    found = [of(result) for result in results]
+    means = {name: mean_of(one[name] for one in found) for name in found[0]}
+    return {"more": {name: None if mean is None else round(mean, 4) for name, mean in means.items()}}
 
 
 def _measured(stream: Stream, system: System, seeds: Sequence[int], out: Path) -> _Measured:
@@ -105,7 +128,7 @@ def _row(
         "extra": list(system.extra),
         "same": list(system.same),
         "trains": system.trains,
-        "rate": system.raw.get("train", {}).get("lr", RATES["towers"]),
+        "rate": one.results[0]["config"]["train"]["lr"] if one.results else None,
         "against": system.against,
         "n": len(one.results),
         "failed": [state["why"] for state in one.states if state["state"] == "failed"],

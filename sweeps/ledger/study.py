@@ -1,9 +1,9 @@
-"""Which learning rate suits each kind of what is trained: plain training on the catalogue's held-out queries.
+"""Which learning rate suits each kind of what is trained: plain training on a stream's held-out queries.
 
     python sweeps/every_system.py --rates --out runs/every-system
 
-Its table is results/ledger/rates/catalogue.json, from which `sweeps.ledger.rates.RATES` is written by hand; a
-test holds them together.
+Its tables are results/ledger/rates/<stream>.json, from which `sweeps.ledger.rates.RATES` is written by hand;
+a test holds them together.
 """
 
 from __future__ import annotations
@@ -22,9 +22,9 @@ from sweeps.ledger.rates import KINDS, RATES, Kind, kind_of
 from sweeps.ledger.rows import entry_of
 from sweeps.ledger.systems import System
 
-__all__ = ["FILE", "SEEDS", "best", "held_out", "means", "read_study", "section", "tried", "write_study"]
+__all__ = ["SEEDS", "best", "held_out", "means", "read_studies", "section", "tried", "write_study"]
 
-FILE = Path("results") / "ledger" / "rates" / "catalogue.json"
+FOLDER = Path("results") / "ledger" / "rates"
 SEEDS = (0, 1)
 #: What stands for a kind, by name.
 PLAIN: dict[str, dict[str, Any]] = {
@@ -41,50 +41,62 @@ PLAIN: dict[str, dict[str, Any]] = {
 }
 #: Rates that are tried, half an order apart, with the best well inside. A domain has nine steps, in which
 #: prompts that are drawn must go a long way.
-TRIED: dict[Kind, tuple[float, ...]] = {
-    "towers": (3e-4, 1e-3, 3e-3),
-    "low rank": (1e-3, 3e-3, 1e-2, 3e-2),
-    "prompts": (1e-2, 3e-2, 1e-1, 3e-1, 1.0),
-    "layers": (1e-3, 3e-3, 1e-2, 3e-2),
+TRIED: dict[str, dict[Kind, tuple[float, ...]]] = {
+    "catalogue": {
+        "towers": (3e-4, 1e-3, 3e-3),
+        "low rank": (1e-3, 3e-3, 1e-2, 3e-2),
+        "prompts": (1e-2, 3e-2, 1e-1, 3e-1, 1.0),
+        "layers": (1e-3, 3e-3, 1e-2, 3e-2),
+    },
+    "products": {
+        "towers": (1e-4, 3e-4, 1e-3),
+        "low rank": (1e-3, 3e-3, 1e-2),
+        "layers": (3e-4, 1e-3, 3e-3, 1e-2),
+    },
 }
+#: Photographs cost three times as much: one part stands for a kind, and prompts have the catalogue's rate.
+STANDING = {"products": ("whole towers", "lora", "combiner")}
 
 
-def tried() -> list[System]:
+def tried(stream: str) -> list[System]:
     """A system for each part and rate."""
     return [
         System(f"{name} {rate:g}", "twin", merge(raw, {"strategy": "naive", "train": {"lr": rate}}))
         for name, raw in PLAIN.items()
-        for rate in TRIED[kind_of(raw)]
+        if name in STANDING.get(stream, PLAIN)
+        for rate in TRIED[stream][kind_of(raw)]
     ]
 
 
 def held_out(stream: Stream) -> Stream:
     """The same, measured on its validation queries."""
-    return replace(stream, name="rates", base=merge(stream.base, {"evaluation": {"split": "val"}}))
+    return replace(
+        stream, name=f"{stream.name}-rates", base=merge(stream.base, {"evaluation": {"split": "val"}})
+    )
 
 
 def write_study(stream: Stream, out: Path, root: Path) -> None:
-    """Write the table of the runs in ``out``: part -> rate -> its score in each seed."""
-    rows = entry_of(held_out(stream), tried(), SEEDS, out)["rows"]
-    scores = {row["system"]: row.get("score", {}) for row in rows}
-    table = {
-        name: {f"{rate:g}": round(scores[f"{name} {rate:g}"]["mean"], 2) for rate in TRIED[kind_of(raw)]}
-        for name, raw in PLAIN.items()
-    }
-    write_json(root / FILE, {"stream": stream.name, "seeds": list(SEEDS), "scores": table})
+    """Write the table of the runs in ``out``: part -> rate -> its mean score."""
+    rows = entry_of(held_out(stream), tried(stream.name), SEEDS, out)["rows"]
+    table: dict[str, dict[str, float]] = {}
+    for row in rows:
+        name, _, rate = row["system"].rpartition(" ")
+        table.setdefault(name, {})[rate] = round(row["score"]["mean"], 2)
+    write_json(root / FOLDER / f"{stream.name}.json", {"seeds": list(SEEDS), "scores": table})
 
 
-def read_study(root: Path) -> dict[str, Any]:
-    """The table that is committed."""
-    found: dict[str, Any] = read_json(root / FILE)
-    return found
+def read_studies(root: Path) -> dict[str, dict[str, Any]]:
+    """Stream -> its table, of those that are committed."""
+    return {path.stem: read_json(path) for path in sorted((root / FOLDER).glob("*.json"))}
 
 
 def means(study: Mapping[str, Any]) -> dict[Kind, dict[float, float]]:
     """Kind -> rate -> mean over the parts that stand for it."""
     found: dict[Kind, dict[float, float]] = {}
-    for kind in RATES:
-        parts = [study["scores"][name] for name, raw in PLAIN.items() if kind_of(raw) == kind]
+    for kind in KINDS:
+        parts = [scores for name, scores in study["scores"].items() if kind_of(PLAIN[name]) == kind]
+        if not parts:
+            continue
         found[kind] = {float(rate): statistics.fmean(part[rate] for part in parts) for rate in parts[0]}
     return found
 
@@ -94,28 +106,30 @@ def best(rates: Mapping[float, float]) -> float:
     return max(sorted(rates), key=rates.__getitem__)
 
 
-def section(study: Mapping[str, Any]) -> list[str]:
+def section(studies: Mapping[str, Mapping[str, Any]]) -> list[str]:
     """The lines of the ledger's page about learning rates."""
-    found = means(study)
-    columns = sorted({rate for rates in found.values() for rate in rates})
-    body = [
-        [f"**{kind}**: {KINDS[kind]}", f"{RATES[kind]:g}", *_values(rates, columns)]
-        for kind, rates in found.items()
-    ]
-    for name, rates in study["scores"].items():
-        body.append([name, "", *_values({float(rate): value for rate, value in rates.items()}, columns)])
-    return [
+    seeds = ", ".join(map(str, next(iter(studies.values()))["seeds"]))
+    lines = [
         "## Learning rates",
         "",
-        "What suits whole towers teaches low ranks and prompts little. Plain training of a few parts of each "
-        f"kind was measured on the validation queries of the {study['stream']}, seeds "
-        f"{', '.join(map(str, study['seeds']))}, one order each; the rate of the best mean, in the second "
-        "column, is that of all rows of the kind on both streams. `python sweeps/every_system.py --rates` "
-        "measures it again.",
-        "",
-        markdown(["what is trained", "rate", *(f"{rate:g}" for rate in columns)], body, 1),
+        "What suits whole towers teaches low ranks and prompts little, and photographs need less than drawn "
+        "pictures. Plain training of a few parts of each kind was measured on the validation queries of each "
+        f"stream, seeds {seeds}, one order each; the rate of the best mean, in the second column, is that of "
+        "all rows of the kind there. `python sweeps/every_system.py --rates` measures it again.",
         "",
     ]
+    for stream, study in studies.items():
+        found = means(study)
+        columns = sorted({rate for rates in found.values() for rate in rates})
+        body = [
+            [f"**{kind}**: {KINDS[kind]}", f"{RATES[stream][kind]:g}", *_values(rates, columns)]
+            for kind, rates in found.items()
+        ]
+        for name, rates in study["scores"].items():
+            body.append([name, "", *_values({float(rate): value for rate, value in rates.items()}, columns)])
+        head = ["what is trained", "rate", *(f"{rate:g}" for rate in columns)]
+        lines += [f"{stream.capitalize()}:", "", markdown(head, body, 1), ""]
+    return lines
 
 
 def _values(rates: Mapping[float, float], columns: Sequence[float]) -> list[str]:

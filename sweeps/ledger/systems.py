@@ -2,7 +2,7 @@
 
 Nothing is listed by hand. A recipe belongs here when its family is one of `FAMILIES`, or when its strategy is
 more than plain training; one that lands later joins by itself. `sweeps.ledger.twins` says what it is compared
-with, `sweeps.ledger.rates` at which learning rate.
+with, `sweeps.ledger.rates` at which learning rate on which stream.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from typing import Any
 from clplat.config.raw import merge
 from clplat.config.recipes import Recipe, recipes
 from clplat.config.resolve import resolve
-from sweeps.ledger.rates import Kind, kind_of, name_in, rated
+from sweeps.ledger.rates import Kind, kind_of, name_in
 from sweeps.ledger.twins import twin
 
 __all__ = ["BASELINES", "FAMILIES", "System", "about_streams", "extra_inputs", "systems"]
@@ -83,14 +83,14 @@ def systems() -> tuple[System, ...]:
     for one in filter(about_streams, recipes()):
         other = twin(one.config)
         kind = kind_of(other or one.config)
-        raw = rated(one.config, kind)
+        raw = dict(one.config)
         name = written.setdefault(_key(raw), one.name)
         if name != one.name:
             found[name] = replace(found[name], same=(*found[name].same, one.name))
             continue
         found[name] = System(name, "recipe", raw, "", one.family, tuple(extra_inputs(raw)), (), kind)
         if other is not None:
-            plain[name] = rated(other, kind)
+            plain[name] = other
     return tuple(_compared(found, plain).values())
 
 

@@ -22,7 +22,7 @@ from sweeps.ledger.page import ROOT, page, publish, read_entries
 from sweeps.ledger.rates import RATES, name_in
 from sweeps.ledger.reasons import read_reasons
 from sweeps.ledger.rows import entry_of
-from sweeps.ledger.study import best, means, read_study
+from sweeps.ledger.study import best, means, read_studies
 from sweeps.ledger.systems import BASELINES, FAMILIES, System, systems
 from sweeps.ledger.twins import twin
 
@@ -78,6 +78,7 @@ def test_what_a_strategy_brings_is_plainly_trained_in_its_twin() -> None:
         assert name_in(raw, "strategy") == "naive" and every[name].against != "naive", name
         assert name_in(raw, "adapter") not in ("none", "full") or name_in(raw, "prompt"), name
     assert brought["o_lora"]["adapter"]["lora_alpha"] == 32 and brought["o_lora"]["adapter"]["r"] == 8
+    assert brought["sd_lora"]["adapter"]["lora_alpha"] == 0.8 * 10, "its scale: the magnitude times r"
     assert brought["cl_lora"]["adapter"]["towers"] == "image"
     assert brought["clip_moe"]["adapter"]["experts"] == 4
     assert brought["coda_prompt"]["prompt"]["components"] == 10
@@ -99,12 +100,16 @@ def test_what_is_the_same_configuration_is_one_row() -> None:
 
 
 def test_rows_of_a_kind_share_the_rate_that_the_study_chose() -> None:
-    assert {kind: best(rates) for kind, rates in means(read_study(ROOT)).items()} == RATES
+    assert {stream.name: stream.rates for stream in every_system.STREAMS} == RATES
+    for stream, study in read_studies(ROOT).items():
+        found = {kind: best(rates) for kind, rates in means(study).items()}
+        assert found == {kind: RATES[stream][kind] for kind in found} and "towers" in found
+    assert {*means(read_studies(ROOT)["catalogue"])} == {*RATES["catalogue"]}
     every = {system.name: system for system in systems()}
     own = {one.name for one in recipes() if "lr" in one.config.get("train", {})}
     for system in systems():
-        rate = system.raw.get("train", {}).get("lr", RATES["towers"])
-        assert rate == RATES[system.trains] or own & {system.name, system.name.removeprefix("naive, as ")}
+        named = "lr" in system.raw.get("train", {})
+        assert named == bool(own & {system.name, system.name.removeprefix("naive, as ")}), system.name
         against = every.get(system.against, system)
         assert system.kind != "recipe" or against.trains == system.trains
     assert every["o_lora"].trains == every["moe_adapters"].trains == "low rank"
@@ -112,7 +117,6 @@ def test_rows_of_a_kind_share_the_rate_that_the_study_chose() -> None:
         every["l2p"].trains == "prompts" and every["linear_probe"].trains == every["ship"].trains == "layers"
     )
     assert every["clip_up_moe"].trains == every["sdc"].trains == "towers"
-    assert "train" not in every["er"].raw, "whole towers are trained at the rate of the stream"
 
 
 def test_further_inputs_are_named() -> None:
@@ -130,6 +134,10 @@ def test_both_streams_take_every_system(monkeypatch: pytest.MonkeyPatch) -> None
     config = layout.final_config(finals[1])
     assert config.option("strategy.domains") == "all" and config.option("adapter.last") == 2
     assert config.option("scenario.order") == products.orders[1] != products.orders[0]
+    assert config.option("train.lr") == RATES["products"]["towers"]
+    named = next(system for system in systems() if system.name == "clip_refine")
+    layout, finals = laid_out(catalogue, named, every_system.SEEDS)
+    assert layout.final_config(finals[0]).option("train.lr") == 1e-4, "a recipe keeps its own"
 
 
 # -- a small ledger ---------------------------------------------------------------------------
@@ -256,12 +264,21 @@ def test_reasons_are_sentences_about_systems_of_the_ledger() -> None:
 def test_a_reason_stands_beside_its_row(monkeypatch: pytest.MonkeyPatch) -> None:
     entry = read_entries()[0]
     below = [row for row in entry["rows"] if (row.get("difference") or {"mean": 0.0})["mean"] < 0]
-    one, other = [row["system"] for row in below if row["kind"] == "recipe"][:2]
+    one, other, third = [row["system"] for row in below if row["kind"] == "recipe"][:3]
+    ends = {other: -0.1, third: 0.1}
+    rows = [
+        {**row, "difference": {**row["difference"], "high": ends[row["system"]]}}
+        if row["system"] in ends
+        else row
+        for row in entry["rows"]
+    ]
     monkeypatch.setattr(ledger_page, "read_reasons", lambda: {one: "It keeps too much."})
-    text = page([entry])
+    text = page([{**entry, "rows": rows}])
     assert f"- `{one}` (" in text and "): It keeps too much.\n" in text
-    unknown = next(line for line in text.splitlines() if line.startswith("- Not known of: "))
-    assert f"`{other}`" in unknown and f"`{one}`" not in unknown
+    lines = {line.partition(": ")[0]: line for line in text.splitlines() if line.startswith("- Not ")}
+    unknown, untold = lines["- Not known of"], lines["- Not told from it"]
+    assert f"`{other}`" in unknown and f"`{one}`" not in unknown + untold, "the interval leaves 0 out"
+    assert f"`{third}`" in untold and f"`{third}`" not in unknown
 
 
 def test_a_wrong_name_is_told(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:

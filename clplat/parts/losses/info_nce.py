@@ -35,6 +35,7 @@ class InfoNCE(Loss):
         symmetric: average with the loss of the first B candidates as anchors over the B queries. Extra
             candidates are never anchors.
         multi: form for several positives.
+        own_side: queries of other answers are negatives of a query too.
 
     Reference:
         van den Oord et al., "Representation Learning with Contrastive Predictive Coding", arXiv:1807.03748;
@@ -52,6 +53,7 @@ class InfoNCE(Loss):
         temperature: Annotated[float | None, Float(0.01, 0.5, log=True)] = None,
         symmetric: bool = False,
         multi: Literal["mean", "sum"] = "mean",
+        own_side: bool = False,
     ) -> None:
         super().__init__()
         if temperature is not None and not temperature > 0:
@@ -61,12 +63,21 @@ class InfoNCE(Loss):
         self.temperature = temperature
         self.symmetric = symmetric
         self.multi = multi
+        self.own_side = own_side
 
     def forward(self, outputs: Outputs, batch: Batch, progress: Progress) -> Tensor:
+        scale = outputs.scale if self.temperature is None else 1.0 / self.temperature
+        logits, positive, valid = outputs.scores(scale=scale), batch.positive, batch.valid
+        if self.own_side:
+            answers = positive.to(logits.dtype)
+            other = (answers @ answers.T) == 0
+            logits = torch.cat([logits, outputs.scores("query", "query", scale=scale)], dim=1)
+            positive = torch.cat([positive, torch.zeros_like(other)], dim=1)
+            valid = torch.cat([valid, other], dim=1)
         return info_nce(
-            outputs.scores(scale=outputs.scale if self.temperature is None else 1.0 / self.temperature),
-            positive=batch.positive,
-            valid=batch.valid,
+            logits,
+            positive=positive,
+            valid=valid,
             weights=batch.weights,
             symmetric=self.symmetric,
             multi=self.multi,

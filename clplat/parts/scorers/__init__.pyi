@@ -3,3 +3,4 @@
 from clplat.parts.scorers.attended import Attended as Attended
 from clplat.parts.scorers.dot import Dot as Dot
 from clplat.parts.scorers.filip import Filip as Filip
+from clplat.parts.scorers.modalities import Modalities as Modalities

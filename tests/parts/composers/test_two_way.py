@@ -34,7 +34,7 @@ def test_the_way_back_by_hand() -> None:
         powers = (float(outputs.scale) * query @ shown.T).exp().detach()
         same = [i for i, name in enumerate(names) if name == names[row]]
         cost -= sum(math.log(float(powers[i] / powers.sum())) for i in same) / len(same) / 7
-    assert float(outputs.terms["back"]) == pytest.approx(0.4 * cost, rel=1e-4)
+    assert outputs.terms["back"].item() == pytest.approx(0.4 * cost, rel=1e-4)
     assert torch.equal(
         model.eval()(BATCH).query, tiny_retriever(composer=Sum(weight=0.5)).eval()(BATCH).query
     )

@@ -54,6 +54,24 @@ def contrast(loss, query, candidates, scale=None, **masks):
     return info_nce(cosines(query, candidates, scale), symmetric=loss.symmetric, multi=loss.multi, **masks)
 
 
+def test_queries_of_other_answers_are_negatives_on_the_own_side():
+    query, candidates, positive, valid, weights, _ = data(1)
+    outputs = Outputs(normalize(query, dim=1), normalize(candidates, dim=1), torch.tensor(7.0))
+
+    class Batch:
+        pass
+
+    batch = Batch()
+    batch.positive, batch.valid, batch.weights = positive, valid, weights
+    other = ~(positive[:, None] & positive[None]).any(2)
+    both = torch.cat([candidates, query])
+    masks = torch.cat([positive, torch.zeros_like(other)], 1), torch.cat([valid, other], 1)
+    found = InfoNCE(own_side=True)(outputs, batch, Progress())
+    expected = slow(query, both, 7.0, *masks, weights=weights)
+    assert float(found) == pytest.approx(expected, rel=1e-4)
+    assert not bool(other.diagonal().any()), "no query is its own negative"
+
+
 def test_the_loss_is_the_function_of_the_models_scores():
     query, candidates, positive, valid, weights, _ = data(1)
     outputs = Outputs(normalize(query, dim=1), normalize(candidates, dim=1), torch.tensor(7.0))

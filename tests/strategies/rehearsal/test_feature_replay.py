@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from clplat.errors import UserError
-from clplat.mechanisms.late_features import late_features, late_loss
+from clplat.mechanisms.late_features import late_features, late_loss, of_one_length
 from clplat.parts.adapters.full import Full
 from clplat.parts.composers.combiner import Combiner
 from clplat.parts.heads.matryoshka import Matryoshka
@@ -69,6 +69,39 @@ def test_a_classifier_is_aligned_on_its_classes_alone() -> None:
     (slope,) = torch.autograd.grad(whole, [made])
     assert not bool(slope[:, 1].any()), "features do not move to lower the logits of old classes"
     assert FeatureReplay(when="beside").loss(learner, (x, y), model(x)) == {}, "those are generated beside"
+
+
+def test_logits_are_divided_by_their_mean_length_over_what_was_met_together() -> None:
+    """SLCA's normalisation: classes 0 and 1 came first, then 2; twice as long logits are no better."""
+    logits = torch.tensor([[3.0, 4.0, 1.0], [0.0, 2.0, -4.0]], dtype=torch.float64)
+    by_hand = torch.stack([logits[0] / ((5 + 1) / 2), logits[1] / ((2 + 4) / 2)])
+    assert torch.allclose(of_one_length(logits, [[0, 1], [2]]), by_hand, atol=1e-6)
+    layer = nn.Linear(3, 3, bias=False).double()
+    nn.init.eye_(layer.weight)
+    found = late_loss(layer, logits, ["1", "2"], temperature=0.1, blocks=[[0, 1], [2]])
+    expected = -(by_hand / 0.1).log_softmax(1)[[0, 1], [1, 2]].mean()
+    assert float(found.detach()) == pytest.approx(float(expected), rel=1e-6)
+
+    model = nn.Sequential(nn.Identity(), nn.Linear(2, 3, bias=False))
+    learner = Learner(model, predict_fn=lambda batch: model(batch[0]))
+    strategy = FeatureReplay(temperature=0.1, batch_size=8)
+    for number, classes in enumerate(([0, 1], [2])):
+        learner.begin(number)
+        learner.dataset = [
+            (torch.tensor([1.0, c + 0.1 * i]), torch.tensor(c)) for c in classes for i in (0, 1)
+        ]
+        strategy.after_experience(learner, None)
+
+    def again(row: int | slice, factor: float) -> float:
+        with torch.no_grad():
+            model[1].weight[row].mul_(factor)
+            return float(strategy.loss(learner, None, torch.zeros(1, 3))["features"])
+
+    before = again(slice(None), 1.0)
+    assert again(slice(None), 2.0) == pytest.approx(before, rel=1e-4)
+    assert abs(again(2, 2.0) - before) > 1e-3, "lengths of one experience alone do count"
+    with pytest.raises(ValueError, match="temperature must be above 0"):
+        FeatureReplay(temperature=0.0)
 
 
 def test_what_generators_centre_on_drifts_with_the_new_examples_near_it() -> None:
