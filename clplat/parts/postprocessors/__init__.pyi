@@ -7,6 +7,7 @@ from clplat.parts.postprocessors.components import Components as Components
 from clplat.parts.postprocessors.crops import Crops as Crops
 from clplat.parts.postprocessors.inverse_convolution import InverseConvolution as InverseConvolution
 from clplat.parts.postprocessors.inverted_softmax import InvertedSoftmax as InvertedSoftmax
+from clplat.parts.postprocessors.judged import Judged as Judged
 from clplat.parts.postprocessors.learned import Learned as Learned
 from clplat.parts.postprocessors.quantised import Quantised as Quantised
 from clplat.parts.postprocessors.random_projection import RandomProjection as RandomProjection
