@@ -32,6 +32,11 @@ are turned; the nearest mean of its features has 79. Only the classes of an expe
 Adam, 5 epochs an experience. A strength is then the rate.
 
 """
+CLIP = """Rows of **clip** (`peers_clip`) are the same with a CLIP of 2 layers a tower, which has seen a
+hundred upright pictures too and has 35 before the stream; classes are captions, and an experience has 2
+epochs.
+
+"""
 HEAD = """| strategy | stream | clplat | Avalanche | Mammoth | noise | reached | note |
 |---|---|---|---|---|---|---|---|
 """
@@ -44,8 +49,9 @@ def accuracies(avalanche: Sequence[Mapping[str, Any]], *mammoth: Sequence[Mappin
     none = "None is below a peer's by more than the noise."
     verdict = f"Below a peer's: {', '.join(below)}." if below else none
     lines = [_line(row, place) for place, rows in enumerate(peers) for row in rows]
-    vit = VIT if any(row["stream"] == "vit" for rows in peers for row in rows) else ""
-    return ABOUT + vit + HEAD + "\n".join(lines) + f"\n\n{verdict}\n\n"
+    streams = {row["stream"] for rows in peers for row in rows}
+    more = "".join(text for name, text in (("vit", VIT), ("clip", CLIP)) if name in streams)
+    return ABOUT + more + HEAD + "\n".join(lines) + f"\n\n{verdict}\n\n"
 
 
 def _line(row: Mapping[str, Any], place: int) -> str:

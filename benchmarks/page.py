@@ -12,6 +12,7 @@ from benchmarks.harness import REPEATS, ROOT, THREADS
 #: In the order of the page.
 MODULES = (
     "combiner",
+    "words",
     "lora",
     "text",
     "sweep",
@@ -27,12 +28,13 @@ MODULES = (
     "peers_accuracy",
     "peers_mammoth",
     "peers_vit",
+    "peers_clip",
     "peers_formulas",
 )
 #: The modules whose rows are accuracies: beside Avalanche's, beside Mammoth's.
-ACCURACY = ("peers_accuracy", "peers_mammoth", "peers_vit")
+ACCURACY = ("peers_accuracy", "peers_mammoth", "peers_vit", "peers_clip")
 #: The modules that need Mammoth's code.
-MAMMOTH = ("peers_mammoth", "peers_vit", "peers_formulas")
+MAMMOTH = ("peers_mammoth", "peers_vit", "peers_clip", "peers_formulas")
 #: The others, whose rows are times.
 TIMES = tuple(name for name in MODULES if name not in (*ACCURACY, "peers_formulas"))
 RESULTS = Path(__file__).with_name("results.json")

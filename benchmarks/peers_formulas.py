@@ -11,6 +11,7 @@ from typing import Any
 
 import torch
 
+from benchmarks.clip_formulas import reference_apart, towers_apart
 from benchmarks.mammoth import missing
 from benchmarks.vit_formulas import apart, coda_prompts, dual_prompts, pool_prompts
 from benchmarks.vit_merging import isotropic, merged_apart, projected_apart, ties, total
@@ -51,6 +52,8 @@ CHECKS: tuple[tuple[str, Callable[[], float], str], ...] = (
         "theirs is summed over the layers, ours their mean",
     ),
     ("RanPAC", projected_apart, "scores of items; theirs divided by their lengths, with ours' ridge"),
+    ("ZSCL", reference_apart, "gradients of a step with weight 5 and temperature 2; logits"),
+    ("MoE-Adapters at the start", towers_apart, "CLIP's towers; what experts read differs, see the recipe"),
     ("task arithmetic", partial(merged_apart, "TaskArithmetic", total), ""),
     ("TIES", partial(merged_apart, "TIES", ties), "theirs keeps an entry more than a fifth"),
     (

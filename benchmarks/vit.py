@@ -31,8 +31,8 @@ from clplat.training.learner import Learner
 from clplat.training.strategy import Strategy
 
 __all__ = [
-    "EPOCHS", "SIZES", "WIDTH", "System", "classes", "logits", "ours", "pictures", "step_loss", "timm_names",
-    "tower",
+    "EPOCHS", "PATCH", "SIDE", "SIZES", "WIDTH", "System", "attach", "classes", "logits", "ours", "pictures",
+    "step_loss", "timm_names", "tower", "turned",
 ]  # fmt: skip
 
 WIDTH, DEPTH, HEADS, PATCH, SIDE = 48, 3, 4, 2, 8
@@ -97,7 +97,7 @@ def _weights() -> dict[str, Tensor]:
         last = nn.Linear(WIDTH, 30)
         optimizer = torch.optim.AdamW([*learnt, *last.parameters()], lr=RATE_BEFORE)
         for _ in range(EPOCHS_BEFORE):
-            for x, y in DataLoader(_turned(), 2 * BATCH, shuffle=True):
+            for x, y in DataLoader(turned(), 2 * BATCH, shuffle=True):
                 loss = cross_entropy(last(backbone.image(x).pooled), y)
                 optimizer.zero_grad()
                 loss.backward()  # type: ignore[no-untyped-call]
@@ -105,7 +105,8 @@ def _weights() -> dict[str, Tensor]:
     return {name: tensor.detach().clone() for name, tensor in backbone.stock_state_dict().items()}
 
 
-def _turned() -> torch.utils.data.TensorDataset:
+def turned() -> torch.utils.data.TensorDataset:
+    """The training pictures of all classes, turned by a quarter, a half and three quarters."""
     parts = [train.tensors for train, _ in stream(CLASSES)]
     x, y = (torch.cat([part[side] for part in parts]) for side in (0, 1))
     turns = [torch.rot90(pictures(x), turn, (2, 3)) for turn in (1, 2, 3)]

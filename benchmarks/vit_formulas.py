@@ -23,13 +23,13 @@ from clplat.parts.prompts._base import Prompt
 from clplat.randomness import seeded
 from clplat.retriever import ComposedRetriever
 
-__all__ = ["apart", "coda_prompts", "dual_prompts", "pool_prompts"]
+__all__ = ["Caught", "apart", "coda_prompts", "dual_prompts", "far", "pool_prompts"]
 
 #: (tensors of theirs by name, number of the experience) -> the same by the names of ours.
 Known = Callable[[Mapping[str, Tensor], int], dict[str, Tensor]]
 
 
-class _Caught:
+class Caught:
     """In place of an optimizer: keeps the gradients of a step, and leaves all where it is."""
 
     def __init__(self, network: torch.nn.Module) -> None:
@@ -79,7 +79,7 @@ def _step(learner: Any, retriever: Any, known: Known, number: int) -> list[float
             retriever.get_parameter(name).copy_(value)
     (x, y), (shown, _) = (part[:][:2] for part in stream(CLASSES)[number])
     x, y = x[:BATCH], y[:BATCH]
-    learner.opt = _Caught(learner.net)
+    learner.opt = Caught(learner.net)
     loss = learner.meta_observe(pictures(x), y, pictures(x), epoch=0)
     retriever.train()
     made = step_loss(retriever, x, y, number)
@@ -87,21 +87,21 @@ def _step(learner: Any, retriever: Any, known: Known, number: int) -> list[float
     slopes = torch.autograd.grad(made, [*learnt.values()])
     theirs = known(learner.opt.slopes, number)
     found = [abs(float(made) / loss - 1)]
-    found += [_far(own, theirs[name]) for name, own in zip(learnt, slopes, strict=True)]
+    found += [far(own, theirs[name]) for name, own in zip(learnt, slopes, strict=True)]
     if not number:  # some of theirs have prompts of what is to come, which ours adds when it comes
         return found
     learner.eval()
     retriever.eval()
     with torch.no_grad():
         asked = learner(pictures(shown))
-        return [*found, _far(logits(retriever, shown)[:, : asked.shape[1]], asked)]
+        return [*found, far(logits(retriever, shown)[:, : asked.shape[1]], asked)]
 
 
 def _prompt_of(retriever: Any) -> Any:
     return retriever.backbone.image_prompt
 
 
-def _far(own: Tensor, theirs: Tensor) -> float:
+def far(own: Tensor, theirs: Tensor) -> float:
     return float((own - theirs).abs().max() / theirs.abs().max())
 
 

@@ -20,6 +20,7 @@ from clplat.commands.experiments import demo, derive, run, sweep
 from clplat.commands.models import shrink
 from clplat.commands.records import report, track
 from clplat.commands.results import cache, compare, list_, pretrain, search, submit, ui
+from clplat.commands.texts import texts
 from clplat.config.groups import GROUPS
 from clplat.config.slots import PLAIN
 from clplat.dotted import trusted
@@ -56,6 +57,7 @@ _COMMANDS = (
     ui,
     list_,
     data,
+    texts,
     search,
     submit,
     cache,

@@ -18,7 +18,7 @@ from clplat.errors import UserError
 from clplat.extras import named_extras
 from clplat.files import CHECKSUM, is_as_written, parsed, write_checked
 
-__all__ = ["LONGEST", "TextTable", "row_of"]
+__all__ = ["LONGEST", "TextTable", "collected", "row_of"]
 
 #: Letters of a text; what is longer is no caption.
 LONGEST = 4096
@@ -59,7 +59,7 @@ class TextTable:
         if not path.is_file():
             raise UserError(f"no such file: {path}; `clplat texts write` makes one, see clplat texts --help")
         if path.suffix.lower() == ".parquet":
-            return cls(_collected(_parquet(path)), where=path)
+            return cls(collected(_parquet(path)), where=path)
         try:
             whole = is_as_written(path)
             lines = path.read_bytes().splitlines()
@@ -73,7 +73,7 @@ class TextTable:
             made = parsed(lines.pop(0), f"{path}:1").get("made", [])
             lines.insert(0, b"")
         numbered = ((f"{path}:{n}", line) for n, line in enumerate(lines, 1) if line.strip())
-        return cls(_collected((place, parsed(line, place)) for place, line in numbered), made, path)
+        return cls(collected((place, parsed(line, place)) for place, line in numbered), made, path)
 
     def write(self, path: Path) -> None:
         """Write it as JSON Lines, atomically and with a checksum; rows in the order of their names."""
@@ -129,7 +129,15 @@ def row_of(picture: str, text: str, texts: Sequence[str]) -> dict[str, Any]:
     return {**named, "texts": list(texts)}
 
 
-def _collected(rows: Iterable[tuple[str, Any]]) -> _Rows:
+def collected(rows: Iterable[tuple[str, Any]]) -> _Rows:
+    """Rows by their names, checked.
+
+    Args:
+        rows: the place of each, for errors, and what stands there.
+
+    Raises:
+        UserError: something that is no row, or one that stands twice.
+    """
     found: _Rows = {}
     for place, row in rows:
         key, texts = _checked(row, place)

@@ -40,6 +40,7 @@ class Fingerprints(TypedDict):
     weights: str
     code: str
     queries: NotRequired[str]
+    texts: NotRequired[str]
 
 
 class Measured(TypedDict):

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
+
+from torch import nn
 
 from clplat.data.text_table import TextTable
 from clplat.errors import UserError
 from clplat.mechanisms.rewriting import rewritings
 
-__all__ = ["TextSpace"]
+__all__ = ["TextSpace", "spaces_of"]
 
 
 class TextSpace:
@@ -72,8 +74,8 @@ class TextSpace:
         return texts[: self.number] if self.number else texts
 
     def said(self) -> dict[str, Any]:
-        """What it reads, for results."""
-        return {"stands_in": True} if self.table is None else self.table.said()
+        """What it reads, for results: of a table its fingerprint, counts, and how it was made."""
+        return {"fingerprint": "stand-in"} if self.table is None else self.table.said()
 
 
 def _there(key: str, caption: str) -> str:
@@ -83,3 +85,13 @@ def _there(key: str, caption: str) -> str:
             "(`clplat texts write` makes one)"
         )
     return caption
+
+
+def spaces_of(*parts: Any) -> Iterator[TextSpace]:
+    """The text spaces that parts of an experiment read, themselves or a part inside them."""
+    for part in parts:
+        # Parts that are several in one list them; of others ``parts`` may be a number or a method.
+        listed = several if isinstance(several := getattr(part, "parts", None), list | tuple) else ()
+        inside = part.modules() if isinstance(part, nn.Module) else [part, *listed]
+        spaces = (getattr(one, "space", None) for one in inside)
+        yield from (space for space in spaces if isinstance(space, TextSpace))

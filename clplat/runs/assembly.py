@@ -23,6 +23,7 @@ from clplat.data.walk import words
 from clplat.errors import UserError
 from clplat.evaluation.evaluator import Evaluator
 from clplat.evaluation.routing import RoutingProbe
+from clplat.mechanisms.text_space import spaces_of
 from clplat.parts.composers.image_only import ImageOnly
 from clplat.parts.composers.text_only import TextOnly
 from clplat.parts.losses._base import Loss, NoLoss
@@ -144,7 +145,9 @@ def assemble(config: Config) -> Assembly:
     pixels = pixel_store(config, retriever)
     collate = Collate(pixels, backbone.tokenize, _augment(config), config.make("transform"), config.seed)
     # A prompt takes places of the context, so that texts are counted with it attached.
-    said = chain(words([domains, _trained_on(collate, domains)]), *(probe.texts for probe in probes))
+    tables = [space.table.rows.values() for space in spaces_of(retriever.composer) if space.table is not None]
+    read = chain.from_iterable(chain.from_iterable(tables))
+    said = chain(words([domains, _trained_on(collate, domains)]), *(probe.texts for probe in probes), *read)
     cut = cut_texts(retriever, said, config.data.long_texts)
     evaluator = Evaluator(
         domains,

@@ -14,6 +14,7 @@ from clplat.data.records import Protocol, RetrievalSet
 from clplat.evaluation.chance import chance_levels
 from clplat.evaluation.reranking import RERANKED, reranked_sets
 from clplat.measures import probes_about, scores_after
+from clplat.mechanisms.text_space import spaces_of
 from clplat.parts.probes._base import Probe
 from clplat.runs.assembly import Assembly
 from clplat.runs.processing import PROCESSED
@@ -75,7 +76,8 @@ def _about(probe: Probe) -> dict[str, str | None]:
 
 def _fingerprints(config: Config, parts: Assembly) -> dict[str, str]:
     """What the numbers are of."""
-    return {
+    texts = _texts(parts)
+    return ({"texts": texts["fingerprint"]} if "rows" in texts else {}) | {
         "data": parts.scenario.fingerprint(),
         "queries": queries_fingerprint(parts.domains, config.evaluation.split),
         "weights": parts.base_fingerprint,
@@ -95,17 +97,24 @@ def _further(parts: Assembly) -> dict[str, dict[str, RetrievalSet]]:
 
 
 def _beside(config: Config, parts: Assembly) -> dict[str, Any]:
-    """What a strategy learns from beside the stream, where there is some."""
-    held = parts.reference
-    if held is None:
-        return {}
-    found = {
-        "fingerprint": held.fingerprint(),
-        "pictures": len(held.pictures()),
-        "texts": len(held.texts()),
-        "bytes": held.bytes(parts.retriever.backbone.image_size),
-    }
-    return {config.name("reference"): found}
+    """What is read beside the stream, where there is some: what a strategy learns from, texts of a table."""
+    texts = _texts(parts)
+    found: dict[str, Any] = {"texts": texts} if texts else {}
+    if (held := parts.reference) is not None:
+        found[config.name("reference")] = {
+            "fingerprint": held.fingerprint(),
+            "pictures": len(held.pictures()),
+            "texts": len(held.texts()),
+            "bytes": held.bytes(parts.retriever.backbone.image_size),
+        }
+    return found
+
+
+def _texts(parts: Assembly) -> dict[str, Any]:
+    """What is read of captions: of a table, where several parts read some."""
+    found = spaces_of(parts.retriever.composer, parts.collate.transform, parts.postprocessor)
+    said = sorted((space.said() for space in found), key=lambda one: "rows" in one)
+    return said[-1] if said else {}
 
 
 def _chance(parts: Assembly) -> dict[str, list[float | None]]:
@@ -160,4 +169,6 @@ def completed_result(held: Mapping[str, Any]) -> dict[str, Any]:
 def changed_since(held: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
     """What is not as it was when a result began, in words."""
     words = {"data": "the data", "weights": "the backbone's weights", "code": "clplat's code"}
-    return [what for key, what in words.items() if held["fingerprints"][key] != now["fingerprints"][key]]
+    words["texts"] = "the table of texts"
+    before, after = held["fingerprints"], now["fingerprints"]
+    return [what for key, what in words.items() if before.get(key) != after.get(key)]

@@ -155,6 +155,8 @@ def _tags(result: Mapping[str, Any], state: LogState, called: str | None) -> dic
         "clplat.stream": " > ".join(result["domains"])[:1000],
         "mlflow.runColor": method_colour(tags["clplat.strategy"], called or tags["clplat.strategy"]),
     }
+    if read := (result.get("extra_data") or {}).get("texts"):
+        tags["clplat.texts"] = str(read["fingerprint"])
     code = (result.get("fingerprints") or {}).get("code")
     commit = code.get("commit") if isinstance(code, Mapping) else code
     if isinstance(commit, str) and len(commit) == 40:  # a git commit, not some other hash
