@@ -12,6 +12,7 @@ from benchmarks.harness import REPEATS, ROOT, THREADS
 #: In the order of the page.
 MODULES = (
     "combiner",
+    "words",
     "lora",
     "text",
     "sweep",

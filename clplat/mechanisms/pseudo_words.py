@@ -86,6 +86,7 @@ class Template:
         ids = torch.cat([input_ids[:, :1], sentence, input_ids[:, 1:]], dim=1)[:, : towers.room]
         ends = (ends + len(fixed)).clamp(max=ids.shape[1] - 1)
         ids = ids.scatter(1, ends[:, None], eot)
+        ids = ids[:, : int(ends.max()) + 1]  # nothing behind the longest text is run
         x = towers.embed_text(ids)
         slots = torch.tensor(self._slots, device=x.device)
         x = x.index_copy(1, slots, vectors.to(x.dtype))
@@ -94,7 +95,7 @@ class Template:
             order = (~kept).to(torch.uint8).argsort(dim=1, stable=True)
             x = x.gather(1, order[:, :, None].expand_as(x))
             ends = ends - (~present).sum(1)
-        return towers.text_from_embeddings(x, ends, wants)
+        return towers.text_from_embeddings(x, ends, wants, shared=self._slots[0])
 
 
 class Sentences:
@@ -135,7 +136,7 @@ class Sentences:
             rows, places, which = torch.tensor(found, device=x.device).T
             x = x.index_put((rows, places), vectors[rows, which].to(x.dtype))
         ends = torch.tensor([len(row) - 1 for row in read], device=vectors.device)
-        return self._towers.text_from_embeddings(x, ends).pooled
+        return self._towers.text_from_embeddings(x, ends, shared=_shared(read)).pooled
 
     def _tokens(self, text: str, words: Sequence[int]) -> list[int]:
         """Ids from SOS to EOT; -1 - n for the n-th pseudo-word."""
@@ -147,6 +148,16 @@ class Sentences:
                 self._known[piece] = _ids(self._towers, piece)
             ids += self._known[piece]
         return [*ids[: self._towers.room - 1], eot]
+
+
+def _shared(read: Sequence[Sequence[int]]) -> int:
+    """How many places all of these sentences begin with alike, before a pseudo-word and before any EOT."""
+    alike = 0
+    for tokens in zip(*(row[:-1] for row in read), strict=False):
+        if min(tokens) < 0 or min(tokens) < max(tokens):
+            break
+        alike += 1
+    return alike
 
 
 def _ids(towers: Towers, text: str) -> list[int]:

@@ -211,6 +211,7 @@ class Encoders(nn.Module):
         bare: bool = False,
         length: int | None = None,
         done: int = 0,
+        shared: int = 0,
     ) -> TextFeatures:
         """Features of texts that are given as embeddings, as pseudo-words are.
 
@@ -219,6 +220,7 @@ class Encoders(nn.Module):
             ends: (B,), the place of the EOT. The result's ``ends`` is smaller where a prompt left no room.
             wants, own, other, raw, bare, length: as in `text`.
             done: blocks that were run already: ``embeddings`` is then what `text_bottom` gave.
+            shared: so many first embeddings are those of the first text in all of them, and are run once.
         """
         self._refuse("text", embeddings=self.text_layers is None)
         if embeddings.shape[1] > self.context_length:
@@ -232,7 +234,9 @@ class Encoders(nn.Module):
             if prompt.wants and own is None:
                 own = self.text_from_embeddings(embeddings, ends, prompt.wants, bare=True, length=length)
             prompt = prompt.begin(own, other)
-        found = text_tower(self._text, embeddings, ends, prompt, needed, length=length, done=done)
+        found = text_tower(
+            self._text, embeddings, ends, prompt, needed, length=length, done=done, shared=shared
+        )
         note_pass("text", given(found))
         if not raw:
             read_out(self, found, wants)

@@ -9,8 +9,8 @@ import torch
 from torch import Tensor, nn
 
 from clplat.models.features import TextFeatures
-from clplat.models.prompt import TowerPrompt
-from clplat.models.towers import drop, insert_first, run_blocks
+from clplat.models.prompt import Prefix, TowerPrompt
+from clplat.models.towers import blocks_of, drop, insert_first, is_plain, run_blocks
 
 __all__ = [
     "is_open_text_tower",
@@ -65,15 +65,20 @@ def text_tower(
     *,
     length: int | None = None,
     done: int = 0,
+    shared: int = 0,
 ) -> TextFeatures:
     """Run a causal text tower on embeddings (B, L, W) without positions, whose EOT stands at ``ends`` (B,).
 
     Nothing after the EOT can influence it, so the batch is cut at its longest text, or at ``length`` where
     the caller knows it: reading ``ends`` makes a GPU wait. A prompt takes its places from the texts: what
     then exceeds the context loses its last words, never its EOT. With ``done`` the input is what the first
-    blocks gave.
+    blocks gave. The first ``shared`` places, before each text's EOT, are the same in all texts: nothing
+    behind them reaches them, so that they are run once where nobody asks for more than what is pooled.
     """
     x, ends = _cut(text, x, ends, prompt, length)
+    once = shared and len(x) > 1 and prompt is None and not done and wants == {"pooled"}
+    if once and all(is_plain(block) for block in blocks_of(text.transformer)):
+        return _behind_shared(text, x, ends, shared)
     n, inserted = x.shape[1], 0 if prompt is None else prompt.length
     if not done:
         x = x + text_positions(text)[:n].to(x.dtype)
@@ -106,6 +111,35 @@ def text_tower(
     if "pooled" in wants:
         found.pooled = projected_text(text, pooled)
     return found
+
+
+class _Shared:
+    """Keys and values of places that all texts share, as a prompt that adds nothing else."""
+
+    def __init__(self, prefixes: list[Prefix]) -> None:
+        self.prefix = prefixes.__getitem__
+
+    def __call__(self, layer: int) -> None:
+        return None
+
+
+def _behind_shared(text: Any, x: Tensor, ends: Tensor, shared: int) -> TextFeatures:
+    """The pooled features of texts (B, L, W) whose first places are those of the first text."""
+    n = x.shape[1]
+    x = x + text_positions(text)[:n].to(x.dtype)
+    mask = text.attn_mask[:n, :n].to(x.dtype)
+    first, x = x[:1, :shared], x[:, shared:]
+    prefixes: list[Prefix] = []
+    for block in blocks_of(text.transformer):
+        normed = block.ln_1(first)
+        prefixes.append((block.attn.k_proj(normed), block.attn.v_proj(normed)))
+        first = block(first, attn_mask=mask[:shared, :shared])
+    places = ends - shared
+    at_end, own = _picks(places), mask[shared:, shared:]
+    masked = (torch.arange(n - shared, device=x.device) > places[:, None])[:, None, None]
+    prompt: Any = _Shared(prefixes)
+    x = run_blocks(text.transformer, x, own, prompt, lambda t: at_end(t).unsqueeze(1), masked)
+    return TextFeatures(ends=ends, pooled=projected_text(text, text.ln_final(x[:, 0])))
 
 
 def _cut(

@@ -22,7 +22,7 @@ from clplat.errors import UserError
 from clplat.models.attention import SplitAttention
 from clplat.models.prompt import Prefix, TowerPrompt
 
-__all__ = ["Collect", "blocks_of", "drop", "insert", "insert_first", "run_blocks"]
+__all__ = ["Collect", "blocks_of", "drop", "insert", "insert_first", "is_plain", "run_blocks"]
 
 #: Called after every block with its output, and whether that is of the selected row alone.
 Collect: TypeAlias = Callable[[Tensor, bool], None]
@@ -67,7 +67,7 @@ def _whole(block: Any, mask: Tensor | None, prefix: Prefix | None) -> Callable[[
     """A block as a function of its input."""
     if prefix is None:
         return partial(block, attn_mask=mask)
-    if not _is_plain(block):
+    if not is_plain(block):
         raise UserError("a prefix of keys and values needs blocks of a standard CLIP tower, without hooks")
     return partial(_by_parts, block, mask=mask, prefix=prefix)
 
@@ -80,7 +80,7 @@ def _last_block(
     prefix: Prefix | None,
     select: Callable[[Tensor], Tensor],
 ) -> Tensor:
-    if _is_plain(block):
+    if is_plain(block):
         return _by_parts(block, x, masked, prefix, select)
     return select(_whole(block, mask, prefix)(x))
 
@@ -105,7 +105,7 @@ def _by_parts(
     return out
 
 
-def _is_plain(block: Any) -> bool:
+def is_plain(block: Any) -> bool:
     """Whether this is a stock block without hooks, whose parts may be called one by one."""
     return (
         type(block).__name__ == "ResidualAttentionBlock"

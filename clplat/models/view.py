@@ -117,10 +117,16 @@ class Towers:
         found.texts = list(texts)
         return in_float(found)
 
-    def text_from_embeddings(self, embeddings: Tensor, ends: Tensor, wants: Wants = POOLED) -> TextFeatures:
-        """Features of texts that are given as embeddings (B, L, W), whose EOT stands at ``ends`` (B,)."""
+    def text_from_embeddings(
+        self, embeddings: Tensor, ends: Tensor, wants: Wants = POOLED, *, shared: int = 0
+    ) -> TextFeatures:
+        """Features of texts that are given as embeddings (B, L, W), whose EOT stands at ``ends`` (B,).
+
+        Args:
+            shared: so many first embeddings are the same in all texts, and are run once where that is enough.
+        """
         with self._cast():
             found: TextFeatures = self._backbone.text_from_embeddings(
-                embeddings, ends, wants, length=embeddings.shape[1]
+                embeddings, ends, wants, length=embeddings.shape[1], shared=shared
             )
         return in_float(found)

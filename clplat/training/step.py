@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager, nullcontext
+from inspect import unwrap
 
 import torch
 from torch import nn
@@ -12,6 +13,8 @@ from clplat.data.batch import Batch
 from clplat.errors import UserError
 from clplat.flops import FlopCount
 from clplat.models.source import FeatureSource
+from clplat.parts.losses._base import Loss, NoLoss
+from clplat.training.hooks import Hooks
 
 __all__ = [
     "autocast_dtype",
@@ -19,6 +22,7 @@ __all__ = [
     "counting",
     "frozen_parts",
     "in_batches",
+    "reads_no_query",
     "refuse_dead_tensors",
 ]
 
@@ -132,3 +136,10 @@ def in_batches(passes: Mapping[str, int], batch: Batch) -> dict[str, float]:
     """Rows that went through the towers, in pictures and texts of a batch: 1 is a pass."""
     sizes = {"image": len(batch.pictures), "text": len(batch.texts)}
     return {name: rows / max(1, sizes[name.partition("_")[0]]) for name, rows in passes.items()}
+
+
+def reads_no_query(loss: Loss, strategy: Hooks) -> bool:
+    """Whether a step has no loss but the model's own, and no hook that sees what the model puts out."""
+    own = type(strategy)
+    looks = unwrap(own.loss) is not Hooks.loss or unwrap(own.after_step) is not Hooks.after_step
+    return isinstance(loss, NoLoss) and not looks

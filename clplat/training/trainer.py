@@ -31,6 +31,7 @@ from clplat.training.step import (
     compile_blocks,
     frozen_parts,
     idle_tensors,
+    reads_no_query,
     refuse_dead_tensors,
 )
 from clplat.training.strategy import Strategy
@@ -125,6 +126,7 @@ class Trainer(RetrievalTemplate):
         with seeded(seed, "loss"):
             loss.attach(model.towers)
         model.asked = loss.wanted
+        model.composer.unread = config.micro_batch is None and reads_no_query(loss, strategy)
         self.plugins.remove(self.evaluator)  # it has no metrics, but a hook for every moment of a step
         self.learner = self.strategy_plugin.learner(self)
         self.position = Position()

@@ -33,6 +33,9 @@ class Composer(nn.Module):
     places: int = 0
     #: `grow` adds weights for the next domain.
     grows: ClassVar[bool] = False
+    #: Nobody reads the query of a training step but the composer's own `terms`: a run without a loss, of a
+    #: strategy that looks at no outputs. A composer may then leave it out and give rows of NaN.
+    unread: bool = False
     #: `fit` learns statistics of training data; what it keeps are buffers, made in `attach`.
     fits: bool = False
 

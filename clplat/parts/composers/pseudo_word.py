@@ -204,6 +204,8 @@ class PseudoWord(Composer):
             words.vectors = words.vectors + self.supplement * more
         if self.training:
             self._seen = (image, words)
+        if self.training and self.unread and not self.tasks.told:
+            return torch.full_like(image.pooled, torch.nan)
         return self._sentence.with_text(words.vectors, text.input_ids, words.present)
 
     def _words(self, image: ImageFeatures, text: TextFeatures) -> Words:

@@ -17,11 +17,17 @@ from clplat.mechanisms.pseudo_words import Sentences, Template, joint_nce, symme
 from clplat.mechanisms.word_tasks import Tasks
 from clplat.models.backbone import Backbone
 from clplat.models.view import Towers
+from clplat.parts.adapters.peft import LoRA
 from clplat.parts.composers.pseudo_word import PseudoWord
+from clplat.parts.losses._base import NoLoss
+from clplat.parts.losses.info_nce import InfoNCE
 from clplat.parts.transforms.captions_beside import CaptionsBeside
 from clplat.randomness import seeded
 from clplat.testing import ComposerContract, tiny_backbone, tiny_collate, tiny_domains, tiny_retriever
+from clplat.testing.tiny import nudge
 from clplat.testing.towers import features as drawn
+from clplat.training.step import reads_no_query
+from strategies import Distill, Naive
 
 
 def attached(**options: Any) -> PseudoWord:
@@ -76,6 +82,28 @@ def test_sentences_are_read_with_words_at_any_place() -> None:
     long = "one two three four five six seven eight nine * ten"
     found = reader(["a * on *", "*", long], cat.expand(3, -1, -1), present)
     torch.testing.assert_close(found, backbone.text(backbone.tokenize(said)).pooled, atol=1e-5, rtol=1e-5)
+
+
+@pytest.mark.parametrize("adapter", [None, LoRA(r=2, towers="text")], ids=["bare", "lora"])
+def test_what_stands_before_the_word_is_run_once(adapter: Any) -> None:
+    """The features and the gradients are those of all places run for every text."""
+    backbone = tiny_backbone()
+    if adapter is not None:
+        adapter.attach(backbone)
+        nudge(backbone, 0.05)
+    towers, ids = Towers(backbone), backbone.tokenize(["is red", "runs far away"])
+    template = Template(towers, "a photo of * that")
+    word = torch.randn(2, 1, 48, generator=torch.Generator().manual_seed(0)).requires_grad_()
+    blocks, places = backbone.model.transformer.resblocks, list[int]()
+    blocks[0].mlp.register_forward_hook(lambda _, given, __: places.append(given[0][..., 0].numel()))
+    found = template.with_text(word, ids)
+    assert places == [4, 2 * 6], "SOS, a photo of; then the word, that, the text and EOT of both"
+    alone = torch.cat([template.with_text(word[i : i + 1], ids[i : i + 1]) for i in range(2)])
+    torch.testing.assert_close(found, alone, atol=1e-5, rtol=1e-5)
+    learnt = [p for p in backbone.parameters() if p.requires_grad and p.dim() > 1][:4]
+    grads = [torch.autograd.grad((rows**2).sum(), [word, *learnt]) for rows in (found, alone)]
+    for one, other in zip(*grads, strict=True):
+        torch.testing.assert_close(one, other, atol=1e-4, rtol=1e-4)
 
 
 def test_words_that_are_not_there_leave_no_gap() -> None:
@@ -186,6 +214,19 @@ def test_on_frozen_towers_there_is_no_unused_text_pass_and_no_live_picture(
     report = features.report()
     assert report["text"]["asked"] == report["text"]["encoded"] == 0
     assert report["image"]["live"] == 0 and report["image"]["encoded"] == len(set(batch.pictures.names))
+
+
+def test_a_query_that_nobody_reads_is_left_out_of_a_step() -> None:
+    plain, batch = PseudoWord(hidden=8, inversion=1.0), tiny_collate()(tiny_domains()[0].train[:4])
+    model = tiny_retriever(composer=plain).train()
+    whole = model(batch)
+    plain.unread = True
+    found = model(batch)
+    assert bool(found.query.isnan().all()) and not bool(whole.query.isnan().any())
+    assert set(found.terms) == {"inversion"} and bool(found.terms["inversion"].isfinite())
+    assert not bool(model.eval()(batch).query.isnan().any()), "at retrieval it is there"
+    assert reads_no_query(NoLoss(), Naive()) and not reads_no_query(InfoNCE(), Naive())
+    assert not reads_no_query(NoLoss(), Distill()), "its loss compares outputs"
 
 
 def test_a_sentence_that_leaves_no_room_is_refused() -> None:
