@@ -2,6 +2,7 @@
 
 from clplat.parts.probes.experts import ExpertUse as ExpertUse
 from clplat.parts.probes.geometry import Geometry as Geometry
+from clplat.parts.probes.look import Look as Look
 from clplat.parts.probes.negbench import NegBench as NegBench
 from clplat.parts.probes.seen_classes import SeenClasses as SeenClasses
 from clplat.parts.probes.sugarcrepe_pp import SugarCrepePP as SugarCrepePP

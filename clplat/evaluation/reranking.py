@@ -14,6 +14,7 @@ from torch import Tensor
 from clplat.data.protocol import metrics_in
 from clplat.data.records import Item, Query, RetrievalSet
 from clplat.errors import UserError
+from clplat.evaluation.abstaining import abstaining
 from clplat.evaluation.asked import primary_values
 from clplat.evaluation.evaluator import Encoder, Evaluator, SetMetrics, VersionMetrics
 from clplat.evaluation.lists import Lists, metrics_of_lists
@@ -80,12 +81,13 @@ def rerank(
         ``queries`` and the length of their ``shortlist``, and ``seconds``; where labels are known the
         ``ceiling``, the share of queries in percent with a right answer on the shortlist. Of a part that
         hands out as many as it trusts also how many (``returned``), how often none (``empty``), and how many
-        of them are right (``precision``), in percent.
+        of them are right (``precision``), in percent; of one that says how sure it is of an answer the
+        numbers of `abstaining`.
     """
     cost: dict[str, dict[str, float]] = {}
     for what, domains in reranked_sets(evaluator).items():
         spent, cells, lists = Spent(), list[dict[str, float]](), dict[str, Lists]()
-        ceilings, handed, start = list[float](), list[Tensor](), time.perf_counter()
+        ceilings, handed, abstains, start = list[float](), list[Tensor](), list[Tensor](), time.perf_counter()
         for name in evaluator.names:
             cells.append({})
             if name not in domains:
@@ -98,6 +100,8 @@ def rerank(
             if (kept_back := part.keeps(scores)) is not None and measured:
                 handed.append(_handed_out(kept_back, found.rows, evaluator.rows_of(held).targets))
             if measured:
+                worth = abstaining(part, found, kept, evaluator.rows_of(held).targets)
+                abstains += [worth] if worth is not None else []
                 cells[-1] = _means(evaluator, held, lists[name], row.ranks[name])
                 ceilings.append(100.0 * (row.ranks[name] < found.rows.shape[1]).double().mean().item())
         named = dict.fromkeys(metric for cell in cells for metric in cell)
@@ -107,10 +111,11 @@ def rerank(
         queries = sum(len(one.rows) for one in lists.values())
         bill = asdict(spent) | {"queries": queries, "shortlist": part.shortlist}
         bill |= {"ceiling": sum(ceilings) / len(ceilings)} if ceilings else {}
-        if handed:
-            bill |= dict(
-                zip(("returned", "empty", "precision"), torch.stack(handed).mean(0).tolist(), strict=True)
-            )
+        for names, found_ in (
+            (("returned", "empty", "precision"), handed),
+            (("auroc", "surest_half"), abstains),
+        ):
+            bill |= dict(zip(names, torch.stack(found_).mean(0).tolist(), strict=True)) if found_ else {}
         cost[f"{what}/{RERANKED}"] = bill | {"seconds": time.perf_counter() - start}
     return cost
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 
 import torch
@@ -51,12 +50,16 @@ def antonym_share(rows: Tensor, good: Tensor, bad: Tensor, scale: float = 100.0)
     return torch.sigmoid(scale * (rows @ good - rows @ bad))
 
 
-def fused_by_certainty(branches: Sequence[Tensor]) -> Tensor:
+def fused_by_certainty(branches: Sequence[Tensor], *, counts: Tensor | None = None) -> Tensor:
     """The mean of distributions (N, C) of several branches, each weighted by its certainty for that row.
 
     The certainty is ``1 - entropy / log C``: a flat distribution does not count, and where all are flat, all
     count alike. Weights sum to one row by row; the public code divides by the certainties of all rows that it
     has seen so far, so that a row's answer depends on those before it.
+
+    Args:
+        branches: distributions (N, C) of each.
+        counts: classes that a row has (N,); all C by default.
 
     Reference:
         Eom et al., "Cross-Modal Retrieval Meets Inference: Improving Zero-Shot Classification with
@@ -69,6 +72,7 @@ def fused_by_certainty(branches: Sequence[Tensor]) -> Tensor:
     """
     stacked = torch.stack([*branches])
     entropy = -torch.special.xlogy(stacked, stacked).sum(2)
-    certainty = (1.0 - entropy / math.log(max(2, stacked.shape[2]))).clamp(min=1e-6)
+    classes = torch.full((stacked.shape[1],), stacked.shape[2]) if counts is None else counts
+    certainty = (1.0 - entropy / classes.clamp(min=2).log()).clamp(min=1e-6)
     fused: Tensor = (certainty[..., None] * stacked).sum(0) / certainty.sum(0)[:, None]
     return fused

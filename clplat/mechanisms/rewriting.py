@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from clplat.mechanisms.phrases import changes, contrasts
 from clplat.mechanisms.words import tagged
 
-__all__ = ["rewritings", "rewritten"]
+__all__ = ["in_values", "rewritings", "rewritten"]
 
 #: How one caption is said in several ways, the plain one first; with one ``*`` each.
 _WAYS = ("*", "a photo of *", "a picture of *", "this is *", "an image that shows *")
@@ -44,7 +44,7 @@ def rewritten(caption: str, text: str) -> str:
     if not said:
         return " ".join(text.split())
     for change in changes(text):
-        said = _changed(said, _values(change.added, said), change.removed)
+        said = _changed(said, in_values(change.added, said), change.removed)
     return said
 
 
@@ -59,7 +59,7 @@ def rewritings(caption: str, text: str, number: int) -> tuple[str, ...]:
     return tuple(way.replace("*", made) for way in _WAYS[: max(1, number)])
 
 
-def _values(phrase: str, said: str) -> str:
+def in_values(phrase: str, said: str = "") -> str:
     """A phrase in the words of a caption: "much longer sleeved" -> "long sleeves"."""
     words = _IDLE.sub(" ", _POLITE.sub("", phrase)).split()
     return " ".join(_value(word, said) for word in words)

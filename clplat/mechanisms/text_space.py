@@ -90,6 +90,8 @@ def _there(key: str, caption: str) -> str:
 def spaces_of(*parts: Any) -> Iterator[TextSpace]:
     """The text spaces that parts of an experiment read, themselves or a part inside them."""
     for part in parts:
-        inside = part.modules() if isinstance(part, nn.Module) else [part, *getattr(part, "parts", ())]
+        # Parts that are several in one list them; of others ``parts`` may be a number or a method.
+        listed = several if isinstance(several := getattr(part, "parts", None), list | tuple) else ()
+        inside = part.modules() if isinstance(part, nn.Module) else [part, *listed]
         spaces = (getattr(one, "space", None) for one in inside)
         yield from (space for space in spaces if isinstance(space, TextSpace))

@@ -63,8 +63,10 @@ def mean_of_features(features: Tensor, count: int, draw: Generator | None = None
     return nearest
 
 
-def k_means(points: Tensor, clusters: int, draw: Generator, rounds: int = 20) -> tuple[Tensor, Tensor]:
-    """Lloyd's algorithm from centres of k-means++.
+def k_means(
+    points: Tensor, clusters: int, draw: Generator, rounds: int = 20, *, start: Tensor | None = None
+) -> tuple[Tensor, Tensor]:
+    """Lloyd's algorithm from centres of k-means++, or from those given as ``start`` (K, D).
 
     Returns:
         The cluster of each of the (N, D) points, and the centres (K, D).
@@ -72,7 +74,7 @@ def k_means(points: Tensor, clusters: int, draw: Generator, rounds: int = 20) ->
     References:
         Lloyd 1982; Arthur & Vassilvitskii 2007 (k-means++).
     """
-    centres = points[torch.randint(len(points), (1,), generator=draw)]
+    centres = points[torch.randint(len(points), (1,), generator=draw)] if start is None else start
     while len(centres) < clusters:
         apart = torch.cdist(points, centres).amin(1).square() + 1e-12
         centres = torch.cat([centres, points[torch.multinomial(apart, 1, generator=draw)]])

@@ -2,6 +2,7 @@
 
 from clplat.parts.composers.any_subset import AnySubset as AnySubset
 from clplat.parts.composers.bridge_tower import BridgeTower as BridgeTower
+from clplat.parts.composers.captioned_gallery import CaptionedGallery as CaptionedGallery
 from clplat.parts.composers.chosen_patches import ChosenPatches as ChosenPatches
 from clplat.parts.composers.combiner import Combiner as Combiner
 from clplat.parts.composers.complementary import Complementary as Complementary
@@ -10,6 +11,7 @@ from clplat.parts.composers.cross_attention import CrossAttention as CrossAttent
 from clplat.parts.composers.direction import Direction as Direction
 from clplat.parts.composers.domain_projections import DomainProjections as DomainProjections
 from clplat.parts.composers.edited import Edited as Edited
+from clplat.parts.composers.flow import Flow as Flow
 from clplat.parts.composers.gated import Gated as Gated
 from clplat.parts.composers.guided import Guided as Guided
 from clplat.parts.composers.image_only import ImageOnly as ImageOnly

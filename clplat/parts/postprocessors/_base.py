@@ -203,6 +203,13 @@ class PostProcessor:
         """Which candidates (Q, K) are handed out at all, by the new scores; None: all, as of most parts."""
         return None
 
+    def answerable(self, found: Shortlist) -> Tensor | None:
+        """How sure it is that each query has an answer in the gallery (Q,), in any unit; None: it says not.
+
+        Called after `rerank`, and once more on the shortlist as it is without the right answers.
+        """
+        return None
+
     def rerank(self, found: Shortlist) -> Tensor:
         """New scores (Q, K) of a shortlist; among equal ones the first ranking decides.
 

@@ -18,6 +18,7 @@ from clplat.mechanisms.caches import (
     scaled_to,
     spread_weights,
 )
+from clplat.mechanisms.transduction import transduced
 from clplat.parts.postprocessors._base import Banks, PostProcessor, Scored
 
 __all__ = ["Cache"]
@@ -45,13 +46,16 @@ class Cache(PostProcessor):
             (``times``), or count as keys of their own (``added``).
         semantic: weight of these where they are ``added``.
         shots: of each label so many keys, chosen without knowing labels, by what answers say; 0: all.
+        labels: ``given``, or ``transduced``: keys have shares of classes that follow from the answers'
+            cosines, a Gaussian a class and their neighbours, without knowing labels.
 
     Raises:
         ValueError: a setting out of range, or ones that exclude each other.
 
     References:
         Zhang et al. 2022 (Tip-Adapter), arXiv:2207.09519; Wang et al. 2024 (GDA-CLIP), arXiv:2402.04087;
-        Long et al. 2024 (TFUP); Wang et al. 2024 (CapS-Adapter).
+        Long et al. 2024 (TFUP); Wang et al. 2024 (CapS-Adapter); Saha et al. 2025 (GTA-CLIP),
+        arXiv:2501.06031, with ``transduced``.
 
     Example:
         >>> part = Cache(weight=100.0, sharpness=5.0, gives="answers")
@@ -75,13 +79,15 @@ class Cache(PostProcessor):
         likeness: Literal["none", "times", "added"] = "none",
         semantic: float = 1.0,
         shots: int = 0,
+        labels: Literal["given", "transduced"] = "given",
     ) -> None:
         known = {
+            "labels": ("given", "transduced"),
             "gives": ("classes", "answers"),
             "model": ("keys", "gaussian"),
             "likeness": ("none", "times", "added"),
         }
-        for name, value in (("gives", gives), ("model", model), ("likeness", likeness)):
+        for name, value in (("labels", labels), ("gives", gives), ("model", model), ("likeness", likeness)):
             if value not in known[name]:
                 raise ValueError(f"{name} must be {' or '.join(known[name])}, not '{value}'")
         if (
@@ -94,6 +100,9 @@ class Cache(PostProcessor):
             )
         if model == "gaussian" and (answers or likeness != "none" or shots):
             raise ValueError("model gaussian goes by labels alone: leave out answers, likeness and shots")
+        if labels == "transduced" and (model == "gaussian" or shots):
+            raise ValueError("transduced labels are shares of every key: leave out model and shots")
+        self.labels = labels
         self.weight, self.sharpness, self.gives, self.model = weight, sharpness, gives, model
         self.answers, self.likeness, self.semantic, self.shots = answers, likeness, semantic, shots
         self._keys: Tensor | None = None
@@ -112,6 +121,9 @@ class Cache(PostProcessor):
             chosen, own = confident(class_shares(keys, self._prototypes, 10.0), self.shots)
             keys, values = keys[chosen], self._prototypes[own]
         self._keys, self._values, self._own = keys, values, one_hot(own, len(names)).double()
+        if self.labels == "transduced":
+            self._own = transduced(keys, class_shares(keys, self._prototypes, 100.0))
+            self._values = self._own @ self._prototypes
         if self.model == "gaussian":
             held = ClassGaussians(len(names), keys.shape[1])
             held.add(keys, own)

@@ -11,6 +11,7 @@ import torch
 from torch.nn.functional import normalize
 
 from clplat.mechanisms.caches import ClassGaussians
+from clplat.mechanisms.transduction import transduced
 from clplat.parts.postprocessors._base import Banks, Scored
 from clplat.parts.postprocessors.cache import Cache
 from clplat.randomness import generator
@@ -47,6 +48,25 @@ def test_scores_are_the_logits_of_tip_adapter() -> None:
                 if own == c
             )
             assert float(got[i, c]) == pytest.approx(expected, abs=1e-3)
+
+
+def test_transduced_labels_are_shares_that_know_no_label() -> None:
+    shares = transduced(KEYS, (100.0 * KEYS.double() @ CLASSES.double().T).softmax(1))
+    part = Cache(weight=2.0, sharpness=3.0, labels="transduced")
+    for got in (logits(part), logits(part)):
+        for i, query in enumerate(ASKED.double()):
+            kernel = torch.tensor(
+                [math.exp(-3.0 * (1 - float(query @ key))) for key in KEYS.double()]
+            ).double()
+            expected = 100.0 * CLASSES.double() @ query + 2.0 * kernel @ shares
+            assert torch.allclose(got[i], expected, atol=1e-3)
+    mixed = Banks(KEYS, CLASSES, answers=CLASSES[OWN], labels=BANKS.labels)
+    moved = Cache(gives="answers", labels="transduced", weight=50.0)
+    moved.fit(mixed)
+    q, _ = moved.map(Scored(ASKED), Scored(CLASSES))
+    assert not torch.equal(q, ASKED) and torch.isfinite(q).all()
+    with pytest.raises(ValueError, match="shares of every key"):
+        Cache(labels="transduced", shots=4)
 
 
 def test_gaussians_are_added_to_the_same_logits() -> None:
