@@ -14,7 +14,7 @@ Run the same command again after a stop, or when composers have landed: what is 
 configuration and parts, is not run again; seeds follow each other, so that one of all cells is there
 first. `--latency` times a query of each, `--publish` writes results/composers/, figures and
 docs/composers.md, `--page` that page alone. `--systems tirg,cosmo` runs these beside the blind ones,
-`--seeds 1` the first seed alone.
+`--seeds 1` the first seed alone, `--towers frozen` the cheap half.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from sweeps.ledger.jobs import Stream
 from sweeps.ledger.rows import entry_of
 from sweeps.ledger.running import chosen_streams, options_of_a_run, run_left
 from sweeps.ledger.streams import STREAMS as LEDGER
-from sweeps.under_change.cells import Cell, named, streamed
+from sweeps.under_change.cells import TOWERS, Cell, named, streamed
 from sweeps.under_change.latency import latencies
 from sweeps.under_change.measured import composition
 from sweeps.under_change.page import publish, publish_latency, write_page
@@ -50,6 +50,7 @@ def main(words: Sequence[str] | None = None) -> int:
     """Run what is missing, or time, or publish what is there."""
     parser = options_of_a_run(__doc__ or "", "runs/every-composer")
     parser.add_argument("--seeds", type=int, default=len(SEEDS), help="how many")
+    parser.add_argument("--towers", default="", help="frozen or trained; both unless given", choices=TOWERS)
     parser.add_argument("--latency", action="store_true", help="time queries, results/composers/latency.json")
     parser.add_argument(
         "--publish", action="store_true", help="write results/composers/, figures and the page"
@@ -61,7 +62,7 @@ def main(words: Sequence[str] | None = None) -> int:
         return 0
     streams, seeds = chosen_streams(STREAMS, options.streams), SEEDS[: options.seeds]
     try:
-        cells = named(options.systems)
+        cells = [one for one in named(options.systems) if options.towers in ("", one.towers)]
         if options.latency:
             publish_latency(latencies(cells))
         elif options.publish:

@@ -70,7 +70,10 @@ class Column(Generic[V]):
             names = [value.names[i] if i >= 0 else None for i in held]
             return {"names": names, "pixels": _tensors(value.pixels, held), "kind": value.kind}
         if isinstance(value, Texts):
-            return {"ids": _tensors(value.ids, held)}
+            return {
+                "ids": _tensors(value.ids, held),
+                "said": [value.said[i] if i >= 0 else None for i in held],
+            }
         return {"rows": _tensors(value, held)}
 
     @classmethod
@@ -94,14 +97,15 @@ class Column(Generic[V]):
         value: Any = entries
         if not isinstance(first, list):
             value = _images(kept, places) if "kind" in first else _stacked(entries)
-            value = Texts(value) if "ids" in first else value
+            value = _texts(value, kept, places) if "ids" in first else value
         return cls(value, along, index)
 
 
 #: The list with an entry for each place in what `Column.kept` gives, by its keys.
 _ENTRIES = {
     frozenset({"names", "pixels", "kind"}): "names",
-    frozenset({"ids"}): "ids",
+    frozenset({"ids", "said"}): "ids",
+    frozenset({"ids"}): "ids",  # as releases before kept texts
     frozenset({"rows"}): "rows",
 }
 
@@ -119,6 +123,16 @@ def _stacked(rows: Sequence[Tensor]) -> Tensor:
 def _tensors(value: Tensor, rows: Sequence[int]) -> list[Tensor | None]:
     # Copies: a view would keep the whole batch in memory for one stored row.
     return [value[i].clone() if i >= 0 else None for i in rows]
+
+
+def _texts(ids: Tensor, kept: Sequence[Any], places: Sequence[tuple[int, int]]) -> Texts:
+    """Texts with their words, which composers may read; those kept without them are known by their ids."""
+    known = Texts(ids)
+    said = [
+        kept[i]["said"][k] if "said" in kept[i] else name
+        for (i, k), name in zip(places, known.names, strict=True)
+    ]
+    return Texts(ids, known.names, said)
 
 
 def _images(kept: Sequence[Any], places: Sequence[tuple[int, int]]) -> Images:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import cache
 from typing import Any
 from unittest import SkipTest
 
@@ -73,19 +74,15 @@ class PostProcessorContract(PlainPartContract[PostProcessor]):
         """The best of six queries; the last has one less, and one item is of words."""
         if self.make().maps and not self.make().shortlist:
             raise SkipTest("it maps embeddings and ranks nothing again")
-        held = tiny_domains()[0].test
-        retriever = tiny_retriever(composer=Sum()).eval()
+        held, (retriever, asked, gallery) = tiny_domains()[0].test, _embedded()
         pixels, tokenize = tiny_collate().pixels, retriever.backbone.tokenize
 
         def embed(pictures: Sequence[Picture]) -> Tensor:
             with torch.no_grad(), weights_fixed():
                 return retriever.encode_images(pixels.images(pictures))
 
-        references = [query.reference for query in held.queries if query.reference is not None]
-        with torch.no_grad(), weights_fixed():
-            asked = retriever.encode_queries(pixels.images(references), tokenize(["red"] * len(references)))
+        asked, gallery = asked.clone(), gallery.clone()  # of each shortlist its own
         items = [*held.gallery.items, Item.of(text="a red square")]
-        gallery = torch.cat([embed(list(held.gallery.pictures)), asked[:1]])
         scores, rows = (asked @ gallery.T).topk(min(max(1, self.make().shortlist), len(items)))
         rows[-1, -1], scores[-1, -1] = -1, -torch.inf
         place = {item.key: i for i, item in enumerate(items)}
@@ -202,6 +199,18 @@ class PostProcessorContract(PlainPartContract[PostProcessor]):
         assert not same, "the banks change nothing"
         fresh.fit(Banks(other[0], other[0][:0]))  # the first gallery's version had seen no training picture
         assert all(torch.isfinite(rows).all() for rows in fresh.map(queries, gallery))
+
+
+@cache
+def _embedded() -> tuple[ComposedRetriever, Tensor, Tensor]:
+    """A retriever, which no contract changes, and what it makes of queries and of a gallery."""
+    held, retriever = tiny_domains()[0].test, tiny_retriever(composer=Sum()).eval()
+    pixels, references = tiny_collate().pixels, [query.reference for query in held.queries]
+    shown = pixels.images([picture for picture in references if picture is not None])
+    with torch.no_grad(), weights_fixed():
+        asked = retriever.encode_queries(shown, retriever.backbone.tokenize(["red"] * len(references)))
+        gallery = retriever.encode_images(pixels.images(list(held.gallery.pictures)))
+    return retriever, asked, torch.cat([gallery, asked[:1]])
 
 
 def _banks(queries: Tensor, pictures: Tensor) -> Banks:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import time
 import traceback
@@ -124,7 +125,8 @@ def perform(job: Job) -> None:
     try:
         run(job.config, job.folder)
     except UserError as error:
-        record |= {"state": "failed", "why": str(error)}
+        why = str(error).replace(f"{job.folder}{os.sep}", "")  # a page says it, which names no folders
+        record |= {"state": "failed", "why": why}
     except Exception as error:  # a defect of one system must not take the others with it
         last = traceback.extract_tb(error.__traceback__)[-1]
         why = f"{type(error).__name__}: {error} ({Path(last.filename).name}, line {last.lineno})"

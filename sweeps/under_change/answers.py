@@ -66,11 +66,19 @@ def _old(towers: str, lines: Sequence[Line], value: _Value) -> str:
     known = [line for line in lines if line.mean(value) is not None]
     if all(abs((line.mean(value) or 0.0) - 100.0) < 1e-9 for line in known):
         return f"With {towers} towers the gallery never changes, and every old index stays as it is."
+    usable = sum((line.mean(_old_change) or 0.0) >= 0 for line in known)
     return (
-        f"With {towers} towers the newest queries find in old indexes, in percent of what they find in "
-        f"their own: {_by_strategy(lines, value)}; least with {_ends(lines, value, most=False)}, most with "
-        f"{_ends(lines, value, most=True)}."
+        f"With {towers} towers queries of the newest version find in old indexes, in percent of what they "
+        f"find in their own: {_by_strategy(lines, value)}. With {usable} of {len(known)} they find there at "
+        "least as much as the versions that made the indexes did, in points above these: "
+        f"{_by_strategy(lines, _old_change, '+')}; least {_ends(lines, _old_change, most=False, sign='+')}, "
+        f"most {_ends(lines, _old_change, most=True, sign='+')}."
     )
+
+
+def _old_change(row: Row) -> float | None:
+    found: float | None = row["more"]["old_index_change"]
+    return found
 
 
 def _held_out(towers: str, lines: Sequence[Line], value: _Value) -> str:

@@ -42,8 +42,9 @@ small sizes of its recipe.
 - **new**: domains that are not trained yet, mean over the versions between and over the strategies, and
   how many points that is above the same domains before training.
 - **old n**, **old b**: what queries of the newest version find in the indexes of all earlier versions, in
-  percent of what they find in their own, under `naive` and `backward_compatible`. Where the gallery never
-  changes it is 100.
+  percent of what they find in their own, under `naive` and `backward_compatible`: above 100 where a model
+  has become worse than those before it. **old change**: points above what the versions that made the
+  indexes found in them, mean over strategies. Where the gallery never changes an old index is the new one.
 - **held out**, **shown**: after the last domain, queries whose combination of attributes was held out of
   training (on the catalogue one pair of colour and pattern in five, on products 15 % of the triples of
   type, colour and gender), and all others; means over strategies.

@@ -16,8 +16,8 @@ __all__ = ["failures", "latency_table", "table"]
 _SHORT = {"backward_compatible": "compatible"}
 _HEAD = (
     "composer", "untrained", *(_SHORT.get(name, name) for name in STRATEGIES),
-    *(f"forgets {name[0]}" for name in STRATEGIES), "new", "old n", "old b", "held out", "shown", "text",
-    "picture",
+    *(f"forgets {name[0]}" for name in STRATEGIES), "new", "old n", "old b", "old change", "held out",
+    "shown", "text", "picture",
 )  # fmt: skip
 
 
@@ -35,6 +35,7 @@ def _cells(line: Line) -> list[str]:
         *(_of(line, name, forgets) for name in STRATEGIES),
         _new(line),
         *(_of(line, name, lambda row: row["more"]["old_index"], 0) for name in ("naive", STRATEGIES[-1])),
+        _signed(line.mean(lambda row: row["more"]["old_index_change"])),
         *(mean_text(_mean(of, name), 1) for name in ("held_out", "shown", "text_alone", "picture_alone")),
     ]
 
@@ -67,6 +68,10 @@ def _of(line: Line, strategy: str, value: Any, digits: int = 1) -> str:
 def _new(line: Line) -> str:
     found, moved = line.mean(lambda row: row["more"]["new"]), line.mean(_moved)
     return "–" if found is None or moved is None else f"{found:.1f} ({moved:+.1f})"
+
+
+def _signed(value: float | None) -> str:
+    return "–" if value is None else f"{value:+.1f}"
 
 
 def _moved(row: Row) -> float | None:

@@ -134,6 +134,19 @@ def test_rows_come_back_as_the_batch_in_any_order() -> None:
     assert [row >= 0 for row in again.columns["side"].rows[:4]] == [False, False, False, True]
 
 
+def test_a_memory_keeps_the_words_of_its_texts() -> None:
+    """Composers may read them; what a release before kept has ids alone."""
+    batch = tiny_collate()(mixed())
+    rows = split_batch(batch)
+    assert set(join_examples(rows[3:]).texts.said) <= set(batch.texts.said)
+    column = batch.columns["texts"]
+    held, at = [row for row in column.rows if row >= 0], [(0, place) for place in range(len(column.rows))]
+    kept = column.kept(range(len(column.rows)))
+    assert Column.restored([kept], at, "item").value.said == [batch.texts.said[row] for row in held]
+    del kept["said"]
+    assert Column.restored([kept], at, "item").value.said == [batch.texts.names[row] for row in held]
+
+
 def test_a_column_needs_no_edit_elsewhere() -> None:
     batch = with_columns(mixed())
     moved = batch.to("cpu").part([1, 3])

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import os
 import re
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -50,6 +51,15 @@ def backbone(tmp_path_factory: pytest.TempPathFactory) -> str:
     return f"local-dir:{folder}"
 
 
+@pytest.fixture(scope="module")
+def no_pictures_of_rankings() -> Iterator[None]:
+    """They are drawn, but not reduced to few colours and written: that is the same whatever is trained."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("clplat.runs.experiment.save_picture", lambda picture, path: None)
+        yield
+
+
+@pytest.mark.usefixtures("no_pictures_of_rankings")
 @pytest.mark.parametrize("recipe", SYSTEMS.values(), ids=SYSTEMS)
 def test_every_recipe_runs(recipe: Recipe, backbone: str, tmp_path: Path) -> None:
     plain = recipe.config["strategy"]["name"] in ("frozen", "naive")
