@@ -93,8 +93,8 @@ def _changed(said: str, added: str, gone: str) -> str:
             left.append(value)
         else:
             said = _put(said, other.start, other.end, value)
-    left = _without_idle_ends(left)
-    return _with(said, left) if left else said
+    fresh = _without_idle_ends(left)
+    return _with(said, fresh) if fresh else said
 
 
 def _without_idle_ends(words: Sequence[str]) -> Sequence[str]:
