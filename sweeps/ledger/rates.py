@@ -21,7 +21,7 @@ KINDS: dict[Kind, str] = {
     "layers": "composers, heads and readouts behind frozen towers",
 }
 #: Stream -> kind -> rate. Products need less than drawn pictures: their model has seen their like. Of low
-#: ranks and prompts nothing was measured there: half an order less, as whole towers.
+#: ranks one seed was measured there, of prompts nothing: half an order less, as whole towers.
 RATES: dict[str, dict[Kind, float]] = {
     "catalogue": {"towers": 1e-3, "low rank": 3e-3, "prompts": 3e-1, "layers": 1e-2},
     "products": {"towers": 3e-4, "low rank": 1e-3, "prompts": 1e-1, "layers": 1e-3},
