@@ -23,7 +23,8 @@ from clplat.parts.adapters.moe import MoEAdapter
 from clplat.strategies import Naive, ReferenceDistill, WeightAverage
 from clplat.training.combined import Combined
 
-_RATES = ((0.001, 0.003, 0.01), (0.001, 0.003, 0.01))
+#: Theirs adds a tenth of what experts make, ours all.
+_RATES = ((1e-4, 3e-4, 1e-3), (0.001, 0.003, 0.01))
 _SLOW = ((1e-4, 3e-4, 1e-3), (1e-4, 3e-4, 1e-3))
 
 
@@ -44,7 +45,7 @@ PAIRS = (
         lambda rate: System(Naive(), rate, adapter=experts()),
         model("moe_adapters", experts_num=2, top_k=2),
         _RATES,
-        why="theirs reads tokens before their norm and adds a tenth, with noise on gates of the class token",
+        why="theirs reads tokens before the norm and adds a tenth, with noise; at its rates ours has 30.9",
     ),
     Pair(
         "ZSCL",

@@ -116,3 +116,19 @@ def test_the_search_space_can_be_built(name):
         for value in space.values if isinstance(space, Choice) else (space.low, space.high):
             if key.startswith("composer."):
                 resolve(unflatten({"composer.name": name, key: value})).make("composer")
+
+
+@every_composer
+def test_what_it_learns_from_is_kept_as_what_it_reads(name):
+    retriever = tiny_retriever(composer=registry.load("composers", name)()).train()
+    if not retriever.learns_from:
+        return
+    retriever.backbone.requires_grad_(False).eval()
+    batch, found = tiny_collate()(tiny_domains()[0].train[:4]), []
+    for cache in (None, FeatureCache(retriever.backbone, Store(None))):
+        retriever.cache = cache
+        torch.manual_seed(0)
+        found.append(retriever(batch).terms)
+    assert found[0].keys() == found[1].keys() and found[0]
+    for name in found[0]:
+        torch.testing.assert_close(found[1][name], found[0][name], rtol=1e-4, atol=1e-5)

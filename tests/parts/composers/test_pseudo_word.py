@@ -216,6 +216,20 @@ def test_on_frozen_towers_there_is_no_unused_text_pass_and_no_live_picture(
     assert report["image"]["live"] == 0 and report["image"]["encoded"] == len(set(batch.pictures.names))
 
 
+@pytest.mark.parametrize("mapper", ["intent", "attributes", "neighbours"])
+def test_patches_and_neighbours_are_kept_to_the_bit(mapper: str) -> None:
+    model = tiny_retriever(composer=attached(mapper=mapper, **MAPPERS[mapper])).eval()
+    batch = tiny_collate()(tiny_domains()[0].train[:6])
+    asked = batch.pictures.part(range(6)), batch.texts
+    live = model.encode_queries(*asked)
+    model.cache = FeatureCache(model.backbone, Store(None))
+    made, kept = model.encode_queries(*asked), model.encode_queries(*asked)
+    model.cache = FeatureCache(model.backbone, Store(None))
+    again = model.encode_queries(*asked)
+    assert torch.equal(kept, made) and torch.equal(again, made), "an empty store and a full one"
+    torch.testing.assert_close(live, made, atol=1e-5, rtol=1e-5)  # the towers ran batches of other sizes
+
+
 def test_a_query_that_nobody_reads_is_left_out_of_a_step() -> None:
     plain, batch = PseudoWord(hidden=8, inversion=1.0), tiny_collate()(tiny_domains()[0].train[:4])
     model = tiny_retriever(composer=plain).train()
