@@ -45,6 +45,7 @@ def same_for_equals(made: Tensor, first: Tensor | None) -> Tensor:
 
 def _sums(rows: Tensor) -> Tensor:
     """A whole number for each row (N,): of its bits by odd factors, modulo 2^64; -0.0 counts as 0.0."""
-    bits = (rows + 0.0).contiguous().view(torch.int32).long()
-    places = torch.arange(1, rows.shape[1] + 1)
+    bits = (rows + 0.0).contiguous()
+    bits = bits.view(torch.int64) if rows.shape[1] % 2 == 0 else bits.view(torch.int32).long()
+    places = torch.arange(1, bits.shape[1] + 1)
     return (bits * (places * 0x9E3779B97F4A7C1 | 1)).sum(1)

@@ -93,7 +93,14 @@ def _changed(said: str, added: str, gone: str) -> str:
             left.append(value)
         else:
             said = _put(said, other.start, other.end, value)
-    return _with(said, left) if left else said
+    fresh = _without_idle_ends(left)
+    return _with(said, fresh) if fresh else said
+
+
+def _without_idle_ends(words: Sequence[str]) -> Sequence[str]:
+    """What is left of "steel for men" where men were put in the caption: steel."""
+    named = [i for i, word in enumerate(words) if tagged(word)[0].kind not in ("function", "mark")]
+    return words[named[0] : named[-1] + 1] if named else []
 
 
 def _place(said: str, phrase: str) -> tuple[int, int] | None:

@@ -41,6 +41,7 @@ DRESS = "a short red plain dress with long sleeves, a round neck and a bow"
         ("a red top with a belt and a bow", "comes without a belt", "a red top with a bow"),
         ("a red bag", "is red", "a red bag"),
         ("a dog", "add a ball", "a dog, with a ball"),
+        ("red watches for women", "in steel for men", "red watches for men, with a steel"),
         ("a red bag", "", "a red bag"),
         ("", "is red", "is red"),
     ],
