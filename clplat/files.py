@@ -1,9 +1,9 @@
 """Files at rest: whole or not there at all, and read back as they were written, or refused.
 
 They are written to a temporary name and renamed. What is read back carries a checksum near its beginning,
-where other programs pass over it: in the metadata of safetensors, as the entry ``$crc32`` of JSON or of the
-first line of JSON Lines, in a comment of YAML. A file without one, of an older release or from elsewhere, is
-taken as it is.
+where other programs pass over it: in the metadata of safetensors, as the entry ``$crc32`` of JSON, as
+``$lines_crc32`` in the first line of JSON Lines, in a comment of YAML. A file without one, of an older
+release or from elsewhere, is taken as it is.
 """
 
 from __future__ import annotations
@@ -34,7 +34,9 @@ _TEMPORARY = ".clplat-tmp"
 #: Stands for a checksum that is not known yet. A CRC finds every change of up to four bytes in a row.
 CHECKSUM = "00000000"
 #: What begins a file with a checksum, up to its digits.
-_BEGINNING = re.compile(rb'(?s:.{8}){"__metadata__":{"crc32":"|{(?:\n  )?"\$crc32": "|# crc32: ')
+_BEGINNING = re.compile(
+    rb'(?s:.{8}){"__metadata__":{"crc32":"|{\n  "\$crc32": "|{"\$lines_crc32": "|# crc32: '
+)
 _DIGITS = len(CHECKSUM)
 _ENTRY = "$crc32"
 _CHUNK = 1 << 20

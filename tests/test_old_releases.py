@@ -105,6 +105,8 @@ def same_result(folder: Path, name: str) -> None:
     assert now["chance"] and then["chance"] == {}
     then["chance"] = now["chance"]  # the release did not know it
     then["cost"] = now["cost"] | then["cost"]  # numbers that the release did not know
+    before, after = (result["cost"].pop("exemplar_bytes") for result in (then, now))
+    assert before <= after <= 1.01 * before  # memories keep the words of their texts now
     ranked = [{key: result.pop(key) for key in RANKED} for result in (now, then)]
     same_tree(now, then, rel=1e-3, abs=1e-4)
     ours, theirs = (dict(leaves(tree)) for tree in ranked)

@@ -69,7 +69,7 @@ class TextTable:
             own = "if you changed it yourself, delete its first line"
             raise UserError(f"{path} is damaged: these are not the bytes that were written ({own})")
         made: list[Any] = []
-        if lines and lines[0].startswith(b'{"$crc32"'):
+        if lines and lines[0].startswith(b'{"$lines_crc32"'):
             made = parsed(lines.pop(0), f"{path}:1").get("made", [])
             lines.insert(0, b"")
         numbered = ((f"{path}:{n}", line) for n, line in enumerate(lines, 1) if line.strip())
@@ -77,7 +77,7 @@ class TextTable:
 
     def write(self, path: Path) -> None:
         """Write it as JSON Lines, atomically and with a checksum; rows in the order of their names."""
-        head = json.dumps({"$crc32": CHECKSUM, "made": self.made})
+        head = json.dumps({"$lines_crc32": CHECKSUM, "made": self.made})
         lines = (json.dumps(row_of(*key, self.rows[key]), ensure_ascii=False) for key in sorted(self.rows))
         write_checked(path, f"{head}\n".encode(), "".join(f"{line}\n" for line in lines).encode())
 

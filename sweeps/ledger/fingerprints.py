@@ -15,7 +15,7 @@ from clplat import registry
 from clplat.config.resolved import Config
 from clplat.kinds import INSIDE, KINDS
 
-__all__ = ["fingerprint", "sources"]
+__all__ = ["fingerprint", "sources", "statements"]
 
 ROOT = Path(__file__).resolve().parents[2]
 #: What belongs to parts. Trainer, evaluation and the contracts are common to all rows: where they change a
@@ -24,11 +24,29 @@ OWN = ("strategies/", "scenarios/", "clplat/parts/", "clplat/mechanisms/")
 
 
 def fingerprint(config: Config) -> str:
-    """sha256 of a resolved configuration and of the sources of its parts."""
+    """sha256 of a resolved configuration and of the statements of its parts."""
     digest = hashlib.sha256(json.dumps(config.as_dict(), sort_keys=True, default=str).encode())
     for path in sorted(sources(config)):
-        digest.update(path.relative_to(ROOT).as_posix().encode() + b"\0" + path.read_bytes() + b"\0")
+        digest.update(f"{path.relative_to(ROOT).as_posix()}\0{statements(path)}\0".encode())
     return digest.hexdigest()
+
+
+@cache
+def statements(path: Path) -> str:
+    """The code of a file without comments, docstrings and layout, which change no number.
+
+    Example:
+        >>> "Whether a run" in statements(Path(__file__)), "sha256" in statements(Path(__file__))
+        (False, True)
+    """
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    for node in ast.walk(tree):
+        if (
+            isinstance(node, (ast.Module, ast.ClassDef, ast.FunctionDef))
+            and ast.get_docstring(node) is not None
+        ):
+            node.body = node.body[1:] or [ast.Pass()]
+    return ast.unparse(tree)
 
 
 def sources(config: Config) -> set[Path]:

@@ -16,7 +16,7 @@ from clplat.errors import UserError
 from sweeps import every_system
 from sweeps.ledger import jobs as ledger_jobs
 from sweeps.ledger import page as ledger_page
-from sweeps.ledger.fingerprints import fingerprint, sources
+from sweeps.ledger.fingerprints import fingerprint, sources, statements
 from sweeps.ledger.jobs import Job, Stream, jobs_of, laid_out, perform, state_of
 from sweeps.ledger.page import ROOT, page, publish, read_entries
 from sweeps.ledger.rates import RATES, name_in
@@ -150,6 +150,16 @@ def test_a_fingerprint_is_that_of_the_configuration_and_of_the_parts() -> None:
     both = sources(resolve({"strategy": "ewc,distill", "strategy.distill.teacher": "momentum"}))
     assert {"ewc.py", "distill.py", "momentum.py", "relation.py"} <= {path.name for path in both}
     assert not any("training" in path.parts for path in both)
+
+
+def test_words_in_the_source_of_a_part_begin_no_row_anew(tmp_path: Path) -> None:
+    one, told, other = (tmp_path / f"{name}.py" for name in ("one", "told", "other"))
+    one.write_text("class A:\n    def f(self):\n        return 2 * self.x\n")
+    told.write_text(
+        '"""A."""\n\n\nclass A:\n    """Doubles."""\n\n    def f(self):\n        return (2 * self.x)  # x\n'
+    )
+    other.write_text("class A:\n    def f(self):\n        return 3 * self.x\n")
+    assert statements(one) == statements(told) != statements(other)
 
 
 @pytest.fixture(scope="module")

@@ -2,26 +2,43 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 
 from clplat.errors import UserError
-from clplat.mechanisms.pseudo_words import joint_nce, symmetric_nce
+from clplat.mechanisms.concepts import Concepts
+from clplat.mechanisms.inversion import Inversion, Inverted
+from clplat.mechanisms.pseudo_words import Sentences, Template, joint_nce, symmetric_nce
 from clplat.mechanisms.word_maps import Words
-from clplat.mechanisms.word_tasks import reconstruction, semantic, text_triplets, uncrossed
+from clplat.mechanisms.word_tasks import Tasks, reconstruction, semantic, text_triplets, uncrossed
 from clplat.models.features import ImageFeatures
-
-if TYPE_CHECKING:
-    from clplat.parts.composers.pseudo_word import PseudoWord
+from clplat.models.view import Towers
 
 __all__ = ["Step", "terms_of"]
 
 #: Of SEARLE's distillation: temperature 0.25.
 _DISTIL = 4.0
+
+
+class Map(Protocol):
+    """What the objectives read of the composer."""
+
+    tasks: Tasks
+    oti: Inversion
+    _towers: Towers
+    _frozen: Towers
+    _sentence: Template
+    _reader: Sentences
+    _concepts: Concepts | None
+    _inverted: Inverted
+
+    def words_of(self, pooled: Tensor) -> Tensor: ...
+
+    def parameters(self) -> Iterator[nn.Parameter]: ...
 
 
 @dataclass
@@ -56,7 +73,7 @@ class Step:
         return [both[side] for both in held]
 
 
-def terms_of(composer: PseudoWord, weights: Mapping[str, float], step: Step) -> dict[str, Tensor]:
+def terms_of(composer: Map, weights: Mapping[str, float], step: Step) -> dict[str, Tensor]:
     """The weighted objectives; those of the map only while it is trained."""
     trains = any(parameter.requires_grad for parameter in composer.parameters())
     always = ("triplets", "told")
@@ -64,7 +81,7 @@ def terms_of(composer: PseudoWord, weights: Mapping[str, float], step: Step) -> 
     return {name: weight * _OBJECTIVES[name](composer, step) for name, weight in chosen.items()}
 
 
-def _inversion(composer: PseudoWord, step: Step) -> Tensor:
+def _inversion(composer: Map, step: Step) -> Tensor:
     tasks, towers, words = composer.tasks, composer._towers, step.words
     said = composer._sentence.alone(words.vectors, words.present)
     contrast = joint_nce if tasks.joint else symmetric_nce
@@ -72,24 +89,24 @@ def _inversion(composer: PseudoWord, step: Step) -> Tensor:
     return contrast(said, step.image.pooled, step.keys, scale)
 
 
-def _distil(composer: PseudoWord, step: Step) -> Tensor:
+def _distil(composer: Map, step: Step) -> Tensor:
     goal = composer._inverted(step.keys, step.image.pooled)
     return joint_nce(step.words.vectors.flatten(1), goal.flatten(1), step.keys, _DISTIL)
 
 
-def _phrases(composer: PseudoWord, step: Step) -> Tensor:
+def _phrases(composer: Map, step: Step) -> Tensor:
     concepts = composer._concepts
     assert concepts is not None
     near = concepts.nearest(F.normalize(step.image.pooled, dim=-1), composer.oti.concepts)
     return concepts.away(step.words.vectors, near, [None] * len(near)).mean()
 
 
-def _language(composer: PseudoWord, step: Step) -> Tensor:
+def _language(composer: Map, step: Step) -> Tensor:
     reads = composer._towers, composer._reader, composer.words_of
     return reconstruction(*reads, step.captions(0), composer.tasks.noise)
 
 
-def _triplets(composer: PseudoWord, step: Step) -> Tensor:
+def _triplets(composer: Map, step: Step) -> Tensor:
     said = step.captions(0), step.batch.texts.said[: len(step.keys)], step.captions(1)
     scale = 1 / composer.tasks.temperature if composer.tasks.temperature else 1 / 0.07
     return text_triplets(
@@ -102,23 +119,23 @@ def _triplets(composer: PseudoWord, step: Step) -> Tensor:
     )
 
 
-def _told(composer: PseudoWord, step: Step) -> Tensor:
+def _told(composer: Map, step: Step) -> Tensor:
     captions = step.captions(1)
     goal = composer._towers.text(captions).pooled
     return symmetric_nce(step.outputs.query, goal, captions, composer._towers.scale)
 
 
-def _semantic(composer: PseudoWord, step: Step) -> Tensor:
+def _semantic(composer: Map, step: Step) -> Tensor:
     said = composer._sentence.alone(step.words.vectors, step.words.present)
     return semantic(composer._towers, composer._reader, step.words, said, step.captions(0))
 
 
-def _orthogonal(composer: PseudoWord, step: Step) -> Tensor:
+def _orthogonal(composer: Map, step: Step) -> Tensor:
     parts = step.words.parts
     return uncrossed(step.words.vectors if parts is None else parts)
 
 
-_OBJECTIVES: dict[str, Callable[[PseudoWord, Step], Tensor]] = {
+_OBJECTIVES: dict[str, Callable[[Map, Step], Tensor]] = {
     "inversion": _inversion,
     "distil": _distil,
     "phrases": _phrases,
