@@ -219,9 +219,15 @@ class ComposedRetriever(RoutedTowers):
     ) -> Tensor:
         """Query embeddings (N, B, D) of several composers from one pass of the towers.
 
-        The blind baselines (picture only, text only) stand beside every result this way.
+        The blind baselines (picture only, text only) stand beside every result this way. Where the scorer
+        reads the text by itself, the picture only is a query without one.
         """
+        alone = [
+            composer.blind and composer is not self.composer and bool(self.scorer.wants["text"])
+            for composer in composers
+        ]
         read = [self.scorer.wants, *(composer.wants for composer in composers)]
+        read += [{"image": self.alone_wants}] * any(alone)
         shown, said = (
             frozenset[str]().union(*(wants.get(side, ()) for wants in read)) for side in ("image", "text")
         )
@@ -231,7 +237,11 @@ class ComposedRetriever(RoutedTowers):
         def encode(rows: Sequence[int], part: Images) -> Tensor:
             picture = self.image_features(part, shown)
             text = self.text_features(texts.part(rows), said, other=self._given(part, picture, len(part)))
-            return torch.stack([self.scorer.query(picture, text, composer) for composer in composers], dim=1)
+            made = [
+                self._alone(picture) if blind else self.scorer.query(picture, text, composer)
+                for composer, blind in zip(composers, alone, strict=True)
+            ]
+            return torch.stack(made, dim=1)
 
         def finish(made: Tensor) -> Tensor:
             return torch.stack([self._finish(rows.contiguous(), "query") for rows in made.unbind(1)])

@@ -84,6 +84,11 @@ class ImageFeatures:
         """The features of these pictures."""
         return _part(self, rows)
 
+    def without_parts(self) -> ImageFeatures:
+        """The pooled feature, where it was computed, and names; no patches and no layers."""
+        pooled: Any = vars(self).get("pooled")
+        return ImageFeatures(pooled=pooled, keys=self.keys, captions=self.captions)
+
 
 @dataclass(kw_only=True)
 class TextFeatures:

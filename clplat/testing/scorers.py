@@ -8,7 +8,9 @@ from torch import Tensor
 from clplat.models.features import WANTS, ImageFeatures, TextFeatures
 from clplat.models.view import Towers
 from clplat.parts.adapters.full import Full
+from clplat.parts.composers.image_only import ImageOnly
 from clplat.parts.composers.sum import Sum
+from clplat.parts.composers.text_only import TextOnly
 from clplat.parts.scorers._base import Scorer
 from clplat.randomness import seeded
 from clplat.testing.checks import difference, generator_untouched, weights
@@ -105,6 +107,18 @@ class ScorerContract(PlainPartContract[Scorer]):
         self._attached().block(queries, items).square().mean().backward()  # type: ignore[no-untyped-call]
         for rows in (queries, items):
             assert rows.grad is not None and bool(rows.grad.any()) and bool(rows.grad.isfinite().all())
+
+    def test_blind_baselines_see_one_half_of_a_query(self) -> None:
+        """ARTEMIS composes nothing and its own query reads the text: the baseline beside it does not."""
+        retriever = tiny_retriever(composer=ImageOnly(), scorer=self.make()).eval()
+        batch, turned = tiny_collate()(tiny_domains()[0].train[:4]), [3, 2, 1, 0]
+        shown, said = batch.pictures.part(range(4)), batch.texts
+        with torch.no_grad():
+            made = retriever.encode_queries_by([ImageOnly(), TextOnly()], shown, said)
+            words = retriever.encode_queries_by([ImageOnly()], shown, said.part(turned))
+            other = retriever.encode_queries_by([TextOnly()], shown.part(turned), said)
+        assert torch.allclose(words[0], made[0], atol=1e-6), "the picture alone depends on the text"
+        assert torch.allclose(other[0], made[1], atol=1e-6), "the text alone depends on the picture"
 
     def test_only_inner_products_are_approximable(self) -> None:
         scorer, (queries, items) = self._attached(), self._rows()

@@ -41,6 +41,7 @@ SYSTEMS: dict[str, tuple[dict[str, Any], str]] = {
 
 
 pytestmark = pytest.mark.usefixtures("one_thread")
+SLOW = pytest.mark.slow
 
 
 @pytest.fixture(scope="module")
@@ -143,7 +144,10 @@ def reuse(folder: Path) -> dict[str, Any]:
     return report
 
 
-@pytest.mark.parametrize("name", SYSTEMS)
+@pytest.mark.parametrize(
+    "name",
+    [pytest.param(name, marks=SLOW if name in ("full", "distill", "compatible") else []) for name in SYSTEMS],
+)
 def test_cold_and_warm_give_the_same_bits(
     name: str,
     world: dict[str, Any],
@@ -190,9 +194,6 @@ def test_kept_or_live_the_result_is_the_same(
     for key in galleries:
         assert torch.allclose(found[key], wanted[key], atol=2e-2 if rough else 1e-4), key
     assert result["cost"]["optimizer_steps"] == kept["cost"]["optimizer_steps"]
-
-
-SLOW = pytest.mark.slow
 
 
 @pytest.mark.parametrize(

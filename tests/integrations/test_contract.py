@@ -161,12 +161,12 @@ LOOPS = {"torch": in_torch, "accelerate": in_accelerate, "lightning": in_lightni
 
 
 def strategies_in_loops() -> list[Any]:
-    """Each strategy in plain torch and in two of the other loops, which its name decides; slow: in all."""
-    pairs = []
+    """Each strategy in plain torch and in one of the other loops, which its name decides; slow: in all."""
+    others, pairs = [loop for loop in LOOPS if loop != "torch"], []
     for name in registry.names("strategies"):
-        for place, loop in enumerate(LOOPS):
-            quick = loop == "torch" or (zlib.crc32(name.encode()) + place) % 2 == 0
-            marks = [] if quick else [pytest.mark.slow]
+        quick = ("torch", others[zlib.crc32(name.encode()) % len(others)])
+        for loop in LOOPS:
+            marks = [] if loop in quick else [pytest.mark.slow]
             pairs.append(pytest.param(name, loop, marks=marks, id=f"{name}-{loop}"))
     return pairs
 

@@ -59,8 +59,27 @@ def no_pictures_of_rankings() -> Iterator[None]:
         yield
 
 
+def once_for_the_same_parts() -> list[Any]:
+    """Recipes of the same parts as one before them, told apart by other options, run with the slow tests."""
+    found, marked = set(), []
+    for name, entry in SYSTEMS.items():
+        parts = tuple(sorted(parts_in(entry.config)))
+        marked.append(pytest.param(entry, id=name, marks=[pytest.mark.slow] if parts in found else []))
+        found.add(parts)
+    return marked
+
+
+def parts_in(tree: Any, slot: str = "") -> Iterator[tuple[str, str]]:
+    """Slot and name of each part, also of those inside others."""
+    if isinstance(tree, dict):
+        if "name" in tree:
+            yield slot, str(tree["name"])
+        for key, value in tree.items():
+            yield from parts_in(value, key)
+
+
 @pytest.mark.usefixtures("no_pictures_of_rankings")
-@pytest.mark.parametrize("recipe", SYSTEMS.values(), ids=SYSTEMS)
+@pytest.mark.parametrize("recipe", once_for_the_same_parts())
 def test_every_recipe_runs(recipe: Recipe, backbone: str, tmp_path: Path) -> None:
     plain = recipe.config["strategy"]["name"] in ("frozen", "naive")
     domains = 1 if plain else 2

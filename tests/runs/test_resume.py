@@ -72,7 +72,7 @@ TWICE = [
 #: Of these, weights are all that training leaves: one interruption, in the second experience, is enough.
 ONCE = {"cumulative", "moe", "unipt"}
 #: These go on as others here do, and the contracts of their parts resume them to the bit as well: slow.
-ALIKE = {"reservoir", "cumulative", "pseudo_word", "moe", "unipt"}
+ALIKE = {"reservoir", "cumulative", "pseudo_word", "moe", "unipt", "distill", "compatible", "patch"}
 
 
 def moments_of(name: str) -> list[tuple[str, int]]:

@@ -28,6 +28,8 @@ class Composer(nn.Module):
     #: What its `terms` read beyond that, in training only: of a query's ``"image"`` and ``"text"``, and of
     #: the ``"answer"``'s picture. Where it names anything, ``outputs.triplets`` holds these features.
     learns_from: ClassVar[Mapping[str, frozenset[str]]] = {}
+    #: What it sees of a query is the picture alone: beside a model's own composer, a blind baseline.
+    blind: ClassVar[bool] = False
     #: Places of the context that its template takes beside the text; known after `attach`. Longer texts count
     #: as cut.
     places: int = 0

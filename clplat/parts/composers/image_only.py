@@ -28,6 +28,7 @@ class ImageOnly(Composer):
     """
 
     wants: ClassVar[Mapping[str, frozenset[str]]] = {"image": POOLED, "text": NOTHING}
+    blind: ClassVar[bool] = True
 
     def forward(self, image: ImageFeatures, text: TextFeatures) -> Tensor:
         """Return (B, D) unit rows."""

@@ -119,7 +119,7 @@ class Filip(Scorer):
         count = words.shape[1]
         each = TextFeatures(pooled=words.flatten(0, 1))
         shown = [row for row in range(len(words)) for _ in range(count)]
-        picture = ImageFeatures(pooled=image.pooled, keys=image.keys).part(shown)
+        picture = image.without_parts().part(shown)
         composed = compose(picture, each).view(words.shape)
         return self._flat(composed, real)
 
