@@ -37,6 +37,7 @@ learn are fitted anew after every domain, on what was seen until then.
   model.
 - **ceiling**: percent of queries with a right answer on the shortlist, above which no reranker comes;
   **calls** of its scorer and **ms** a query, on cores that did other work as well.
+- **n**: runs. With one, of a few hundred queries, a gain or loss of up to about three points is noise.
 """
 
 
