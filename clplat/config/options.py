@@ -95,7 +95,20 @@ def coerce(kind: Any, value: Any) -> Any:
         if not _finite(found):
             raise ValueError(f"takes {describe_type(kind)} that is finite, not {shown}")
         return found
-    raise ValueError(f"takes {describe_type(kind)}, not {'null' if value is None else shown}")
+    raise ValueError(
+        f"takes {describe_type(kind)}, not {'null' if value is None else shown}{_as_list(kind, value)}"
+    )
+
+
+def _as_list(kind: Any, value: Any) -> str:
+    """How a text of the command line is written where it would do as a list: ``"; as a list: [a,b]"``."""
+    if not isinstance(value, str) or value.startswith("["):
+        return ""
+    try:
+        coerce(kind, f"[{value}]")
+    except ValueError:
+        return ""
+    return f"; as a list: [{value}]"
 
 
 def describe_type(kind: Any, many: bool = False) -> str:

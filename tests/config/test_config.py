@@ -303,6 +303,7 @@ def test_options_without_a_name_belong_to_whichever_part_comes() -> None:
         ("train: 3", "'train' takes options of its own"),
         ("seed: {a: 1}", "'seed' takes a whole number"),
         ("scenario: {name: catalogue, order: 3}", "'scenario.order' takes a list of texts or null, not 3"),
+        ("scenario: {name: catalogue, order: 'a,b'}", "not 'a,b'; as a list: [a,b]"),
         ("\x00", "not valid YAML"),
     ],
 )
