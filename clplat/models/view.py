@@ -9,6 +9,7 @@ from typing import Any
 
 from torch import Tensor
 
+from clplat.errors import UserError
 from clplat.models.encoders import Encoders
 from clplat.models.features import POOLED, TextFeatures, Wants, in_float
 from clplat.models.text_tower import projected_text
@@ -72,6 +73,15 @@ class Towers:
         """The logit scale (), after exp."""
         scale: Tensor = self._backbone.logit_scale.exp()
         return scale
+
+    def need_tokens(self, who: str) -> None:
+        """Refuse towers that give no words or no patches to a part that reads both.
+
+        Raises:
+            UserError: one of the towers is opaque.
+        """
+        if not (self.text_tokens and self.image_tokens):
+            raise UserError(f"{who} needs words and patches: one of the towers is no standard CLIP tower")
 
     def joint_patches(self, tokens: Tensor) -> Tensor:
         """Patch tokens (B, N, W) in the joint space (B, N, D), by the image tower's own projection."""

@@ -10,7 +10,6 @@ import torch
 from torch import Tensor, nn
 
 from clplat.config.space import Float
-from clplat.errors import UserError
 from clplat.mechanisms.contrast import cosines, nce
 from clplat.models.features import TextFeatures
 from clplat.models.view import Towers
@@ -95,8 +94,7 @@ class Complementary(Around):
             UserError: an opaque tower has no words, or no patches.
         """
         super().attach(towers)
-        if not (towers.text_tokens and towers.image_tokens):
-            raise UserError("complementary needs words and patches: a tower is no standard CLIP tower")
+        towers.need_tokens("complementary")
         width = towers.joint
         self.shown, self.answered = (nn.MultiheadAttention(width, 1, batch_first=True) for _ in range(2))
         self.asks, self.said, self.held, self.value = (nn.Linear(width, width) for _ in range(4))

@@ -10,7 +10,6 @@ from torch import Tensor, nn
 from torch.nn.functional import normalize, relu
 
 from clplat.config.space import Float
-from clplat.errors import UserError
 from clplat.mechanisms.attention import heads_fit
 from clplat.mechanisms.contrast import cosines
 from clplat.models.features import ImageFeatures, TextFeatures
@@ -88,8 +87,7 @@ class SemanticShift(Composer):
         Raises:
             UserError: an opaque tower has no words, or no patches.
         """
-        if not (towers.text_tokens and towers.image_tokens):
-            raise UserError("semantic_shift needs words and patches: a tower is no standard CLIP tower")
+        towers.need_tokens("semantic_shift")
         self.towers, width = towers, towers.joint
         inner, heads = self.hidden * width, heads_fit(width, self.heads)
         self.types = nn.Parameter(torch.randn(2, width))

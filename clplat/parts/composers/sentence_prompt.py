@@ -92,8 +92,7 @@ class SentencePrompt(Composer):
         Raises:
             UserError: a tower gives no tokens or takes no embeddings, or its context is too short.
         """
-        if not (towers.text_tokens and towers.image_tokens):
-            raise UserError("sentence_prompt needs words and patches: a tower is no standard CLIP tower")
+        towers.need_tokens("sentence_prompt")
         if self.words > towers.room - 3:
             raise UserError(f"words is {self.words}; the context has {towers.room} places")
         self.towers, wide = towers, towers.text_tokens

@@ -10,7 +10,6 @@ from torch import Tensor, nn
 from torch.nn.functional import kl_div, mse_loss, normalize
 
 from clplat.config.space import Float, Int
-from clplat.errors import UserError
 from clplat.mechanisms.contrast import cosines, nce
 from clplat.models.features import ImageFeatures, TextFeatures
 from clplat.models.view import Towers
@@ -92,8 +91,7 @@ class TargetGuided(Composer):
         Raises:
             UserError: an opaque tower has no words, or no patches.
         """
-        if not (towers.text_tokens and towers.image_tokens):
-            raise UserError("target_guided needs words and patches: a tower is no standard CLIP tower")
+        towers.need_tokens("target_guided")
         self.towers, width, (masks, spots) = towers, towers.joint, self.counts
         part = width // masks
         owner = (torch.arange(width) // max(1, part)).clamp(max=masks - 1)

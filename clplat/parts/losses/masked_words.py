@@ -9,7 +9,6 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
 from clplat.config.space import Float, Int
-from clplat.errors import UserError
 from clplat.parts.losses._base import Loss
 from clplat.randomness import generator
 
@@ -77,10 +76,7 @@ class MaskedWords(Loss):
         Raises:
             UserError: an opaque tower has no words, or no patches.
         """
-        if not (towers.text_tokens and towers.image_tokens):
-            raise UserError(
-                "masked_words needs words and patches: one of the towers is no standard CLIP tower"
-            )
+        towers.need_tokens("masked_words")
         self._towers, width = towers, towers.joint
         heads = width // 64 if width >= 64 and width % (width // 64) == 0 else 1
         self.mask = nn.Parameter(torch.empty(towers.text_tokens).normal_(std=0.02))
