@@ -222,10 +222,8 @@ class ComposedRetriever(RoutedTowers):
         The blind baselines (picture only, text only) stand beside every result this way. Where the scorer
         reads the text by itself, the picture only is a query without one.
         """
-        alone = [
-            composer.blind and composer is not self.composer and bool(self.scorer.wants["text"])
-            for composer in composers
-        ]
+        reads = bool(self.scorer.wants["text"])
+        alone = [reads and one.blind and one is not self.composer for one in composers]
         read = [self.scorer.wants, *(composer.wants for composer in composers)]
         read += [{"image": self.alone_wants}] * any(alone)
         shown, said = (
