@@ -20,21 +20,20 @@ docs/composers.md, `--page` that page alone. `--systems tirg,cosmo` runs these b
 from __future__ import annotations
 
 import sys
+from argparse import Namespace
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from clplat.errors import UserError
 from sweeps.ledger.jobs import Stream
 from sweeps.ledger.rows import entry_of
-from sweeps.ledger.running import chosen_streams, options_of_a_run, run_left
+from sweeps.ledger.running import SEEDS, chosen_streams, exit_code, options_of_a_run, run_left
 from sweeps.ledger.streams import STREAMS as LEDGER
 from sweeps.under_change.cells import TOWERS, Cell, named, streamed
 from sweeps.under_change.latency import latencies
 from sweeps.under_change.measured import composition
 from sweeps.under_change.page import publish, publish_latency, write_page
 
-SEEDS = (0, 1, 2)
 STREAMS = tuple(streamed(one) for one in LEDGER)
 
 
@@ -60,19 +59,19 @@ def main(words: Sequence[str] | None = None) -> int:
     if options.page:
         write_page()
         return 0
+    return exit_code("every_composer", lambda: run(options))
+
+
+def run(options: Namespace) -> None:
+    """Run what is missing, or time, or publish."""
     streams, seeds = chosen_streams(STREAMS, options.streams), SEEDS[: options.seeds]
-    try:
-        cells = [one for one in named(options.systems) if options.towers in ("", one.towers)]
-        if options.latency:
-            publish_latency(latencies(cells))
-        elif options.publish:
-            publish([entry(one, cells, seeds, options.out) for one in streams])
-        else:
-            run_left(streams, [cell.system for cell in cells], options.out, seeds, options.workers)
-    except UserError as error:
-        print(f"every_composer: {error}", file=sys.stderr)
-        return 2
-    return 0
+    cells = [one for one in named(options.systems) if options.towers in ("", one.towers)]
+    if options.latency:
+        publish_latency(latencies(cells))
+    elif options.publish:
+        publish([entry(one, cells, seeds, options.out) for one in streams])
+    else:
+        run_left(streams, [cell.system for cell in cells], options.out, seeds, options.workers)
 
 
 if __name__ == "__main__":

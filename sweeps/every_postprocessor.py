@@ -14,17 +14,16 @@ results/post_processing/ and docs/post-processing.md, `--page` that page alone.
 from __future__ import annotations
 
 import sys
+from argparse import Namespace
 from collections.abc import Sequence
 
-from clplat.errors import UserError, unknown_name
+from clplat.errors import unknown_name
 from sweeps.ledger.rows import entry_of
-from sweeps.ledger.running import chosen_streams, options_of_a_run, run_left
+from sweeps.ledger.running import SEEDS, chosen_streams, exit_code, options_of_a_run, run_left
 from sweeps.ledger.streams import STREAMS
 from sweeps.ledger.systems import System
 from sweeps.under_change.processors import processing, processors
 from sweeps.under_change.processors_page import publish, write_page
-
-SEEDS = (0, 1, 2)
 
 
 def chosen(names: str) -> list[System]:
@@ -51,17 +50,17 @@ def main(words: Sequence[str] | None = None) -> int:
     if options.page:
         write_page()
         return 0
+    return exit_code("every_postprocessor", lambda: run(options))
+
+
+def run(options: Namespace) -> None:
+    """Run what is missing, or publish."""
     streams, seeds = chosen_streams(STREAMS, options.streams), SEEDS[: options.seeds]
-    try:
-        systems = chosen(options.systems)
-        if options.publish:
-            publish([entry_of(one, systems, seeds, options.out, more=processing) for one in streams])
-        else:
-            run_left(streams, systems, options.out, seeds, options.workers)
-    except UserError as error:
-        print(f"every_postprocessor: {error}", file=sys.stderr)
-        return 2
-    return 0
+    systems = chosen(options.systems)
+    if options.publish:
+        publish([entry_of(one, systems, seeds, options.out, more=processing) for one in streams])
+    else:
+        run_left(streams, systems, options.out, seeds, options.workers)
 
 
 if __name__ == "__main__":

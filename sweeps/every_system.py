@@ -18,17 +18,16 @@ which learning rates suit what is trained on a stream (`sweeps/ledger/study.py`,
 from __future__ import annotations
 
 import sys
+from argparse import Namespace
 from collections.abc import Sequence
 
 from clplat.errors import UserError
 from sweeps.ledger import study
 from sweeps.ledger.page import ROOT, publish, write_page
 from sweeps.ledger.rows import entry_of
-from sweeps.ledger.running import chosen_streams, options_of_a_run, run_left
+from sweeps.ledger.running import SEEDS, chosen_streams, exit_code, options_of_a_run, run_left
 from sweeps.ledger.streams import STREAMS
 from sweeps.ledger.systems import System, systems
-
-SEEDS = (0, 1, 2)
 
 
 def chosen(names: str) -> list[System]:
@@ -53,24 +52,22 @@ def main(words: Sequence[str] | None = None) -> int:
     if options.page:
         write_page()
         return 0
+    return exit_code("every_system", lambda: run(options))
+
+
+def run(options: Namespace) -> None:
+    """Run what is missing, or measure rates, or publish."""
     streams = chosen_streams(STREAMS, options.streams)
-    try:
-        if options.rates:
-            for one in streams:
-                run_left(
-                    [study.held_out(one)], study.tried(one.name), options.out, study.SEEDS, options.workers
-                )
-                study.write_study(one, options.out, ROOT)
-            return 0
-        measured = chosen(options.systems)
-        if options.publish:
-            publish([entry_of(one, measured, SEEDS, options.out) for one in streams])
-        else:
-            run_left(streams, measured, options.out, SEEDS, options.workers)
-    except UserError as error:
-        print(f"every_system: {error}", file=sys.stderr)
-        return 2
-    return 0
+    if options.rates:
+        for one in streams:
+            run_left([study.held_out(one)], study.tried(one.name), options.out, study.SEEDS, options.workers)
+            study.write_study(one, options.out, ROOT)
+        return
+    measured = chosen(options.systems)
+    if options.publish:
+        publish([entry_of(one, measured, SEEDS, options.out) for one in streams])
+    else:
+        run_left(streams, measured, options.out, SEEDS, options.workers)
 
 
 if __name__ == "__main__":

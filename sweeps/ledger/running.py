@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Iterator, Sequence
+import sys
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 from clplat.errors import UserError
@@ -11,10 +12,11 @@ from sweeps.ledger.jobs import Job, Stream, jobs_of, laid_out, state_of
 from sweeps.ledger.systems import System
 from sweeps.ledger.workers import work_through
 
-__all__ = ["LIMIT", "chosen_streams", "left", "options_of_a_run", "run_left"]
+__all__ = ["LIMIT", "SEEDS", "chosen_streams", "exit_code", "left", "options_of_a_run", "run_left"]
 
 #: Seconds after which a run is given up; the longest needs a tenth of it.
 LIMIT = 1800.0
+SEEDS = (0, 1, 2)
 
 
 def options_of_a_run(about: str, out: str) -> argparse.ArgumentParser:
@@ -55,3 +57,13 @@ def run_left(
     jobs = list(left(streams, measured, out, seeds))
     print(f"{len(measured)} systems, {len(jobs)} runs to do", flush=True)
     work_through(jobs, workers, LIMIT, lambda line: print(line, flush=True))
+
+
+def exit_code(script: str, work: Callable[[], object]) -> int:
+    """Do it: 0, or 2 after a line that says what the user got wrong."""
+    try:
+        work()
+    except UserError as error:
+        print(f"{script}: {error}", file=sys.stderr)
+        return 2
+    return 0
