@@ -17,14 +17,16 @@ from clplat.errors import UserError
 from clplat.models.adapters import AdapterState
 from clplat.models.backbone import Backbone
 
-__all__ = ["Change", "Grown", "GrowthState", "copied", "grow_at", "grown_layers", "prune"]
+__all__ = ["Change", "Grown", "GrowthState", "copied", "grow_at", "grown_layers", "merge_grown", "prune"]
 
 
 class Change(nn.Module):
     """What has grown at a layer under one name; `forward` says what it adds for the layer's inputs."""
 
-    #: It is a change of the layer's weight, as `delta` says.
+    #: It is a change of the layer's tensors, as `deltas` says.
     of_weight: ClassVar[bool] = False
+    #: What it makes of them is no sum: it depends on what they are.
+    of_base: ClassVar[bool] = False
 
     def after(self, x: Tensor, out: Tensor, **more: Any) -> Tensor:
         """What becomes of the layer's output for its input, and for the other arguments of a block."""
@@ -34,6 +36,10 @@ class Change(nn.Module):
     def delta(self) -> Tensor:
         """What it adds to the layer's weight, if anything."""
         raise NotImplementedError
+
+    def deltas(self, layer: Any) -> dict[str, Tensor]:
+        """What it adds to the tensors of the layer at which it stands, by name."""
+        return {"weight": self.delta()}
 
     def fresh(self, layer: Any) -> Change:
         """Another of its size at this layer, as it is when it begins; drawn from torch's generator."""
@@ -102,12 +108,21 @@ class GrowthState(AdapterState):
 
     @torch.no_grad()
     def deltas(self, network: nn.Module) -> dict[str, Tensor]:
-        found = {}
+        found: dict[str, list[Tensor]] = {}
         for path, layer in _grown(network):
-            deltas = [change.delta() for change in layer.used() if change.of_weight]
-            if deltas:
-                found[self.base_key(f"{path}.weight")] = torch.stack(deltas).sum(0)
-        return found
+            for change in layer.used():
+                for name, delta in change.deltas(layer.base_layer).items() if change.of_weight else ():
+                    found.setdefault(self.base_key(f"{path}.{name}"), []).append(delta)
+        return {key: torch.stack(deltas).sum(0) for key, deltas in found.items()}
+
+    def absorb(self, network: nn.Module, deltas: Mapping[str, Tensor]) -> None:
+        if any(change.of_base for _, layer in _grown(network) for change in layer.used()):
+            method = self.installed[self.active or ""]["method"]
+            raise UserError(
+                f"adapter '{method}' is no sum with the base weights, so that they cannot be moved; use "
+                "--adapter lora or --adapter full"
+            )
+        super().absorb(network, deltas)
 
 
 def grown_layers(backbone: Backbone) -> dict[str, Grown]:
@@ -164,6 +179,14 @@ def prune(backbone: Backbone, name: str) -> None:
     state.use([other for other in state.used if other != name])
     if not state.installed:
         backbone.adapters = AdapterState()
+
+
+def merge_grown(backbone: Backbone) -> None:
+    """Add what the changes in use make of the layers' tensors to these, and take all changes out."""
+    deltas = backbone.adapters.deltas(backbone.model)
+    AdapterState.absorb(backbone.adapters, backbone.model, deltas)
+    _bare(backbone.model)
+    backbone.adapters = AdapterState()
 
 
 def _bare(network: nn.Module, keep: Callable[[Grown], bool] = lambda layer: False) -> nn.Module:

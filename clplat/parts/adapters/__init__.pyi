@@ -1,5 +1,6 @@
 # Written by `make check`; do not edit.
 
+from clplat.parts.adapters.bottleneck import Bottleneck as Bottleneck
 from clplat.parts.adapters.bound import Bound as Bound
 from clplat.parts.adapters.deeper import Deeper as Deeper
 from clplat.parts.adapters.full import Full as Full
@@ -44,6 +45,7 @@ from clplat.parts.adapters.peft import VBLoRA as VBLoRA
 from clplat.parts.adapters.peft import VeLoRA as VeLoRA
 from clplat.parts.adapters.peft import VeRA as VeRA
 from clplat.parts.adapters.peft import WaveFT as WaveFT
+from clplat.parts.adapters.ssf import SSF as SSF
 from clplat.parts.adapters.unipt import UniPT as UniPT
 from clplat.parts.adapters.upcycled import Upcycled as Upcycled
 from clplat.parts.adapters.wider import Wider as Wider

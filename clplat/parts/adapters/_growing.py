@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Annotated, Any, Literal
@@ -11,14 +11,15 @@ from torch import nn
 
 from clplat.config.space import Int
 from clplat.errors import UserError
-from clplat.mechanisms.growth import Grown, grow_at
+from clplat.mechanisms.growth import Change, Grown, grow_at
 from clplat.mechanisms.low_rank import LowRankSum, grow, low_rank_layers
 from clplat.mechanisms.width_and_depth import BlockBehind, Units
 from clplat.models.backbone import Backbone
+from clplat.models.names import refuse_wrapped
 from clplat.parts.adapters._blocks import blocks
 from clplat.parts.adapters._targets import check_rank, resolve
 
-__all__ = ["Blocks", "Growing", "MoreUnits", "PerDomain", "grown_backbone"]
+__all__ = ["Blocks", "Growing", "MoreUnits", "PerDomain", "grown_backbone", "put"]
 
 
 @dataclass(frozen=True)
@@ -78,15 +79,14 @@ class MoreUnits:
 
     def grow(self, model: nn.Module, domain: int, strategy: str) -> Mapping[str, Grown]:
         """As `Growing.grow`."""
-        return self.put(grown_backbone(model, strategy, first=domain == 0), f"domain{domain}")
-
-    def put(self, backbone: Backbone, name: str) -> Mapping[str, Grown]:
-        """Add the units under a name, and use them beside those in use."""
-        mlps = [f"{block}.mlp" for tower in blocks(backbone, self.towers) for block in tower]
+        backbone = grown_backbone(model, strategy, first=domain == 0)
         options = {"units": self.count, "towers": self.towers}
-        return grow_at(
-            backbone, dict.fromkeys(mlps, partial(Units, count=self.count)), name, "wider", options
-        )
+        return grow_at(backbone, self.layers(backbone), f"domain{domain}", "wider", options)
+
+    def layers(self, backbone: Backbone) -> dict[str, Callable[[Any], Change]]:
+        """What makes the units of each MLP, by its name."""
+        mlps = [f"{block}.mlp" for tower in blocks(backbone, self.towers) for block in tower]
+        return dict.fromkeys(mlps, partial(Units, count=self.count))
 
 
 @dataclass(frozen=True)
@@ -136,6 +136,30 @@ class PerDomain:
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Restore what `state_dict` returned."""
         self.domains = state["domains"]
+
+
+def put(
+    backbone: Backbone,
+    layers: Mapping[str, Callable[[Any], Change]],
+    name: str,
+    method: str,
+    options: Mapping[str, Any],
+) -> list[str]:
+    """Let an adapter's changes grow at these layers and use them alone; the names of what is trained.
+
+    Args:
+        layers, name, method, options: as in `grow_at`.
+
+    Raises:
+        UserError: the name is taken, adapters of another kind are attached, or the model is wrapped.
+    """
+    refuse_wrapped(backbone.model)
+    found = grow_at(backbone, layers, name, method, options)
+    like = backbone.logit_scale
+    made = [layer.changes[name].to(like) for layer in found.values()]
+    backbone.adapters.switch(name)
+    trained = {id(p) for change in made for p in change.parameters()}
+    return [key for key, parameter in backbone.named_parameters() if id(parameter) in trained]
 
 
 def grown_backbone(model: nn.Module, strategy: str, first: bool) -> Backbone:

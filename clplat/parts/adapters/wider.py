@@ -6,9 +6,8 @@ from typing import Annotated, Literal
 
 from clplat.config.space import Int
 from clplat.models.backbone import Backbone
-from clplat.models.names import refuse_wrapped
 from clplat.parts.adapters._base import Adapter
-from clplat.parts.adapters._growing import MoreUnits
+from clplat.parts.adapters._growing import MoreUnits, put
 
 __all__ = ["Wider"]
 
@@ -59,8 +58,5 @@ class Wider(Adapter):
         Raises:
             UserError: the name is taken, adapters of another kind are attached, or a tower is opaque.
         """
-        refuse_wrapped(backbone.model)
-        layers = MoreUnits(self.units, self.towers).put(backbone, name)
-        self.activate(backbone, name)
-        trained = {id(p) for layer in layers.values() for p in layer.changes[name].parameters()}
-        return [key for key, parameter in backbone.named_parameters() if id(parameter) in trained]
+        options = {"units": self.units, "towers": self.towers}
+        return put(backbone, MoreUnits(self.units, self.towers).layers(backbone), name, "wider", options)
