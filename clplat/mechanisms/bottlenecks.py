@@ -121,7 +121,7 @@ class Bottleneck(Change):
         self.act, self.drop = _ACTIVATIONS[form.activation](), nn.Dropout(form.dropout)
         self.up: Any = form.layer(form.size, width, rule)
         self.behind: Any = nn.LayerNorm(width) if form.norm == "out" else nn.Identity()
-        last: Tensor = _last(self.up) if form.norm != "out" else self.behind.weight
+        last: Any = _last(self.up) if form.norm != "out" else self.behind.weight
         nn.init.zeros_(last)
         if form.learned:
             self.scale: Any = nn.Parameter(torch.tensor(form.scale))
