@@ -26,7 +26,7 @@ class Form:
         activation: there.
         weights: a matrix each way; sums of Kronecker products; products of low rank.
         n: number of those products, and the size of their left factors.
-        rank: of the right factors of those products, or of the low-rank matrices.
+        inner: rank of the right factors of those products, or of the low-rank matrices.
         norm: a LayerNorm before the way down, behind the way up, or none.
         scale: by which what it makes is multiplied; learned: a trained number that begins there.
         dropout: in the middle, in training.
@@ -39,16 +39,16 @@ class Form:
     activation: Literal["relu", "gelu", "silu", "none"] = "relu"
     weights: Literal["dense", "kronecker", "low_rank"] = "dense"
     n: int = 4
-    rank: int = 1
+    inner: int = 1
     norm: Literal["none", "in", "out"] = "none"
     scale: float = 1.0
     learned: bool = False
     dropout: float = 0.0
 
     def __post_init__(self) -> None:
-        if min(self.size, self.n, self.rank) < 1:
+        if min(self.size, self.n, self.inner) < 1:
             raise ValueError(
-                f"size, n and rank must be at least 1, not {self.size}, {self.n} and {self.rank}"
+                f"size, n and inner must be at least 1, not {self.size}, {self.n} and {self.inner}"
             )
         if not 0 < abs(self.scale) < math.inf or not 0 <= self.dropout < 1:
             raise ValueError(
@@ -66,9 +66,9 @@ class Form:
     def layer(self, wide: int, out: int, rule: nn.Parameter | None) -> nn.Module:
         """A linear layer of these weights, drawn from torch's generator, with a bias of zero."""
         if self.weights == "kronecker":
-            return KroneckerLinear(wide, out, self.n, self.rank, rule)
+            return KroneckerLinear(wide, out, self.n, self.inner, rule)
         if self.weights == "low_rank":
-            return RankLinear(wide, out, self.rank)
+            return RankLinear(wide, out, self.inner)
         made = nn.Linear(wide, out)  # Kaiming with a = sqrt(5), as LoRA's A
         nn.init.zeros_(made.bias)
         return made

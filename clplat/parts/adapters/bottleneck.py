@@ -44,7 +44,7 @@ class Bottleneck(Adapter):
         activation: f.
         weights: dense; sums of Kronecker products; products of low rank.
         n: number of those products.
-        rank: of their right factors, or of the low-rank weights.
+        inner: rank of their right factors, or of the low-rank weights.
         shared: the left factors of Kronecker products are the same everywhere.
         norm: a LayerNorm before D, behind U, or none.
         scale: s.
@@ -83,7 +83,7 @@ class Bottleneck(Adapter):
         activation: Literal["relu", "gelu", "silu", "none"] = "relu",
         weights: Literal["dense", "kronecker", "low_rank"] = "dense",
         n: int = 4,
-        rank: int = 1,
+        inner: int = 1,
         shared: bool = True,
         norm: Literal["none", "in", "out"] = "none",
         scale: Annotated[float, Float(0.05, 8.0, log=True)] = 1.0,
@@ -101,9 +101,9 @@ class Bottleneck(Adapter):
                 raise ValueError(f"{name} is '{word}'; allowed: {', '.join(allowed)}")
         if reads == "stream" and (place, path) != ("ffn", "parallel"):
             raise ValueError(f"reads stream goes with place ffn and path parallel, not {place} and {path}")
-        self.form = Form(size, activation, weights, n, rank, norm, scale, learned, dropout)
+        self.form = Form(size, activation, weights, n, inner, norm, scale, learned, dropout)
         self.place, self.path, self.reads, self.residual = place, path, reads, residual
-        self.size, self.activation, self.weights, self.n, self.rank = size, activation, weights, n, rank
+        self.size, self.activation, self.weights, self.n, self.inner = size, activation, weights, n, inner
         self.shared, self.norm, self.scale, self.learned = shared, norm, scale, learned
         self.dropout, self.towers = dropout, towers
         self._adds = path == "sequential" if residual is None else residual
@@ -160,6 +160,6 @@ class Bottleneck(Adapter):
 
 
 _OPTIONS = (
-    *("place", "path", "reads", "residual", "size", "activation", "weights", "n", "rank", "shared", "norm"),
+    *("place", "path", "reads", "residual", "size", "activation", "weights", "n", "inner", "shared", "norm"),
     *("scale", "learned", "dropout", "towers"),
 )

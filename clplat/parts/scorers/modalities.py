@@ -46,7 +46,7 @@ class Modalities(Scorer):
         >>> scorer = Modalities()
         >>> scorer.attach(Towers(tiny_backbone()))
         >>> item = scorer.item(ImageFeatures(pooled=torch.ones(1, 24)), lambda found: found.pooled)
-        >>> scorer.block(item, item).detach()
+        >>> scorer.block(item, item).detach().round(decimals=4)
         tensor([[1.]])
     """
 
