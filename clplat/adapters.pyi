@@ -1,9 +1,12 @@
 # Written by `make check`; do not edit.
 
+from clplat.parts.adapters.bitfit import BitFit as BitFit
 from clplat.parts.adapters.bottleneck import Bottleneck as Bottleneck
 from clplat.parts.adapters.bound import Bound as Bound
 from clplat.parts.adapters.deeper import Deeper as Deeper
 from clplat.parts.adapters.full import Full as Full
+from clplat.parts.adapters.hashed_lora import HashedLoRA as HashedLoRA
+from clplat.parts.adapters.left_modulator import LeftModulator as LeftModulator
 from clplat.parts.adapters.long_text import LongText as LongText
 from clplat.parts.adapters.mixed_readout import MixedReadout as MixedReadout
 from clplat.parts.adapters.moe import MoEAdapter as MoEAdapter

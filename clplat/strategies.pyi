@@ -21,6 +21,7 @@ from strategies.distillation.tower_distill import TowerDistill as TowerDistill
 from strategies.distillation.vocabulary_distill import VocabularyDistill as VocabularyDistill
 from strategies.expansion.alternate import Alternate as Alternate
 from strategies.expansion.cl_lora import CLLoRA as CLLoRA
+from strategies.expansion.codyra import CoDyRA as CoDyRA
 from strategies.expansion.data_experts import DataExperts as DataExperts
 from strategies.expansion.growing_composer import GrowingComposer as GrowingComposer
 from strategies.expansion.growing_prompt import GrowingPrompt as GrowingPrompt

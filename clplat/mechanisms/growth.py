@@ -53,9 +53,24 @@ class Grown(nn.Module):
         super().__init__()
         self.base_layer, self.changes, self.state = base_layer, nn.ModuleDict(), state
 
+    @property
+    def weight(self) -> Tensor:
+        """Of the layer itself, which other code asks for its type."""
+        own = self.base_layer.weight
+        assert isinstance(own, Tensor)
+        return own
+
     def used(self) -> list[Any]:
         """Its changes that count now, in the order in which they came."""
         return [self.changes[name] for name in self.state.used if name in self.changes]
+
+    def deltas(self) -> dict[str, Tensor]:
+        """What the changes in use add to the layer's own tensors, by their names in it."""
+        found: dict[str, list[Tensor]] = {}
+        for change in self.used():
+            for name, delta in change.deltas(self.base_layer).items() if change.of_weight else ():
+                found.setdefault(name, []).append(delta)
+        return {name: torch.stack(deltas).sum(0) for name, deltas in found.items()}
 
     def forward(self, x: Tensor, **more: Any) -> Tensor:
         out: Tensor = self.base_layer(x, **more)
@@ -108,12 +123,11 @@ class GrowthState(AdapterState):
 
     @torch.no_grad()
     def deltas(self, network: nn.Module) -> dict[str, Tensor]:
-        found: dict[str, list[Tensor]] = {}
-        for path, layer in _grown(network):
-            for change in layer.used():
-                for name, delta in change.deltas(layer.base_layer).items() if change.of_weight else ():
-                    found.setdefault(self.base_key(f"{path}.{name}"), []).append(delta)
-        return {key: torch.stack(deltas).sum(0) for key, deltas in found.items()}
+        return {
+            self.base_key(f"{path}.{name}"): delta
+            for path, layer in _grown(network)
+            for name, delta in layer.deltas().items()
+        }
 
     def absorb(self, network: nn.Module, deltas: Mapping[str, Tensor]) -> None:
         if any(change.of_base for _, layer in _grown(network) for change in layer.used()):
@@ -136,7 +150,7 @@ def grow_at(
     name: str,
     method: str,
     options: Mapping[str, Any],
-    place: type[Grown] = Grown,
+    place: Callable[[nn.Module, GrowthState], Grown] = Grown,
 ) -> dict[str, Grown]:
     """Let changes grow at these layers, beside those in use; earlier ones are frozen.
 

@@ -19,7 +19,7 @@ from clplat.errors import UserError
 from clplat.mechanisms.growth import Change, Grown, grow_at, grown_layers
 from clplat.models.backbone import Backbone
 
-__all__ = ["LowRank", "LowRankSum", "grow", "low_rank_layers"]
+__all__ = ["LowRank", "LowRankSum", "ScaledRanks", "grow", "linear", "low_rank_layers", "with_gains"]
 
 
 class LowRank(Change):
@@ -50,19 +50,24 @@ class LowRank(Change):
         self.gains: Tensor | None = None
         nn.init.kaiming_uniform_(self.down, a=math.sqrt(5))
 
+    def factors(self) -> tuple[Tensor, Tensor]:
+        """A (rank, in) and B (out, rank), as they are multiplied."""
+        return self.down, self.up if self.gains is None else with_gains(self.up, self.gains)
+
     def forward(self, x: Tensor) -> Tensor:
         """What is added to the layer's output for its inputs (..., in)."""
-        up = self.up if self.gains is None else _with_gains(self.up, self.gains)
-        made = F.linear(F.linear(x, self.down), up)
+        down, up = self.factors()
+        made = F.linear(F.linear(x, down), up)
         return made * self.magnitude.to(made.dtype)  # autocast leaves products of numbers alone
 
     def delta(self) -> Tensor:
         """What is added to the layer's weight (out, in)."""
-        return self.magnitude * (self.up @ self.down)
+        down, up = self.factors()
+        return self.magnitude * (up @ down)
 
     def fresh(self, layer: Any) -> LowRank:
         """Another of this rank and magnitude, as it is when it begins."""
-        return LowRank(layer, len(self.down), float(self.magnitude))
+        return type(self)(layer, len(self.down), float(self.magnitude))
 
     @torch.no_grad()
     def make_orthonormal(self) -> None:
@@ -80,20 +85,41 @@ class LowRank(Change):
                 self.magnitude.mul_(length)
 
 
-def _with_gains(weight: Tensor, gains: Tensor) -> Tensor:
+class ScaledRanks(LowRank):
+    """A change ``m B diag(w) A``, whose ranks have scales w of their own, drawn from a normal distribution.
+
+    Example:
+        >>> change = ScaledRanks(nn.Linear(3, 2), rank=2)
+        >>> change.scales.data = torch.tensor([0.5, -0.1])
+        >>> change.shrink(0.2)
+        >>> [round(scale, 1) for scale in change.scales.tolist()], change.alive()
+        ([0.3, 0.0], 1)
+    """
+
+    def __init__(self, layer: nn.Linear, rank: int, magnitude: float = 1.0) -> None:
+        super().__init__(layer, rank, magnitude)
+        self.scales = nn.Parameter(torch.randn(rank).to(self.down))
+
+    def factors(self) -> tuple[Tensor, Tensor]:
+        return self.down, self.up * self.scales
+
+    @torch.no_grad()
+    def shrink(self, threshold: float) -> None:
+        """The proximal step of an L1 penalty: scales go to zero by this much, and stay there."""
+        self.scales.copy_(self.scales.sign() * (self.scales.abs() - threshold).clamp_min(0))
+
+    def alive(self) -> int:
+        """How many ranks count."""
+        return int(self.scales.count_nonzero())
+
+
+def with_gains(weight: Tensor, gains: Tensor) -> Tensor:
     """The same numbers, whose gradient is multiplied."""
     return weight * gains + (weight * (1 - gains)).detach()
 
 
 class LowRankSum(Grown):
     """A linear layer with the low-rank changes that have grown beside it, by name."""
-
-    @property
-    def weight(self) -> Tensor:
-        """Of the layer itself, which other code asks for its type."""
-        own = self.base_layer.weight
-        assert isinstance(own, Tensor)
-        return own
 
     def in_use(self) -> list[LowRank]:
         """Its changes that count now, in the order in which they came."""
@@ -110,13 +136,29 @@ class LowRankSum(Grown):
         return change
 
 
+def linear(path: str, layer: nn.Module) -> nn.Linear:
+    """A layer that is linear.
+
+    Raises:
+        UserError: it is of another kind.
+    """
+    if not isinstance(layer, nn.Linear):
+        raise UserError(f"'{path}' is a {type(layer).__name__}; low-rank changes are of linear layers")
+    return layer
+
+
 def low_rank_layers(backbone: Backbone) -> dict[str, LowRankSum]:
     """The layers of a backbone with low-rank changes, by the names that the layers have there."""
     return {path: one for path, one in grown_layers(backbone).items() if isinstance(one, LowRankSum)}
 
 
 def grow(
-    backbone: Backbone, layers: Sequence[str], name: str, rank: int, magnitude: float = 1.0
+    backbone: Backbone,
+    layers: Sequence[str],
+    name: str,
+    rank: int,
+    magnitude: float = 1.0,
+    kind: type[LowRank] = LowRank,
 ) -> dict[str, LowRankSum]:
     """Add a change to these layers and use it beside those in use; earlier ones are frozen.
 
@@ -125,6 +167,7 @@ def grow(
         layers: names of linear layers in ``backbone.model``.
         name: of the change.
         rank, magnitude: see `LowRank`; A is drawn from torch's generator.
+        kind: of change, made of a layer, a rank and a magnitude.
 
     Returns:
         The layers, whose `LowRankSum.newest` is trained: its A and B, not its magnitude.
@@ -134,9 +177,7 @@ def grow(
     """
 
     def make(path: str, layer: nn.Module) -> LowRank:
-        if not isinstance(layer, nn.Linear):
-            raise UserError(f"'{path}' is a {type(layer).__name__}; low-rank changes are of linear layers")
-        return LowRank(layer, rank, magnitude)
+        return kind(linear(path, layer), rank, magnitude)
 
     makers = {path: partial(make, path) for path in layers}
     grow_at(backbone, makers, name, "low rank", {"r": rank}, LowRankSum)

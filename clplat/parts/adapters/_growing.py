@@ -11,8 +11,8 @@ from torch import nn
 
 from clplat.config.space import Int
 from clplat.errors import UserError
-from clplat.mechanisms.growth import Change, Grown, grow_at
-from clplat.mechanisms.low_rank import LowRankSum, grow, low_rank_layers
+from clplat.mechanisms.growth import Change, Grown, GrowthState, grow_at
+from clplat.mechanisms.low_rank import LowRank, LowRankSum, grow, low_rank_layers
 from clplat.mechanisms.width_and_depth import BlockBehind, Units
 from clplat.models.backbone import Backbone
 from clplat.models.names import refuse_wrapped
@@ -49,14 +49,16 @@ class Growing:
         if self.towers not in ("both", "image", "text"):
             raise ValueError(f"towers is '{self.towers}'; allowed: both, image, text")
 
-    def grow(self, model: nn.Module, domain: int, strategy: str) -> dict[str, LowRankSum]:
+    def grow(
+        self, model: nn.Module, domain: int, strategy: str, kind: type[LowRank] = LowRank
+    ) -> dict[str, LowRankSum]:
         """Add the change of a domain, counted from 0, to the backbone of a retriever; see `grow`.
 
         Raises:
             UserError: the model has no backbone, or it has an adapter or a prompt of another kind.
         """
         backbone = grown_backbone(model, strategy, first=domain == 0)
-        return grow(backbone, self.layers(backbone), f"domain{domain}", self.r, self.alpha / self.r)
+        return grow(backbone, self.layers(backbone), f"domain{domain}", self.r, self.alpha / self.r, kind)
 
     def layers(self, backbone: Backbone) -> list[str]:
         """Names of the layers that are changed."""
@@ -106,24 +108,25 @@ class PerDomain:
     Args:
         options: of each change.
         strategy: whose they are, for messages.
+        kind: of change.
 
     Attributes:
         domains: how many there have been.
     """
 
-    def __init__(self, options: Growing, strategy: str) -> None:
-        self.options, self.strategy = options, strategy
+    def __init__(self, options: Growing, strategy: str, kind: type[LowRank] = LowRank) -> None:
+        self.options, self.strategy, self.kind = options, strategy, kind
         self.domains = 0
 
     def grow(self, model: nn.Module) -> dict[str, LowRankSum]:
         """Add the change of the next domain."""
         self.domains += 1
-        return self.options.grow(model, self.domains - 1, self.strategy)
+        return self.options.grow(model, self.domains - 1, self.strategy, self.kind)
 
     def again(self, model: nn.Module) -> Iterator[dict[str, LowRankSum]]:
         """Add the changes of all domains so far, in order, to a model that has none."""
         for domain in range(self.domains):
-            yield self.options.grow(model, domain, self.strategy)
+            yield self.options.grow(model, domain, self.strategy, self.kind)
 
     def layers(self, model: nn.Module) -> dict[str, LowRankSum]:
         """The layers that have grown, by name."""
@@ -144,21 +147,22 @@ def put(
     name: str,
     method: str,
     options: Mapping[str, Any],
+    place: Callable[[nn.Module, GrowthState], Grown] = Grown,
 ) -> list[str]:
     """Let an adapter's changes grow at these layers and use them alone; the names of what is trained.
 
     Args:
-        layers, name, method, options: as in `grow_at`.
+        layers, name, method, options, place: as in `grow_at`.
 
     Raises:
         UserError: the name is taken, adapters of another kind are attached, or the model is wrapped.
     """
     refuse_wrapped(backbone.model)
-    found = grow_at(backbone, layers, name, method, options)
+    found = grow_at(backbone, layers, name, method, options, place)
     like = backbone.logit_scale
     made = [layer.changes[name].to(like) for layer in found.values()]
     backbone.adapters.switch(name)
-    trained = {id(p) for change in made for p in change.parameters()}
+    trained = {id(p) for change in made for p in change.parameters() if p.requires_grad}
     return [key for key, parameter in backbone.named_parameters() if id(parameter) in trained]
 
 
