@@ -90,10 +90,10 @@ class ScaledRanks(LowRank):
 
     Example:
         >>> change = ScaledRanks(nn.Linear(3, 2), rank=2)
-        >>> change.scales.data = torch.tensor([0.5, -0.1])
+        >>> change.scales.data = torch.tensor([-0.5, 0.1])
         >>> change.shrink(0.2)
         >>> [round(scale, 1) for scale in change.scales.tolist()], change.alive()
-        ([0.3, 0.0], 1)
+        ([-0.3, 0.0], 1)
     """
 
     def __init__(self, layer: nn.Linear, rank: int, magnitude: float = 1.0) -> None:
