@@ -10,7 +10,9 @@ from clplat.parts.adapters.left_modulator import LeftModulator as LeftModulator
 from clplat.parts.adapters.long_text import LongText as LongText
 from clplat.parts.adapters.mixed_readout import MixedReadout as MixedReadout
 from clplat.parts.adapters.moe import MoEAdapter as MoEAdapter
+from clplat.parts.adapters.peft import AdaLoRA as AdaLoRA
 from clplat.parts.adapters.peft import AdaMSS as AdaMSS
+from clplat.parts.adapters.peft import BDLoRA as BDLoRA
 from clplat.parts.adapters.peft import BEFT as BEFT
 from clplat.parts.adapters.peft import BOFT as BOFT
 from clplat.parts.adapters.peft import C3A as C3A
@@ -24,12 +26,16 @@ from clplat.parts.adapters.peft import GraLoRA as GraLoRA
 from clplat.parts.adapters.peft import HiRA as HiRA
 from clplat.parts.adapters.peft import HRA as HRA
 from clplat.parts.adapters.peft import IA3 as IA3
+from clplat.parts.adapters.peft import KaSA as KaSA
 from clplat.parts.adapters.peft import Lily as Lily
 from clplat.parts.adapters.peft import LNTuning as LNTuning
 from clplat.parts.adapters.peft import LoHa as LoHa
 from clplat.parts.adapters.peft import LoKr as LoKr
 from clplat.parts.adapters.peft import LoRA as LoRA
+from clplat.parts.adapters.peft import LoRAPlus as LoRAPlus
+from clplat.parts.adapters.peft import MiCA as MiCA
 from clplat.parts.adapters.peft import MiSS as MiSS
+from clplat.parts.adapters.peft import MonteCLoRA as MonteCLoRA
 from clplat.parts.adapters.peft import OFT as OFT
 from clplat.parts.adapters.peft import OLoRA as OLoRA
 from clplat.parts.adapters.peft import OSF as OSF

@@ -43,6 +43,7 @@ from strategies.regularisation.ewc import EWC as EWC
 from strategies.regularisation.l2_anchor import L2Anchor as L2Anchor
 from strategies.regularisation.layer_decay import LayerDecay as LayerDecay
 from strategies.regularisation.mas import MAS as MAS
+from strategies.regularisation.rank_budget import RankBudget as RankBudget
 from strategies.regularisation.rwalk import RWalk as RWalk
 from strategies.regularisation.si import SI as SI
 from strategies.regularisation.tree_lora import TreeLoRA as TreeLoRA

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, Literal
 
 from clplat.errors import UserError
+from clplat.mechanisms.parameter_groups import Group
 from clplat.mechanisms.routing import Experts, Router, Routing
 from clplat.parts.adapters._base import Adapter
 from clplat.parts.adapters.peft import LoRA
@@ -78,6 +80,9 @@ class RoutedExperts(Strategy):
         name = f"domain{len(self.router.names)}"
         self.router.add(name, looked_at(learner, retriever, experience.dataset))
         self.expert.attach(retriever.backbone, name)
+
+    def groups(self, names: Sequence[str]) -> Sequence[Group]:
+        return self.expert.groups(names)
 
     def rebuild(self, learner: SupportsLearning) -> None:
         if not self.router.names:

@@ -4,11 +4,18 @@ from __future__ import annotations
 
 from typing import Any
 
+from clplat.config.space import Choice
 from clplat.parts.adapters._method import EVEN, SHIFT_OF_KEYS, Method
 
 __all__ = ["LOW_RANK"]
 
 _LORA = {"r": 8, "lora_alpha": 16}
+#: BD-LoRA's factor in blocks: A where a layer reads what the ones before it were split into, B elsewhere.
+_BLOCKS = {
+    "target_modules_bd_a": ["c_proj", "out_proj", "fc2"],
+    "target_modules_bd_b": ["c_fc", "q_proj", "k_proj", "v_proj", "fc1", "qkv"],
+    "match_strict": False,
+}
 
 
 def _lora(name: str, title: str, paper: str, remark: str = "", **more: Any) -> Method:
@@ -22,6 +29,12 @@ LOW_RANK: dict[str, Method] = {
         "LoRA scaled by alpha / sqrt(r), so that high ranks keep learning",
         "Kalajdzievski 2023, arXiv 2312.03732",
         fixed={"use_rslora": True},
+    ),
+    "lora_plus": _lora(
+        "LoRAPlus",
+        "LoRA whose B learns faster than its A",
+        "Hayou et al. 2024, arXiv 2402.12354",
+        b_rate=16.0,
     ),
     "dora": _lora(
         "DoRA",
@@ -43,6 +56,47 @@ LOW_RANK: dict[str, Method] = {
         "Büyükakyüz 2024, arXiv 2406.01775",
         fixed={"init_lora_weights": "olora"},
         rewrites_base=True,
+    ),
+    "mica": _lora(
+        "MiCA",
+        "LoRA whose B is fixed to the least singular vectors of the weights",
+        "arXiv 2604.01694",
+        fixed={"init_lora_weights": "mica"},
+    ),
+    "kasa": _lora(
+        "KaSA",
+        "singular values of the update, on weights without their least singular directions",
+        "arXiv 2412.06071",
+        "Attaching takes the last r directions out of the weights, so that it is no identity.",
+        nested=("kasa_config", "KasaConfig"),
+        rewrites_base=True,
+        tolerance=1.0,
+    ),
+    "bdlora": _lora(
+        "BDLoRA",
+        "LoRA with one factor in blocks, as towers are split over devices",
+        "BD-LoRA of PEFT",
+        nested=("use_bdlora", "BdLoraConfig"),
+        fixed=_BLOCKS,
+        space={"r": EVEN, "nblocks": Choice(2, 4)},
+    ),
+    "monteclora": _lora(
+        "MonteCLoRA",
+        "LoRA whose A is drawn around its mean in training",
+        "arXiv 2411.04358",
+        "Every pass in training draws anew, as PEFT's buffers of draws do not outlive a run.",
+        nested=("monteclora_config", "MontecloraConfig"),
+        fixed={"buffer_size": 1},
+    ),
+    "adalora": Method(
+        "AdaLoRA",
+        "AdaLoraConfig",
+        "low-rank updates P E Q, of which ranks can be taken away",
+        "Zhang et al. 2023, arXiv 2303.10512",
+        "Ranks stay as they are unless the strategy `rank_budget` allots them.",
+        fixed={"total_step": 1},
+        hidden=("r", "target_r", "tinit", "tfinal", "deltaT", "beta1", "beta2"),
+        defaults={"lora_alpha": 16},
     ),
     "velora": _lora(
         "VeLoRA",

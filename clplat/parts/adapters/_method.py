@@ -24,6 +24,7 @@ class Method:
         nested: field of a sub-configuration, and its class, whose fields are options too.
         types: of options whose type PEFT does not state; space: search space where ours is special.
         targets: the kind of modules that it wraps by default; kinds: all that it can wrap; towers: default.
+        b_rate: default of the option of that name, the multiple of A's learning rate that B has; 0: none.
         without_effect: names of tensors that change no output, see `Adapter.without_effect`.
         rewrites_base: attaching changes the base weights; tolerance: deviation of normalised features that
             attaching may cause (0: identity up to rounding);
@@ -44,6 +45,7 @@ class Method:
     towers: str = "both"
     types: Mapping[str, Any] = field(default_factory=dict)
     space: Mapping[str, Space] = field(default_factory=dict)
+    b_rate: float = 0.0
     without_effect: tuple[str, ...] = ()
     rewrites_base: bool = False
     tolerance: float = 0.0

@@ -134,17 +134,27 @@ METHODS: dict[str, Method] = LOW_RANK | {
     ),
 }
 
-#: Methods of PEFT that we leave out, and why.
+#: Methods, variants and starts of PEFT that we leave out, and why.
 UNSUITABLE: dict[str, str] = {
-    "adalora": "keeps the importance of ranks outside its state, so a resumed run differs",
-    "monteclora": "keeps samples outside its state, so a resumed run differs and no teacher can be copied",
-    "kasa": "truncates the base weights, even when it is switched off",
-    "bdlora": "needs patterns of block-diagonal layers for tensor parallelism, which CLIP towers do not have",
     "poly": "needs a task id with every call of the model",
-    "xlora": "needs a transformers model",
-    "shadow": "needs a transformers model",
+    "xlora": "mixes LoRAs of a transformers model; see the strategy routed_experts",
+    "arrow": "mixes LoRAs that were saved before, by their own weights; see the strategy routed_experts",
+    "shadow": "runs a small copy of a transformers model beside it",
+    "alora": "is switched on by words of a prompt, from which a language model generates",
     "trainable_tokens": "rebuilds the whole token table at every step; pseudo-words enter by embed_text",
-    "eva": "needs a pass over data before training; it is an initialisation of LoRA",
-    "corda": "needs a pass over data before training, and rewrites the base",
+    "eva": "is a start of LoRA that needs a pass over data; see the strategy inflora",
+    "corda": "is a start of LoRA that needs a pass over data and rewrites the base",
+    "lora_ga": "is a start of LoRA that needs gradients on data and rewrites the base",
+    "gaussian": "is LoRA with other random numbers in A",
+    "orthogonal": "is LoRA whose factors both start from random numbers, so that no other one can be added",
+    "pissa_niter": "is PiSSA by an approximate decomposition, which differs with the machine's threads",
+    "loftq": "makes up for quantised weights, which CLIP towers do not have here",
+    "qalora": "is for quantised weights, which CLIP towers do not have here",
     "prompt_tuning": "needs a transformers model; see the prompts of clplat",
+    "multitask_prompt_tuning": "needs a transformers model; see the prompts of clplat",
+    "p_tuning": "needs a transformers model; see the prompts of clplat",
+    "prefix_tuning": "needs a transformers model; see the prompts of clplat",
+    "adaption_prompt": "changes the attention of Llama, Mistral and GPT-2; see the prompts of clplat",
+    "cpt": "needs a transformers model; see the prompts of clplat",
+    "cartridge": "trains the cache of a generating model's keys and values",
 }

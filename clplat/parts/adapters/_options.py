@@ -12,10 +12,11 @@ from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_typ
 from clplat.config.space import Float, Int, Space
 from clplat.parts.adapters._methods import Method
 
-__all__ = ["OWN", "config_class", "docstring", "nested_class", "parameters"]
+__all__ = ["B_RATE", "OWN", "config_class", "docstring", "nested_class", "parameters"]
 
-#: The options that every adapter has; all others are fields of PEFT's configuration.
+#: The options that every adapter has; all others are fields of PEFT's configuration, but for one of LoRA+.
 OWN = ("targets", "towers", "last")
+B_RATE = "b_rate"
 
 # Fields that are not options: which modules (resolved by us), how to start (at the identity), what to save,
 # seeds of fixed projections, and switches between methods that have rows of their own.
@@ -56,6 +57,10 @@ def parameters(method: Method) -> tuple[list[inspect.Parameter], dict[str, str]]
         "towers": "one tower or both.",
         "last": "only this many last blocks of each tower; default all.",
     }
+    if method.b_rate:
+        rates = Annotated[float, Float(2.0, 32.0, log=True)]
+        result.append(_parameter(B_RATE, rates, method.b_rate))
+        texts[B_RATE] = "multiple of A's learning rate that B has."
     for field, hint in _fields(method):
         default = method.defaults.get(field.name, field.default)
         hint = method.types.get(field.name, hint)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 import re
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, ClassVar, cast
 
@@ -15,19 +16,21 @@ from torch import nn
 
 from clplat.errors import UserError, unknown_name
 from clplat.files import is_as_written, read_json, write_json
+from clplat.mechanisms.parameter_groups import Group
 from clplat.models.backbone import Backbone
 from clplat.parts.adapters._base import Adapter
+from clplat.parts.adapters._draws import draw_when_used
 from clplat.parts.adapters._methods import METHODS, Method
-from clplat.parts.adapters._options import OWN, config_class, nested_class
+from clplat.parts.adapters._options import B_RATE, OWN, config_class, nested_class
 from clplat.parts.adapters._state import PeftState
 from clplat.parts.adapters._targets import check_rank, pattern, resolve
 from clplat.parts.adapters._wrapping import digest_of, flags_of, forget, layers, quiet, train_only_new, undo
 from clplat.trees import save_tensors
 
-__all__ = ["NOTE", "PeftAdapter"]
+__all__ = ["CONFIG", "NOTE", "PeftAdapter"]
 
 _NAME = re.compile(r"[A-Za-z0-9_-]+")
-_CONFIG, _WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
+CONFIG, _WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
 #: Our own file beside those of PEFT: method, options and base.
 NOTE = "clplat.json"
 # What PEFT raises for values and layers that do not go together.
@@ -63,6 +66,8 @@ class PeftAdapter(Adapter):
             raise ValueError(
                 f"targets is '{options['targets']}'; allowed: {', '.join(row.kinds)}, or a list of modules"
             )
+        if not options.get(B_RATE, 1.0) > 0:
+            raise ValueError(f"{B_RATE} must be above 0, not {options[B_RATE]}")
         self._config(["any"])  # PEFT checks the values now, not after the model is loaded
 
     def __repr__(self) -> str:
@@ -82,7 +87,7 @@ class PeftAdapter(Adapter):
         row = METHODS[self.method]
         self._check(backbone, name, row)
         targets = resolve(backbone, self.options["targets"], self.options["towers"], self.options["last"])
-        check_rank(backbone, targets, self.options.get("r"))
+        check_rank(backbone, targets, self.options.get("r", self.options.get("init_r")))
         base = digest_of(backbone, targets) if row.rewrites_base else None
         kept = {}
         if row.rewrites_base:
@@ -92,6 +97,8 @@ class PeftAdapter(Adapter):
         try:
             with quiet():
                 if isinstance(state, PeftState):
+                    for earlier in state.peft_model.peft_config.values():
+                        earlier.inference_mode = True  # AdaLoRA refuses a second one that is trained
                     state.peft_model.add_adapter(name, self._config(targets))
                     # `activate(None)` may have switched them off.
                     state.peft_model.base_model.enable_adapter_layers()
@@ -110,13 +117,20 @@ class PeftAdapter(Adapter):
             "targets": targets,
             "base": base,
         }
-        state.active = name
+        state.use(name)
         state.rewritten_by = name if row.rewrites_base else None
 
+        if self.method == "monteclora":
+            draw_when_used(layers(backbone), name)
         trained = train_only_new(backbone, before)
         for layer in layers(backbone):
             layer.train(backbone.training)
         return trained
+
+    def groups(self, names: Sequence[str]) -> Sequence[Group]:
+        """LoRA+: B learns faster than A."""
+        factor = self.options.get(B_RATE, 1.0)
+        return [Group([name for name in names if ".lora_B." in name], factor)] if factor != 1.0 else []
 
     def activate(self, backbone: Backbone, name: str | None) -> None:
         """Use the adapter ``name`` from now on, or with None the bare base; no ``requires_grad`` changes."""
@@ -129,15 +143,7 @@ class PeftAdapter(Adapter):
             raise UserError(
                 f"attaching '{state.rewritten_by}' rewrote the base weights: there is no bare base"
             )
-        before = [(parameter, parameter.requires_grad) for parameter in backbone.model.parameters()]
-        if name is None:
-            state.peft_model.base_model.disable_adapter_layers()
-        else:
-            state.peft_model.base_model.enable_adapter_layers()
-            state.peft_model.set_adapter(name)
-        for parameter, requires_grad in before:  # PEFT's switches set it too
-            parameter.requires_grad_(requires_grad)
-        state.active = name
+        state.switch(name)
 
     def merge(self, backbone: Backbone) -> None:
         """Fold the active adapter into the base weights and drop all others: stock layers again.
@@ -173,16 +179,16 @@ class PeftAdapter(Adapter):
         save_tensors(folder / _WEIGHTS, tensors, {"format": "pt"})
         with tempfile.TemporaryDirectory() as scratch:
             state.peft_model.peft_config[name].save_pretrained(scratch)
-            write_json(folder / _CONFIG, read_json(Path(scratch) / _CONFIG), checksum=False)
+            write_json(folder / CONFIG, read_json(Path(scratch) / CONFIG), checksum=False)
         base = entry["base"] or digest_of(backbone, entry["targets"])
         note = {"schema": 1, "method": entry["method"], "options": entry["options"], "base": base}
         write_json(folder / NOTE, note)
 
-    def restore(self, backbone: Backbone, folder: Path, name: str, base: str) -> None:
-        """Attach this adapter with the weights that `save` wrote to a folder.
+    def restore(self, backbone: Backbone, folder: Path, name: str, base: str | None = None) -> None:
+        """Attach this adapter with the weights that `save`, or PEFT itself, wrote to a folder.
 
         Args:
-            base: digest of the base weights that they were trained on.
+            base: digest of the base weights that they were trained on; none is known of PEFT's folders.
 
         Raises:
             UserError: the weights are missing or damaged, or the base is another one.
@@ -190,7 +196,7 @@ class PeftAdapter(Adapter):
         import peft
 
         targets = resolve(backbone, *(self.options[key] for key in OWN))
-        if digest_of(backbone, targets) != base:
+        if base is not None and digest_of(backbone, targets) != base:
             raise UserError(
                 f"{folder} was trained on other base weights than those of backbone '{backbone.name}'"
             )
@@ -199,7 +205,8 @@ class PeftAdapter(Adapter):
                 raise OSError("it is damaged, these are not the bytes that were written")
             tensors = load_file(folder / _WEIGHTS)
         except (OSError, SafetensorError) as error:
-            raise UserError(f"{folder / _WEIGHTS} is not readable: {error}") from error
+            pickled = "; pickled weights are not read" if any(folder.glob("*.bin")) else ""
+            raise UserError(f"{folder / _WEIGHTS} is not readable: {error}{pickled}") from error
         with torch.random.fork_rng(devices=[]):
             self.attach(backbone, name)
         peft_model = cast("PeftState", backbone.adapters).peft_model
@@ -232,7 +239,9 @@ class PeftAdapter(Adapter):
     def _config(self, targets: list[str]) -> Any:
         """PEFT's configuration for these modules and no others."""
         row = METHODS[self.method]
-        values = {key: value for key, value in self.options.items() if key not in OWN} | dict(row.fixed)
+        values = {key: value for key, value in self.options.items() if key not in (*OWN, B_RATE)} | dict(
+            row.fixed
+        )
         values["target_modules"] = pattern(targets)
         if row.config == "IA3Config":  # where the input is scaled, not the output
             values["feedforward_modules"] = pattern([t for t in targets if t.endswith(("c_proj", "fc2"))])

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from clplat.errors import UserError
 from clplat.models.adapters import AdapterState
+from clplat.parts.adapters._objectives import objectives_of
 
 __all__ = ["PeftState"]
 
@@ -26,6 +27,20 @@ class PeftState(AdapterState):
     def __init__(self, peft_model: Any) -> None:
         super().__init__()
         self.peft_model = peft_model
+        self._wrapped: list[Any] = []
+
+    def use(self, name: str) -> None:
+        """A new adapter was put around layers: it is in use from now on."""
+        self._wrapped = [layer for _, layer in _layers(self.peft_model.base_model.model)]
+        self.active = name
+
+    def switch(self, name: str | None) -> None:
+        super().switch(name)
+        # PEFT's own switches walk over all adapters, to set `requires_grad` of their tensors.
+        for layer in self._wrapped:
+            layer._disable_adapters = name is None
+            if name is not None:
+                layer._active_adapter = [name]
 
     def base_key(self, key: str) -> str:
         return key.replace(".base_layer", "")
@@ -51,6 +66,12 @@ class PeftState(AdapterState):
 
     def knows(self, module: nn.Module) -> bool:
         return hasattr(module, "active_adapters")
+
+    def terms(self, batch: Any, outputs: Any) -> dict[str, Tensor]:
+        """Objectives of the active adapter's method."""
+        if self.active is None:
+            return {}
+        return objectives_of(self._method, self._wrapped, self.active, self.installed[self.active]["options"])
 
     def factors(self, network: nn.Module) -> frozenset[str]:
         return frozenset(

@@ -16,7 +16,7 @@ from clplat.errors import UserError, nearest
 from clplat.models.backbone import Backbone
 from clplat.models.names import refuse_wrapped
 
-__all__ = ["Kind", "Towers", "check_rank", "in_last_blocks", "pattern", "resolve"]
+__all__ = ["Kind", "Towers", "check_rank", "in_last_blocks", "pattern", "resolve", "tower_of", "wrappable"]
 
 Kind = Literal["mlp", "attention", "both"]
 Towers = Literal["both", "image", "text"]
@@ -46,7 +46,7 @@ def resolve(backbone: Backbone, targets: str | Sequence[str], towers: Towers, la
         UserError: a target matches nothing, or a module whose forward is never called.
     """
     refuse_wrapped(backbone.model)
-    names = [name for name in _modules(backbone) if towers == "both" or _tower(name) == towers]
+    names = [name for name in wrappable(backbone) if towers == "both" or tower_of(name) == towers]
     if last is not None:
         names = in_last_blocks(names, last)
     if isinstance(targets, str):
@@ -66,7 +66,8 @@ def resolve(backbone: Backbone, targets: str | Sequence[str], towers: Towers, la
         return found
     found = []
     for target in targets:
-        matches = [name for name in names if _ends(name, (target,))]
+        # In full it is one module: the text tower's names are the ends of the image tower's.
+        matches = [target] if target in names else [name for name in names if _ends(name, (target,))]
         if not matches:
             allowed = sorted({name.rpartition(".")[2] for name in names if not name[-1].isdigit()})
             raise UserError(
@@ -84,7 +85,7 @@ def pattern(names: Sequence[str]) -> str:
     return "|".join(re.escape(name) for name in names)
 
 
-def _modules(backbone: Backbone) -> list[str]:
+def wrappable(backbone: Backbone) -> list[str]:
     """Names of all modules that own base weights, whatever adapters have been put around them.
 
     In the model's order: fingerprints hold these names, and a set has another order in every process.
@@ -92,7 +93,8 @@ def _modules(backbone: Backbone) -> list[str]:
     return list(dict.fromkeys(key.rpartition(".")[0] for key in backbone.base_state() if "." in key))
 
 
-def _tower(name: str) -> str:
+def tower_of(name: str) -> str:
+    """The tower that a module belongs to, by its name."""
     return "image" if name.startswith("visual.") else "text"
 
 
@@ -113,14 +115,14 @@ def in_last_blocks(names: Sequence[str], last: int) -> list[str]:
     """
     depth = {"image": 0, "text": 0}
     for name in names:
-        depth[_tower(name)] = max(depth[_tower(name)], _index(name) + 1)
+        depth[tower_of(name)] = max(depth[tower_of(name)], _index(name) + 1)
     if not 1 <= last <= max(depth.values()):
         raise UserError(f"last is {last}; the towers have {max(depth.values())} blocks")
 
     return [
         name
         for name in names
-        if _index(name) >= max(depth[_tower(name)] - last, 0) or (_index(name) < 0 and _BEHIND.search(name))
+        if _index(name) >= max(depth[tower_of(name)] - last, 0) or (_index(name) < 0 and _BEHIND.search(name))
     ]
 
 

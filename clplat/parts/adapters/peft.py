@@ -23,9 +23,10 @@ from clplat.documents.checked import checked
 from clplat.errors import UserError, unknown_name
 from clplat.files import read_json
 from clplat.models.backbone import Backbone
+from clplat.parts.adapters._folders import found_in
 from clplat.parts.adapters._methods import METHODS, UNSUITABLE
 from clplat.parts.adapters._options import docstring, parameters
-from clplat.parts.adapters._peft import NOTE, PeftAdapter
+from clplat.parts.adapters._peft import CONFIG, NOTE, PeftAdapter
 
 __all__ = ["METHODS", "UNSUITABLE", "PeftAdapter", "adapter_class", "load_adapter"]
 
@@ -33,10 +34,16 @@ __all__ = ["METHODS", "UNSUITABLE", "PeftAdapter", "adapter_class", "load_adapte
 PARTS = {
     "lora": "LoRA",
     "rslora": "RsLoRA",
+    "lora_plus": "LoRAPlus",
     "dora": "DoRA",
     "pissa": "PiSSA",
     "olora": "OLoRA",
     "velora": "VeLoRA",
+    "mica": "MiCA",
+    "kasa": "KaSA",
+    "bdlora": "BDLoRA",
+    "monteclora": "MonteCLoRA",
+    "adalora": "AdaLoRA",
     "vera": "VeRA",
     "pvera": "PVeRA",
     "loha": "LoHa",
@@ -120,12 +127,19 @@ def adapter_class(method: str) -> type[PeftAdapter]:
 
 
 def load_adapter(backbone: Backbone, folder: Path, name: str = "default") -> PeftAdapter:
-    """Attach what `PeftAdapter.save` wrote, whatever its method; torch's generator is untouched.
+    """Attach what `PeftAdapter.save` or PEFT itself wrote, whatever its method.
+
+    torch's generator is untouched. Which base a folder of PEFT's own was trained on is not known.
 
     Raises:
-        UserError: the folder is missing or damaged, or the adapter was trained on other base weights.
+        UserError: the folder is missing or damaged, of a method or with options that are not offered, or the
+            adapter was trained on other base weights.
     """
     folder = Path(folder)
+    if (folder / CONFIG).is_file() and not (folder / NOTE).exists():
+        plain = found_in(folder, backbone, adapter_class)
+        plain.restore(backbone, folder, name)
+        return plain
     note = checked(read_json(folder / NOTE), _Note, folder / NOTE, "note of an adapter")
     try:
         adapter = adapter_class(note["method"])(**note["options"])

@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 import torch
+from peft import PeftModel
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -111,7 +112,7 @@ def test_an_adapter_starts_as_the_identity_and_trains_only_itself(backbone: Back
 
 @pytest.mark.parametrize("method", METHODS)
 def test_an_adapter_is_saved_loaded_and_merged(backbone: Backbone, method: str, tmp_path: Path) -> None:
-    fresh = copy.deepcopy(backbone)
+    fresh, plain = copy.deepcopy(backbone), copy.deepcopy(backbone)
     names = set(backbone.model.state_dict())
     torch.manual_seed(0)
     adapter = adapter_class(method)()
@@ -126,6 +127,8 @@ def test_an_adapter_is_saved_loaded_and_merged(backbone: Backbone, method: str, 
     assert distance(outputs(fresh), trained) <= 1e-6
     with pytest.raises(UserError, match="merge one first"):
         backbone.save(tmp_path / "folder")
+    PeftModel.from_pretrained(plain.model, str(tmp_path))
+    assert distance(outputs(plain), trained) <= 1e-6, "PEFT reads what we wrote"
 
     if not METHODS[method].mergeable:
         with pytest.raises(UserError, match="cannot be merged"):
@@ -174,8 +177,8 @@ def test_options_reach_peft_and_bad_ones_are_refused(backbone: Backbone) -> None
         peft.GraLoRA(r=3)
     with pytest.raises(UserError, match="did you mean 'lora'"):
         adapter_class("lorra")
-    with pytest.raises(UserError, match="outside its state"):
-        adapter_class("adalora")
+    with pytest.raises(UserError, match="needs a task id"):
+        adapter_class("poly")
 
 
 @pytest.mark.parametrize("towers", ["image", "text"])
@@ -277,6 +280,16 @@ def test_named_adapters_switch_exactly(backbone: Backbone) -> None:
         peft.PiSSA().attach(backbone, "four")
     adapter.merge(backbone)
     assert distance(outputs(backbone), seen["one"]) <= 2e-6 and backbone.logit_scale.requires_grad
+
+
+def test_b_of_lora_plus_learns_faster(backbone: Backbone) -> None:
+    names = [f"backbone.{name}" for name in peft.LoRAPlus(last=1).attach(backbone)]
+    (group,) = peft.LoRAPlus(b_rate=4.0).groups([*names, "composer.gate"])
+    assert group.lr_factor == 4.0 and group.weight_decay is None
+    assert [*group.names] == [name for name in names if ".lora_B." in name] and len(group.names) == 12
+    assert peft.LoRA().groups(names) == [] and peft.LoRAPlus(b_rate=1.0).groups(names) == []
+    with pytest.raises(ValueError, match="b_rate must be above 0"):
+        peft.LoRAPlus(b_rate=0.0)
 
 
 def test_the_same_seed_gives_the_same_adapter(backbone: Backbone) -> None:
