@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import normalize
 
-from clplat.config.space import Float, Int
+from clplat.config.space import Choice, Float, Int
 from clplat.errors import UserError
 from clplat.models.backbone import Backbone
 from clplat.models.features import POOLED, ImageFeatures, TextFeatures
@@ -38,9 +38,12 @@ class CodaPrompt(Prompt):
         depth: number of layers with prompts, from the first on; a tower with fewer has them at all layers.
         towers: prompt one tower or both.
         orthogonality: weight of ``|B B' - I|^2`` of each layer's P, K and A, their means over the entries.
+        query: what asks for the prompts of a text that modifies a picture: the text's ``own`` feature, the
+            ``picture``, or both ``composed``, the sum of their unit features. Alone it goes by its own.
 
     Raises:
-        ValueError: a size below 1, an odd length, a weight below 0, another tower.
+        ValueError: a size below 1, an odd length, a weight below 0, another tower or query, or a query for
+            pictures.
 
     What is trained: ``depth * components * (length * width + 2 * joint width)`` numbers a tower.
 
@@ -61,6 +64,7 @@ class CodaPrompt(Prompt):
         depth: Annotated[int, Int(1, 12)] = 5,
         towers: Literal["image", "text", "both"] = "image",
         orthogonality: Annotated[float, Float(0.0, 1.0)] = 0.1,
+        query: Annotated[Literal["own", "picture", "composed"], Choice("own", "picture", "composed")] = "own",
     ) -> None:
         if min(components, length, depth) < 1 or length % 2:
             raise ValueError(
@@ -71,7 +75,12 @@ class CodaPrompt(Prompt):
             raise ValueError(f"orthogonality must be at least 0, not {orthogonality}")
         if towers not in ("image", "text", "both"):
             raise ValueError(f"towers is '{towers}'; allowed: image, text, both")
+        if query not in ("own", "picture", "composed"):
+            raise ValueError(f"query is '{query}'; allowed: own, picture, composed")
+        if query != "own" and towers == "image":
+            raise ValueError("a picture's prompts go by the picture alone: query is of the text tower")
         self.components = components
+        self.query = query
         self.length = length
         self.depth = depth
         self.towers = towers
@@ -92,7 +101,8 @@ class CodaPrompt(Prompt):
         for tower in chosen:
             layers, width = getattr(backbone, f"{tower}_layers"), getattr(backbone, f"{tower}_width")
             sizes = (min(self.depth, layers), self.components, self.length, width, backbone.embed_dim)
-            prompt = _Components(*sizes, self.orthogonality)
+            kind = _Asked if tower == "text" and self.query != "own" else _Components
+            prompt = kind(*sizes, self.orthogonality, self.query)
             prompt.grow()
             setattr(backbone, f"{tower}_prompt", prompt.to(backbone.logit_scale))
         return [
@@ -108,8 +118,11 @@ class _Components(TowerPrompt):
     length = 0
     wants: ClassVar[frozenset[str]] = POOLED
 
-    def __init__(self, depth: int, count: int, places: int, width: int, joint: int, weight: float) -> None:
+    def __init__(
+        self, depth: int, count: int, places: int, width: int, joint: int, weight: float, asks: str = "own"
+    ) -> None:
         super().__init__()
+        self.asks = asks
         self.depth, self.count, self.places, self.weight = depth, count, places, weight
         self.width, self.joint = width, joint
         self.grown = nn.ModuleList()
@@ -135,11 +148,18 @@ class _Components(TowerPrompt):
     ) -> TowerPrompt:
         assert own is not None
         prompts, keys, attention = (self._held(name) for name in ("prompts", "keys", "attention"))
-        query = own.pooled.detach().to(keys.dtype)
+        query = self._query(own, other).detach().to(keys.dtype)
         attended = normalize(query[:, None, None] * attention, dim=-1)  # (B, depth, M, D)
         weights = (attended * normalize(keys, dim=-1)).sum(dim=-1)
         chosen = torch.einsum("blm,lms->bls", weights, prompts)
         return _Chosen(chosen.view(*chosen.shape[:2], self.places, self.width))
+
+    def _query(self, own: ImageFeatures | TextFeatures, other: ImageFeatures | TextFeatures | None) -> Tensor:
+        if other is None or self.asks == "own":
+            return own.pooled
+        if self.asks == "picture":
+            return other.pooled
+        return normalize(own.pooled.float(), dim=-1) + normalize(other.pooled.float(), dim=-1)
 
     def forward(self, layer: int) -> Tensor | None:
         return None
@@ -152,6 +172,12 @@ class _Components(TowerPrompt):
         eye = torch.eye(held[0].shape[1], device=held[0].device)
         penalties = [(rows @ rows.mT - eye).square().mean() for rows in held]
         return {"orthogonality": self.weight * torch.stack(penalties).sum()}
+
+
+class _Asked(_Components):
+    """The components of the text tower, which the picture that a text modifies asks for."""
+
+    reads_other: ClassVar[bool] = True
 
 
 class _Grown(nn.Module):

@@ -2,21 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Annotated, Any, ClassVar, Literal
-
-import torch
-from torch import Tensor, nn
-from torch.nn.functional import normalize
 
 from clplat.config.space import Choice, Float, Int
 from clplat.errors import UserError
 from clplat.models.backbone import Backbone
-from clplat.models.features import POOLED, ImageFeatures, TextFeatures
-from clplat.models.prompt import TowerPrompt
 from clplat.parts.prompts._base import Prompt
-from clplat.parts.prompts._chosen_texts import ChosenTexts, nearest_centres, put_centres
-from clplat.parts.prompts._taken import Taken
+from clplat.parts.prompts._chosen_texts import ChosenTexts
+from clplat.parts.prompts._pool import Pool
 from clplat.parts.prompts.context import check_room
 
 __all__ = ["PoolPrompt"]
@@ -51,18 +44,29 @@ class PoolPrompt(Prompt):
         pull: weight of the pull, for trained keys.
         scale: vectors are drawn evenly between its negative and itself; few steps turn small ones alone.
         inherit: vectors of a growth start as those of the one before; otherwise they are drawn.
+        shared: tokens beside those of its own that every picture has, of which the layers with prompts have
+            some each and every domain trains on.
+        clock: weight of the stream's position in the query, which is then ``[q / |q|, clock u(t)]``: u(t) is
+            the unit code (cos, sin) of the position t in ``hands`` frequencies, and keys have as many numbers
+            more. A picture is asked for at the position where the model stands. 0: the query is the picture.
+        hands: frequencies of the code, from 1 down to ``1 / 10000``.
+        grows: every growth adds prompts; otherwise all domains share the first ones, nothing is frozen and a
+            growth moves the position alone.
 
     Raises:
         ValueError: a size below 1, more prompts for a picture than there are, no pull for trained keys, no
-            scale.
+            scale; a clock beside centroids; shared tokens beside prefixes.
 
     What is trained: ``size * depth * length * width`` numbers, twice that for prefixes; the keys, ``size *
-    joint width``; and ``2 * general * length * width``.
+    (joint width + 2 * hands)`` (hands where there is a clock); ``2 * general * length * width``; and ``depth
+    * shared * width``.
 
     Reference:
         Wang et al., "Learning to Prompt for Continual Learning" (L2P), CVPR 2022, arXiv:2112.08654, and
         "DualPrompt", ECCV 2022, arXiv:2204.04799; Wang et al., "S-Prompts Learning with Pre-trained
-        Transformers", NeurIPS 2022, arXiv:2207.12819.
+        Transformers", NeurIPS 2022, arXiv:2207.12819; Xue et al., "Prompt-augmented Temporal Point Process
+        for Streaming Event Sequence" (the clock), NeurIPS 2023, arXiv:2310.04993; Wang et al., "SYNC-CLIP"
+        (shared tokens), 2023, arXiv:2312.03805.
 
     Example:
         >>> from clplat.testing.tiny import tiny_backbone
@@ -70,8 +74,6 @@ class PoolPrompt(Prompt):
         ['image_prompt.grown.0.vectors', 'image_prompt.grown.0.keys']
     """
 
-    #: With one pool for each domain, which one a picture takes can be right or wrong.
-    routes: ClassVar[bool] = True
     #: Every picture gets all of them.
     plain: ClassVar[dict[str, Any]] = {"size": "top"}
 
@@ -90,9 +92,15 @@ class PoolPrompt(Prompt):
         pull: Annotated[float, Float(0.01, 1.0, log=True)] = 0.1,
         scale: Annotated[float, Float(0.003, 1.0, log=True)] = 0.03,
         inherit: bool = False,
+        shared: int = 0,
+        clock: Annotated[float, Float(0.0, 2.0)] = 0.0,
+        hands: int = 8,
+        grows: bool = True,
     ) -> None:
-        if min(size, top, length, depth, centres) < 1 or min(first, general, words) < 0:
-            raise ValueError("size, top, length, depth and centres are at least 1; first, general, words 0")
+        if min(size, top, length, depth, centres, hands) < 1 or min(first, general, words, shared) < 0:
+            raise ValueError(
+                "size, top, length, depth, centres and hands are at least 1; first, general, words, shared 0"
+            )
         if top > size:
             raise ValueError(f"a picture cannot get {top} of {size} prompts")
         if form not in ("tokens", "prefix") or keys not in ("trained", "centroids"):
@@ -101,6 +109,10 @@ class PoolPrompt(Prompt):
             raise ValueError("tokens enter at the lowest layer: first is 0 for them")
         if words and keys != "centroids":
             raise ValueError("prompts of texts go with centroids: no key of theirs is trained")
+        if not clock >= 0 or (clock and keys == "centroids"):
+            raise ValueError(f"clock must be at least 0, and needs trained keys, not {clock} with {keys}")
+        if shared and form == "prefix":
+            raise ValueError("a prefix that all pictures share is 'general': shared are tokens")
         if not pull > 0:
             raise ValueError(f"pull must be above 0, or keys stay where they were drawn, not {pull}")
         if not scale > 0:
@@ -108,7 +120,13 @@ class PoolPrompt(Prompt):
         self.size, self.top, self.length, self.form = size, top, length, form
         self.first, self.depth, self.general = first, depth, general
         self.keys, self.centres, self.words, self.pull = keys, centres, words, pull
-        self.scale, self.inherit = scale, inherit
+        self.scale, self.inherit, self.shared = scale, inherit, shared
+        self.clock, self.hands, self.grows = clock, hands, grows
+
+    @property
+    def routes(self) -> bool:
+        """With prompts of its own for each domain, which ones a picture takes can be right or wrong."""
+        return self.grows
 
     def attach(self, backbone: Backbone) -> list[str]:
         """Install the first prompts; they are drawn from torch's generator.
@@ -123,7 +141,7 @@ class PoolPrompt(Prompt):
         if self.first >= backbone.image_layers:
             raise UserError(f"first is {self.first}, but the image tower has {backbone.image_layers} layers")
         depth = min(self.depth, backbone.image_layers - self.first)
-        pool = _Pool(self, depth, backbone.image_width, backbone.embed_dim)
+        pool = Pool(self, depth, backbone.image_width, backbone.embed_dim)
         if self.words:
             check_room(backbone, self.top * self.words)
             backbone.text_prompt = self._texts(backbone, pool)
@@ -132,99 +150,10 @@ class PoolPrompt(Prompt):
         found = {"image": backbone.image_prompt, "text": backbone.text_prompt if self.words else None}
         return [f"{t}_prompt.{n}" for t, part in found.items() if part for n, _ in part.named_parameters()]
 
-    def _texts(self, backbone: Backbone, pool: _Pool) -> ChosenTexts:
+    def _texts(self, backbone: Backbone, pool: Pool) -> ChosenTexts:
         """The prompts of the text tower beside a pool."""
         sizes = {"size": self.size, "top": self.top, "words": self.words, "centres": self.centres}
         wide = {"width": backbone.text_width, "joint": backbone.embed_dim}
         found = ChosenTexts(pool.scores, **sizes, **wide)
         found.grow()
         return found.to(backbone.logit_scale)
-
-
-class _Pool(TowerPrompt):
-    """All prompts, those of one growth together, and the general ones."""
-
-    wants: ClassVar[frozenset[str]] = POOLED
-
-    def __init__(self, options: PoolPrompt, depth: int, width: int, joint: int) -> None:
-        super().__init__()
-        self.top, self.tokens, self.first = options.top, options.form == "tokens", options.first
-        self.pull, self.centred = options.pull, options.keys == "centroids"
-        self.length = options.top * options.length if self.tokens else 0
-        self.fits = True
-        places = options.length * (1 if self.tokens else 2)
-        self.sizes = (depth, options.size, places, width, joint, options.centres)
-        self.scale, self.inherit = options.scale, options.inherit
-        self.grown = nn.ModuleList()
-        shared = torch.empty(options.general, 2 * options.length, width).uniform_(-1, 1)
-        self.general = nn.Parameter(self.scale * shared) if options.general else None
-        self.pulls: list[Tensor] = []
-
-    def grow(self) -> bool:
-        self.grown.requires_grad_(False)
-        new = _Grown(*self.sizes, self.centred).to(next(self.parameters(), torch.empty(0)))
-        new.vectors.data.mul_(self.scale)
-        if self.inherit and self.grown:
-            new.vectors.data.copy_(self._parts[-1].vectors)
-        self.grown.append(new)
-        return True
-
-    def fit(self, features: Tensor) -> None:
-        newest: Any = self.grown[-1]
-        put_centres(newest.centres if self.centred else newest.keys.data, features)
-
-    def begin(
-        self,
-        own: ImageFeatures | TextFeatures | None,
-        other: ImageFeatures | TextFeatures | None = None,
-    ) -> TowerPrompt:
-        assert own is not None
-        query = normalize(own.pooled.detach().float(), dim=-1)
-        scores, vectors = self.scores(query), torch.cat([part.vectors for part in self._parts], dim=1)
-        newest = self.training and len(self.grown) > 1
-        if newest:
-            scores, vectors = scores[:, -self.sizes[1] :], self._parts[-1].vectors
-        best, chosen = scores.topk(self.top, dim=1)
-        if self.training and torch.is_grad_enabled() and not self.centred:
-            self.pulls.append(best.sum(1))
-        taken = vectors[:, chosen].transpose(0, 1).flatten(2, 3)  # (B, depth, top * places, W)
-        return Taken(taken, self.general, self.tokens, self.first, self.length, chosen.shape[1])
-
-    def shares(self, own: ImageFeatures | TextFeatures) -> tuple[Tensor, Sequence[int]]:
-        scores = self.scores(normalize(own.pooled.float(), dim=-1))
-        chosen = scores.topk(self.top, dim=1).indices
-        weights = torch.zeros_like(scores).scatter(1, chosen, 1 / chosen.shape[1])
-        return weights, [number for number, part in enumerate(self._parts) for _ in range(part.size)]
-
-    def forward(self, layer: int) -> Tensor | None:
-        return None
-
-    def terms(self, batch: Any, outputs: Any) -> dict[str, Tensor]:
-        """``pull``, of the pictures of a training step."""
-        pulls, self.pulls = self.pulls, []
-        return {"pull": -self.pull * torch.cat(pulls).mean()} if pulls else {}
-
-    @property
-    def _parts(self) -> list[Any]:
-        return list(self.grown)
-
-    def scores(self, query: Tensor) -> Tensor:
-        """How near queries are to the prompts, (B, M)."""
-        if not self.centred:
-            return query @ normalize(torch.cat([part.keys for part in self._parts]), dim=-1).T
-        return nearest_centres(query, [part.centres for part in self._parts], self.sizes[1])
-
-
-class _Grown(nn.Module):
-    """What one growth adds: prompts (depth, M, places, width), keys (M, joint) or centres (C, joint)."""
-
-    def __init__(
-        self, depth: int, size: int, places: int, width: int, joint: int, centres: int, centred: bool
-    ) -> None:
-        super().__init__()
-        self.size = size
-        self.vectors = nn.Parameter(torch.empty(depth, size, places, width).uniform_(-1, 1))
-        if centred:
-            self.register_buffer("centres", torch.zeros(centres, joint))
-        else:
-            self.keys = nn.Parameter(torch.empty(size, joint).uniform_(-1, 1))

@@ -13,7 +13,7 @@ from clplat.cache.engine import FeatureCache
 from clplat.cache.store import Store
 from clplat.models.attention import SplitAttention
 from clplat.models.backbone import Backbone
-from clplat.models.features import ImageFeatures
+from clplat.models.features import ImageFeatures, TextFeatures
 from clplat.parts.composers.sum import Sum
 from clplat.parts.prompts.coda import CodaPrompt
 from clplat.randomness import seeded
@@ -139,3 +139,27 @@ def test_the_query_is_found_in_the_store_and_the_objective_is_added() -> None:
     (tiny_loss(batch, kept) + kept.terms["orthogonality"]).backward()
     trained = dict(backbone.image_prompt.named_parameters())
     assert all(p.grad is not None and bool(p.grad.any()) for p in trained.values())
+
+
+@pytest.mark.parametrize("asks", ["own", "picture", "composed"])
+def test_what_asks_for_the_prompts_of_a_text(asks: str) -> None:
+    prompt: Any = prompted(towers="text", query=asks).text_prompt
+    draw = torch.Generator().manual_seed(0)
+    said, seen = (torch.randn(2, 24, generator=draw) for _ in range(2))
+    chosen = prompt.begin(TextFeatures(pooled=said), ImageFeatures(pooled=seen))
+    alone = prompt.begin(TextFeatures(pooled=said))
+    p, k, a = (part[0].detach().double().numpy() for part in prompt.grown[0].parameters())
+    for row in range(2):
+        own, other = said[row].double().numpy(), seen[row].double().numpy()
+        both = own / np.linalg.norm(own) + other / np.linalg.norm(other)
+        for given, q in ((chosen, {"own": own, "picture": other, "composed": both}[asks]), (alone, own)):
+            expected = sum(cosine(q * a[m], k[m]) * p[m] for m in range(3))
+            found = torch.cat([part[row] for part in given.prefix(0)]).flatten().detach().numpy()
+            np.testing.assert_allclose(found, expected, atol=1e-6)
+    assert prompt.reads_other == (asks != "own")
+
+
+def test_a_pictures_prompts_never_go_by_a_query() -> None:
+    with pytest.raises(ValueError, match="go by the picture alone"):
+        CodaPrompt(query="picture")
+    assert not prompted(towers="both", query="picture").image_prompt.reads_other  # type: ignore[union-attr]

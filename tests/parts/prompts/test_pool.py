@@ -12,6 +12,7 @@ from clplat.errors import UserError
 from clplat.models.backbone import Backbone
 from clplat.models.features import ImageFeatures, TextFeatures
 from clplat.parts.composers.sum import Sum
+from clplat.parts.prompts._pool import position_code
 from clplat.parts.prompts.pool import PoolPrompt
 from clplat.randomness import seeded
 from clplat.retriever import ComposedRetriever
@@ -209,3 +210,78 @@ def test_wrong_options_are_refused() -> None:
             prompted(**wrong)
     with pytest.raises(UserError, match="first is 9, but the image tower has 2 layers"):
         prompted(form="prefix", first=9)
+
+
+def test_the_position_of_the_stream_is_part_of_the_query() -> None:
+    prompt: Any = prompted(grown=1, clock=0.5, hands=2, grows=False).image_prompt
+    assert prompt.grow() and prompt.grow() and len(prompt.grown) == 1, "all domains share one pool"
+    assert prompt.grown[0].vectors.requires_grad and float(prompt.position) == 2
+    assert not PoolPrompt(grows=False).routes and PoolPrompt().routes
+    angles = np.array([2.0, 2.0 / 100])
+    code = np.concatenate([np.cos(angles), np.sin(angles)]) / np.sqrt(2)
+    unit = QUERY.double().numpy() / np.linalg.norm(QUERY.double().numpy(), axis=1, keepdims=True)
+    asked = torch.tensor(np.concatenate([unit, np.tile(0.5 * code, (4, 1))], 1))
+    chosen = prompt.begin(ImageFeatures(pooled=QUERY))
+    for row, q in enumerate(asked):
+        own = nearest(q, prompt.grown[0].keys, 2)
+        assert torch.equal(chosen(0)[row], torch.cat([prompt.grown[0].vectors[0, m] for m in own]))
+
+
+def test_the_same_picture_takes_other_prompts_when_the_stream_has_moved_on() -> None:
+    prompt: Any = prompted(grown=1, size=2, top=1, clock=2.0, grows=False).image_prompt
+    code = [position_code(torch.tensor(float(t)), 8) for t in (0, 3)]
+    with torch.no_grad():
+        prompt.grown[0].keys.copy_(torch.stack([torch.cat([torch.zeros(24), one]) for one in code]))
+    first = prompt.begin(ImageFeatures(pooled=QUERY))(0)
+    for _ in range(3):
+        prompt.grow()
+    then = prompt.begin(ImageFeatures(pooled=QUERY))(0)
+    vectors = prompt.grown[0].vectors[0]
+    assert torch.equal(first, vectors[0].expand(4, -1, -1)) and torch.equal(
+        then, vectors[1].expand(4, -1, -1)
+    )
+
+
+def test_shared_keys_start_at_the_first_domains_centres_and_are_not_put_anew() -> None:
+    prompt: Any = prompted(size=1, top=1, clock=1.0, hands=1, grows=False).image_prompt
+    prompt.fit(QUERY)
+    held = prompt.grown[0].keys.detach().clone()
+    asked = prompt.query(QUERY).double()
+    mean = asked.mean(0) / asked.mean(0).norm()
+    torch.testing.assert_close(held[0].double(), mean, atol=1e-5, rtol=0)
+    prompt.grow()
+    prompt.fit(-QUERY)
+    assert torch.equal(prompt.grown[0].keys, held)
+
+
+def test_shared_tokens_stand_before_those_of_the_domain_and_every_domain_trains_them() -> None:
+    options: dict[str, Any] = {"size": 1, "top": 1, "length": 1, "depth": 2, "shared": 3}
+    prompt: Any = prompted(grown=2, keys="centroids", centres=1, **options).image_prompt
+    with torch.no_grad():
+        for number in (0, 1):
+            prompt.grown[number].centres[0] = torch.eye(24)[number]
+    chosen = prompt.begin(ImageFeatures(pooled=torch.eye(24)[[1, 0]]))
+    assert prompt.length == 4
+    for row, number in enumerate((1, 0)):
+        for layer in (0, 1):
+            own = [prompt.shared[layer], prompt.grown[number].vectors[layer, 0]]
+            assert torch.equal(chosen(layer)[row], torch.cat(own))
+    trained = [name for name, p in prompt.named_parameters() if p.requires_grad]
+    assert trained == ["shared", "grown.1.vectors"]
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({"clock": 0.5, "keys": "centroids"}, "needs trained keys"),
+        ({"shared": 1, "form": "prefix"}, "shared are tokens"),
+    ],
+)
+def test_a_clock_and_shared_tokens_where_they_cannot_be(options: dict[str, Any], said: str) -> None:
+    with pytest.raises(ValueError, match=said):
+        PoolPrompt(**options)
+
+
+class TestOnePoolAndAClock(PromptContract):
+    def make(self) -> PoolPrompt:
+        return PoolPrompt(size=3, top=2, length=1, clock=0.5, hands=2, grows=False, shared=1)
