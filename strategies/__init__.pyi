@@ -20,6 +20,7 @@ from strategies.distillation.text_geometry import TextGeometry as TextGeometry
 from strategies.distillation.tower_distill import TowerDistill as TowerDistill
 from strategies.distillation.vocabulary_distill import VocabularyDistill as VocabularyDistill
 from strategies.expansion.alternate import Alternate as Alternate
+from strategies.expansion.bridge_then_prompt import BridgeThenPrompt as BridgeThenPrompt
 from strategies.expansion.cl_lora import CLLoRA as CLLoRA
 from strategies.expansion.codyra import CoDyRA as CoDyRA
 from strategies.expansion.data_experts import DataExperts as DataExperts
@@ -37,6 +38,7 @@ from strategies.gradients.agem import AGEM as AGEM
 from strategies.gradients.gem import GEM as GEM
 from strategies.gradients.gpm import GPM as GPM
 from strategies.gradients.ogd import OGD as OGD
+from strategies.gradients.scaled_gradients import ScaledGradients as ScaledGradients
 from strategies.regularisation.afec import AFEC as AFEC
 from strategies.regularisation.component_matching import ComponentMatching as ComponentMatching
 from strategies.regularisation.ewc import EWC as EWC

@@ -4,3 +4,4 @@ from clplat.parts.prompts.coda import CodaPrompt as CodaPrompt
 from clplat.parts.prompts.context import ContextPrompt as ContextPrompt
 from clplat.parts.prompts.deep import DeepPrompt as DeepPrompt
 from clplat.parts.prompts.pool import PoolPrompt as PoolPrompt
+from clplat.parts.prompts.token_memory import TokenMemory as TokenMemory
