@@ -137,4 +137,5 @@ def position_code(position: Tensor, hands: int) -> Tensor:
         tensor([0.7071, 0.7071, 0.0000, 0.0000])
     """
     angles = position / 10000 ** (torch.arange(hands, device=position.device) / hands)
-    return torch.cat([angles.cos(), angles.sin()]) / hands**0.5
+    code: Tensor = torch.cat([angles.cos(), angles.sin()]) / hands**0.5
+    return code
