@@ -95,14 +95,16 @@ class TowerCuts:
         """
         prompt = self.backbone.image_prompt if self.tower == "image" else self.backbone.text_prompt
         prompt = None if self.bare else prompt
-        if self.unseen or "hidden" in wants or (prompt is not None and prompt.reads_other):
+        if self.unseen or "hidden" in wants:
             return None
-        frozen = self._frozen_stages()
-        if frozen == len(self._stages) and "tokens" not in wants:
+        frozen, other = self._frozen_stages(), prompt is not None and prompt.reads_other
+        if frozen == len(self._stages) and not ({"tokens", "sets"} & wants or other):
             return Cut(0, True, self._content(frozen))
         blocks = len(self._stages) - 2  # an entry, the blocks, an exit; -1 for an opaque tower
         split = min(frozen - 1, blocks if "tokens" in wants else blocks - 1)
-        if split < 1 or prompt is not None or "states" in wants:
+        if prompt is not None:
+            split = min(split, prompt.lowest)
+        if split < 1 or "states" in wants:
             return None
         return Cut(split, False, self._content(split + 1))
 

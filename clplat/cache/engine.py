@@ -124,11 +124,11 @@ class FeatureCache:
         kept = self._kept("image", images, needed, bare)
         pixels = images.pixels.to(self._rows.device) if "input" in needed else None
         if self._runs_live("image", len(images), needed, kept, bare):
-            prompt = None if bare else backbone.image_prompt
-            own = self.image(images, prompt.wants, bare=True) if prompt is not None and prompt.wants else None
+            own = self._seen(images, bare)
             found = backbone.image(images.pixels.to(self._rows.device), wants, own=own, bare=bare)
         elif kept and not kept[0].whole:
-            found = backbone.image(self._found(kept[0], images, bare), wants, done=kept[0].blocks, raw=bare)
+            own, rows = self._seen(images, bare), self._found(kept[0], images, bare)
+            found = backbone.image(rows, wants, own=own, done=kept[0].blocks, bare=bare)
         else:
             kept_rows: dict[str, Any] = {str(cut): self._found(cut, images, bare) for cut in kept}
             found = ImageFeatures(**kept_rows, pixels=pixels)
@@ -148,7 +148,7 @@ class FeatureCache:
         if self._runs_live("text", len(texts), needed, kept, bare):
             found = self._live_texts(texts, ids, wants, other, bare)
         elif kept and not kept[0].whole:
-            found = self._text_from(kept[0], texts, ids, wants, bare)
+            found = self._text_from(kept[0], texts, ids, wants, other, bare)
         else:
             kept_rows: dict[str, Any] = {str(cut): self._found(cut, texts, bare) for cut in kept}
             found = TextFeatures(**kept_rows, input_ids=ids)
@@ -156,6 +156,15 @@ class FeatureCache:
                 read_out(backbone, found, wants)
         found.input_ids, found.texts = ids, texts.said
         return found
+
+    def _seen(self, images: Images, bare: bool) -> ImageFeatures | None:
+        """What the prompt wants of the bare tower."""
+        prompt = None if bare else self.backbone.image_prompt
+        return self.image(images, prompt.wants, bare=True) if prompt is not None and prompt.wants else None
+
+    def _read(self, texts: Texts, bare: bool) -> TextFeatures | None:
+        prompt = None if bare else self.backbone.text_prompt
+        return self.text(texts, prompt.wants, bare=True) if prompt is not None and prompt.wants else None
 
     def report(self) -> dict[str, Any]:
         """What was reused so far, as plain data."""
@@ -201,8 +210,11 @@ class FeatureCache:
         self.counts[tower].used(table.digest, items.names)
         return self._rows.moved(table.rows(items.names))
 
-    def _text_from(self, cut: Cut, texts: Texts, ids: Tensor, wants: Wants, bare: bool) -> TextFeatures:
+    def _text_from(
+        self, cut: Cut, texts: Texts, ids: Tensor, wants: Wants, other: ImageFeatures | None, bare: bool
+    ) -> TextFeatures:
         """Go on from the blocks below a cut."""
+        own = self._read(texts, bare)
         self._prefetch("text", cut, texts.names, bare)
         tables, backbone = self._rows.fill("text", cut, texts, bare), self.backbone
         length = max(table.key["shape"][0] for _, table in tables)
@@ -212,8 +224,9 @@ class FeatureCache:
             found = self._rows.moved(table.rows([texts.names[i] for i in rows]))
             x[rows, : found.shape[1]] = found
         known = None if "tokens" in wants else length
+        ends = backbone.text_ends(ids)
         return backbone.text_from_embeddings(
-            x, backbone.text_ends(ids), wants, length=known, done=cut.blocks, raw=bare
+            x, ends, wants, own=own, other=other, bare=bare, length=known, done=cut.blocks
         )
 
     def _prefetch(self, tower: Tower, cut: Cut, names: Sequence[str], bare: bool) -> None:
@@ -236,7 +249,7 @@ class FeatureCache:
         if not alone or backbone.text_layers is None or self._cuts["text", bare].is_stochastic_now():
             counts.live += len(texts)
             known = None if "tokens" in wants or backbone.text_layers is None else max(texts.lengths)
-            own = self.text(texts, prompt.wants, bare=True) if prompt is not None and prompt.wants else None
+            own = self._read(texts, bare)
             return backbone.text(ids, wants, own=own, other=other, bare=bare, length=known)
         first, back = distinct(texts.names)
         counts.live += len(first)

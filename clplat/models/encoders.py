@@ -13,9 +13,10 @@ from clplat.flops import note_pass
 from clplat.models.adapters import AdapterState
 from clplat.models.features import POOLED, ImageFeatures, TextFeatures, Wants, checked_wants, given
 from clplat.models.image_tower import image_bottom, image_tower, is_open_image_tower, normalised
-from clplat.models.prompt import TowerPrompt
+from clplat.models.prompt import TowerPrompt, run_prompted
 from clplat.models.readout import needed_of, read_out
 from clplat.models.stages import Tower
+from clplat.models.text_tails import text_with_tails
 from clplat.models.text_tower import is_open_text_tower, text_bottom, text_ends, text_tower
 
 if TYPE_CHECKING:
@@ -93,29 +94,37 @@ class Encoders(nn.Module):
             wants: what is computed, names in `clplat.models.features.WANTS`.
             own: what the prompt wants of the bare tower, where that is known; computed otherwise.
             raw: without the readout; bare: without the prompt either.
-            done: blocks that were run already: ``pixels`` is then what `image_bottom` gave.
+            done: blocks that were run already: ``pixels`` is then what `image_bottom` gave. A prompt enters
+                above them, or is left out with ``bare``.
 
         Raises:
             UserError: wrong size or type; an unknown name; more than ``pooled`` of an opaque tower.
         """
         raw = raw or bare
         needed = checked_wants(wants) if raw else needed_of(self, "image", wants)
-        found, prompt = ImageFeatures(), None if bare or done else self.image_prompt
+        found, prompt = ImageFeatures(), None if bare else self.image_prompt
         if prompt is not None:
             if prompt.wants and own is None:
-                own = self.image(pixels, prompt.wants, bare=True)
+                own = self.image(pixels, prompt.wants, bare=True, done=done)
             prompt = prompt.begin(own)
         if needed - {"input"}:
             x = pixels if done else self._normalised(pixels)
             if self.image_layers is None:
                 self._refuse_wants("image", needed, prompt)
                 found.pooled = self.model.encode_image(x, normalize=False)
+                note_pass("image", given(found))
             else:
-                found = image_tower(self.model.visual, x, prompt, needed, done)
-            note_pass("image", given(found))
+                found = run_prompted(lambda one: self._image(x, one, needed, done), prompt)
         found.pixels = pixels if "input" in needed and not done else None
         if not raw:
             read_out(self, found, wants)
+        return found
+
+    def _image(
+        self, x: Tensor, prompt: TowerPrompt | None, wants: frozenset[str], done: int
+    ) -> ImageFeatures:
+        found = image_tower(self.model.visual, x, prompt, wants, done)
+        note_pass("image", given(found))
         return found
 
     def image_bottom(self, pixels: Tensor, blocks: int, *, bare: bool = False) -> Tensor:
@@ -127,7 +136,8 @@ class Encoders(nn.Module):
         Raises:
             UserError: an opaque tower, or one with a prompt that counts.
         """
-        self._refuse("image", blocks=self.image_layers is None, prompt=None if bare else self.image_prompt)
+        prompt = _above(blocks, None if bare else self.image_prompt)
+        self._refuse("image", blocks=self.image_layers is None, prompt=prompt)
         return image_bottom(self.model.visual, self._normalised(pixels), blocks)
 
     def _normalised(self, pixels: Tensor) -> Tensor:
@@ -167,7 +177,7 @@ class Encoders(nn.Module):
         else:
             ends = self.text_ends(input_ids)
             length = int(ends.max()) + 1 if length is None else length
-            embeddings = self.embed_text(input_ids[:, :length])
+            embeddings = self.embed_text(input_ids[:, :length], bare=bare)
             found = self.text_from_embeddings(
                 embeddings, ends, needed, own=own, other=other, raw=True, bare=bare, length=length
             )
@@ -190,14 +200,20 @@ class Encoders(nn.Module):
         Raises:
             UserError: an opaque tower, or one with a prompt that counts.
         """
-        self._refuse("text", blocks=self.text_layers is None, prompt=None if bare else self.text_prompt)
-        return text_bottom(self._text, self.embed_text(input_ids[:, :length]), blocks)
+        prompt = _above(blocks, None if bare else self.text_prompt)
+        self._refuse("text", blocks=self.text_layers is None, prompt=prompt)
+        return text_bottom(self._text, self.embed_text(input_ids[:, :length], bare=bare), blocks)
 
-    def embed_text(self, input_ids: Tensor) -> Tensor:
-        """Input embeddings (B, L, W) of token ids (B, L), without positions."""
+    def embed_text(self, input_ids: Tensor, *, bare: bool = False) -> Tensor:
+        """Input embeddings (B, L, W) of token ids (B, L), without positions.
+
+        Args:
+            bare: those of the model, whatever a prompt puts in their place.
+        """
         self._refuse("text", embeddings=self.text_layers is None)
         embeddings: Tensor = self._text.token_embedding(input_ids)
-        return embeddings
+        prompt = None if bare else self.text_prompt
+        return embeddings if prompt is None else prompt.embed(input_ids, embeddings)
 
     def text_from_embeddings(
         self,
@@ -219,7 +235,7 @@ class Encoders(nn.Module):
             embeddings: (B, L, W) without positions, the first token the SOS.
             ends: (B,), the place of the EOT. The result's ``ends`` is smaller where a prompt left no room.
             wants, own, other, raw, bare, length: as in `text`.
-            done: blocks that were run already: ``embeddings`` is then what `text_bottom` gave.
+            done: blocks that were run already: ``embeddings`` is then what `text_bottom` gave; as in `image`.
             shared: so many first embeddings are those of the first text in all of them, and are run once.
         """
         self._refuse("text", embeddings=self.text_layers is None)
@@ -229,17 +245,40 @@ class Encoders(nn.Module):
             )
         raw = raw or bare
         needed = checked_wants(wants) if raw else needed_of(self, "text", wants)
-        prompt = None if done or bare else self.text_prompt
+        prompt = None if bare else self.text_prompt
         if prompt is not None:
             if prompt.wants and own is None:
-                own = self.text_from_embeddings(embeddings, ends, prompt.wants, bare=True, length=length)
+                own = self.text_from_embeddings(
+                    embeddings, ends, prompt.wants, bare=True, length=length, done=done
+                )
             prompt = prompt.begin(own, other)
-        found = text_tower(
-            self._text, embeddings, ends, prompt, needed, length=length, done=done, shared=shared
-        )
-        note_pass("text", given(found))
+
+        def read(one: TowerPrompt | None) -> TextFeatures:
+            return self._read(embeddings, ends, one, needed, length=length, done=done, shared=shared)
+
+        found = run_prompted(read, prompt)
+        if "sets" in needed and found.sets is None:
+            found.sets = found.pooled[:, None]
         if not raw:
             read_out(self, found, wants)
+        return found
+
+    def _read(
+        self,
+        x: Tensor,
+        ends: Tensor,
+        prompt: TowerPrompt | None,
+        wants: frozenset[str],
+        *,
+        length: int | None,
+        done: int,
+        shared: int,
+    ) -> TextFeatures:
+        if prompt is not None and prompt.tails() is not None:
+            found = text_with_tails(self._text, x, ends, prompt, wants, length=length)
+        else:
+            found = text_tower(self._text, x, ends, prompt, wants, length=length, done=done, shared=shared)
+        note_pass("text", given(found))
         return found
 
     def _refuse_wants(self, tower: Tower, wants: frozenset[str], prompt: object) -> None:
@@ -252,3 +291,8 @@ class Encoders(nn.Module):
                 f"the {tower} tower of backbone '{self.name}' is not a standard CLIP transformer: it has no "
                 f"{', '.join(wanted)} here, only pooled features"
             )
+
+
+def _above(blocks: int, prompt: TowerPrompt | None) -> TowerPrompt | None:
+    """The prompt, unless the first ``blocks`` do not see it."""
+    return None if prompt is None or blocks <= prompt.lowest else prompt

@@ -31,7 +31,8 @@ Wants: TypeAlias = Collection[str]
 #: tower pools from, after every block. ``tokens``: (B, N, W) after the last block. ``hidden``: the output of
 #: every block. ``input``: what goes in, for which nothing is computed. ``name``: of a picture its key and its
 #: caption, which travel with it in any case: who reads them says so, and no tower has to do anything.
-WANTS = frozenset({"pooled", "states", "tokens", "hidden", "input", "name"})
+#: ``sets``: of a text (B, K, D), a pooled feature for each of K prompts; one where there are no several.
+WANTS = frozenset({"pooled", "states", "tokens", "hidden", "input", "name", "sets"})
 POOLED, TOKENS, NOTHING = frozenset({"pooled"}), frozenset({"tokens"}), frozenset[str]()
 NAMED = frozenset({"name"})
 
@@ -94,6 +95,7 @@ class ImageFeatures:
 class TextFeatures:
     """Features of B texts, as `ImageFeatures`.
 
+    ``sets`` (B, K, D) are what ``pooled`` was made of, where a prompt has several sets of vectors.
     ``states`` holds the EOT after every block, ``ends`` (B,) is its place, ``input_ids`` (B, L) are the token
     ids. ``texts`` are the texts themselves, or their ids as text where those are not known.
     """
@@ -104,6 +106,7 @@ class TextFeatures:
     hidden: list[Tensor] = field(default_factory=list, repr=False)
     ends: Tensor | None = field(default=None, repr=False)
     input_ids: Tensor | None = field(default=None, repr=False)
+    sets: Tensor | None = field(default=None, repr=False)
     texts: list[str] = field(default_factory=list)
 
     def __post_init__(self) -> None:
@@ -138,12 +141,13 @@ class Triplets:
 def given(features: ImageFeatures | TextFeatures) -> list[Tensor | None]:
     """All that a tower gave, from which gradients may come back."""
     known = vars(features)
-    return [known.get("pooled"), known.get("tokens"), known.get("states"), *known["hidden"][-1:]]
+    named = [known.get(name) for name in ("pooled", "tokens", "states", "sets")]
+    return [*named, *known["hidden"][-1:]]
 
 
 def in_float(features: F) -> F:
     """The same features, in float32 whatever the towers compute in."""
-    for name in ("pooled", "states", "tokens"):
+    for name in ("pooled", "states", "tokens", "sets"):
         value = vars(features).get(name)
         if isinstance(value, Tensor):
             setattr(features, name, value.float())

@@ -45,14 +45,13 @@ def normalised(pixels: Tensor, size: int, name: str, scale: Tensor, shift: Tenso
 def image_tower(
     visual: Any, x: Tensor, prompt: TowerPrompt | None, wants: frozenset[str], done: int = 0
 ) -> ImageFeatures:
-    """Run a vision transformer on normalised pixels (B, 3, S, S), or on what ``done`` blocks gave."""
+    """Run a vision transformer on normalised pixels (B, 3, S, S), or on what ``done`` blocks gave.
+
+    Vectors enter at the prompt's lowest block, no lower than ``done``.
+    """
     length = 0
     if not done:
         x = _enter_image(visual, x)
-    if prompt is not None:
-        length = prompt.length
-        x = insert_first(x, prompt)
-
     pooled_by_cls = visual.pool_type == "tok"
     selected = pooled_by_cls and not wants & {"tokens", "hidden"}
     hidden: list[Tensor] = []
@@ -65,6 +64,9 @@ def image_tower(
             states.append(x[:, 0] if pooled_by_cls else drop(x, length)[:, 1:].mean(dim=1))
 
     first = (lambda t: t[:, :1]) if selected else None
+    if prompt is not None:
+        x = run_blocks(visual.transformer, x, None, collect=collect, start=done, stop=prompt.lowest)
+        length, done, x = prompt.length, prompt.lowest, insert_first(x, prompt)
     x = run_blocks(visual.transformer, x, None, prompt, first, collect=collect, start=done)
     found = ImageFeatures(hidden=hidden, states=torch.stack(states, dim=1) if states else None)
     return _leave_image(visual, found, x if selected else drop(x, length), wants)

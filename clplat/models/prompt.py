@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any, ClassVar, TypeAlias
+from collections.abc import Callable, Sequence
+from typing import Any, ClassVar, TypeAlias, TypeVar
 
+import torch
 from torch import Tensor, nn
 
 from clplat.models.features import NOTHING, ImageFeatures, TextFeatures
 
-__all__ = ["Prefix", "TowerPrompt"]
+__all__ = ["Prefix", "TowerPrompt", "run_prompted"]
+
+F = TypeVar("F", ImageFeatures, TextFeatures)
 
 #: Keys and values, each (P, W) or (B, P, W).
 Prefix: TypeAlias = tuple[Tensor, Tensor]
@@ -26,6 +29,10 @@ class TowerPrompt(nn.Module):
     """
 
     length: int
+    #: The first block that sees anything of it: what is frozen below is kept, and run without the prompt.
+    lowest: int = 0
+    #: Places that it takes from texts at least: equal for the passes of an ensemble.
+    reserved: int = 0
     #: Features of the same tower *without* the prompt that `begin` reads; kept where they are frozen.
     wants: ClassVar[frozenset[str]] = NOTHING
     #: Of a text tower: `begin` reads features, without a prompt, of the picture that a text modifies.
@@ -47,13 +54,47 @@ class TowerPrompt(nn.Module):
     def forward(self, layer: int) -> Tensor | None:
         """What replaces the P prompt tokens before this block, (P, W) or (B, P, W), one for each sample.
 
-        None keeps what the block before made of them; ``prompt(0)`` is None of a prompt of prefixes only.
+        None keeps what the block before made of them; at the lowest block it is None of a prompt of prefixes
+        only.
         """
         raise NotImplementedError
 
     def prefix(self, layer: int) -> Prefix | None:
         """Further keys and values of this block's attention, each (P', W) or (B, P', W)."""
         return None
+
+    def tails(self) -> Tensor | None:
+        """Of a text tower: vectors (K, W), each in the place of the EOT and hidden from the others."""
+        return None
+
+    def embed(self, input_ids: Tensor, embeddings: Tensor) -> Tensor:
+        """The embeddings (B, L, W) of token ids (B, L), with this prompt's own in place of some words'."""
+        return embeddings
+
+    def joined(self, rows: Tensor) -> Tensor:
+        """The pooled feature (B, D) of the pooled features (B, K, D) of K sets of vectors."""
+        raise NotImplementedError
+
+    @property
+    def passes(self) -> Sequence[TowerPrompt]:
+        """Of an ensemble, the prompts of one pass each; what they give is put together by `fold`."""
+        return ()
+
+    def fold(self, found: Sequence[F]) -> F:
+        """The features of one input from those of all `passes`: the pooled one `joined`, others averaged."""
+        first = found[0]
+        rows = [one.pooled for one in found if "pooled" in vars(one)]
+        if rows:
+            sets = torch.stack(rows, dim=1)
+            first.pooled = self.joined(sets)
+            if isinstance(first, TextFeatures):
+                first.sets = sets
+        layers = zip(*(one.hidden for one in found), strict=True)
+        first.hidden = [torch.stack(outputs).mean(0) for outputs in layers]
+        for name in ("tokens", "states"):
+            if getattr(first, name) is not None:
+                setattr(first, name, torch.stack([getattr(one, name) for one in found]).mean(0))
+        return first
 
     def grow(self) -> bool:
         """Add what the next experience trains and freeze what is there; False: this prompt does not grow.
@@ -81,3 +122,10 @@ class TowerPrompt(nn.Module):
     def terms(self, batch: Any, outputs: Any) -> dict[str, Tensor]:
         """Objectives of its own, weighted, as means over the examples of the batch."""
         return {}
+
+
+def run_prompted(run: Callable[[TowerPrompt | None], F], prompt: TowerPrompt | None) -> F:
+    """What a tower gives with the prompt of one pass, or with each of an ensemble's."""
+    if prompt is None or not prompt.passes:
+        return run(prompt)
+    return prompt.fold([run(one) for one in prompt.passes])

@@ -17,7 +17,8 @@ _LAST = ("ln_post", "proj", "ln_final", "text_projection")
 def stages(backbone: Any, tower: Tower, bare: bool = False) -> list[list[tuple[str, nn.Module | Tensor]]]:
     """The named parts of a tower of an `Encoders`: entry, each block, exit.
 
-    An opaque tower is one stage. A prompt belongs to the entry, unless the tower is looked at ``bare``.
+    An opaque tower is one stage. A prompt belongs to the entry, or to the lowest block that sees it, unless
+    the tower is looked at ``bare``.
     """
     top = _top(backbone, tower)
     parts = {name: part for name, part in top.named_parameters(recurse=False)}
@@ -25,11 +26,14 @@ def stages(backbone: Any, tower: Tower, bare: bool = False) -> list[list[tuple[s
     for name in ("visual", "logit_scale", "logit_bias") if top is backbone.model else ():
         parts.pop(name, None)
     prompt = backbone.image_prompt if tower == "image" else backbone.text_prompt
-    if prompt is not None and not bare:
+    prompted = prompt is not None and not bare
+    if prompted and (_is_opaque(backbone, tower) or not prompt.lowest):
         parts["prompt"] = prompt
     if _is_opaque(backbone, tower):
         return [list(parts.items())]
     blocks = [[(f"block {i}", block)] for i, block in enumerate(blocks_of(parts.pop("transformer")))]
+    if prompted and prompt.lowest:
+        blocks[prompt.lowest].append(("prompt", prompt))
     return [
         [(name, part) for name, part in parts.items() if name not in _LAST],
         *blocks,

@@ -13,6 +13,7 @@ from clplat.models.prompt import Prefix, TowerPrompt
 from clplat.models.towers import blocks_of, drop, insert_first, is_plain, run_blocks
 
 __all__ = [
+    "causal",
     "is_open_text_tower",
     "projected_text",
     "text_bottom",
@@ -72,27 +73,23 @@ def text_tower(
     Nothing after the EOT can influence it, so the batch is cut at its longest text, or at ``length`` where
     the caller knows it: reading ``ends`` makes a GPU wait. A prompt takes its places from the texts: what
     then exceeds the context loses its last words, never its EOT. With ``done`` the input is what the first
-    blocks gave. The first ``shared`` places, before each text's EOT, are the same in all texts: nothing
-    behind them reaches them, so that they are run once where nobody asks for more than what is pooled.
+    blocks gave, no more of them than are below the prompt. The first ``shared`` places, before each text's
+    EOT, are the same in all texts: nothing behind them reaches them, so that they are run once where nobody
+    asks for more than what is pooled.
     """
-    x, ends = _cut(text, x, ends, prompt, length)
+    x = x[:, : length if length is not None else int(ends.max()) + 1]
+    lowest = 0 if prompt is None else prompt.lowest
+    if prompt is not None and not lowest:
+        x, ends = _entered(text, x, ends, prompt)
     once = shared and len(x) > 1 and prompt is None and not done and wants == {"pooled"}
     if once and all(is_plain(block) for block in blocks_of(text.transformer)):
         return _behind_shared(text, x, ends, shared)
-    n, inserted = x.shape[1], 0 if prompt is None else prompt.length
     if not done:
-        x = x + text_positions(text)[:n].to(x.dtype)
+        x = x + text_positions(text)[: x.shape[1]].to(x.dtype)
 
-    places = ends + inserted
-    at_end, select, masked = _picks(places), None, None
-    if not wants & {"tokens", "hidden"}:
-        masked = (torch.arange(n, device=x.device) > places[:, None])[:, None, None]
-
-        def select(t: Tensor) -> Tensor:
-            return at_end(t).unsqueeze(1)
-
-    found = TextFeatures(ends=ends)
-    states: list[Tensor] = []
+    inserted = 0 if prompt is None or lowest else prompt.length
+    at_end = _picks(ends + inserted)
+    found, states = TextFeatures(), list[Tensor]()
 
     def collect(x: Tensor, alone: bool) -> None:
         if "hidden" in wants:
@@ -100,15 +97,27 @@ def text_tower(
         if "states" in wants:
             states.append(x[:, 0] if alone else at_end(x))
 
-    mask = text.attn_mask[:n, :n].to(x.dtype)
-    x = run_blocks(text.transformer, x, mask, prompt, select, masked, collect, start=done)
+    if prompt is not None and lowest:
+        x = run_blocks(text.transformer, x, causal(text, x), collect=collect, start=done, stop=lowest)
+        x, ends = _entered(text, x, ends, prompt)
+        done, inserted = lowest, prompt.length
+        at_end = _picks(ends + inserted)
+    select, masked = None, None
+    if not wants & {"tokens", "hidden"}:
+        masked = (torch.arange(x.shape[1], device=x.device) > (ends + inserted)[:, None])[:, None, None]
+
+        def select(t: Tensor) -> Tensor:
+            return at_end(t).unsqueeze(1)
+
+    x = run_blocks(text.transformer, x, causal(text, x), prompt, select, masked, collect, start=done)
+    found.ends = ends
     found.states = torch.stack(states, dim=1) if states else None
     if "tokens" in wants:
         x = text.ln_final(x)
         found.tokens, pooled = drop(x, inserted), at_end(x)
     else:
         pooled = text.ln_final(x[:, 0] if select is not None else at_end(x))
-    if "pooled" in wants:
+    if wants & {"pooled", "sets"}:
         found.pooled = projected_text(text, pooled)
     return found
 
@@ -127,7 +136,7 @@ def _behind_shared(text: Any, x: Tensor, ends: Tensor, shared: int) -> TextFeatu
     """The pooled features of texts (B, L, W) whose first places are those of the first text."""
     n = x.shape[1]
     x = x + text_positions(text)[:n].to(x.dtype)
-    mask = text.attn_mask[:n, :n].to(x.dtype)
+    mask = causal(text, x)
     first, x = x[:1, :shared], x[:, shared:]
     prefixes: list[Prefix] = []
     for block in blocks_of(text.transformer):
@@ -142,15 +151,17 @@ def _behind_shared(text: Any, x: Tensor, ends: Tensor, shared: int) -> TextFeatu
     return TextFeatures(ends=ends, pooled=projected_text(text, text.ln_final(x[:, 0])))
 
 
-def _cut(
-    text: Any, x: Tensor, ends: Tensor, prompt: TowerPrompt | None, length: int | None
-) -> tuple[Tensor, Tensor]:
-    """The texts without what stands after the last EOT, with the prompt before them, and their ends."""
-    x = x[:, : length if length is not None else int(ends.max()) + 1]
-    if prompt is None:
-        return x, ends
-    x, ends = _shorten(x, ends, len(text.attn_mask) - prompt.length)
+def _entered(text: Any, x: Tensor, ends: Tensor, prompt: TowerPrompt) -> tuple[Tensor, Tensor]:
+    """Texts with the prompt's vectors before them, and their ends, where these take no place."""
+    x, ends = _shorten(x, ends, len(text.attn_mask) - max(prompt.length, prompt.reserved))
     return insert_first(x, prompt), ends
+
+
+def causal(text: Any, x: Tensor) -> Tensor:
+    """The causal mask (L, L) of texts (B, L, W)."""
+    n = x.shape[1]
+    mask: Tensor = text.attn_mask[:n, :n].to(x.dtype)
+    return mask
 
 
 def _picks(places: Tensor) -> Callable[[Tensor], Tensor]:
@@ -170,10 +181,8 @@ def projected_text(text: Any, pooled: Tensor) -> Tensor:
 
 def text_bottom(text: Any, embeddings: Tensor, stop: int) -> Tensor:
     """The output (B, L, W) of the first ``stop`` blocks of a causal text tower without prompt."""
-    n = embeddings.shape[1]
-    x = embeddings + text_positions(text)[:n].to(embeddings.dtype)
-    mask = text.attn_mask[:n, :n].to(x.dtype)
-    return run_blocks(text.transformer, x, mask, stop=stop)
+    x = embeddings + text_positions(text)[: embeddings.shape[1]].to(embeddings.dtype)
+    return run_blocks(text.transformer, x, causal(text, x), stop=stop)
 
 
 def _shorten(embeddings: Tensor, ends: Tensor, room: int) -> tuple[Tensor, Tensor]:

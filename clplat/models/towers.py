@@ -39,12 +39,16 @@ def run_blocks(
     start: int = 0,
     stop: int | None = None,
 ) -> Tensor:
-    """Run the blocks from ``start`` on. With ``select`` the last block computes that row only: (B, 1, W)."""
+    """Run the blocks from ``start`` on. With ``select`` the last block computes that row only: (B, 1, W).
+
+    Args:
+        prompt: of which the lowest block's vectors are in ``x`` already.
+    """
     blocks = blocks_of(transformer)
     last = len(blocks) - 1
     saving = transformer.grad_checkpointing and torch.is_grad_enabled()
     for i, block in enumerate(blocks[start:stop], start):
-        replacement = prompt(i) if prompt is not None and i > 0 else None
+        replacement = prompt(i) if prompt is not None and i > prompt.lowest else None
         if replacement is not None:
             x = insert(drop(x, replacement.shape[-2]), replacement)
         prefix = prompt.prefix(i) if prompt is not None else None
@@ -118,9 +122,9 @@ def is_plain(block: Any) -> bool:
 
 
 def insert_first(x: Tensor, prompt: TowerPrompt) -> Tensor:
-    """Put what a prompt has for the first block after the first token of (B, L, W)."""
-    vectors = prompt(0)
-    assert vectors is not None or not prompt.length, "prompt(0) is None of a prompt with prefixes only"
+    """Put what a prompt has for its lowest block after the first token of (B, L, W)."""
+    vectors = prompt(prompt.lowest)
+    assert vectors is not None or not prompt.length, "None at the lowest block of a prompt with prefixes only"
     return x if vectors is None else insert(x, vectors)
 
 

@@ -51,8 +51,9 @@ class PromptContract(AttachedContract[Prompt], PlainPartContract[Prompt]):
             shown = tower == "image"
             width = backbone.image_width if shown else backbone.text_width
             chosen = prompt.begin((image if shown else text) if prompt.wants else None)
-            first, prefix = chosen(0), chosen.prefix(0)
-            assert first is not None or (prefix and not prompt.length), f"{tower}: nothing for layer 0"
+            first, prefix = chosen(prompt.lowest), chosen.prefix(prompt.lowest)
+            there = first is not None or (prefix and not prompt.length) or _words(prompt)
+            assert there, f"{tower}: nothing for layer {prompt.lowest}"
             for layer in range((backbone.image_layers if shown else backbone.text_layers) or 1):
                 given = chosen(layer)
                 sizes = [] if given is None else [(given, prompt.length)]
@@ -102,3 +103,8 @@ def _prompts(backbone: Backbone) -> dict[str, TowerPrompt]:
     """The prompts that are installed, by tower."""
     found = {"image": backbone.image_prompt, "text": backbone.text_prompt}
     return {tower: prompt for tower, prompt in found.items() if prompt is not None}
+
+
+def _words(prompt: TowerPrompt) -> bool:
+    """Whether a prompt puts vectors in the places of words, or of the EOT, and none beside them."""
+    return any(getattr(type(prompt), name) is not getattr(TowerPrompt, name) for name in ("tails", "embed"))

@@ -225,7 +225,7 @@ def test_the_command_line_takes_recipes_by_name(tmp_path: Path, capsys: pytest.C
     config = yaml.safe_load(capsys.readouterr().out)
     assert config["prompt"]["name"] == "deep" and config["prompt"]["length"] == 3
     assert main(["list", "recipes", "prompts"]) == 0
-    assert [line.split()[0] for line in capsys.readouterr().out.splitlines()] == ["coop", "maple"]
+    assert {"coop", "maple"} < {line.split()[0] for line in capsys.readouterr().out.splitlines()}
     assert main(["list", "systems"]) == 0
     assert len(capsys.readouterr().out.splitlines()) == len(RECIPES)
     assert main(["run", "--recipe", "mapel"]) == 2

@@ -1,16 +1,13 @@
-"""Context vectors before the caption: CoOp's text-side prompt."""
+"""Context vectors before the caption: CoOp's text-side prompt, the simplest of `DeepPrompt`'s."""
 
 from __future__ import annotations
 
 from typing import Annotated
 
-import torch
-from torch import Tensor, nn
-
 from clplat.config.space import Int
-from clplat.errors import UserError
+from clplat.mechanisms.prompt_sources import Free, check_room, words_of
 from clplat.models.backbone import Backbone
-from clplat.parts.prompts._base import Prompt, TowerPrompt
+from clplat.parts.prompts._base import Prompt
 
 __all__ = ["ContextPrompt", "check_room"]
 
@@ -27,7 +24,7 @@ class ContextPrompt(Prompt):
         std: of the normal distribution from which the other vectors start.
 
     What is trained: ``length * text_width`` numbers. Needs: a causal text tower.
-    Relations: `DeepPrompt` prompts both towers, at several layers.
+    Relations: `DeepPrompt` has all further options: other towers and layers, several sets, networks.
 
     Example:
         >>> from clplat.models.backbone import Backbone
@@ -60,39 +57,6 @@ class ContextPrompt(Prompt):
             UserError: the tower takes no prompt or has one, or there is no room for texts beside it.
         """
         check_room(backbone, self.length)
-        vectors = torch.empty(self.length, backbone.text_width).normal_(std=self.std)
-        if self.words:
-            ids = backbone.tokenize([self.words])[0]
-            words = ids[1 : int(ids.argmax())]  # between SOS and EOT
-            if len(words) > self.length:
-                raise UserError(f"'{self.words}' is {len(words)} tokens, but length is {self.length}")
-            vectors[: len(words)] = backbone.embed_text(words.to(backbone.logit_scale.device)).detach().cpu()
-        backbone.text_prompt = _Vectors(vectors).to(backbone.logit_scale)
+        vectors = words_of(backbone, self.words, self.length, self.std)
+        backbone.text_prompt = Free(vectors).to(backbone.logit_scale)
         return ["text_prompt.vectors"]
-
-
-class _Vectors(TowerPrompt):
-    """Prompt tokens that enter before the first block and go through all of them."""
-
-    def __init__(self, vectors: Tensor) -> None:
-        super().__init__()
-        self.length = len(vectors)
-        self.vectors = nn.Parameter(vectors)
-
-    def forward(self, layer: int) -> Tensor | None:
-        return self.vectors if layer == 0 else None
-
-
-def check_room(backbone: Backbone, length: int) -> None:
-    """Refuse a text prompt that the tower cannot take, or that leaves no place for SOS, a word and EOT."""
-    if backbone.text_layers is None:
-        raise UserError(
-            f"the text tower of backbone '{backbone.name}' takes no prompt: it is not a causal CLIP tower"
-        )
-    if backbone.text_prompt is not None:
-        raise UserError("a text prompt is attached already")
-    if not 1 <= length <= backbone.context_length - 3:
-        raise UserError(
-            f"length is {length}; a context of {backbone.context_length} tokens allows 1 to "
-            f"{backbone.context_length - 3}"
-        )

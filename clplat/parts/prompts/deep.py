@@ -1,52 +1,84 @@
-"""Prompts for both towers at several layers: MaPLe, and its uncoupled relative."""
+"""Prompts at chosen layers of either tower: VPT, IVLP, MaPLe, CoCoOp, PRE, ECO and what lies between."""
 
 from __future__ import annotations
 
-from typing import Annotated
+from collections.abc import Sequence
+from typing import Annotated, Literal
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from clplat.config.space import Choice, Int
 from clplat.errors import UserError
+from clplat.mechanisms.prompt_sources import (
+    ByOwn,
+    ByReference,
+    Form,
+    Free,
+    Generated,
+    Layered,
+    Mapped,
+    Recurrent,
+    Sets,
+    check_room,
+    check_tower,
+    words_of,
+)
 from clplat.models.backbone import Backbone
-from clplat.parts.prompts._base import Prompt, TowerPrompt
-from clplat.parts.prompts.context import check_room
+from clplat.models.prompt import TowerPrompt
+from clplat.models.stages import Tower
+from clplat.parts.prompts._base import Prompt
 
 __all__ = ["DeepPrompt"]
 
 
 class DeepPrompt(Prompt):
-    """MaPLe: fresh prompt tokens at the first layers of both towers (Khattak et al. 2023, arXiv 2210.03117).
+    """Vectors at chosen layers of one tower or both: by default MaPLe's (Khattak et al., arXiv 2210.03117).
 
-    Attaching changes all embeddings: the prompts are new tokens in both towers. Images get theirs after the
-    class token, texts after the SOS. At each of the first ``depth`` layers new vectors replace what the layer
-    before made of the old ones.
+    Attaching changes the embeddings of the towers that it prompts. Pictures get new tokens after the class
+    token, texts after the SOS: a modification text stands where the papers have class names. Each of the
+    prompted layers has vectors of its own, which replace what the layer before made of the old ones. What is
+    frozen below the first of them is kept (docs/speed.md).
 
     Args:
-        length: prompt tokens at each layer.
-        depth: number of layers with vectors of their own, from the first on; default all. A tower with fewer
-            layers has them at all of its layers.
-        coupled: image prompts are linear maps of the text prompts; otherwise each tower learns its own.
+        length: vectors at each layer; of prefixes keys, and as many values.
+        depth: layers with vectors of their own, from the first on; default all. A tower with fewer layers has
+            them at all of its layers.
+        coupled: of both towers: one tower's vectors are linear maps of the other's; otherwise each tower
+            learns its own (IVLP).
         std: of the normal distribution from which the vectors start.
+        towers: prompt both, the image tower alone (VPT) or the text tower alone (CoOp).
+        first: the lowest prompted layer, 0 the first.
+        form: ``tokens`` go through the tower beside its own, a ``prefix`` into attention alone.
+        words: the lowest text vectors start from the embeddings of these words, such as "a photo of a".
+        leads: coupled, whose vectors are trained and mapped to the other's width: ``text``, ``image``, or
+            ``shared``, vectors of neither that both towers map.
+        maps: of coupled vectors one for ``each`` layer, or ``one`` for all.
+        network: ``lstm``: the vectors are what a two-way LSTM with a residual path makes of those that are
+            trained (PRE); `Layered.folded` leaves it out afterwards.
+        moved_by: each text's vectors are moved by a small network of the ``reference`` picture's frozen
+            feature (CoCoOp), or those of each input by its ``own``.
+        sets: lengths of several sets, in place of ``length``: each is a pass of the tower, and the mean of
+            their unit features is the embedding (ECO).
 
-    What is trained: ``depth * length * text_width`` numbers and ``depth`` linear maps, or the vectors of both
-    towers. Needs: two standard CLIP transformers.
-    Relations: `ContextPrompt` prompts the text tower's input only.
+    Raises:
+        ValueError: an unknown word, sets that are coupled or would stay equal, or a first layer below 0.
+
+    What is trained: ``depth * length * width`` numbers of a tower, twice that of prefixes, and the networks;
+    coupled ``depth`` linear maps in place of one tower's. Needs: standard CLIP transformers.
+    Relations: `ContextPrompt` is ``towers text, depth 1``; `PoolPrompt` and `CodaPrompt` choose by the input.
+
+    References:
+        Jia et al. 2022 (VPT), arXiv 2203.12119; Zhou et al. 2022 (CoCoOp), arXiv 2203.05557; Khattak et al.
+        2023 (MaPLe), arXiv 2210.03117; Minh et al. 2023 (PRE), arXiv 2309.07760; Agnolucci et al. 2023 (ECO),
+        arXiv 2307.14063.
 
     Example:
-        >>> from clplat.models.backbone import Backbone
-        >>> tower = {"layers": 2, "width": 32}
-        >>> backbone = Backbone.random(
-        ...     {
-        ...         "embed_dim": 16,
-        ...         "vision_cfg": {**tower, "image_size": 16, "patch_size": 8, "head_width": 16},
-        ...         "text_cfg": {**tower, "context_length": 12, "heads": 2},
-        ...     },
-        ...     seed=0,
-        ... )
-        >>> DeepPrompt(depth=1).attach(backbone)
+        >>> from clplat.testing.tiny import tiny_backbone
+        >>> DeepPrompt(depth=1).attach(tiny_backbone())
         ['text_prompt.vectors.0', 'image_prompt.maps.0.weight', 'image_prompt.maps.0.bias']
+        >>> DeepPrompt(towers="image", depth=2, first=1).attach(tiny_backbone())
+        ['image_prompt.vectors.0', 'image_prompt.vectors.1']
     """
 
     def __init__(
@@ -55,72 +87,111 @@ class DeepPrompt(Prompt):
         depth: int | None = None,
         coupled: Annotated[bool, Choice(True, False)] = True,
         std: float = 0.02,
+        towers: Literal["both", "image", "text"] = "both",
+        first: int = 0,
+        form: Form = "tokens",
+        words: str = "",
+        leads: Literal["text", "image", "shared"] = "text",
+        maps: Literal["each", "one"] = "each",
+        network: Literal["none", "lstm"] = "none",
+        moved_by: Literal["nothing", "reference", "own"] = "nothing",
+        sets: Sequence[int] = (),
     ) -> None:
-        self.length = length
-        self.depth = depth
-        self.coupled = coupled
-        self.std = std
+        for name, value, allowed in (
+            ("towers", towers, ("both", "image", "text")),
+            ("form", form, ("tokens", "prefix")),
+            ("leads", leads, ("text", "image", "shared")),
+            ("maps", maps, ("each", "one")),
+            ("network", network, ("none", "lstm")),
+            ("moved_by", moved_by, ("nothing", "reference", "own")),
+        ):
+            if value not in allowed:
+                raise ValueError(f"{name} is '{value}'; allowed: {', '.join(allowed)}")
+        if first < 0:
+            raise ValueError(f"first must be at least 0, not {first}")
+        if words and (towers == "image" or form == "prefix" or first or (coupled and leads != "text")):
+            raise ValueError("words start the text tower's own vectors, tokens of its lowest layer")
+        if sets and ((towers == "both" and coupled) or moved_by != "nothing"):
+            raise ValueError("several sets are neither coupled nor moved by an input")
+        if words and len(set(sets)) < len(sets):
+            raise ValueError("sets of equal length that start from the same words stay equal")
+        if moved_by == "reference" and towers == "image":
+            raise ValueError("a reference picture moves the vectors of texts")
+        self.length, self.depth, self.coupled, self.std = length, depth, coupled, std
+        self.towers, self.first, self.form, self.words = towers, first, form, words
+        self.leads, self.maps, self.network = leads, maps, network
+        self.moved_by, self.sets = moved_by, list(sets)
 
     def attach(self, backbone: Backbone) -> list[str]:
-        """Install both prompts; the values are drawn from torch's generator.
+        """Install the prompts; the values are drawn from torch's generator.
 
         Raises:
             UserError: a tower takes no prompt or has one, no tower is so deep, or there is no room for texts.
         """
-        check_room(backbone, self.length)
-        if backbone.image_layers is None or backbone.image_width is None or backbone.text_layers is None:
-            raise UserError(
-                f"the image tower of backbone '{backbone.name}' takes no prompt: it is no CLIP transformer"
-            )
-        if backbone.image_prompt is not None:
-            raise UserError("an image prompt is attached already")
-        deepest = max(backbone.text_layers, backbone.image_layers)
+        towers: list[Tower] = ["text", "image"] if self.towers == "both" else [self.towers]
+        lengths = self.sets or [self.length]
+        for tower in towers:
+            check_tower(backbone, tower)
+        if min(lengths) < 1 or (towers[0] == "text" and self.form == "tokens"):
+            check_room(backbone, max(lengths) if min(lengths) > 0 else min(lengths))
+        layers = {tower: getattr(backbone, f"{tower}_layers") - self.first for tower in towers}
+        deepest = max(layers.values())
         depth = deepest if self.depth is None else self.depth
-        if not 1 <= depth <= deepest:
-            raise UserError(f"depth is {self.depth}; the towers have {deepest} layers")
-        text = _DeepVectors(min(depth, backbone.text_layers), self.length, backbone.text_width, self.std)
-        image: TowerPrompt
-        if self.coupled:
-            image = _Coupled(
-                text, min(depth, backbone.image_layers, backbone.text_layers), backbone.image_width
-            )
+        if not 1 <= depth <= deepest or min(layers.values()) < 1:
+            above = f" from layer {self.first} on" if self.first else ""
+            raise UserError(f"depth is {self.depth}; the towers have {deepest} layers{above}")
+        depths = {tower: min(depth, layers[tower]) for tower in towers}
+        if len(towers) == 2 and self.coupled:
+            made: dict[Tower, TowerPrompt] = self._coupled(backbone, depths)
         else:
-            image = _DeepVectors(
-                min(depth, backbone.image_layers), self.length, backbone.image_width, self.std
-            )
-        backbone.text_prompt = text.to(backbone.logit_scale)
-        backbone.image_prompt = image.to(backbone.logit_scale)
-        return [
-            name
-            for name, _ in backbone.named_parameters()
-            if name.startswith(("text_prompt.", "image_prompt."))
-        ]
+            made = {tower: self._alone(backbone, tower, depths[tower]) for tower in towers}
+        for tower, prompt in made.items():
+            setattr(backbone, f"{tower}_prompt", prompt.to(backbone.logit_scale))
+        named = [name for name, _ in backbone.named_parameters()]
+        return [name for name in named if name.startswith(tuple(f"{tower}_prompt." for tower in towers))]
 
+    def _alone(self, backbone: Backbone, tower: Tower, depth: int) -> TowerPrompt:
+        """The prompt of a tower that learns its own."""
+        if self.sets:
+            return Sets([self._trained(backbone, tower, depth, length) for length in self.sets])
+        return self._moved(backbone, tower, self._trained(backbone, tower, depth, self.length))
 
-class _DeepVectors(TowerPrompt):
-    """Vectors of their own for each of the first layers."""
+    def _coupled(self, backbone: Backbone, depths: dict[Tower, int]) -> dict[Tower, TowerPrompt]:
+        """Both prompts, of which one tower's vectors, or neither's, are trained."""
+        shared = self.leads == "shared"
+        lead: Tower = "image" if self.leads == "image" else "text"
+        other: Tower = "text" if lead == "image" else "image"
+        deep = max(depths.values()) if shared else depths[lead]
+        source = self._trained(backbone, lead, deep, self.length)
+        depth = {lead: depths[lead], other: depths[other] if shared else min(depths.values())}
+        start = getattr(backbone, f"{lead}_width")
 
-    def __init__(self, depth: int, length: int, width: int, std: float) -> None:
-        super().__init__()
-        self.length = length
-        self.vectors = nn.ParameterList(torch.empty(length, width).normal_(std=std) for _ in range(depth))
+        def mapped(tower: Tower) -> Layered:
+            count = depth[tower] if self.maps == "each" else 1
+            width = getattr(backbone, f"{tower}_width")
+            maps = nn.ModuleList(nn.Linear(start, width) for _ in range(count))
+            owns = shared and tower == lead
+            return Mapped(source, maps, owns=owns, depth=depth[tower], first=self.first)
 
-    def forward(self, layer: int) -> Tensor | None:
-        return self.vectors[layer] if layer < len(self.vectors) else None
+        found = {lead: mapped(lead) if shared else source, other: mapped(other)}
+        return {tower: self._moved(backbone, tower, found[tower]) for tower in (lead, other)}
 
+    def _trained(self, backbone: Backbone, tower: Tower, depth: int, length: int) -> Layered:
+        """The vectors that are trained, of the width of a tower, and the network that reads them."""
+        width, places = getattr(backbone, f"{tower}_width"), length * (1 if self.form == "tokens" else 2)
+        starts = []
+        for number in range(depth):
+            if tower == "text" and number == 0 and self.words:
+                starts.append(words_of(backbone, self.words, length, self.std))
+            else:
+                starts.append(torch.empty(places, width).normal_(std=self.std))
+        source: Layered = Free(starts, first=self.first, form=self.form)
+        return Generated(source, Recurrent(width)) if self.network == "lstm" else source
 
-class _Coupled(TowerPrompt):
-    """The prompts of another tower, each through a linear map of its own."""
-
-    def __init__(self, source: _DeepVectors, depth: int, width: int) -> None:
-        super().__init__()
-        self.length = source.length
-        # In a tuple, so that the vectors have one name, that of the tower that owns them.
-        self.source = (source,)
-        self.maps = nn.ModuleList(nn.Linear(source.vectors[0].shape[1], width) for _ in range(depth))
-
-    def forward(self, layer: int) -> Tensor | None:
-        if layer >= len(self.maps):
-            return None
-        mapped: Tensor = self.maps[layer](self.source[0].vectors[layer])
-        return mapped
+    def _moved(self, backbone: Backbone, tower: Tower, source: Layered) -> Layered:
+        width = getattr(backbone, f"{tower}_width")
+        if self.moved_by == "own":
+            return ByOwn(source, backbone.embed_dim, width)
+        if self.moved_by == "reference" and tower == "text":
+            return ByReference(source, backbone.embed_dim, width)
+        return source
