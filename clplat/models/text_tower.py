@@ -125,6 +125,8 @@ def text_tower(
 class _Shared:
     """Keys and values of places that all texts share, as a prompt that adds nothing else."""
 
+    lowest = 0
+
     def __init__(self, prefixes: list[Prefix]) -> None:
         self.prefix = prefixes.__getitem__
 

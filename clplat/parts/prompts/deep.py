@@ -77,8 +77,8 @@ class DeepPrompt(Prompt):
         >>> from clplat.testing.tiny import tiny_backbone
         >>> DeepPrompt(depth=1).attach(tiny_backbone())
         ['text_prompt.vectors.0', 'image_prompt.maps.0.weight', 'image_prompt.maps.0.bias']
-        >>> DeepPrompt(towers="image", depth=2, first=1).attach(tiny_backbone())
-        ['image_prompt.vectors.0', 'image_prompt.vectors.1']
+        >>> DeepPrompt(towers="text", first=1).attach(tiny_backbone())
+        ['text_prompt.vectors.0']
     """
 
     def __init__(
