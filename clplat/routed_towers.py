@@ -104,7 +104,12 @@ class RoutedTowers(nn.Module):
         if prompt is None or not prompt.reads_other:
             return None
         rows = range(count)
-        return found.part(rows) if self.backbone.image_prompt is None else self.look(images.part(rows))
+        known = all(vars(found).get(name) is not None for name in prompt.other_wants)
+        if self.backbone.image_prompt is None and known:
+            return found.part(rows)
+        with self._cast():
+            source = self.cache or self._live
+            return in_float(source.image(images.part(rows), prompt.other_wants, bare=True))
 
     def raw_images(self, images: Images | Tensor) -> Tensor:
         """What the image tower gives (B, D), before head and normalisation."""

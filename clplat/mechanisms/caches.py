@@ -14,6 +14,7 @@ __all__ = [
     "looked_up",
     "scaled_to",
     "spread_weights",
+    "surest",
 ]
 
 
@@ -86,6 +87,24 @@ def confident(shares: Tensor, shots: int) -> tuple[Tensor, Tensor]:
         rows.append(sure[typical])
         classes.append(torch.full((len(typical),), index))
     return torch.cat(rows), torch.cat(classes)
+
+
+def surest(confidence: Tensor, groups: Tensor, limit: int) -> Tensor:
+    """The rows (M,), in their order, that are among the ``limit`` most confident (N,) of their group (N,).
+
+    Example:
+        >>> surest(torch.tensor([0.5, 0.9, 0.7, 0.2]), torch.tensor([0, 0, 0, 1]), 2)
+        tensor([1, 2, 3])
+
+    Reference:
+        Menghini et al., "Enhancing CLIP with CLIP", NeurIPS 2023, arXiv:2306.01669.
+    """
+    chosen = []
+    for group in groups.unique():
+        rows = (groups == group).nonzero()[:, 0]
+        chosen.append(rows[confidence[rows].argsort(descending=True, stable=True)[:limit]])
+    found: Tensor = torch.cat(chosen).sort().values
+    return found
 
 
 class ClassGaussians:

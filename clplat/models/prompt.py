@@ -8,7 +8,7 @@ from typing import Any, ClassVar, TypeAlias, TypeVar
 import torch
 from torch import Tensor, nn
 
-from clplat.models.features import NOTHING, ImageFeatures, TextFeatures
+from clplat.models.features import NOTHING, POOLED, ImageFeatures, TextFeatures
 
 __all__ = ["Prefix", "TowerPrompt", "run_prompted"]
 
@@ -37,6 +37,8 @@ class TowerPrompt(nn.Module):
     wants: ClassVar[frozenset[str]] = NOTHING
     #: Of a text tower: `begin` reads features, without a prompt, of the picture that a text modifies.
     reads_other: ClassVar[bool] = False
+    #: The features of that picture that it reads.
+    other_wants: ClassVar[frozenset[str]] = POOLED
 
     def begin(
         self,

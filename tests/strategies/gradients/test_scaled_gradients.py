@@ -7,7 +7,10 @@ import torch
 from torch import nn
 
 from clplat.errors import UserError
+from clplat.parts.prompts.deep import DeepPrompt
 from clplat.randomness import generator
+from clplat.testing import tiny_domains, tiny_learner, tiny_retriever
+from clplat.testing.loop import Experience
 from clplat.training.learner import Learner
 from strategies import ScaledGradients
 
@@ -75,3 +78,18 @@ def test_what_would_have_no_effect_is_refused() -> None:
         trained(ScaledGradients(of="gradient"), "AdamW")
     with pytest.raises(ValueError, match="no regular expression"):
         ScaledGradients(tensors="(")
+
+
+def test_the_tensor_and_the_map_of_cpe_clip_are_both_scaled() -> None:
+    model, data = tiny_retriever(), tiny_domains()[0].train
+    DeepPrompt(length=2, depth=2, maps="one").attach(model.backbone)
+    strategy, learner = ScaledGradients(of="gradient", tensors="prompt"), tiny_learner(model)
+    for number, size in enumerate((8, 4)):
+        strategy.before_experience(learner, Experience(data[:size], number, []))
+    named = {name: p for name, p in model.named_parameters() if p.requires_grad}
+    for parameter in named.values():
+        parameter.grad = torch.ones_like(parameter)
+    strategy.after_backward(learner)
+    scaled = {name for name, p in named.items() if torch.equal(p.grad, torch.full_like(p, 4 / 12))}
+    assert scaled == {name for name in named if "prompt" in name} and len({*named}) > len(scaled)
+    assert {name.split(".")[1] for name in scaled} == {"text_prompt", "image_prompt"}
