@@ -12,6 +12,7 @@ from strategies.distillation.knowledge_consolidation import KnowledgeConsolidati
 from strategies.distillation.momentum_contrast import MomentumContrast as MomentumContrast
 from strategies.distillation.prototype_distill import PrototypeDistill as PrototypeDistill
 from strategies.distillation.pseudo_pairs import PseudoPairs as PseudoPairs
+from strategies.distillation.pseudo_triplets import PseudoTriplets as PseudoTriplets
 from strategies.distillation.queue_distill import QueueDistill as QueueDistill
 from strategies.distillation.reference_distill import ReferenceDistill as ReferenceDistill
 from strategies.distillation.region_distill import RegionDistill as RegionDistill
@@ -42,11 +43,13 @@ from strategies.gradients.scaled_gradients import ScaledGradients as ScaledGradi
 from strategies.regularisation.afec import AFEC as AFEC
 from strategies.regularisation.component_matching import ComponentMatching as ComponentMatching
 from strategies.regularisation.ewc import EWC as EWC
+from strategies.regularisation.invariance import Invariance as Invariance
 from strategies.regularisation.l2_anchor import L2Anchor as L2Anchor
 from strategies.regularisation.layer_decay import LayerDecay as LayerDecay
 from strategies.regularisation.mas import MAS as MAS
 from strategies.regularisation.rank_budget import RankBudget as RankBudget
 from strategies.regularisation.rwalk import RWalk as RWalk
+from strategies.regularisation.set_spread import SetSpread as SetSpread
 from strategies.regularisation.si import SI as SI
 from strategies.regularisation.tree_lora import TreeLoRA as TreeLoRA
 from strategies.rehearsal.cls_er import CLSER as CLSER

@@ -1,6 +1,7 @@
 # Written by `make check`; do not edit.
 
 from clplat.parts.prompts.coda import CodaPrompt as CodaPrompt
+from clplat.parts.prompts.conditioned import ConditionedPrompt as ConditionedPrompt
 from clplat.parts.prompts.context import ContextPrompt as ContextPrompt
 from clplat.parts.prompts.deep import DeepPrompt as DeepPrompt
 from clplat.parts.prompts.pool import PoolPrompt as PoolPrompt
