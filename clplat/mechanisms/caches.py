@@ -100,7 +100,7 @@ def surest(confidence: Tensor, groups: Tensor, limit: int) -> Tensor:
         Menghini et al., "Enhancing CLIP with CLIP", NeurIPS 2023, arXiv:2306.01669.
     """
     chosen = []
-    for group in groups.unique():
+    for group in torch.unique(groups):
         rows = (groups == group).nonzero()[:, 0]
         chosen.append(rows[confidence[rows].argsort(descending=True, stable=True)[:limit]])
     found: Tensor = torch.cat(chosen).sort().values

@@ -60,7 +60,7 @@ class SetSpread(Strategy):
             return {"set_spread": 0.0 * outputs.query.sum()}
         rows = [row for pair in pairs for row in pair]
         found = model.image_features(batch.pictures.part(rows)).pooled
-        return {"set_spread": self.weight * spread_penalty(found.unflatten(0, (len(pairs), 2)))}
+        return {"set_spread": self.weight * spread_penalty(found.view(len(pairs), 2, -1))}
 
 
 def spread_penalty(sets: Tensor) -> Tensor:
