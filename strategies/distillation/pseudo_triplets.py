@@ -18,6 +18,7 @@ from clplat.models.outputs import as_outputs
 from clplat.parts.losses.info_nce import info_nce
 from clplat.parts.samplers._base import Embed, Sampler
 from clplat.parts.samplers.shuffled import Shuffled
+from clplat.randomness import seeded
 from clplat.retriever import ComposedRetriever
 from clplat.training.phases import Phase
 from clplat.training.strategy import Strategy, SupportsLearning
@@ -35,7 +36,8 @@ class PseudoTriplets(Strategy):
 
     ``rule``: ``fixed`` looks once, with the model as the domain found it, and takes ``shots`` (FPL);
     ``refreshed`` looks anew in every epoch with the model of then (IFPL); ``growing`` as well, and
-    ``K_e = (e + 1) / epochs * N / clusters``, so that the last epoch has all of the data (GRIP).
+    ``K_e = (e + 1) / epochs * N / clusters``, so that the last epoch has all of the data (GRIP). A pass is as
+    long as one over all data whatever K: what has an answer comes again.
 
     Args:
         rule: ``fixed``, ``refreshed`` or ``growing``.
@@ -69,7 +71,6 @@ class PseudoTriplets(Strategy):
     any_module = False
     replaces_task_loss = True
     terms = ("pseudo_triplets",)
-    stores = "statistics"
     shares = False  # what this process trains on
     state = ("_answers", "_numbers")
 
@@ -175,7 +176,9 @@ class PseudoTriplets(Strategy):
         if len({one.label for one in found}) < 2:  # nothing to tell apart
             return {"pseudo_triplets": idle}
         made = learner.collate(found).to(own.query.device)
-        pairs: Any = as_outputs(learner.predict(made))
+        place = learner.progress
+        with seeded(0, "pseudo triplets", place.experience, place.step):  # of dropout in a composer
+            pairs: Any = as_outputs(learner.predict(made))
         logits = pairs.scores(scale=pairs.scale)
         valid, positive = made.valid.to(logits.device), made.positive.to(logits.device)
         return {"pseudo_triplets": info_nce(logits, positive=positive, valid=valid) + idle}
@@ -188,7 +191,7 @@ class PseudoTriplets(Strategy):
 
 
 class _WithAnswers(Sampler):
-    """Batches of those examples that have an answer."""
+    """Batches of those examples that have an answer, again until a pass is as long as one over all data."""
 
     covers = False
 
@@ -200,5 +203,7 @@ class _WithAnswers(Sampler):
     ) -> list[list[int]]:
         answers = self.strategy._answers
         rows = [i for i, one in enumerate(examples) if not answers or one.id in answers]
-        chosen = Shuffled().batches([examples[i] for i in rows], size, draw, embed)
-        return [[rows[i] for i in batch] for batch in chosen]
+        count, chosen = len(Shuffled().batches(examples, size, draw, embed)), list[list[int]]()
+        while len(chosen) < count:
+            chosen += Shuffled().batches([examples[i] for i in rows], size, draw, embed)
+        return [[rows[i] for i in batch] for batch in chosen[:count]]

@@ -36,7 +36,8 @@ class ConditionedPrompt(Prompt):
         length: vectors of each layer.
         depth: layers with vectors of their own, from the first on; a tower with fewer has them at all.
         grid: cells of a side; a picture of fewer patches keeps each. 1: the mean patch.
-        width: inside A; heads: of its attention, at most.
+        width: inside A.
+        heads: of its attention, at most.
         std: of the normal distribution from which c start.
 
     Raises:
