@@ -14,6 +14,7 @@ MODULES = (
     "combiner",
     "words",
     "lora",
+    "adapters",
     "text",
     "sweep",
     "demo",

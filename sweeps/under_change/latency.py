@@ -21,7 +21,7 @@ from clplat.retriever import ComposedRetriever
 from clplat.runs.assembly import build_retriever, pixel_store
 from sweeps.under_change.cells import Cell
 
-__all__ = ["SIZES", "latencies"]
+__all__ = ["SIZES", "latencies", "ready", "times"]
 
 SIZES = (1, 32)
 ROUNDS = 9
@@ -38,25 +38,25 @@ def latencies(cells: Sequence[Cell], base: Mapping[str, Any] | None = None) -> d
         cells: of which each composer is measured once, untrained, on frozen towers.
         base: the backbone, if it is not the shipped one.
     """
-    plain, found = _ready(_SUM, base), {}
+    plain, found = ready(_SUM, base), {}
     for name, cell in {cell.composer: cell for cell in reversed(cells) if cell.towers == "frozen"}.items():
         wanted = ("composer", "scorer", "data")
         try:
-            asked = _ready({slot: cell.system.raw[slot] for slot in wanted if slot in cell.system.raw}, base)
+            asked = ready({slot: cell.system.raw[slot] for slot in wanted if slot in cell.system.raw}, base)
         except UserError as error:
             print(f"{name} is not timed: {error}", flush=True)
             continue
         found[name] = {
             "parameters": sum(one.numel() for one in asked[0].composer.parameters()),
-            "ms": {str(size): _times(asked, plain, size) for size in SIZES},
+            "ms": {str(size): times(asked, plain, size) for size in SIZES},
         }
     return dict(sorted(found.items()))
 
 
-_Ready = tuple[ComposedRetriever, Images, Texts]
+Ready = tuple[ComposedRetriever, Images, Texts]
 
 
-def _ready(raw: Mapping[str, Any], base: Mapping[str, Any] | None) -> _Ready:
+def ready(raw: Mapping[str, Any], base: Mapping[str, Any] | None) -> Ready:
     """A model with nothing kept, and as many queries as the largest batch has."""
     given = {"features": "off", "adapter": {"name": "none"}, "scenario": _DATA}
     config = resolve(merge(merge(base or {}, given), raw))
@@ -69,7 +69,7 @@ def _ready(raw: Mapping[str, Any], base: Mapping[str, Any] | None) -> _Ready:
 
 
 @torch.inference_mode()
-def _times(asked: _Ready, plain: _Ready, size: int) -> dict[str, float]:
+def times(asked: Ready, plain: Ready, size: int) -> dict[str, float]:
     """Medians in milliseconds, the sum measured between."""
     works = [work for ready in (asked, plain) for work in _works(*ready, size)]
     for work in works:
