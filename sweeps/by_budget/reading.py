@@ -41,7 +41,7 @@ class Line:
     @property
     def paid(self) -> Row | None:
         """At equal FLOPs: the run that was made for it, or that of the middle budget, whose are equal."""
-        return self.equal or self.middle
+        return self.equal or (self.middle if self.middle and self.middle["trained"] else None)
 
 
 def lines_of(entry: Mapping[str, Any]) -> list[Line]:

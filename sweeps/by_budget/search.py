@@ -30,7 +30,8 @@ def nearest(count: Callable[[int], int | None], start: int, goal: float) -> int 
 
     def tried(size: int) -> int | None:
         below = 2 ** int(math.log2(size))
-        for one in (size, below, 2 * below):
+        beside = sorted((below, 2 * below), key=lambda power: abs(math.log(power / size)))
+        for one in (size, *beside):
             if (found := count(one)) is not None:
                 known[one] = found
                 return one
