@@ -12,7 +12,6 @@ from typing import Any
 import pytest
 import torch
 from peft import PeftModel
-from peft.tuners.tuners_utils import BaseTunerLayer
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -291,33 +290,6 @@ def test_b_of_lora_plus_learns_faster(backbone: Backbone) -> None:
     assert peft.LoRA().groups(names) == [] and peft.LoRAPlus(b_rate=1.0).groups(names) == []
     with pytest.raises(ValueError, match="b_rate must be above 0"):
         peft.LoRAPlus(b_rate=0.0)
-
-
-def test_a_switch_leaves_what_pefts_own_leaves_and_no_tensor_moves(backbone: Backbone) -> None:
-    adapter = peft.LoRA(r=2)
-    for name in ("one", "two", "three"):
-        adapter.attach(backbone, name)
-    state: Any = backbone.adapters
-    tuned = [layer for layer in backbone.model.modules() if isinstance(layer, BaseTunerLayer)]
-
-    def left() -> list[Any]:
-        of_layers = [(layer.active_adapters, layer.disable_adapters) for layer in tuned]
-        return [state.peft_model.active_adapter, state.peft_model.base_model.active_adapter, of_layers]
-
-    places = {name: (p.data_ptr(), p.requires_grad) for name, p in backbone.named_parameters()}
-    assert tuned
-    for name in ("two", None, "one", "three"):
-        adapter.activate(backbone, name)
-        own = left()
-        assert {n: (p.data_ptr(), p.requires_grad) for n, p in backbone.named_parameters()} == places
-        if name is None:
-            state.peft_model.base_model.disable_adapter_layers()
-        else:
-            state.peft_model.base_model.enable_adapter_layers()
-            state.peft_model.set_adapter(name)
-        assert own == left()
-        for key, parameter in backbone.named_parameters():  # which PEFT's switches set
-            parameter.requires_grad_(places[key][1])
 
 
 def test_the_same_seed_gives_the_same_adapter(backbone: Backbone) -> None:
