@@ -29,7 +29,7 @@ def nearest(count: Callable[[int], int | None], start: int, goal: float) -> int 
     known: dict[int, int] = {}
 
     def tried(size: int) -> int | None:
-        below = 2 ** int(math.log2(size))
+        below: int = 1 << int(math.log2(size))
         beside = sorted((below, 2 * below), key=lambda power: abs(math.log(power / size)))
         for one in (size, *beside):
             if (found := count(one)) is not None:
@@ -40,12 +40,12 @@ def nearest(count: Callable[[int], int | None], start: int, goal: float) -> int 
     last, size = tried(max(start // 2, 1)), tried(start)
     size = tried(2 * start) if size in (None, last) else size
     for _ in range(8):
-        if None in (last, size) or last == size or known[last] == known[size]:
+        if last is None or size is None or last == size or known[last] == known[size]:
             break
         power = math.log(known[size] / known[last]) / math.log(size / last)
         asked = math.log(size) + math.log(goal / known[size]) / power
         new = tried(round(math.exp(min(max(asked, 0.0), math.log(LARGEST)))))
-        if new in known and new in (last, size):
+        if new in (None, last, size):
             break
         last, size = size, new
     if len(set(known.values())) < 2:

@@ -201,4 +201,4 @@ def linear_probe(x: Tensor, y: Tensor, classes: int, sharpness: float) -> Tensor
 def _accuracy(logits: Tensor, right: Tensor) -> float:
     """Percent, the mean over classes."""
     hits = (logits.argmax(1) == right).double()
-    return float(100 * torch.stack([hits[right == label].mean() for label in right.unique()]).mean())
+    return float(100 * torch.stack([hits[right == label].mean() for label in torch.unique(right)]).mean())
