@@ -1,6 +1,7 @@
 # Written by `make check`; do not edit.
 
 from clplat.parts.probes.experts import ExpertUse as ExpertUse
+from clplat.parts.probes.few_shot import FewShot as FewShot
 from clplat.parts.probes.geometry import Geometry as Geometry
 from clplat.parts.probes.look import Look as Look
 from clplat.parts.probes.negbench import NegBench as NegBench
