@@ -6,6 +6,7 @@ from clplat.parts.adapters.bound import Bound as Bound
 from clplat.parts.adapters.deeper import Deeper as Deeper
 from clplat.parts.adapters.full import Full as Full
 from clplat.parts.adapters.hashed_lora import HashedLoRA as HashedLoRA
+from clplat.parts.adapters.ladder import Ladder as Ladder
 from clplat.parts.adapters.left_modulator import LeftModulator as LeftModulator
 from clplat.parts.adapters.long_text import LongText as LongText
 from clplat.parts.adapters.mixed_readout import MixedReadout as MixedReadout
@@ -54,7 +55,10 @@ from clplat.parts.adapters.peft import VBLoRA as VBLoRA
 from clplat.parts.adapters.peft import VeLoRA as VeLoRA
 from clplat.parts.adapters.peft import VeRA as VeRA
 from clplat.parts.adapters.peft import WaveFT as WaveFT
+from clplat.parts.adapters.primitives import Primitives as Primitives
 from clplat.parts.adapters.ssf import SSF as SSF
+from clplat.parts.adapters.trained_pooling import TrainedPooling as TrainedPooling
 from clplat.parts.adapters.unipt import UniPT as UniPT
+from clplat.parts.adapters.universal import Universal as Universal
 from clplat.parts.adapters.upcycled import Upcycled as Upcycled
 from clplat.parts.adapters.wider import Wider as Wider

@@ -11,7 +11,7 @@ from clplat.models.names import refuse_wrapped
 from clplat.models.readout import Readout, install_readout
 from clplat.models.stages import Tower
 
-__all__ = ["install", "refuse_others"]
+__all__ = ["install", "refuse_others", "states_of"]
 
 
 def refuse_others(backbone: Backbone, method: str, name: str) -> None:
@@ -25,6 +25,26 @@ def refuse_others(backbone: Backbone, method: str, name: str) -> None:
     others = [one for one, entry in installed.items() if entry["method"] != method]
     if name in installed or others:
         raise UserError(f"'{(others or [name])[0]}' is attached already: merge it or choose another name")
+
+
+def states_of(backbone: Backbone, towers: str) -> dict[Tower, tuple[int, int]]:
+    """Of one tower or both: how many layers have states, and their width.
+
+    Raises:
+        UserError: an opaque tower has none.
+    """
+    sizes: dict[Tower, tuple[int | None, int | None]] = {
+        "image": (backbone.image_layers, backbone.image_width),
+        "text": (backbone.text_layers, backbone.text_width),
+    }
+    found: dict[Tower, tuple[int, int]] = {}
+    for tower, (layers, width) in sizes.items():
+        if towers not in ("both", tower):
+            continue
+        if layers is None or width is None:
+            raise UserError(f"the {tower} tower of backbone '{backbone.name}' has no states to read")
+        found[tower] = layers, width
+    return found
 
 
 def install(

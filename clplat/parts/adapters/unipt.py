@@ -8,13 +8,12 @@ import torch
 from torch import Tensor, nn
 
 from clplat.config.space import Int
-from clplat.errors import UserError
 from clplat.models.backbone import Backbone
 from clplat.models.features import ImageFeatures, TextFeatures
 from clplat.models.readout import Readout
 from clplat.models.stages import Tower
 from clplat.parts.adapters._base import Adapter
-from clplat.parts.adapters._readout import install, refuse_others
+from clplat.parts.adapters._readout import install, refuse_others, states_of
 
 __all__ = ["UniPT"]
 
@@ -72,17 +71,10 @@ class UniPT(Adapter):
             UserError: the name is taken, adapters of another kind are attached, or a tower is opaque.
         """
         refuse_others(backbone, "unipt", name)
-        sizes: dict[Tower, tuple[int | None, int | None]] = {
-            "image": (backbone.image_layers, backbone.image_width),
-            "text": (backbone.text_layers, backbone.text_width),
+        readouts: dict[Tower, Readout] = {
+            tower: _SideNetwork(layers, width, self.rank, backbone.embed_dim)
+            for tower, (layers, width) in states_of(backbone, self.towers).items()
         }
-        readouts: dict[Tower, Readout] = {}
-        for tower, (layers, width) in sizes.items():
-            if self.towers not in ("both", tower):
-                continue
-            if layers is None or width is None:
-                raise UserError(f"the {tower} tower of backbone '{backbone.name}' has no states to read")
-            readouts[tower] = _SideNetwork(layers, width, self.rank, backbone.embed_dim)
         return install(backbone, "unipt", name, readouts, {"rank": self.rank, "towers": self.towers})
 
 

@@ -4,6 +4,7 @@ from clplat.parts.composers.any_subset import AnySubset as AnySubset
 from clplat.parts.composers.bridge_tower import BridgeTower as BridgeTower
 from clplat.parts.composers.captioned_gallery import CaptionedGallery as CaptionedGallery
 from clplat.parts.composers.chosen_patches import ChosenPatches as ChosenPatches
+from clplat.parts.composers.coarse_to_fine import CoarseToFine as CoarseToFine
 from clplat.parts.composers.combiner import Combiner as Combiner
 from clplat.parts.composers.complementary import Complementary as Complementary
 from clplat.parts.composers.content_style import ContentStyle as ContentStyle
@@ -16,9 +17,11 @@ from clplat.parts.composers.gated import Gated as Gated
 from clplat.parts.composers.guided import Guided as Guided
 from clplat.parts.composers.image_only import ImageOnly as ImageOnly
 from clplat.parts.composers.intersection import Intersection as Intersection
+from clplat.parts.composers.joint_query import JointQuery as JointQuery
 from clplat.parts.composers.key_value import KeyValue as KeyValue
 from clplat.parts.composers.magic_lens import MagicLens as MagicLens
 from clplat.parts.composers.multi_level import MultiLevel as MultiLevel
+from clplat.parts.composers.multi_task import MultiTask as MultiTask
 from clplat.parts.composers.pseudo_word import PseudoWord as PseudoWord
 from clplat.parts.composers.rewritten import Rewritten as Rewritten
 from clplat.parts.composers.semantic_shift import SemanticShift as SemanticShift
