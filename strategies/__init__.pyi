@@ -29,11 +29,13 @@ from strategies.expansion.growing_composer import GrowingComposer as GrowingComp
 from strategies.expansion.growing_prompt import GrowingPrompt as GrowingPrompt
 from strategies.expansion.growth_search import GrowthSearch as GrowthSearch
 from strategies.expansion.inflora import InfLoRA as InfLoRA
+from strategies.expansion.informed_lora import InformedLoRA as InformedLoRA
 from strategies.expansion.lora_per_domain import LoRAPerDomain as LoRAPerDomain
 from strategies.expansion.multiplet_upcycling import MultipletUpcycling as MultipletUpcycling
 from strategies.expansion.orthogonal_lora import OrthogonalLoRA as OrthogonalLoRA
 from strategies.expansion.routed_experts import RoutedExperts as RoutedExperts
 from strategies.expansion.sd_lora import SDLoRA as SDLoRA
+from strategies.expansion.stacked import Stacked as Stacked
 from strategies.expansion.token_curriculum import TokenCurriculum as TokenCurriculum
 from strategies.gradients.agem import AGEM as AGEM
 from strategies.gradients.gem import GEM as GEM

@@ -90,6 +90,14 @@ class GrowthState(AdapterState):
         super().__init__()
         self.used: tuple[str, ...] = ()
 
+    @property
+    def stacks(self) -> bool:
+        return True
+
+    @property
+    def together(self) -> tuple[str, ...]:
+        return self.used
+
     def use(self, names: Sequence[str]) -> None:
         """Count these changes from now on; none: the bare layers."""
         self.used = tuple(names)

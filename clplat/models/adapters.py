@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, TypeAlias
 
@@ -26,6 +26,16 @@ class AdapterState:
         active: the name of the one in use.
         rewritten_by: the adapter whose attaching changed the base weights.
     """
+
+    @property
+    def stacks(self) -> bool:
+        """Whether those attached before can stay in use behind a new one, see `use`."""
+        return False
+
+    @property
+    def together(self) -> tuple[str, ...]:
+        """Names of the adapters in use, the active one last."""
+        return () if self.active is None else (self.active,)
 
     def __init__(self) -> None:
         self.installed: dict[str, dict[str, Any]] = {}
@@ -62,6 +72,17 @@ class AdapterState:
         if name is not None and name not in self.installed:
             raise unknown_name("attached adapter", name, self.installed)
         self.active = name
+
+    def use(self, names: Sequence[str]) -> None:
+        """Use these adapters together, in this order; none: the bare base.
+
+        Raises:
+            UserError: adapters of this kind work one at a time.
+        """
+        if len(names) > 1:
+            method = self.installed[names[-1]]["method"]
+            raise UserError(f"adapters '{method}' work one at a time: no other stays in use behind a new one")
+        self.switch(names[-1] if names else None)
 
     def base_key(self, key: str) -> str:
         """The name that a base tensor has without adapters; those of adapters keep theirs."""

@@ -40,6 +40,7 @@ class Backbone(Encoders):
         preprocess_cfg: open_clip's whole preprocessing (interpolation, resize mode, ...).
         text_layers, image_layers: number of blocks, None for an opaque tower, which has pooled features only.
         text_prompt, image_prompt: what a prompt learner installed.
+        prompts: what was kept under names (`keep_prompts`), of which one is in use at a time.
         adapters: the state of the weight adapters around the layers.
         base_keys: names of the base tensors in ``model``, without adapters.
 
@@ -177,7 +178,7 @@ class Backbone(Encoders):
         if self.adapters.installed:
             names = ", ".join(self.adapters.installed)
             raise UserError(f"adapters are attached ({names}): merge one first, or save the adapter itself")
-        if self.text_prompt is not None or self.image_prompt is not None:
+        if self.text_prompt is not None or self.image_prompt is not None or len(self.prompts):
             raise UserError("a prompt is attached, which an open_clip folder cannot hold")
         state = {
             key: (tensor.half() if half and tensor.is_floating_point() else tensor)
@@ -207,8 +208,8 @@ class Backbone(Encoders):
         }
         digest.update(json.dumps(header, sort_keys=True).encode())
         tensors = {f"base/{key}": tensor for key, tensor in self.base_state().items()}
-        if self.adapters.active is not None:
-            tensors |= {f"adapter/{key}": t for key, t in self.adapter_state(self.adapters.active).items()}
+        for name in self.adapters.together:
+            tensors |= {f"adapter/{key}": t for key, t in self.adapter_state(name).items()}
         for kind in ("text_prompt", "image_prompt"):
             prompt = getattr(self, kind)
             if prompt is not None:

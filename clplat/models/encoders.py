@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 
-from clplat.errors import UserError
+from clplat.errors import UserError, unknown_name
 from clplat.flops import note_pass
 from clplat.models.adapters import AdapterState
 from clplat.models.features import POOLED, ImageFeatures, TextFeatures, Wants, checked_wants, given
@@ -30,6 +30,7 @@ class Encoders(nn.Module):
 
     text_prompt: TowerPrompt | None
     image_prompt: TowerPrompt | None
+    prompts: nn.ModuleDict
     readouts: nn.ModuleDict
     adapters: AdapterState
     _scale: Tensor
@@ -64,8 +65,38 @@ class Encoders(nn.Module):
         self.image_layers = len(model.visual.transformer.resblocks) if open_image else None
         self.register_module("text_prompt", None)
         self.register_module("image_prompt", None)
+        self.prompts = nn.ModuleDict()
         self.readouts = nn.ModuleDict()
         self.adapters = AdapterState()
+
+    def keep_prompts(self, name: str) -> list[str]:
+        """Keep what prompts the towers under a name, in `prompts`; it stays in use, those before are frozen.
+
+        Returns:
+            The names of its tensors that are trained.
+
+        Raises:
+            UserError: the name is taken, or no tower is prompted.
+        """
+        attached = {"text": self.text_prompt, "image": self.image_prompt}
+        held = {tower: prompt for tower, prompt in attached.items() if prompt is not None}
+        if name in self.prompts or not held:
+            raise UserError(f"prompts '{name}' are kept already" if held else "no tower is prompted")
+        self.prompts.requires_grad_(False)
+        self.prompts[name] = nn.ModuleDict(held)
+        self.use_prompts(name)
+        own = self.prompts[name].named_parameters(f"prompts.{name}")
+        return [key for key, parameter in own if parameter.requires_grad]
+
+    def use_prompts(self, name: str | None) -> None:
+        """Prompt the towers by what was kept under this name, or, with None, not at all."""
+        if name is not None and name not in self.prompts:
+            raise unknown_name("prompts", name, self.prompts)
+        held: Any = dict(self.prompts[name].named_children()) if name is not None else {}
+        for tower in ("text", "image"):
+            self.register_module(f"{tower}_prompt", None)
+            # No submodule: its tensors have one name each, that in `prompts`.
+            self.__dict__[f"{tower}_prompt"] = held.get(tower)
 
     @property
     def logit_scale(self) -> nn.Parameter:

@@ -120,6 +120,41 @@ class AdapterContract(AttachedContract[Adapter]):
         adapter.activate(backbone, "first")
         assert not difference(embeddings(backbone), first), "training the second one changed the first"
 
+    def test_those_before_stay_in_use_behind_a_new_one(self) -> None:
+        """Frozen, and with all that they do; or the kind works one at a time, and says so."""
+        adapter, backbone = self.make(), self.backbone()
+        if not self._has_bare_base(adapter):
+            raise SkipTest("one at a time")
+        attached(adapter, backbone, "first")
+        train_a_little(backbone)
+        first, kept = embeddings(backbone), weights(backbone)
+        names = attached(adapter, backbone, "second")
+        if not backbone.adapters.stacks:
+            try:
+                backbone.adapters.use(["first", "second"])
+            except UserError as error:
+                assert "\n" not in str(error)
+                return
+            raise AssertionError("adapters that work one at a time must refuse to be used together")
+        backbone.adapters.use(["first", "second"])
+        if adapter.identity_at_init:
+            moved = distance(embeddings(backbone), first)
+            assert moved <= 1e-5, f"behind a new one the first moved by {moved:.1e}"
+        missed = set(names) - _idle(adapter, backbone, names) - train_a_little(backbone)
+        assert not missed, f"in a stack no gradient reaches {', '.join(sorted(missed)[:3])}"
+        changed = [name for name, tensor in kept.items() if not torch.equal(tensor, weights(backbone)[name])]
+        assert not changed, f"training the second changed {', '.join(changed[:3])}"
+        both = embeddings(backbone)
+        assert distance(both, first) > 1e-6, "the second does nothing in a stack"
+        adapter.activate(backbone, "second")
+        assert distance(embeddings(backbone), both) > 1e-6, "the first does nothing in a stack"
+        backbone.adapters.use(["first", "second"])
+        assert not difference(embeddings(backbone), both), "a stack does not come back as it was"
+        if declared(self, adapter, "mergeable"):
+            adapter.merge(backbone)
+            moved = distance(embeddings(backbone), both)
+            assert moved <= self.tolerance, f"merging a stack moved the features by {moved:.1e}"
+
     def test_merging_keeps_the_features(self) -> None:
         adapter, backbone = self.make(), self.backbone()
         attached(adapter, backbone)

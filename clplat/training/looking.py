@@ -12,7 +12,7 @@ from clplat.models.frozen import weights_fixed
 from clplat.retriever import ComposedRetriever
 from clplat.training.hooks import SupportsLearning
 
-__all__ = ["looked_at", "looked_at_texts"]
+__all__ = ["fit_prompts", "looked_at", "looked_at_texts"]
 
 
 @torch.no_grad()
@@ -29,6 +29,14 @@ def looked_at_texts(learner: SupportsLearning, retriever: ComposedRetriever, dat
         said = [batch.texts for batch in _batches(learner, data)]
         found = [retriever.look_at_texts(texts).pooled for texts in said if len(texts)]
         return torch.cat(found) if found else torch.empty(0, retriever.backbone.embed_dim)
+
+
+def fit_prompts(learner: SupportsLearning, retriever: ComposedRetriever, data: Any) -> None:
+    """Show the prompts in use what they want to see of an experience before it is trained."""
+    for tower, look in (("image_prompt", looked_at), ("text_prompt", looked_at_texts)):
+        prompt = getattr(retriever.backbone, tower)
+        if prompt is not None and prompt.fits:
+            prompt.fit(look(learner, retriever, data))
 
 
 def _batches(learner: SupportsLearning, data: Any) -> Iterator[Any]:

@@ -8,7 +8,7 @@ from clplat.errors import UserError
 from clplat.parts.prompts._base import Prompt
 from clplat.parts.prompts.coda import CodaPrompt
 from clplat.retriever import ComposedRetriever
-from clplat.training.looking import looked_at, looked_at_texts
+from clplat.training.looking import fit_prompts
 from clplat.training.strategy import Strategy, SupportsLearning
 
 __all__ = ["GrowingPrompt"]
@@ -59,9 +59,5 @@ class GrowingPrompt(Strategy):
         prompts = [part for part in (backbone.image_prompt, backbone.text_prompt) if part is not None]
         if self._experiences and not any([prompt.grow() for prompt in prompts]):
             raise UserError("growing_prompt needs a prompt that grows, such as coda")
-        looks = {"image_prompt": looked_at, "text_prompt": looked_at_texts}
-        for tower, look in looks.items():
-            prompt = getattr(backbone, tower)
-            # Without an experience what it found is in the weights.
-            if prompt is not None and prompt.fits and experience is not None:
-                prompt.fit(look(learner, learner.model, experience.dataset))
+        if experience is not None:  # else what it found is in the weights
+            fit_prompts(learner, learner.model, experience.dataset)

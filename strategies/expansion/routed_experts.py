@@ -1,4 +1,4 @@
-"""Routed experts: an adapter for each domain on a frozen base, and a router that does not know the domain."""
+"""Routed experts: adapters and prompts for each domain, and a router that does not know the domain."""
 
 from __future__ import annotations
 
@@ -8,10 +8,12 @@ from typing import Any, Literal
 from clplat.errors import UserError
 from clplat.mechanisms.parameter_groups import Group
 from clplat.mechanisms.routing import Experts, Router, Routing
+from clplat.models.backbone import Backbone
 from clplat.parts.adapters._base import Adapter
 from clplat.parts.adapters.peft import LoRA
+from clplat.parts.prompts._base import Prompt
 from clplat.retriever import ComposedRetriever
-from clplat.training.looking import looked_at
+from clplat.training.looking import fit_prompts, looked_at
 from clplat.training.strategy import Strategy, SupportsLearning
 
 __all__ = ["RoutedExperts"]
@@ -25,10 +27,11 @@ class RoutedExperts(Strategy):
     (`clplat.evaluation.routing`).
 
     Args:
-        adapter: what an expert is; default `LoRA` of rank 8.
+        adapter: what an expert is; default `LoRA` of rank 8, unless there is a prompt.
         routing: how pictures are routed to experts.
         average: of several experts of a picture, by their shares: of their ``"embeddings"``, or of their
             ``"weights"``. Shares are then rounded to tenths, and there is a pass for each mix.
+        prompt: what an expert is, in place of the adapter or beside it.
 
     References:
         Experts with a training-free router: MoDE, arXiv 2404.16030; out-of-stream inputs to the frozen model:
@@ -57,15 +60,19 @@ class RoutedExperts(Strategy):
         adapter: Adapter | None = None,
         routing: Routing = Routing(),  # noqa: B008
         average: Literal["embeddings", "weights"] = "embeddings",
+        prompt: Prompt | None = None,
     ) -> None:
-        self.adapter, self.routing, self.average = adapter, routing, average
+        self.adapter, self.routing, self.average, self.prompt = adapter, routing, average, prompt
         if average not in ("embeddings", "weights"):
             raise ValueError(f"average is '{average}'; allowed: embeddings, weights")
-        if adapter is not None and adapter.trains_base:
-            raise ValueError(f"adapter {type(adapter).__name__} trains the base, which all experts share")
-        self.expert = adapter if adapter is not None else LoRA(r=8, lora_alpha=16, targets="both")
-        if average == "weights" and not self.expert.mergeable:
-            raise ValueError(f"adapter {type(adapter).__name__} has no weights that could be averaged")
+        if adapter is not None and (adapter.trains_base or adapter.rewrites_base):
+            verb = "trains" if adapter.trains_base else "rewrites"
+            raise ValueError(f"adapter {type(adapter).__name__} {verb} the base, which all experts share")
+        usual = LoRA(r=8, lora_alpha=16, targets="both") if prompt is None else None
+        self.expert = adapter if adapter is not None else usual
+        if average == "weights" and (prompt is not None or self.expert is None or not self.expert.mergeable):
+            kind = "a prompt" if prompt is not None else f"adapter {type(adapter).__name__}"
+            raise ValueError(f"{kind} has no weights that could be averaged")
         self.router = Router(routing)
 
     def before_experience(self, learner: SupportsLearning, experience: Any) -> None:
@@ -74,24 +81,42 @@ class RoutedExperts(Strategy):
             raise UserError(
                 "a strategy of experts brings its own adapters: use it with --adapter none and no prompt"
             )
-        retriever.experts = Experts(self.router, self.expert.activate, merges=self.average == "weights")
+        retriever.experts = Experts(self.router, self.activate, merges=self.average == "weights")
         if self.router.names:
             retriever.requires_grad_(False)
         name = f"domain{len(self.router.names)}"
         self.router.add(name, looked_at(learner, retriever, experience.dataset))
-        self.expert.attach(retriever.backbone, name)
+        self._attach(retriever.backbone, name)
+        if self.prompt is not None:
+            fit_prompts(learner, retriever, experience.dataset)
+            self.activate(retriever.backbone, name)  # the looks went through the bare base
 
     def groups(self, names: Sequence[str]) -> Sequence[Group]:
-        return self.expert.groups(names)
+        return self.expert.groups(names) if self.expert is not None else []
+
+    def activate(self, backbone: Backbone, name: str | None) -> None:
+        """Use the expert of this name, with ``None`` the bare base."""
+        if self.expert is not None:
+            self.expert.activate(backbone, name)
+        if self.prompt is not None:
+            backbone.use_prompts(name)
+
+    def _attach(self, backbone: Backbone, name: str) -> None:
+        if self.expert is not None:
+            self.expert.attach(backbone, name)
+        if self.prompt is not None:
+            backbone.use_prompts(None)
+            self.prompt.attach(backbone)
+            backbone.keep_prompts(name)
 
     def rebuild(self, learner: SupportsLearning) -> None:
         if not self.router.names:
             return
         retriever = self._retriever(learner)
-        retriever.experts = Experts(self.router, self.expert.activate, merges=self.average == "weights")
+        retriever.experts = Experts(self.router, self.activate, merges=self.average == "weights")
         for name in self.router.names:
             retriever.requires_grad_(False)
-            self.expert.attach(retriever.backbone, name)
+            self._attach(retriever.backbone, name)
 
     def numbers(self) -> dict[str, float]:
         return {"experts": len(self.router.names)}

@@ -28,7 +28,7 @@ class Method:
         without_effect: names of tensors that change no output, see `Adapter.without_effect`.
         rewrites_base: attaching changes the base weights; tolerance: deviation of normalised features that
             attaching may cause (0: identity up to rounding);
-            mergeable: can be folded into the base weights.
+            stacks: several can be in use together; mergeable: can be folded into the base weights.
     """
 
     name: str
@@ -49,6 +49,7 @@ class Method:
     without_effect: tuple[str, ...] = ()
     rewrites_base: bool = False
     tolerance: float = 0.0
+    stacks: bool = True
     mergeable: bool = True
 
 

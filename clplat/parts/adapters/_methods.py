@@ -24,6 +24,7 @@ METHODS: dict[str, Method] = LOW_RANK | {
         "Qiu et al. 2023, arXiv 2306.07280",
         defaults={"oft_block_size": 16},
         hidden=("r",),
+        stacks=False,  # PEFT merges several in another order than it applies them
     ),
     "boft": Method(
         "BOFT",
@@ -62,6 +63,7 @@ METHODS: dict[str, Method] = LOW_RANK | {
         "Zhao et al. 2023, arXiv 2312.11420",
         targets="norm",
         kinds=("norm",),
+        stacks=False,
     ),
     "fourierft": Method(
         "FourierFT",
@@ -79,6 +81,7 @@ METHODS: dict[str, Method] = LOW_RANK | {
         "Starts from zeros, unlike PEFT.",
         fixed={"init_weights": True},
         defaults={"block_size": 16},
+        stacks=False,
     ),
     "waveft": Method(
         "WaveFT",
@@ -92,6 +95,7 @@ METHODS: dict[str, Method] = LOW_RANK | {
         "OSFConfig",
         "all but the leading singular directions, which stay frozen: made for continual learning",
         "Nayak et al. 2025, arXiv 2504.07097",
+        stacks=False,
     ),
     "beft": Method(
         "BEFT", "BeftConfig", "the biases", "arXiv 2509.15974", without_effect=(SHIFT_OF_KEYS + "beft_bias",)
@@ -142,7 +146,7 @@ UNSUITABLE: dict[str, str] = {
     "shadow": "runs a small copy of a transformers model beside it",
     "alora": "is switched on by words of a prompt, from which a language model generates",
     "trainable_tokens": "rebuilds the whole token table at every step; pseudo-words enter by embed_text",
-    "eva": "is a start of LoRA that needs a pass over data; see the strategy inflora",
+    "eva": "is a start of LoRA that needs a pass over data; see the strategy informed_lora",
     "corda": "is a start of LoRA that needs a pass over data and rewrites the base",
     "lora_ga": "is a start of LoRA that needs gradients on data and rewrites the base",
     "gaussian": "is LoRA with other random numbers in A",

@@ -117,7 +117,7 @@ class PeftAdapter(Adapter):
             "targets": targets,
             "base": base,
         }
-        state.use(name)
+        state.begin_with(name)
         state.rewritten_by = name if row.rewrites_base else None
 
         if self.method == "monteclora":
@@ -135,7 +135,7 @@ class PeftAdapter(Adapter):
     def activate(self, backbone: Backbone, name: str | None) -> None:
         """Use the adapter ``name`` from now on, or with None the bare base; no ``requires_grad`` changes."""
         state = backbone.adapters
-        if name == state.active:
+        if name == state.active and len(state.together) < 2:
             return
         if not isinstance(state, PeftState) or (name is not None and name not in state.installed):
             raise unknown_name("attached adapter", name or "", state.installed)
@@ -146,7 +146,7 @@ class PeftAdapter(Adapter):
         state.switch(name)
 
     def merge(self, backbone: Backbone) -> None:
-        """Fold the active adapter into the base weights and drop all others: stock layers again.
+        """Fold the adapters in use into the base weights and drop all others: stock layers again.
 
         Raises:
             UserError: none is active, its method cannot be merged, or it holds NaN or infinity.
@@ -157,12 +157,15 @@ class PeftAdapter(Adapter):
         row = METHODS[state.installed[name]["method"]]
         if not row.mergeable:
             raise UserError(f"{row.name} cannot be merged into the base weights")
-        for key, tensor in backbone.adapter_state(name).items():
-            if not bool(torch.isfinite(tensor).all()):
-                raise UserError(f"adapter '{name}' is not finite ({key}): merging it would destroy the base")
+        for one in state.used:
+            for key, tensor in backbone.adapter_state(one).items():
+                if not bool(torch.isfinite(tensor).all()):
+                    raise UserError(
+                        f"adapter '{one}' is not finite ({key}): merging it would destroy the base"
+                    )
         flags = flags_of(backbone)
         with quiet():
-            state.peft_model.base_model.merge_and_unload(adapter_names=[name])
+            state.peft_model.base_model.merge_and_unload(adapter_names=[*state.used])
         forget(backbone, flags)
 
     def save(self, backbone: Backbone, folder: Path, name: str = "default") -> None:

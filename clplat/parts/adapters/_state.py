@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from clplat.errors import UserError
 from clplat.models.adapters import AdapterState
+from clplat.parts.adapters._methods import METHODS
 from clplat.parts.adapters._objectives import objectives_of
 
 __all__ = ["PeftState"]
@@ -27,20 +28,35 @@ class PeftState(AdapterState):
     def __init__(self, peft_model: Any) -> None:
         super().__init__()
         self.peft_model = peft_model
+        self.used: tuple[str, ...] = ()
         self._wrapped: list[Any] = []
 
-    def use(self, name: str) -> None:
-        """A new adapter was put around layers: it is in use from now on."""
+    @property
+    def stacks(self) -> bool:
+        return all(METHODS[entry["method"]].stacks for entry in self.installed.values())
+
+    @property
+    def together(self) -> tuple[str, ...]:
+        return self.used
+
+    def begin_with(self, name: str) -> None:
+        """A new adapter was put around layers: it is the one in use."""
         self._wrapped = [layer for _, layer in _layers(self.peft_model.base_model.model)]
-        self.active = name
+        self.active, self.used = name, (name,)
+
+    def use(self, names: Sequence[str]) -> None:
+        if len(names) > 1 and not self.stacks:
+            super().use(names)
+        self.active, self.used = (names[-1] if names else None), tuple(names)
+        # PEFT's own switches walk over all adapters, to set `requires_grad` of their tensors.
+        for layer in self._wrapped:
+            layer._disable_adapters = not names
+            if names:
+                layer._active_adapter = [*names]
 
     def switch(self, name: str | None) -> None:
         super().switch(name)
-        # PEFT's own switches walk over all adapters, to set `requires_grad` of their tensors.
-        for layer in self._wrapped:
-            layer._disable_adapters = name is None
-            if name is not None:
-                layer._active_adapter = [name]
+        self.use([] if name is None else [name])
 
     def base_key(self, key: str) -> str:
         return key.replace(".base_layer", "")
@@ -110,9 +126,9 @@ class PeftState(AdapterState):
     def _merged(self, layer: Any) -> dict[str, Tensor]:
         """The weights that a layer computes with: those of a copy in which the adapter was merged."""
         alone = copy.deepcopy(layer)
-        if self.active is not None and not layer.disable_adapters:
+        if self.used and not layer.disable_adapters:
             try:
-                alone.merge(adapter_names=[self.active])
+                alone.merge(adapter_names=[*self.used])
             except (AttributeError, NotImplementedError, TypeError) as error:
                 raise UserError(
                     f"adapter '{self._method}' cannot be merged, so that its weights cannot be read"
