@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from types import SimpleNamespace
 from typing import Any, ClassVar
 
 import torch
@@ -67,8 +68,14 @@ class Grown(nn.Module):
     def deltas(self) -> dict[str, Tensor]:
         """What the changes in use add to the layer's own tensors, by their names in it."""
         found: dict[str, list[Tensor]] = {}
-        for change in self.used():
-            for name, delta in change.deltas(self.base_layer).items() if change.of_weight else ():
+        at: Any = self.base_layer
+        for change in (change for change in self.used() if change.of_weight):
+            if change.of_base and found:  # it stands on what the changes before it have made
+                own = self.base_layer.named_parameters(recurse=False)
+                at = SimpleNamespace(
+                    **{name: torch.stack([p, *found.get(name, ())]).sum(0) for name, p in own}
+                )
+            for name, delta in change.deltas(at).items():
                 found.setdefault(name, []).append(delta)
         return {name: torch.stack(deltas).sum(0) for name, deltas in found.items()}
 

@@ -45,7 +45,6 @@ class Stacked(Strategy):
 
     any_module = False
     plain = "lora"
-    stores = "weights"
     brings = ("adapter", "prompt")
     state = ("_domains",)
 
