@@ -104,6 +104,7 @@ LOW_RANK: dict[str, Method] = {
         "Miles et al. 2024, arXiv 2405.17991",
         "Gradients are approximate.",
         nested=("velora_config", "VeloraConfig"),
+        stacks=False,  # what it compresses by follows the activations, also where it is frozen
     ),
     "vera": Method(
         "VeRA",
