@@ -1,4 +1,4 @@
-"""Prompts, in one line: ``from clplat.prompts import CodaPrompt``."""
+"""Prompts, in one line: ``from clplat.prompts import AdaptiveTokens``."""
 
 # Written by `make check`; do not edit.
 from clplat.registry import exports_of

@@ -41,6 +41,7 @@ from strategies.gradients.agem import AGEM as AGEM
 from strategies.gradients.gem import GEM as GEM
 from strategies.gradients.gpm import GPM as GPM
 from strategies.gradients.ogd import OGD as OGD
+from strategies.gradients.prograd import ProGrad as ProGrad
 from strategies.gradients.scaled_gradients import ScaledGradients as ScaledGradients
 from strategies.regularisation.afec import AFEC as AFEC
 from strategies.regularisation.component_matching import ComponentMatching as ComponentMatching
@@ -49,6 +50,7 @@ from strategies.regularisation.invariance import Invariance as Invariance
 from strategies.regularisation.l2_anchor import L2Anchor as L2Anchor
 from strategies.regularisation.layer_decay import LayerDecay as LayerDecay
 from strategies.regularisation.mas import MAS as MAS
+from strategies.regularisation.negated_texts import NegatedTexts as NegatedTexts
 from strategies.regularisation.rank_budget import RankBudget as RankBudget
 from strategies.regularisation.rwalk import RWalk as RWalk
 from strategies.regularisation.set_spread import SetSpread as SetSpread

@@ -9,7 +9,7 @@ from torch.nn.functional import adaptive_avg_pool2d, normalize
 
 __all__ = ["Match", "feature_match", "pooled_by"]
 
-Match = Literal["cosine", "mse", "correlation"]
+Match = Literal["cosine", "mse", "l1", "correlation"]
 
 
 def feature_match(student: Tensor, teacher: Tensor, form: Match = "cosine") -> Tensor:
@@ -17,6 +17,7 @@ def feature_match(student: Tensor, teacher: Tensor, form: Match = "cosine") -> T
 
     * ``cosine``: the mean of ``1 - cos`` of the rows;
     * ``mse``: the mean squared difference of all entries;
+    * ``l1``: the mean absolute difference of the entries of unit rows;
     * ``correlation``: the mean squared difference of the cosines of all rows of one item with each other: of
       tokens, how a picture hangs together. Widths may differ.
 
@@ -39,6 +40,8 @@ def feature_match(student: Tensor, teacher: Tensor, form: Match = "cosine") -> T
     if form == "mse":
         return (student - teacher).square().mean()
     student, teacher = normalize(student, dim=-1), normalize(teacher, dim=-1)
+    if form == "l1":
+        return (student - teacher).abs().mean()
     if form == "cosine":
         return 1 - (student * teacher).sum(-1).mean()
     return (student @ student.transpose(-1, -2) - teacher @ teacher.transpose(-1, -2)).square().mean()

@@ -44,6 +44,8 @@ def text_with_tails(
     above = torch.cat([own, own.new_ones(n, count)], dim=1).expand(len(x), -1, -1)
     below = torch.cat([before[:, None].expand(-1, count, -1), others.expand(len(x), -1, -1)], dim=2)
     hidden = torch.cat([above, below], dim=1)[:, None]
+    # open_clip's blocks make numbers of a mask: one of truth values would only be added.
+    mask = torch.zeros(hidden.shape, dtype=x.dtype, device=x.device).masked_fill(hidden, -torch.inf)
     found, states = TextFeatures(ends=ends), list[Tensor]()
     rows = torch.arange(len(x), device=x.device)
     whole = bool(wants & {"tokens", "hidden", "states"})
@@ -56,7 +58,7 @@ def text_with_tails(
 
     select = None if whole else (lambda t: t[:, n:])
     masked = None if whole else below[:, None]
-    x = run_blocks(text.transformer, x, hidden, None, select, masked, collect)
+    x = run_blocks(text.transformer, x, mask, None, select, masked, collect)
     found.states = torch.stack(states, dim=1) if states else None
     found.sets = projected_text(text, text.ln_final(x[:, -count:]))
     if "pooled" in wants:

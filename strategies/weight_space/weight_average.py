@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Annotated, Any
 
 import torch
@@ -20,18 +21,22 @@ class WeightAverage(Strategy):
     ``mean <- (n mean + theta) / (n + 1)`` after every ``every`` steps and at the end, beginning with the
     weights before the experience and n = 1. Training itself goes on from theta; when the experience ends, the
     model becomes the mean, and the next one starts from there. With a ``decay`` below 1 it is an exponential
-    moving average: a new model's share is never less than ``1 - decay``.
+    moving average: a new model's share is never less than ``1 - decay``. With a ``peak`` models count by a
+    Gaussian of where in the experience they were made, ``exp(-(x - peak)^2 / (2 spread^2))``, x from 0 to 1.
 
     Args:
         every: steps between two models that the mean takes.
         decay: of the mean, at most; 1 is the plain mean.
+        peak: where in the experience the models count most (PromptSRC: 0.75); None: all alike.
+        spread: of the Gaussian.
 
     Numbers:
         ``models``: how many the mean is of.
 
     References:
         Zheng et al. 2023 (ZSCL's weight ensemble), arXiv 2303.06628; Izmailov et al. 2018 (SWA), arXiv
-        1803.05407; exponential, over all training: Dong et al. 2022 (FT-CLIP), arXiv 2212.06138.
+        1803.05407; exponential, over all training: Dong et al. 2022 (FT-CLIP), arXiv 2212.06138; Gaussian:
+        Khattak et al. 2023 (PromptSRC), arXiv 2307.06948.
 
     Relations:
         `Patch` goes back a share of the way in one step, after training.
@@ -43,46 +48,63 @@ class WeightAverage(Strategy):
     """
 
     stores = "weights"
-    state = ("_mean", "_models", "_steps")
+    state = ("_mean", "_models", "_steps", "_weights")
 
     def __init__(
         self,
         every: Annotated[int, Int(1, 100, log=True)] = 10,
         decay: Annotated[float, Float(0.5, 1.0)] = 1.0,
+        peak: float | None = None,
+        spread: float = 0.05,
     ) -> None:
         if every < 1:
             raise ValueError(f"every must be at least 1, not {every}")
         if not 0 <= decay <= 1:
             raise ValueError(f"decay must be between 0 and 1, not {decay}")
-        self.every, self.decay = every, decay
+        if not spread > 0 or (peak is not None and decay < 1):
+            raise ValueError("spread must be above 0, and a peak and a decay do not go together")
+        self.every, self.decay, self.peak, self.spread = every, decay, peak, spread
+        self._weights = 0.0
         self._mean: dict[str, Tensor] = {}
         self._models = self._steps = 0
 
     def before_experience(self, learner: SupportsLearning, experience: Any) -> None:
         self._mean = snapshot(learner.model, statistics=True)
-        self._models, self._steps = 1, 0
+        self._models, self._steps, self._weights = 1, 0, self._weight(0.0)
+
+    def _weight(self, done: float) -> float:
+        """How much a model counts that was made after this share of the experience."""
+        if self.peak is None:
+            return 1.0
+        return math.exp(-((done - self.peak) ** 2) / (2 * self.spread**2)) + 1e-30
 
     @torch.no_grad()
-    def _take(self, model: nn.Module) -> None:
+    def _take(self, model: nn.Module, done: float) -> None:
         self._models += 1
+        weight = self._weight(done)
+        self._weights += weight
+        share = max(weight / self._weights, 1 - self.decay)
         for name, tensor in moving(model, statistics=True).items():
             mean = self._mean.setdefault(name, tensor.detach().clone())
             if mean.is_floating_point() and mean.shape == tensor.shape:
-                mean.lerp_(tensor, max(1 / self._models, 1 - self.decay))
+                mean.lerp_(tensor, share)
             else:  # a counter, or a head that grew
                 self._mean[name] = tensor.detach().clone()
 
     def after_step(self, learner: SupportsLearning, batch: Any, outputs: Any) -> None:
         self._steps += 1
         if self._steps % self.every == 0:
-            self._take(learner.model)
+            self._take(learner.model, learner.progress.fraction)
 
     @torch.no_grad()
     def after_experience(self, learner: SupportsLearning, experience: Any) -> None:
         if self._steps % self.every:  # also an experience of fewer steps is learnt from
-            self._take(learner.model)
+            self._take(learner.model, 1.0)
         for name, tensor in moving(learner.model, statistics=True).items():
             tensor.copy_(self._mean[name])
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        super().load_state_dict({"weights": float(state.get("models", 1)), **state})  # of older runs
 
     def numbers(self) -> dict[str, float]:
         return {"models": self._models}

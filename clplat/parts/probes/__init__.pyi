@@ -5,5 +5,6 @@ from clplat.parts.probes.few_shot import FewShot as FewShot
 from clplat.parts.probes.geometry import Geometry as Geometry
 from clplat.parts.probes.look import Look as Look
 from clplat.parts.probes.negbench import NegBench as NegBench
+from clplat.parts.probes.prompt_sets import PromptSets as PromptSets
 from clplat.parts.probes.seen_classes import SeenClasses as SeenClasses
 from clplat.parts.probes.sugarcrepe_pp import SugarCrepePP as SugarCrepePP

@@ -17,6 +17,8 @@ class Prompt:
     The constructor is the configuration; `attach` returns the names of the parameters that it trains.
     """
 
+    #: Before it is trained, the towers compute what they did without it.
+    identity_at_init: ClassVar[bool] = False
     #: As of an adapter: options with which its idea is gone.
     plain: ClassVar[Mapping[str, Any]] = {}
 

@@ -11,7 +11,9 @@ from torch import Tensor
 from torch.nn.functional import adaptive_avg_pool2d, normalize, pad
 
 from clplat.config.space import Choice
+from clplat.errors import UserError
 from clplat.mechanisms.token_choice import merged_tokens
+from clplat.mechanisms.transport import transported
 from clplat.models.features import NOTHING, POOLED, ImageFeatures, TextFeatures
 from clplat.models.view import Towers
 from clplat.parts.scorers._base import Scorer
@@ -40,10 +42,14 @@ class Filip(Scorer):
             likeness (AIM).
         patches: ``last``: the tower's output; ``values``: the values of its last attention, each by itself,
             which keep to their place (needs blocks of open_clip).
-        words: ``each``; or ``whole``: a query is one vector, as it is without this scorer.
+        words: ``each``; ``whole``: a query is one vector, as it is without this scorer; or ``sets``: one for
+            each set of vectors of the text's prompt (PLOT), composed with the picture like a word.
+        match: ``best``: the partners that answer best; ``transport``: the sum of cosines weighted by the
+            optimal plan between both sets, each with an even mass (`clplat.mechanisms.transport`).
+        epsilon: entropy of the plan.
 
     Raises:
-        ValueError: fewer than 2 vectors, a negative focus, or no such word.
+        ValueError: fewer than 2 vectors, a negative focus, no epsilon, or no such word.
 
     References:
         Yao et al., "FILIP: Fine-grained Interactive Language-Image Pre-Training", ICLR 2022,
@@ -51,6 +57,7 @@ class Filip(Scorer):
         Retrieval", NeurIPS 2021, arXiv:2101.00436 (``focus``). Zhong et al., "AIM: Adaptive Inference of
         Multi-Modal LLMs via Token Merging and Pruning", ICCV 2025, arXiv:2412.03248 (``merged``). Li et al.,
         "Adapting CLIP For Phrase Localization Without Further Training", 2022, arXiv:2204.03647 (``values``).
+        Chen et al., "PLOT", ICLR 2023, arXiv:2210.01253 (``sets``, ``transport``).
 
     Example:
         >>> scorer = Filip(vectors=2)
@@ -73,23 +80,31 @@ class Filip(Scorer):
         focus: int = 0,
         fewer: Literal["pooled", "merged"] = "pooled",
         patches: Literal["last", "values"] = "last",
-        words: Literal["each", "whole"] = "each",
+        words: Literal["each", "whole", "sets"] = "each",
+        match: Literal["best", "transport"] = "best",
+        epsilon: float = 0.1,
     ) -> None:
         super().__init__()
         if vectors < 2:
             raise ValueError(f"vectors must be at least 2, a word and the EOT, not {vectors}")
-        for name, value, allowed in (
+        choices: tuple[tuple[str, str, tuple[str, ...]], ...] = (
             ("direction", direction, ("query", "both")),
             ("fewer", fewer, ("pooled", "merged")),
             ("patches", patches, ("last", "values")),
-            ("words", words, ("each", "whole")),
-        ):
+            ("words", words, ("each", "whole", "sets")),
+            ("match", match, ("best", "transport")),
+        )
+        for name, value, allowed in choices:
             if value not in allowed:
-                raise ValueError(f"{name} must be '{allowed[0]}' or '{allowed[1]}', not '{value}'")
-        if focus < 0:
-            raise ValueError(f"focus must be at least 0, not {focus}")
+                listed = " or ".join(f"'{one}'" for one in allowed)
+                raise ValueError(f"{name} must be {listed}, not '{value}'")
+        if focus < 0 or not epsilon > 0:
+            raise ValueError(f"focus must be at least 0 and epsilon above 0, not {focus} and {epsilon}")
         self.vectors, self.direction, self.focus = vectors, direction, focus
         self.fewer, self.patches, self.words = fewer, patches, words
+        self.match, self.epsilon = match, epsilon
+        if words == "sets":
+            self.wants = {"image": NOTHING, "text": frozenset({"sets"})}  # type: ignore[misc]
         if patches == "values":
             self.item_wants = frozenset({"hidden"})  # type: ignore[misc]
 
@@ -97,6 +112,8 @@ class Filip(Scorer):
         self.towers = towers
         # Two orders to add D products of unit vectors, and then the best of K.
         self.slack = 2.02 * (towers.joint + self.vectors + 32) * 2.0**-24
+        if self.match == "transport":
+            self.slack *= 1 + 8 / self.epsilon  # a plan moves with its exponents
 
     def vectors_of(self, rows: Tensor, width: int | None = None) -> Tensor:
         """Flat rows (N, K D) as vectors (N, K, D)."""
@@ -115,7 +132,7 @@ class Filip(Scorer):
     ) -> Tensor:
         if self.words == "whole":
             return self._flat(compose(image, text)[:, None], None)
-        words, real = self._words(text)
+        words, real = (self._sets(text), None) if self.words == "sets" else self._words(text)
         count = words.shape[1]
         each = TextFeatures(pooled=words.flatten(0, 1))
         shown = [row for row in range(len(words)) for _ in range(count)]
@@ -140,7 +157,15 @@ class Filip(Scorer):
     def text(self, text: TextFeatures) -> Tensor:
         if self.words == "whole":
             return self._flat(text.pooled[:, None], None)
+        if self.words == "sets":
+            return self._flat(self._sets(text), None)
         return self._flat(*self._words(text))
+
+    def _sets(self, text: TextFeatures) -> Tensor:
+        assert text.sets is not None
+        if text.sets.shape[1] > self.vectors:
+            raise UserError(f"vectors is {self.vectors}, but the prompt has {text.sets.shape[1]} sets")
+        return text.sets
 
     def _words(self, text: TextFeatures) -> tuple[Tensor, Tensor]:
         """The words of texts and their EOT (B, K, D), and which of them are there (B, K)."""
@@ -162,16 +187,21 @@ class Filip(Scorer):
         return pad(vectors, (0, 0, 0, self.vectors - vectors.shape[1])).flatten(1)
 
     def block(self, queries: Tensor, items: Tensor) -> Tensor:
-        both = self.direction == "both"
-        return late_interaction(self.vectors_of(queries), self.vectors_of(items), both, focus=self.focus)
+        both, epsilon = self.direction == "both", self.epsilon if self.match == "transport" else 0.0
+        left, right = self.vectors_of(queries), self.vectors_of(items)
+        return late_interaction(left, right, both, focus=self.focus, transport=epsilon)
 
     def pairs(self, queries: Tensor, items: Tensor) -> Tensor:
         left, right = self.vectors_of(queries), self.vectors_of(items)
         cosines = (left[:, :, None] * right[:, None]).sum(dim=3)
+        if self.match == "transport":
+            return transported(cosines, left.any(2), right.any(2), self.epsilon)
         return _interaction(cosines, left.any(2), right.any(2), self.direction == "both", self.focus)
 
 
-def late_interaction(queries: Tensor, items: Tensor, both: bool = False, *, focus: int = 0) -> Tensor:
+def late_interaction(
+    queries: Tensor, items: Tensor, both: bool = False, *, focus: int = 0, transport: float = 0.0
+) -> Tensor:
     """Scores (Q, G) of sets of unit vectors (Q, K, D) and (G, L, D); vectors of zeros are no members.
 
     ``mean over the members w of a query of max over the members p of the item of w . p``, in memory that is
@@ -180,6 +210,7 @@ def late_interaction(queries: Tensor, items: Tensor, both: bool = False, *, focu
     Args:
         both: average with the same from items to queries.
         focus: of a query's members only so many, those whose maximum is highest; 0: all.
+        transport: entropy of the optimal plan whose weighted sum takes the place of the maxima; 0: none.
     """
     mine, theirs = queries.any(2), items.any(2)
     step = max(1, _CELLS // max(1, queries.shape[0] * queries.shape[1] * items.shape[1]))
@@ -187,7 +218,11 @@ def late_interaction(queries: Tensor, items: Tensor, both: bool = False, *, focu
     for start in range(0, len(items), step):
         some = slice(start, start + step)
         cosines = torch.einsum("qkd,gld->qgkl", queries, items[some])
-        parts.append(_interaction(cosines, mine[:, None], theirs[some][None], both, focus))
+        sides = mine[:, None].expand(-1, len(items[some]), -1), theirs[some].expand(len(mine), -1, -1)
+        if transport:
+            parts.append(transported(cosines, *sides, transport))
+        else:
+            parts.append(_interaction(cosines, *sides, both, focus))
     return torch.cat(parts, dim=1)
 
 

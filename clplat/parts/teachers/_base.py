@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
@@ -52,7 +53,8 @@ class TeacherPart:
             RuntimeError: before the first `begin`.
             UserError: teacher and student do not fit together.
         """
-        return self._held.outputs(learner, batch)
+        with self._active(learner.model):
+            return learner.predict(batch)
 
     def image_features(self, learner: Predicts, images: Images, wants: Wants) -> ImageFeatures:
         """What the image tower gives of pictures, where there is one.
@@ -60,7 +62,7 @@ class TeacherPart:
         Raises:
             UserError: it keeps pooled features alone.
         """
-        with self._held.active(learner.model):
+        with self._active(learner.model):
             model: Any = learner.model
             found: ImageFeatures = model.image_features(images, wants)
             return found
@@ -71,10 +73,14 @@ class TeacherPart:
         Raises:
             UserError: it keeps pooled features alone.
         """
-        with self._held.active(learner.model):
+        with self._active(learner.model):
             model: Any = learner.model
             found: TextFeatures = model.text_features(texts, wants)
             return found
+
+    def _active(self, model: Any) -> AbstractContextManager[None]:
+        """Inside, the model is the teacher."""
+        return self._held.active(model)
 
     def bytes(self) -> int:
         """Bytes of what it keeps beside the student."""

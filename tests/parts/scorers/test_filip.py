@@ -8,12 +8,14 @@ from torch import Tensor
 
 from clplat.errors import UserError
 from clplat.mechanisms.token_choice import merged_tokens
+from clplat.mechanisms.transport import transported
 from clplat.models.features import ImageFeatures, TextFeatures
 from clplat.models.view import Towers
 from clplat.parts.adapters.full import Full
 from clplat.parts.composers.sum import Sum
 from clplat.parts.heads.matryoshka import Matryoshka
 from clplat.parts.projections.procrustes import Procrustes
+from clplat.parts.prompts.deep import DeepPrompt
 from clplat.parts.scorers.filip import Filip, late_interaction
 from clplat.randomness import generator
 from clplat.retriever import ComposedRetriever
@@ -23,6 +25,11 @@ from clplat.testing import ScorerContract, tiny_backbone, tiny_collate, tiny_dom
 class TestQueryToItem(ScorerContract):
     def make(self) -> Filip:
         return Filip(vectors=9)
+
+
+class TestTransport(ScorerContract):
+    def make(self) -> Filip:
+        return Filip(vectors=4, words="sets", match="transport")
 
 
 class TestBothDirections(ScorerContract):
@@ -149,3 +156,33 @@ def test_patches_are_merged_or_are_values_and_a_query_may_be_whole() -> None:
 class TestMergedValues(ScorerContract):
     def make(self) -> Filip:
         return Filip(vectors=3, fewer="merged", patches="values", words="whole")
+
+
+def test_a_query_has_a_vector_for_each_set_of_its_prompt_and_masses_are_carried() -> None:
+    """PLOT: each context's feature composed with the picture, and the plan between them and the patches."""
+    backbone = tiny_backbone()
+    DeepPrompt(sets=(1, 2), depth=1, towers="text").attach(backbone)
+    scorer = Filip(vectors=4, words="sets", match="transport", epsilon=0.2)
+    retriever = ComposedRetriever(backbone, Sum(), scorer=scorer).eval()
+    batch = tiny_collate()(tiny_domains()[0].train[:3])
+    with torch.no_grad():
+        queries = retriever.encode_queries(batch.pictures.part([0, 1, 2]), batch.texts)
+        items = retriever.encode_images(batch.pictures.part([3, 4]))
+        shown, said = backbone.image(batch.reference).pooled, []
+        for part in backbone.text_prompt.passes:
+            backbone.text_prompt, sets = part, backbone.text_prompt
+            said.append(backbone.text(batch.tokens).pooled)
+            backbone.text_prompt = sets
+    for i in range(3):
+        for k in range(2):
+            made = retriever.composer(
+                ImageFeatures(pooled=shown[i : i + 1]), TextFeatures(pooled=said[k][i : i + 1])
+            )
+            unit = torch.nn.functional.normalize(made, dim=1)[0]
+            torch.testing.assert_close(scorer.vectors_of(queries)[i, k], unit, atol=1e-5, rtol=1e-4)
+    left, right = scorer.vectors_of(queries), scorer.vectors_of(items)
+    cosines = torch.einsum("qkd,gld->qgkl", left, right)
+    expected = transported(cosines[1, 0, :2], torch.ones(2).bool(), right[0].any(1), 0.2)
+    torch.testing.assert_close(scorer.block(queries, items)[1, 0], expected, atol=1e-5, rtol=1e-4)
+    with pytest.raises(UserError, match="vectors is 2, but the prompt has 3 sets"):
+        Filip(vectors=2, words="sets").text(TextFeatures(sets=torch.zeros(1, 3, 4)))

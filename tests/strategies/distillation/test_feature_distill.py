@@ -31,6 +31,31 @@ def test_embeddings_of_both_sides_keep_their_direction() -> None:
     assert expected > 1e-2 and float(found.detach()) == pytest.approx(1.5 * expected, rel=1e-3)
 
 
+@pytest.mark.parametrize("of", ["texts", "towers"])
+def test_towers_follow_the_frozen_ones(of: Any) -> None:
+    """KgCoOp's 1 - cos of texts; PromptSRC's absolute differences of unit features of both towers."""
+    form = "cosine" if of == "texts" else "l1"
+    strategy = FeatureDistill(weight=2.0, teacher="initial", of=of, form=form, balance=2.5)  # type: ignore[arg-type]
+    model: Any = tiny_retriever(Full()).eval()
+    learner = tiny_learner(model)
+
+    def towers() -> tuple[torch.Tensor, torch.Tensor]:
+        with torch.no_grad():
+            shown = model.image_features(BATCH.pictures).pooled.double()
+            return normalize(shown, dim=1), normalize(model.text_features(BATCH.texts).pooled.double(), dim=1)
+
+    old = towers()
+    strategy.before_experience(learner, DOMAIN)
+    nudge(model, 0.05)
+    new = towers()
+    pictures, texts = (float((one - other).abs().mean()) for one, other in zip(old, new, strict=True))
+    expected = (
+        (pictures + 2.5 * texts) / 2 if of == "towers" else float((1 - (old[1] * new[1]).sum(1)).mean())
+    )
+    found = strategy.loss(learner, BATCH, model(BATCH))["features"]
+    assert expected > 1e-4 and float(found.detach()) == pytest.approx(2.0 * expected, rel=1e-2)
+
+
 def test_tokens_keep_how_they_correlate() -> None:
     strategy, model = (
         FeatureDistill(weight=2.0, of="tokens", form="correlation"),

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import math
+
 import pytest
 import torch
 from torch import Tensor, nn
 
+from clplat.progress import Progress
 from clplat.testing import tiny_learner
 from strategies import WeightAverage
 
@@ -56,6 +59,24 @@ def test_an_exponential_mean_begins_as_a_plain_one() -> None:
     )
 
 
+def test_models_near_the_peak_count_most() -> None:
+    """PromptSRC's mean: normalised weights of a Gaussian, over all models of an experience."""
+    strategy, model, values = WeightAverage(every=1, peak=0.5, spread=0.2), Line(), [3.0, 9.0, 8.0, 1.0]
+    learner = tiny_learner(model)
+    strategy.before_experience(learner, None)
+    weights = [math.exp(-((0 - 0.5) ** 2) / (2 * 0.2**2))]
+    for done, value in enumerate(values, 1):
+        learner.progress = Progress(done=done, total=4)
+        model.weight.data.fill_(value)
+        strategy.after_step(learner, None, None)
+        weights.append(math.exp(-((done / 4 - 0.5) ** 2) / (2 * 0.2**2)))
+    strategy.after_experience(learner, None)
+    expected = sum(w * v for w, v in zip(weights, [0.0, *values], strict=True)) / sum(weights)
+    assert model.weight.item() == pytest.approx(expected, rel=1e-5)
+
+
 def test_a_wrong_interval_is_refused() -> None:
+    with pytest.raises(ValueError, match="do not go together"):
+        WeightAverage(decay=0.9, peak=0.5)
     with pytest.raises(ValueError, match="every must be at least 1, not 0"):
         WeightAverage(every=0)
