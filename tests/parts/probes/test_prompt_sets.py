@@ -12,8 +12,13 @@ from clplat.parts.composers.sum import Sum
 from clplat.parts.probes import PromptSets
 from clplat.parts.prompts.deep import DeepPrompt
 from clplat.retriever import ComposedRetriever
-from clplat.testing import tiny_backbone
+from clplat.testing import ProbesContract, tiny_backbone
 from clplat.testing.probes import tiny_views
+
+
+class TestPromptSets(ProbesContract):
+    def make(self) -> PromptSets:
+        return PromptSets(most=4)
 
 
 def measured(model: Any) -> dict[str, float]:

@@ -9,9 +9,15 @@ from clplat.errors import UserError
 from clplat.models.features import POOLED
 from clplat.parts.prompts.adaptive_tokens import AdaptiveTokens
 from clplat.randomness import seeded
+from clplat.testing import PromptContract
 from clplat.testing.tiny import tiny_backbone
 
 SAID = ["a red shoe", "dog", "longer and in green and with a belt"]
+
+
+class TestAdaptiveTokens(PromptContract):
+    def make(self) -> AdaptiveTokens:
+        return AdaptiveTokens()
 
 
 def test_one_pass_of_all_ends_is_a_pass_of_each_in_the_place_of_the_eot() -> None:

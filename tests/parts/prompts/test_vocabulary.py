@@ -9,12 +9,17 @@ import torch
 
 from clplat.parts.composers.sum import Sum
 from clplat.parts.prompts.vocabulary import VocabularyPrompt
-from clplat.testing import tiny_retriever
+from clplat.testing import PromptContract, tiny_retriever
 from clplat.testing.runs import tiny_stream, tiny_trainer
 from clplat.testing.tiny import tiny_backbone
 from strategies import GrowingPrompt
 
 WORDS = ["red", "shoe", "coat"]
+
+
+class TestVocabularyPrompt(PromptContract):
+    def make(self) -> VocabularyPrompt:
+        return VocabularyPrompt()
 
 
 def test_a_row_stands_wherever_a_text_has_its_word() -> None:

@@ -14,10 +14,19 @@ from clplat.parts.composers.sum import Sum
 from clplat.parts.prompts.deep import DeepPrompt
 from clplat.parts.teachers.initial import Initial
 from clplat.retriever import ComposedRetriever
-from clplat.testing import TinyTowers, nudge, tiny_collate, tiny_domains, tiny_learner
+from clplat.testing import TeacherContract, TinyTowers, nudge, tiny_collate, tiny_domains, tiny_learner
 from clplat.testing.tiny import tiny_backbone
 
 BATCH = tiny_collate()(tiny_domains()[0].train[:4])
+
+
+class TestInitial(TeacherContract):
+    @pytest.fixture(autouse=True, params=[False, True], ids=["as it was", "unprompted"])
+    def part(self, request: pytest.FixtureRequest) -> None:
+        self.unprompted = request.param
+
+    def make(self) -> Initial:
+        return Initial(self.unprompted, ["a photo of"] if self.unprompted else [])
 
 
 def test_it_stays_the_first() -> None:

@@ -8,12 +8,25 @@ import pytest
 import torch
 
 from clplat.parts.adapters.full import Full
-from clplat.testing import TinyTowers, nudge, tiny_collate, tiny_domains, tiny_learner, tiny_loss
+from clplat.testing import (
+    StrategyContract,
+    TinyTowers,
+    nudge,
+    tiny_collate,
+    tiny_domains,
+    tiny_learner,
+    tiny_loss,
+)
 from clplat.testing.checks import trainable
 from clplat.testing.tiny import tiny_retriever
 from strategies import ProGrad
 
 BATCH = tiny_collate()(tiny_domains()[0].train[:6])
+
+
+class TestProGrad(StrategyContract):
+    def make(self) -> ProGrad:
+        return ProGrad()
 
 
 def flat(tensors: Any) -> torch.Tensor:

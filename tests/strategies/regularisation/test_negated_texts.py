@@ -9,11 +9,16 @@ import pytest
 import torch
 
 from clplat.parts.adapters.full import Full
-from clplat.testing import tiny_collate, tiny_domains, tiny_learner
+from clplat.testing import StrategyContract, tiny_collate, tiny_domains, tiny_learner
 from clplat.testing.tiny import tiny_retriever
 from strategies import NegatedTexts
 
 BATCH = tiny_collate()(tiny_domains()[0].train[:5])
+
+
+class TestNegatedTexts(StrategyContract):
+    def make(self) -> NegatedTexts:
+        return NegatedTexts()
 
 
 def test_an_answer_is_nearer_to_its_text_than_to_the_negation() -> None:
