@@ -32,6 +32,7 @@ __all__ = [
     "Sets",
     "check_room",
     "check_tower",
+    "embedded",
     "pairwise_cosine",
     "words_of",
 ]
@@ -281,13 +282,18 @@ def words_of(backbone: Backbone, words: str, length: int, std: float) -> Tensor:
     """
     vectors = torch.empty(length, backbone.text_width).normal_(std=std)
     if words:
-        ids = backbone.tokenize([words])[0]
-        inner = ids[1 : int(ids.argmax())]  # between SOS and EOT
-        if len(inner) > length:
-            raise UserError(f"'{words}' is {len(inner)} tokens, but length is {length}")
-        found = backbone.embed_text(inner.to(backbone.logit_scale.device), bare=True)
-        vectors[: len(inner)] = found.detach().cpu()
+        found = embedded(backbone, words)
+        if len(found) > length:
+            raise UserError(f"'{words}' is {len(found)} tokens, but length is {length}")
+        vectors[: len(found)] = found
     return vectors
+
+
+def embedded(backbone: Backbone, words: str) -> Tensor:
+    """The embeddings (P, W) of words as the model has them, on the CPU."""
+    ids = backbone.tokenize([words])
+    inner = ids[0, 1 : int(backbone.text_ends(ids)[0])]  # between SOS and EOT
+    return backbone.embed_text(inner.to(backbone.logit_scale.device), bare=True).detach().cpu()
 
 
 def check_room(backbone: Backbone, length: int) -> None:

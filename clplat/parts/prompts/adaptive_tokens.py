@@ -82,7 +82,7 @@ class _Ends(TowerPrompt):
     def __init__(self, vectors: Tensor, diversity: float) -> None:
         super().__init__()
         self.vectors, self.diversity = nn.Parameter(vectors), diversity
-        self.alike: list[Tensor] = []
+        self.alike: Tensor | None = None
 
     def forward(self, layer: int) -> Tensor | None:
         return None
@@ -92,11 +92,13 @@ class _Ends(TowerPrompt):
 
     def joined(self, rows: Tensor) -> Tensor:
         if self.training and torch.is_grad_enabled() and self.diversity and rows.shape[1] > 1:
-            self.alike.append(pairwise_cosine(rows))
+            self.alike = pairwise_cosine(rows)  # of the last pass: a strategy may make others
         parts = torch.arange(rows.shape[2], device=rows.device).tensor_split(rows.shape[1])
         return torch.cat([rows[:, k, own] for k, own in enumerate(parts)], dim=1)
 
     def terms(self, batch: Any, outputs: Any) -> dict[str, Tensor]:
         """``diversity``, of the texts of a training step."""
-        alike, self.alike = self.alike, []
-        return {"diversity": self.diversity * torch.cat(alike).mean()} if alike else {}
+        alike, self.alike = self.alike, None
+        if alike is None or not len(batch.texts):
+            return {}
+        return {"diversity": self.diversity * alike.mean()}

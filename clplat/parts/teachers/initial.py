@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from clplat.errors import UserError
-from clplat.mechanisms.prompt_sources import Free, Sets, words_of
+from clplat.mechanisms.prompt_sources import Free, Sets, embedded
 from clplat.mechanisms.teacher import Teacher
 from clplat.models.prompt import TowerPrompt
 from clplat.parts.teachers._base import TeacherPart
@@ -60,10 +60,7 @@ class Initial(TeacherPart):
 
     def _words(self, backbone: Any) -> TowerPrompt | None:
         """Hand-made words as a prompt."""
-        made = []
-        for words in self.contexts:
-            ids = backbone.tokenize([words])[0]
-            made.append(Free(words_of(backbone, words, int(ids.argmax()) - 1, 0.0)))
+        made = [Free(embedded(backbone, words)) for words in self.contexts]
         if not made:
             return None
         prompt: TowerPrompt = made[0] if len(made) == 1 else Sets(made)

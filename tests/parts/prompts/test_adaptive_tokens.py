@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+from typing import Any
+
 import pytest
 import torch
 
@@ -64,13 +67,19 @@ def test_the_diversity_is_the_mean_cosine_of_any_two() -> None:
         for j in range(3)
         if i != j
     ]
-    [(name, term)] = backbone.text_prompt.terms(None, None).items()
+    batch: Any = SimpleNamespace(texts=SAID)
+    [(name, term)] = backbone.text_prompt.terms(batch, None).items()
     assert name == "diversity" and float(term.detach()) == pytest.approx(
         0.2 * sum(cosines) / len(cosines), rel=1e-4
     )
     with torch.no_grad():
         backbone.text(ids)
-    assert backbone.text_prompt.terms(None, None) == {}
+    assert backbone.text_prompt.terms(batch, None) == {}
+    backbone.text(ids[:1])  # a further pass, as strategies make them, is none of the step after it
+    backbone.text(ids)
+    assert torch.equal(backbone.text_prompt.terms(batch, None)["diversity"], term)
+    backbone.text(ids)
+    assert backbone.text_prompt.terms(SimpleNamespace(texts=[]), None) == {}
 
 
 def test_what_is_refused() -> None:
