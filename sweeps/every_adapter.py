@@ -10,8 +10,8 @@ recall, zero-shot retention, operations, milliseconds per query.
     python sweeps/every_adapter.py --out runs/every-adapter --publish
 
 Run the same command again after a stop, or when parts have landed: what is complete, and of the same
-configuration and parts, is not run again. One seed of both streams takes two idle cores less than three
-hours; `--seeds 2` adds another. `--latency` times a query of each, on an idle machine, `--publish` writes
+configuration and parts, is not run again. One seed of both streams is sized for less than three hours of two
+idle cores, from the seconds of a few runs; `--seeds 2` adds another. `--latency` times a query of each, on an idle machine, `--publish` writes
 results/adapters_by_budget/, figures and docs/adapters.md, `--page` that page alone.
 `--systems "maple,adapter vera"` runs these beside LoRA.
 """
