@@ -11,8 +11,9 @@ recall, zero-shot retention, operations, milliseconds per query.
 
 Run the same command again after a stop, or when parts have landed: what is complete, and of the same
 configuration and parts, is not run again. One seed of both streams is sized for less than three hours of two
-idle cores, from the seconds of a few runs; `--seeds 2` adds another. `--latency` times a query of each, on an idle machine, `--publish` writes
-results/adapters_by_budget/, figures and docs/adapters.md, `--page` that page alone.
+idle cores, from the seconds of a few runs; `--seeds 2` adds another. `--latency` times a query of each, on an
+idle machine, `--publish` writes results/adapters_by_budget/, figures and docs/adapters.md, `--page` that page
+alone.
 `--systems "maple,adapter vera"` runs these beside LoRA.
 """
 
