@@ -31,9 +31,12 @@ from strategies.expansion.growth_search import GrowthSearch as GrowthSearch
 from strategies.expansion.inflora import InfLoRA as InfLoRA
 from strategies.expansion.informed_lora import InformedLoRA as InformedLoRA
 from strategies.expansion.lora_per_domain import LoRAPerDomain as LoRAPerDomain
+from strategies.expansion.mask_tuning import MaskTuning as MaskTuning
+from strategies.expansion.meta_lora import MetaLoRA as MetaLoRA
 from strategies.expansion.multiplet_upcycling import MultipletUpcycling as MultipletUpcycling
 from strategies.expansion.orthogonal_lora import OrthogonalLoRA as OrthogonalLoRA
 from strategies.expansion.routed_experts import RoutedExperts as RoutedExperts
+from strategies.expansion.scalearn import ScaLearn as ScaLearn
 from strategies.expansion.sd_lora import SDLoRA as SDLoRA
 from strategies.expansion.stacked import Stacked as Stacked
 from strategies.expansion.token_curriculum import TokenCurriculum as TokenCurriculum

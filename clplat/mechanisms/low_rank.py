@@ -7,9 +7,9 @@ change is none; what is trained of it, how A is chosen and how the magnitudes m 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
-from typing import Any
+from typing import Any, TypeAlias
 
 import torch
 from torch import Tensor, nn
@@ -19,7 +19,17 @@ from clplat.errors import UserError
 from clplat.mechanisms.growth import Change, Grown, grow_at, grown_layers
 from clplat.models.backbone import Backbone
 
-__all__ = ["LowRank", "LowRankSum", "ScaledRanks", "grow", "linear", "low_rank_layers", "with_gains"]
+__all__ = [
+    "LowRank",
+    "LowRankSum",
+    "Make",
+    "ScaledRanks",
+    "ScaledSource",
+    "grow",
+    "linear",
+    "low_rank_layers",
+    "with_gains",
+]
 
 
 class LowRank(Change):
@@ -136,6 +146,29 @@ class LowRankSum(Grown):
         return change
 
 
+class ScaledSource(LowRank):
+    """A change whose output is multiplied by omega, a number or one for each output, where several are mixed.
+
+    Args:
+        layer, rank, magnitude: as of `LowRank`.
+        each_output: omega is a vector.
+
+    Attributes:
+        mixed: omega counts.
+    """
+
+    def __init__(
+        self, layer: nn.Linear, rank: int, magnitude: float = 1.0, each_output: bool = False
+    ) -> None:
+        super().__init__(layer, rank, magnitude)
+        size = (layer.out_features, 1) if each_output else (1, 1)
+        self.omega = nn.Parameter(self.up.detach().new_ones(size))
+        self.mixed = False
+
+    def factors(self) -> tuple[Tensor, Tensor]:
+        return self.down, self.up * self.omega if self.mixed else self.up
+
+
 def linear(path: str, layer: nn.Module) -> nn.Linear:
     """A layer that is linear.
 
@@ -152,13 +185,17 @@ def low_rank_layers(backbone: Backbone) -> dict[str, LowRankSum]:
     return {path: one for path, one in grown_layers(backbone).items() if isinstance(one, LowRankSum)}
 
 
+#: What makes a change of a layer, a rank and a magnitude.
+Make: TypeAlias = Callable[[nn.Linear, int, float], LowRank]
+
+
 def grow(
     backbone: Backbone,
     layers: Sequence[str],
     name: str,
     rank: int,
     magnitude: float = 1.0,
-    kind: type[LowRank] = LowRank,
+    kind: Make = LowRank,
 ) -> dict[str, LowRankSum]:
     """Add a change to these layers and use it beside those in use; earlier ones are frozen.
 

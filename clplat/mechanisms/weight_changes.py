@@ -11,11 +11,12 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from clplat.mechanisms.bits import pack, unpack
 from clplat.mechanisms.growth import Change, Grown
 from clplat.mechanisms.low_rank import LowRank, linear, with_gains
 from clplat.randomness import generator
 
-__all__ = ["Hashed", "Modulation", "Rewritten", "Shift", "hashed"]
+__all__ = ["Hashed", "Mask", "Modulation", "Rewritten", "Shift", "hashed"]
 
 
 class Rewrite(Change):
@@ -81,6 +82,64 @@ class Modulation(Rewrite):
     def fresh(self, layer: Any) -> Modulation:
         """Another of this rank, as it is when it begins."""
         return Modulation(layer, self.scale_out.shape[1])
+
+
+class Mask(Rewrite):
+    """``W * 1[s > threshold]``: weights are kept or left out, by scores that are trained straight through.
+
+    Once it is closed there are no scores any more, and what it decided takes one bit for each weight.
+
+    Args:
+        layer: whose weight is masked; nothing of it is kept.
+        threshold: of the scores.
+        start: of all scores; above the threshold, so that nothing is left out at first.
+
+    Attributes:
+        bits: what is kept, eight weights to a byte, once it is closed.
+        chosen: whose scores may move, likewise, while it is open.
+
+    Example:
+        >>> layer = nn.Linear(3, 1)
+        >>> mask = Mask(layer)
+        >>> mask.scores.data[0, 1] = 0.0
+        >>> mask.close()
+        >>> mask.kept().tolist(), mask.bits.shape, mask.scores
+        ([[1.0, 0.0, 1.0]], torch.Size([1, 1]), None)
+    """
+
+    bits: Tensor
+    chosen: Tensor | None
+
+    def __init__(self, layer: nn.Linear, threshold: float = 5e-3, start: float = 1e-2) -> None:
+        super().__init__()
+        like = layer.weight.detach()
+        self.threshold, self.width = threshold, layer.in_features
+        self.scores: nn.Parameter | None = nn.Parameter(torch.full_like(like, start))
+        every = pack(torch.ones_like(like, dtype=torch.bool))
+        self.register_buffer("bits", every)
+        self.register_buffer("chosen", every.clone())
+
+    def of(self, weight: Tensor) -> Tensor:
+        return weight * self.kept().to(weight.dtype)
+
+    def kept(self) -> Tensor:
+        """1 for what is kept and 0 for the rest (out, in); the gradient of those that may move is 1."""
+        if self.scores is None:
+            return unpack(self.bits, self.width).float()
+        assert self.chosen is not None
+        may = unpack(self.chosen, self.width)
+        moving = (self.scores - self.scores.detach()) * may
+        return (self.scores.detach() > self.threshold).to(moving) + moving
+
+    def choose(self, which: Tensor) -> None:
+        """Let the scores of these weights (out, in), bool, move, and no others."""
+        self.chosen = pack(which)
+
+    def close(self) -> None:
+        """Keep what was decided, and nothing else."""
+        if self.scores is not None:
+            self.bits = pack(self.scores.detach() > self.threshold)
+        self.scores, self.chosen = None, None
 
 
 class Shift(Change):

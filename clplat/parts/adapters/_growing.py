@@ -12,7 +12,7 @@ from torch import nn
 from clplat.config.space import Int
 from clplat.errors import UserError
 from clplat.mechanisms.growth import Change, Grown, GrowthState, grow_at
-from clplat.mechanisms.low_rank import LowRank, LowRankSum, grow, low_rank_layers
+from clplat.mechanisms.low_rank import LowRank, LowRankSum, Make, grow, low_rank_layers
 from clplat.mechanisms.width_and_depth import BlockBehind, Units
 from clplat.models.backbone import Backbone
 from clplat.models.names import refuse_wrapped
@@ -50,7 +50,7 @@ class Growing:
             raise ValueError(f"towers is '{self.towers}'; allowed: both, image, text")
 
     def grow(
-        self, model: nn.Module, domain: int, strategy: str, kind: type[LowRank] = LowRank
+        self, model: nn.Module, domain: int, strategy: str, kind: Make = LowRank
     ) -> dict[str, LowRankSum]:
         """Add the change of a domain, counted from 0, to the backbone of a retriever; see `grow`.
 
@@ -114,7 +114,7 @@ class PerDomain:
         domains: how many there have been.
     """
 
-    def __init__(self, options: Growing, strategy: str, kind: type[LowRank] = LowRank) -> None:
+    def __init__(self, options: Growing, strategy: str, kind: Make = LowRank) -> None:
         self.options, self.strategy, self.kind = options, strategy, kind
         self.domains = 0
 
