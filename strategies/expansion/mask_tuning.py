@@ -141,7 +141,8 @@ class MaskTuning(Strategy):
     def after_experience(self, learner: SupportsLearning, experience: Any) -> None:
         self._open = False
         for mask in _masks(learner.model).values():
-            learner.optimizer.state.pop(mask.scores, None)  # which are no part of the model any more
+            if mask.scores is not None:  # which are no part of the model from here on
+                learner.optimizer.state.pop(mask.scores, None)
             mask.close()
         layers = grown_layers(_backbone(learner.model)).values()
         kept = [torch.stack([mask.kept() > 0 for mask in layer.used()]) for layer in layers]
