@@ -132,7 +132,10 @@ def add_numbers(result: dict[str, Any], numbers: Mapping[str, float]) -> None:
 def add_costs(result: dict[str, Any], parts: Assembly, trainer: Trainer) -> None:
     """Bring the costs and the loss curves up to the trainer's last step."""
     parameters, cost = list(parts.retriever.parameters()), result["cost"]
-    trainable = sum(p.numel() for p in parameters if p.requires_grad) if trainer.step else 0
+    known = {id(p) for p in (*parameters, *trainer.task.parameters())}
+    held = [p for group in trainer.optimizer.param_groups for p in group["params"] if id(p) not in known]
+    # What was trained and is no part of the model any more counts, as scores that have become a mask.
+    trainable = sum(p.numel() for p in (*parameters, *held) if p.requires_grad) if trainer.step else 0
     cost["trainable_parameters"] = max(cost.get("trainable_parameters", 0), trainable)
     cost["total_parameters"] = sum(p.numel() for p in parameters)
     cost["training_flops"] = trainer.flops

@@ -27,7 +27,7 @@ class ScaLearn(Strategy):
     Two phases for each domain: ``source`` trains its LoRA on the bare base, as if it were alone; ``transfer``
     trains omega alone, of all LoRAs so far, which begin at N(scale / n, 0.001) for n of them. They are used
     as they are: no softmax, no sum of one. No example of an earlier domain is read. The first domain has
-    nothing to mix, and so no second phase.
+    nothing to mix: its omega begins at 1.
 
     Args:
         omega: one number for each LoRA and layer, or a vector over the layer's outputs.
@@ -89,15 +89,16 @@ class ScaLearn(Strategy):
         self._mixed = False
         sources = [change for layer in self._layers(learner) for change in _sources(layer)]
         omegas = {id(change.omega): change.omega for change in sources}
+        domains = self.changes.domains
         for omega in omegas.values():
-            nn.init.normal_(omega, self.scale / self.changes.domains, 0.001)
-            omega.requires_grad_(self.changes.domains > 1)
+            nn.init.normal_(omega, self.scale / domains if domains > 1 else 1.0, 0.001)
+            omega.requires_grad_(True)
         self._count = sum(omega.numel() for omega in omegas.values())
         self._arrange(learner)
 
     def phases(self, experience: Any) -> Sequence[Phase]:
         alone = Phase("source", trainable=_is_no_omega)
-        return [alone, Phase("transfer", self.transfer_epochs, _is_omega)][: min(2, self.changes.domains)]
+        return [alone, Phase("transfer", self.transfer_epochs, _is_omega)]
 
     def before_epoch(self, learner: SupportsLearning) -> None:
         self._mixed = learner.progress.phase == "transfer"

@@ -28,7 +28,6 @@ def test_sources_stay_scales_move_and_the_sum_is_as_by_hand() -> None:
     layers: Any = low_rank_layers(model.backbone)
     first = {path: layer.newest().up.detach().clone() for path, layer in layers.items()}
     trainer.train(stream[1], eval_streams=[])
-    assert [phase.name for phase in strategy.phases(None)] == ["source", "transfer"]
     x = torch.randn(3, 128, generator=generator(0, "x"))
     for path, layer in layers.items():
         one, two = layer.changes.values()
@@ -44,7 +43,7 @@ def test_sources_stay_scales_move_and_the_sum_is_as_by_hand() -> None:
 
 
 def test_a_phase_trains_the_source_or_the_scales_and_nothing_else() -> None:
-    source, transfer = (lambda s: (setattr(s.changes, "domains", 2), s.phases(None))[1])(ScaLearn())
+    source, transfer = ScaLearn().phases(None)
     names = ["backbone.a.changes.domain1.up", "backbone.a.changes.domain0.omega", "composer.gate"]
     assert [source.trainable(name) for name in names] == [True, False, True]
     assert [transfer.trainable(name) for name in names] == [False, True, False]
