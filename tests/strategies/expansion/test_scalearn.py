@@ -21,10 +21,8 @@ SMALL = Growing(r=2, alpha=4.0, targets=["c_proj"], towers="image")
 def test_sources_stay_scales_move_and_the_sum_is_as_by_hand() -> None:
     strategy, model = ScaLearn(lora=SMALL), tiny_retriever(None, Sum())
     trainer, stream = tiny_trainer(strategy, model), tiny_stream()
-    assert [
-        phase.name for phase in (trainer.train(stream[0], eval_streams=[]), strategy.phases(None))[1]
-    ] == ["source"]
-    assert strategy.numbers() == {}
+    trainer.train(stream[0], eval_streams=[])
+    assert strategy.numbers()["omega 0"] == pytest.approx(1.0, abs=0.1), "one alone is not doubled"
     layers: Any = low_rank_layers(model.backbone)
     first = {path: layer.newest().up.detach().clone() for path, layer in layers.items()}
     trainer.train(stream[1], eval_streams=[])
