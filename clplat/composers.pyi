@@ -24,6 +24,7 @@ from clplat.parts.composers.multi_level import MultiLevel as MultiLevel
 from clplat.parts.composers.multi_task import MultiTask as MultiTask
 from clplat.parts.composers.pseudo_word import PseudoWord as PseudoWord
 from clplat.parts.composers.rewritten import Rewritten as Rewritten
+from clplat.parts.composers.selected_sentences import SelectedSentences as SelectedSentences
 from clplat.parts.composers.semantic_shift import SemanticShift as SemanticShift
 from clplat.parts.composers.sentence_prompt import SentencePrompt as SentencePrompt
 from clplat.parts.composers.set_pooling import SetPooling as SetPooling

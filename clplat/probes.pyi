@@ -1,5 +1,6 @@
 # Written by `make check`; do not edit.
 
+from clplat.parts.probes.calibration import Calibration as Calibration
 from clplat.parts.probes.experts import ExpertUse as ExpertUse
 from clplat.parts.probes.few_shot import FewShot as FewShot
 from clplat.parts.probes.geometry import Geometry as Geometry

@@ -166,7 +166,7 @@ class ComposedRetriever(RoutedTowers):
         backbone = self.backbone
         readouts = [readout_of(backbone, "image"), readout_of(backbone, "text")]
         prompts = [backbone.image_prompt, backbone.text_prompt]
-        parts = [self.composer, self.head, backbone.adapters, *prompts, *readouts]
+        parts = [self.composer, self.head, self.scorer, backbone.adapters, *prompts, *readouts]
         terms: dict[str, Tensor] = {}
         for part in parts:
             for name, value in part.terms(batch, outputs).items() if part is not None else ():
@@ -224,8 +224,11 @@ class ComposedRetriever(RoutedTowers):
         """
         reads = bool(self.scorer.wants["text"])
         alone = [reads and one.blind and one is not self.composer for one in composers]
+        # Likewise the words only, where the scorer reads the picture by itself.
+        sees = bool(self.scorer.wants["image"])
+        spoken = [sees and not one.wants.get("image") and one is not self.composer for one in composers]
         read = [self.scorer.wants, *(composer.wants for composer in composers)]
-        read += [{"image": self.alone_wants}] * any(alone)
+        read += [{"image": self.alone_wants}] * any(alone) + [{"text": self.said_wants}] * any(spoken)
         shown, said = (
             frozenset[str]().union(*(wants.get(side, ()) for wants in read)) for side in ("image", "text")
         )
@@ -236,8 +239,12 @@ class ComposedRetriever(RoutedTowers):
             picture = self.image_features(part, shown)
             text = self.text_features(texts.part(rows), said, other=self._given(part, picture, len(part)))
             made = [
-                self._alone(picture) if blind else self.scorer.query(picture, text, composer)
-                for composer, blind in zip(composers, alone, strict=True)
+                self._alone(picture)
+                if blind
+                else self.scorer.text(text)
+                if words
+                else self.scorer.query(picture, text, composer)
+                for composer, blind, words in zip(composers, alone, spoken, strict=True)
             ]
             return torch.stack(made, dim=1)
 

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor
-from torch.nn.functional import one_hot
+from torch.nn.functional import cross_entropy, one_hot
+
+from clplat.mechanisms.list_scorers import batches
 
 __all__ = [
     "ClassGaussians",
@@ -15,6 +17,7 @@ __all__ = [
     "scaled_to",
     "spread_weights",
     "surest",
+    "trained_keys",
 ]
 
 
@@ -35,6 +38,46 @@ def looked_up(affinity: Tensor, values: Tensor, beta: float) -> Tensor:
         tensor([[1.0000, 0.3679]])
     """
     return torch.exp(-beta * (1.0 - affinity)) @ values
+
+
+def trained_keys(
+    keys: Tensor,
+    values: Tensor,
+    logits: Tensor,
+    own: Tensor,
+    *,
+    weight: float,
+    beta: float,
+    steps: int,
+    rate: float,
+    draw: torch.Generator,
+) -> Tensor:
+    """Keys (B, D) of a cache, trained so that the rows they began as are classified: Tip-Adapter-F.
+
+    The cross-entropy of ``logits + weight exp(-beta (1 - row . key)) values`` is taken over batches of rows,
+    each without the key that it became: a row finds itself in any cache.
+
+    Args:
+        keys: (B, D), unit rows; values: (B, C), what each key adds to classes.
+        logits: (B, C) of the rows without a cache.
+        own: (B,) their classes.
+        weight, beta: as in `looked_up`.
+        steps: of AdamW, on 64 rows each, at a rate that falls to 0 along a cosine.
+        rate: at first.
+        draw: chooses the rows.
+    """
+    rows, learnt = keys.detach().clone(), keys.detach().clone().requires_grad_()
+    optimizer = torch.optim.AdamW([learnt], lr=rate, eps=1e-4)
+    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, steps)
+    for some in batches(len(rows), steps, draw):
+        kernel = torch.exp(-beta * (1.0 - rows[some] @ learnt.T))
+        kernel = kernel.masked_fill(one_hot(some, len(rows)).bool(), 0.0)
+        loss = cross_entropy(logits[some] + weight * kernel @ values, own[some])
+        optimizer.zero_grad()
+        torch.autograd.backward(loss)
+        optimizer.step()
+        schedule.step()
+    return learnt.detach()
 
 
 def class_shares(rows: Tensor, prototypes: Tensor, scale: float) -> Tensor:

@@ -6,9 +6,9 @@ from collections.abc import Iterator
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import cross_entropy, normalize
+from torch.nn.functional import cross_entropy, normalize, softplus
 
-__all__ = ["PairScorer", "SetScorer", "ViewScorer", "list_mle", "train"]
+__all__ = ["DifferenceScorer", "PairScorer", "SetScorer", "ViewScorer", "batches", "list_mle", "train"]
 
 
 class PairScorer(nn.Module):
@@ -31,6 +31,58 @@ class PairScorer(nn.Module):
         q = query[:, None].expand_as(items)
         added: Tensor = self.layers(torch.cat([q * items, q - items], 2))[..., 0]
         return first + added
+
+    def penalty(self) -> Tensor:
+        """Nothing beside the lists."""
+        return torch.zeros(())
+
+
+class DifferenceScorer(nn.Module):
+    """A number for each candidate, and one for each difference of two; both zero at first.
+
+    With ``x_k = relu(W [q * v_k, v_k - q])``, what of candidate k is asked about, the score added to the
+    first is ``r x_k + mean_l tanh(p (x_k - x_l))``. `objective` trains both heads from the order of a list.
+
+    Args:
+        width: D of the embeddings.
+        hidden: of x.
+
+    Reference:
+        Yu et al., "Ranking-aware adapter for text-driven image ordering with CLIP", ICLR 2025 (recalled),
+        where x comes of attention between patches and words.
+    """
+
+    def __init__(self, width: int, hidden: int = 64) -> None:
+        super().__init__()
+        self.reads = nn.Sequential(nn.Linear(2 * width, hidden), nn.ReLU())
+        self.grade, self.pair = nn.Linear(hidden, 1, bias=False), nn.Linear(hidden, 1, bias=False)
+        nn.init.zeros_(self.grade.weight)
+        nn.init.zeros_(self.pair.weight)
+
+    def heads(self, query: Tensor, items: Tensor) -> tuple[Tensor, Tensor]:
+        """Grades (Q, K), and how surely each candidate stands before each other one (Q, K, K), in logits."""
+        q = query[:, None].expand_as(items)
+        x = self.reads(torch.cat([q * items, items - q], 2))
+        single = self.pair(x)[..., 0]
+        return self.grade(x)[..., 0], single[:, :, None] - single[:, None]
+
+    def forward(self, query: Tensor, items: Tensor, first: Tensor) -> Tensor:
+        """As `PairScorer`; items of zeros are no candidates, and none is compared with them."""
+        grades, before = self.heads(query, items)
+        there = items.any(2)[:, None].to(first.dtype)
+        return first + grades + (before.tanh() * there).sum(2) / there.sum(2).clamp(min=1)
+
+    def objective(self, query: Tensor, items: Tensor, first: Tensor) -> Tensor:
+        """Of lists from the best to the worst: squared errors of grades, and the cost of each pair's order.
+
+        The candidate at place k of K has the grade ``1 - k / (K - 1)``, less the mean of all.
+        """
+        grades, before = self.heads(query, items)
+        count = items.shape[1]
+        goal = torch.linspace(1.0, 0.0, count) - 0.5 if count > 1 else torch.zeros(1)
+        pairs = torch.ones(count, count).triu(1).bool()
+        order = softplus(-before[:, pairs]).mean() if pairs.any() else before.sum() * 0.0
+        return (grades - goal).square().mean() + order
 
     def penalty(self) -> Tensor:
         """Nothing beside the lists."""
@@ -126,7 +178,7 @@ def list_mle(scores: Tensor, order: Tensor) -> Tensor:
 
 
 def train(
-    model: PairScorer | SetScorer | ViewScorer,
+    model: PairScorer | DifferenceScorer | SetScorer | ViewScorer,
     lists: tuple[Tensor, Tensor, Tensor],
     *,
     listwise: bool,
@@ -151,16 +203,19 @@ def train(
     optimizer = torch.optim.AdamW(model.parameters(), lr=rate, weight_decay=0.0)
     queries, items, first = lists
     order = torch.arange(items.shape[1])
-    for rows in _batches(len(queries), steps, draw):
-        scores = scale * model(queries[rows], items[rows], first[rows])
-        each = order.expand(len(rows), -1)
+    for rows in batches(len(queries), steps, draw):
+        some = queries[rows], items[rows], first[rows]
+        scores, each = scale * model(*some), order.expand(len(rows), -1)
         loss = list_mle(scores, each) if listwise else cross_entropy(scores, each[:, 0])
+        if isinstance(model, DifferenceScorer):
+            loss = loss + model.objective(*some)
         optimizer.zero_grad()
         torch.autograd.backward(loss + apart * model.penalty())
         optimizer.step()
 
 
-def _batches(count: int, steps: int, draw: torch.Generator) -> Iterator[Tensor]:
+def batches(count: int, steps: int, draw: torch.Generator) -> Iterator[Tensor]:
+    """So many batches of 64 rows of ``count``, each row once before one comes again."""
     order = torch.empty(0, dtype=torch.long)
     for _ in range(steps):
         if len(order) < min(64, count):

@@ -56,7 +56,9 @@ from clplat.parts.adapters.peft import VeLoRA as VeLoRA
 from clplat.parts.adapters.peft import VeRA as VeRA
 from clplat.parts.adapters.peft import WaveFT as WaveFT
 from clplat.parts.adapters.primitives import Primitives as Primitives
+from clplat.parts.adapters.residual_bottleneck import ResidualBottleneck as ResidualBottleneck
 from clplat.parts.adapters.ssf import SSF as SSF
+from clplat.parts.adapters.task_residual import TaskResidual as TaskResidual
 from clplat.parts.adapters.trained_pooling import TrainedPooling as TrainedPooling
 from clplat.parts.adapters.unipt import UniPT as UniPT
 from clplat.parts.adapters.universal import Universal as Universal

@@ -2,10 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+from torch.nn.functional import normalize
+
 from clplat.errors import UserError
 from clplat.models.features import TextFeatures
+from clplat.models.view import Towers
 
-__all__ = ["words_of"]
+__all__ = ["texts_embedded", "words_of"]
 
 
 def words_of(text: TextFeatures, who: str) -> list[str]:
@@ -24,3 +31,15 @@ def words_of(text: TextFeatures, who: str) -> list[str]:
                 f"{who} reads words, and these texts are known by their ids alone: give `Texts` with `said`"
             )
     return text.texts
+
+
+def texts_embedded(towers: Towers, texts: Sequence[Sequence[str]]) -> tuple[Tensor, Tensor]:
+    """Unit rows (N, D) of the texts of each item, one after the other, and whose each is (N,).
+
+    A text that several have is embedded once.
+    """
+    distinct = {text: i for i, text in enumerate(dict.fromkeys(text for own in texts for text in own))}
+    found = normalize(towers.text(list(distinct)).pooled, dim=-1)
+    owners = [owner for owner, own in enumerate(texts) for _ in own]
+    places = [distinct[text] for own in texts for text in own]
+    return found[places], torch.tensor(owners, device=found.device)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Annotated, ClassVar, Literal
 
 import torch
@@ -14,7 +14,7 @@ from clplat.mechanisms.text_space import TextSpace
 from clplat.models.features import NAMED, ImageFeatures, TextFeatures
 from clplat.models.view import Towers
 from clplat.parts.composers._base import Composer
-from clplat.parts.composers._words import words_of
+from clplat.parts.composers._words import texts_embedded, words_of
 
 __all__ = ["Rewritten"]
 
@@ -104,7 +104,7 @@ class Rewritten(Composer):
             UserError: a picture of which no caption is known, texts that are known by their ids alone.
         """
         after = self.space.rewritten(image.keys, image.captions, words_of(text, "rewritten"))
-        rows, owners = self._embedded(after)
+        rows, owners = texts_embedded(self.towers, after)
         shares = rows.new_ones(len(rows))
         if self.fits:
             before = self.space.captions(image.keys, image.captions)
@@ -112,17 +112,9 @@ class Rewritten(Composer):
                 [held[k % len(held)] for k in range(len(own))]
                 for own, held in zip(after, before, strict=True)
             ]
-            shares = self._shares(self._embedded(pairs)[0], rows, owners)
+            shares = self._shares(texts_embedded(self.towers, pairs)[0], rows, owners)
         query = rows.new_zeros(len(after), rows.shape[1]).index_add(0, owners, shares[:, None] * rows)
         return normalize(query, dim=-1)
-
-    def _embedded(self, texts: Sequence[Sequence[str]]) -> tuple[Tensor, Tensor]:
-        """Unit rows (N, D) of all texts, one after the other, and whose each is (N,)."""
-        distinct = {text: i for i, text in enumerate(dict.fromkeys(text for own in texts for text in own))}
-        found = normalize(self.towers.text(list(distinct)).pooled, dim=-1)
-        owners = [owner for owner, own in enumerate(texts) for _ in own]
-        places = [distinct[text] for own in texts for text in own]
-        return found[places], torch.tensor(owners, device=found.device)
 
     def _shares(self, before: Tensor, after: Tensor, owners: Tensor) -> Tensor:
         """Divergent weights (N,) of rewritten captions, which sum to 1 for each query."""

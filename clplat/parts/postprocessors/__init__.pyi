@@ -9,6 +9,7 @@ from clplat.parts.postprocessors.inverse_convolution import InverseConvolution a
 from clplat.parts.postprocessors.inverted_softmax import InvertedSoftmax as InvertedSoftmax
 from clplat.parts.postprocessors.judged import Judged as Judged
 from clplat.parts.postprocessors.learned import Learned as Learned
+from clplat.parts.postprocessors.prototypes import Prototypes as Prototypes
 from clplat.parts.postprocessors.quantised import Quantised as Quantised
 from clplat.parts.postprocessors.random_projection import RandomProjection as RandomProjection
 from clplat.parts.postprocessors.rescored import Rescored as Rescored

@@ -17,15 +17,17 @@ from clplat.mechanisms.caches import (
     looked_up,
     scaled_to,
     spread_weights,
+    trained_keys,
 )
 from clplat.mechanisms.transduction import transduced
 from clplat.parts.postprocessors._base import Banks, PostProcessor, Scored
+from clplat.randomness import generator
 
 __all__ = ["Cache"]
 
 
 class Cache(PostProcessor):
-    """Adds to ``q . g`` what training queries near q say of g, without any training.
+    """Adds to ``q . g`` what training queries near q say of g; without any training, unless for ``steps``.
 
     With ``gives classes`` it is ``weight / 100 sum_i k(q, key_i) [g is of class i]``, and g is of a class
     where no item is nearer to the mean answer of that label: where classes are items of the gallery, 100
@@ -48,6 +50,9 @@ class Cache(PostProcessor):
         shots: of each label so many keys, chosen without knowing labels, by what answers say; 0: all.
         labels: ``given``, or ``transduced``: keys have shares of classes that follow from the answers'
             cosines, a Gaussian a class and their neighbours, without knowing labels.
+        steps: of training the keys, so that training queries find their labels' mean answers; 0: none.
+        rate: of that.
+        seed: of its order.
 
     Raises:
         ValueError: a setting out of range, or ones that exclude each other.
@@ -80,6 +85,9 @@ class Cache(PostProcessor):
         semantic: float = 1.0,
         shots: int = 0,
         labels: Literal["given", "transduced"] = "given",
+        steps: int = 0,
+        rate: Annotated[float, Float(1e-4, 1e-2, log=True)] = 1e-3,
+        seed: int = 0,
     ) -> None:
         known = {
             "labels": ("given", "transduced"),
@@ -102,7 +110,13 @@ class Cache(PostProcessor):
             raise ValueError("model gaussian goes by labels alone: leave out answers, likeness and shots")
         if labels == "transduced" and (model == "gaussian" or shots):
             raise ValueError("transduced labels are shares of every key: leave out model and shots")
-        self.labels = labels
+        if steps < 0 or not 0 < rate < 1:
+            raise ValueError(f"needs steps of at least 0 and a rate in (0, 1), not {steps} and {rate}")
+        if steps and (model, answers, likeness, shots, labels) != ("keys", 0.0, "none", 0, "given"):
+            raise ValueError(
+                "trained keys are plain ones: leave out model, answers, likeness, shots and labels"
+            )
+        self.labels, self.steps, self.rate, self.seed = labels, steps, rate, seed
         self.weight, self.sharpness, self.gives, self.model = weight, sharpness, gives, model
         self.answers, self.likeness, self.semantic, self.shots = answers, likeness, semantic, shots
         self._keys: Tensor | None = None
@@ -124,6 +138,20 @@ class Cache(PostProcessor):
         if self.labels == "transduced":
             self._own = transduced(keys, class_shares(keys, self._prototypes, 100.0))
             self._values = self._own @ self._prototypes
+        if self.steps:
+            centred = (values - values.mean(0)) @ self._prototypes.T
+            with torch.inference_mode(False), torch.enable_grad():
+                self._keys = trained_keys(
+                    keys,
+                    (self._own if self.gives == "classes" else centred).clone(),
+                    100.0 * (keys @ self._prototypes.T).clone(),
+                    own,
+                    weight=self.weight,
+                    beta=self.sharpness,
+                    steps=self.steps,
+                    rate=self.rate,
+                    draw=generator(self.seed, "keys of a cache"),
+                )
         if self.model == "gaussian":
             held = ClassGaussians(len(names), keys.shape[1])
             held.add(keys, own)

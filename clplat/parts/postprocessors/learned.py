@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from clplat.config.space import Choice, Float, Int
-from clplat.mechanisms.list_scorers import PairScorer, SetScorer, ViewScorer, train
+from clplat.mechanisms.list_scorers import DifferenceScorer, PairScorer, SetScorer, ViewScorer, train
 from clplat.parts.postprocessors._base import Banks, PostProcessor, Shortlist
 from clplat.randomness import derive, generator, seeded
 
@@ -20,11 +20,12 @@ class Learned(PostProcessor):
 
     It learns anew for every version, on the training queries of the domains seen: each one's answer among the
     bank's pictures that are most alike to the query. ``set`` learns the order by likeness to the answer
-    (ListMLE), the others which is right. At first each adds nothing, and so it does for the untrained model.
+    (ListMLE), ``differences`` both a grade of each and the order of each two (ranking-aware), the others
+    which is right. At first each adds nothing, and so it does for the untrained model.
 
     Args:
         shortlist: candidates of each query.
-        model: ``pair``, ``set`` or ``views``.
+        model: ``pair``, ``set``, ``views`` or ``differences``.
         views: of ``views``.
         apart: weight of how alike views are.
         steps: of training, on 64 lists each.
@@ -45,7 +46,9 @@ class Learned(PostProcessor):
     def __init__(
         self,
         shortlist: Annotated[int, Int(5, 50)] = 10,
-        model: Annotated[Literal["pair", "set", "views"], Choice("pair", "set", "views")] = "pair",
+        model: Annotated[
+            Literal["pair", "set", "views", "differences"], Choice("pair", "set", "views", "differences")
+        ] = "pair",
         views: int = 4,
         apart: float = 0.1,
         steps: Annotated[int, Int(50, 500)] = 100,
@@ -53,8 +56,8 @@ class Learned(PostProcessor):
         trust: float = 1.0,
         seed: int = 0,
     ) -> None:
-        if model not in ("pair", "set", "views"):
-            raise ValueError(f"model must be 'pair', 'set' or 'views', not '{model}'")
+        if model not in ("pair", "set", "views", "differences"):
+            raise ValueError(f"model must be 'pair', 'set', 'views' or 'differences', not '{model}'")
         if min(shortlist, views, steps) < 1 or not (0 < rate < 1 and 0 <= apart < float("inf")):
             raise ValueError(
                 "shortlist, views and steps must be at least 1, rate in (0, 1), and apart at least 0, not "
@@ -64,7 +67,7 @@ class Learned(PostProcessor):
             raise ValueError(f"trust must be in (0, 1], not {trust}")
         self.shortlist, self.model, self.views, self.apart = shortlist, model, views, apart
         self.steps, self.rate, self.trust, self.seed = steps, rate, trust, seed
-        self._fitted: PairScorer | SetScorer | ViewScorer | None = None
+        self._fitted: PairScorer | DifferenceScorer | SetScorer | ViewScorer | None = None
         self._least = 0.0
 
     def fit(self, banks: Banks) -> None:
@@ -82,7 +85,7 @@ class Learned(PostProcessor):
             train(
                 self._fitted,
                 lists,
-                listwise=self.model == "set",
+                listwise=self.model in ("set", "differences"),
                 steps=self.steps,
                 rate=self.rate,
                 apart=self.apart,
@@ -91,9 +94,11 @@ class Learned(PostProcessor):
         shares = self._shares(self._fitted(*lists).detach())[:, 0]
         self._least = float(torch.quantile(shares, 1.0 - self.trust)) if self.trust < 1 else 0.0
 
-    def _made(self, width: int) -> PairScorer | SetScorer | ViewScorer:
+    def _made(self, width: int) -> PairScorer | DifferenceScorer | SetScorer | ViewScorer:
         if self.model == "pair":
             return PairScorer(width)
+        if self.model == "differences":
+            return DifferenceScorer(width)
         if self.model == "views":
             return ViewScorer(width, self.views)
         return SetScorer(width, heads=next(n for n in (4, 2, 1) if width % n == 0))

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
 
+from clplat.mechanisms.distributions import Distribution
 from clplat.models.features import NOTHING, WANTS, ImageFeatures, TextFeatures
 from clplat.models.view import Towers
 
@@ -67,3 +68,11 @@ class Scorer(nn.Module):
     def pairs(self, queries: Tensor, items: Tensor) -> Tensor:
         """Scores (P,) of query i with item i: the same bits for the same two rows, whatever stands beside."""
         raise NotImplementedError
+
+    def distribution(self, rows: Tensor) -> Distribution | None:
+        """What rows (N, R) say beside one vector: mean, scale and shape of each; None: they are points."""
+        return None
+
+    def terms(self, batch: Any, outputs: Any) -> dict[str, Tensor]:
+        """Objectives of its own for a training step, weighted, as means over the examples of the batch."""
+        return {}

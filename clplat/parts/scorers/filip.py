@@ -17,6 +17,7 @@ from clplat.mechanisms.transport import transported
 from clplat.models.features import NOTHING, POOLED, ImageFeatures, TextFeatures
 from clplat.models.view import Towers
 from clplat.parts.scorers._base import Scorer
+from clplat.parts.scorers._tokens import words_of
 
 __all__ = ["Filip", "late_interaction"]
 
@@ -169,15 +170,7 @@ class Filip(Scorer):
 
     def _words(self, text: TextFeatures) -> tuple[Tensor, Tensor]:
         """The words of texts and their EOT (B, K, D), and which of them are there (B, K)."""
-        assert text.tokens is not None and text.ends is not None
-        room = min(self.vectors, text.tokens.shape[1] - 1)
-        places = torch.arange(1, room + 1, device=text.ends.device).expand(len(text.ends), -1)
-        real = places <= text.ends[:, None]
-        # The last vector of a text that is too long is its EOT, which has read all of it.
-        last = (places == room) & (text.ends[:, None] > room)
-        places = torch.where(last, text.ends[:, None], places)
-        chosen = text.tokens.gather(1, places[..., None].expand(-1, -1, text.tokens.shape[2]))
-        return self.towers.joint_words(chosen), real
+        return words_of(self.towers, text, self.vectors)
 
     def _flat(self, vectors: Tensor, real: Tensor | None) -> Tensor:
         """Unit vectors (B, n, D), n at most K, as flat rows (B, K D)."""

@@ -97,6 +97,39 @@ def test_answers_in_place_of_classes_move_the_query() -> None:
         assert torch.allclose(got[i], 100.0 * CLASSES.double() @ moved, atol=1e-3)
 
 
+class TestTrainedKeys(PostProcessorContract):
+    def make(self) -> Cache:
+        return Cache(weight=10.0, gives="answers", steps=3)
+
+
+def test_trained_keys_are_those_of_tip_adapter_f_without_oneself() -> None:
+    """One step by hand, at the code's optimizer, on a batch of all rows."""
+    part = Cache(weight=2.0, sharpness=3.0, steps=1, rate=1e-2)
+    part.fit(BANKS)
+    assert part._keys is not None
+    rows, classes = KEYS.double(), CLASSES.double()
+    keys = rows.clone().requires_grad_()
+    optimizer = torch.optim.AdamW([keys], lr=1e-2, eps=1e-4)
+    logits = []
+    for i in range(8):
+        cache = torch.zeros(3).double()
+        for j in range(8):
+            if j != i:
+                kernel = torch.exp(-(3.0 - 3.0 * rows[i] @ keys[j]))
+                cache = cache + kernel * torch.eye(3).double()[OWN[j]]
+        logits.append(100.0 * classes @ rows[i] + 2.0 * cache)
+    torch.nn.functional.cross_entropy(torch.stack(logits), OWN).backward()
+    optimizer.step()
+    assert torch.allclose(part._keys, keys.detach(), atol=1e-9) and not torch.allclose(part._keys, rows)
+
+
+def test_training_keys_goes_with_plain_ones_alone() -> None:
+    with pytest.raises(ValueError, match="trained keys are plain"):
+        Cache(steps=5, shots=2)
+    with pytest.raises(ValueError, match="steps of at least 0"):
+        Cache(steps=-1)
+
+
 def test_a_version_without_answers_ranks_as_before() -> None:
     part = Cache()
     part.fit(Banks(KEYS, CLASSES[:0]))

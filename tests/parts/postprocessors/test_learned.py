@@ -32,6 +32,11 @@ class TestViews(PostProcessorContract):
         return Learned(shortlist=3, model="views", steps=3, trust=0.9)
 
 
+class TestDifferences(PostProcessorContract):
+    def make(self) -> Learned:
+        return Learned(shortlist=3, model="differences", steps=3)
+
+
 def lists(order: Tensor) -> Shortlist:
     """Two candidates a query, right and wrong, in an order."""
     gallery = torch.cat([ANSWERS, WRONG])
@@ -45,7 +50,9 @@ def lists(order: Tensor) -> Shortlist:
     return Shortlist([], QUERIES, items, rows, scores, lambda pictures: gallery, hold=hold)
 
 
-@pytest.mark.parametrize(("model", "right"), [("pair", 0.9), ("set", 0.9), ("views", 0.6)])
+@pytest.mark.parametrize(
+    ("model", "right"), [("pair", 0.9), ("set", 0.9), ("views", 0.6), ("differences", 0.9)]
+)
 def test_it_learns_what_answers_have_in_common_in_any_order_of_candidates(model: Any, right: float) -> None:
     part = Learned(shortlist=2, model=model, steps=40, rate=0.01)
     part.fit(Banks(QUERIES, WRONG, answers=ANSWERS))

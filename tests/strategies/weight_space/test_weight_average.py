@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 import torch
@@ -73,6 +75,23 @@ def test_models_near_the_peak_count_most() -> None:
     strategy.after_experience(learner, None)
     expected = sum(w * v for w, v in zip(weights, [0.0, *values], strict=True)) / sum(weights)
     assert model.weight.item() == pytest.approx(expected, rel=1e-5)
+
+
+def test_a_beta_average_is_that_of_clipoods_code() -> None:
+    """Each model by the density of Beta(b, b) at (t + 1/2) / (T + 1), the one before the first step too."""
+    values, model, strategy = [3.0, 9.0, 8.0, 1.0], Line(), WeightAverage(every=1, beta=0.5)
+    learner: Any = SimpleNamespace(model=model, progress=Progress(total=4))
+    strategy.before_experience(learner, None)
+    for value in values:
+        model.weight.data.fill_(value)
+        learner.progress = learner.progress.stepped()
+        strategy.after_step(learner, None, None)
+    strategy.after_experience(learner, None)
+    density = torch.distributions.Beta(0.5, 0.5).log_prob((torch.arange(5.0) + 0.5) / 5).exp()
+    expected = (density * torch.tensor([0.0, *values])).sum() / density.sum()
+    assert model.weight.item() == pytest.approx(float(expected), abs=1e-5)
+    with pytest.raises(ValueError, match="1 beside a decay"):
+        WeightAverage(decay=0.9, beta=0.5)
 
 
 def test_a_wrong_interval_is_refused() -> None:
