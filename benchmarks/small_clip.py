@@ -17,7 +17,7 @@ from torch.nn.functional import cross_entropy, normalize
 from torch.utils.data import DataLoader, TensorDataset
 
 from benchmarks.side_by_side import BATCH, accuracy, stream
-from benchmarks.vit import PATCH, SIDE, System, attach, pictures, turned
+from benchmarks.vit import PATCH, SIDE, System, attach, pictures, train, turned
 from clplat.models.backbone import Backbone
 from clplat.models.outputs import Outputs
 from clplat.parts.composers.sum import Sum
@@ -45,7 +45,7 @@ _KINDS = (" turned left", " turned around", " turned right", "")
 #: Upright pictures, and how often each is seen in a pass.
 _UPRIGHT, _TIMES = 100, 3
 #: One head for 64 numbers, as Mammoth's code counts them.
-_WIDTH, _JOINT, _EPOCHS, _RATE = 64, 32, 10, 1e-3
+_WIDTH, _JOINT, _EPOCHS = 64, 32, 30
 #: Of each experience.
 EPOCHS = 2
 _TOWER = {"layers": 2, "width": _WIDTH}
@@ -74,15 +74,13 @@ def weights() -> dict[str, Tensor]:
     for parameter in learnt:
         parameter.requires_grad_(True)
     ids = backbone.tokenize(captions())
+
+    def loss(x: Tensor, y: Tensor) -> Tensor:
+        image, text = backbone.image(x).pooled, backbone.text(ids).pooled
+        return cross_entropy(14.3 * normalize(image, dim=-1) @ normalize(text, dim=-1).T, y)
+
     with seeded(0, "before the streams"):
-        optimizer = torch.optim.AdamW(learnt, lr=_RATE)
-        for _ in range(_EPOCHS):
-            for x, y in DataLoader(_before(), 2 * BATCH, shuffle=True):
-                image, text = backbone.image(x).pooled, backbone.text(ids).pooled
-                loss = cross_entropy(14.3 * normalize(image, dim=-1) @ normalize(text, dim=-1).T, y)
-                optimizer.zero_grad()
-                loss.backward()  # type: ignore[no-untyped-call]
-                optimizer.step()
+        train(learnt, _before(), _EPOCHS, loss)
     return {name: tensor.detach().clone() for name, tensor in backbone.stock_state_dict().items()}
 
 

@@ -7,7 +7,7 @@ how Mammoth's transformers call them.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import cache
 from types import SimpleNamespace
@@ -32,7 +32,7 @@ from clplat.training.strategy import Strategy
 
 __all__ = [
     "EPOCHS", "PATCH", "SIDE", "SIZES", "WIDTH", "System", "attach", "classes", "logits", "ours", "pictures",
-    "step_loss", "timm_names", "tower", "turned",
+    "step_loss", "timm_names", "tower", "train", "turned",
 ]  # fmt: skip
 
 WIDTH, DEPTH, HEADS, PATCH, SIDE = 48, 3, 4, 2, 8
@@ -95,14 +95,28 @@ def _weights() -> dict[str, Tensor]:
         parameter.requires_grad_(True)
     with seeded(0, "before the streams"):
         last = nn.Linear(WIDTH, 30)
-        optimizer = torch.optim.AdamW([*learnt, *last.parameters()], lr=RATE_BEFORE)
-        for _ in range(EPOCHS_BEFORE):
-            for x, y in DataLoader(turned(), 2 * BATCH, shuffle=True):
-                loss = cross_entropy(last(backbone.image(x).pooled), y)
-                optimizer.zero_grad()
-                loss.backward()  # type: ignore[no-untyped-call]
-                optimizer.step()
+        train(
+            [*learnt, *last.parameters()],
+            turned(),
+            EPOCHS_BEFORE,
+            lambda x, y: cross_entropy(last(backbone.image(x).pooled), y),
+        )
     return {name: tensor.detach().clone() for name, tensor in backbone.stock_state_dict().items()}
+
+
+def train(
+    learnt: Iterable[Tensor],
+    data: torch.utils.data.TensorDataset,
+    epochs: int,
+    loss: Callable[[Tensor, Tensor], Tensor],
+) -> None:
+    """What a model learns before the streams, in double batches."""
+    optimizer = torch.optim.AdamW(learnt, lr=RATE_BEFORE)
+    for _ in range(epochs):
+        for x, y in DataLoader(data, 2 * BATCH, shuffle=True):
+            optimizer.zero_grad()
+            loss(x, y).backward()  # type: ignore[no-untyped-call]
+            optimizer.step()
 
 
 def turned() -> torch.utils.data.TensorDataset:

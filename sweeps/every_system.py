@@ -21,7 +21,7 @@ import sys
 from argparse import Namespace
 from collections.abc import Sequence
 
-from clplat.errors import UserError
+from clplat.errors import UserError, unknown_name
 from sweeps.ledger import study
 from sweeps.ledger.page import ROOT, publish, write_page
 from sweeps.ledger.rows import entry_of
@@ -35,7 +35,7 @@ def chosen(names: str) -> list[System]:
     every = {name: system for system in systems() for name in (system.name, *system.same)}
     wanted = {name.strip() for name in names.split(",") if name.strip()}
     if unknown := wanted - every.keys():
-        raise UserError(f"no system of the ledger is called '{min(unknown)}' (allowed: {', '.join(every)})")
+        raise UserError(unknown_name("system of the ledger", min(unknown), every))
     needed = {name for one in wanted for name in (every[one].name, every[one].against)}
     return [one for one in systems() if not wanted or one.kind == "baseline" or one.name in needed]
 

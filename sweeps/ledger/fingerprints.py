@@ -1,4 +1,4 @@
-"""Whether a run would come out the same again: its configuration and the source of the parts it names."""
+"""Whether a run would come out the same again: its configuration, its parts' source and its local model."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from typing import Any
 from clplat import registry
 from clplat.config.resolved import Config
 from clplat.kinds import INSIDE, KINDS
+from clplat.models.known import folder_named
 
 __all__ = ["fingerprint", "sources", "statements"]
 
@@ -24,11 +25,20 @@ OWN = ("strategies/", "scenarios/", "clplat/parts/", "clplat/mechanisms/")
 
 
 def fingerprint(config: Config) -> str:
-    """sha256 of a resolved configuration and of the statements of its parts."""
+    """sha256 of a resolved configuration, of the statements of its parts and of the files of a local model."""
     digest = hashlib.sha256(json.dumps(config.as_dict(), sort_keys=True, default=str).encode())
+    if folder := folder_named(config.name("backbone")):
+        for path in sorted(path for path in folder.glob("*") if path.is_file()):
+            digest.update(f"{path.name}\0{_of_bytes(path, path.stat().st_mtime_ns)}\0".encode())
     for path in sorted(sources(config)):
         digest.update(f"{path.relative_to(ROOT).as_posix()}\0{statements(path)}\0".encode())
     return digest.hexdigest()
+
+
+@cache
+def _of_bytes(path: Path, changed: int) -> str:
+    """sha256 of a file's bytes, read again when it has ``changed``."""
+    return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
 @cache

@@ -20,11 +20,10 @@ KINDS: dict[Kind, str] = {
     "prompts": "prompts, on frozen towers",
     "layers": "composers, heads and readouts behind frozen towers",
 }
-#: Stream -> kind -> rate. Products need less than drawn pictures: their model has seen their like. Of low
-#: ranks one seed was measured there, of prompts nothing: half an order less, as whole towers.
+#: Stream -> kind -> rate. Products need less than drawn pictures: their model has seen their like.
 RATES: dict[str, dict[Kind, float]] = {
     "catalogue": {"towers": 1e-3, "low rank": 3e-3, "prompts": 3e-1, "layers": 1e-2},
-    "products": {"towers": 3e-4, "low rank": 1e-3, "prompts": 1e-1, "layers": 1e-3},
+    "products": {"towers": 3e-4, "low rank": 1e-3, "prompts": 3e-2, "layers": 3e-4},
 }
 
 

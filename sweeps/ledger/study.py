@@ -50,12 +50,13 @@ TRIED: dict[str, dict[Kind, tuple[float, ...]]] = {
     },
     "products": {
         "towers": (1e-4, 3e-4, 1e-3),
-        "low rank": (1e-3, 3e-3, 1e-2),
-        "layers": (3e-4, 1e-3, 3e-3, 1e-2),
+        "low rank": (3e-4, 1e-3, 3e-3, 1e-2),
+        "prompts": (1e-2, 3e-2, 1e-1, 3e-1),
+        "layers": (1e-4, 3e-4, 1e-3, 3e-3, 1e-2),
     },
 }
-#: Photographs cost three times as much: one part stands for a kind, and prompts have the catalogue's rate.
-STANDING = {"products": ("whole towers", "lora", "combiner")}
+#: Photographs cost three times as much: one part stands for a kind.
+STANDING = {"products": ("whole towers", "lora", "context", "combiner")}
 
 
 def tried(stream: str) -> list[System]:

@@ -32,7 +32,7 @@ TOWERS: tuple[TowersAre, ...] = ("frozen", "trained")
 HELD_OUT = 0.15
 #: Learning rate of composers by stream, from validation queries; of products from the ledger's study of a
 #: combiner (docs/decisions/2026-11-30-composers-in-a-stream.md).
-RATES = {"catalogue": 3e-3, "products": 1e-3}
+RATES = {"catalogue": 3e-3, "products": 3e-4}
 #: Weights of the shipped towers; a composer with more has the small sizes of its recipe.
 LARGEST = 3_300_000
 

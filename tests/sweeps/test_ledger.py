@@ -147,6 +147,15 @@ def test_a_fingerprint_is_that_of_the_configuration_and_of_the_parts() -> None:
     replay, ewc = (resolve({"strategy": name}) for name in ("replay", "ewc"))
     assert fingerprint(replay) == fingerprint(resolve({"strategy": "replay"})) != fingerprint(ewc)
     assert fingerprint(replay) != fingerprint(resolve({"strategy": "replay", "train.lr": 2e-3}))
+
+
+def test_a_fingerprint_is_that_of_the_weights_of_a_local_model(tmp_path: Path) -> None:
+    (tmp_path / "open_clip_model.safetensors").write_bytes(b"weights")
+    config = resolve({"backbone": f"local-dir:{tmp_path}"})
+    before = fingerprint(config)
+    assert fingerprint(config) == before
+    (tmp_path / "open_clip_model.safetensors").write_bytes(b"others")
+    assert fingerprint(config) != before, "a model that was made anew has other rows"
     both = sources(resolve({"strategy": "ewc,distill", "strategy.distill.teacher": "momentum"}))
     assert {"ewc.py", "distill.py", "momentum.py", "relation.py"} <= {path.name for path in both}
     assert not any("training" in path.parts for path in both)
@@ -292,10 +301,10 @@ def test_a_reason_stands_beside_its_row(monkeypatch: pytest.MonkeyPatch) -> None
 
 
 def test_a_wrong_name_is_told(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="no system of the ledger is called 'ervv'"):
+    with pytest.raises(UserError, match="unknown system of the ledger 'ervv'; did you mean 'er'"):
         every_system.chosen("ervv")
     assert every_system.main(["--systems", "ervv", "--out", str(tmp_path)]) == 2
-    assert "every_system: no system" in capsys.readouterr().err
+    assert "every_system: unknown system" in capsys.readouterr().err
     assert {system.name for system in every_system.chosen("c_clip")} == {
         *BASELINES,
         "c_clip",
