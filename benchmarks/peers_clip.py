@@ -45,7 +45,7 @@ PAIRS = (
         lambda rate: System(Naive(), rate, adapter=experts()),
         model("moe_adapters", experts_num=2, top_k=2),
         _RATES,
-        why="theirs reads tokens before the norm and adds a tenth, with noise: our rates are a tenth of theirs",
+        why="theirs reads tokens before the norm and adds a tenth, with noise: our rates are a tenth",
     ),
     Pair(
         "ZSCL",

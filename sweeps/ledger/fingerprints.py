@@ -25,7 +25,7 @@ OWN = ("strategies/", "scenarios/", "clplat/parts/", "clplat/mechanisms/")
 
 
 def fingerprint(config: Config) -> str:
-    """sha256 of a resolved configuration, of the statements of its parts and of the files of a local model."""
+    """sha256 of a resolved configuration, its parts' statements and the files of a local model."""
     digest = hashlib.sha256(json.dumps(config.as_dict(), sort_keys=True, default=str).encode())
     if folder := folder_named(config.name("backbone")):
         for path in sorted(path for path in folder.glob("*") if path.is_file()):
