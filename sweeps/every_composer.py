@@ -5,7 +5,7 @@ over photographs of products with naive, replay, distill and backward_compatible
 once with trained towers: which forget, which still compose on domains they were not trained on, which
 keep the old index usable? Attribute combinations that training never showed are reported apart.
 
-    clplat pretrain --preset small --source products --out models/products  # needs data/products
+    clplat pretrain --preset coarse --source products --out models/coarse  # needs data/products
     python sweeps/every_composer.py --out runs/every-composer --workers 2
     python sweeps/every_composer.py --out runs/every-composer --latency
     python sweeps/every_composer.py --out runs/every-composer --publish

@@ -4,7 +4,7 @@ Every recipe about a stream of domains, on the small catalogue and on photograph
 triplets, epochs and batches, three seeds and two stream orders, beside frozen, naive, replay and cumulative.
 Each is compared with its naive twin: the same parts, plainly trained, at the rate of what is trained.
 
-    clplat pretrain --preset small --source products --out models/products  # needs data/products
+    clplat pretrain --preset coarse --source products --out models/coarse  # needs data/products
     python sweeps/every_system.py --out runs/every-system --workers 2
     python sweeps/every_system.py --out runs/every-system --publish
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal, TypeAlias
 
 from .views import Views
@@ -23,6 +23,8 @@ SMALL: dict[str, Any] = {
     "vision_cfg": {"image_size": 64, "patch_size": 8, "width": 192, "layers": 6, "head_width": 64},
     "text_cfg": {"context_length": 32, "vocab_size": 49408, "width": 128, "heads": 4, "layers": 3},
 }
+#: The same with patches of 16 pixels: a step costs a quarter. For studies of hundreds of runs on photographs.
+COARSE: dict[str, Any] = {**SMALL, "vision_cfg": {**SMALL["vision_cfg"], "patch_size": 16}}
 
 
 @dataclass(frozen=True)
@@ -43,8 +45,10 @@ class Preset:
     precision: Precision = "float32"
 
 
-#: ``tiny`` made the shipped `clplat-tiny`; ``small`` is for real photographs.
+_SMALL = Preset(SMALL, epochs=24, batch_size=256, lr=1e-3, views="crop_flip", precision="bfloat16")
+#: ``tiny`` made the shipped `clplat-tiny`; ``small`` and ``coarse`` are for real photographs.
 PRESETS = {
     "tiny": Preset(TINY, epochs=16, batch_size=128, lr=2e-3),
-    "small": Preset(SMALL, epochs=24, batch_size=256, lr=1e-3, views="crop_flip", precision="bfloat16"),
+    "small": _SMALL,
+    "coarse": replace(_SMALL, model_cfg=COARSE),
 }
