@@ -32,8 +32,8 @@ STREAMS = (
     Stream(
         "products",
         "photographs of a shop, three domains with 192 training triplets each in one gallery of 300; a small "
-        "CLIP of 16 patches a picture that has seen the training products with their captions and no query; of "
-        "a tower that is trained as a whole its last two blocks",
+        "CLIP of 16 patches that has seen the training products with their captions and no query; of a tower "
+        "that is trained as a whole its last two blocks",
         {
             "backbone": "local-dir:models/coarse",
             "scenario": {
