@@ -216,7 +216,7 @@ def cache(options: Namespace) -> int:
 @command(
     option("--out", "folder, in open_clip's layout (default: in the cache, by what makes it)", type=Path),
     option("--source", "catalogue, a stream, a picture folder, a .jsonl/.csv/.tsv file", default="catalogue"),
-    option("--preset", "tiny; small or coarse for photographs: model, epochs, batch size, rate", default="tiny"),
+    option("--preset", "tiny; small, coarse for photographs: model, epochs, batch, rate", default="tiny"),
     option("--config FILE", "an open_clip model configuration (default: the preset's)", type=Path),
     option("--pairs N", type=at_least(1), default=20000),
     option("--epochs N", type=at_least(1)),
