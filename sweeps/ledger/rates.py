@@ -23,7 +23,7 @@ KINDS: dict[Kind, str] = {
 #: Stream -> kind -> rate. Products need less than drawn pictures: their model has seen their like.
 RATES: dict[str, dict[Kind, float]] = {
     "catalogue": {"towers": 1e-3, "low rank": 3e-3, "prompts": 3e-1, "layers": 1e-2},
-    "products": {"towers": 3e-4, "low rank": 1e-3, "prompts": 3e-2, "layers": 3e-4},
+    "products": {"towers": 3e-4, "low rank": 1e-3, "prompts": 3e-3, "layers": 3e-4},
 }
 
 

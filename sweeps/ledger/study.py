@@ -51,7 +51,7 @@ TRIED: dict[str, dict[Kind, tuple[float, ...]]] = {
     "products": {
         "towers": (1e-4, 3e-4, 1e-3),
         "low rank": (3e-4, 1e-3, 3e-3, 1e-2),
-        "prompts": (1e-2, 3e-2, 1e-1, 3e-1),
+        "prompts": (3e-4, 1e-3, 3e-3, 1e-2, 3e-2, 1e-1),
         "layers": (1e-4, 3e-4, 1e-3, 3e-3, 1e-2),
     },
 }
