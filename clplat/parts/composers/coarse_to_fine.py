@@ -30,9 +30,9 @@ class CoarseToFine(Composer):
     * ``z = V_0 + tanh(s_i) o``, s_i a number for each layer, zero at first;
     * ``h <- f((1 - g_i) z + g_i h, T)``, f one block for all layers, which attends to the words.
 
-    With ``reads="states"`` a layer has one row, what the tower pools from: o is V + T then. States of frozen
-    towers are kept, so that a step runs none; patches of all layers are not, and are computed without
-    gradients. W is zero at first: the sum.
+    With ``reads="states"`` a layer has one row, what the tower pools from: o is V + T then, and f attends to
+    the text's rows of all those layers. States of frozen towers are kept, so that a step runs none; patches
+    of all layers are not, and are computed without gradients. W is zero at first: the sum.
 
     Args:
         reads: what of a layer.
@@ -111,13 +111,17 @@ class CoarseToFine(Composer):
 
     def forward(self, image: ImageFeatures, text: TextFeatures) -> Tensor:
         """Return (B, D), not normalised."""
-        steps, words = [], []
-        for (shown, said), scale in zip(self.layers, self.scales, strict=True):
+        steps: list[Tensor] = []
+        said: list[Tensor] = []
+        absent = self._absent(text)
+        for (shown, told), scale in zip(self.layers, self.scales, strict=True):
             v = self.picture_map(self._rows(image, shown))
-            t = self.query_map(self._rows(text, said))
-            absent = self._absent(text, t)
+            t = self.query_map(self._rows(text, told))
             steps.append(v[:, :1] + torch.tanh(scale) * self.found(v, t, absent))
-            words.append((t, None, absent))
+            said.append(t)
+        if self.reads == "states":  # of one row alone, f would attend to it whatever h is
+            said = [torch.cat(said, dim=1)] * len(said)
+        words = [(t, None, absent) for t in said]
         read: Tensor = self.out(self.steps(steps, words)[:, 0])
         return normalize(image.pooled, dim=-1) + normalize(text.pooled, dim=-1) + read
 
@@ -138,8 +142,10 @@ class CoarseToFine(Composer):
         assert found.states is not None
         return found.states[:, layer : layer + 1].to(self.scales.dtype)
 
-    def _absent(self, text: TextFeatures, t: Tensor) -> Tensor | None:
+    def _absent(self, text: TextFeatures) -> Tensor | None:
+        """Which rows (B, N) of a text are padding."""
         if self.reads == "states":
             return None
         assert text.ends is not None
-        return torch.arange(t.shape[1], device=t.device) > text.ends[:, None]
+        places = torch.arange(text.hidden[0].shape[1], device=text.ends.device)
+        return places > text.ends[:, None]

@@ -21,6 +21,11 @@ class TestOfPatches(ComposerContract):
         return CoarseToFine("patches", width=8, heads=2, dropout=0.0)
 
 
+class TestOfStates(ComposerContract):
+    def make(self) -> CoarseToFine:
+        return CoarseToFine("states", width=8, heads=2, dropout=0.0)
+
+
 def drawn(reads: Any) -> Any:
     composer = CoarseToFine(reads, last=2, width=8, heads=2)
     with seeded(0, "coarse"):
@@ -57,6 +62,8 @@ def test_the_formula_by_hand(reads: str) -> None:
             if h is not None:
                 g = torch.sigmoid(composer.steps.weights[step - 1])
                 z = g * h + (1 - g) * z
+            if reads == "states":
+                t = composer.query_map(text.states[b, [1, 0]].double())
             h = composer.steps.blocks[0](z[None, None], t[None])[0, 0]
         assert h is not None
         own = normalize(image.pooled[b], dim=0) + normalize(text.pooled[b], dim=0)
