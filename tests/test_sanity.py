@@ -117,7 +117,8 @@ def test_sum_beats_picture_only_and_text_only(short: Run, strategy: str) -> None
         assert mean(result, "R@5") > sum(alone) / len(alone) + 10
 
 
-@pytest.mark.parametrize("strategy", ["ewc", pytest.param("replay", marks=pytest.mark.slow)])
+@pytest.mark.slow  # runs of their own
+@pytest.mark.parametrize("strategy", ["ewc", "replay"])
 def test_unseen_combinations_are_reported_and_learned_too(short: Run, strategy: str) -> None:
     rows = short(strategy)["tags"]["combination=unseen"]["R@5"]
     first, last = ([value for value in row if value is not None] for row in (rows[0], rows[-1]))

@@ -85,14 +85,15 @@ class Modulation(Rewrite):
 
 
 class Mask(Rewrite):
-    """``W * 1[s > threshold]``: weights are kept or left out, by scores that are trained straight through.
+    """``W * 1[start + s > threshold]``: weights are kept or left out; scores s are trained straight through.
 
-    Once it is closed there are no scores any more, and what it decided takes one bit for each weight.
+    Scores are zero at first, so that weight decay draws them to where all is kept. Once it is closed there
+    are none any more, and what it decided takes one bit for each weight.
 
     Args:
         layer: whose weight is masked; nothing of it is kept.
-        threshold: of the scores.
-        start: of all scores; above the threshold, so that nothing is left out at first.
+        threshold: of what is kept.
+        start: above the threshold, so that nothing is left out at first.
 
     Attributes:
         bits: what is kept, eight weights to a byte, once it is closed.
@@ -101,7 +102,7 @@ class Mask(Rewrite):
     Example:
         >>> layer = nn.Linear(3, 1)
         >>> mask = Mask(layer)
-        >>> mask.scores.data[0, 1] = 0.0
+        >>> mask.scores.data[0, 1] = -0.01
         >>> mask.close()
         >>> mask.kept().tolist(), mask.bits.shape, mask.scores
         ([[1.0, 0.0, 1.0]], torch.Size([1, 1]), None)
@@ -113,8 +114,8 @@ class Mask(Rewrite):
     def __init__(self, layer: nn.Linear, threshold: float = 5e-3, start: float = 1e-2) -> None:
         super().__init__()
         like = layer.weight.detach()
-        self.threshold, self.width = threshold, layer.in_features
-        self.scores: nn.Parameter | None = nn.Parameter(torch.full_like(like, start))
+        self.threshold, self.start, self.width = threshold, start, layer.in_features
+        self.scores: nn.Parameter | None = nn.Parameter(torch.zeros_like(like))
         every = pack(torch.ones_like(like, dtype=torch.bool))
         self.register_buffer("bits", every)
         self.register_buffer("chosen", every.clone())
@@ -129,7 +130,7 @@ class Mask(Rewrite):
         assert self.chosen is not None
         may = unpack(self.chosen, self.width)
         moving = (self.scores - self.scores.detach()) * may
-        return (self.scores.detach() > self.threshold).to(moving) + moving
+        return self._above(self.scores).to(moving) + moving
 
     def choose(self, which: Tensor) -> None:
         """Let the scores of these weights (out, in), bool, move, and no others."""
@@ -138,8 +139,11 @@ class Mask(Rewrite):
     def close(self) -> None:
         """Keep what was decided, and nothing else."""
         if self.scores is not None:
-            self.bits = pack(self.scores.detach() > self.threshold)
+            self.bits = pack(self._above(self.scores))
         self.scores, self.chosen = None, None
+
+    def _above(self, scores: Tensor) -> Tensor:
+        return self.start + scores.detach() > self.threshold
 
 
 class Shift(Change):

@@ -14,7 +14,6 @@ from torch import Tensor, nn
 from clplat.config.space import Float
 from clplat.mechanisms.example_gradients import spread
 from clplat.mechanisms.growth import GrowthState, grow_at, grown_layers
-from clplat.mechanisms.parameter_groups import Group
 from clplat.mechanisms.weight_changes import Mask, Rewritten
 from clplat.models.backbone import Backbone
 from clplat.models.frozen import weights_fixed
@@ -112,10 +111,6 @@ class MaskTuning(Strategy):
         self._open = True
         if self.share < 1:
             self._choose(learner, masks, experience.dataset)
-
-    def groups(self, names: Sequence[str]) -> Sequence[Group]:
-        # Decay would carry every score below the threshold in the end.
-        return [Group([name for name in names if name.endswith(".scores")], weight_decay=0.0)]
 
     def loss(self, learner: SupportsLearning, batch: Any, outputs: Any) -> dict[str, Tensor]:
         scores = [mask.scores for mask in _masks(learner.model).values() if mask.scores is not None]

@@ -94,7 +94,7 @@ class MetaLoRA(Strategy):
             for total, gradient in zip(sums, _gradients(loss, trained), strict=True):
                 total += gradient / len(batches)
         _put(learner.model, start)
-        for parameter, gradient in zip(trained, sums, strict=True):
+        for parameter, gradient in zip(trained, learner.averaged(sums), strict=True):
             if parameter.grad is not None:
                 parameter.grad.copy_(gradient)
 
@@ -117,15 +117,16 @@ class MetaLoRA(Strategy):
                 rows = torch.randperm(len(data), generator=draw)[: self.support].tolist()
                 batch = learner.collate([data[row] for row in rows])
                 loss = learner.task_loss(batch, learner.predict(batch))
-                before = float(loss.detach())
-                found = _gradients(loss, trained)
+                before = float(learner.averaged([loss.detach()])[0])
+                found = learner.averaged(_gradients(loss, trained))
                 with torch.no_grad():
                     for parameter, gradient in zip(trained, found, strict=True):
                         parameter.sub_(gradient, alpha=self.rate)
             if not measure:
                 return 0.0
             with torch.no_grad():
-                return before - float(learner.task_loss(batch, learner.predict(batch)))
+                after = learner.task_loss(batch, learner.predict(batch))
+                return before - float(learner.averaged([after])[0])
 
 
 def _trained(model: nn.Module) -> list[nn.Parameter]:

@@ -74,7 +74,12 @@ def test_what_a_strategy_brings_is_plainly_trained_in_its_twin() -> None:
         )
     }
     assert len(brought) >= 14
+    whole = {name for name, raw in brought.items() if not name_in(raw, "adapter")}
+    assert whole == {"r_amt"}, "masks of all weights: plain training of the towers is less than that"
+    assert every["r_amt"].against == "naive"
     for name, raw in brought.items():
+        if name in whole:
+            continue
         assert name_in(raw, "strategy") == "naive" and every[name].against != "naive", name
         assert name_in(raw, "adapter") not in ("none", "full") or name_in(raw, "prompt"), name
     assert brought["o_lora"]["adapter"]["lora_alpha"] == 32 and brought["o_lora"]["adapter"]["r"] == 8

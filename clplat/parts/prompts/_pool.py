@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -14,19 +14,20 @@ from clplat.models.prompt import TowerPrompt
 from clplat.parts.prompts._chosen_texts import nearest_centres, put_centres
 from clplat.parts.prompts._taken import Taken
 
-if TYPE_CHECKING:
-    from clplat.parts.prompts.pool import PoolPrompt
-
 __all__ = ["Pool", "position_code"]
 
 
 class Pool(TowerPrompt):
-    """All prompts, those of one growth together, and the general ones."""
+    """All prompts, those of one growth together, and the general ones.
+
+    Args:
+        options: a `PoolPrompt`, whose arguments these are.
+    """
 
     wants: ClassVar[frozenset[str]] = POOLED
     position: Tensor
 
-    def __init__(self, options: PoolPrompt, depth: int, width: int, joint: int) -> None:
+    def __init__(self, options: Any, depth: int, width: int, joint: int) -> None:
         super().__init__()
         self.top, self.tokens, self.first = options.top, options.form == "tokens", options.first
         self.pull, self.centred = options.pull, options.keys == "centroids"

@@ -13,7 +13,6 @@ from clplat.errors import UserError
 from clplat.mechanisms.prompt_sources import (
     ByOwn,
     ByReference,
-    Form,
     Free,
     Generated,
     Layered,
@@ -89,7 +88,7 @@ class DeepPrompt(Prompt):
         std: float = 0.02,
         towers: Literal["both", "image", "text"] = "both",
         first: int = 0,
-        form: Form = "tokens",
+        form: Literal["tokens", "prefix"] = "tokens",
         words: str = "",
         leads: Literal["text", "image", "shared"] = "text",
         maps: Literal["each", "one"] = "each",

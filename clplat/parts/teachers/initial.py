@@ -7,9 +7,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from clplat.errors import UserError
-from clplat.mechanisms.prompt_sources import Free, Sets, embedded
 from clplat.mechanisms.teacher import Teacher
-from clplat.models.prompt import TowerPrompt
 from clplat.parts.teachers._base import TeacherPart
 
 __all__ = ["Initial"]
@@ -58,10 +56,12 @@ class Initial(TeacherPart):
             finally:
                 backbone.text_prompt, backbone.image_prompt = prompts
 
-    def _words(self, backbone: Any) -> TowerPrompt | None:
+    def _words(self, backbone: Any) -> Any:
         """Hand-made words as a prompt."""
+        from clplat.mechanisms.prompt_sources import Free, Sets, embedded  # which loads open_clip
+
         made = [Free(embedded(backbone, words)) for words in self.contexts]
         if not made:
             return None
-        prompt: TowerPrompt = made[0] if len(made) == 1 else Sets(made)
+        prompt: Any = made[0] if len(made) == 1 else Sets(made)
         return prompt.to(backbone.logit_scale).requires_grad_(False).eval()

@@ -24,7 +24,7 @@ def test_the_gradient_goes_straight_to_the_scores_that_may_move() -> None:
     layer = nn.Linear(4, 3)
     mask = Mask(layer)
     assert mask.scores is not None
-    mask.scores.data[1, 2] = 0.0
+    mask.scores.data[1, 2] = -0.01
     may = torch.ones(3, 4, dtype=torch.bool)
     may[0] = False
     mask.choose(may)
@@ -82,9 +82,17 @@ def test_weights_stay_masks_of_domains_are_intersected_and_only_the_chosen_move(
     )
 
 
-def test_decay_moves_no_score_and_others_adapters_are_refused() -> None:
-    (group,) = MaskTuning().groups(["backbone.a.scores", "composer.gate"])
-    assert group.names == ["backbone.a.scores"] and group.weight_decay == 0.0
+def test_decay_leaves_nothing_out() -> None:
+    mask = Mask(nn.Linear(4, 3))
+    assert mask.scores is not None
+    optimizer = torch.optim.AdamW([mask.scores], lr=0.1, weight_decay=1.0)
+    for _ in range(50):
+        mask.scores.grad = torch.zeros(3, 4)
+        optimizer.step()
+    assert mask.kept().all()
+
+
+def test_adapters_of_others_and_wrong_options_are_refused() -> None:
     for wrong in ({"share": 0.0}, {"dropout": 2.0}, {"start": 0.001}, {"examples": 0}):
         with pytest.raises(ValueError):
             MaskTuning(**wrong)  # type: ignore[arg-type]
