@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import datetime
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from clplat.files import read_json, write_json, write_text
-from clplat.provenance import library_versions
+from clplat.files import write_text
 from clplat.tables.text import markdown, mean_text
 from sweeps.by_budget.answers import answers
 from sweeps.by_budget.cells import FROZEN, REFERENCE
@@ -16,11 +14,11 @@ from sweeps.by_budget.figure import MEASURES, draw
 from sweeps.by_budget.reading import Line, Row, final, flops, kept, lines_of, measured
 from sweeps.by_budget.sizes import BUDGETS
 from sweeps.ledger.page import ROOT
+from sweeps.ledger.published import Published
 
-__all__ = ["FOLDER", "page", "publish", "publish_latency", "read_entries", "read_latency", "write_page"]
+__all__ = ["page", "publish", "publish_latency", "read_entries", "read_latency", "write_page"]
 
-FOLDER = Path("results") / "adapters_by_budget"
-_LATENCY = "latency"
+RESULTS = Published(Path("results") / "adapters_by_budget")
 _HEAD = (
     "adapter or prompt", "size", *(f"{100 * budget:g} %" for budget in BUDGETS), "one size", "equal FLOPs",
     "FLOPs", "ms", "merges", "n",
@@ -56,15 +54,14 @@ the page tells what a budget buys at this size, and no rank at the size of a pap
 def publish(entries: Sequence[dict[str, Any]], root: Path = ROOT) -> None:
     """Write the entries, and the figures and the page of all that there is."""
     for entry in entries:
-        write_json(root / FOLDER / f"{entry['stream']}.json", {**entry, "date": _today()})
+        RESULTS.write(entry, root)
     _draw(root)
     write_page(root)
 
 
 def publish_latency(found: Mapping[str, Any], root: Path = ROOT) -> None:
     """Write what queries take, and the figures and the page anew."""
-    content = {"date": _today(), "versions": library_versions(), "sources": found}
-    write_json(root / FOLDER / f"{_LATENCY}.json", content)
+    RESULTS.write_latency({"sources": found}, root)
     _draw(root)
     write_page(root)
 
@@ -83,15 +80,12 @@ def write_page(root: Path = ROOT) -> None:
 
 def read_entries(root: Path = ROOT) -> list[dict[str, Any]]:
     """All entries, by name of the stream."""
-    paths = sorted((root / FOLDER).glob("*.json"))
-    return [read_json(path) for path in paths if path.stem != _LATENCY]
+    return RESULTS.entries(root)
 
 
 def read_latency(root: Path = ROOT) -> dict[str, Any]:
     """What was timed; nothing where nothing was."""
-    path = root / FOLDER / f"{_LATENCY}.json"
-    found: dict[str, Any] = read_json(path) if path.exists() else {}
-    return found
+    return RESULTS.latency(root)
 
 
 def page(entries: Sequence[Mapping[str, Any]], latency: Mapping[str, Any]) -> str:
@@ -180,7 +174,3 @@ def _failures(rows: Sequence[Mapping[str, Any]]) -> list[str]:
 
 def _figure(entry: Mapping[str, Any], measure: str) -> str:
     return f"adapters-{entry['stream']}-{measure}.png"
-
-
-def _today() -> str:
-    return datetime.datetime.now(datetime.timezone.utc).date().isoformat()

@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
-import datetime
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from clplat.files import read_json, write_json, write_text
+from clplat.files import write_text
 from clplat.tables.text import markdown, mean_text
 from sweeps.ledger.figure import draw
+from sweeps.ledger.published import Published
 from sweeps.ledger.reasons import read_reasons
 from sweeps.ledger.study import read_studies, section
 
 __all__ = ["ROOT", "page", "publish", "read_entries", "table", "write_page"]
 
 ROOT = Path(__file__).resolve().parents[2]
+RESULTS = Published(Path("results") / "ledger")
 HEAD = (
     "system", "family", "final", "95 %", "forgets", "learns", "against", "difference", "trained", "kept",
     "rate", "passes", "between", "CPU s", "n",
@@ -53,9 +54,8 @@ in `sweeps/ledger/systems.py`, `twins.py` and `rates.py`.
 
 def publish(entries: Sequence[dict[str, Any]], root: Path = ROOT) -> None:
     """Write the entries, their figures, and the page of all entries that there are."""
-    today = datetime.datetime.now(datetime.timezone.utc).date().isoformat()
     for entry in entries:
-        write_json(root / "results" / "ledger" / f"{entry['stream']}.json", {**entry, "date": today})
+        RESULTS.write(entry, root)
         if any("score" in row for row in entry["rows"]):
             draw(entry, root / "docs" / "images" / f"ledger-{entry['stream']}.png")
     write_page(root)
@@ -68,7 +68,7 @@ def write_page(root: Path = ROOT) -> None:
 
 def read_entries(root: Path = ROOT) -> list[dict[str, Any]]:
     """All entries, by name of the stream."""
-    return [read_json(path) for path in sorted((root / "results" / "ledger").glob("*.json"))]
+    return RESULTS.entries(root)
 
 
 def page(entries: Sequence[Mapping[str, Any]]) -> str:

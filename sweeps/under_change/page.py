@@ -2,24 +2,22 @@
 
 from __future__ import annotations
 
-import datetime
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from clplat.files import read_json, write_json, write_text
-from clplat.provenance import library_versions
+from clplat.files import write_text
 from sweeps.ledger.page import ROOT
+from sweeps.ledger.published import Published
 from sweeps.under_change.answers import answers
 from sweeps.under_change.cells import TOWERS
 from sweeps.under_change.figure import draw
 from sweeps.under_change.reading import lines_of
 from sweeps.under_change.tables import failures, latency_table, table
 
-__all__ = ["FOLDER", "page", "publish", "publish_latency", "read_entries", "read_latency", "write_page"]
+__all__ = ["page", "publish", "publish_latency", "read_entries", "read_latency", "write_page"]
 
-FOLDER = Path("results") / "composers"
-_LATENCY = "latency"
+RESULTS = Published(Path("results") / "composers")
 TEXT = """# Composers under continual learning
 
 <!-- Written by `python sweeps/every_composer.py --publish` from results/composers/ and, without runs, anew by
@@ -60,7 +58,7 @@ small sizes of its recipe.
 def publish(entries: Sequence[dict[str, Any]], root: Path = ROOT) -> None:
     """Write the entries, their figures, and the page of all entries that there are."""
     for entry in entries:
-        write_json(root / FOLDER / f"{entry['stream']}.json", {**entry, "date": _today()})
+        RESULTS.write(entry, root)
         for towers in TOWERS:
             if lines_of(entry, towers):
                 draw(entry, towers, root / "docs" / "images" / _figure(entry, towers))
@@ -69,8 +67,7 @@ def publish(entries: Sequence[dict[str, Any]], root: Path = ROOT) -> None:
 
 def publish_latency(found: Mapping[str, Any], root: Path = ROOT) -> None:
     """Write what queries take, and the page anew."""
-    content = {"date": _today(), "versions": library_versions(), "composers": found}
-    write_json(root / FOLDER / f"{_LATENCY}.json", content)
+    RESULTS.write_latency({"composers": found}, root)
     write_page(root)
 
 
@@ -81,15 +78,12 @@ def write_page(root: Path = ROOT) -> None:
 
 def read_entries(root: Path = ROOT) -> list[dict[str, Any]]:
     """All entries, by name of the stream."""
-    paths = sorted((root / FOLDER).glob("*.json"))
-    return [read_json(path) for path in paths if path.stem != _LATENCY]
+    return RESULTS.entries(root)
 
 
 def read_latency(root: Path = ROOT) -> dict[str, Any]:
     """What was timed; nothing where nothing was."""
-    path = root / FOLDER / f"{_LATENCY}.json"
-    found: dict[str, Any] = read_json(path) if path.exists() else {}
-    return found
+    return RESULTS.latency(root)
 
 
 def page(entries: Sequence[Mapping[str, Any]], latency: Mapping[str, Any]) -> str:
@@ -148,7 +142,3 @@ def _latency(latency: Mapping[str, Any]) -> list[str]:
 
 def _figure(entry: Mapping[str, Any], towers: str) -> str:
     return f"composers-{entry['stream']}-{towers}.png"
-
-
-def _today() -> str:
-    return datetime.datetime.now(datetime.timezone.utc).date().isoformat()

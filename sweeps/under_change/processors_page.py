@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-import datetime
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from clplat.files import read_json, write_json, write_text
+from clplat.files import write_text
 from clplat.tables.text import markdown, mean_text
 from sweeps.ledger.page import ROOT
+from sweeps.ledger.published import Published
 from sweeps.under_change.processors import MODELS
 
 __all__ = ["page", "publish", "read_entries", "write_page"]
 
-FOLDER = Path("results") / "post_processing"
+RESULTS = Published(Path("results") / "post_processing")
 _HEAD = (
     "system", "family", "untrained", "gain", "trained", "gain after", "gain in old indexes", "hubness",
     "hubness after", "ceiling", "calls", "ms", "n",
@@ -43,9 +43,8 @@ learn are fitted anew after every domain, on what was seen until then.
 
 def publish(entries: Sequence[dict[str, Any]], root: Path = ROOT) -> None:
     """Write the entries, and the page of all entries that there are."""
-    today = datetime.datetime.now(datetime.timezone.utc).date().isoformat()
     for entry in entries:
-        write_json(root / FOLDER / f"{entry['stream']}.json", {**entry, "date": today})
+        RESULTS.write(entry, root)
     write_page(root)
 
 
@@ -56,7 +55,7 @@ def write_page(root: Path = ROOT) -> None:
 
 def read_entries(root: Path = ROOT) -> list[dict[str, Any]]:
     """All entries, by name of the stream."""
-    return [read_json(path) for path in sorted((root / FOLDER).glob("*.json"))]
+    return RESULTS.entries(root)
 
 
 def page(entries: Sequence[Mapping[str, Any]]) -> str:
