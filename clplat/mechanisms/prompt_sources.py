@@ -1,41 +1,24 @@
 """Where the vectors of a prompt come from, and at which layers of a tower they enter.
 
 Sources are tower prompts themselves: `Free` vectors that are trained, vectors that a network `Generated`,
-those of another tower `Mapped` to this one's width, or moved for each input (`ByReference`, `ByOwn`). `Sets`
-are several of them.
+those of another tower `Mapped` to this one's width. What depends on the input, and several sets, are in
+`clplat.mechanisms.prompt_inputs`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, ClassVar, Literal, TypeAlias
+from typing import Literal, TypeAlias
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import normalize
 
 from clplat.errors import UserError
 from clplat.models.backbone import Backbone
-from clplat.models.features import POOLED, ImageFeatures, TextFeatures
 from clplat.models.prompt import Prefix, TowerPrompt
 from clplat.models.stages import Tower
 
-__all__ = [
-    "ByOwn",
-    "ByReference",
-    "Form",
-    "Free",
-    "Generated",
-    "Layered",
-    "Mapped",
-    "Recurrent",
-    "Sets",
-    "check_room",
-    "check_tower",
-    "embedded",
-    "pairwise_cosine",
-    "words_of",
-]
+__all__ = ["Form", "Free", "Generated", "Layered", "Mapped", "Recurrent", "check_room", "check_tower"]
 
 #: Vectors go through a tower beside its own, or into attention alone as keys and values.
 Form: TypeAlias = Literal["tokens", "prefix"]
@@ -159,141 +142,6 @@ class Mapped(Layered):
     def at(self, number: int) -> Tensor:
         mapped: Tensor = self.maps[number % len(self.maps)](self.source[0].at(number))
         return mapped
-
-
-class _Moved(Layered):
-    """Vectors that a network of a feature moves, all by as much: ``v_m(x) = v_m + net(f(x) / |f(x)|)``.
-
-    Args:
-        source: the vectors.
-        joint: width of the feature.
-        width: of the vectors.
-        narrow: the network has so many times fewer hidden units than the feature has numbers.
-    """
-
-    def __init__(self, source: Layered, joint: int, width: int, narrow: int = 16) -> None:
-        super().__init__(source.depth, source.count, first=source.lowest, form=source.form)
-        self.source, hidden = source, max(1, joint // narrow)
-        self.net = nn.Sequential(nn.Linear(joint, hidden), nn.ReLU(), nn.Linear(hidden, width))
-
-    def at(self, number: int) -> Tensor:
-        return self.source.at(number)
-
-    def begin(
-        self,
-        own: ImageFeatures | TextFeatures | None,
-        other: ImageFeatures | TextFeatures | None = None,
-    ) -> TowerPrompt:
-        seen = self._of(own, other)
-        if seen is None:
-            return self
-        feature = normalize(seen.pooled.detach().to(next(self.net.parameters()).dtype), dim=-1)
-        return _Shifted(self.source, self.net(feature))
-
-    def _of(
-        self, own: ImageFeatures | TextFeatures | None, other: ImageFeatures | TextFeatures | None
-    ) -> ImageFeatures | TextFeatures | None:
-        raise NotImplementedError
-
-
-class ByReference(_Moved):
-    """Moved by the picture that a text modifies; a text alone gets the vectors as they are."""
-
-    reads_other: ClassVar[bool] = True
-
-    def _of(
-        self, own: ImageFeatures | TextFeatures | None, other: ImageFeatures | TextFeatures | None
-    ) -> ImageFeatures | TextFeatures | None:
-        return other
-
-
-class ByOwn(_Moved):
-    """Moved by the input's own feature, of the tower without a prompt."""
-
-    wants: ClassVar[frozenset[str]] = POOLED
-
-    def _of(
-        self, own: ImageFeatures | TextFeatures | None, other: ImageFeatures | TextFeatures | None
-    ) -> ImageFeatures | TextFeatures | None:
-        return own
-
-
-class _Shifted(Layered):
-    """The vectors of one pass over B inputs, each moved by (B, W)."""
-
-    def __init__(self, source: Layered, shift: Tensor) -> None:
-        super().__init__(source.depth, source.count, first=source.lowest, form=source.form)
-        self.source, self.shift = (source,), shift
-
-    def at(self, number: int) -> Tensor:
-        vectors: Tensor = self.source[0].at(number)
-        return vectors + self.shift[:, None]
-
-
-class Sets(TowerPrompt):
-    """Several sets of vectors of one tower, a pass for each: the mean of their unit features is one vector.
-
-    ``f = mean_k |f_k| * mean_k f_k / |f_k|``: the direction is that of the mean, the norm stays usual.
-
-    Args:
-        parts: the sets, which may differ in length, from the same layer on.
-    """
-
-    def __init__(self, parts: Sequence[TowerPrompt]) -> None:
-        super().__init__()
-        self.parts = nn.ModuleList(parts)
-        self.length = max(part.length for part in parts)
-        self.lowest = parts[0].lowest
-        for part in parts:
-            part.reserved = self.length
-
-    @property
-    def passes(self) -> Sequence[TowerPrompt]:
-        parts: list[Any] = list(self.parts)
-        return parts
-
-    def joined(self, rows: Tensor) -> Tensor:
-        mean: Tensor = rows.norm(dim=-1).mean(1, keepdim=True) * normalize(rows, dim=-1).mean(1)
-        return mean
-
-    def forward(self, layer: int) -> Tensor | None:
-        longest: Any = max(self.passes, key=lambda one: one.length)
-        vectors: Tensor | None = longest(layer)
-        return vectors
-
-
-def pairwise_cosine(rows: Tensor) -> Tensor:
-    """The mean cosine (B,) between any two of the K features (B, K, D) of one input: how alike sets are.
-
-    Example:
-        >>> pairwise_cosine(torch.tensor([[[1.0, 0.0], [2.0, 0.0]], [[1.0, 0.0], [0.0, 1.0]]]))
-        tensor([1., 0.])
-    """
-    unit, count = normalize(rows, dim=-1), rows.shape[1]
-    sums = (unit @ unit.mT).sum((1, 2)) - count
-    return sums / max(1, count * (count - 1))
-
-
-def words_of(backbone: Backbone, words: str, length: int, std: float) -> Tensor:
-    """Vectors (length, W) that start from the embeddings of words, and where these end from noise.
-
-    Raises:
-        UserError: more words than vectors.
-    """
-    vectors = torch.empty(length, backbone.text_width).normal_(std=std)
-    if words:
-        found = embedded(backbone, words)
-        if len(found) > length:
-            raise UserError(f"'{words}' is {len(found)} tokens, but length is {length}")
-        vectors[: len(found)] = found
-    return vectors
-
-
-def embedded(backbone: Backbone, words: str) -> Tensor:
-    """The embeddings (P, W) of words as the model has them, on the CPU."""
-    ids = backbone.tokenize([words])
-    inner = ids[0, 1 : int(backbone.text_ends(ids)[0])]  # between SOS and EOT
-    return backbone.embed_text(inner.to(backbone.logit_scale.device), bare=True).detach().cpu()
 
 
 def check_room(backbone: Backbone, length: int) -> None:

@@ -12,7 +12,8 @@ from clplat.cache.engine import FeatureCache
 from clplat.cache.store import Store
 from clplat.data.inputs import Images, Texts
 from clplat.errors import UserError
-from clplat.mechanisms.prompt_sources import ByReference, Free, Mapped, Sets, pairwise_cosine
+from clplat.mechanisms.prompt_inputs import ByReference, Sets, pairwise_cosine
+from clplat.mechanisms.prompt_sources import Free, Mapped
 from clplat.models.backbone import Backbone
 from clplat.models.features import POOLED, ImageFeatures, TextFeatures
 from clplat.parts.prompts.context import ContextPrompt

@@ -6,8 +6,8 @@ from collections.abc import Callable, Mapping
 from typing import Annotated, Any
 
 from clplat.config.space import Int
+from clplat.mechanisms.hashed_factors import Hashed, hashed
 from clplat.mechanisms.low_rank import LowRankSum
-from clplat.mechanisms.weight_changes import Hashed, hashed
 from clplat.models.backbone import Backbone
 from clplat.parts.adapters._changes import Changes, Targets, Where, check_where, linear_layers
 

@@ -6,7 +6,7 @@ from itertools import islice
 
 import torch
 
-from clplat.mechanisms.prompt_sources import pairwise_cosine
+from clplat.mechanisms.prompt_inputs import pairwise_cosine
 from clplat.models.backbone import Backbone
 from clplat.parts.probes._base import Group, ModelView, Probe
 

@@ -8,7 +8,8 @@ import torch
 from torch import Tensor, nn
 
 from clplat.config.space import Float, Int
-from clplat.mechanisms.prompt_sources import check_tower, pairwise_cosine
+from clplat.mechanisms.prompt_inputs import pairwise_cosine
+from clplat.mechanisms.prompt_sources import check_tower
 from clplat.models.backbone import Backbone
 from clplat.models.prompt import TowerPrompt
 from clplat.parts.prompts._base import Prompt

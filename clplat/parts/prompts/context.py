@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import Annotated
 
 from clplat.config.space import Int
-from clplat.mechanisms.prompt_sources import Free, check_room, words_of
+from clplat.mechanisms.prompt_sources import Free, check_room
+from clplat.mechanisms.prompt_words import words_of
 from clplat.models.backbone import Backbone
 from clplat.parts.prompts._base import Prompt
 

@@ -10,19 +10,17 @@ from torch import nn
 
 from clplat.config.space import Choice, Int
 from clplat.errors import UserError
+from clplat.mechanisms.prompt_inputs import ByOwn, ByReference, Sets
 from clplat.mechanisms.prompt_sources import (
-    ByOwn,
-    ByReference,
     Free,
     Generated,
     Layered,
     Mapped,
     Recurrent,
-    Sets,
     check_room,
     check_tower,
-    words_of,
 )
+from clplat.mechanisms.prompt_words import words_of
 from clplat.models.backbone import Backbone
 from clplat.models.prompt import TowerPrompt
 from clplat.models.stages import Tower

@@ -58,7 +58,10 @@ class Initial(TeacherPart):
 
     def _words(self, backbone: Any) -> Any:
         """Hand-made words as a prompt."""
-        from clplat.mechanisms.prompt_sources import Free, Sets, embedded  # which loads open_clip
+        # Here, since they load open_clip, which a loop of one's own can do without.
+        from clplat.mechanisms.prompt_inputs import Sets
+        from clplat.mechanisms.prompt_sources import Free
+        from clplat.mechanisms.prompt_words import embedded
 
         made = [Free(embedded(backbone, words)) for words in self.contexts]
         if not made:

@@ -8,8 +8,8 @@ import pytest
 import torch
 from torch import nn
 
+from clplat.mechanisms.hashed_factors import hashed
 from clplat.mechanisms.low_rank import LowRank, LowRankSum, low_rank_layers
-from clplat.mechanisms.weight_changes import hashed
 from clplat.parts.adapters.hashed_lora import HashedLoRA
 from clplat.randomness import generator
 from clplat.testing import tiny_backbone
