@@ -9,8 +9,8 @@ Each is compared with its naive twin: the same parts, plainly trained, at the ra
     python sweeps/every_system.py --out runs/every-system --publish
 
 Run the same command again after a stop, or when systems have landed: what is complete, and of the same
-configuration and parts, is not run again. A system that fails is a line that says so. An hour and a half on
-two idle cores for both streams. `--publish` writes results/ledger/, figures and docs/ledger.md from it;
+configuration and parts, is not run again. A system that fails is a line that says so. Two hours on two idle
+cores for both streams. `--publish` writes results/ledger/, figures and docs/ledger.md from it;
 `--page` writes docs/ledger.md alone, from results/ledger/ and sweeps/ledger/reasons.yaml. `--rates` measures
 which learning rates suit what is trained on a stream (`sweeps/ledger/study.py`, ten minutes of a core each).
 """
