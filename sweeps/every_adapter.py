@@ -4,7 +4,7 @@ Every adapter and prompt, and every recipe of one, is trained plainly on the led
 that train 1, 3 and 10 % of the model's weights, and once more with as many passes as cost what LoRA's do:
 recall, zero-shot retention, operations, milliseconds per query.
 
-    clplat pretrain --preset small --source products --out models/products  # needs data/products
+    clplat pretrain --preset coarse --source products --out models/coarse  # needs data/products
     python sweeps/every_adapter.py --out runs/every-adapter --workers 2
     python sweeps/every_adapter.py --out runs/every-adapter --latency
     python sweeps/every_adapter.py --out runs/every-adapter --publish
