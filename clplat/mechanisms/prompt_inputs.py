@@ -120,6 +120,7 @@ def pairwise_cosine(rows: Tensor) -> Tensor:
     """The mean cosine (B,) between any two of the K features (B, K, D) of one input: how alike sets are.
 
     Example:
+        >>> import torch
         >>> pairwise_cosine(torch.tensor([[[1.0, 0.0], [2.0, 0.0]], [[1.0, 0.0], [0.0, 1.0]]]))
         tensor([1., 0.])
     """
