@@ -18,6 +18,7 @@ from clplat.models.features import ImageFeatures, TextFeatures
 from clplat.models.items import embed_items, in_order, tokens_of, triplets_of, wanted_of
 from clplat.models.outputs import Outputs, Rows, dot
 from clplat.models.readout import readout_of
+from clplat.models.stages import Tower
 from clplat.parts.composers._base import Composer
 from clplat.parts.heads._base import Head, Side, View
 from clplat.parts.projections._base import Projection
@@ -219,16 +220,12 @@ class ComposedRetriever(RoutedTowers):
     ) -> Tensor:
         """Query embeddings (N, B, D) of several composers from one pass of the towers.
 
-        The blind baselines (picture only, text only) stand beside every result this way. Where the scorer
-        reads the text by itself, the picture only is a query without one.
+        The blind baselines (picture only, text only) stand beside every result this way.
         """
-        reads = bool(self.scorer.wants["text"])
-        alone = [reads and one.blind and one is not self.composer for one in composers]
-        # Likewise the words only, where the scorer reads the picture by itself.
-        sees = bool(self.scorer.wants["image"])
-        spoken = [sees and not one.wants.get("image") and one is not self.composer for one in composers]
+        halves = [self._half(composer) for composer in composers]
+        alone = {"image": self.alone_wants, "text": self.said_wants}
         read = [self.scorer.wants, *(composer.wants for composer in composers)]
-        read += [{"image": self.alone_wants}] * any(alone) + [{"text": self.said_wants}] * any(spoken)
+        read += [{half: alone[half]} for half in halves if half]
         shown, said = (
             frozenset[str]().union(*(wants.get(side, ()) for wants in read)) for side in ("image", "text")
         )
@@ -238,13 +235,10 @@ class ComposedRetriever(RoutedTowers):
         def encode(rows: Sequence[int], part: Images) -> Tensor:
             picture = self.image_features(part, shown)
             text = self.text_features(texts.part(rows), said, other=self._given(part, picture, len(part)))
+            half_of = {"image": lambda: self._alone(picture), "text": lambda: self.scorer.text(text)}
             made = [
-                self._alone(picture)
-                if blind
-                else self.scorer.text(text)
-                if words
-                else self.scorer.query(picture, text, composer)
-                for composer, blind, words in zip(composers, alone, spoken, strict=True)
+                half_of[half]() if half else self.scorer.query(picture, text, composer)
+                for composer, half in zip(composers, halves, strict=True)
             ]
             return torch.stack(made, dim=1)
 
@@ -252,6 +246,14 @@ class ComposedRetriever(RoutedTowers):
             return torch.stack([self._finish(rows.contiguous(), "query") for rows in made.unbind(1)])
 
         return self._routed(images, encode, finish, texts)
+
+    def _half(self, composer: Composer) -> Tower | None:
+        """The half of a query that a blind baseline sees, where the scorer would read the other by itself."""
+        if composer is self.composer:
+            return None
+        if composer.blind and self.scorer.wants["text"]:
+            return "image"
+        return "text" if self.scorer.wants["image"] and not composer.wants.get("image") else None
 
     def _finish(self, embedding: Tensor, side: Side) -> Tensor:
         if self.head is not None and not self._left_out:

@@ -124,10 +124,10 @@ class FeatureCache:
         kept = self._kept("image", images, needed, bare)
         pixels = images.pixels.to(self._rows.device) if "input" in needed else None
         if self._runs_live("image", len(images), needed, kept, bare):
-            own = self._seen(images, bare)
+            own = self._for_prompt("image", images, bare)
             found = backbone.image(images.pixels.to(self._rows.device), wants, own=own, bare=bare)
         elif kept and not kept[0].whole:
-            own, rows = self._seen(images, bare), self._found(kept[0], images, bare)
+            own, rows = self._for_prompt("image", images, bare), self._found(kept[0], images, bare)
             found = backbone.image(rows, wants, own=own, done=kept[0].blocks, bare=bare)
         else:
             kept_rows: dict[str, Any] = {str(cut): self._found(cut, images, bare) for cut in kept}
@@ -157,14 +157,12 @@ class FeatureCache:
         found.input_ids, found.texts = ids, texts.said
         return found
 
-    def _seen(self, images: Images, bare: bool) -> ImageFeatures | None:
-        """What the prompt wants of the bare tower."""
-        prompt = None if bare else self.backbone.image_prompt
-        return self.image(images, prompt.wants, bare=True) if prompt is not None and prompt.wants else None
-
-    def _read(self, texts: Texts, bare: bool) -> TextFeatures | None:
-        prompt = None if bare else self.backbone.text_prompt
-        return self.text(texts, prompt.wants, bare=True) if prompt is not None and prompt.wants else None
+    def _for_prompt(self, tower: Tower, items: Any, bare: bool) -> Any:
+        """What the prompt of a tower wants of it without a prompt; None where it wants nothing."""
+        prompt = None if bare else getattr(self.backbone, f"{tower}_prompt")
+        if prompt is None or not prompt.wants:
+            return None
+        return (self.image if tower == "image" else self.text)(items, prompt.wants, bare=True)
 
     def report(self) -> dict[str, Any]:
         """What was reused so far, as plain data."""
@@ -214,7 +212,7 @@ class FeatureCache:
         self, cut: Cut, texts: Texts, ids: Tensor, wants: Wants, other: ImageFeatures | None, bare: bool
     ) -> TextFeatures:
         """Go on from the blocks below a cut."""
-        own = self._read(texts, bare)
+        own = self._for_prompt("text", texts, bare)
         self._prefetch("text", cut, texts.names, bare)
         tables, backbone = self._rows.fill("text", cut, texts, bare), self.backbone
         length = max(table.key["shape"][0] for _, table in tables)
@@ -249,7 +247,7 @@ class FeatureCache:
         if not alone or backbone.text_layers is None or self._cuts["text", bare].is_stochastic_now():
             counts.live += len(texts)
             known = None if "tokens" in wants or backbone.text_layers is None else max(texts.lengths)
-            own = self._read(texts, bare)
+            own = self._for_prompt("text", texts, bare)
             return backbone.text(ids, wants, own=own, other=other, bare=bare, length=known)
         first, back = distinct(texts.names)
         counts.live += len(first)

@@ -52,8 +52,7 @@ def example_gradients(
     weights = [*trained(learner.model).values()]
     for batch, outputs in learner.passes(data, batch_size, grad=True) if weights else ():
         for scalar in values(batch, outputs):
-            found = torch.autograd.grad(scalar, weights, retain_graph=True, allow_unused=True)
-            yield [torch.zeros_like(p) if g is None else g for p, g in zip(weights, found, strict=True)]
+            yield [*torch.autograd.grad(scalar, weights, retain_graph=True, materialize_grads=True)]
 
 
 def logits_of(batch: Any, outputs: Any) -> Tensor:

@@ -45,11 +45,8 @@ class Learns(Protocol):
 def task_gradient(learner: Learns, batches: Sequence[Any], weights: Sequence[nn.Parameter]) -> list[Tensor]:
     """The gradient of the mean task loss of some batches; what the weights hold as theirs stays."""
     loss = torch.stack([learner.task_loss(batch, learner.predict(batch)) for batch in batches]).mean()
-    found = torch.autograd.grad(loss, [*weights], allow_unused=True)
     # Each process has drawn from a memory of its own.
-    return learner.averaged(
-        [torch.zeros_like(p) if g is None else g for p, g in zip(weights, found, strict=True)]
-    )
+    return learner.averaged(torch.autograd.grad(loss, [*weights], materialize_grads=True))
 
 
 @torch.no_grad()

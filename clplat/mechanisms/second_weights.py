@@ -73,13 +73,10 @@ class SecondWeights:
                 places[name].data = self.tensors[name]
             with torch.enable_grad():
                 loss = learner.task_loss(batch, learner.predict(batch))
-                found = torch.autograd.grad(loss, [*weights.values()], allow_unused=True)
+                slopes = torch.autograd.grad(loss, [*weights.values()], materialize_grads=True)
         finally:
             for name, data in own.items():
                 places[name].data = data
-        slopes = [
-            torch.zeros_like(p) if g is None else g for p, g in zip(weights.values(), found, strict=True)
-        ]
         gradients = dict(zip(weights, learner.averaged(slopes), strict=True))
         self._move(learner.optimizer, weights, gradients)
         return gradients

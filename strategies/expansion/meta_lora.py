@@ -91,7 +91,8 @@ class MetaLoRA(Strategy):
         sums = [torch.zeros_like(parameter) for parameter in trained]
         for batch in batches:
             loss = learner.task_loss(batch, learner.predict(batch))
-            for total, gradient in zip(sums, _gradients(loss, trained), strict=True):
+            found = torch.autograd.grad(loss, trained, materialize_grads=True)
+            for total, gradient in zip(sums, found, strict=True):
                 total += gradient / len(batches)
         _put(learner.model, start)
         for parameter, gradient in zip(trained, learner.averaged(sums), strict=True):
@@ -112,13 +113,11 @@ class MetaLoRA(Strategy):
         place = learner.progress
         # Dropout draws from torch's generator, which is nobody's when a domain has ended.
         with seeded(self.seed or 0, "inner steps", place.experience, place.step):
-            batch, before = None, 0.0
             for _ in range(self.steps):
                 rows = torch.randperm(len(data), generator=draw)[: self.support].tolist()
                 batch = learner.collate([data[row] for row in rows])
                 loss = learner.task_loss(batch, learner.predict(batch))
-                before = float(learner.averaged([loss.detach()])[0])
-                found = learner.averaged(_gradients(loss, trained))
+                found = learner.averaged(torch.autograd.grad(loss, trained, materialize_grads=True))
                 with torch.no_grad():
                     for parameter, gradient in zip(trained, found, strict=True):
                         parameter.sub_(gradient, alpha=self.rate)
@@ -126,16 +125,12 @@ class MetaLoRA(Strategy):
                 return 0.0
             with torch.no_grad():
                 after = learner.task_loss(batch, learner.predict(batch))
-                return before - float(learner.averaged([after])[0])
+                before, after = learner.averaged([loss.detach(), after])
+                return float(before) - float(after)
 
 
 def _trained(model: nn.Module) -> list[nn.Parameter]:
     return [parameter for parameter in model.parameters() if parameter.requires_grad]
-
-
-def _gradients(loss: Tensor, trained: list[nn.Parameter]) -> list[Tensor]:
-    found = torch.autograd.grad(loss, trained, allow_unused=True)
-    return [torch.zeros_like(p) if g is None else g for p, g in zip(trained, found, strict=True)]
 
 
 @torch.no_grad()

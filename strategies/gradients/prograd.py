@@ -82,10 +82,8 @@ class ProGrad(Strategy):
             other = self._logits(self.teacher.outputs(learner, batch))
             own = self._logits(learner.predict(batch))
             losses.append(self._relation(own[:, : other.shape[1]], other))
-        found = torch.autograd.grad(torch.stack(losses).mean(), weights, allow_unused=True)
-        return learner.averaged(
-            [torch.zeros_like(p) if g is None else g for p, g in zip(weights, found, strict=True)]
-        )
+        loss = torch.stack(losses).mean()
+        return learner.averaged(torch.autograd.grad(loss, weights, materialize_grads=True))
 
     @staticmethod
     def _logits(outputs: Any) -> Tensor:

@@ -89,9 +89,8 @@ class MIR(Strategy):
         rates = {parameter: group["lr"] for group in groups for parameter in group["params"]}
         named = {n: p for n, p in named_parameters(learner.model) if p.requires_grad and p in rates}
         loss = learner.task_loss(batch, outputs)
-        found = torch.autograd.grad(loss, [*named.values()], retain_graph=True, allow_unused=True)
-        slopes = [torch.zeros_like(p) if g is None else g for p, g in zip(named.values(), found, strict=True)]
-        slopes = learner.averaged(slopes)  # as the step itself, where several processes train together
+        found = torch.autograd.grad(loss, [*named.values()], retain_graph=True, materialize_grads=True)
+        slopes = learner.averaged(found)  # as the step itself, where several processes train together
         stepped = {
             name: p.detach() - rates[p] * slope
             for (name, p), slope in zip(named.items(), slopes, strict=True)

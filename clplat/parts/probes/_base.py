@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from itertools import islice
 from typing import Any, ClassVar, Literal, Protocol, TypeAlias, get_args
 
 from torch import Tensor
@@ -10,7 +11,7 @@ from torch import Tensor
 from clplat.data.records import Picture, Query, RetrievalSet
 from clplat.errors import UserError, unknown_name
 
-__all__ = ["Group", "ModelView", "Probe", "Probes", "checked_probes"]
+__all__ = ["Group", "ModelView", "Probe", "Probes", "checked_probes", "texts_asked"]
 
 #: ``zero-shot``: skill outside the stream, which the scores ``zs_*`` average; ``composition``: words that
 #: change the meaning; ``geometry``: of the embeddings themselves; ``robustness``: against changed inputs;
@@ -72,6 +73,12 @@ class ModelView(Protocol):
             UserError: there is no such version.
         """
         ...
+
+
+def texts_asked(view: ModelView, most: int) -> list[str]:
+    """The first texts of the queries, at most so many."""
+    queries = (query for held in view.sets.values() for query in held.queries)
+    return [*islice((text for query in queries for text in query.said), most)]
 
 
 class Probes:

@@ -10,7 +10,7 @@ import torch
 from clplat.mechanisms.experts import entropy, load
 from clplat.models.adapters import Route
 from clplat.models.backbone import Backbone
-from clplat.parts.probes._base import Group, ModelView, Probe
+from clplat.parts.probes._base import Group, ModelView, Probe, texts_asked
 
 __all__ = ["ExpertUse"]
 
@@ -49,8 +49,7 @@ class ExpertUse(Probe):
         backbone: Backbone = view.encoder.backbone
         items = (item for held in view.sets.values() for item in held.gallery.items)
         shown = list(islice((item.picture for item in items if item.picture is not None), self.most))
-        queries = (query for held in view.sets.values() for query in held.queries)
-        said = list(islice((text for query in queries for text in query.said), self.most))
+        said = texts_asked(view, self.most)
         where, state = backbone.logit_scale.device, backbone.adapters
         used, active = state.parameters_used(backbone.model)
         with torch.no_grad(), state.watched() as seen:

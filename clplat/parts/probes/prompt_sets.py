@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from itertools import islice
-
 import torch
 
 from clplat.mechanisms.prompt_inputs import pairwise_cosine
 from clplat.models.backbone import Backbone
-from clplat.parts.probes._base import Group, ModelView, Probe
+from clplat.parts.probes._base import Group, ModelView, Probe, texts_asked
 
 __all__ = ["PromptSets"]
 
@@ -43,8 +41,7 @@ class PromptSets(Probe):
     def measure(self, view: ModelView) -> dict[str, float]:
         """Both numbers, also of a model without sets."""
         backbone: Backbone = view.encoder.backbone
-        queries = (query for held in view.sets.values() for query in held.queries)
-        said = list(islice((text for query in queries for text in query.said), self.most))
+        said = texts_asked(view, self.most)
         if not said or backbone.text_layers is None:
             return {"alike": 1.0, "sets": 1.0}
         with torch.no_grad():
