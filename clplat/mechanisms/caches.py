@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
 from torch.nn.functional import cross_entropy, one_hot
 
-from clplat.mechanisms.list_scorers import batches
+from clplat.mechanisms.small_fits import descend
 
 __all__ = [
     "ClassGaussians",
+    "class_columns",
     "class_shares",
     "confident",
     "divergences",
     "looked_up",
+    "numbered",
     "scaled_to",
     "spread_weights",
     "surest",
@@ -67,17 +71,39 @@ def trained_keys(
         draw: chooses the rows.
     """
     rows, learnt = keys.detach().clone(), keys.detach().clone().requires_grad_()
-    optimizer = torch.optim.AdamW([learnt], lr=rate, eps=1e-4)
-    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, steps)
-    for some in batches(len(rows), steps, draw):
+
+    def loss(some: Tensor) -> Tensor:
         kernel = torch.exp(-beta * (1.0 - rows[some] @ learnt.T))
         kernel = kernel.masked_fill(one_hot(some, len(rows)).bool(), 0.0)
-        loss = cross_entropy(logits[some] + weight * kernel @ values, own[some])
-        optimizer.zero_grad()
-        torch.autograd.backward(loss)
-        optimizer.step()
-        schedule.step()
+        return cross_entropy(logits[some] + weight * kernel @ values, own[some])
+
+    descend([learnt], loss, len(rows), steps=steps, rate=rate, draw=draw)
     return learnt.detach()
+
+
+def numbered(labels: Sequence[str]) -> tuple[Tensor, int]:
+    """The number (N,) of each label, in the order in which they come first, and how many there are.
+
+    Example:
+        >>> numbered(["shoe", "bag", "shoe"])
+        (tensor([0, 1, 0]), 2)
+    """
+    names = list(dict.fromkeys(labels))
+    return torch.tensor([names.index(label) for label in labels]), len(names)
+
+
+def class_columns(
+    queries: Tensor, gallery: Tensor, said: Tensor, prototypes: Tensor
+) -> tuple[Tensor, Tensor]:
+    """Rows (Q, D + C) and (G, D + C) whose inner products are those of (Q, D) and (G, D) and what is said.
+
+    Args:
+        said: (Q, C), of each query and class.
+        prototypes: (C, D); what is said of a class is said of the item that is nearest to its own.
+    """
+    nearest = (prototypes @ gallery.double().T).argmax(1)
+    owners = one_hot(nearest, len(gallery)).T.float()
+    return torch.cat([queries.float(), said.float()], 1), torch.cat([gallery.float(), owners], 1)
 
 
 def class_shares(rows: Tensor, prototypes: Tensor, scale: float) -> Tensor:

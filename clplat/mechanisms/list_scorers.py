@@ -2,16 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy, normalize, softplus
 
-__all__ = ["DifferenceScorer", "PairScorer", "SetScorer", "ViewScorer", "batches", "list_mle", "train"]
+from clplat.mechanisms.small_fits import batches
+
+__all__ = ["DifferenceScorer", "ListScorer", "PairScorer", "SetScorer", "ViewScorer", "list_mle", "train"]
 
 
-class PairScorer(nn.Module):
+class ListScorer(nn.Module):
+    """Scores (Q, K) of candidates (Q, K, D) of queries (Q, D), beside the first ones (Q, K)."""
+
+    def objective(self, query: Tensor, items: Tensor, first: Tensor) -> Tensor:
+        """What it learns of lists, best first, beside their order; nothing unless it says so."""
+        return torch.zeros(())
+
+    def penalty(self) -> Tensor:
+        """What it learns without lists; nothing unless it says so."""
+        return torch.zeros(())
+
+
+class PairScorer(ListScorer):
     """A network on ``[q * v, q - v]`` of each pair, added to the first score; zero at first.
 
     Args:
@@ -32,12 +44,8 @@ class PairScorer(nn.Module):
         added: Tensor = self.layers(torch.cat([q * items, q - items], 2))[..., 0]
         return first + added
 
-    def penalty(self) -> Tensor:
-        """Nothing beside the lists."""
-        return torch.zeros(())
 
-
-class DifferenceScorer(nn.Module):
+class DifferenceScorer(ListScorer):
     """A number for each candidate, and one for each difference of two; both zero at first.
 
     With ``x_k = relu(W [q * v_k, v_k - q])``, what of candidate k is asked about, the score added to the
@@ -84,12 +92,8 @@ class DifferenceScorer(nn.Module):
         order = softplus(-before[:, pairs]).mean() if pairs.any() else before.sum() * 0.0
         return (grades - goal).square().mean() + order
 
-    def penalty(self) -> Tensor:
-        """Nothing beside the lists."""
-        return torch.zeros(())
 
-
-class SetScorer(nn.Module):
+class SetScorer(ListScorer):
     """A transformer over the query and all its candidates, one token each and without places; zero at first.
 
     Args:
@@ -117,12 +121,8 @@ class SetScorer(nn.Module):
         added: Tensor = self.read(self.encoder(tokens, src_key_padding_mask=missing)[:, 1:])[..., 0]
         return first + added
 
-    def penalty(self) -> Tensor:
-        """Nothing beside the lists."""
-        return torch.zeros(())
 
-
-class ViewScorer(nn.Module):
+class ViewScorer(ListScorer):
     """Views of the query, each with an anchor among the candidates; a candidate's score is its mean cosine.
 
     View m is ``V_m q``, its anchor the candidates weighted by ``softmax(scale view . v)``; the mean over
@@ -178,7 +178,7 @@ def list_mle(scores: Tensor, order: Tensor) -> Tensor:
 
 
 def train(
-    model: PairScorer | DifferenceScorer | SetScorer | ViewScorer,
+    model: ListScorer,
     lists: tuple[Tensor, Tensor, Tensor],
     *,
     listwise: bool,
@@ -207,18 +207,7 @@ def train(
         some = queries[rows], items[rows], first[rows]
         scores, each = scale * model(*some), order.expand(len(rows), -1)
         loss = list_mle(scores, each) if listwise else cross_entropy(scores, each[:, 0])
-        if isinstance(model, DifferenceScorer):
-            loss = loss + model.objective(*some)
+        loss = loss + model.objective(*some)
         optimizer.zero_grad()
         torch.autograd.backward(loss + apart * model.penalty())
         optimizer.step()
-
-
-def batches(count: int, steps: int, draw: torch.Generator) -> Iterator[Tensor]:
-    """So many batches of 64 rows of ``count``, each row once before one comes again."""
-    order = torch.empty(0, dtype=torch.long)
-    for _ in range(steps):
-        if len(order) < min(64, count):
-            order = torch.randperm(count, generator=draw)
-        yield order[:64]
-        order = order[64:]

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import cross_entropy, normalize, one_hot
 
-from clplat.mechanisms.list_scorers import batches
+from clplat.mechanisms.small_fits import descend
 
 __all__ = ["alignment", "class_means", "proto_shares", "trained_prototypes"]
 
@@ -71,16 +71,13 @@ def trained_prototypes(
         draw: chooses the rows.
     """
     memory, texts = (held.detach().clone().requires_grad_() for held in (rows, said))
-    optimizer = torch.optim.AdamW([memory, texts], lr=rate, eps=1e-4, weight_decay=0.05)
-    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, steps)
     asked = rows.detach().clone()
-    for some in batches(len(rows), steps, draw):
+
+    def loss(some: Tensor) -> Tensor:
         seen, told = class_means(memory, own, len(said)), normalize(texts, dim=1)
         shares = proto_shares(asked[some], seen, told, share, sharpness)
         right = shares.gather(1, own[some, None]).clamp(min=1e-12)
-        loss = -right.log().mean() + alignment(seen, told)
-        optimizer.zero_grad()
-        torch.autograd.backward(loss)
-        optimizer.step()
-        schedule.step()
+        return -right.log().mean() + alignment(seen, told)
+
+    descend([memory, texts], loss, len(rows), steps=steps, rate=rate, draw=draw, decay=0.05)
     return class_means(memory.detach(), own, len(said)), normalize(texts.detach(), dim=1)

@@ -11,10 +11,12 @@ from torch.nn.functional import normalize, one_hot
 from clplat.config.space import Choice, Float
 from clplat.mechanisms.caches import (
     ClassGaussians,
+    class_columns,
     class_shares,
     confident,
     divergences,
     looked_up,
+    numbered,
     scaled_to,
     spread_weights,
     trained_keys,
@@ -126,15 +128,14 @@ class Cache(PostProcessor):
         self._keys = None
         if banks.answers is None or not len(banks.answers):
             return
-        names = list(dict.fromkeys(banks.labels))
-        own = torch.tensor([names.index(label) for label in banks.labels])
+        own, count = numbered(banks.labels)
         keys, values = banks.queries.double(), banks.answers.double()
         #: (C, D), the mean answer of each label.
-        self._prototypes = normalize(one_hot(own, len(names)).double().T @ values, dim=1)
+        self._prototypes = normalize(one_hot(own, count).double().T @ values, dim=1)
         if self.shots:
             chosen, own = confident(class_shares(keys, self._prototypes, 10.0), self.shots)
             keys, values = keys[chosen], self._prototypes[own]
-        self._keys, self._values, self._own = keys, values, one_hot(own, len(names)).double()
+        self._keys, self._values, self._own = keys, values, one_hot(own, count).double()
         if self.labels == "transduced":
             self._own = transduced(keys, class_shares(keys, self._prototypes, 100.0))
             self._values = self._own @ self._prototypes
@@ -153,7 +154,7 @@ class Cache(PostProcessor):
                     draw=generator(self.seed, "keys of a cache"),
                 )
         if self.model == "gaussian":
-            held = ClassGaussians(len(names), keys.shape[1])
+            held = ClassGaussians(count, keys.shape[1])
             held.add(keys, own)
             self._classifier = held.classifier()
 
@@ -165,10 +166,7 @@ class Cache(PostProcessor):
         if self.gives == "answers":
             return (asked + weight * self._moved(asked)).float(), gallery.rows.float()
         said = self._discriminants(asked) if self.model == "gaussian" else self._said(asked, self._own)
-        which = (self._prototypes @ gallery.rows.double().T).argmax(1)
-        owners = one_hot(which, len(gallery.rows)).T.float()
-        rows = torch.cat([queries.rows.float(), (weight * said).float()], 1)
-        return rows, torch.cat([gallery.rows.float(), owners], 1)
+        return class_columns(queries.rows, gallery.rows, weight * said, self._prototypes)
 
     def _moved(self, asked: Tensor) -> Tensor:
         """What answers add to each query (Q, D)."""

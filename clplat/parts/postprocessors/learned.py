@@ -8,7 +8,14 @@ import torch
 from torch import Tensor
 
 from clplat.config.space import Choice, Float, Int
-from clplat.mechanisms.list_scorers import DifferenceScorer, PairScorer, SetScorer, ViewScorer, train
+from clplat.mechanisms.list_scorers import (
+    DifferenceScorer,
+    ListScorer,
+    PairScorer,
+    SetScorer,
+    ViewScorer,
+    train,
+)
 from clplat.parts.postprocessors._base import Banks, PostProcessor, Shortlist
 from clplat.randomness import derive, generator, seeded
 
@@ -67,7 +74,7 @@ class Learned(PostProcessor):
             raise ValueError(f"trust must be in (0, 1], not {trust}")
         self.shortlist, self.model, self.views, self.apart = shortlist, model, views, apart
         self.steps, self.rate, self.trust, self.seed = steps, rate, trust, seed
-        self._fitted: PairScorer | DifferenceScorer | SetScorer | ViewScorer | None = None
+        self._fitted: ListScorer | None = None
         self._least = 0.0
 
     def fit(self, banks: Banks) -> None:
@@ -94,7 +101,7 @@ class Learned(PostProcessor):
         shares = self._shares(self._fitted(*lists).detach())[:, 0]
         self._least = float(torch.quantile(shares, 1.0 - self.trust)) if self.trust < 1 else 0.0
 
-    def _made(self, width: int) -> PairScorer | DifferenceScorer | SetScorer | ViewScorer:
+    def _made(self, width: int) -> ListScorer:
         if self.model == "pair":
             return PairScorer(width)
         if self.model == "differences":

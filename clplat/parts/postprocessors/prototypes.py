@@ -6,9 +6,9 @@ from typing import Annotated, ClassVar, Literal
 
 import torch
 from torch import Tensor
-from torch.nn.functional import one_hot
 
 from clplat.config.space import Choice, Float
+from clplat.mechanisms.caches import class_columns, numbered
 from clplat.mechanisms.proto_clip import class_means, proto_shares, trained_prototypes
 from clplat.parts.postprocessors._base import Banks, PostProcessor, Scored
 from clplat.randomness import generator
@@ -84,11 +84,10 @@ class Prototypes(PostProcessor):
         self._held = None
         if banks.answers is None or not len(banks.answers):
             return
-        names = list(dict.fromkeys(banks.labels))
-        own = torch.tensor([names.index(label) for label in banks.labels])
+        own, count = numbered(banks.labels)
         rows = banks.queries.double()
-        said = class_means(banks.answers.double(), own, len(names))
-        self._held = class_means(rows, own, len(names)), said
+        said = class_means(banks.answers.double(), own, count)
+        self._held = class_means(rows, own, count), said
         if self.steps:
             with torch.inference_mode(False), torch.enable_grad():
                 self._held = trained_prototypes(
@@ -110,7 +109,4 @@ class Prototypes(PostProcessor):
         shares = self.weight * proto_shares(asked, seen, said, self.share, self.sharpness)
         if self.gives == "answers":
             return (asked + shares @ (said - said.mean(0))).float(), gallery.rows.float()
-        nearest = (said @ gallery.rows.double().T).argmax(1)
-        owners = one_hot(nearest, len(gallery.rows)).T.float()
-        rows = torch.cat([queries.rows.float(), shares.float()], 1)
-        return rows, torch.cat([gallery.rows.float(), owners], 1)
+        return class_columns(queries.rows, gallery.rows, shares, said)
