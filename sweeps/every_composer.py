@@ -69,7 +69,8 @@ def run(options: Namespace) -> None:
     if options.latency:
         publish_latency(latencies(cells))
     elif options.publish:
-        publish([entry(one, cells, seeds, options.out) for one in streams])
+        known = [one.system.name for one in named("")]
+        publish([entry(one, cells, seeds, options.out) for one in streams], known=known)
     else:
         run_left(streams, [cell.system for cell in cells], options.out, seeds, options.workers)
 

@@ -58,7 +58,8 @@ def run(options: Namespace) -> None:
     streams, seeds = chosen_streams(STREAMS, options.streams), SEEDS[: options.seeds]
     systems = chosen(options.systems)
     if options.publish:
-        publish([entry_of(one, systems, seeds, options.out, more=processing) for one in streams])
+        found = [entry_of(one, systems, seeds, options.out, more=processing) for one in streams]
+        publish(found, known=[one.name for one in chosen("")])
     else:
         run_left(streams, systems, options.out, seeds, options.workers)
 

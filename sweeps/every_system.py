@@ -10,9 +10,10 @@ Each is compared with its naive twin: the same parts, plainly trained, at the ra
 
 Run the same command again after a stop, or when systems have landed: what is complete, and of the same
 configuration and parts, is not run again. A system that fails is a line that says so. Two hours on two idle
-cores for both streams. `--publish` writes results/ledger/, figures and docs/ledger.md from it;
-`--page` writes docs/ledger.md alone, from results/ledger/ and sweeps/ledger/reasons.yaml. `--rates` measures
-which learning rates suit what is trained on a stream (`sweeps/ledger/study.py`, ten minutes of a core each).
+cores for both streams. `--publish` writes results/ledger/, figures and docs/ledger.md from it: rows that were
+not measured again stay with their day, unless the protocol is another. `--page` writes docs/ledger.md alone,
+from results/ledger/ and sweeps/ledger/reasons.yaml. `--rates` measures which learning rates suit what is
+trained on a stream (`sweeps/ledger/study.py`, ten minutes of a core each).
 """
 
 from __future__ import annotations
@@ -65,7 +66,8 @@ def run(options: Namespace) -> None:
         return
     measured = chosen(options.systems)
     if options.publish:
-        publish([entry_of(one, measured, SEEDS, options.out) for one in streams])
+        known = [one.name for one in systems()]
+        publish([entry_of(one, measured, SEEDS, options.out) for one in streams], known=known)
     else:
         run_left(streams, measured, options.out, SEEDS, options.workers)
 

@@ -43,7 +43,7 @@ def rows_of_system(name: str) -> list[str]:
         rows = [row for row in entry["rows"] if row["system"] == name and "score" in row]
         if rows:
             title = f"[Ledger of all systems](../ledger.md#{entry['stream']}), {entry['stream']}, measured"
-            lines += [f"{title} {entry['date']}:", "", *table(rows), ""]
+            lines += [f"{title} {rows[0].get('date', entry['date'])}:", "", *table(rows), ""]
     return lines
 
 

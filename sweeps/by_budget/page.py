@@ -14,7 +14,7 @@ from sweeps.by_budget.figure import MEASURES, draw
 from sweeps.by_budget.reading import Line, Row, final, flops, kept, lines_of, measured
 from sweeps.by_budget.sizes import BUDGETS
 from sweeps.ledger.page import ROOT
-from sweeps.ledger.published import Published
+from sweeps.ledger.published import Published, days
 
 __all__ = ["page", "publish", "publish_latency", "read_entries", "read_latency", "write_page"]
 
@@ -114,7 +114,7 @@ def _section(entry: Mapping[str, Any], latency: Mapping[str, Any]) -> list[str]:
         "",
         f"{entry['about'][0].upper()}{entry['about'][1:]}; here {entry['base']['scenario']['train']} "
         f"triplets. Primary metric {entry['primary']}; seeds {', '.join(map(str, entry['seeds']))}. Measured "
-        f"{entry['date']}, torch {entry['versions']['torch']}. {_complete(entry, lines)}",
+        f"{days(entry)}, torch {entry['versions']['torch']}. {_complete(entry, lines)}",
         "",
         *answers(lines, latency),
         *pictures,

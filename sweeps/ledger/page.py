@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from clplat.files import write_text
 from clplat.tables.text import markdown, mean_text
 from sweeps.ledger.figure import draw
-from sweeps.ledger.published import Published
+from sweeps.ledger.published import Published, days
 from sweeps.ledger.reasons import read_reasons
 from sweeps.ledger.study import read_studies, section
 
@@ -52,10 +52,12 @@ in `sweeps/ledger/systems.py`, `twins.py` and `rates.py`.
 """
 
 
-def publish(entries: Sequence[dict[str, Any]], root: Path = ROOT) -> None:
-    """Write the entries, their figures, and the page of all entries that there are."""
-    for entry in entries:
-        RESULTS.write(entry, root)
+def publish(
+    entries: Sequence[dict[str, Any]], root: Path = ROOT, known: Collection[str] | None = None
+) -> None:
+    """Write the entries with earlier rows of the ``known``, their figures, and the page of all there are."""
+    for found in entries:
+        entry = RESULTS.write(found, root, known)
         if any("score" in row for row in entry["rows"]):
             draw(entry, root / "docs" / "images" / f"ledger-{entry['stream']}.png")
     write_page(root)
@@ -89,7 +91,7 @@ def _section(entry: Mapping[str, Any]) -> list[str]:
         f"## {entry['stream'].capitalize()}",
         "",
         f"{entry['about'][0].upper()}{entry['about'][1:]}. Primary metric {entry['primary']}; seeds {seeds}; "
-        f"orders {'; '.join(' → '.join(order) for order in entry['orders'])}. Measured {entry['date']}, "
+        f"orders {'; '.join(' → '.join(order) for order in entry['orders'])}. Measured {days(entry)}, "
         f"torch {entry['versions']['torch']}. {whole} of {len(rows)} rows have all replicates.",
         "",
     ]

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from clplat.files import write_text
 from sweeps.ledger.page import ROOT
-from sweeps.ledger.published import Published
+from sweeps.ledger.published import Published, days
 from sweeps.under_change.answers import answers
 from sweeps.under_change.cells import TOWERS
 from sweeps.under_change.figure import draw
@@ -55,10 +55,12 @@ small sizes of its recipe.
 """
 
 
-def publish(entries: Sequence[dict[str, Any]], root: Path = ROOT) -> None:
-    """Write the entries, their figures, and the page of all entries that there are."""
-    for entry in entries:
-        RESULTS.write(entry, root)
+def publish(
+    entries: Sequence[dict[str, Any]], root: Path = ROOT, known: Collection[str] | None = None
+) -> None:
+    """Write the entries with earlier rows of the ``known``, their figures, and the page of all there are."""
+    for found in entries:
+        entry = RESULTS.write(found, root, known)
         for towers in TOWERS:
             if lines_of(entry, towers):
                 draw(entry, towers, root / "docs" / "images" / _figure(entry, towers))
@@ -104,7 +106,7 @@ def _section(entry: Mapping[str, Any]) -> list[str]:
         f"{entry['about'][0].upper()}{entry['about'][1:]}. Primary metric {entry['primary']}; seeds "
         f"{', '.join(map(str, entry['seeds']))}; orders "
         f"{'; '.join(' → '.join(one) for one in entry['orders'])}. "
-        f"Measured {entry['date']}, torch {entry['versions']['torch']}. Of {len(rows)} cells {run} have run, "
+        f"Measured {days(entry)}, torch {entry['versions']['torch']}. Of {len(rows)} cells {run} have run, "
         f"{whole} with all seeds.",
         "",
         *answers(entry),

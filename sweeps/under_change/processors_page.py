@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from clplat.files import write_text
 from clplat.tables.text import markdown, mean_text
 from sweeps.ledger.page import ROOT
-from sweeps.ledger.published import Published
+from sweeps.ledger.published import Published, days
 from sweeps.under_change.processors import MODELS
 
 __all__ = ["page", "publish", "read_entries", "write_page"]
@@ -41,10 +41,12 @@ learn are fitted anew after every domain, on what was seen until then.
 """
 
 
-def publish(entries: Sequence[dict[str, Any]], root: Path = ROOT) -> None:
-    """Write the entries, and the page of all entries that there are."""
+def publish(
+    entries: Sequence[dict[str, Any]], root: Path = ROOT, known: Collection[str] | None = None
+) -> None:
+    """Write the entries with earlier rows of the ``known``, and the page of all entries that there are."""
     for entry in entries:
-        RESULTS.write(entry, root)
+        RESULTS.write(entry, root, known)
     write_page(root)
 
 
@@ -79,7 +81,7 @@ def _section(entry: Mapping[str, Any]) -> list[str]:
         title,
         "",
         f"{entry['about'][0].upper()}{entry['about'][1:]}. Primary metric {entry['primary']}; seeds "
-        f"{', '.join(map(str, entry['seeds']))}. Measured {entry['date']}, torch "
+        f"{', '.join(map(str, entry['seeds']))}. Measured {days(entry)}, torch "
         f"{entry['versions']['torch']}.",
         "",
         _answer(systems),

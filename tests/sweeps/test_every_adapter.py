@@ -174,7 +174,8 @@ def test_epochs_pay_for_as_many_operations_as_lora(monkeypatch: pytest.MonkeyPat
 def _row(name: str, budget: float | None, score: float, kept: float | None, **more: Any) -> dict[str, Any]:
     share = budget or 0.002
     return {
-        "system": name, "source": name, "family": "adapters", "budget": budget, "same": [], "n": 1,
+        "system": f"{name}, {budget}, {more.get('epochs')}",
+        "source": name, "family": "adapters", "budget": budget, "same": [], "n": 1,
         "option": "adapter.r" if budget else "", "value": 4 if budget else None, "share": share,
         "trained": 1000 * share, "equal_flops": False, "mergeable": name != "side", "epochs": None,
         "failed": [], "missing": 0, "score": {"mean": score, "low": 1.0, "high": 90.0},
@@ -195,7 +196,7 @@ def _entry() -> Mapping[str, Any]:
     del rows[-1]["score"]
     return {
         "stream": "catalogue", "about": "drawn", "base": {"scenario": {"train": 96}}, "seeds": [0],
-        "primary": "R@5", "versions": {"torch": "2"}, "of": 60, "rows": rows,
+        "primary": "R@5", "versions": {"torch": "2"}, "code": ["c"], "of": 60, "rows": rows,
     }  # fmt: skip
 
 
@@ -206,7 +207,7 @@ def test_the_page_answers_from_the_entries(tmp_path: Path) -> None:
     publish_latency(found, tmp_path)
     text = (tmp_path / "docs" / "adapters.md").read_text(encoding="utf-8")
     assert text == page(read_entries(tmp_path), read_latency(tmp_path))
-    assert "**Not complete**: 4 of 60" in text and "- gone: ValueError: no" in text
+    assert "**Not complete**: 4 of 60" in text and "- gone, 0.03, None: ValueError: no" in text
     assert "At 3 %: side (36.0, 99 % kept), adapter lora (33.0, 87 % kept); LoRA 33.0" in text
     assert "not below LoRA side keeps most, 99 %" in text
     assert "Nothing smaller is better than: tiny at 0.2 % (31.0), side at 3 % (36.0), adapter lora" in text

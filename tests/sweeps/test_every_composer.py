@@ -104,13 +104,14 @@ def _entry() -> dict[str, Any]:
     del rows[-1]["score"]
     return {
         "stream": "catalogue", "about": "drawn", "orders": [["a", "b"]], "seeds": [0], "primary": "R@5",
-        "versions": {"torch": "2"}, "date": "2026-11-30", "rows": rows,
+        "versions": {"torch": "2"}, "code": ["c"], "date": "2026-11-30", "rows": rows,
     }  # fmt: skip
 
 
 def _row(composer: str, towers: str, strategy: str, place: int) -> dict[str, Any]:
     alone = 50.0 if composer == "cosmo" else 10.0
     return {
+        "system": f"{composer}, {towers}, {strategy}",
         "composer": composer, "towers": towers, "strategy": strategy, "same": [], "n": 1, "failed": [],
         "missing": 0, "score": {"mean": 30.0 + place, "low": 25.0, "high": 90.0},
         "measures": {"forgetting": {"mean": place / 2}}, "difference": None,

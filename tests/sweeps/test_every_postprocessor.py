@@ -57,6 +57,7 @@ def test_the_page_says_who_gains(tmp_path: Path) -> None:
     rows.append({"system": "dbnorm, naive", "n": 0, "missing": 1, "failed": ["UserError: no"]})
     entry = {
         "stream": "catalogue", "about": "drawn", "seeds": [0], "primary": "R@5", "versions": {"torch": "2"},
+        "code": ["c"],
         "rows": rows,
     }  # fmt: skip
     publish([entry], tmp_path)

@@ -13,12 +13,13 @@ from clplat import registry
 from clplat.config.recipes import recipes
 from clplat.config.resolve import resolve
 from clplat.errors import UserError
+from clplat.files import write_json
 from sweeps import every_system
 from sweeps.ledger import jobs as ledger_jobs
 from sweeps.ledger import page as ledger_page
 from sweeps.ledger.fingerprints import fingerprint, sources, statements
 from sweeps.ledger.jobs import Job, Stream, jobs_of, laid_out, perform, state_of
-from sweeps.ledger.page import ROOT, page, publish, read_entries
+from sweeps.ledger.page import RESULTS, ROOT, page, publish, read_entries
 from sweeps.ledger.rates import RATES, name_in
 from sweeps.ledger.reasons import read_reasons
 from sweeps.ledger.rows import entry_of
@@ -255,6 +256,25 @@ def test_the_entry_says_what_was_measured_and_what_failed(small: tuple[Stream, P
     assert "| `er` | rehearsal |" in text and "**Below plain training" in text
     assert "- `ewc`, 1 of its runs: ZeroDivisionError" in text and "2 of 4 rows" in text.replace("\n", " ")
     assert (tmp_path / "docs" / "images" / "ledger-small.png").stat().st_size < 60_000
+
+
+def test_what_was_not_measured_again_stays_with_its_day(small: tuple[Stream, Path], tmp_path: Path) -> None:
+    stream, out = small
+    whole = RESULTS.write(entry_of(stream, SMALL, [0], out), tmp_path)
+    path = tmp_path / RESULTS.folder / "small.json"
+    write_json(path, _dated(whole) | {"rows": [_dated(row) for row in whole["rows"]]})
+    part = entry_of(stream, [one for one in SMALL if one.name in ("naive", "ewc")], [0], out)
+    rows = {row["system"]: row for row in RESULTS.write(part, tmp_path, ["er", "naive", "ewc"])["rows"]}
+    assert [*rows] == ["er", "naive", "ewc"], "in their order, and the system that is no longer known is gone"
+    assert rows["er"]["date"] == "2020-01-01" < rows["naive"]["date"]
+    assert rows["er"]["code"] == ["old"] and rows["naive"]["code"] == part["code"]
+    assert "Measured 2020-01-01 to " in page(read_entries(tmp_path))
+    other = {**part, "base": {**part["base"], "train": {"epochs": 9}}}
+    assert [row["system"] for row in RESULTS.write(other, tmp_path)["rows"]] == ["naive", "ewc"]
+
+
+def _dated(row: Mapping[str, Any]) -> dict[str, Any]:
+    return {**row, "date": "2020-01-01", "code": ["old"]}
 
 
 @pytest.mark.slow  # each job is a process
