@@ -6,7 +6,7 @@ STAMP := $(VENV)/.installed
 # Else each process that a test starts compiles all that it imports again.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: demo test test-all check format install index layers kinds docs bench clean help
+.PHONY: demo test tests test-all check lint format install index layers kinds docs bench clean help
 
 help: ## what can be made
 	@grep -E '^[a-z-]+:.*## ' Makefile | sed 's/:.*## /\t/'
@@ -22,17 +22,25 @@ $(STAMP): pyproject.toml constraints.txt
 demo: $(STAMP) ## compare seven strategies on five domains
 	$(BIN)/python -m clplat demo
 
-check: index ## ruff, mypy and the layers of imports
+check: index lint ## ruff, mypy and the layers of imports
+
+lint: $(STAMP)
 	$(BIN)/python -m ruff check .
 	$(BIN)/python -m ruff format --check .
 	$(BIN)/python -m mypy
 	$(BIN)/python -c 'from importlinter.cli import lint_imports_command as lint; lint()' --no-cache --no-logo
 
-test: check ## ruff, mypy and the tests, at most eight minutes on two cores; SHARD=1/3: a third of them
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n 2 --dist loadfile --no-loadscope-reorder --shard $(or $(SHARD),1/1)
+# Side by side, and one worker more than cores: many tests wait for processes that they started.
+PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n 3 --dist loadfile --no-loadscope-reorder
+
+test: index ## ruff, mypy and the tests, at most eight minutes on two cores; SHARD=1/3: a third of them
+	+$(MAKE) --no-print-directory --jobs 2 --output-sync=line lint tests
+
+tests: $(STAMP)
+	$(PYTEST) --shard $(or $(SHARD),1/1)
 
 test-all: check ## also the tests marked slow
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n 2 --dist loadfile --no-loadscope-reorder -m 'slow or not slow'
+	$(PYTEST) -m 'slow or not slow'
 
 format: $(STAMP) ## let ruff format and fix what it can
 	$(BIN)/python -m ruff format .
