@@ -71,7 +71,7 @@ def joined(
     """An entry with the rows of an earlier one of equal protocol that have more replicates than its own.
 
     Example:
-        >>> old = {"seeds": [0, 1], "code": ["a"], "rows": [{"system": "er", "n": 2, "date": "2026-01-01"}]}
+        >>> old = {"seeds": [0, 1], "date": "2026-01-01", "code": ["a"], "rows": [{"system": "er", "n": 2}]}
         >>> new = {"seeds": [0], "code": ["b"], "rows": [{"system": "er", "n": 0}, {"system": "der", "n": 1}]}
         >>> found = joined(new, old, ["er", "der"], "2026-02-01")
         >>> [(row["system"], row["date"], row["code"]) for row in found["rows"]], found["seeds"]
