@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from clplat.config.space import Choice, Space
+from clplat.parts.adapters._economy import Kept
 
 __all__ = ["EVEN", "SHIFT_OF_KEYS", "Method"]
 
@@ -29,6 +30,7 @@ class Method:
         rewrites_base: attaching changes the base weights; tolerance: deviation of normalised features that
             attaching may cause (0: identity up to rounding);
             stacks: several can be in use together; mergeable: can be folded into the base weights.
+        kept: what it keeps of a decomposition of wide weights, of which the rest is not computed.
     """
 
     name: str
@@ -51,6 +53,7 @@ class Method:
     tolerance: float = 0.0
     stacks: bool = True
     mergeable: bool = True
+    kept: Kept | None = None
 
 
 #: A shift of the keys adds one number to a query's scores with all keys: the softmax takes it away again.

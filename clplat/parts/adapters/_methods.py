@@ -44,7 +44,7 @@ METHODS: dict[str, Method] = LOW_RANK | {
         "PsoftConfig",
         "rotations within the leading singular subspace",
         "openreview FSHrinMArK",
-        defaults={"r": 16, "psoft_alpha": 16},
+        defaults={"r": 16, "psoft_alpha": 16, "psoft_svd": "lowrank", "psoft_svd_lowrank_niter": 4},
     ),
     "road": Method(
         "RoAD",
@@ -151,7 +151,7 @@ UNSUITABLE: dict[str, str] = {
     "lora_ga": "is a start of LoRA that needs gradients on data and rewrites the base",
     "gaussian": "is LoRA with other random numbers in A",
     "orthogonal": "is LoRA whose factors both start from random numbers, so that no other one can be added",
-    "pissa_niter": "is PiSSA by an approximate decomposition, which differs with the machine's threads",
+    "pissa_niter": "is how PiSSA begins here in wide layers, where PEFT draws a start for each",
     "loftq": "makes up for quantised weights, which CLIP towers do not have here",
     "qalora": "is for quantised weights, which CLIP towers do not have here",
     "prompt_tuning": "needs a transformers model; see the prompts of clplat",

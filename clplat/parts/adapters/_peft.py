@@ -20,8 +20,10 @@ from clplat.mechanisms.parameter_groups import Group
 from clplat.models.backbone import Backbone
 from clplat.parts.adapters._base import Adapter
 from clplat.parts.adapters._draws import draw_when_used
+from clplat.parts.adapters._economy import Kept, economy
 from clplat.parts.adapters._methods import METHODS, Method
 from clplat.parts.adapters._options import B_RATE, OWN, config_class, nested_class
+from clplat.parts.adapters._pissa import as_lora, first_half
 from clplat.parts.adapters._state import PeftState
 from clplat.parts.adapters._targets import check_rank, pattern, resolve
 from clplat.parts.adapters._wrapping import digest_of, flags_of, forget, layers, quiet, train_only_new, undo
@@ -82,20 +84,30 @@ class PeftAdapter(Adapter):
             UserError: the name is taken or not allowed, a target matches nothing or is never called, the base
                 carries another method or was rewritten, or PEFT refuses the layers.
         """
+        return self._attach(backbone, name, METHODS[self.method].kept)
+
+    def _attach(self, backbone: Backbone, name: str, kept: Kept | None) -> list[str]:
         import peft
 
         row = METHODS[self.method]
         self._check(backbone, name, row)
+        rank = self.options.get("r", self.options.get("init_r"))
         targets = resolve(backbone, self.options["targets"], self.options["towers"], self.options["last"])
-        check_rank(backbone, targets, self.options.get("r", self.options.get("init_r")))
+        check_rank(backbone, targets, rank)
         base = digest_of(backbone, targets) if row.rewrites_base else None
-        kept = {}
+        base_weights = {}
         if row.rewrites_base:
-            kept = {k: v.clone() for k, v in backbone.base_state().items() if k.rpartition(".")[0] in targets}
+            # All but OLoRA put a new tensor in the place of a weight, and leave the old one as it is.
+            in_place = row.kept == "first columns"
+            base_weights = {
+                key: value.clone() if in_place else value
+                for key, value in backbone.base_state().items()
+                if key.rpartition(".")[0] in targets
+            }
         before = flags_of(backbone)
         state = backbone.adapters
         try:
-            with quiet():
+            with quiet(), economy(kept, rank) as made:
                 if isinstance(state, PeftState):
                     for earlier in state.peft_model.peft_config.values():
                         earlier.inference_mode = True  # AdaLoRA refuses a second one that is trained
@@ -108,7 +120,7 @@ class PeftAdapter(Adapter):
                         peft.get_peft_model(backbone.model, self._config(targets), adapter_name=name)
                     )
         except (*_PEFT_ERRORS, ValueError) as error:
-            undo(backbone, name, before, kept)
+            undo(backbone, name, before, base_weights)
             raise UserError(f"{row.name} cannot wrap backbone '{backbone.name}': {error}") from error
         backbone.adapters = state
         state.installed[name] = {
@@ -119,6 +131,9 @@ class PeftAdapter(Adapter):
         }
         state.begin_with(name)
         state.rewritten_by = name if row.rewrites_base else None
+        if row.rewrites_base and made.iterated:
+            start = peft.get_peft_model_state_dict(state.peft_model, adapter_name=name)
+            state.starts[name] = {key: value.detach().clone() for key, value in start.items()}
 
         if self.method == "monteclora":
             draw_when_used(layers(backbone), name)
@@ -179,19 +194,26 @@ class PeftAdapter(Adapter):
         tensors = peft.get_peft_model_state_dict(state.peft_model, adapter_name=name)
         # Cloned, because layers share some of them and safetensors refuses shared memory.
         tensors = {key: value.detach().cpu().clone().contiguous() for key, value in tensors.items()}
-        save_tensors(folder / _WEIGHTS, tensors, {"format": "pt"})
         with tempfile.TemporaryDirectory() as scratch:
             state.peft_model.peft_config[name].save_pretrained(scratch)
-            write_json(folder / CONFIG, read_json(Path(scratch) / CONFIG), checksum=False)
+            config = read_json(Path(scratch) / CONFIG)
+        start = state.starts.get(name)
+        if start is not None and entry["method"] == "pissa":
+            tensors, config = as_lora(tensors, start, config)
+        save_tensors(folder / _WEIGHTS, tensors, {"format": "pt"})
+        write_json(folder / CONFIG, config, checksum=False)
         base = entry["base"] or digest_of(backbone, entry["targets"])
         note = {"schema": 1, "method": entry["method"], "options": entry["options"], "base": base}
-        write_json(folder / NOTE, note)
+        write_json(folder / NOTE, note | ({"iterated": True} if start is not None else {}))
 
-    def restore(self, backbone: Backbone, folder: Path, name: str, base: str | None = None) -> None:
+    def restore(
+        self, backbone: Backbone, folder: Path, name: str, base: str | None = None, iterated: bool = False
+    ) -> None:
         """Attach this adapter with the weights that `save`, or PEFT itself, wrote to a folder.
 
         Args:
             base: digest of the base weights that they were trained on; none is known of PEFT's folders.
+            iterated: what attaching took out of the base was found by iteration; PEFT decomposes it whole.
 
         Raises:
             UserError: the weights are missing or damaged, or the base is another one.
@@ -210,8 +232,12 @@ class PeftAdapter(Adapter):
         except (OSError, SafetensorError) as error:
             pickled = "; pickled weights are not read" if any(folder.glob("*.bin")) else ""
             raise UserError(f"{folder / _WEIGHTS} is not readable: {error}{pickled}") from error
+        row = METHODS[self.method]
+        whole = row.rewrites_base and row.kept != "first columns" and not iterated
         with torch.random.fork_rng(devices=[]):
-            self.attach(backbone, name)
+            self._attach(backbone, name, None if whole else row.kept)
+        if iterated and self.method == "pissa":
+            tensors = first_half(tensors)
         peft_model = cast("PeftState", backbone.adapters).peft_model
         own = peft.get_peft_model_state_dict(peft_model, adapter_name=name)
         wrong = sorted(own.keys() ^ tensors.keys()) or [k for k in own if own[k].shape != tensors[k].shape]

@@ -29,6 +29,8 @@ class PeftState(AdapterState):
         super().__init__()
         self.peft_model = peft_model
         self.used: tuple[str, ...] = ()
+        #: What adapters that rewrote the base began with, where a decomposition by iteration gave it.
+        self.starts: dict[str, dict[str, Tensor]] = {}
         self._wrapped: list[Any] = []
 
     @property

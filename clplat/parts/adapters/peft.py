@@ -17,7 +17,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from typing_extensions import TypedDict
+from typing_extensions import NotRequired, TypedDict
 
 from clplat.documents.checked import checked
 from clplat.errors import UserError, unknown_name
@@ -85,6 +85,7 @@ class _Note(TypedDict):
     method: str
     options: dict[str, Any]
     base: str
+    iterated: NotRequired[bool]
 
 
 @cache
@@ -145,7 +146,7 @@ def load_adapter(backbone: Backbone, folder: Path, name: str = "default") -> Pef
         adapter = adapter_class(note["method"])(**note["options"])
     except (UserError, TypeError, ValueError) as error:  # another release may know other methods and options
         raise UserError(f"{folder / NOTE}: {error}") from error
-    adapter.restore(backbone, folder, name, note["base"])
+    adapter.restore(backbone, folder, name, note["base"], note.get("iterated", False))
     return adapter
 
 
