@@ -82,8 +82,8 @@ def attached() -> Iterator[dict[str, Any]]:
     for name in registry.names("adapters"):
         if name in LONG:
             continue
-        backbone = shared_copy(bare)
         part = registry.load("adapters", name)()
+        backbone = vit_l_14() if part.rewrites_base else shared_copy(bare)
         with seeded(0, "benchmarks", name):
             begun = time.perf_counter(), time.process_time()
             try:

@@ -17,11 +17,11 @@ import torch
 from benchmarks.mammoth import missing
 from benchmarks.mammoth_vit import theirs
 from benchmarks.pairs import CLASSES, Pair, row
-from benchmarks.vit import System, ours
-from benchmarks.vit_classifiers import projected
+from benchmarks.vit import WIDTH, System, ours
+from benchmarks.vit_classifiers import projected, slowly
 from benchmarks.vit_systems import CODA, DUALPROMPT, L2P, components, general_and_own, model, pool
 from clplat.parts.postprocessors.random_projection import RandomProjection
-from clplat.strategies import GrowingPrompt, Naive
+from clplat.strategies import FeatureReplay, GrowingPrompt, Naive
 
 _RATES = ((0.003, 0.01, 0.03), (0.003, 0.01, 0.03))
 PAIRS = (
@@ -58,9 +58,19 @@ PAIRS = (
         ((0.001, 0.01, 0.1), (0.001, 0.003, 0.01)),
         why="ours by its ridge, which theirs chooses; theirs trains an adapter on the first experience",
     ),
+    Pair(
+        "SLCA",
+        lambda rate: System(
+            FeatureReplay(when="after", batch_size=256, steps=50, rate=rate, rank=WIDTH, temperature=0.1),
+            rate,
+        ),
+        model("slca", optimizer="sgd"),
+        ((0.003, 0.01, 0.03), (0.003, 0.01, 0.03)),
+        why="the rate is that of SGD for the last layer, in training and in the alignment",
+    ),
 )
-#: Those of ours that are no `System`.
-_OWN: dict[str, Any] = {"RanPAC": projected}
+#: How those of ours run that are no prompt.
+_OWN: dict[str, Any] = {"RanPAC": projected, "SLCA": slowly}
 
 
 def rows() -> list[dict[str, Any]]:

@@ -8,8 +8,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from benchmarks.side_by_side import MOMENTUM, RATE, accuracy, stream
-from benchmarks.vit import classes, pictures, tower
+from benchmarks.side_by_side import MOMENTUM, accuracy, ours, stream
+from benchmarks.vit import EPOCHS, System, classes, pictures, tower
 from clplat.parts.postprocessors._base import Banks, Scored
 from clplat.parts.postprocessors.random_projection import RandomProjection
 
@@ -32,12 +32,18 @@ class Classifier(nn.Module):
         return found
 
 
-def slowly(_: str, seed: int) -> tuple[Any, torch.optim.Optimizer]:
-    """The transformer at a hundredth of the last layer's rate, as SLCA's."""
-    model = Classifier(seed)
-    below = [p for p in model.backbone.parameters() if p.requires_grad]
-    groups: list[Any] = [{"params": [*model.classes.parameters()]}, {"params": below, "lr": 0.01 * RATE}]
-    return model, torch.optim.SGD(groups, lr=RATE, momentum=MOMENTUM)
+def slowly(make: Callable[[], System], name: str, seed: int, **_: Any) -> float:
+    """Accuracy of a strategy on all of the transformer, at a hundredth of the last layer's rate (SLCA)."""
+    system = make()
+
+    def build(_: str, seed: int) -> tuple[Any, torch.optim.Optimizer]:
+        model = Classifier(seed)
+        below = [p for p in model.backbone.parameters() if p.requires_grad]
+        slow = {"params": below, "lr": 0.01 * system.rate}
+        groups: list[Any] = [{"params": [*model.classes.parameters()]}, slow]
+        return model, torch.optim.SGD(groups, lr=system.rate, momentum=MOMENTUM)
+
+    return ours(lambda: system.strategy, name, seed, epochs=EPOCHS, build=build)
 
 
 def projected(make: Callable[[], RandomProjection], name: str, _: int, **__: Any) -> float:

@@ -1,6 +1,7 @@
 # Written by `make check`; do not edit.
 
 from strategies.baselines.cumulative import Cumulative as Cumulative
+from strategies.baselines.first_session import FirstSession as FirstSession
 from strategies.baselines.frozen import Frozen as Frozen
 from strategies.baselines.naive import Naive as Naive
 from strategies.compatibility.backward_compatible import BackwardCompatible as BackwardCompatible

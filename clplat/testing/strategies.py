@@ -217,7 +217,7 @@ class StrategyContract(PlainPartContract[Strategy]):
 
     def test_it_resumes_in_the_middle_of_an_experience(self) -> None:
         _, second = SHORT_CUTS
-        if self._has_steps():
+        if self._has_steps() and self._run().trainer.step > second:  # it may train on the first domain alone
             self._resumes(str(second))
 
     def test_it_is_a_plugin_of_any_avalanche_template(self) -> None:

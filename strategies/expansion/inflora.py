@@ -15,7 +15,7 @@ from clplat.mechanisms.input_spaces import InputSpaces
 from clplat.mechanisms.layer_inputs import covariances_at
 from clplat.mechanisms.low_rank import LowRankSum
 from clplat.mechanisms.projection import free_directions
-from clplat.parts.adapters._growing import Growing, PerDomain
+from clplat.parts.adapters._growing import Growing, PerDomain, counted
 from clplat.training.strategy import Strategy, SupportsLearning
 
 __all__ = ["InfLoRA"]
@@ -86,6 +86,9 @@ class InfLoRA(Strategy):
             with torch.no_grad():
                 down.zero_()
                 down[: found.shape[1]].copy_(found.T / math.sqrt(3))
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        super().load_state_dict(counted(state))
 
     def rebuild(self, learner: SupportsLearning) -> None:
         for layers in self.changes.again(learner.model):

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from clplat.config.space import Float
-from clplat.parts.adapters._growing import Growing, PerDomain
+from clplat.parts.adapters._growing import Growing, PerDomain, counted
 from clplat.training.strategy import Strategy, SupportsLearning
 
 __all__ = ["OrthogonalLoRA"]
@@ -59,6 +59,9 @@ class OrthogonalLoRA(Strategy):
 
     def before_experience(self, learner: SupportsLearning, experience: Any) -> None:
         self.changes.grow(learner.model)
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        super().load_state_dict(counted(state))
 
     def rebuild(self, learner: SupportsLearning) -> None:
         list(self.changes.again(learner.model))

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 
 from clplat.mechanisms.low_rank import LowRankSum
-from clplat.parts.adapters._growing import Growing, PerDomain
+from clplat.parts.adapters._growing import Growing, PerDomain, counted
 from clplat.training.strategy import Strategy, SupportsLearning
 
 __all__ = ["SDLoRA"]
@@ -78,6 +78,9 @@ class SDLoRA(Strategy):
 
     def numbers(self) -> dict[str, float]:
         return {f"magnitude {domain}": value for domain, value in enumerate(self._magnitudes)}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        super().load_state_dict(counted(state))
 
     def rebuild(self, learner: SupportsLearning) -> None:
         for layers in self.changes.again(learner.model):

@@ -19,7 +19,7 @@ from clplat.models.names import refuse_wrapped
 from clplat.parts.adapters._blocks import blocks
 from clplat.parts.adapters._targets import check_rank, resolve
 
-__all__ = ["Blocks", "Growing", "MoreUnits", "PerDomain", "grown_backbone", "put"]
+__all__ = ["Blocks", "Growing", "MoreUnits", "PerDomain", "counted", "grown_backbone", "put"]
 
 
 @dataclass(frozen=True)
@@ -185,3 +185,8 @@ def grown_backbone(model: nn.Module, strategy: str, first: bool) -> Backbone:
             f"strategy '{strategy}' brings its own adapters: use it with --adapter none and no prompt"
         )
     return backbone
+
+
+def counted(state: Mapping[str, Any]) -> dict[str, Any]:
+    """The state of a strategy with `PerDomain` as ``changes``, also where it still counted domains itself."""
+    return {**state} if "changes" in state else {**state, "changes": {"domains": state["domains"]}}

@@ -176,3 +176,14 @@ def test_experts_of_an_adapter_go_with_a_pool_of_prompts() -> None:
     moved = {name for name, tensor in trained.items() if not torch.equal(now[name], tensor)}
     assert any(".experts." in name for name in moved) and any("prompt" in name for name in moved)
     assert difference(embeddings(model.backbone), start)
+
+
+@pytest.mark.parametrize("name", ["orthogonal_lora", "inflora", "sd_lora"])
+def test_a_state_in_which_the_strategy_counted_domains_is_read(name: str) -> None:
+    strategy = registry.load("strategies", name)()
+    strategy.changes.domains = 2
+    now = strategy.state_dict()
+    before = {**{key: value for key, value in now.items() if key != "changes"}, "domains": 2}
+    fresh = registry.load("strategies", name)()
+    fresh.load_state_dict(before)
+    assert fresh.changes.domains == 2 and fresh.state_dict() == now
