@@ -2,6 +2,7 @@
 
 from clplat.parts.scorers.aspects import Aspects as Aspects
 from clplat.parts.scorers.attended import Attended as Attended
+from clplat.parts.scorers.conditional import Conditional as Conditional
 from clplat.parts.scorers.distributions import Distributions as Distributions
 from clplat.parts.scorers.dot import Dot as Dot
 from clplat.parts.scorers.filip import Filip as Filip
