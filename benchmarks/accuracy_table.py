@@ -33,7 +33,7 @@ Adam, 5 epochs an experience. A strength is then the rate.
 
 """
 CLIP = """Rows of **clip** (`peers_clip`) are the same with a CLIP of 2 layers a tower, which has seen a
-hundred upright pictures too and has 35 before the stream; classes are captions, and an experience has 2
+hundred upright pictures too and has 24 before the stream; classes are captions, and an experience has 2
 epochs.
 
 """
