@@ -82,7 +82,7 @@ class MaskTuning(Strategy):
 
     def __init__(
         self,
-        share: Annotated[float, Float(0.01, 1.0, log=True)] = 0.1,
+        share: Annotated[float, Float(0.001, 1.0, log=True)] = 0.01,
         dropout: float = 1.0,
         threshold: float = 5e-3,
         start: float = 1e-2,
