@@ -34,7 +34,7 @@ lint: $(STAMP)
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n 3 --dist loadfile --no-loadscope-reorder
 
 test: index ## ruff, mypy and the tests, at most eight minutes on two cores; SHARD=1/3: a third of them
-	+$(MAKE) --no-print-directory --jobs 2 --output-sync=line lint tests
+	+$(MAKE) --no-print-directory --jobs 2 lint tests
 
 tests: $(STAMP)
 	$(PYTEST) --shard $(or $(SHARD),1/1)

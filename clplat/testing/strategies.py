@@ -221,7 +221,7 @@ class StrategyContract(PlainPartContract[Strategy]):
             return
         trainer = self._run().trainer
         still = not any(parameter.requires_grad for parameter in trainer.model.parameters())
-        assert still or trainer.step > second, f"it can be trained, and the run ended after {trainer.step} steps"
+        assert still or trainer.step > second, f"it can be trained, and ended after {trainer.step} steps"
         if not still:  # with the first domain
             self._resumes(str(second))
 

@@ -41,7 +41,8 @@ def kind_of(config: Mapping[str, Any]) -> Kind:
         return "prompts" if name_in(config, "prompt") else "layers"
     if isinstance(part, Mapping) and part.get("last") == 0:
         return "layers"
-    return "low rank" if {"adapter.r", "adapter.rank", "adapter.init_r"} & options_of("adapter", name).keys() else "towers"
+    ranks = {"adapter.r", "adapter.rank", "adapter.init_r"} & options_of("adapter", name).keys()
+    return "low rank" if ranks else "towers"
 
 
 def name_in(config: Mapping[str, Any], slot: str) -> str:
