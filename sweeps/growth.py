@@ -1,10 +1,9 @@
 """Does it pay to search what a model should grow by?
 
-GrowCLIP's search before each domain, among ranks and kinds of layers alone or also among hidden units
-(width) and blocks (depth), beside growth of a fixed kind: rank 2 of the MLPs, rank 8 of all layers, 16 hidden
-units in each MLP, one block behind each tower. Around the search lies a study of Optuna's, over the price of
-a parameter, the momentum of what is inherited and the length of a try: a trial is a run, in MLflow nested in
-that of the sweep. What each domain chose is in the records, as ``strategy/rank`` and ``strategy/parameters``.
+GrowCLIP's search before each domain, beside growth of a fixed size: rank 2 of the MLPs, and rank 8 of all
+layers. Around the search lies a study of Optuna's, over the price of a parameter, the momentum of what is
+inherited and the length of a try: a trial is a run, in MLflow nested in that of the sweep. What each domain
+chose is in the records, as ``strategy/rank`` and ``strategy/parameters``.
 
     python sweeps/growth.py --workers 2
     python sweeps/growth.py --workers 2 --trials 30 --scenario.train 2000 --objective final,forgetting
@@ -22,13 +21,10 @@ from clplat.sweep import Budget, Sweep
 from sweeps import question_of
 
 
-def grown(ranks: list[int], layers: list[str], units: list[int], blocks: bool) -> dict[str, Any]:
+def grown(ranks: list[int], layers: list[str], **options: Any) -> dict[str, Any]:
     """Growth by one of these; of a single candidate nothing is searched."""
-    own = {"name": "growth_search", "ranks": ranks, "layers": layers, "units": units, "blocks": blocks}
-    return {"adapter": "none", "strategy": own}
-
-
-LAYERS = ["mlp", "attention", "both"]
+    own = {"name": "growth_search", "ranks": ranks, "layers": layers}
+    return {"adapter": "none", "strategy": {**own, **options}}
 
 
 SWEEP = Sweep(
@@ -39,12 +35,9 @@ SWEEP = Sweep(
         "train": {"epochs": 2},
     },
     methods={
-        "searched": grown([2, 8], LAYERS, [], blocks=False),
-        "searched, width and depth too": grown([2, 8], LAYERS, [16, 64], blocks=True),
-        "rank 2 of the MLPs": grown([2], ["mlp"], [], blocks=False),
-        "rank 8 everywhere": grown([8], ["both"], [], blocks=False),
-        "16 hidden units": grown([], [], [16], blocks=False),
-        "a block": grown([], [], [], blocks=True),
+        "searched": grown([2, 8], ["mlp", "attention", "both"]),
+        "rank 2 of the MLPs": grown([2], ["mlp"]),
+        "rank 8 everywhere": grown([8], ["both"]),
     },
     tune=("train.lr", "strategy.momentum"),
     space={

@@ -88,8 +88,7 @@ def by_hand(
         course, each = Course(phases, learner), len(drawn) // spans(phases, 1)[-1].stop
         for epoch in course.epochs(1):
             strategy.before_epoch(learner)
-            if any(p.requires_grad for p in learner.model.parameters()):
-                _pass(strategy, learner, drawn[epoch * each : (epoch + 1) * each], parts)
+            _pass(strategy, learner, drawn[epoch * each : (epoch + 1) * each], parts)
         course.leave()
         strategy.after_experience(learner, past[-1])
 
@@ -100,7 +99,8 @@ def _pass(strategy: Strategy, learner: Learner, drawn: Sequence[Any], parts: int
         outputs = learner.predict(batch)
         made.append(outputs)
         terms = strategy.loss(learner, batch, outputs)
-        loss = torch.stack([learner.task_loss(batch, outputs), *terms.values()]).sum() / parts
+        nothing = torch.zeros((), requires_grad=True)  # else a domain that trains nothing has no gradient at all
+        loss = torch.stack([learner.task_loss(batch, outputs), *terms.values(), nothing]).sum() / parts
         loss.backward()  # type: ignore[no-untyped-call]
         if (i + 1) % parts == 0:
             strategy.after_backward(learner)

@@ -42,6 +42,8 @@ def twin(config: Mapping[str, Any]) -> dict[str, Any] | None:
         return _plainer(kept)
     bringers = [name for name in names if registry.tag("strategies", name, "brings", ())]
     found = _brought(config, bringers[0], alone=len(names) == 1) if bringers else {}
+    if found and name_in(found, "adapter") == "full":  # a rate of its own is that of what stands for weights
+        kept = {slot: part for slot, part in kept.items() if slot != "train"}
     return None if found is None else {**kept, **found, "strategy": _NAIVE}
 
 
