@@ -99,7 +99,7 @@ def _pass(strategy: Strategy, learner: Learner, drawn: Sequence[Any], parts: int
         outputs = learner.predict(batch)
         made.append(outputs)
         terms = strategy.loss(learner, batch, outputs)
-        nothing = torch.zeros((), requires_grad=True)  # else a domain that trains nothing has no gradient at all
+        nothing = torch.zeros((), requires_grad=True)  # of a domain that trains nothing
         loss = torch.stack([learner.task_loss(batch, outputs), *terms.values(), nothing]).sum() / parts
         loss.backward()  # type: ignore[no-untyped-call]
         if (i + 1) % parts == 0:

@@ -11,14 +11,14 @@ __all__ = ["FirstSession"]
 
 
 class FirstSession(Strategy):
-    """Plain fine-tuning on the first ``domains`` domains, then no update at all: it forgets nothing of them.
+    """Plain fine-tuning on the ``first`` domains, then no update at all: it forgets nothing of them.
 
     The first domain closes the gap between what the backbone was trained on and the stream; what is fitted
     to later ones lies behind the towers, and needs them to stand still: prototypes, a cache, the random
     projection of RanPAC, all of them post-processors.
 
     Args:
-        domains: that are trained on.
+        first: how many domains are trained on.
 
     Raises:
         ValueError: no domain to train on.
@@ -34,16 +34,16 @@ class FirstSession(Strategy):
         `Frozen` trains on none, `Naive` on all; `BridgeThenPrompt` trains a prompt afterwards.
 
     Example:
-        >>> FirstSession(domains=2).domains
+        >>> FirstSession(first=2).first
         2
     """
 
     state = ("_experiences",)
 
-    def __init__(self, domains: Annotated[int, Int(1, 4)] = 1) -> None:
-        if domains < 1:
-            raise ValueError(f"domains must be at least 1, not {domains}")
-        self.domains = domains
+    def __init__(self, first: Annotated[int, Int(1, 4)] = 1) -> None:
+        if first < 1:
+            raise ValueError(f"first must be at least 1, not {first}")
+        self.first = first
         self._experiences = 0
 
     def before_experience(self, learner: SupportsLearning, experience: Any) -> None:
@@ -51,5 +51,5 @@ class FirstSession(Strategy):
         self.rebuild(learner)
 
     def rebuild(self, learner: SupportsLearning) -> None:
-        if self._experiences > self.domains:
+        if self._experiences > self.first:
             learner.model.requires_grad_(False)

@@ -47,7 +47,7 @@ def test_every_strategy_trains_on_pairs_of_pictures_and_texts(name: str) -> None
     trainer.collate = Collate(collate.pixels, collate.tokenize, transform=Captions())
     trainer.train(build_benchmark(tiny_domains()).train_stream, eval_streams=[])
     still = not any(parameter.requires_grad for parameter in trainer.model.parameters())
-    assert len(trainer.losses) >= (2 if still else 4), "of two domains, or of the first where nothing moves then"
+    assert len(trainer.losses) >= (2 if still else 4), "or of the first domain, where nothing moves then"
 
 
 def test_what_is_replayed_into_a_composer_refuses_pairs() -> None:
